@@ -1,0 +1,18 @@
+"""Optional dependencies: imported on use, and named in the error when they are missing."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+def require(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import ``module``, which the extra ``extra`` installs.
+
+    Raises:
+        ImportError: naming the purpose and the command that installs the extra.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"{purpose} needs '{module}', which is not installed; run: pip install 'elegans-pyg[{extra}]'") from error

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Installs into .venv, then trains the hermaphrodite connectome and its random controls together on the embedded digits.
+# Arguments go to the main job: ./scripts/quickstart.sh --iterations 100
+source "$(dirname "$0")/venv.sh" fast
+
+say "Training the connectome and its controls on the embedded digits: elegans-pyg ensemble $*"
+.venv/bin/elegans-pyg ensemble "$@"
