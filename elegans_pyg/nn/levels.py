@@ -161,7 +161,7 @@ class _LevelWalk(torch.autograd.Function):
             if bags.rows.numel():
                 # d loss / d w_e = <gradient of a at the target, y of the source>, summed over the images.
                 products = torch.ops.aten._embedding_bag_per_sample_weights_backward(grad_a, rows, bags.rows, bags.offsets, bags.bag, 0, -1)
-                grad_weight[bags.edges] = products.view(images, -1).sum(0).to(weight.dtype)
+                grad_weight[bags.edges] = products.view(images, -1).sum(0, dtype=weight.dtype)
         grad_input = None
         if ctx.needs_input_grad[4]:
             inputs = grad_rows[: images * schedule.level_ptr[1]].view(images, -1, size).transpose(0, 1).reshape(-1, images * size)
