@@ -1,0 +1,178 @@
+"""What a node does with the weighted sum of its inputs, for all nodes of a level at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Tape(NamedTuple):
+    """What one level's backward step needs: tensors, which autograd frees, and anything else, which lives as long as the graph."""
+
+    tensors: tuple[Tensor, ...] = ()
+    graphs: Any = None
+
+
+class LevelOperation(Protocol):
+    """One step of a walk. Positions ``low:high`` are the level; maps are ``(B, high - low, C, H, W)``."""
+
+    def parameters(self) -> list[Tensor]:
+        """All tensors that :meth:`backward` gives gradients for."""
+        ...
+
+    def forward(self, level: int, low: int, high: int, a: Tensor, parameters: Sequence[Tensor], record: bool) -> tuple[Tensor, Tape]:
+        """Return the level's maps and, if ``record``, what :meth:`backward` needs. May overwrite ``a``."""
+        ...
+
+    def empty_gradients(self, parameters: Sequence[Tensor]) -> list[Tensor]:
+        """Room for the gradients of ``parameters``, which the backward walk fills level by level."""
+        ...
+
+    def backward(
+        self,
+        level: int,
+        low: int,
+        high: int,
+        tape: Tape,
+        grad_y: Tensor,
+        parameters: Sequence[Tensor],
+        gradients: list[Tensor],
+        out: Tensor,
+    ) -> None:
+        """Write the gradient of ``a`` to ``out``, and those of the level's parameters to their places in ``gradients``."""
+        ...
+
+
+class DepthwiseOperation:
+    """``y = BatchNorm(depthwise_conv(ReLU(a)))``, with parameters and statistics in schedule order.
+
+    Args:
+        parameters: convolution weight ``(A, C, k, k)``, norm weight ``(A, C)``, norm bias ``(A, C)``.
+        running_mean, running_var: ``(A, C)``; updated in place in training.
+        training: normalise by the batch's own statistics (over images, rows and columns) instead of the running ones.
+        momentum, eps: as in :class:`torch.nn.BatchNorm2d`.
+    """
+
+    def __init__(
+        self, parameters: list[Tensor], running_mean: Tensor, running_var: Tensor, training: bool, momentum: float, eps: float
+    ) -> None:
+        self._parameters = parameters
+        self.running_mean, self.running_var = running_mean, running_var
+        self.training, self.momentum, self.eps = training, momentum, eps
+
+    def parameters(self) -> list[Tensor]:
+        return self._parameters
+
+    def forward(self, level: int, low: int, high: int, a: Tensor, parameters: Sequence[Tensor], record: bool) -> tuple[Tensor, Tape]:
+        images, nodes, channels, *size = a.shape
+        conv_weight, norm_weight, norm_bias = (p[low:high] for p in parameters)
+        kernel = conv_weight.size(-1)
+        relu = a.reshape(images, nodes * channels, *size).relu_()
+        taps = conv_weight.to(relu.dtype).reshape(-1, 1, kernel, kernel)
+        z = F.conv2d(relu, taps, padding=kernel // 2, groups=nodes * channels)
+        y, mean, inverse_std = torch.native_batch_norm(
+            z,
+            norm_weight.reshape(-1),
+            norm_bias.reshape(-1),
+            self.running_mean[low:high].view(-1),
+            self.running_var[low:high].view(-1),
+            self.training,
+            self.momentum,
+            self.eps,
+        )
+        return y.view_as(a), Tape((relu, z, mean, inverse_std) if record else ())
+
+    def empty_gradients(self, parameters: Sequence[Tensor]) -> list[Tensor]:
+        return [torch.empty_like(p) for p in parameters]
+
+    def backward(
+        self,
+        level: int,
+        low: int,
+        high: int,
+        tape: Tape,
+        grad_y: Tensor,
+        parameters: Sequence[Tensor],
+        gradients: list[Tensor],
+        out: Tensor,
+    ) -> None:
+        relu, z, mean, inverse_std = tape.tensors
+        conv_weight, norm_weight, _ = (p[low:high] for p in parameters)
+        kernel = conv_weight.size(-1)
+        statistics = (self.running_mean[low:high].view(-1), self.running_var[low:high].view(-1), mean, inverse_std)
+        grad_z, grad_norm_weight, grad_norm_bias = torch.ops.aten.native_batch_norm_backward(
+            grad_y.reshape(z.shape), z, norm_weight.reshape(-1), *statistics, self.training, self.eps, [True, True, True]
+        )
+        taps = conv_weight.to(relu.dtype).reshape(-1, 1, kernel, kernel)
+        same, one = [kernel // 2] * 2, [1, 1]
+        grad_relu, grad_taps, _ = torch.ops.aten.convolution_backward(
+            grad_z, relu, taps, None, one, same, one, False, [0, 0], z.size(1), [True, True, False]
+        )
+        for total, grad in zip(gradients, (grad_taps, grad_norm_weight, grad_norm_bias), strict=True):
+            total[low:high] = grad.view(total[low:high].shape)
+        torch.ops.aten.threshold_backward(grad_relu, relu, 0, grad_input=out.view(relu.shape))
+
+
+class ModuleOperation:
+    """One module a node, each mapping ``(B, C, H, W)`` to the same shape; called node by node.
+
+    Args:
+        modules: the module of every position of the schedule.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self._modules = modules
+        self._names = [[name for name, _ in module.named_parameters()] for module in modules]
+        self._offsets = [0]
+        for names in self._names:
+            self._offsets.append(self._offsets[-1] + len(names))
+
+    def parameters(self) -> list[Tensor]:
+        return [p for module in self._modules for _, p in module.named_parameters()]
+
+    def forward(self, level: int, low: int, high: int, a: Tensor, parameters: Sequence[Tensor], record: bool) -> tuple[Tensor, Tape]:
+        result, tape = torch.empty_like(a), []
+        with torch.set_grad_enabled(record):
+            for node, position in enumerate(range(low, high)):
+                # A copy, because other nodes of the level may overwrite what a view shares.
+                leaf = a[:, node].contiguous().detach()
+                own = [p.detach() for p in parameters[self._offsets[position] : self._offsets[position + 1]]]
+                if record:
+                    leaf.requires_grad_()
+                    for p in own:
+                        p.requires_grad_()
+                y = torch.func.functional_call(self._modules[position], dict(zip(self._names[position], own, strict=True)), (leaf,))
+                if y.shape != leaf.shape:
+                    raise ValueError(
+                        f"node_operation must keep the shape of its maps, {tuple(leaf.shape)}, but returned {tuple(y.shape)};"
+                        " pad so that height and width stay, and keep the channels"
+                    )
+                result[:, node] = y.detach()
+                tape.append(([leaf, *own], y) if record else None)
+        return result, Tape(graphs=tape)
+
+    def empty_gradients(self, parameters: Sequence[Tensor]) -> list[Tensor]:
+        return [torch.zeros_like(p) for p in parameters]
+
+    def backward(
+        self,
+        level: int,
+        low: int,
+        high: int,
+        tape: Tape,
+        grad_y: Tensor,
+        parameters: Sequence[Tensor],
+        gradients: list[Tensor],
+        out: Tensor,
+    ) -> None:
+        for node, position in enumerate(range(low, high)):
+            leaves, y = tape.graphs[node]
+            # A module may leave some of its parameters, or even its input, unused.
+            # Its graph is kept, for a second backward pass.
+            grads = torch.autograd.grad(y, leaves, grad_y[:, node], retain_graph=True, allow_unused=True, materialize_grads=True)
+            out[:, node] = grads[0]
+            gradients[self._offsets[position] : self._offsets[position + 1]] = list(grads[1:])
