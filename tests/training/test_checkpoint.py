@@ -59,7 +59,7 @@ def test_round_trip_keeps_every_kind_of_tensor(tmp_path: Path) -> None:
 
 
 def test_a_crash_at_any_moment_leaves_one_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Crash before the k-th change of the disk, for every k there is; then save again, after yet another crash."""
+    """Crash before the k-th change of the disk, for every k there is; then save again over what it left."""
     seen, crashed, crash_at = set(), True, 0
     while crashed:
         crash_at += 1
