@@ -263,7 +263,9 @@ def _cached(name: str, key: Sequence[str | int], cache: str | Path | None, quiet
     try:
         _write_cache(path, data)
     except (OSError, SafetensorError) as error:
-        _log.warning("%s: images are not cached (%s); set ELEGANS_PYG_CACHE to a writable folder", path, str(error).partition("\n")[0])
+        _log.warning(
+            "%s: images are not cached (%s); set ELEGANS_PYG_CACHE to a writable folder with room", path, str(error).partition("\n")[0]
+        )
     return data
 
 
