@@ -164,7 +164,7 @@ def compare(
     rows: list[dict[str, Any]] = []
     tests: dict[str, Permutation] = {}
     for name, arm in arms.items():
-        key = (seed, zlib.crc32(name.encode()))
+        key = family_seed(seed, name)
         low, high = bootstrap_interval(arm.units, confidence=confidence, resamples=resamples, seed=key)
         row = {
             "family": name,
@@ -254,6 +254,11 @@ class _Arm:
         _, group, sizes = np.unique(wirings, return_inverse=True, return_counts=True)
         self.units: Values = runs if single else np.bincount(group, weights=runs) / sizes
         self.seeds: tuple[int, int] = (int(sizes.min()), int(sizes.max())) if not single and self.runs else (1, 1)
+
+
+def family_seed(seed: int, family: str) -> tuple[int, int]:
+    """The random stream that :func:`compare` gives a family: the same whichever other families there are."""
+    return seed, zlib.crc32(family.encode())
 
 
 def units_by_family(results: pd.DataFrame, value: str = "accuracy") -> dict[str, Values]:
