@@ -69,6 +69,8 @@ def test_many_classes_list_the_commonest_confusions():
     assert len(matrix.get_yticklabels()) == 100
     assert side.texts[0].get_text().split() == ["c7", "→", "c9", str((labels == 7).sum()), "of", str((labels == 7).sum())]
     assert len(side.texts) == 20
+    figure.draw_without_rendering()
+    assert matrix.get_tightbbox().y0 >= 0  # the lowest label is inside the figure
 
 
 @pytest.mark.parametrize(
