@@ -138,6 +138,9 @@ def test_states_that_are_json_but_no_checkpoint(tmp_path: Path) -> None:
     (folder / "state.json").write_text(json.dumps({**state, "format_version": 99}))
     with pytest.raises(ValueError, match=r"expected format version 1 in .*, got 99; read it with the version that wrote it"):
         load_checkpoint(folder)
+    (folder / "state.json").write_text(json.dumps({**state, "iteration": 2}))
+    with pytest.raises(ValueError, match=r"state.json is damaged \(its sha256 differs\)"):
+        load_checkpoint(folder)
     (folder / "model.safetensors").write_bytes(b"abc")
     state["sha256"]["model.safetensors"] = hashlib.sha256(b"abc").hexdigest()
     (folder / "state.json").write_text(json.dumps(state))
