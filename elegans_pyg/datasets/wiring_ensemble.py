@@ -114,8 +114,8 @@ class WiringEnsemble(InMemoryDataset):
 
         Returns:
             one row a variant, after the base's own (``variant`` -1, family ``base``, no ``variant_seed``). Columns: ``variant``,
-            ``family``, ``variant_seed``, ``nodes``; ``edges`` and ``dag_edges``, before and after the DAG step, self-loops left out, as no DAG has any;
-            ``input_nodes``, ``output_nodes``, ``levels``, ``unreached_nodes``; and ``parameters``, those of a
+            ``family``, ``variant_seed``, ``nodes``; ``edges`` and ``dag_edges``, before and after the DAG step, self-loops left out, as
+            no DAG has any; ``input_nodes``, ``output_nodes``, ``levels``, ``unreached_nodes``; and ``parameters``, those of a
             :class:`~elegans_pyg.nn.DAGNet` with 3x3 kernels: one an edge of the DAG and ``11 C`` a node.
 
         Raises:
