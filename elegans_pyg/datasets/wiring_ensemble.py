@@ -114,8 +114,8 @@ class WiringEnsemble(InMemoryDataset):
 
         Returns:
             one row a variant, after the base's own (``variant`` -1, family ``base``, no ``variant_seed``). Columns: ``variant``,
-            ``family``, ``variant_seed``, ``nodes``; ``edges`` and ``dag_edges``, before and after the DAG step, self-loops left out, as no DAG has any;
-            ``input_nodes``, ``output_nodes``, ``levels``, ``unreached_nodes``; and ``parameters``, those of a
+            ``family``, ``variant_seed``, ``nodes``; ``edges`` and ``dag_edges``, before and after the DAG step, self-loops left out, as no
+            DAG has any; ``input_nodes``, ``output_nodes``, ``levels``, ``unreached_nodes``; and ``parameters``, those of a
             :class:`~elegans_pyg.nn.DAGNet` with 3x3 kernels: one an edge of the DAG and ``11 C`` a node.
 
         Raises:
@@ -201,7 +201,7 @@ class WiringEnsemble(InMemoryDataset):
             except (ValueError, KeyError) as error:
                 warnings.warn(f"cached ensemble cannot be used and is made again: {error}", stacklevel=3)
         graphs = self._make(count, progress)
-        save_graphs(path, graphs, {**description, "edges": list(self._edges_before.values())})
+        save_graphs(path, graphs, {**description, "edges": [self._edges_before[graph.variant_seed] for graph in graphs]})
         return graphs
 
 

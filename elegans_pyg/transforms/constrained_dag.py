@@ -49,8 +49,8 @@ class ConstrainedDAG(BaseTransform):
         sensory = data.neuron_type == SENSORY
         if not bool(sensory.any()):
             raise ValueError(
-                "data.neuron_type: expected at least one sensory neuron (type 0), got none; give the neurons' types, or use RandomDAG, which"
-                " needs none"
+                "data.neuron_type: expected at least one sensory neuron (type 0), got none; give the neurons' types, or use RandomDAG,"
+                " which needs none"
             )
         distance = distance_from(data.edge_index, sensory)
         source, target = data.edge_index.cpu().numpy()
