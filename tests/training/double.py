@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from elegans_pyg.datasets.images import ImageData
 from elegans_pyg.training import FitConfig
 
 
-@dataclass
-class Images:
+def make_images(train: int = 96, test: int = 25, seed: int = 0) -> ImageData:
     """Six by six images of three noisy patterns."""
-
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
-    name: str = "patterns"
-    classes: list[str] = field(default_factory=lambda: ["a", "b", "c"])
-
-
-def make_images(train: int = 96, test: int = 25, seed: int = 0) -> Images:
     generator = torch.Generator().manual_seed(seed)
     patterns = torch.randint(0, 200, (3, 1, 6, 6), generator=generator)
 
@@ -33,7 +22,7 @@ def make_images(train: int = 96, test: int = 25, seed: int = 0) -> Images:
         noise = torch.randint(0, 56, (count, 1, 6, 6), generator=generator)
         return (patterns[labels] + noise).to(torch.uint8), labels
 
-    return Images(*draw(train), *draw(test))
+    return ImageData("patterns", *draw(train), *draw(test), ["a", "b", "c"])
 
 
 class Ensemble(nn.Module):

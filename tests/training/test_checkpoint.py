@@ -59,7 +59,7 @@ def test_round_trip_keeps_every_kind_of_tensor(tmp_path: Path) -> None:
 
 
 def test_a_crash_at_any_moment_leaves_one_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Crash before the k-th change of the disk, for every k there is; then save again, after yet another crash."""
+    """Crash before the k-th change of the disk, for every k there is; then save again over what it left."""
     seen, crashed, crash_at = set(), True, 0
     while crashed:
         crash_at += 1
@@ -137,6 +137,9 @@ def test_states_that_are_json_but_no_checkpoint(tmp_path: Path) -> None:
         load_checkpoint(folder)
     (folder / "state.json").write_text(json.dumps({**state, "format_version": 99}))
     with pytest.raises(ValueError, match=r"expected format version 1 in .*, got 99; read it with the version that wrote it"):
+        load_checkpoint(folder)
+    (folder / "state.json").write_text(json.dumps({**state, "iteration": 2}))
+    with pytest.raises(ValueError, match=r"state.json is damaged \(its sha256 differs\)"):
         load_checkpoint(folder)
     (folder / "model.safetensors").write_bytes(b"abc")
     state["sha256"]["model.safetensors"] = hashlib.sha256(b"abc").hexdigest()
