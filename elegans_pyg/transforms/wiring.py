@@ -42,8 +42,8 @@ def check_wiring(data: Data) -> None:
 
     Raises:
         TypeError: if ``data`` is not a single ``Data``.
-        ValueError: if an attribute is missing or of the wrong length or dtype, there is no neuron, an edge leads outside the graph, a weight
-            is not finite and above zero, or an edge type is unknown.
+        ValueError: if an attribute is missing or of the wrong length or dtype, there is no neuron, an edge leads outside the graph, a
+            weight is not finite and above zero, or an edge type is unknown.
     """
     if not isinstance(data, Data) or isinstance(data, Batch):
         raise TypeError(f"data: expected the Data of one wiring, got {type(data).__name__}; apply the transform to each graph on its own")

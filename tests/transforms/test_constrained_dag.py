@@ -7,11 +7,13 @@ import time
 from collections import defaultdict
 
 import networkx as nx
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from torch_geometric.data import Data
 
+from elegans_pyg.datasets import Connectome
 from elegans_pyg.neuron_types import SENSORY
 from elegans_pyg.transforms import ConstrainedDAG
 from tests.transforms.wirings import connectomes, digraph, edge_list, random_connectome, same
@@ -114,6 +116,47 @@ def test_without_edges_every_input_is_an_output() -> None:
 def test_no_sensory_neuron() -> None:
     with pytest.raises(ValueError, match=r"at least one sensory neuron \(type 0\), got none; give the neurons' types, or use RandomDAG"):
         ConstrainedDAG()(small([(0, 1, 0, 1)], [1, 2]))
+
+
+# nodes, edges, levels, input, output and unreached nodes of the DAG; the edges that Park & Kim give
+REAL = {
+    "cook2019-hermaphrodite": (282, 2263, 68, 83, 24, 0, 2260),
+    "cook2019-male": (360, 2506, 91, 81, 32, 5, 2494),
+    "cook2019-male-uncorrected": (359, 2498, 91, 81, 31, 5, 2494),
+    "varshney2011-hermaphrodite": (279, 1555, 50, 83, 46, 2, None),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_counts_on_real_connectomes(name: str) -> None:
+    data = Connectome(name)[0]
+    dag = ConstrainedDAG()(data)
+    inputs, outputs, unreached = int(dag.input_mask.sum()), int(dag.output_mask.sum()), int((dag.level < 0).sum())
+    *expected, published = REAL[name]
+    assert [dag.num_nodes, dag.num_edges, int(dag.level.max()) + 1, inputs, outputs, unreached] == expected
+    if published:
+        assert abs(dag.num_edges - published) < 0.01 * published
+    assert {(s, t) for s, t, _, _ in edge_list(dag)} == four_steps(data)[0]
+
+
+def test_the_published_count_is_within_reach_of_the_order_of_ties() -> None:
+    data = Connectome("cook2019-hermaphrodite")[0]
+    counts = []
+    for seed in range(10):
+        number = torch.from_numpy(np.random.default_rng(seed).permutation(282))
+        neuron_type = torch.empty_like(data.neuron_type)
+        neuron_type[number] = data.neuron_type
+        renumbered = Data(
+            edge_index=number[data.edge_index], edge_weight=data.edge_weight, edge_type=data.edge_type, neuron_type=neuron_type
+        )
+        counts.append(ConstrainedDAG()(renumbered).num_edges)
+    assert min(counts) < 2260 < max(counts)
+    assert all(abs(count - 2260) < 0.01 * 2260 for count in counts)
+
+
+def test_neurons_without_a_path_from_a_sensory_one() -> None:
+    dag = ConstrainedDAG()(Connectome("cook2019-male")[0])
+    assert [dag.neuron_name[n] for n in (dag.level < 0).nonzero().view(-1)] == ["AINL", "ALA", "CANL", "CANR", "CEMDR"]
 
 
 def test_is_fast_enough_for_ensembles() -> None:

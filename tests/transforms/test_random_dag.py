@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric.data import Data
 
+from elegans_pyg.datasets import Connectome
 from elegans_pyg.transforms import ConstrainedDAG, RandomDAG
 from tests.transforms.wirings import connectomes, digraph, edge_list, random_connectome, same
 
@@ -54,3 +55,10 @@ def test_leaves_no_trace_of_another_dag() -> None:
     dag = RandomDAG(0)(ConstrainedDAG()(random_connectome(0, 8)))
     assert "sensory_distance" not in dag
     assert isinstance(dag.level, torch.Tensor)
+
+
+def test_hermaphrodite() -> None:
+    data = Connectome("cook2019-hermaphrodite")[0]
+    dag = RandomDAG(0)(data)
+    assert dag.num_edges == nx.Graph(digraph(data)).number_of_edges() - 37 == 2897  # less the self-loops
+    assert float(dag.edge_weight.sum()) == float(data.edge_weight[data.edge_index[0] != data.edge_index[1]].sum())
