@@ -1,45 +1,35 @@
 """A user's own wiring, read from GraphML, CSV or a NetworkX graph.
 
 Every reader ends in two tables, neurons and edges, whose column ``place`` says where each row stands; :func:`build_data` checks them and
-makes the ``Data``. Whatever is wrong is refused here, in one line that names the place and the remedy.
+makes the ``Data``.
 """
 
 from __future__ import annotations
 
-import csv
 import io
-import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
 import networkx as nx
-import numpy as np
 import pandas as pd
-import torch
 from torch_geometric.data import Data
 
-from elegans_pyg.neuron_types import NEURON_TYPES
+from elegans_pyg.datasets.wiring_tables import (
+    NEURON_COLUMNS,
+    SYNAPSE_WORDS,
+    SYNAPSES,
+    build_data,
+    read_bytes,
+    read_edges,
+    read_neurons,
+    rows_of,
+    text_of,
+)
 
-SYNAPSES = ("chemical", "electrical")
-EDGE_COLUMNS = ("pre", "post", "weight", "synapse")
-NEURON_COLUMNS = ("name", "type")
-
-_SYNAPSE_WORDS = {"chemical": 0, "c": 0, "electrical": 1, "e": 1}
-_TYPE_WORDS = {name: number for number, name in enumerate(NEURON_TYPES)} | {
-    word: NEURON_TYPES.index(name)
-    for name, words in {
-        "sensory": ("s", "sensor", "sensory neuron"),
-        "inter": ("i", "in", "interneuron"),
-        "motor": ("m", "mn", "motoneuron", "motor neuron"),
-        "pharyngeal": ("pharynx",),
-        "sex-specific": ("sex specific",),
-    }.items()
-    for word in words
-}
 # Compared in lower case without "_" and "-": GML writers have to drop them, so `cell_name` is also met as `cellname`.
 _NAME_ATTRIBUTES = ("cellname", "neuronname", "name")
 _TYPE_ATTRIBUTES = ("celltype", "neurontype", "role", "type")
@@ -105,7 +95,7 @@ def read_wiring(
         elif suffix in (".graphml", ".xml"):
             found, edges = _read_graphml(path)
         else:
-            _read_bytes(path)  # a missing file or a folder is the better reason to refuse it
+            read_bytes(path)  # a missing file or a folder is the better reason to refuse it
             raise ValueError(f"{path}: expected a file name ending in .csv, .graphml or .xml, got '{path.suffix}'; rename or convert it")
     else:
         raise TypeError(f"source: expected a path or a NetworkX graph, got {type(source).__name__}; give one of these")
@@ -116,201 +106,10 @@ def read_wiring(
     return build_data(table, edges, synapses=synapses, keep_isolated=keep_isolated)
 
 
-def read_edges(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a CSV edge list as text: columns ``pre,post,weight,synapse`` and ``place``; :func:`build_data` checks the contents.
-
-    Raises:
-        FileNotFoundError: if the file is missing.
-        ValueError: if it is no CSV file in UTF-8, is empty, or lacks a column.
-    """
-    return _read_csv(Path(path), EDGE_COLUMNS)
-
-
-def read_neurons(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a CSV neuron table as text: columns ``name,type``, ``place`` and any others; :func:`build_data` checks the contents.
-
-    Raises:
-        FileNotFoundError: if the file is missing.
-        ValueError: if it is no CSV file in UTF-8, is empty, or lacks a column.
-    """
-    return _read_csv(Path(path), NEURON_COLUMNS)
-
-
-def build_data(neurons: pd.DataFrame, edges: pd.DataFrame, *, synapses: str = "both", keep_isolated: bool = False) -> Data:
-    """Make a connectome's ``Data`` of its neurons and edges.
-
-    Args:
-        neurons: Columns ``name``, ``type`` (one of ``NEURON_TYPES``, or ``S``, ``sensor``, ``interneuron``, ... for the first three), and
-            if known ``neurotransmitter``, in which GABA, alone or among others, makes a neuron inhibitory.
-        edges: Columns ``pre``, ``post``, ``weight`` (> 0), ``synapse``.
-        synapses: Which to keep: ``"chemical"``, ``"electrical"`` or ``"both"``.
-        keep_isolated: Keep neurons that have none of these synapses. A synapse onto itself saves a neuron from removal.
-
-        Both tables may have a column ``place``, which errors quote; without it they count rows from 0.
-
-    Returns:
-        ``x (N, 6)`` float32 one-hot type, ``edge_index (2, E)``, ``edge_weight (E,)`` float32, ``edge_type (E,)`` int64 (0 chemical,
-        1 electrical), ``neuron_type (N,)`` int64, ``neuron_name`` list of str, ``inhibitory (N,)`` bool. Neurons in the order of
-        their table, edges sorted by (source, target, type), electrical ones in both directions.
-
-    Raises:
-        ValueError: if a neuron has no name, no type of the known ones, or is listed twice; if an edge has a neuron that is not listed, an
-            unknown synapse, a weight that is not a finite number above 0, or is listed twice; if no edge is left.
-    """
-    if synapses not in (*SYNAPSES, "both"):
-        raise ValueError(f"synapses: expected one of {', '.join(SYNAPSES)}, both, got '{synapses}'; choose one of these")
-    number, types, inhibitory = _check_neurons(neurons)
-    weights = _check_edges(edges, number)
-    for (pre, post, kind), weight in list(weights.items()):
-        if kind == _SYNAPSE_WORDS["electrical"]:
-            weights.setdefault((post, pre, kind), weight)
-    chosen = sorted(key for key in weights if synapses in ("both", SYNAPSES[key[2]]))
-    if not chosen:
-        raise ValueError(f"edges: expected synapses of the kind '{synapses}', got none; add some or choose another kind")
-
-    columns = np.array(chosen, dtype=np.int64).T
-    kept = np.arange(len(types)) if keep_isolated else np.unique(columns[:2])
-    new_number = np.full(len(types), -1, dtype=np.int64)
-    new_number[kept] = np.arange(len(kept))
-    names = list(number)
-    neuron_type = torch.tensor(types, dtype=torch.int64)[kept]
-    return Data(
-        x=torch.nn.functional.one_hot(neuron_type, len(NEURON_TYPES)).to(torch.float32),
-        edge_index=torch.from_numpy(new_number[columns[:2]]),
-        edge_weight=torch.tensor([weights[key] for key in chosen], dtype=torch.float32),
-        edge_type=torch.from_numpy(columns[2].copy()),
-        neuron_type=neuron_type,
-        neuron_name=[names[row] for row in kept],
-        inhibitory=torch.tensor(inhibitory, dtype=torch.bool)[kept],
-    )
-
-
-def _check_neurons(neurons: pd.DataFrame) -> tuple[dict[str, int], list[int], list[bool]]:
-    """Number by name, type and sign of every neuron."""
-    number: dict[str, int] = {}
-    places: list[str] = []
-    types: list[int] = []
-    inhibitory: list[bool] = []
-    for row, place in _rows(neurons, "neurons"):
-        name, word = _text(row["name"]), _text(row["type"])
-        if not name:
-            raise ValueError(f"{place}: expected a neuron's name, got nothing; name it")
-        if name in number:
-            raise ValueError(f"{place}: expected each neuron once, got '{name}' again, after {places[number[name]]}; remove one of them")
-        if word.lower() not in _TYPE_WORDS:
-            raise ValueError(f"{place}: expected a type of {', '.join(NEURON_TYPES)}, got '{word}' for neuron '{name}'; correct it")
-        number[name] = len(number)
-        places.append(place)
-        types.append(_TYPE_WORDS[word.lower()])
-        transmitters = re.split(r"[,;/+&|\s]+", _text(row.get("neurotransmitter")).upper())
-        inhibitory.append("GABA" in transmitters)
-    return number, types, inhibitory
-
-
-def _check_edges(edges: pd.DataFrame, number: dict[str, int]) -> dict[tuple[int, int, int], float]:
-    """Weight of every (source, target, type)."""
-    weights: dict[tuple[int, int, int], float] = {}
-    places: dict[tuple[int, int, int], str] = {}
-    for row, place in _rows(edges, "edges"):
-        ends = _text(row["pre"]), _text(row["post"])
-        for column, name in zip(("pre", "post"), ends, strict=True):
-            if not name:
-                raise ValueError(f"{place}: expected a neuron's name in {column}, got nothing; fill it in or remove the edge")
-            if name not in number:
-                raise ValueError(f"{place}: expected a listed neuron, got '{name}'; add it to the neurons or remove the edge")
-        word = _text(row["synapse"])
-        if word.lower() not in _SYNAPSE_WORDS:
-            raise ValueError(f"{place}: expected the synapse to be {' or '.join(SYNAPSES)}, got '{word}'; correct it")
-        key = number[ends[0]], number[ends[1]], _SYNAPSE_WORDS[word.lower()]
-        if key in weights:
-            edge = f"{SYNAPSES[key[2]]} edge '{ends[0]}' to '{ends[1]}'"
-            raise ValueError(f"{place}: expected each edge once, got the {edge} again, after {places[key]}; join or remove them")
-        weights[key] = _weight(row["weight"], place)
-        places[key] = place
-    return weights
-
-
-def _weight(value: Any, place: str) -> float:
-    wrong = ValueError(f"{place}: expected a weight above 0 and finite in float32, got '{value}'; correct it or remove the edge")
-    # `float` would read True as 1 and "1_0" as 10.
-    if isinstance(value, bool | np.bool_) or "_" in str(value):
-        raise wrong
-    try:
-        weight = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise wrong from None
-    limits = np.finfo(np.float32)
-    if not math.isfinite(weight) or not float(limits.smallest_subnormal) <= weight <= float(limits.max):
-        raise wrong
-    return weight
-
-
-def _text(value: Any) -> str:
-    """``value`` without surrounding blanks; nothing for the missing values of pandas."""
-    return "" if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)) else str(value).strip()
-
-
-def _rows(table: pd.DataFrame, what: str) -> Iterator[tuple[dict[str, Any], str]]:
-    for position, row in enumerate(table.to_dict("records")):
-        yield row, row.get("place") or f"{what}, row {position}"
-
-
-def _read_bytes(path: Path) -> bytes:
-    if path.is_dir():
-        raise ValueError(f"{path}: expected a file, got a folder; give a file inside it")
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: expected a file, got nothing there; check the path")
-    content = path.read_bytes()
-    if not content.strip():
-        raise ValueError(f"{path}: expected a wiring, got an empty file; fill it or give another")
-    return content
-
-
-def _read_csv(path: Path, required: Sequence[str]) -> pd.DataFrame:
-    """The table in ``path`` as text, with each row's ``place``."""
-    # pandas' own reader would forget the line numbers and turn a neuron ``NA`` into NaN.
-    try:
-        text = _read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected UTF-8 text, got byte {error.start} that is none; save it as CSV in UTF-8") from None
-    if "\0" in text:
-        raise ValueError(f"{path}: expected text, got a binary file; save it as CSV in UTF-8")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
-    columns: list[str] = []
-    records: list[list[str]] = []
-    try:
-        for cells in reader:
-            fields = [cell.strip() for cell in cells]
-            place = f"{path}, line {reader.line_num}"
-            if not any(fields):
-                continue
-            if not columns:
-                columns = _check_columns(fields, required, place)
-            elif len(fields) != len(columns):
-                raise ValueError(f"{place}: expected {len(columns)} fields as in the first line, got {len(fields)}; correct the line")
-            else:
-                records.append([*fields, place])
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: expected CSV, got a broken line ({error}); correct its quotes") from None
-    if not records:
-        raise ValueError(f"{path}: expected lines after the first, got none; fill the file or give another")
-    return pd.DataFrame(records, columns=[*columns, "place"])
-
-
-def _check_columns(columns: list[str], required: Sequence[str], place: str) -> list[str]:
-    got = ",".join(columns)
-    for column in required:
-        if column not in columns:
-            raise ValueError(f"{place}: expected the columns {','.join(required)}, got {got}; add '{column}'")
-    if len(set(columns)) < len(columns) or "place" in columns:
-        raise ValueError(f"{place}: expected column names that differ from each other and from 'place', got {got}; rename them")
-    return columns
-
-
 def _neurons_of_edges(edges: pd.DataFrame) -> pd.DataFrame:
     """The neurons of an edge list in order of first appearance, not yet of any type."""
     places: dict[str, str] = {}
-    for row, place in _rows(edges, "edges"):
+    for row, place in rows_of(edges, "edges"):
         for name in (row["pre"], row["post"]):
             places.setdefault(name, place)
     return pd.DataFrame({"name": list(places), "type": "", "neurotransmitter": "", "place": list(places.values())}).query("name != ''")
@@ -318,15 +117,15 @@ def _neurons_of_edges(edges: pd.DataFrame) -> pd.DataFrame:
 
 def _complete(neurons: pd.DataFrame, known: pd.DataFrame | None) -> pd.DataFrame:
     """Look up in ``known`` the types and transmitters that are missing."""
-    entries = {} if known is None else {_text(row["name"]): row for row in known.to_dict("records")}
+    entries = {} if known is None else {text_of(row["name"]): row for row in known.to_dict("records")}
     rows = []
-    for row, place in _rows(neurons, "neurons"):
-        name = _text(row["name"])
+    for row, place in rows_of(neurons, "neurons"):
+        name = text_of(row["name"])
         entry = entries.get(name) or entries.get(re.sub(r"(?<=[A-Za-z])0+(?=[1-9])", "", name)) or {}
-        kind = row["type"] or _text(entry.get("type"))
+        kind = row["type"] or text_of(entry.get("type"))
         if not kind:
             raise ValueError(f"{place}: expected a neuron of known type, got '{name}', of which none is given or known; {_GIVE_TABLE}")
-        transmitter = row["neurotransmitter"] or _text(entry.get("neurotransmitter"))
+        transmitter = row["neurotransmitter"] or text_of(entry.get("neurotransmitter"))
         rows.append({"name": name, "type": kind, "neurotransmitter": transmitter, "place": place})
     return pd.DataFrame(rows, columns=["name", "type", "neurotransmitter", "place"])
 
@@ -335,7 +134,7 @@ def _check_listed(found: pd.DataFrame, table: pd.DataFrame) -> None:
     """Refuse neurons of a graph that the neuron table lacks, or that the graph has twice."""
     listed = set(table["name"])
     places: dict[str, str] = {}
-    for row, place in _rows(found, "neurons"):
+    for row, place in rows_of(found, "neurons"):
         name = row["name"]
         if name not in listed:
             raise ValueError(f"{place}: expected a neuron of the neuron table, got '{name}'; add it to the table or remove the node")
@@ -345,7 +144,7 @@ def _check_listed(found: pd.DataFrame, table: pd.DataFrame) -> None:
 
 
 def _read_graphml(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    content = _read_bytes(path)
+    content = read_bytes(path)
     node_lines, edge_lines = _graphml_lines(path, content)
     try:
         graph = nx.read_graphml(io.BytesIO(content), force_multigraph=True)
@@ -421,7 +220,7 @@ def _graph_tables(
             where = f"{place}, line {edge_lines[ends][passed.get(ends, 0)]}"
             passed[ends] = passed.get(ends, 0) + 1
         for synapse, weight in _synapses_of(_plain_keys(raw), where):
-            if not graph.is_directed() and _SYNAPSE_WORDS.get(synapse.lower()) == _SYNAPSE_WORDS["chemical"]:
+            if not graph.is_directed() and SYNAPSE_WORDS.get(synapse.lower()) == SYNAPSE_WORDS["chemical"]:
                 raise ValueError(f"{where}: expected a direction for a chemical synapse, got an undirected graph; give a directed one")
             edges.append({"pre": names[pre], "post": names[post], "weight": weight, "synapse": synapse, "place": where})
     if not edges:
@@ -440,7 +239,7 @@ def _synapses_of(attributes: dict[str, Any], place: str) -> list[tuple[str, Any]
                 raise ValueError(f"{place}: expected an edge with the attribute {attribute}, got {got}; add it")
         return [(synapse, attributes["weight"])]
     pairs = [(synapse, attributes[f"{synapse}weight"]) for synapse in SYNAPSES if f"{synapse}weight" in attributes]
-    present = [(synapse, weight) for synapse, weight in pairs if _text(weight) not in ("0", "0.0")]
+    present = [(synapse, weight) for synapse, weight in pairs if text_of(weight) not in ("0", "0.0")]
     if not present:
         raise ValueError(f"{place}: expected a chemical_weight or electrical_weight above 0, got neither; correct it or remove the edge")
     return present
@@ -452,4 +251,4 @@ def _plain_keys(attributes: dict[str, Any]) -> dict[str, Any]:
 
 def _first(attributes: dict[str, Any], keys: Sequence[str]) -> str:
     """The first of the attributes that says anything."""
-    return next((text for key in keys if (text := _text(attributes.get(key))) and text.upper() not in ("NA", "NAN", "NONE")), "")
+    return next((text for key in keys if (text := text_of(attributes.get(key))) and text.upper() not in ("NA", "NAN", "NONE")), "")
