@@ -15,7 +15,6 @@ import argparse
 import json
 import multiprocessing
 import platform
-import resource
 import statistics
 import sys
 import time
@@ -81,16 +80,22 @@ def time_contenders(nets: dict[str, torch.nn.Module], x: torch.Tensor, options: 
     return {name: {what: statistics.median(values) for what, values in row.items()} for name, row in times.items()}
 
 
+def peak_resident_bytes() -> int:
+    """The kernel's high-water mark of this process alone; getrusage would carry over the parent's."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
 def peak_growth(contender: str, batch: Data, channels: int, options: argparse.Namespace, results: Any) -> None:
     """Run in a fresh process: a step on one tiny image first, so that libraries and compiled kernels are not counted."""
     torch.set_num_threads(options.threads)
     net = build(contender, batch, channels)
     tiny = torch.randn(net.num_variants if isinstance(net, DAGNet) else len(net.graphs), 2, channels, 2, 2, requires_grad=True)
     net(tiny).sum().backward()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_resident_bytes()
     x = maps(tiny.size(0), channels, options).requires_grad_()
     net(x).square().mean().backward()
-    results.put((before * 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+    results.put((before, peak_resident_bytes()))
 
 
 def main() -> None:
@@ -114,10 +119,8 @@ def main() -> None:
         "torch": torch.__version__,
         "settings": {key: str(value) for key, value in vars(options).items()},
     }
-    print(
-        f"{options.connectome}: {dag.num_nodes} nodes, {dag.num_edges} edges; {options.channels} channels, {options.size}x{options.size} maps,"
-    )
-    print(f"batch {options.batch_size}, {options.threads} threads, {options.device}, torch {torch.__version__}\n")
+    print(f"{options.connectome}: {dag.num_nodes} nodes, {dag.num_edges} edges; {options.channels} channels,")
+    print(f"{options.size}x{options.size} maps, batch {options.batch_size}, {options.threads} threads, {options.device}, torch {torch.__version__}\n")
 
     nets = {name: build(name, dag, options.channels).to(options.device) for name in contenders}
     times = time_contenders(nets, maps(1, options.channels, options), options)

@@ -108,7 +108,7 @@ def test_csv_looks_types_up_by_name(write):
 
 
 def test_csv_with_a_table_follows_the_table_alone(write):
-    table = "class,type,name,neurotransmitter\nX,M,DD1,Ach; gaba\nX,sensory,VA1,GABAergic-like\nX,in,AIYL,\n\nX,other,ASEL,\n"
+    table = "class,type,name,neurotransmitter\nX,M,DD1,gaba; Ach\nX,sensory,VA1,Ach; GABA\nX,in,AIYL,\n\nX,other,ASEL,\n"
     data = read_wiring(write("w.csv", EDGES), write("n.csv", table), known=KNOWN)
     assert data.neuron_name == ["DD1", "VA1", "AIYL", "ASEL"]
     assert [NEURON_TYPES[number] for number in data.neuron_type] == ["motor", "sensory", "inter", "other"]
