@@ -5,8 +5,8 @@
     python scripts/bench_dag.py --batch-size 100 --variants ''
 
 The per-node loop is the one that the tests check every executor against (tests/nn/per_node_loop.py): one small module a node, as
-RandWire-style code has it, which stacks a node's inputs. Times are medians over rounds in which the contenders take turns, so that
-a slow moment of the machine hits all of them. `peak` is the growth of resident memory over one training step, in a process of its own.
+RandWire-style code has it, which stacks a node's inputs. Each contender has a process of its own; times are medians over rounds in which
+they take turns, so that a slow moment of the machine hits all of them. `peak` is the resident memory that a first training step adds.
 """
 
 from __future__ import annotations
@@ -46,56 +46,69 @@ def maps(variants: int, channels: int, options: argparse.Namespace) -> torch.Ten
     return torch.randn(shape, generator=generator).to(options.device)
 
 
-def seconds(run: Callable[[], object], device: str) -> float:
-    if device != "cpu":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    run()
-    if device != "cpu":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def time_contenders(nets: dict[str, torch.nn.Module], x: torch.Tensor, options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Median seconds of a forward pass without gradients kept, and of a training step's forward and backward pass."""
-
-    def forward(net: torch.nn.Module) -> Callable[[], object]:
-        def run() -> None:
-            with torch.no_grad():
-                net(x)
-
-        return run
-
-    def both(net: torch.nn.Module) -> Callable[[], object]:
-        leaf = x.clone().requires_grad_()
-        return lambda: net(leaf).square().mean().backward()
-
-    times: dict[str, dict[str, list[float]]] = {name: {"forward": [], "forward+backward": []} for name in nets}
-    for round_ in range(options.rounds + 1):
-        for name, net in nets.items():
-            for what, run in (("forward", forward(net)), ("forward+backward", both(net))):
-                taken = seconds(run, options.device)
-                if round_:  # The first round warms up.
-                    times[name][what].append(taken)
-    return {name: {what: statistics.median(values) for what, values in row.items()} for name, row in times.items()}
-
-
 def peak_resident_bytes() -> int:
     """The kernel's high-water mark of this process alone; getrusage would carry over the parent's."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 
-def peak_growth(contender: str, batch: Data, channels: int, options: argparse.Namespace, results: Any) -> None:
-    """Run in a fresh process: a step on one tiny image first, so that libraries and compiled kernels are not counted."""
+def contender(name: str, graphs: list[Data], channels: int, options: argparse.Namespace, pipe: Any) -> None:
+    """One contender in a process of its own, so that no other's memory stands in its way; times what the pipe asks for."""
     torch.set_num_threads(options.threads)
-    net = build(contender, batch, channels)
-    tiny = torch.randn(net.num_variants if isinstance(net, DAGNet) else len(net.graphs), 2, channels, 2, 2, requires_grad=True)
-    net(tiny).sum().backward()
+    net = build(name, Batch.from_data_list(graphs), channels).to(options.device)
+    x = maps(len(graphs), channels, options)
+    leaf = x.clone().requires_grad_()
+
+    def forward() -> None:
+        with torch.no_grad():
+            net(x)
+
+    def both() -> None:
+        net(leaf).square().mean().backward()
+
+    def seconds(run: Callable[[], object]) -> float:
+        if options.device != "cpu":
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        run()
+        if options.device != "cpu":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    # A step on tiny maps first, so that libraries and compiled kernels are not counted as memory of a step.
+    net(leaf.detach()[:, :2, :, :2, :2].clone().requires_grad_()).sum().backward()
     before = peak_resident_bytes()
-    x = maps(tiny.size(0), channels, options).requires_grad_()
-    net(x).square().mean().backward()
-    results.put((before, peak_resident_bytes()))
+    seconds(both)
+    pipe.send(peak_resident_bytes() - before)
+    seconds(forward)
+    while (what := pipe.recv()) is not None:
+        run = forward if what == "forward" else both
+        run()  # Untimed: memory given back while others had their turn is slow to come again, on virtual machines above all.
+        pipe.send(seconds(run))
+
+
+def time_contenders(names: list[str], graphs: list[Data], channels: int, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Median seconds of a forward pass and of a training step's forward and backward pass, and the memory that a step adds."""
+    context = multiprocessing.get_context("spawn")
+    pipes, processes, peaks = {}, {}, {}
+    for name in names:
+        pipes[name], end = context.Pipe()
+        processes[name] = context.Process(target=contender, args=(name, graphs, channels, options, end))
+        processes[name].start()
+        peaks[name] = pipes[name].recv()
+    times: dict[str, dict[str, list[float]]] = {name: {"forward": [], "forward+backward": []} for name in names}
+    for _ in range(options.rounds):
+        for name in names:
+            for what, values in times[name].items():
+                pipes[name].send(what)
+                values.append(pipes[name].recv())
+    for name in names:
+        pipes[name].send(None)
+        processes[name].join()
+    return {
+        name: {"peak_growth_bytes": peaks[name], **{what: statistics.median(values) for what, values in row.items()}}
+        for name, row in times.items()
+    }
 
 
 def main() -> None:
@@ -119,11 +132,10 @@ def main() -> None:
         "torch": torch.__version__,
         "settings": {key: str(value) for key, value in vars(options).items()},
     }
-    print(f"{options.connectome}: {dag.num_nodes} nodes, {dag.num_edges} edges; {options.channels} channels,")
-    print(f"{options.size}x{options.size} maps, batch {options.batch_size}, {options.threads} threads, {options.device}, torch {torch.__version__}\n")
+    print(f"{options.connectome}: {dag.num_nodes} nodes, {dag.num_edges} edges, {options.channels} channels, {options.size}x{options.size}")
+    print(f"maps, batch {options.batch_size}; {options.threads} threads, {options.device}, torch {torch.__version__}\n")
 
-    nets = {name: build(name, dag, options.channels).to(options.device) for name in contenders}
-    times = time_contenders(nets, maps(1, options.channels, options), options)
+    times = time_contenders(contenders, [dag], options.channels, options)
     one_map = options.batch_size * options.channels * options.size**2 * 4
     print(f"{'':16}{'forward':>10}{'x loop':>8}{'fwd+bwd':>10}{'x loop':>8}{'peak':>12}{'maps a node':>13}")
     for name, row in times.items():
@@ -131,15 +143,9 @@ def main() -> None:
         for what in ("forward", "forward+backward"):
             line += f"{row[what]:9.3f}s{times[LOOP][what] / row[what]:8.1f}"
         if options.device == "cpu":
-            context = multiprocessing.get_context("spawn")
-            results = context.SimpleQueue()
-            process = context.Process(target=peak_growth, args=(name, dag, options.channels, options, results))
-            process.start()
-            before, after = results.get()
-            process.join()
-            row["resident_peak_bytes"], row["peak_growth_bytes"] = after, after - before
-            line += f"{(after - before) / 2**20:8.0f} MiB{(after - before) / one_map / dag.num_nodes:13.2f}"
-        print(line, flush=True)
+            grown = row["peak_growth_bytes"]
+            line += f"{grown / 2**20:8.0f} MiB{grown / one_map / dag.num_nodes:13.2f}"
+        print(line)
     report["one variant"] = times
 
     counts = [int(count) for count in options.variants.split(",") if count]
@@ -150,9 +156,7 @@ def main() -> None:
         )
         together: dict[str, dict[int, float]] = {name: {} for name in contenders}
         for count in counts:
-            batch = Batch.from_data_list([dag] * count)
-            nets = {name: build(name, batch, 16).to(options.device) for name in contenders}
-            for name, row in time_contenders(nets, maps(count, 16, options), options).items():
+            for name, row in time_contenders(contenders, [dag] * count, 16, options).items():
                 together[name][count] = row["forward+backward"] / count
         for name, values in together.items():
             print(f"{name:16}" + "".join(f"{values[n]:9.3f}s" for n in counts), flush=True)

@@ -15,6 +15,7 @@ from elegans_pyg.nn import fused
 from elegans_pyg.nn.levels import LevelPlan, make_plan, run_levels
 from elegans_pyg.nn.node_operation import DepthwiseOperation, LevelOperation, ModuleOperation
 from elegans_pyg.nn.schedule import Schedule
+from elegans_pyg.nn.workspace import Workspace
 
 if TYPE_CHECKING:
     from elegans_pyg.nn.fused.cpu import Walk
@@ -160,8 +161,9 @@ class DAGNet(nn.Module):
                     torch.manual_seed(generator.initial_seed())
                     modules += [node_operation(channels) for _ in range(n)]
             self.node_modules = nn.ModuleList(modules)
-        self._plans: dict[tuple[int, torch.device], LevelPlan] = {}
+        self._plans: dict[tuple[int, int, torch.device], LevelPlan] = {}
         self._walk: Walk | None = None
+        self._workspace = Workspace()
         if executor == "fused" and (refusal := self.fused_refusal()):
             raise ValueError(f"executor='fused' does not apply: {refusal}; use executor='auto' or 'levels'")
 
@@ -208,7 +210,7 @@ class DAGNet(nn.Module):
         from elegans_pyg.nn.fused.cpu import Walk, run_fused
 
         if self._walk is None:
-            self._walk = Walk.from_schedule(self.schedule)
+            self._walk = Walk.from_schedule(self.schedule, self._workspace)
         nodes = self._walk.nodes
         weight = self.weights_in_use()[self._walk.edges]
         parameters = [p[nodes] for p in (self.conv_weight, self.norm_weight, self.norm_bias)]
@@ -223,12 +225,12 @@ class DAGNet(nn.Module):
 
     def _run_levels(self, x: Tensor) -> Tensor:
         weight = self.weights_in_use()[self._edge_order]
-        key = (x.size(1), x.device)
+        key = (x.size(1), x[0, 0].numel() * x.element_size(), x.device)
         if key not in self._plans:
             # Two plans serve training and evaluation; a third batch size, the last of an epoch, replaces the oldest.
             while len(self._plans) >= 3:
                 self._plans.pop(next(iter(self._plans)))
-            self._plans[key] = make_plan(self.schedule, *key)
+            self._plans[key] = make_plan(self.schedule, *key, self._workspace)
         operation: LevelOperation
         if self.node_modules is not None:
             operation = ModuleOperation([self.node_modules[node] for node in self.schedule.order.tolist()])

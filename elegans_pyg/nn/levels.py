@@ -19,6 +19,9 @@ from torch_geometric.utils import cumsum, segment
 
 from elegans_pyg.nn.node_operation import LevelOperation, Tape
 from elegans_pyg.nn.schedule import Schedule
+from elegans_pyg.nn.workspace import Workspace
+
+_PIECE_BYTES = 8 * 2**20
 
 
 class Bags(NamedTuple):
@@ -32,26 +35,42 @@ class Bags(NamedTuple):
 
 @dataclass(frozen=True)
 class LevelPlan:
-    """A :class:`Schedule` made concrete for one batch size and device."""
+    """A :class:`Schedule` made concrete for one shape of maps and device.
 
+    The walk goes in pieces ``ptr[i]:ptr[i + 1]`` of positions: levels, the wide ones cut into several.
+    """
+
+    ptr: list[int]
+    num_inputs: int
     incoming: list[Bags]
     outgoing: list[Bags]
     input_variant: Tensor
     input_ptr: Tensor
+    input_rows: Tensor
     output_rows: Tensor
     output_ptr: Tensor
-    outputs_of_level: list[tuple[Tensor, Tensor]]
+    outputs_of_piece: list[tuple[Tensor, Tensor]]
     output_count: Tensor
+    workspace: Workspace
 
 
-def make_plan(schedule: Schedule, batch_size: int, device: torch.device) -> LevelPlan:
-    """Spell out which rows each level reads, for ``batch_size`` images."""
+def make_plan(schedule: Schedule, batch_size: int, map_bytes: int, device: torch.device, workspace: Workspace) -> LevelPlan:
+    """Spell out which rows each piece of a level reads, for ``batch_size`` images whose maps have ``map_bytes`` bytes each.
+
+    ``workspace``, where maps are kept, may be shared among plans.
+    """
     images = torch.arange(batch_size).view(-1, 1)
-    level_ptr = torch.tensor(schedule.level_ptr)
-    width = level_ptr.diff()
-    level_of = torch.repeat_interleave(torch.arange(schedule.num_levels), width)
-    start, stride = level_ptr[level_of], width[level_of]
-    first_row = batch_size * start + torch.arange(level_of.numel()) - start
+    # On the CPU, larger pieces leave the cache, and every temporary over 32 MiB is asked of the system anew.
+    widest = max(1, _PIECE_BYTES // (batch_size * map_bytes)) if device.type == "cpu" else schedule.order.numel()
+    pieces = [low for start, end in pairwise(schedule.level_ptr) for low in range(start, end, widest)] + [schedule.order.numel()]
+    ptr = torch.tensor(pieces)
+    width = ptr.diff()
+    piece_of = torch.repeat_interleave(torch.arange(width.numel()), width)
+    start, stride = ptr[piece_of], width[piece_of]
+    first_row = batch_size * start + torch.arange(piece_of.numel()) - start
+
+    def rows_of(positions: Tensor) -> Tensor:
+        return (first_row[positions].view(-1, 1) + images.T * stride[positions].view(-1, 1)).view(-1).to(device)
 
     def bags(edges: Tensor, read: Tensor, counts: Tensor) -> Bags:
         lengths = counts.repeat(batch_size)
@@ -63,28 +82,32 @@ def make_plan(schedule: Schedule, batch_size: int, device: torch.device) -> Leve
         )
 
     in_degree = schedule.edge_ptr.diff()
-    out_degree = torch.bincount(schedule.source, minlength=level_of.numel())
+    out_degree = torch.bincount(schedule.source, minlength=piece_of.numel())
     by_source = torch.argsort(schedule.source, stable=True)
     out_ptr = cumsum(out_degree)
-    incoming, outgoing, outputs_of_level = [], [], []
+    incoming, outgoing, outputs_of_piece = [], [], []
     output_variant = torch.repeat_interleave(torch.arange(schedule.num_variants), schedule.output_ptr.diff())
-    for low, high in pairwise(schedule.level_ptr):
+    for low, high in pairwise(pieces):
         edges = torch.arange(int(schedule.edge_ptr[low]), int(schedule.edge_ptr[high]))
         incoming.append(bags(edges, schedule.source[edges], in_degree[low:high]))
         edges = by_source[int(out_ptr[low]) : int(out_ptr[high])]
         outgoing.append(bags(edges, schedule.target[edges], out_degree[low:high]))
         here = ((schedule.output >= low) & (schedule.output < high)).nonzero().view(-1)
-        outputs_of_level.append(((schedule.output[here] - low).to(device), output_variant[here].to(device)))
+        outputs_of_piece.append(((schedule.output[here] - low).to(device), output_variant[here].to(device)))
     input_variant = schedule.variant[: schedule.level_ptr[1]]
     return LevelPlan(
+        ptr=pieces,
+        num_inputs=schedule.level_ptr[1],
         incoming=incoming,
         outgoing=outgoing,
         input_variant=input_variant.to(device),
         input_ptr=cumsum(torch.bincount(input_variant, minlength=schedule.num_variants)).to(device),
-        output_rows=(first_row[schedule.output].view(-1, 1) + images.T * stride[schedule.output].view(-1, 1)).view(-1).to(device),
+        input_rows=rows_of(torch.arange(schedule.level_ptr[1])),
+        output_rows=rows_of(schedule.output),
         output_ptr=schedule.output_ptr.to(device),
-        outputs_of_level=outputs_of_level,
+        outputs_of_piece=outputs_of_piece,
         output_count=schedule.output_ptr.diff().to(device),
+        workspace=workspace,
     )
 
 
@@ -115,29 +138,30 @@ class _LevelWalk(torch.autograd.Function):
     ) -> Tensor:
         variants, images, *shape = x.shape
         size = x[0, 0].numel()
-        rows = x.new_empty(images * schedule.order.numel(), size)
+        count = images * schedule.order.numel()
+        rows, *kept = (plan.workspace.take(count * size, x).view(count, size) for _ in range(1 + record * operation.maps_kept))
         tapes: list[Tape] = []
-        for level, (low, high) in enumerate(pairwise(schedule.level_ptr)):
-            if level == 0:
-                a = x.transpose(0, 1)[:, plan.input_variant]
+        for piece, (low, high) in enumerate(pairwise(plan.ptr)):
+            if high <= plan.num_inputs:
+                a = x.transpose(0, 1)[:, plan.input_variant[low:high]]
             else:
-                a = _weighted_sum(rows, plan.incoming[level], weight, images).view(images, high - low, *shape)
-            y, tape = operation.forward(level, low, high, a, parameters, record)
-            rows[images * low : images * high].view(images, high - low, *shape).copy_(y)
-            tapes.append(tape)
-            del a, y, tape
+                a = _weighted_sum(rows, plan.incoming[piece], weight, images).view(images, high - low, *shape)
+            y, *room = (buffer[images * low : images * high].view(images, high - low, *shape) for buffer in (rows, *kept))
+            tapes.append(operation.forward(low, high, a, parameters, room if record else None, out=y))
+            del a
         outputs = rows[plan.output_rows].view(-1, images * size)
         result = segment(outputs, plan.output_ptr, reduce="mean").to(x.dtype).view(variants, images, *shape)
         if record:
-            ctx.plan, ctx.schedule, ctx.operation, ctx.num_parameters = plan, schedule, operation, len(parameters)
+            ctx.plan, ctx.operation, ctx.num_parameters = plan, operation, len(parameters)
             ctx.graphs, ctx.lengths = [tape.graphs for tape in tapes], [len(tape.tensors) for tape in tapes]
-            ctx.save_for_backward(weight, rows, *parameters, *(tensor for tape in tapes for tensor in tape.tensors))
+            ctx.save_for_backward(weight, rows, *kept, *parameters, *(tensor for tape in tapes for tensor in tape.tensors))
         return result
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        plan, schedule, operation = ctx.plan, ctx.schedule, ctx.operation
+        plan, operation = ctx.plan, ctx.operation
         weight, rows, *saved = ctx.saved_tensors
+        kept, saved = saved[: operation.maps_kept], saved[operation.maps_kept :]
         parameters, tensors = saved[: ctx.num_parameters], saved[ctx.num_parameters :]
         tapes = []
         for length, graphs in zip(ctx.lengths, ctx.graphs, strict=True):
@@ -146,26 +170,27 @@ class _LevelWalk(torch.autograd.Function):
         variants, images, *shape = grad.shape
         size = rows.size(1)
         # `grad_rows` holds the gradient of each node's weighted sum a_n, which is what its predecessors gather.
-        grad_rows = torch.empty_like(rows)
+        grad_rows = plan.workspace.take(rows.numel(), rows).view_as(rows)
         grad_weight = torch.zeros_like(weight)
         grad_parameters = operation.empty_gradients(parameters)
         grad_output = (grad / plan.output_count.view(-1, 1, 1, 1, 1)).to(rows.dtype).transpose(0, 1)
-        for level in reversed(range(schedule.num_levels)):
-            low, high = schedule.level_ptr[level : level + 2]
-            grad_y = _weighted_sum(grad_rows, plan.outgoing[level], weight, images).view(images, high - low, *shape)
-            node, variant = plan.outputs_of_level[level]
+        for piece in reversed(range(len(plan.ptr) - 1)):
+            low, high = plan.ptr[piece : piece + 2]
+            grad_y = _weighted_sum(grad_rows, plan.outgoing[piece], weight, images).view(images, high - low, *shape)
+            node, variant = plan.outputs_of_piece[piece]
             if node.numel():
                 grad_y[:, node] += grad_output[:, variant]
             grad_a = grad_rows[images * low : images * high]
-            operation.backward(level, low, high, tapes[level], grad_y, parameters, grad_parameters, out=grad_a.view_as(grad_y))
-            bags = plan.incoming[level]
+            room = [buffer[images * low : images * high].view_as(grad_y) for buffer in kept]
+            operation.backward(low, high, tapes[piece], grad_y, parameters, room, grad_parameters, out=grad_a.view_as(grad_y))
+            bags = plan.incoming[piece]
             if bags.rows.numel():
                 # d loss / d w_e = <gradient of a at the target, y of the source>, summed over the images.
                 products = torch.ops.aten._embedding_bag_per_sample_weights_backward(grad_a, rows, bags.rows, bags.offsets, bags.bag, 0, -1)
                 grad_weight[bags.edges] = products.view(images, -1).sum(0, dtype=weight.dtype)
         grad_input = None
         if ctx.needs_input_grad[4]:
-            inputs = grad_rows[: images * schedule.level_ptr[1]].view(images, -1, size).transpose(0, 1).reshape(-1, images * size)
+            inputs = grad_rows[plan.input_rows].view(-1, images * size)
             grad_input = segment(inputs, plan.input_ptr, reduce="sum").view(variants, images, *shape)
         return None, None, None, None, grad_input, grad_weight, *grad_parameters
 
@@ -176,7 +201,7 @@ def run_levels(schedule: Schedule, plan: LevelPlan, operation: LevelOperation, x
 
     Args:
         schedule: the walk.
-        plan: ``make_plan(schedule, B, x.device)``.
+        plan: from :func:`make_plan`, for as many images and the device of ``x``.
         operation: what a node does.
         x: input maps, ``(V, B, C, H, W)``; its type is the one that the maps are kept in.
         weight: one weight an edge of the schedule, ``(M,)``.

@@ -1,4 +1,4 @@
-"""What a node does with the weighted sum of its inputs, for all nodes of a level at once."""
+"""What a node does with the weighted sum of its inputs, for many nodes of a level at once."""
 
 from __future__ import annotations
 
@@ -11,21 +11,27 @@ from torch.nn import functional as F
 
 
 class Tape(NamedTuple):
-    """What one level's backward step needs: tensors, which autograd frees, and anything else, which lives as long as the graph."""
+    """What a backward step needs: tensors, which autograd frees, and anything else, which lives as long as the graph."""
 
     tensors: tuple[Tensor, ...] = ()
     graphs: Any = None
 
 
 class LevelOperation(Protocol):
-    """One step of a walk. Positions ``low:high`` are the level; maps are ``(B, high - low, C, H, W)``."""
+    """One step of a walk. Positions ``low:high`` are a level, or part of one; maps are ``(B, high - low, C, H, W)``."""
 
     def parameters(self) -> list[Tensor]:
         """All tensors that :meth:`backward` gives gradients for."""
         ...
 
-    def forward(self, level: int, low: int, high: int, a: Tensor, parameters: Sequence[Tensor], record: bool) -> tuple[Tensor, Tape]:
-        """Return the level's maps and, if ``record``, what :meth:`backward` needs. May overwrite ``a``."""
+    maps_kept: int
+    """How many maps a node are to be kept for :meth:`backward`."""
+
+    def forward(self, low: int, high: int, a: Tensor, parameters: Sequence[Tensor], kept: Sequence[Tensor] | None, out: Tensor) -> Tape:
+        """Write the nodes' maps to ``out``; may overwrite ``a``.
+
+        Unless ``kept`` is None, write to it and return what :meth:`backward` needs.
+        """
         ...
 
     def empty_gradients(self, parameters: Sequence[Tensor]) -> list[Tensor]:
@@ -34,16 +40,16 @@ class LevelOperation(Protocol):
 
     def backward(
         self,
-        level: int,
         low: int,
         high: int,
         tape: Tape,
         grad_y: Tensor,
         parameters: Sequence[Tensor],
+        kept: Sequence[Tensor],
         gradients: list[Tensor],
         out: Tensor,
     ) -> None:
-        """Write the gradient of ``a`` to ``out``, and those of the level's parameters to their places in ``gradients``."""
+        """Write the gradient of ``a`` to ``out``, and those of the nodes' parameters to their places in ``gradients``."""
         ...
 
 
@@ -57,6 +63,8 @@ class DepthwiseOperation:
         momentum, eps: as in :class:`torch.nn.BatchNorm2d`.
     """
 
+    maps_kept = 2  # the rectified sum and the convolution's output
+
     def __init__(
         self, parameters: list[Tensor], running_mean: Tensor, running_var: Tensor, training: bool, momentum: float, eps: float
     ) -> None:
@@ -67,14 +75,18 @@ class DepthwiseOperation:
     def parameters(self) -> list[Tensor]:
         return self._parameters
 
-    def forward(self, level: int, low: int, high: int, a: Tensor, parameters: Sequence[Tensor], record: bool) -> tuple[Tensor, Tape]:
+    def forward(self, low: int, high: int, a: Tensor, parameters: Sequence[Tensor], kept: Sequence[Tensor] | None, out: Tensor) -> Tape:
         images, nodes, channels, *size = a.shape
         conv_weight, norm_weight, norm_bias = (p[low:high] for p in parameters)
         kernel = conv_weight.size(-1)
-        relu = a.reshape(images, nodes * channels, *size).relu_()
+        together = (images, nodes * channels, *size)
+        relu = torch.clamp(a, min=0, out=a if kept is None else kept[0]).view(together)
         taps = conv_weight.to(relu.dtype).reshape(-1, 1, kernel, kernel)
         z = F.conv2d(relu, taps, padding=kernel // 2, groups=nodes * channels)
-        y, mean, inverse_std = torch.native_batch_norm(
+        if kept is not None:
+            kept[1].copy_(z.view(a.shape))
+        mean, inverse_std = (norm_weight.new_empty(nodes * channels if self.training else 0) for _ in range(2))
+        torch.native_batch_norm(
             z,
             norm_weight.reshape(-1),
             norm_bias.reshape(-1),
@@ -83,24 +95,27 @@ class DepthwiseOperation:
             self.training,
             self.momentum,
             self.eps,
+            out=(out.view(z.shape), mean, inverse_std),
         )
-        return y.view_as(a), Tape((relu, z, mean, inverse_std) if record else ())
+        return Tape((mean, inverse_std))
 
     def empty_gradients(self, parameters: Sequence[Tensor]) -> list[Tensor]:
         return [torch.empty_like(p) for p in parameters]
 
     def backward(
         self,
-        level: int,
         low: int,
         high: int,
         tape: Tape,
         grad_y: Tensor,
         parameters: Sequence[Tensor],
+        kept: Sequence[Tensor],
         gradients: list[Tensor],
         out: Tensor,
     ) -> None:
-        relu, z, mean, inverse_std = tape.tensors
+        images, nodes, channels, *size = grad_y.shape
+        relu, z = (maps.view(images, nodes * channels, *size) for maps in kept)
+        mean, inverse_std = tape.tensors
         conv_weight, norm_weight, _ = (p[low:high] for p in parameters)
         kernel = conv_weight.size(-1)
         statistics = (self.running_mean[low:high].view(-1), self.running_var[low:high].view(-1), mean, inverse_std)
@@ -124,6 +139,8 @@ class ModuleOperation:
         modules: the module of every position of the schedule.
     """
 
+    maps_kept = 0
+
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         self._modules = modules
         self._names = [[name for name, _ in module.named_parameters()] for module in modules]
@@ -134,8 +151,9 @@ class ModuleOperation:
     def parameters(self) -> list[Tensor]:
         return [p for module in self._modules for _, p in module.named_parameters()]
 
-    def forward(self, level: int, low: int, high: int, a: Tensor, parameters: Sequence[Tensor], record: bool) -> tuple[Tensor, Tape]:
-        result, tape = torch.empty_like(a), []
+    def forward(self, low: int, high: int, a: Tensor, parameters: Sequence[Tensor], kept: Sequence[Tensor] | None, out: Tensor) -> Tape:
+        tape = []
+        record = kept is not None
         with torch.set_grad_enabled(record):
             for node, position in enumerate(range(low, high)):
                 # A copy, because other nodes of the level may overwrite what a view shares.
@@ -151,21 +169,21 @@ class ModuleOperation:
                         f"node_operation must keep the shape of its maps, {tuple(leaf.shape)}, but returned {tuple(y.shape)};"
                         " pad so that height and width stay, and keep the channels"
                     )
-                result[:, node] = y.detach()
+                out[:, node] = y.detach()
                 tape.append(([leaf, *own], y) if record else None)
-        return result, Tape(graphs=tape)
+        return Tape(graphs=tape)
 
     def empty_gradients(self, parameters: Sequence[Tensor]) -> list[Tensor]:
         return [torch.zeros_like(p) for p in parameters]
 
     def backward(
         self,
-        level: int,
         low: int,
         high: int,
         tape: Tape,
         grad_y: Tensor,
         parameters: Sequence[Tensor],
+        kept: Sequence[Tensor],
         gradients: list[Tensor],
         out: Tensor,
     ) -> None:

@@ -64,22 +64,23 @@ def test_without_numba_auto_falls_back_and_fused_names_the_extra(monkeypatch):
         DAGNet(DAGS[0], 2, executor="fused")
 
 
-def test_buffers_are_reused_from_step_to_step_but_never_while_a_graph_needs_them():
-    net = make(DAGS, 3, torch.float64, executor="fused")
+@pytest.mark.parametrize(("executor", "kept"), [("fused", 2), ("levels", 3)])
+def test_buffers_are_reused_from_step_to_step_but_never_while_a_graph_needs_them(executor, kept):
+    net = make(DAGS, 3, torch.float64, executor=executor)
     x, y = inputs(net, 2, 4, 4, torch.float64), inputs(net, 2, 4, 4, torch.float64, seed=2)
     expected_x, expected_y = (make(DAGS, 3, torch.float64, executor="levels") for _ in range(2))
     first, second = net(x), net(y)
-    assert len(net._walk.workspace._buffers) == 4
+    assert len(net._workspace._buffers) == 2 * kept
     second.square().sum().backward()
     first.square().sum().backward()
     expected_x(x.detach()).square().sum().backward()
     expected_y(y.detach()).square().sum().backward()
     torch.testing.assert_close(net.conv_weight.grad, expected_x.conv_weight.grad + expected_y.conv_weight.grad)
     del first, second
-    held = {buffer.ctypes.data for buffer in net._walk.workspace._buffers}
+    held = {buffer.ctypes.data for buffer in net._workspace._buffers}
     net(x).sum().backward()
-    assert {buffer.ctypes.data for buffer in net._walk.workspace._buffers} <= held
-    assert copy.deepcopy(net)._walk.workspace._buffers == []
+    assert {buffer.ctypes.data for buffer in net._workspace._buffers} <= held
+    assert copy.deepcopy(net)._workspace._buffers == []
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (33, 17)])

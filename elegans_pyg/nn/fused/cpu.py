@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,40 +18,11 @@ from torch import Tensor
 
 from elegans_pyg.nn.fused import cpu_kernels as kernels
 from elegans_pyg.nn.schedule import Schedule
+from elegans_pyg.nn.workspace import Workspace
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 # A forked child has no threads of its parent's.
 os.register_at_fork(after_in_child=_pools.clear)
-
-
-class Workspace:
-    """Buffers that outlive a step: the system takes longer to hand out fresh pages for them than the walk takes to fill them.
-
-    A buffer is free once no tensor refers to it any more, that is, once the graph of the step that used it is gone.
-    """
-
-    def __init__(self) -> None:
-        self._buffers: list[NDArray[Any]] = []
-        self._lock = threading.Lock()
-
-    def take(self, count: int, like: Tensor) -> Tensor:
-        """``count`` numbers of the type of ``like``, with no set value."""
-        dtype = like.numpy().dtype
-        with self._lock:
-            # Two references are the list's and getrefcount's own; any other is a tensor's.
-            free = [i for i in range(len(self._buffers)) if sys.getrefcount(self._buffers[i]) <= 2]
-            for i in free:
-                if self._buffers[i].dtype == dtype and self._buffers[i].size >= count:
-                    return torch.from_numpy(self._buffers[i])[:count]
-            self._buffers = [buffer for i, buffer in enumerate(self._buffers) if i not in free]
-            self._buffers.append(np.empty(count, dtype))
-            return torch.from_numpy(self._buffers[-1])
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Workspace:
-        return Workspace()
-
-    def __reduce__(self) -> tuple[type[Workspace], tuple[()]]:
-        return Workspace, ()
 
 
 @dataclass(frozen=True)
@@ -75,10 +45,10 @@ class Walk:
     is_input: NDArray[np.bool_]
     is_output: NDArray[np.bool_]
     output_share: NDArray[np.float64]
-    workspace: Workspace = field(default_factory=Workspace)
+    workspace: Workspace
 
     @classmethod
-    def from_schedule(cls, schedule: Schedule) -> Walk:
+    def from_schedule(cls, schedule: Schedule, workspace: Workspace) -> Walk:
         by_variant = torch.argsort(schedule.variant, stable=True)
         place = torch.empty_like(by_variant)
         place[by_variant] = torch.arange(by_variant.numel())
@@ -106,6 +76,7 @@ class Walk:
             is_input=is_input,
             is_output=is_output,
             output_share=1 / schedule.output_ptr.diff().double().numpy(),
+            workspace=workspace,
         )
 
 
