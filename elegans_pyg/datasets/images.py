@@ -1,0 +1,301 @@
+"""Labelled images as uint8 tensors: embedded digits, MNIST and its kin, or a folder of one's own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from elegans_pyg.datasets.image_sources import (
+    HUB_IDS,
+    EncodedImages,
+    EncodedSet,
+    decode,
+    find_parquet,
+    list_class_folders,
+    read_class_folders,
+    read_hub,
+    read_parquet,
+)
+
+IMAGE_SETS = ("digits", *HUB_IDS)
+TEST_FRACTION = 0.2
+SPLIT_SEED = 2023
+CACHE_FORMAT = 1
+
+_TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """A labelled image data set, decoded.
+
+    Args:
+        name: Name of the data set.
+        train_images: Pixels from 0 to 255, uint8.
+        train_labels: Class numbers, int64.
+        test_images: As ``train_images``, with the same C, H and W.
+        test_labels: As ``train_labels``.
+        classes: Class names, by class number.
+
+    Shapes:
+        - images: ``(n, C, H, W)``
+        - labels: ``(n,)``
+
+    Raises:
+        ValueError: if shapes or types are others, a split is empty, or a label is no class number.
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    classes: list[str]
+
+    def __post_init__(self) -> None:
+        for split, images, labels in (("train", self.train_images, self.train_labels), ("test", self.test_images, self.test_labels)):
+            if images.dim() != 4 or images.dtype != torch.uint8 or images.numel() == 0:
+                raise ValueError(
+                    f"{split}_images: expected (n, C, H, W) uint8 pixels, got {tuple(images.shape)} {images.dtype}; convert them"
+                )
+            if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
+                got = f"{tuple(labels.shape)} {labels.dtype}"
+                raise ValueError(f"{split}_labels: expected ({len(images)},) int64, one for each image, got {got}; convert them")
+            low, high = int(labels.min()), int(labels.max())
+            if low < 0 or high >= len(self.classes):
+                wrong = low if low < 0 else high
+                raise ValueError(
+                    f"{split}_labels: expected labels from 0 to {len(self.classes) - 1}, got {wrong}; correct them or 'classes'"
+                )
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            expected, other = tuple(self.train_images.shape[1:]), tuple(self.test_images.shape[1:])
+            raise ValueError(f"test_images: expected images of {expected} like train_images, got {other}; resize them")
+
+    @property
+    def in_channels(self) -> int:
+        """1 for grey images, 3 for RGB."""
+        return self.train_images.shape[1]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.train_images.shape[2], self.train_images.shape[3]
+
+    def to(self, device: torch.device | str) -> ImageData:
+        """The same data with its tensors on ``device``."""
+        return replace(self, **{key: getattr(self, key).to(device) for key in _TENSORS})
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.train_images.shape[1:]))
+        return f"ImageData({self.name}: {len(self.train_images)} train, {len(self.test_images)} test, {size}, {self.num_classes} classes)"
+
+
+def load_images(
+    name: str | Path = "digits", root: str | Path | None = None, cache: str | Path | None = None, quiet: bool = False
+) -> ImageData:
+    """Load a labelled image data set, decoding it on first use only.
+
+    ============== ====== ====== ======== ======= =========================================================
+    name           train  test   image    classes source
+    ============== ====== ====== ======== ======= =========================================================
+    digits         1,438  359    1x8x8    10      scikit-learn, from the UCI Optical Recognition of
+                                                  Handwritten Digits set (CC BY 4.0), doi:10.24432/C50P49
+    mnist          60,000 10,000 1x28x28  10      LeCun et al. 1998, doi:10.1109/5.726791; hub ylecun/mnist
+    fashion_mnist  60,000 10,000 1x28x28  10      Xiao et al. 2017, arXiv:1708.07747 (MIT licence);
+                                                  hub zalando-datasets/fashion_mnist
+    cifar10        50,000 10,000 3x32x32  10      Krizhevsky 2009; hub uoft-cs/cifar10
+    cifar100       50,000 10,000 3x32x32  100     Krizhevsky 2009, fine labels; hub uoft-cs/cifar100
+    ============== ====== ====== ======== ======= =========================================================
+
+    ``digits`` is embedded in scikit-learn; its intensities 0..16 become ``round(x * 255 / 16)``. The others are read from ``root/<name>``
+    if that folder exists, without touching the network, and else fetched from the Hugging Face hub (extra ``images``).
+
+    A folder holds either Parquet files in the hub's layout (``train.parquet`` and ``test.parquet``, or ``train-00000-of-00001.parquet``
+    shards; a column ``image``, ``img`` or ``images`` of encoded bytes, bare or in a struct ``{bytes, path}``; a whole-number column
+    ``label``, ``labels`` or ``fine_label``; class names from the ``huggingface`` metadata, or else the numbers), or images in class
+    sub-folders (``train/<class>/*.png`` and ``test/<class>/*.png``, or ``<class>/*.png``; classes numbered in the order of their names).
+
+    ``digits`` and ``<class>/*.png`` folders come unsplit. A fixed fifth of every class is tested on: the rows whose ``SHA-256`` of
+    ``"2023/<row number or file name>"`` is smallest, so the split is the same on every machine and with every library version.
+
+    Decoded tensors are kept in the cache folder, under a key made of the source files' names, sizes and times of change (for the hub: its
+    id); a damaged cache file is rebuilt. A cache that cannot be written costs a logged warning and nothing else.
+
+    Args:
+        name: A name from the table, or the path of a folder.
+        root: Folder with a sub-folder for each data set (default: the environment's ``ELEGANS_PYG_IMAGES``, if set).
+        cache: Cache folder (default: ``$ELEGANS_PYG_CACHE``, ``$XDG_CACHE_HOME/elegans_pyg`` or ``~/.cache/elegans_pyg``).
+        quiet: Show no progress bar.
+
+    Raises:
+        ValueError: for an unknown name, or a source whose content is bad; one line names file and row.
+        FileNotFoundError: for a missing folder, split or shard.
+        ImportError: if the extra ``images`` is needed and missing.
+        ConnectionError: if the hub is needed and cannot be reached.
+    """
+    if name == "digits":
+        return _digits()
+    folder = _folder(name, root)
+    if folder is None:
+        hub_name = str(name)
+        return _cached(hub_name, ["hub", HUB_IDS[hub_name]], cache, quiet, lambda: read_hub(hub_name))
+    shown_name = name if isinstance(name, str) and name in HUB_IDS else folder.resolve().name
+    parquet = find_parquet(folder)
+    files = parquet or list_class_folders(folder)
+    key: list[str | int] = [str(folder.resolve())]
+    for split in sorted(files):
+        for path in files[split]:
+            status = path.stat()
+            key += [split, str(path.relative_to(folder)), status.st_size, status.st_mtime_ns]
+    return _cached(shown_name, key, cache, quiet, lambda: read_parquet(parquet) if parquet else read_class_folders(files))
+
+
+def stratified_split(labels: np.ndarray, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers of the training and the test part, a fixed fifth of every class (rounded, but at least one row) being tested on.
+
+    Args:
+        labels: Class number of each row.
+        keys: A distinct text for each row; those with the smallest SHA-256 of ``"2023/<key>"`` are tested on.
+
+    Raises:
+        ValueError: if a class has fewer than two rows.
+    """
+    test: list[int] = []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label).tolist()
+        if len(rows) < 2:
+            raise ValueError(f"expected at least 2 images of each class to split into train and test, got 1, {keys[rows[0]]}; add images")
+        rows.sort(key=lambda row: sha256(f"{SPLIT_SEED}/{keys[row]}".encode()).digest())
+        test += rows[: max(1, round(TEST_FRACTION * len(rows)))]
+    return np.setdiff1d(np.arange(len(labels)), test), np.sort(np.array(test, dtype=np.int64))
+
+
+def cache_folder(cache: str | Path | None = None) -> Path:
+    """The folder that decoded images are kept in: ``cache``, or the first one the environment names."""
+    if cache is not None:
+        return Path(cache).expanduser()
+    if own := os.environ.get("ELEGANS_PYG_CACHE"):
+        return Path(own).expanduser()
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared) / "elegans_pyg"
+    return Path.home() / ".cache" / "elegans_pyg"
+
+
+def _folder(name: str | Path, root: str | Path | None) -> Path | None:
+    """The local folder ``name`` stands for; None where only the hub has it."""
+    given, argument = (root, "root") if root is not None else (os.environ.get("ELEGANS_PYG_IMAGES") or None, "ELEGANS_PYG_IMAGES")
+    if given is not None and isinstance(name, str):
+        home = Path(given).expanduser()
+        if not home.is_dir():
+            raise FileNotFoundError(
+                f"{argument}: expected a folder of image data sets, got {str(given)!r}, which is none; correct the path"
+            )
+        if re.fullmatch(r"\w[\w.-]*", name) and (home / name).is_dir():
+            return home / name
+    if isinstance(name, str) and name in HUB_IDS:
+        return None
+    folder = Path(name).expanduser()
+    if name != "" and folder.is_dir():
+        return folder
+    if folder.is_file():
+        raise ValueError(f"name: expected a folder of images, got the file {str(name)!r}; give the folder it is in")
+    if isinstance(name, Path) or os.sep in name:
+        raise FileNotFoundError(
+            f"name: expected an existing folder, got {str(name)!r}; correct the path or use one of {', '.join(IMAGE_SETS)}"
+        )
+    raise ValueError(f"name: expected one of {', '.join(IMAGE_SETS)} or a folder, got {name!r}; correct the name")
+
+
+def _digits() -> ImageData:
+    # Imported here because scikit-learn takes longer to import than the rest of the package.
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None])
+    labels = torch.from_numpy(bunch.target.astype(np.int64))
+    train, test = map(torch.from_numpy, stratified_split(bunch.target, [str(row) for row in range(len(labels))]))
+    return ImageData("digits", pixels[train], labels[train], pixels[test], labels[test], [str(name) for name in bunch.target_names])
+
+
+def _decoded(name: str, source: EncodedSet, quiet: bool) -> ImageData:
+    pixels, layout = decode(source.train, None, f"{name}: decoding", quiet)
+    labels = torch.from_numpy(source.train.labels)
+    if source.test is not None:
+        test_pixels, _ = decode(source.test, layout, f"{name}: decoding test images", quiet)
+        return ImageData(name, pixels, labels, test_pixels, torch.from_numpy(source.test.labels), source.classes)
+    train, test = map(torch.from_numpy, stratified_split(source.train.labels, _relative_names(source.train)))
+    return ImageData(name, pixels[train], labels[train], pixels[test], labels[test], source.classes)
+
+
+def _relative_names(encoded: EncodedImages) -> list[str]:
+    return ["/".join(path.parts[-2:]) for path in encoded.images if isinstance(path, Path)]
+
+
+def _cached(name: str, key: Sequence[str | int], cache: str | Path | None, quiet: bool, read: Callable[[], EncodedSet]) -> ImageData:
+    """The data set ``key`` identifies: from the cache, or else read, decoded and put there."""
+    digest = sha256(json.dumps([CACHE_FORMAT, SPLIT_SEED, *key]).encode()).hexdigest()
+    path = cache_folder(cache) / "images" / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}-{digest[:20]}.safetensors"
+    if os.path.exists(path):
+        try:
+            return _read_cache(path, name)
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            _log.warning("%s: unusable image cache is rebuilt (%s)", path, str(error).partition("\n")[0])
+    data = _decoded(name, read(), quiet)
+    try:
+        _write_cache(path, data)
+    except (OSError, SafetensorError) as error:
+        _log.warning(
+            "%s: images are not cached (%s); set ELEGANS_PYG_CACHE to a writable folder with room", path, str(error).partition("\n")[0]
+        )
+    return data
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    """CRC-32 of all four tensors: safetensors checks sizes, but not the numbers."""
+    value = 0
+    for key in _TENSORS:
+        value = zlib.crc32(tensors[key].numpy().data, value)
+    return f"{value:08x}"
+
+
+def _read_cache(path: Path, name: str) -> ImageData:
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in _TENSORS}
+        metadata = file.metadata()
+    if metadata["crc32"] != _checksum(tensors):
+        raise ValueError("checksum differs")
+    return ImageData(name, **tensors, classes=json.loads(metadata["classes"]))
+
+
+def _write_cache(path: Path, data: ImageData) -> None:
+    tensors = {key: getattr(data, key).contiguous() for key in _TENSORS}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.stem}-{uuid4().hex}.part")
+    try:
+        temporary.touch()
+        usual_mode = temporary.stat().st_mode
+        save_file(tensors, temporary, {"classes": json.dumps(data.classes), "crc32": _checksum(tensors)})
+        # safetensors closes its files to other users, who may share the cache.
+        temporary.chmod(usual_mode)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
