@@ -1,0 +1,212 @@
+"""Small-sample statistics on accuracies: intervals, permutation tests, corrections, effect sizes, variance components, power."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import chain, combinations
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Values = npt.NDArray[np.float64]
+
+EXACT_SPLITS = 200_000
+"""Up to this many splits (10 runs against 10 have 184,756) a permutation test enumerates all of them."""
+
+TIE = 1e-12
+"""Differences of means closer than this are the same: accuracies are counts over a test set, so real differences are far larger,
+while sums of the same shares in another order differ in the last bits and would otherwise break ties at random."""
+
+
+class Permutation(NamedTuple):
+    """Outcome of :func:`permutation_test`: the p value, the smallest one these values allow, and how it was found."""
+
+    p: float
+    smallest: float
+    exact: bool
+    splits: int
+
+
+class Components(NamedTuple):
+    """Outcome of :func:`variance_components`: variance between groups and within them, and whether the former was cut off at 0."""
+
+    between: float
+    within: float
+    truncated: bool
+
+
+def bootstrap_interval(
+    sample: Values, other: Values | None = None, *, confidence: float = 0.95, resamples: int = 10_000, seed: int | Sequence[int] = 0
+) -> tuple[float, float]:
+    r"""Bias-corrected and accelerated (BCa) bootstrap interval of a mean, or of the difference of two means, from "Better Bootstrap
+    Confidence Intervals" (Efron 1987, doi:10.1080/01621459.1987.10478410), by :func:`scipy.stats.bootstrap`.
+
+    Args:
+        sample: values, shape ``(n,)``.
+        other: with it, the interval is that of ``sample.mean() - other.mean()``; shape ``(m,)``.
+        confidence: coverage aimed at.
+        resamples: number of bootstrap resamples.
+        seed: of the resampling.
+
+    Returns:
+        The two ends. Constant values have no spread to resample: both ends are then the estimate. Fewer than two values in a sample
+        give ``nan``.
+    """
+    samples = (sample,) if other is None else (sample, other)
+    if min(map(len, samples)) < 2:
+        return math.nan, math.nan
+    if all(np.ptp(values) < TIE for values in samples):
+        estimate = float(sample.mean() if other is None else sample.mean() - other.mean())
+        return estimate, estimate
+
+    def mean(values: Values, axis: int) -> Values:
+        return values.mean(axis=axis)
+
+    def difference(values: Values, others: Values, axis: int) -> Values:
+        return values.mean(axis=axis) - others.mean(axis=axis)
+
+    interval = stats.bootstrap(
+        samples,
+        mean if other is None else difference,
+        n_resamples=resamples,
+        confidence_level=confidence,
+        method="BCa",
+        vectorized=True,
+        random_state=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def permutation_test(sample: Values, other: Values, *, resamples: int = 10_000, seed: int | Sequence[int] = 0) -> Permutation:
+    r"""Two-sided permutation test on the difference of means.
+
+    The p value is the share of the :math:`\binom{m+n}{m}` ways to split the pooled values into arms of the observed sizes whose
+    absolute difference of means is at least the observed one. Up to ``EXACT_SPLITS`` splits are all enumerated; beyond, ``resamples``
+    random splits :math:`b` of which reach the observed difference give :math:`(b+1)/(B+1)`, which is never 0 ("Permutation P-values
+    Should Never Be Zero", Phipson & Smyth 2010, doi:10.2202/1544-6115.1585).
+
+    Args:
+        sample: values of one arm, shape ``(m,)``.
+        other: values of the other arm, shape ``(n,)``.
+        resamples: number of random splits when they are too many to enumerate.
+        seed: of the random splits.
+
+    Raises:
+        ValueError: when an arm is empty.
+    """
+    m, n = len(sample), len(other)
+    if min(m, n) == 0:
+        raise ValueError(f"sample and other must hold at least one value each, got {m} and {n}; leave out the empty arm")
+    pooled = np.concatenate([sample, other])
+    pooled = pooled - pooled.mean()
+    # With the pooled values centred, the difference of means is the first arm's sum times this.
+    scale = 1 / m + 1 / n
+    observed = abs(float(sample.mean() - other.mean()))
+    splits = math.comb(m + n, m)
+    if splits <= EXACT_SPLITS:
+        # The smaller arm decides the split: fewer values to gather, and the two arms' sums are opposite.
+        size = min(m, n)
+        chosen = np.fromiter(chain.from_iterable(combinations(range(m + n), size)), dtype=np.intp, count=splits * size)
+        differences = np.abs(pooled[chosen].reshape(splits, size).sum(axis=1)) * scale
+        smallest = float(np.mean(differences >= differences.max() - TIE))
+        return Permutation(float(np.mean(differences >= observed - TIE)), smallest, True, splits)
+    generator = np.random.default_rng(seed)
+    reached, block = 0, max(1, 1_000_000 // (m + n))
+    for start in range(0, resamples, block):
+        rows = min(block, resamples - start)
+        shuffled = generator.permuted(np.broadcast_to(pooled, (rows, m + n)), axis=1)
+        reached += int(np.count_nonzero(np.abs(shuffled[:, :m].sum(axis=1)) * scale >= observed - TIE))
+    return Permutation((reached + 1) / (resamples + 1), 1 / (resamples + 1), False, splits)
+
+
+def holm(p_values: Values) -> Values:
+    """Holm's step-down correction for testing several hypotheses, from "A Simple Sequentially Rejective Multiple Test Procedure"
+    (Holm 1979, https://www.jstor.org/stable/4615733): the k-th smallest of m p values is multiplied by m - k + 1, kept monotone and
+    at most 1.
+
+    Args:
+        p_values: shape ``(m,)``; ``nan`` marks a hypothesis that was not tested, which stays ``nan`` and does not count.
+    """
+    adjusted = np.full(len(p_values), math.nan)
+    tested = np.flatnonzero(~np.isnan(p_values))
+    order = tested[np.argsort(p_values[tested], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * factors), 1)
+    return adjusted
+
+
+def cliffs_delta(sample: Values, other: Values) -> float:
+    r"""Cliff's delta, :math:`P(X > Y) - P(X < Y)`: from -1 (every value of ``sample`` lies below every one of ``other``) to 1; from
+    "Dominance Statistics" (Cliff 1993, doi:10.1037/0033-2909.114.3.494). ``nan`` when an arm is empty.
+
+    Args:
+        sample: shape ``(m,)``.
+        other: shape ``(n,)``.
+    """
+    if not (len(sample) and len(other)):
+        return math.nan
+    gaps = sample[:, None] - other[None, :]
+    return float(np.mean(gaps > TIE) - np.mean(gaps < -TIE))
+
+
+def variance_components(values: Values, groups: Sequence[int] | npt.NDArray[np.int64]) -> Components:
+    r"""One-way random-effects variances, by the analysis-of-variance method for groups of any size (Searle, Casella & McCulloch 1992,
+    "Variance Components", doi:10.1002/9780470316856, section 3.6):
+
+    .. math:: \hat\sigma^2_{within} = MSW, \qquad \hat\sigma^2_{between} = (MSB - MSW) / n_0, \qquad
+        n_0 = \Big(N - \sum_i n_i^2 / N\Big) / (k - 1)
+
+    for :math:`N` values in :math:`k` groups of sizes :math:`n_i`. A negative estimate between groups is cut off at 0 and marked.
+
+    Args:
+        values: shape ``(N,)``.
+        groups: the group of each value, shape ``(N,)``.
+
+    Returns:
+        The two variances. With one group there is none between (``nan``); with no group of two or more there is none within, and the
+        two cannot be told apart (both ``nan``).
+    """
+    _, group = np.unique(np.asarray(groups), return_inverse=True)
+    sizes = np.bincount(group)
+    count, k = len(values), len(sizes)
+    if count - k < 1:
+        return Components(math.nan, math.nan, False)
+    means = np.bincount(group, weights=values) / sizes
+    within = float(np.sum((values - means[group]) ** 2) / (count - k))
+    if k == 1:
+        return Components(math.nan, within, False)
+    between_square = float(np.sum(sizes * (means - values.mean()) ** 2) / (k - 1))
+    typical_size = (count - np.sum(sizes**2) / count) / (k - 1)
+    between = (between_square - within) / typical_size
+    return Components(max(between, 0.0), within, bool(between < -TIE))
+
+
+def runs_needed(difference: float, sd: float, *, power: float = 0.8, alpha: float = 0.05) -> int | None:
+    r"""Runs an arm that detect ``difference`` in a two-sided test at level ``alpha`` with probability ``power``, by the normal
+    approximation :math:`n = 2 (z_{1-\alpha/2} + z_{power})^2 \sigma^2 / \delta^2`, and never fewer than an exact permutation test needs to
+    reach ``alpha`` at all (4 an arm for 0.05, since 3 against 3 has only 20 splits).
+
+    Args:
+        difference: of the two means.
+        sd: standard deviation inside an arm, in the same unit.
+        power: probability of detecting the difference.
+        alpha: level of the test.
+
+    Returns:
+        The number, or ``None`` when it does not exist (no difference) or cannot be known (``sd`` is 0 or ``nan``).
+    """
+    if not (sd > 0 and abs(difference) > TIE):
+        return None
+    z = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))
+    return max(smallest_testable(alpha), math.ceil(2 * (z * sd / difference) ** 2))
+
+
+def smallest_testable(alpha: float) -> int:
+    """Fewest runs an arm at which the exact two-sided permutation test of two equal arms can reach a p value of ``alpha``."""
+    runs = 2
+    while 2 / math.comb(2 * runs, runs) > alpha:
+        runs += 1
+    return runs

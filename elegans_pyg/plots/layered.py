@@ -1,0 +1,201 @@
+"""Wirings drawn level by level."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from torch_geometric.data import Data
+
+from elegans_pyg.neuron_types import NEURON_TYPES
+from elegans_pyg.plots.layout import LayeredLayout, layered_layout
+from elegans_pyg.plots.style import HALO, INK, TYPE_COLOURS, clean, numbers
+
+
+def layered_dag(data: Data, hubs: int = 10) -> Figure:
+    """A DAG from its input neurons (left) to the deepest level (right), coloured by neuron type as in figures 1 and 2 of Park & Kim 2023,
+    with the number of neurons a level below.
+
+    Dots grow with the number of edges drawn; outputs (no outgoing edge) are ringed; edges have the colour of the neuron they leave, and are
+    broader for more synaptic contacts. A crowded level is folded into several columns.
+
+    Args:
+        data: a DAG ``Data`` with ``edge_index``, ``level``, ``neuron_type``, ``output_mask``, and where given ``neuron_name`` (for the
+            labels) and ``edge_weight`` (for the edges' widths). Neurons without a level are counted, not drawn.
+        hubs: number of best-connected neurons named beside the outputs.
+
+    Raises:
+        ValueError: when an attribute is missing or no neuron has a level.
+    """
+    for name in ("edge_index", "level", "neuron_type", "output_mask"):
+        if data.get(name) is None:
+            raise ValueError(
+                f"data must have {name!r}, got {', '.join(data.keys()) or 'nothing'}; build the DAG with ConstrainedDAG or RandomDAG"
+            )
+    level, types = numbers(data.level), numbers(data.neuron_type)
+    output = numbers(data.output_mask).astype(bool) & (level >= 0)
+    edges = numbers(data.edge_index)
+    kept = (level[edges] >= 0).all(axis=0)
+    edges = edges[:, kept]
+    weights = np.ones(edges.shape[1]) if data.get("edge_weight") is None else numbers(data.edge_weight)[kept]
+    layout = layered_layout(level, edges, types)
+    degree = np.bincount(edges.ravel(), minlength=len(level))
+    colours = np.array([to_rgba(TYPE_COLOURS[name]) for name in NEURON_TYPES])
+
+    depth = len(layout.left)
+    width = float(np.clip(2.5 + 0.19 * layout.right[-1], 7, 22))
+    figure = Figure(figsize=(width, float(np.clip(0.75 * width, 5.5, 8.6))), layout=ConstrainedLayoutEngine(h_pad=0.06, hspace=0.02))
+    graph, profile = figure.subplots(2, 1, sharex=True, height_ratios=[6.6, 1])
+    strength = np.sqrt(np.abs(weights) / max(np.abs(weights).max(initial=0), 1e-12))
+    order = np.argsort(strength, kind="stable")
+    shade = colours[types[edges[0]]]
+    shade[:, 3] = np.clip(250 / max(edges.shape[1], 1), 0.08, 0.5) + 0.22 * strength
+    curves = _curves(layout, edges)
+    graph.add_collection(
+        LineCollection(list(curves[order]), colors=shade[order], linewidths=(0.35 + 1.3 * strength)[order], zorder=1), autolim=False
+    )
+    placed = level >= 0
+    sizes = 16 + 120 * degree / max(degree.max(initial=0), 1)
+    for index, name in enumerate(NEURON_TYPES):
+        for mask, edge, width in ((~output, "white", 0.6), (output, INK, 1.4)):
+            chosen = placed & mask & (types == index)
+            if chosen.any():
+                graph.scatter(
+                    layout.x[chosen],
+                    layout.y[chosen],
+                    s=sizes[chosen],
+                    color=TYPE_COLOURS[name],
+                    edgecolors=edge,
+                    linewidths=width,
+                    zorder=3,
+                )
+    graph.set_xlim(layout.left[0] - 0.4, layout.right[-1] + 0.4)
+    graph.set_ylim(-0.02, 1.02)
+    graph.axis("off")
+    present = [index for index in range(len(NEURON_TYPES)) if (placed & (types == index)).any()]
+    handles = [
+        Line2D(
+            [],
+            [],
+            marker="o",
+            ls="",
+            ms=8,
+            color=TYPE_COLOURS[NEURON_TYPES[i]],
+            label=f"{NEURON_TYPES[i]} ({(placed & (types == i)).sum()})",
+        )
+        for i in present
+    ]
+    ring = Line2D([], [], marker="o", ls="", ms=8, mfc="white", mec=INK, mew=1.4, label=f"output ({output.sum()})")
+    graph.legend(
+        handles=[*handles, ring],
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=len(present) + 1,
+        frameon=False,
+        fontsize=10,
+        handletextpad=0.2,
+    )
+    unplaced = int((~placed).sum())
+    missing = f"; {unplaced} that no input reaches not drawn" if unplaced else ""
+    graph.set_title(
+        f"{placed.sum():,} neurons, {edges.shape[1]:,} edges, {depth} levels{missing}", loc="left", fontsize=11, color=INK, pad=26
+    )
+
+    _level_profile(profile, layout, level, types, present)
+    if data.get("neuron_name") is not None:
+        best = np.argsort(-degree, kind="stable")[:hubs]
+        named = sorted({*np.flatnonzero(output).tolist(), *best[degree[best] > 0].tolist()}, key=lambda node: (-degree[node], node))
+        _label_nodes(figure, graph, layout, named, sizes, [str(name) for name in data.neuron_name])
+    return figure
+
+
+def _level_profile(
+    axes: Axes, layout: LayeredLayout, level: npt.NDArray[np.int64], types: npt.NDArray[np.int64], present: list[int]
+) -> None:
+    widths = np.bincount(level[level >= 0])
+    ceiling = int(widths.max())
+    if len(widths) > 1 and ceiling > 3 * np.sort(widths)[-2]:
+        ceiling = int(np.sort(widths)[-2]) * 2  # one crowded level would flatten all the others: cut its bar and write its width
+    bottom = np.zeros(len(widths))
+    for index in present:
+        heights = np.bincount(level[(level >= 0) & (types == index)], minlength=len(widths))
+        axes.bar(
+            layout.left + 0.08,
+            heights,
+            layout.right - layout.left - 0.16,
+            bottom=bottom,
+            align="edge",
+            color=TYPE_COLOURS[NEURON_TYPES[index]],
+        )
+        bottom += heights
+    for depth in np.flatnonzero(widths > ceiling):
+        middle = (layout.left[depth] + layout.right[depth]) / 2
+        axes.text(middle, ceiling, f"{widths[depth]} ↑", ha="center", va="top", fontsize=8.5, color=INK, path_effects=HALO)
+    axes.set_ylim(0, ceiling * 1.04)
+    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, len(widths)) if len(widths) / step <= 15)
+    ticks = np.arange(0, len(widths), step)
+    axes.set_xticks((layout.left + layout.right)[ticks] / 2, ticks)
+    axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    axes.set_xlabel("level")
+    axes.set_ylabel("neurons")
+    clean(axes)
+
+
+def _curves(layout: LayeredLayout, edges: npt.NDArray[np.int64], points: int = 18) -> npt.NDArray[np.float64]:
+    """Edges as cubic Bézier curves that leave and arrive level, sampled: shape ``(E, points, 2)``."""
+    t = np.linspace(0, 1, points)
+    x0, x1 = layout.x[edges][:, :, None]
+    y0, y1 = layout.y[edges][:, :, None]
+    # The inner control points lie half way along x at the ends' heights, which multiplies out to this.
+    x = x0 + (x1 - x0) * (1.5 * t * (1 - t) + t**3)
+    y = y0 + (y1 - y0) * (3 * t**2 - 2 * t**3)
+    return np.stack([x, y], axis=-1)
+
+
+def _label_nodes(
+    figure: Figure, axes: Axes, layout: LayeredLayout, nodes: list[int], sizes: npt.NDArray[np.float64], names: list[str]
+) -> None:
+    """Names beside their dots, each where it covers least of the names already there and of all dots."""
+    figure.draw_without_rendering()
+    scale = 72 / figure.dpi
+    dots = axes.transData.transform(np.column_stack([layout.x, layout.y])) * scale
+    dots = np.where(np.isnan(dots), 1e9, dots)
+    area = axes.get_window_extent()
+    radius = np.sqrt(sizes) / 2
+    taken: list[tuple[float, float, float, float]] = []
+    for node in nodes:
+        width, height = 5.0 * len(names[node]) + 1, 8.0
+        reach = radius[node] + 2
+        choices = []
+        for rank, (dx, dy) in enumerate(((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1))):
+            cx = dots[node, 0] + dx * (reach + width / 2)
+            cy = dots[node, 1] + dy * (reach + height / 2)
+            box = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
+            overlap = sum(
+                max(0.0, min(box[2], other[2]) - max(box[0], other[0])) * max(0.0, min(box[3], other[3]) - max(box[1], other[1]))
+                for other in taken
+            )
+            nearest = np.maximum(np.abs(dots - (cx, cy)) - (width / 2, height / 2), 0)
+            covered = np.count_nonzero((nearest**2).sum(axis=1) < radius**2)
+            outside = max(0.0, area.x0 * scale - box[0]) + max(0.0, box[2] - area.x1 * scale)
+            choices.append((10 * overlap + 15 * covered + 50 * outside + rank, dx, dy, box))
+        _, dx, dy, box = min(choices)
+        taken.append(box)
+        axes.annotate(
+            names[node],
+            (layout.x[node], layout.y[node]),
+            (dx * reach, dy * reach),
+            textcoords="offset points",
+            ha=("right", "center", "left")[dx + 1],
+            va=("top", "center", "bottom")[dy + 1],
+            fontsize=7.5,
+            color=INK,
+            path_effects=HALO,
+            zorder=5,
+        )

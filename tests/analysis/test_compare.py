@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from elegans_pyg.analysis import Comparison, compare
+
+Rows = list[tuple[str, int, int, float]]
+
+
+def table(rows: Rows) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["family", "wiring_seed", "seed", "accuracy"])
+    return frame.assign(variant=range(len(frame)))
+
+
+def runs(family: str, accuracies: list[float], wirings: bool = True) -> Rows:
+    return [(family, index if wirings else 0, index, accuracy) for index, accuracy in enumerate(accuracies)]
+
+
+CONNECTOME = runs("connectome", [0.970, 0.972, 0.975, 0.971, 0.974], wirings=False)
+WS = runs("ws", [0.960, 0.973, 0.965, 0.962])
+
+
+def row(comparison: Comparison, family: str) -> pd.Series:
+    return comparison.table.set_index("family").loc[family]
+
+
+def note(comparison: Comparison, start: str) -> str:
+    found = [text for text in comparison.notes if text.startswith(start)]
+    assert len(found) == 1, comparison.notes
+    return found[0]
+
+
+def test_every_number_of_a_family():
+    comparison = compare(table([*WS, *CONNECTOME]))
+    ours, base = np.array([0.960, 0.973, 0.965, 0.962]), np.array([0.970, 0.972, 0.975, 0.971, 0.974])
+    assert comparison.table["family"].tolist() == ["connectome", "ws"]
+    ws, connectome = row(comparison, "ws"), row(comparison, "connectome")
+    assert (ws["runs"], ws["n"], ws["stopped"], ws["unit"]) == (4, 4, 0, "wiring")
+    assert (connectome["runs"], connectome["unit"]) == (5, "run")
+    assert ws["mean"] == pytest.approx(ours.mean())
+    assert ws["sd"] == pytest.approx(ours.std(ddof=1))
+    assert ws["low"] < ws["mean"] < ws["high"]
+    assert ws["difference"] == pytest.approx(ours.mean() - base.mean())
+    assert ws["difference_low"] < ws["difference"] < ws["difference_high"]
+    expected = stats.permutation_test(
+        (ours, base), lambda x, y: abs(np.mean(x) - np.mean(y)), alternative="greater", n_resamples=np.inf, permutation_type="independent"
+    ).pvalue
+    assert ws["p"] == ws["p_holm"] == pytest.approx(expected)
+    assert ws["p_method"] == "exact"
+    assert ws["delta"] == pytest.approx(2 * stats.mannwhitneyu(ours, base).statistic / 20 - 1)
+    pooled = math.sqrt((3 * ours.var(ddof=1) + 4 * base.var(ddof=1)) / 7)
+    assert ws["needed_small"] == math.ceil(2 * ((1.959964 + 0.841621) * pooled / 0.001) ** 2)
+    assert connectome[["difference", "p", "p_holm", "delta", "needed_small"]].isna().all()
+    assert connectome["seed_variance"] == pytest.approx(base.var(ddof=1))
+    assert "connectome" in note(comparison, "One wiring each")
+
+
+def test_seeds_of_one_wiring_are_averaged_before_they_are_permuted():
+    grouped = [("er", wiring, seed, 0.96 + 0.01 * wiring + 0.001 * seed) for wiring in range(4) for seed in range(5)]
+    comparison = compare(table([*CONNECTOME, *grouped]))
+    er = row(comparison, "er")
+    means = [0.962, 0.972, 0.982, 0.992]
+    assert (er["runs"], er["n"], er["unit"]) == (20, 4, "wiring")
+    assert er["sd"] == pytest.approx(np.std(means, ddof=1))
+    averaged = compare(table([*CONNECTOME, *runs("er", means)]))
+    assert er["p"] == row(averaged, "er")["p"]
+    assert er["seed_variance"] == pytest.approx(2.5e-6)
+    assert er["wiring_variance"] == pytest.approx(np.var(means, ddof=1) - 2.5e-6 / 5)
+    assert "er 4 wirings" in note(comparison, "Several seeds share a wiring")
+    assert "er 1.29 and 0.16" in note(comparison, "Standard deviation between wirings")
+    assert note(comparison, "A mean over seeds varies less")
+
+
+def test_unequal_seeds_a_wiring_are_told():
+    grouped = [("er", wiring, seed, 0.96 + 0.01 * wiring) for wiring in range(3) for seed in range(wiring + 1)]
+    comparison = compare(table([*CONNECTOME, *grouped]))
+    assert row(comparison, "er")["mean"] == pytest.approx(0.97)
+    assert note(comparison, "The wirings' means rest on unequal numbers of seeds").endswith("er.")
+
+
+def test_connectome_runs_are_units_whatever_their_wiring_seeds():
+    same = compare(table([*CONNECTOME, *WS]))
+    numbered = compare(table([*runs("connectome", [0.970, 0.972, 0.975, 0.971, 0.974]), *WS]))
+    pd.testing.assert_frame_equal(same.table, numbered.table)
+
+
+def test_stopped_runs_are_left_out_and_counted():
+    rows = [*CONNECTOME, *WS, ("ws", 7, 7, math.nan)]
+    with_stopped, without = compare(table(rows)), compare(table(rows[:-1]))
+    assert row(with_stopped, "ws")["stopped"] == 1
+    assert row(with_stopped, "ws")["p"] == row(without, "ws")["p"]
+    assert "ws 1 of 5" in note(with_stopped, "Left out")
+
+
+def test_a_family_that_never_finished_keeps_its_row():
+    comparison = compare(table([*CONNECTOME, *WS, *runs("ba", [math.nan] * 4)]))
+    ba = row(comparison, "ba")
+    assert (ba["runs"], ba["stopped"]) == (0, 4)
+    assert ba[["mean", "sd", "low", "difference", "p", "delta", "needed_small"]].isna().all()
+    assert "0 wirings against 5 runs of connectome" in note(comparison, "No p value for ba")
+
+
+def test_a_reference_that_never_finished_leaves_the_means():
+    comparison = compare(table([*runs("connectome", [math.nan] * 3), *WS]))
+    assert row(comparison, "ws")["mean"] == pytest.approx(0.965)
+    assert "4 wirings against 0 runs" in note(comparison, "No p value for ws")
+
+
+def test_two_runs_get_no_p_value_but_the_number_needed():
+    comparison = compare(table([*CONNECTOME, *runs("ws", [0.96, 0.962]), *runs("er", [0.96, 0.962, 0.97])]))
+    ws = row(comparison, "ws")
+    assert math.isnan(ws["p"])
+    assert math.isnan(ws["p_holm"])
+    told = note(comparison, "No p value for ws")
+    assert "2 wirings against 5 runs of connectome; at least 3 an arm are needed (4 to reach 0.05)" in told
+    assert f"about {ws['needed_small']} an arm to detect 0.1 pp" in told
+    assert row(comparison, "er")["p_holm"] == row(comparison, "er")["p"]
+
+
+def test_one_run_an_arm_says_that_the_spread_is_unknown():
+    comparison = compare(table([*runs("connectome", [0.97]), *runs("ws", [0.96])]))
+    assert "the spread is not known yet" in note(comparison, "No p value for ws")
+    assert row(comparison, "ws")["difference"] == pytest.approx(-0.01)
+    assert json.dumps(comparison.to_dict(), allow_nan=False)
+
+
+def test_three_against_three_cannot_be_significant():
+    comparison = compare(table([*CONNECTOME[:3], *runs("ws", [0.1, 0.2, 0.3])]))
+    assert row(comparison, "ws")["p"] == row(comparison, "ws")["p_smallest"] == pytest.approx(0.1)
+    assert "At least 4 an arm" in note(comparison, "Too few units")
+
+
+def test_holm_runs_over_the_tested_families():
+    generator = np.random.default_rng(0)
+    rows = list(CONNECTOME)
+    for family, mean in (("ws", 0.973), ("er", 0.960), ("ba", 0.968)):
+        rows += runs(family, generator.normal(mean, 0.003, 6).tolist())
+    comparison = compare(table(rows))
+    p = comparison.table["p"].to_numpy()[1:]
+    expected, highest = np.empty(3), 0.0
+    for step, index in enumerate(np.argsort(p)):
+        highest = expected[index] = max(highest, min(1.0, (3 - step) * p[index]))
+    np.testing.assert_allclose(comparison.table["p_holm"].to_numpy()[1:], expected)
+
+
+def test_many_runs_use_random_permutations():
+    generator = np.random.default_rng(0)
+    rows = [
+        *runs("connectome", generator.normal(0.97, 0.002, 30).tolist(), wirings=False),
+        *runs("ws", generator.normal(0.95, 0.002, 30).tolist()),
+    ]
+    comparison = compare(table(rows), resamples=999)
+    assert row(comparison, "ws")["p"] == 0.001
+    assert row(comparison, "ws")["p_method"] == "monte carlo"
+    assert "999 random permutations (ws)" in note(comparison, "p by 999")
+
+
+def test_a_family_does_not_depend_on_the_others():
+    few = compare(table([*CONNECTOME, *WS]), seed=4)
+    more = compare(table([*runs("er", [0.9, 0.91, 0.92]), *CONNECTOME, *WS]), seed=4)
+    names = ["low", "high", "difference_low", "difference_high", "p"]
+    pd.testing.assert_series_equal(row(few, "ws")[names], row(more, "ws")[names])
+
+
+def test_neither_input_nor_global_state_change():
+    frame = table([*CONNECTOME, *WS])
+    copy, state = frame.copy(deep=True), np.random.get_state()[1].copy()  # noqa: NPY002
+    compare(frame)
+    pd.testing.assert_frame_equal(frame, copy)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+
+
+def test_constant_accuracies():
+    comparison = compare(table([*runs("connectome", [1.0] * 4, wirings=False), *runs("ws", [1.0] * 4)]))
+    ws = row(comparison, "ws")
+    assert (ws["low"], ws["high"], ws["difference"], ws["p"], ws["delta"]) == (1, 1, 0, 1, 0)
+    assert pd.isna(ws["needed_small"])
+
+
+def test_renderings_hold_the_same_numbers():
+    comparison = compare(table([*CONNECTOME, *WS, *runs("ba", [0.96, math.nan])]))
+    text, markdown = comparison.to_text(130), comparison.to_markdown()
+    for part in ("97.24 ± 0.21", "96.50 ± 0.57", f"{row(comparison, 'ws')['p']:.3f}", "-0.74"):
+        assert part in text
+        assert part in markdown
+    assert "\x1b" not in text
+    assert markdown.splitlines()[1].count("---:") == 9
+    assert all(line.count("|") == 11 for line in markdown.splitlines()[:5])
+    content = json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
+    assert [family["family"] for family in content["families"]] == ["connectome", "ws", "ba"]
+    assert content["families"][2]["sd"] is None
+    assert isinstance(content["families"][1]["needed_small"], int)
+    assert content["notes"] == comparison.notes
+
+
+GOOD = table([*CONNECTOME, *WS])
+
+
+@pytest.mark.parametrize(
+    ("results", "options", "message"),
+    [
+        (GOOD.drop(columns="seed"), {}, "must have a column 'seed', got family"),
+        (GOOD, {"value": "f1"}, "must have a column 'f1'"),
+        (GOOD.iloc[:0], {}, "at least one row, got none"),
+        (GOOD, {"reference": "male"}, "got 'male'; choose from connectome, ws"),
+        (GOOD[GOOD["family"] == "connectome"], {}, "at least two families, got only 'connectome'"),
+        (GOOD.assign(accuracy=100 * GOOD["accuracy"]), {}, "between 0 and 1, got 97.0; divide percentages by 100"),
+        (GOOD.assign(accuracy=-0.1), {}, "between 0 and 1, got -0.1"),
+        (GOOD.assign(accuracy=math.inf), {}, "between 0 and 1, got inf"),
+        (GOOD.assign(variant=3), {}, "each variant once, got variant 3 again"),
+        (GOOD.assign(seed=0), {}, "independent runs, got family 'connectome', wiring_seed 0, seed 0 twice"),
+        (GOOD.assign(wiring_seed=math.nan), {}, "column 'wiring_seed' must be complete, got 9 missing"),
+        (GOOD, {"resamples": 10}, "resamples must be at least 100, got 10"),
+        (GOOD, {"confidence": 95}, "confidence must lie between 0 and 1, got 95"),
+    ],
+)
+def test_bad_input_is_refused(results, options, message):
+    with pytest.raises(ValueError, match=message):
+        compare(results, **options)
+
+
+def test_wrong_types_are_refused():
+    with pytest.raises(TypeError, match="must be a pandas DataFrame with one row a variant, got list"):
+        compare([0.9, 0.8])
+    with pytest.raises(TypeError, match="column 'accuracy' must hold numbers"):
+        compare(GOOD.assign(accuracy="high"))

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import math
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from elegans_pyg.analysis.inference import (
+    bootstrap_interval,
+    cliffs_delta,
+    holm,
+    permutation_test,
+    runs_needed,
+    smallest_testable,
+    variance_components,
+)
+
+# Accuracies as they come: correct answers out of 360 test images, so ties are common.
+accuracies = st.integers(300, 360).map(lambda right: right / 360)
+
+
+def arms(smallest: int = 1, largest: int = 5) -> st.SearchStrategy[np.ndarray]:
+    return st.lists(accuracies, min_size=smallest, max_size=largest).map(np.array)
+
+
+@settings(max_examples=40, deadline=None)
+@given(arms(), arms(largest=4))
+def test_exact_permutation_counts_every_ordering(sample, other):
+    rights = np.rint(np.concatenate([sample, other]) * 360).astype(int).tolist()  # integers: no rounding in the oracle
+    m, n = len(sample), len(other)
+    if m + n > 6:
+        rights, m, n = [*rights[:3], *rights[-3:]], 3, 3
+    gaps = [abs(sum(order[:m]) * n - sum(order[m:]) * m) for order in permutations(rights)]
+    observed = abs(sum(rights[:m]) * n - sum(rights[m:]) * m)
+    test = permutation_test(np.array(rights[:m]) / 360, np.array(rights[m:]) / 360)
+    assert test.exact
+    assert test.splits == math.comb(m + n, m)
+    assert test.p == pytest.approx(sum(gap >= observed for gap in gaps) / len(gaps))
+    assert test.smallest == pytest.approx(sum(gap == max(gaps) for gap in gaps) / len(gaps))
+
+
+@pytest.mark.parametrize(("m", "n"), [(5, 5), (4, 7), (3, 12)])
+def test_exact_permutation_agrees_with_scipy(m, n):
+    generator = np.random.default_rng(m)
+    sample, other = generator.normal(0.97, 0.002, m), generator.normal(0.972, 0.002, n)
+    expected = stats.permutation_test(
+        (sample, other),
+        lambda x, y: abs(np.mean(x) - np.mean(y)),
+        alternative="greater",
+        n_resamples=np.inf,
+        permutation_type="independent",
+    ).pvalue
+    assert permutation_test(sample, other).p == pytest.approx(expected, rel=1e-12)
+
+
+def test_monte_carlo_approaches_welch_and_repeats():
+    generator = np.random.default_rng(0)
+    sample, other = generator.normal(0.97, 0.002, 40), generator.normal(0.9705, 0.002, 40)
+    test = permutation_test(sample, other, resamples=20_000, seed=3)
+    assert not test.exact
+    assert test.smallest == 1 / 20_001
+    assert test.p == pytest.approx(stats.ttest_ind(sample, other).pvalue, abs=0.01)
+    assert test == permutation_test(sample, other, resamples=20_000, seed=3)
+    assert test.p != permutation_test(sample, other, resamples=20_000, seed=4).p
+
+
+def test_monte_carlo_is_never_zero():
+    test = permutation_test(np.full(20, 0.9) + np.arange(20) * 1e-4, np.full(20, 0.5), resamples=500)
+    assert test.p == 1 / 501
+
+
+def test_equal_arms_have_p_one():
+    assert permutation_test(np.full(3, 0.9), np.full(3, 0.9)).p == 1
+
+
+def test_empty_arm_is_refused():
+    with pytest.raises(ValueError, match="at least one value each, got 0 and 2"):
+        permutation_test(np.array([]), np.array([0.5, 0.6]))
+
+
+def test_type_one_error_stays_at_the_level():
+    generator = np.random.default_rng(1)
+    rejected = [permutation_test(generator.exponential(size=5), generator.exponential(size=5)).p <= 0.05 for _ in range(600)]
+    # Exact at 12/252 = 0.0476; four standard errors of 600 draws either side.
+    assert np.mean(rejected) == pytest.approx(12 / 252, abs=4 * math.sqrt(0.0476 * 0.9524 / 600))
+
+
+def test_holm_by_hand():
+    # Holm 1979: 0.01 x 4, 0.015 x 3 = 0.045, 0.03 x 2 = 0.06, 0.04 x 1 -> raised to 0.06.
+    np.testing.assert_allclose(holm(np.array([0.04, 0.01, 0.03, 0.015])), [0.06, 0.04, 0.06, 0.045])
+    np.testing.assert_allclose(holm(np.array([0.5, math.nan, 0.6, 0.01])), [1.0, math.nan, 1.0, 0.03])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=8), st.floats(0.001, 0.5))
+def test_holm_rejects_as_the_step_down_procedure(p_values, level):
+    adjusted = holm(np.array(p_values))
+    rejected = set()
+    for step, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        if p_values[index] * (len(p_values) - step) > level:
+            break
+        rejected.add(index)
+    assert set(np.flatnonzero(adjusted <= level)) == rejected
+
+
+@settings(max_examples=40, deadline=None)
+@given(arms(largest=9), arms(largest=9))
+def test_cliffs_delta_is_mann_whitney(sample, other):
+    u = stats.mannwhitneyu(sample, other).statistic
+    assert cliffs_delta(sample, other) == pytest.approx(2 * u / (len(sample) * len(other)) - 1)
+
+
+def test_bootstrap_of_a_mean_and_of_a_difference():
+    generator = np.random.default_rng(5)
+    sample, other = generator.normal(0.97, 0.002, 60), generator.normal(0.96, 0.004, 50)
+    low, high = bootstrap_interval(sample)
+    half = stats.t.ppf(0.975, 59) * sample.std(ddof=1) / math.sqrt(60)
+    assert (low, high) == pytest.approx((sample.mean() - half, sample.mean() + half), abs=half / 5)
+    low, high = bootstrap_interval(sample, other)
+    half = 1.96 * math.hypot(sample.std(ddof=1) / math.sqrt(60), other.std(ddof=1) / math.sqrt(50))
+    centre = sample.mean() - other.mean()
+    assert (low, high) == pytest.approx((centre - half, centre + half), abs=half / 5)
+    narrow = bootstrap_interval(sample, other, confidence=0.5)
+    assert low < narrow[0] < narrow[1] < high
+    assert bootstrap_interval(sample, seed=1) == bootstrap_interval(sample, seed=1) != bootstrap_interval(sample, seed=2)
+
+
+def test_bootstrap_of_constant_and_of_few_values():
+    assert bootstrap_interval(np.full(5, 0.97)) == pytest.approx((0.97, 0.97), abs=1e-12)
+    assert bootstrap_interval(np.full(5, 0.97), np.full(3, 0.9)) == pytest.approx((0.07, 0.07), abs=1e-12)
+    low, high = bootstrap_interval(np.full(5, 0.97), np.array([0.9, 0.91, 0.93]))
+    assert 0.04 - 1e-12 <= low < high <= 0.07 + 1e-12
+    assert all(map(math.isnan, bootstrap_interval(np.array([0.9]))))
+    assert all(map(math.isnan, bootstrap_interval(np.array([0.9, 0.8]), np.array([0.9]))))
+
+
+def test_variance_components_of_a_balanced_table():
+    # Three groups of two: means 1, 2, 6; MSB = 2 * 14 / 2 = 14, MSW = 3 * 2 / 3 = 2, between = (14 - 2) / 2 = 6.
+    components = variance_components(np.array([0.0, 2, 1, 3, 5, 7]), [4, 4, 9, 9, 2, 2])
+    assert components == (pytest.approx(6), pytest.approx(2), False)
+
+
+def test_variance_components_of_unequal_groups_recover_the_truth():
+    generator = np.random.default_rng(2)
+    groups = np.repeat(np.arange(4000), generator.integers(1, 6, 4000))
+    values = 3 * generator.standard_normal(4000)[groups] + 2 * generator.standard_normal(len(groups))
+    components = variance_components(values, groups)
+    assert components.between == pytest.approx(9, rel=0.06)
+    assert components.within == pytest.approx(4, rel=0.06)
+
+
+def test_variance_components_that_do_not_exist():
+    assert variance_components(np.array([1.0, 3]), [0, 0])[1] == pytest.approx(2)
+    assert math.isnan(variance_components(np.array([1.0, 3]), [0, 0]).between)
+    assert all(map(math.isnan, variance_components(np.array([1.0, 3]), [0, 1])[:2]))
+    assert variance_components(np.array([0.0, 10, 1, 9]), [0, 0, 1, 1]) == (0.0, pytest.approx(41), True)
+
+
+def test_runs_needed_has_the_power_it_promises():
+    assert runs_needed(0.001, 0.00195) == 60  # 0.1 percentage points at a spread of about 0.2
+    assert runs_needed(-0.001, 0.00195) == 60
+    runs = runs_needed(0.5, 1.0)
+    generator = np.random.default_rng(3)
+    p = stats.ttest_ind(generator.normal(0.5, 1, (4000, runs)), generator.normal(0, 1, (4000, runs)), axis=1).pvalue
+    assert np.mean(p < 0.05) == pytest.approx(0.8, abs=0.03)
+
+
+def test_runs_needed_where_there_is_no_number():
+    assert runs_needed(0.0, 0.01) is None
+    assert runs_needed(0.01, 0.0) is None
+    assert runs_needed(0.01, math.nan) is None
+    assert runs_needed(0.5, 0.001) == smallest_testable(0.05) == 4
+    assert smallest_testable(0.01) == 5  # 2 / 252, where 2 / 70 is too many
