@@ -1,0 +1,96 @@
+"""Which image is trained on when: the validation split and the order of the batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Streams of random numbers that one data seed gives rise to; a stream's number is part of its seed, so that no two overlap.
+_SPLIT, _SHARED, _VARIANT = 0, 1, 2
+
+
+def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Split the training images into those trained on and those held out, with the same share held out of every class.
+
+    The held-out count is ``round(fraction * n)``; what rounding down per class leaves goes to the classes with the largest remainders.
+
+    Args:
+        labels: ``(n,)`` int64.
+        fraction: Share to hold out, in [0, 1).
+        seed: Seed of the choice.
+
+    Returns:
+        Sorted indices ``(n - m,)`` to train on and ``(m,)`` to validate on.
+    """
+    generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_SPLIT,)))
+    classes = labels.cpu().numpy()
+    members = [generator.permutation(np.flatnonzero(classes == value)) for value in np.unique(classes)]
+    quota = np.array([fraction * len(member) for member in members])
+    held_out = np.floor(quota).astype(np.int64)
+    missing = round(fraction * len(classes)) - int(held_out.sum())
+    held_out[np.argsort(held_out - quota, kind="stable")[:missing]] += 1
+    validation = np.sort(np.concatenate([member[:count] for member, count in zip(members, held_out, strict=True)]))
+    training = np.setdiff1d(np.arange(len(classes)), validation)
+    return torch.from_numpy(training), torch.from_numpy(validation)
+
+
+class DataOrder:
+    """Batches of image indices without end, reshuffled every epoch; the last short batch of an epoch is dropped.
+
+    Args:
+        size: Number of images.
+        batch_size: Images a batch.
+        seed: Data seed.
+        device: Where the indices are wanted.
+        variant_seeds: ``None`` gives one order for all variants; otherwise each variant's own seed, and variants with equal seeds share
+            an order. A variant's order depends on its own seed and on ``seed`` alone, never on the variants beside it.
+
+    Raises:
+        ValueError: if there are fewer images than one batch needs, or a variant's seed is negative.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int, device: torch.device, variant_seeds: Sequence[int] | None = None) -> None:
+        if size < batch_size:
+            raise ValueError(f"batch_size: expected at most the {size} images left for training, got {batch_size}; make it smaller")
+        self.size, self.batch_size, self.device = size, batch_size, device
+        self._variants: Tensor | None = None
+        keys: list[tuple[int, ...]] = [(_SHARED,)]
+        if variant_seeds is not None:
+            if min(variant_seeds) < 0:
+                raise ValueError(f"variants: expected seeds of at least 0, got {min(variant_seeds)}; data_order='variant' draws from them")
+            distinct, which = np.unique(np.asarray(variant_seeds, dtype=np.int64), return_inverse=True)
+            keys = [(_VARIANT, int(own)) for own in distinct]
+            self._variants = torch.from_numpy(which).to(device)
+        self._generators = [np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key))) for key in keys]
+        self.epoch = self.position = 0
+        self._shuffle()
+
+    def _shuffle(self) -> None:
+        # The states from before the shuffle are what a checkpoint keeps: they give this epoch's order again and every later one.
+        self._epoch_start = [generator.bit_generator.state for generator in self._generators]
+        orders = np.stack([generator.permutation(self.size) for generator in self._generators])
+        self._orders = torch.from_numpy(orders).to(self.device)
+
+    def next_batch(self) -> Tensor:
+        """Indices ``(B,)`` of the next batch, or ``(V, B)`` if each variant has its own order."""
+        if self.position + self.batch_size > self.size:
+            self.epoch, self.position = self.epoch + 1, 0
+            self._shuffle()
+        batch = self._orders[:, self.position : self.position + self.batch_size]
+        self.position += self.batch_size
+        return batch[0] if self._variants is None else batch[self._variants]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on from here, as plain JSON values."""
+        return {"epoch": self.epoch, "position": self.position, "generators": self._epoch_start}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where :meth:`state_dict` was taken of an order made with the same arguments."""
+        for generator, saved in zip(self._generators, state["generators"], strict=True):
+            generator.bit_generator.state = saved
+        self.epoch, self.position = state["epoch"], state["position"]
+        self._shuffle()

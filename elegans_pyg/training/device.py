@@ -1,0 +1,30 @@
+"""Where to train."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """The device that ``name`` stands for; ``"auto"`` is CUDA if there is any, else the CPU.
+
+    Args:
+        name: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``.
+
+    Raises:
+        ValueError: if ``name`` is none of these, or names a CUDA device that is not there.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise ValueError(f"device: expected 'auto', 'cpu', 'cuda' or 'cuda:<number>', got {name!r}; give one of these")
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ValueError(f"device: {name!r} needs a CUDA GPU and a CUDA build of torch, and neither was found; use 'cpu' or 'auto'")
+        if device.index is not None and device.index >= torch.cuda.device_count():
+            last = torch.cuda.device_count() - 1
+            raise ValueError(f"device: {name!r} is not there, the last CUDA device is 'cuda:{last}'; give a number up to {last}")
+    return device

@@ -1,0 +1,109 @@
+"""What makes two runs the same run: the checks on a run's inputs, and their comparison with a checkpoint's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from elegans_pyg.training.config import FitConfig
+
+if TYPE_CHECKING:
+    from elegans_pyg.datasets.images import ImageData
+    from elegans_pyg.models import ConnectomeClassifier
+
+_INTEGER_COLUMNS = ("variant", "wiring_seed", "seed")
+# Settings that a resumed run may change: they say how long and where to train and what to keep, not what is computed.
+_FREE_SETTINGS = ("iterations", "device", "checkpoint_every", "tensorboard")
+
+
+def variant_table(variants: pd.DataFrame | None, count: int) -> pd.DataFrame:
+    """A checked copy of the columns ``variant``, ``family``, ``wiring_seed`` and ``seed``, or a table for variants without a name.
+
+    Raises:
+        ValueError: if a column is missing or no integer where it should be, or the variants are not 0 to ``count - 1`` in order.
+    """
+    if variants is None:
+        return pd.DataFrame({"variant": range(count), "family": "unnamed", "wiring_seed": 0, "seed": range(count)})
+    columns = ["variant", "family", "wiring_seed", "seed"]
+    missing = [name for name in columns if name not in variants.columns]
+    if missing:
+        raise ValueError(f"variants: expected the columns {', '.join(columns)}, got none named {', '.join(missing)}; add them")
+    for name in _INTEGER_COLUMNS:
+        if not pd.api.types.is_integer_dtype(variants[name]):
+            raise ValueError(f"variants: expected integers in column {name!r}, got {variants[name].dtype}; convert the column")
+    if variants["variant"].tolist() != list(range(count)):
+        raise ValueError(
+            f"variants: expected the rows to be variants 0 to {count - 1} in order, got {variants['variant'].tolist()}; sort them"
+        )
+    return variants[columns].reset_index(drop=True).astype({name: np.int64 for name in _INTEGER_COLUMNS})
+
+
+def check_images(images: ImageData) -> None:
+    """Refuse images that cannot be trained on.
+
+    Raises:
+        ValueError: naming the tensor, what was expected and what was found.
+    """
+    for split in ("train", "test"):
+        pixels, labels = getattr(images, f"{split}_images"), getattr(images, f"{split}_labels")
+        if pixels.dtype != torch.uint8 or pixels.dim() != 4 or len(pixels) == 0:
+            raise ValueError(
+                f"images: expected {split}_images of shape (n, C, H, W) in uint8, got {tuple(pixels.shape)} in {pixels.dtype}; convert them"
+            )
+        if labels.shape != pixels.shape[:1] or labels.dtype != torch.int64:
+            expected = f"({len(pixels)},) in torch.int64"
+            raise ValueError(
+                f"images: expected {split}_labels of shape {expected}, got {tuple(labels.shape)} in {labels.dtype}; convert them"
+            )
+        if int(labels.min()) < 0 or int(labels.max()) >= len(images.classes):
+            last = len(images.classes) - 1
+            raise ValueError(
+                f"images: expected {split}_labels from 0 to {last}, got {int(labels.min())} to {int(labels.max())}; mend the labels"
+            )
+
+
+def describe_run(model: ConnectomeClassifier, images: ImageData, config: FitConfig, table: pd.DataFrame) -> dict[str, Any]:
+    """What a checkpoint keeps of a run's inputs, as plain JSON values."""
+    digest = hashlib.sha256()
+    for tensor in (images.train_images, images.train_labels, images.test_images, images.test_labels):
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    shapes = [list(images.train_images.shape), list(images.test_images.shape)]
+    return {
+        "config": asdict(config),
+        "dataset": {"name": images.name, "shapes": shapes, "classes": list(images.classes), "sha256": digest.hexdigest()},
+        "model": {name: f"{tuple(tensor.shape)} {tensor.dtype}" for name, tensor in model.state_dict().items()},
+        "variants": {str(row["variant"]): row for row in json.loads(table.to_json(orient="records"))},
+    }
+
+
+def check_same_run(state: dict[str, Any], run: dict[str, Any]) -> None:
+    """Refuse to resume a checkpoint's run with other inputs.
+
+    Args:
+        state: The checkpoint's state.
+        run: :func:`describe_run` of the inputs given now.
+
+    Raises:
+        ValueError: naming the first input that differs, or saying that ``iterations`` is less than what is done already.
+    """
+    saved, given = state["run"], json.loads(json.dumps(run))
+    done, wanted = state["iteration"], given["config"]["iterations"]
+    if wanted < done:
+        raise ValueError(f"iterations: expected at least the {done} that the checkpoint has done, got {wanted}; raise it")
+    for section in ("config", "dataset", "variants", "model"):
+        _check_same(section, saved[section], given[section])
+
+
+def _check_same(name: str, saved: Any, given: Any) -> None:
+    if isinstance(saved, dict) and isinstance(given, dict):
+        for key in [*saved, *(key for key in given if key not in saved)]:
+            if not (name == "config" and key in _FREE_SETTINGS):
+                _check_same(f"{name}.{key}", saved.get(key), given.get(key))
+    elif saved != given:
+        raise ValueError(f"resume: {name} was {saved!r} in the checkpoint and is {given!r} now; give the run's own inputs, or start anew")
