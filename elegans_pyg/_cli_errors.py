@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -16,16 +15,9 @@ BAD_INPUT, FAILED_RUN, INTERRUPTED = 2, 1, 130
 class OneLineErrors(TyperGroup):
     """The command group whose every error becomes one line; ``ELEGANS_PYG_DEBUG=1`` lets the traceback through."""
 
-    def main(
-        self,
-        args: Sequence[str] | None = None,
-        prog_name: str | None = None,
-        complete_var: str | None = None,
-        standalone_mode: bool = True,
-        **extra: Any,
-    ) -> Any:
+    def main(self, *args: Any, **options: Any) -> Any:
         try:
-            code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+            code = super().main(*args, **{**options, "standalone_mode": False})
         except (typer.Abort, KeyboardInterrupt):
             code = INTERRUPTED
         except Exception as error:

@@ -203,8 +203,7 @@ def train(
     which, runs = params.pop("wiring"), params.pop("seeds")
     if (which is not None or runs is not None) and (config is not None or resume):
         raise ValueError("wiring: --wiring and --seeds choose what train starts with, and --config or --resume has chosen; leave them out")
-    chosen = {"wiring": which or "constrained", "seeds": 1 if runs is None else runs}
-    settings = _settings(params, lambda: train_config(**chosen))
+    settings = _settings(params, lambda: train_config(which or "constrained", 1 if runs is None else runs))
     _finish(_execute(settings, "train", ctx.params))
 
 

@@ -19,7 +19,7 @@ def ensemble_config(iterations: int = ITERATIONS) -> RunConfig:
     Args:
         iterations: optimiser steps; the schedule keeps its proportions.
     """
-    return RunConfig(channels=CHANNELS, training=FitConfig(iterations=iterations, **schedule_for(iterations)))
+    return RunConfig(channels=CHANNELS, training=FitConfig.from_dict({"iterations": iterations, **schedule_for(iterations)}))
 
 
 def train_config(wiring: str = "constrained", seeds: int = 1, iterations: int = ITERATIONS) -> RunConfig:

@@ -14,17 +14,17 @@ from elegans_pyg.recipes.run_folder import RunFolder
 
 
 def draw_figures(
-    folder: RunFolder, images: ImageData, batch: Data | Batch, metrics: pd.DataFrame, results: pd.DataFrame, predictions: Tensor
+    folder: RunFolder, images: ImageData, wirings: dict[str, Data], metrics: pd.DataFrame, results: pd.DataFrame, predictions: Tensor
 ) -> list[Path]:
     """Draw all figures of a finished run into ``figures/``, as PNG and SVG.
 
-    The layered DAG is drawn for the first wiring of every family. The examples and the confusion matrix are those of the first variant
+    The examples and the confusion matrix are those of the first variant
     that came to the end, which is a run of the connectome where there is one: not the best one, and not chosen by its accuracy.
 
     Args:
         folder: the run folder.
         images: the images trained on.
-        batch: the DAGs.
+        wirings: the DAGs to draw, by family, see :func:`first_wirings`.
         metrics: rows of ``metrics.csv``.
         results: one row a variant.
         predictions: ``(V, n_test)``.
@@ -37,9 +37,8 @@ def draw_figures(
     figures = {"families": plots.family_accuracies(results)}
     if (metrics["split"] == "validation").any():
         figures["accuracy"] = plots.accuracy_curves(metrics, reference=reference)
-    graphs = batch.to_data_list() if isinstance(batch, Batch) else [batch]
-    for family, variant in results.drop_duplicates("family")[["family", "variant"]].itertuples(index=False):
-        figures[f"dag-{family}"] = plots.layered_dag(graphs[variant])
+    for family, wiring in wirings.items():
+        figures[f"dag-{family}"] = plots.layered_dag(wiring)
     finished = results.loc[results["accuracy"].notna(), "variant"]
     if len(finished):
         predicted = predictions[int(finished.iloc[0])]
@@ -50,3 +49,9 @@ def draw_figures(
     for name, figure in figures.items():
         plots.save(figure, folder.figures / name)
     return [folder.figures / name for name in figures]
+
+
+def first_wirings(batch: Batch, variants: pd.DataFrame) -> dict[str, Data]:
+    """The first DAG of every family: ``variants`` has one row each, with ``variant`` and ``family``."""
+    first = variants.drop_duplicates("family")
+    return {str(family): batch.get_example(int(variant)) for family, variant in zip(first["family"], first["variant"], strict=True)}

@@ -78,7 +78,7 @@ def park_kim_config(dataset: str = "mnist") -> RunConfig:
     the paper has one run of each. The 8x8 ``digits``, which the paper does not use, get the length and width of the main job.
     """
     iterations, channels = (ITERATIONS, CHANNELS) if dataset == "digits" else (PUBLISHED_ITERATIONS, PUBLISHED_CHANNELS)
-    training = FitConfig(iterations=iterations, **schedule_for(iterations))
+    training = FitConfig.from_dict({"iterations": iterations, **schedule_for(iterations)})
     return RunConfig(beside=(MALE,), families=("random_dag",), dataset=dataset, channels=channels, training=training)
 
 

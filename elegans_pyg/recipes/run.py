@@ -15,7 +15,7 @@ from elegans_pyg.datasets import Connectome, WiringEnsemble, load_images
 from elegans_pyg.models import ConnectomeClassifier
 from elegans_pyg.recipes import environment
 from elegans_pyg.recipes.config import RunConfig
-from elegans_pyg.recipes.figures import draw_figures
+from elegans_pyg.recipes.figures import draw_figures, first_wirings
 from elegans_pyg.recipes.match import match_table, wiring_counts
 from elegans_pyg.recipes.run_folder import RunFolder
 from elegans_pyg.training import FitResult, fit, resolve_device
@@ -155,7 +155,9 @@ def run(config: RunConfig, out: str | Path | None = None, *, resume: bool = Fals
     figures: list[Path] = []
     if folder is not None:
         folder.write_results(fitted.results, fitted.test_predictions, summary)
-        figures = draw_figures(folder, images, batch, fitted.metrics, fitted.results, fitted.test_predictions)
+        if not quiet:
+            say(f"drawing the figures into {folder.figures}")
+        figures = draw_figures(folder, images, first_wirings(batch, variants), fitted.metrics, fitted.results, fitted.test_predictions)
     return RunResult(config, fitted.results, comparison, match, fitted, summary, None if folder is None else folder.path, figures)
 
 

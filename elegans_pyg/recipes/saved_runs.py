@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +11,7 @@ import pandas as pd
 from elegans_pyg.analysis import Comparison, compare
 from elegans_pyg.datasets import load_images
 from elegans_pyg.recipes.config import RunConfig
-from elegans_pyg.recipes.figures import draw_figures
+from elegans_pyg.recipes.figures import draw_figures, first_wirings
 from elegans_pyg.recipes.run import build_variants
 from elegans_pyg.recipes.run_folder import RunFolder
 
@@ -86,9 +86,10 @@ def redraw(folder: str | Path) -> list[Path]:
     run = RunFolder(folder)
     results, config = run.read_results(), run.read_config()
     metrics, predictions = run.read_metrics(), run.read_predictions()
-    batch, _ = build_variants(config)
+    # A family's first wiring does not depend on how many there are.
+    batch, variants = build_variants(replace(config, seeds=min(config.seeds, 1), variants=1, repeats=1))
     images = load_images(config.dataset, config.image_root)
-    return draw_figures(run, images, batch, metrics, results, predictions)
+    return draw_figures(run, images, first_wirings(batch, variants), metrics, results, predictions)
 
 
 def _differences(first: RunConfig, other: RunConfig) -> list[str]:
