@@ -62,11 +62,12 @@ def bootstrap_interval(
         estimate = float(sample.mean() if other is None else sample.mean() - other.mean())
         return estimate, estimate
 
+    # The bias correction counts resamples below the estimate; rounding keeps those that equal it, but for the last bits, from counting.
     def mean(values: Values, axis: int) -> Values:
-        return values.mean(axis=axis)
+        return values.mean(axis=axis).round(12)
 
     def difference(values: Values, others: Values, axis: int) -> Values:
-        return values.mean(axis=axis) - others.mean(axis=axis)
+        return (values.mean(axis=axis) - others.mean(axis=axis)).round(12)
 
     interval = stats.bootstrap(
         samples,

@@ -9,6 +9,7 @@ the gradient of a node from its successors by the transposed bags, so that nothi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -67,7 +68,7 @@ def make_plan(schedule: Schedule, batch_size: int, device: torch.device) -> Leve
     out_ptr = cumsum(out_degree)
     incoming, outgoing, outputs_of_level = [], [], []
     output_variant = torch.repeat_interleave(torch.arange(schedule.num_variants), schedule.output_ptr.diff())
-    for low, high in zip(schedule.level_ptr[:-1], schedule.level_ptr[1:], strict=True):
+    for low, high in pairwise(schedule.level_ptr):
         edges = torch.arange(int(schedule.edge_ptr[low]), int(schedule.edge_ptr[high]))
         incoming.append(bags(edges, schedule.source[edges], in_degree[low:high]))
         edges = by_source[int(out_ptr[low]) : int(out_ptr[high])]
@@ -116,7 +117,7 @@ class _LevelWalk(torch.autograd.Function):
         size = x[0, 0].numel()
         rows = x.new_empty(images * schedule.order.numel(), size)
         tapes: list[Tape] = []
-        for level, (low, high) in enumerate(zip(schedule.level_ptr[:-1], schedule.level_ptr[1:], strict=True)):
+        for level, (low, high) in enumerate(pairwise(schedule.level_ptr)):
             if level == 0:
                 a = x.transpose(0, 1)[:, plan.input_variant]
             else:

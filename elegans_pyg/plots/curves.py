@@ -117,7 +117,7 @@ def family_accuracies(results: pd.DataFrame, reference: str | None = "connectome
         ValueError: for an unknown reference, no finished run, or a table that :func:`elegans_pyg.analysis.compare` would refuse.
     """
     check_results(results, value)
-    units = {name: 100 * values for name, values in units_by_family(results, value).items() if len(values)}
+    units = {name: values for name, values in units_by_family(results, value).items() if len(values)}
     if not units:
         raise ValueError(f"results column {value!r} must hold at least one number, got none; give runs that finished")
     if reference is not None and reference not in units:
@@ -132,13 +132,15 @@ def family_accuracies(results: pd.DataFrame, reference: str | None = "connectome
     for row, name in enumerate(families):
         colour = styles[name][0]
         runs = np.sort(100 * results.loc[results["family"] == name, value].dropna().to_numpy())
-        low, high = bootstrap_interval(units[name], seed=family_seed(seed, name))
-        mean = units[name].mean()
+        low, high = (100 * end for end in bootstrap_interval(units[name], seed=family_seed(seed, name)))
+        mean = 100 * units[name].mean()
         axes.scatter(runs, row - 0.13 - _swarm(runs, span / 90), s=22, color=colour, alpha=0.75, lw=0, zorder=3)
         counts.append(f"{name}\n{len(runs)} run{'s' if len(runs) > 1 else ''}")
         if len(units[name]) < len(runs):
             counts[-1] += f", {len(units[name])} wirings"
-            axes.scatter(units[name], np.full(len(units[name]), row + 0.05), s=34, facecolors="white", edgecolors=colour, lw=1.2, zorder=3)
+            axes.scatter(
+                100 * units[name], np.full(len(units[name]), row + 0.05), s=34, facecolors="white", edgecolors=colour, lw=1.2, zorder=3
+            )
         axes.plot([low, high], [row + 0.22] * 2, color=INK, lw=2.4, solid_capstyle="butt", zorder=4)
         axes.plot(mean, row + 0.22, marker="D", ms=6, color=colour, mec="white", mew=0.8, zorder=5)
         interval = "" if np.isnan(low) else f"  [{low:.2f}, {high:.2f}]"

@@ -55,8 +55,8 @@ def layered_layout(level: Integers, edge_index: Integers, group: Integers, rows:
     widths = np.bincount(level[placed])
     columns = np.maximum(1, -(-widths // rows))
     gaps = np.where(columns > 1, LEVEL_GAP, 0.0)
-    right = np.cumsum(columns + gaps) + np.concatenate([[0.0], np.cumsum(gaps)[:-1]])
-    left = right - columns
+    left = gaps + np.concatenate([[0.0], np.cumsum(columns + 2 * gaps)[:-1]])
+    right = left + columns
 
     blocks = _blocks(level, widths, rows)
     y = np.full(len(level), np.nan)

@@ -110,6 +110,7 @@ def confusion_matrix(labels: Array, predictions: Array, classes: Sequence[str]) 
     bar.outline.set_visible(False)
     accuracy = counts.trace() / counts.sum()
     axes.set_title(f"{100 * accuracy:.2f} % of {counts.sum():,} right", loc="left", fontsize=11, color=INK)
+    figure.draw_without_rendering()  # square cells and long names: the layout needs a second pass, the caller's drawing, to settle
     return figure
 
 

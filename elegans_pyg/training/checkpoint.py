@@ -58,7 +58,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
             content = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
             checksums[name] = hashlib.sha256(content).hexdigest()
             _write_durably(temporary / name, content)
-        state = {"format_version": FORMAT_VERSION, **checkpoint.state, "sha256": checksums}
+        state = {"format_version": FORMAT_VERSION, **checkpoint.state}
+        state["sha256"] = {**checksums, "state": _state_checksum(state)}
         _write_durably(temporary / "state.json", json.dumps(state, indent=1, allow_nan=False).encode())
         _flush_folder(temporary)
         if folder.exists():
@@ -107,6 +108,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise ValueError(
             f"checkpoint: expected format version {FORMAT_VERSION} in {folder}, got {version!r}; read it with the version that wrote it"
         )
+    if checksums.get("state") != _state_checksum(state):
+        raise ValueError(
+            f"checkpoint: {folder / 'state.json'} is damaged (its sha256 differs); put it back or start anew in another folder"
+        )
     tensors = []
     for name in _TENSOR_FILES:
         content = (folder / name).read_bytes()
@@ -117,6 +122,11 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         except SafetensorError as error:
             raise ValueError(f"checkpoint: {folder / name} holds no safetensors ({error}); start anew in another folder") from error
     return Checkpoint(state, *tensors)
+
+
+def _state_checksum(state: dict[str, Any]) -> str:
+    """Of everything in ``state.json`` but the checksums; a changed digit in a generator's state would go unseen otherwise."""
+    return hashlib.sha256(json.dumps(state, allow_nan=False).encode()).hexdigest()
 
 
 def _write_durably(path: Path, content: bytes) -> None:

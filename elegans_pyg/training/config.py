@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+
+from elegans_pyg.training.device import check_device_name
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 DATA_ORDERS = ("shared", "variant")
@@ -70,8 +71,7 @@ class FitConfig:
         _check_number("validation_fraction", self.validation_fraction, "from 0 up to, not including, 1", lambda value: 0 <= value < 1)
         _check_choice("data_order", self.data_order, DATA_ORDERS)
         _check_choice("precision", self.precision, tuple(PRECISIONS))
-        if not isinstance(self.device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
-            raise ValueError(f"device: expected 'auto', 'cpu', 'cuda' or 'cuda:<number>', got {self.device!r}; give one of these")
+        check_device_name(self.device)
         if not isinstance(self.tensorboard, bool):
             raise TypeError(f"tensorboard: expected true or false, got {self.tensorboard!r} ({type(self.tensorboard).__name__}); give one")
 
@@ -100,7 +100,7 @@ def _check_integer(name: str, value: Any, at_least: int) -> None:
         raise ValueError(f"{name}: expected at least {at_least}, got {value}; raise it")
 
 
-def _check_number(name: str, value: Any, expected: str, holds: Any) -> None:
+def _check_number(name: str, value: Any, expected: str, holds: Callable[[float], bool]) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}: expected a number {expected}, got {value!r} ({type(value).__name__}); write it in digits, such as 0.004")
     if not (math.isfinite(value) and holds(value)):

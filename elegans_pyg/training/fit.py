@@ -21,7 +21,7 @@ from elegans_pyg.training.config import FitConfig
 from elegans_pyg.training.data_order import DataOrder, stratified_split
 from elegans_pyg.training.device import resolve_device
 from elegans_pyg.training.evaluation import Evaluation, evaluate
-from elegans_pyg.training.identity import check_images, check_same_run, describe_run, variant_table
+from elegans_pyg.training.identity import check_same_run, describe_run, variant_table
 from elegans_pyg.training.interrupt import InterruptGuard
 from elegans_pyg.training.metrics import Metric, MetricsLog
 from elegans_pyg.training.progress import Reporter
@@ -106,9 +106,10 @@ def fit(
     config = config or FitConfig()
     device = resolve_device(config.device)
     table = variant_table(variants, model.num_variants)
-    check_images(images)
     if out is None and (resume or config.tensorboard):
         raise ValueError(f"out: expected a run folder for {'resume' if resume else 'tensorboard'}, got None; give one")
+    # Asked for before anything is written: a missing extra leaves no half-made run folder behind.
+    tensorboard = require("torch.utils.tensorboard", "tensorboard", "writing TensorBoard files") if config.tensorboard else None
 
     model.to(device=device, dtype=torch.float64 if config.precision == "float64" else torch.float32)
     model.train()
@@ -134,7 +135,10 @@ def fit(
                 raise FileExistsError(f"out: {out} holds a run already; resume it or give another folder")
             out.mkdir(parents=True, exist_ok=True)
             log = MetricsLog(out / "metrics.csv")
-    with _Recorder(table, log, out / "tensorboard" if out is not None and config.tensorboard else None, trainer.iteration) as recorder:
+    writer = None
+    if tensorboard is not None and out is not None:
+        writer = tensorboard.SummaryWriter(log_dir=str(out / "tensorboard"), purge_step=trainer.iteration + 1)
+    with _Recorder(table, log, writer) as recorder:
         loop = _Loop(trainer, recorder, validation, test, out, run, seconds_before - started)
         final, steps_per_second = loop.run(quiet, resumed=resume)
     model.eval()
@@ -162,13 +166,9 @@ def fit(
 class _Recorder:
     """Writes every variant's metrics to the log and to TensorBoard, as NaN once the variant is stopped."""
 
-    def __init__(self, table: pd.DataFrame, log: MetricsLog, tensorboard: Path | None, iteration: int) -> None:
-        self.table, self.log = table, log
+    def __init__(self, table: pd.DataFrame, log: MetricsLog, writer: Any = None) -> None:
+        self.table, self.log, self._writer = table, log, writer
         self.stopped: dict[int, int] = {}
-        self._writer: Any = None
-        if tensorboard is not None:
-            module = require("torch.utils.tensorboard", "tensorboard", "writing TensorBoard files")
-            self._writer = module.SummaryWriter(log_dir=str(tensorboard), purge_step=iteration + 1)
 
     def __enter__(self) -> _Recorder:
         return self

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from elegans_pyg.training.config import FitConfig
 
@@ -42,30 +41,6 @@ def variant_table(variants: pd.DataFrame | None, count: int) -> pd.DataFrame:
             f"variants: expected the rows to be variants 0 to {count - 1} in order, got {variants['variant'].tolist()}; sort them"
         )
     return variants[columns].reset_index(drop=True).astype({name: np.int64 for name in _INTEGER_COLUMNS})
-
-
-def check_images(images: ImageData) -> None:
-    """Refuse images that cannot be trained on.
-
-    Raises:
-        ValueError: naming the tensor, what was expected and what was found.
-    """
-    for split in ("train", "test"):
-        pixels, labels = getattr(images, f"{split}_images"), getattr(images, f"{split}_labels")
-        if pixels.dtype != torch.uint8 or pixels.dim() != 4 or len(pixels) == 0:
-            raise ValueError(
-                f"images: expected {split}_images of shape (n, C, H, W) in uint8, got {tuple(pixels.shape)} in {pixels.dtype}; convert them"
-            )
-        if labels.shape != pixels.shape[:1] or labels.dtype != torch.int64:
-            expected = f"({len(pixels)},) in torch.int64"
-            raise ValueError(
-                f"images: expected {split}_labels of shape {expected}, got {tuple(labels.shape)} in {labels.dtype}; convert them"
-            )
-        if int(labels.min()) < 0 or int(labels.max()) >= len(images.classes):
-            last = len(images.classes) - 1
-            raise ValueError(
-                f"images: expected {split}_labels from 0 to {last}, got {int(labels.min())} to {int(labels.max())}; mend the labels"
-            )
 
 
 def describe_run(model: ConnectomeClassifier, images: ImageData, config: FitConfig, table: pd.DataFrame) -> dict[str, Any]:

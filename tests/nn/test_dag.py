@@ -13,6 +13,7 @@ from elegans_pyg.nn import DAGNet
 from tests.dags import ensembles, random_dag
 from tests.nn.per_node_loop import PerNodeLoop
 
+EXECUTORS = ["levels", "fused"]
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 
@@ -67,19 +68,21 @@ def compare(net: DAGNet, batch: Data | Batch, x: torch.Tensor, tolerance: float)
     batch=ensembles(),
     channels=st.integers(1, 3),
     images=st.integers(1, 3),
-    size=st.sampled_from([(1, 2), (2, 3), (5, 4), (7, 7)]),
+    size=st.sampled_from([(1, 2), (3, 1), (2, 3), (5, 4), (7, 7), (33, 17)]),
     kernel_size=st.sampled_from([1, 3, 5]),
     dtype=st.sampled_from([torch.float32, torch.float64]),
+    executor=st.sampled_from(EXECUTORS),
 )
-def test_agrees_with_per_node_loop(batch, channels, images, size, kernel_size, dtype):
+def test_agrees_with_per_node_loop(batch, channels, images, size, kernel_size, dtype, executor):
+    kernel_size = 3 if executor == "fused" else kernel_size
     if dtype == torch.float32 and images * size[0] * size[1] < 20:
         # Over a handful of values BatchNorm's gradients nearly cancel, and float32 keeps only a digit or two of what is left.
         images, size = 2, (5, 4)
-    net = make(batch, channels, dtype, kernel_size=kernel_size, executor="levels")
+    net = make(batch, channels, dtype, kernel_size=kernel_size, executor=executor)
     compare(net, batch, inputs(net, images, *size, dtype), TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("executor", ["levels"])
+@pytest.mark.parametrize("executor", EXECUTORS)
 def test_gradcheck(executor):
     batch = Batch.from_data_list([random_dag(3, 5, 0.6), random_dag(4, 4, 0.5)])
     net = make(batch, 2, torch.float64, executor=executor)
@@ -183,7 +186,7 @@ def test_node_operation_that_changes_the_shape_is_refused():
         net(torch.zeros(1, 2, 2, 4, 4))
 
 
-@pytest.mark.parametrize("executor", ["levels"])
+@pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_variant_with_nan_leaves_the_others_alone(executor):
     batch = Batch.from_data_list([random_dag(3, 8, 0.5), random_dag(4, 6, 0.5)])
     clean, poisoned = (make(batch, 2, torch.float32, executor=executor) for _ in range(2))
@@ -203,7 +206,7 @@ def test_a_variant_with_nan_leaves_the_others_alone(executor):
     assert torch.equal(clean.running_var[second], poisoned.running_var[second])
 
 
-@pytest.mark.parametrize("executor", ["levels"])
+@pytest.mark.parametrize("executor", EXECUTORS)
 def test_backward_twice_gives_twice_the_gradient(executor):
     net = make(random_dag(3, 8, 0.5), 2, torch.float64, executor=executor)
     loss = net(inputs(net, 2, 4, 4, torch.float64)).square().sum()
@@ -215,7 +218,7 @@ def test_backward_twice_gives_twice_the_gradient(executor):
         loss.backward()
 
 
-@pytest.mark.parametrize("executor", ["levels"])
+@pytest.mark.parametrize("executor", EXECUTORS)
 def test_bfloat16_autocast(executor):
     batch = Batch.from_data_list([random_dag(3, 8, 0.5), random_dag(4, 6, 0.5)])
     exact, net = (make(batch, 4, torch.float32, executor=executor) for _ in range(2))

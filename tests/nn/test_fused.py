@@ -1,0 +1,106 @@
+"""What only the fused executor must hold: where it applies, repeatability, its buffers and threads."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch_geometric.data import Batch
+
+from elegans_pyg.nn import DAGNet
+from elegans_pyg.nn import fused as fused_package
+from tests.dags import random_dag
+from tests.nn.test_dag import compare, inputs, make
+
+pytest.importorskip("numba", reason="numba is not installed (extra `fast`)")
+
+DAGS = Batch.from_data_list([random_dag(3, 30, 0.3), random_dag(4, 12, 0.4), random_dag(5, 1, 0.0)])
+
+
+def step(net: DAGNet, x: torch.Tensor) -> list[torch.Tensor]:
+    net.zero_grad()
+    x.grad = None
+    out = net(x)
+    out.square().sum().backward()
+    return [out.detach(), x.grad, *(p.grad.clone() for p in net.parameters()), net.running_mean.clone(), net.running_var.clone()]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_same_bits_from_run_to_run_and_for_any_number_of_threads(threads):
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for count in (2, threads):
+            torch.set_num_threads(count)
+            net = make(DAGS, 5, torch.float32, executor="fused")
+            results.append(step(net, inputs(net, 3, 6, 5, torch.float32)))
+    finally:
+        torch.set_num_threads(before)
+    for first, second in zip(*results, strict=True):
+        assert torch.equal(first, second)
+
+
+def test_auto_takes_fused_where_it_applies():
+    x = torch.zeros(1, 2, 2, 3, 3)
+    assert DAGNet(DAGS[0], 2).fused_refusal() == ""
+    assert "3x3 kernels only, and this network's are 5x5" in DAGNet(DAGS[0], 2, kernel_size=5).fused_refusal()
+    assert "has node_operation" in DAGNet(DAGS[0], 2, node_operation=lambda c: torch.nn.ReLU()).fused_refusal()
+    assert "the parameters are torch.bfloat16" in DAGNet(DAGS[0], 2).bfloat16().fused_refusal()
+    assert DAGNet(DAGS[0], 2, kernel_size=5)(x).shape == x.shape
+    with pytest.raises(ValueError, match=r"executor='fused' does not apply: .*5x5; use executor='auto' or 'levels'"):
+        DAGNet(DAGS[0], 2, kernel_size=5, executor="fused")
+    with pytest.raises(ValueError, match=r"executor='fused' does not apply: .*torch\.bfloat16"):
+        DAGNet(DAGS[0], 2, executor="fused").bfloat16()(x.bfloat16())
+
+
+def test_without_numba_auto_falls_back_and_fused_names_the_extra(monkeypatch):
+    monkeypatch.setattr(fused_package, "find_spec", lambda name: None)
+    net = DAGNet(DAGS[0], 2)
+    assert r"pip install 'elegans-pyg[fast]'" in net.fused_refusal()
+    net(torch.zeros(1, 2, 2, 3, 3))
+    assert net._walk is None, "the fused walk must not have been prepared"
+    with pytest.raises(ValueError, match=r"need 'numba', which is not installed; run: pip install 'elegans-pyg\[fast\]'"):
+        DAGNet(DAGS[0], 2, executor="fused")
+
+
+def test_buffers_are_reused_from_step_to_step_but_never_while_a_graph_needs_them():
+    net = make(DAGS, 3, torch.float64, executor="fused")
+    x, y = inputs(net, 2, 4, 4, torch.float64), inputs(net, 2, 4, 4, torch.float64, seed=2)
+    expected_x, expected_y = (make(DAGS, 3, torch.float64, executor="levels") for _ in range(2))
+    first, second = net(x), net(y)
+    assert len(net._walk.workspace._buffers) == 4
+    second.square().sum().backward()
+    first.square().sum().backward()
+    expected_x(x.detach()).square().sum().backward()
+    expected_y(y.detach()).square().sum().backward()
+    torch.testing.assert_close(net.conv_weight.grad, expected_x.conv_weight.grad + expected_y.conv_weight.grad)
+    del first, second
+    held = {buffer.ctypes.data for buffer in net._walk.workspace._buffers}
+    net(x).sum().backward()
+    assert {buffer.ctypes.data for buffer in net._walk.workspace._buffers} <= held
+    assert copy.deepcopy(net)._walk.workspace._buffers == []
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (33, 17)])
+def test_odd_image_sizes(size):
+    net = make(DAGS, 2, torch.float64, executor="fused")
+    compare(net, DAGS, inputs(net, 3, *size, torch.float64), 1e-9)
+
+
+def test_constant_maps_have_no_variance_and_give_finite_numbers():
+    net = DAGNet(DAGS, 2, executor="fused")
+    reference = DAGNet(DAGS, 2, executor="levels")
+    for network in (net, reference):
+        x = torch.zeros(3, 2, 2, 4, 4, requires_grad=True)
+        out = network(x)
+        out.sum().backward()
+        assert bool(out.isfinite().all())
+        assert bool(x.grad.isfinite().all())
+    torch.testing.assert_close(net.edge_weight.grad, reference.edge_weight.grad)
+
+
+def test_gradients_in_evaluation_use_the_running_statistics():
+    nets = [make(DAGS, 3, torch.float64, executor=executor).eval() for executor in ("fused", "levels")]
+    for first, second in zip(*(step(net, inputs(net, 2, 4, 4, torch.float64)) for net in nets), strict=True):
+        torch.testing.assert_close(first, second)
