@@ -1,0 +1,276 @@
+"""Ensembles of DAGs from a connectome: controls of one family, each made by the same procedure as the connectome's own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.progress import track
+from torch_geometric.data import Data, InMemoryDataset
+from torch_geometric.transforms import BaseTransform
+
+from elegans_pyg.datasets.graph_cache import hash_graph, load_graphs, save_graphs
+from elegans_pyg.transforms import FAMILIES, ConstrainedDAG, RandomDAG
+from elegans_pyg.transforms.wiring import check_seed, check_wiring
+
+_DAGS = ("constrained", "random")
+_TOLERANCE = 0.01
+_MATCH_TRIES = 64
+_CACHE_FORMAT = 1
+_PATIENCE_S = 2.0
+
+
+class WiringEnsemble(InMemoryDataset):
+    r"""``count`` DAGs of one family, made from a cyclic connectome: rewire first, make the DAG second.
+
+    Every variant is :math:`\mathrm{DAG}(\mathrm{rewire}_i(\mathrm{base}))` with the DAG step that the base itself would get, so that an
+    ensemble of family ``connectome`` is what the others are compared to. Variant :math:`i` has a seed of its own, drawn from ``seed``, the
+    family's name and :math:`i`: it depends neither on ``count`` nor on other families. (It does depend on the version of NetworkX, for the
+    families that NetworkX generates.)
+
+    =================== ==========================================================================================================
+    family              what is kept
+    =================== ==========================================================================================================
+    ``connectome``      everything; variants differ only in their seed, and with ``dag="random"`` in their numbering
+    ``ws``              numbers of neurons, of each type, of edges; option ``p``, see :class:`~elegans_pyg.transforms.WattsStrogatz`
+    ``er``              the same, see :class:`~elegans_pyg.transforms.ErdosRenyi`
+    ``ba``              the same, see :class:`~elegans_pyg.transforms.BarabasiAlbert`
+    ``rewired``         in- and out-degrees; option ``fraction``, see :class:`~elegans_pyg.transforms.Rewired`
+    ``type_rewired``    degrees to and from each type; option ``fraction``, see :class:`~elegans_pyg.transforms.TypeRewired`
+    ``weight_shuffled`` topology, see :class:`~elegans_pyg.transforms.WeightShuffled`
+    ``random_dag``      undirected topology, see :class:`~elegans_pyg.transforms.RandomDAG`, which is its DAG step whatever ``dag`` says
+    =================== ==========================================================================================================
+
+    The families ``ws``, ``er`` and ``ba`` have as many edges as the base, but how many of them the DAG step keeps is another matter; see
+    :meth:`match_report`. ``match="dag"`` draws them at the density, searched for each variant, at which the DAG has the edges of the base's
+    DAG to within 1 %. The other families have no density to choose, and refuse it.
+
+    Args:
+        base: the cyclic connectome.
+        family: one of :data:`~elegans_pyg.transforms.FAMILIES`.
+        count: number of variants.
+        seed: non-negative integer from which the variants' seeds are drawn.
+        root: folder to keep the ensemble in, in ``root/processed``, in a file of its own for each choice of arguments; ``None`` keeps
+            nothing. A file that is damaged, or that another ensemble was written over, is reported by a ``UserWarning`` and made again.
+        match: ``None`` or ``"dag"``.
+        dag: ``"constrained"`` for :class:`~elegans_pyg.transforms.ConstrainedDAG` or ``"random"`` for
+            :class:`~elegans_pyg.transforms.RandomDAG`, numbered by each variant's seed.
+        progress: show a progress bar if it takes over two seconds and standard error is a terminal.
+        **options: the family's own, as in the table; ``ws``, ``er`` and ``ba`` also take ``density``, the number of edges as a multiple of
+            the base's.
+
+    Each ``Data`` has all that the DAG step gives, ``family`` and ``variant_seed``, an integer.
+
+    Raises:
+        TypeError: if an argument has the wrong type, or the family has no such option.
+        ValueError: if a name is unknown, a number out of range, ``match`` does not apply or cannot be reached, or ``base`` is a DAG already
+            or no connectome.
+        OSError: if ``root`` cannot be read or written.
+    """
+
+    def __init__(
+        self,
+        base: Data,
+        family: str,
+        count: int,
+        seed: int = 0,
+        root: str | Path | None = None,
+        match: str | None = None,
+        dag: str = "constrained",
+        progress: bool = True,
+        **options: float,
+    ) -> None:
+        _check_arguments(base, family, count, match, dag, options)
+        super().__init__(None if root is None else str(Path(root).expanduser()))
+        self.family, self.seed, self.match, self.dag, self.options = family, check_seed(seed), match, dag, options
+        self._base = base
+        # By variant_seed, so that they stay right when the dataset is indexed or copied.
+        self._edges_before: dict[int, int] = {}
+        graphs = self._make(count, progress) if root is None else self._load_or_make(count, progress)
+        self.data, self.slices = self.collate(graphs)
+
+    def get(self, idx: int) -> Data:
+        data = super().get(idx)
+        # Collating made one tensor of the seeds.
+        data.variant_seed = int(data.variant_seed)
+        return data
+
+    def match_report(self, channels: int = 78) -> pd.DataFrame:
+        """How far the variants match the base.
+
+        Args:
+            channels: channels ``C`` of the network whose parameters are counted.
+
+        Returns:
+            one row a variant, after the base's own (``variant`` -1, family ``base``, no ``variant_seed``). Columns: ``variant``,
+            ``family``, ``variant_seed``, ``nodes``; ``edges`` and ``dag_edges``, before and after the DAG step, self-loops left out, as no DAG has any;
+            ``input_nodes``, ``output_nodes``, ``levels``, ``unreached_nodes``; and ``parameters``, those of a
+            :class:`~elegans_pyg.nn.DAGNet` with 3x3 kernels: one an edge of the DAG and ``11 C`` a node.
+
+        Raises:
+            ValueError: if ``channels`` is below 1.
+        """
+        if channels < 1:
+            raise ValueError(f"channels: expected 1 or more, got {channels}; give the network's number of channels")
+        base_dag = self._dag_step(self.seed)(self._base)
+        rows = [{"variant": -1, "family": "base", "variant_seed": None, **_counts(base_dag, _edges_without_loops(self._base), channels)}]
+        for number in self.indices():
+            graph = self.get(number)
+            counts = _counts(graph, self._edges_before[graph.variant_seed], channels)
+            rows.append({"variant": number, "family": graph.family, "variant_seed": graph.variant_seed, **counts})
+        return pd.DataFrame(rows).astype({"variant_seed": "Int64"})
+
+    def __repr__(self) -> str:
+        return f"WiringEnsemble({self.family!r}, {len(self)})"
+
+    def _dag_step(self, seed: int) -> BaseTransform:
+        return RandomDAG(seed) if self.dag == "random" or self.family == "random_dag" else ConstrainedDAG()
+
+    def _variant(self, seed: int, options: dict[str, float]) -> tuple[Data, int]:
+        """A DAG, and the number of edges it was made from."""
+        rewiring = FAMILIES[self.family].rewiring
+        graph = self._base if rewiring is None else rewiring(seed=seed, **options)(self._base)
+        return self._dag_step(seed)(graph), _edges_without_loops(graph)
+
+    def _make(self, count: int, progress: bool) -> list[Data]:
+        wanted = self._dag_step(self.seed)(self._base).num_edges if self.match else None
+        graphs = []
+        for number in _with_progress(count, f"{self.family} wirings", progress):
+            tag = zlib.crc32(self.family.encode())
+            variant_seed = int(np.random.SeedSequence([self.seed, tag, number]).generate_state(1)[0])
+            graph, edges = self._variant(variant_seed, self.options) if wanted is None else self._matched(variant_seed, wanted)
+            graph.family, graph.variant_seed = self.family, variant_seed
+            graphs.append(graph)
+            self._edges_before[variant_seed] = edges
+        return graphs
+
+    def _matched(self, seed: int, wanted: int) -> tuple[Data, int]:
+        """Try numbers of edges, each in proportion to how far the last fell short, until the DAG has those of the base's."""
+        total = _edges_without_loops(self._base)
+        tried: set[int] = set()
+        closest, edges = 0, total
+        for _ in range(_MATCH_TRIES):
+            tried.add(edges)
+            try:
+                graph, made = self._variant(seed, {**self.options, "density": edges / total})
+            except ValueError as error:
+                raise ValueError(f"match: the DAG of {self.family} would need more edges than it can have ({error})") from error
+            found = graph.num_edges
+            if abs(found - wanted) <= _TOLERANCE * wanted:
+                return graph, made
+            closest = min(closest, found, key=lambda dag_edges: abs(dag_edges - wanted))
+            edges = _nearest_untried(max(1, round(edges * wanted / max(found, 1))), tried)
+        raise ValueError(
+            f"match: expected a DAG of {self.family} with {wanted} edges to within 1 %, got {closest} at best in {_MATCH_TRIES} tries (seed"
+            f" {seed}); leave match out, and look at match_report()"
+        )
+
+    def _load_or_make(self, count: int, progress: bool) -> list[Data]:
+        description: dict[str, Any] = {
+            "format": _CACHE_FORMAT,
+            "base": hash_graph(self._base),
+            "family": self.family,
+            "count": count,
+            "seed": self.seed,
+            "match": self.match,
+            "dag": self.dag,
+            "options": {name: float(value) for name, value in sorted(self.options.items())},
+            "networkx": nx.__version__,
+        }
+        key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+        path = Path(self.processed_dir) / f"{self.family}-{count}-{key[:16]}.safetensors"
+        if path.exists():
+            try:
+                graphs, stored = load_graphs(path)
+                edges = stored.pop("edges")
+                if stored != description:
+                    raise ValueError(f"{path}: it holds another ensemble")
+                self._edges_before = {graph.variant_seed: number for graph, number in zip(graphs, edges, strict=True)}
+                return graphs
+            except (ValueError, KeyError) as error:
+                warnings.warn(f"cached ensemble cannot be used and is made again: {error}", stacklevel=3)
+        graphs = self._make(count, progress)
+        save_graphs(path, graphs, {**description, "edges": list(self._edges_before.values())})
+        return graphs
+
+
+def _check_arguments(base: Data, family: str, count: int, match: str | None, dag: str, options: dict[str, float]) -> None:
+    check_wiring(base)
+    if "level" in base:
+        raise ValueError("base: expected a cyclic connectome, got a DAG (it has levels); give the connectome, the DAG is made here")
+    if family not in FAMILIES:
+        raise ValueError(f"family: expected one of {', '.join(FAMILIES)}, got {family!r}; choose one of them")
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise TypeError(f"count: expected a positive integer, got {count!r}; give the number of variants")
+    if count < 1:
+        raise ValueError(f"count: expected a positive integer, got {count}; give the number of variants")
+    if dag not in _DAGS:
+        raise ValueError(f"dag: expected one of {', '.join(_DAGS)}, got {dag!r}; choose one of them")
+    known = FAMILIES[family].options
+    for name in options:
+        if name not in known:
+            raise TypeError(f"{name}: expected an option of family {family!r} ({', '.join(known) or 'it has none'}); leave it out")
+    if match is None:
+        return
+    if match != "dag":
+        raise ValueError(f"match: expected None or 'dag', got {match!r}; choose one of them")
+    if not FAMILIES[family].has_density:
+        able = ", ".join(name for name, entry in FAMILIES.items() if entry.has_density)
+        raise ValueError(
+            f"match: expected a family whose density can be chosen ({able}), got {family!r}, which keeps the connectome's edges or degrees;"
+            " leave match out, and look at match_report()"
+        )
+    if "density" in options:
+        raise ValueError("density: expected none beside match='dag', which chooses it; leave one of the two out")
+
+
+def _edges_without_loops(graph: Data) -> int:
+    return int((graph.edge_index[0] != graph.edge_index[1]).sum())
+
+
+def _counts(dag: Data, edges: int, channels: int) -> dict[str, int]:
+    nodes = dag.level.numel()
+    return {
+        "nodes": nodes,
+        "edges": edges,
+        "dag_edges": dag.num_edges,
+        "input_nodes": int(dag.input_mask.sum()),
+        "output_nodes": int(dag.output_mask.sum()),
+        "levels": int(dag.level.max()) + 1,
+        "unreached_nodes": int((dag.level < 0).sum()),
+        "parameters": dag.num_edges + 11 * channels * nodes,
+    }
+
+
+def _nearest_untried(edges: int, tried: set[int]) -> int:
+    step = 0
+    while True:
+        for candidate in (edges + step, edges - step):
+            if candidate > 0 and candidate not in tried:
+                return candidate
+        step += 1
+
+
+def _with_progress(count: int, description: str, progress: bool) -> Iterator[int]:
+    """Count up, and show a bar from the time on when it has proved slow."""
+    if not (progress and sys.stderr.isatty()):
+        yield from range(count)
+        return
+    start, number = time.monotonic(), 0
+    while number < count and time.monotonic() - start < _PATIENCE_S:
+        yield number
+        number += 1
+    if number < count:
+        console = Console(stderr=True)
+        yield from track(range(number, count), description, total=count, completed=number, console=console, transient=True)

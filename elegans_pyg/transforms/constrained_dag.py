@@ -1,0 +1,96 @@
+"""Park & Kim's directed acyclic graph, which keeps the connectome's flow from sensory neurons to motor neurons."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
+
+from elegans_pyg.neuron_types import SENSORY
+from elegans_pyg.transforms.levels import distance_from, mark_dag
+from elegans_pyg.transforms.wiring import check_wiring, with_edges
+
+
+class ConstrainedDAG(BaseTransform):
+    r"""The strongest edges of a connectome that form a DAG with the sensory neurons, all and only they, as input.
+
+    From Park & Kim (2023), "*Caenorhabditis elegans* Connectomes of both Sexes as Image Classifiers", Exp. Neurobiol. 32(2), 102-109,
+    doi:10.5607/en23004. With :math:`d(n)` the length of the shortest path from any sensory neuron to :math:`n` (:math:`\infty` if there is
+    none), edges :math:`s \to t` are added to an empty graph in decreasing order of weight if
+
+    .. math::
+        \neg\,(d(s) = d(t) = 0), \qquad d(s) \le d(t), \qquad s \to t \text{ closes no cycle.}
+
+    What the paper leaves open is settled so:
+
+    - Edges of equal weight go in the order of source, then target, as the neurons are numbered in ``data``.
+    - Chemical and electrical edges from one neuron to another become one edge, because a network has one weight a pair: their weights are
+      added before sorting, and the edge is electrical only if all of it is.
+    - Self-loops are cycles, and go.
+    - Neurons that no sensory neuron reaches share the distance :math:`\infty`: they stay, as do edges among them that close no cycle, but
+      their level is -1.
+
+    Adds to a copy of the ``Data``: ``sensory_distance`` (:math:`d`, -1 for :math:`\infty`), ``level`` (the longest path from an input node,
+    -1 for nodes that no input reaches), ``input_mask`` (sensory neurons), ``output_mask`` (reached nodes without outgoing edge; an input
+    node without one is both). Edges are sorted by source and target; all node attributes are kept.
+
+    Shapes:
+        - **input:** ``edge_index (2, E)``, ``edge_weight (E,)`` > 0, ``edge_type (E,)``, ``neuron_type (N,)``
+        - **output:** the same with fewer edges; ``sensory_distance (N,)`` and ``level (N,)`` int64; ``input_mask (N,)`` and
+          ``output_mask (N,)`` bool
+
+    Raises:
+        TypeError: if ``data`` is not a single ``Data``.
+        ValueError: if it is empty, has no sensory neuron, lacks an attribute, or has a weight that is not finite and above zero.
+    """
+
+    def forward(self, data: Data) -> Data:
+        check_wiring(data)
+        sensory = data.neuron_type == SENSORY
+        if not bool(sensory.any()):
+            raise ValueError(
+                "data.neuron_type: expected at least one sensory neuron (type 0), got none; give the neurons' types, or use RandomDAG, which"
+                " needs none"
+            )
+        distance = distance_from(data.edge_index, sensory)
+        source, target = data.edge_index.cpu().numpy()
+        weight, kind = data.edge_weight.detach().cpu().numpy(), data.edge_type.cpu().numpy()
+        source, target, weight, kind = _merge(source, target, weight, kind, len(sensory))
+        kept = _kept_edges(source, target, weight, distance.cpu().numpy())
+        with_edges(data, source[kept], target[kept], weight[kept], kind[kept])
+        data.sensory_distance = distance
+        return mark_dag(data, sensory)
+
+
+def _merge(source: np.ndarray, target: np.ndarray, weight: np.ndarray, kind: np.ndarray, num_nodes: int) -> tuple[np.ndarray, ...]:
+    """One edge a pair of neurons, sorted by source and target."""
+    pair, first, group = np.unique(source * num_nodes + target, return_index=True, return_inverse=True)
+    total = np.bincount(group, weight, minlength=len(pair))
+    merged_kind = np.ones(len(pair), dtype=kind.dtype)
+    np.minimum.at(merged_kind, group, kind)
+    return source[first], target[first], total, merged_kind
+
+
+def _kept_edges(source: np.ndarray, target: np.ndarray, weight: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Mask of the edges that the four steps keep."""
+    far = np.where(distance < 0, len(distance), distance)
+    # No edge leads back to a smaller distance, so a cycle can never leave the distance it is at: edges to a larger one are always kept, and
+    # each distance is searched for cycles on its own.
+    kept = far[source] < far[target]
+    level_edges = np.flatnonzero((far[source] == far[target]) & (source != target) & (far[source] > 0))
+    level_edges = level_edges[np.argsort(-weight[level_edges], kind="stable")]
+    for here in np.unique(far[source[level_edges]]):
+        members = np.flatnonzero(far == here)
+        place = np.zeros(len(distance), dtype=np.int64)
+        place[members] = np.arange(len(members))
+        edges = level_edges[far[source[level_edges]] == here]
+        # reach[n] is a set of bits, one for each node that n leads to, itself among them.
+        reach = [1 << n for n in range(len(members))]
+        for edge, s, t in zip(edges.tolist(), place[source[edges]].tolist(), place[target[edges]].tolist(), strict=True):
+            if reach[t] >> s & 1:
+                continue
+            kept[edge] = True
+            if not reach[s] >> t & 1:
+                gained = reach[t]
+                reach = [r | gained if r >> s & 1 else r for r in reach]
+    return kept

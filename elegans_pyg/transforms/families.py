@@ -1,0 +1,53 @@
+"""The families of wirings, by name."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+
+from elegans_pyg.transforms.barabasi_albert import BarabasiAlbert
+from elegans_pyg.transforms.erdos_renyi import ErdosRenyi
+from elegans_pyg.transforms.generated import GeneratedWiring
+from elegans_pyg.transforms.rewired import Rewired
+from elegans_pyg.transforms.type_rewired import TypeRewired
+from elegans_pyg.transforms.watts_strogatz import WattsStrogatz
+from elegans_pyg.transforms.weight_shuffled import WeightShuffled
+from elegans_pyg.transforms.wiring import Rewiring
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where the variants of an ensemble come from.
+
+    Attributes:
+        description: one line on what is kept and what is left to chance.
+        rewiring: the transform of the cyclic connectome, or ``None`` where that stays as it is.
+    """
+
+    description: str
+    rewiring: type[Rewiring] | None = None
+
+    @property
+    def options(self) -> dict[str, float]:
+        """The rewiring's options beside its seed, with their defaults."""
+        if self.rewiring is None:
+            return {}
+        parameters = inspect.signature(self.rewiring).parameters
+        return {name: parameter.default for name, parameter in parameters.items() if name != "seed"}
+
+    @property
+    def has_density(self) -> bool:
+        """Whether the number of edges can be chosen."""
+        return self.rewiring is not None and issubclass(self.rewiring, GeneratedWiring)
+
+
+FAMILIES = {
+    "connectome": Family("the connectome itself; its variants differ only in their seed"),
+    "ws": Family("Watts-Strogatz small world with the connectome's numbers of neurons, edges and types", WattsStrogatz),
+    "er": Family("Erdős-Rényi random graph with the connectome's numbers of neurons, edges and types", ErdosRenyi),
+    "ba": Family("Barabási-Albert graph with hubs and the connectome's numbers of neurons, edges and types", BarabasiAlbert),
+    "rewired": Family("connectome with swapped edges: every neuron keeps its in- and out-degree", Rewired),
+    "type_rewired": Family("connectome with swapped edges: every neuron keeps its degrees to and from each type", TypeRewired),
+    "weight_shuffled": Family("connectome with its edges as they are and the synapse counts permuted", WeightShuffled),
+    "random_dag": Family("the connectome's edges without their directions, turned along a random numbering of the neurons"),
+}

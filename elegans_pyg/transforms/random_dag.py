@@ -1,0 +1,67 @@
+"""The random DAG of Roberts et al., which forgets the direction of synapses."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
+
+from elegans_pyg.transforms.levels import mark_dag
+from elegans_pyg.transforms.wiring import ELECTRICAL, check_seed, check_wiring, generator, with_edges
+
+
+class RandomDAG(BaseTransform):
+    r"""A connectome's undirected support, with every edge turned from the smaller to the larger of random node numbers.
+
+    From Roberts, Yap & Prabhu (2019), "Deep Connectomics Networks: Neural Network Architectures Inspired by Neuronal Networks",
+    arXiv:1912.08986, as Park & Kim (2023), doi:10.5607/en23004, used it to compare. With :math:`\pi` a random numbering of the nodes,
+
+    .. math::
+        s \to t \quad\text{if } \pi(s) < \pi(t) \text{ and the connectome has } s \to t \text{ or } t \to s.
+
+    The edges between two neurons, whatever their kind and direction, become one: their weights are added, an electrical synapse, stored in
+    both directions, counting once, and the edge is electrical only if all of it is. Self-loops go. Nodes without incoming edge are the
+    input, reached nodes without outgoing edge the output; an isolated node is both. Every node is reached.
+
+    Adds ``level``, ``input_mask`` and ``output_mask`` to a copy of the ``Data``, as :class:`~elegans_pyg.transforms.ConstrainedDAG` does.
+    The types of neurons play no part.
+
+    Args:
+        seed: non-negative integer; the same seed gives the same numbering.
+
+    Shapes:
+        - **input:** ``edge_index (2, E)``, ``edge_weight (E,)`` > 0, ``edge_type (E,)``, ``neuron_type (N,)``
+        - **output:** the same with fewer edges; ``level (N,)`` int64; ``input_mask (N,)``, ``output_mask (N,)`` bool
+
+    Raises:
+        TypeError: if ``data`` is not a single ``Data``.
+        ValueError: if it is empty, lacks an attribute, or has a weight that is not finite and above zero.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = check_seed(seed)
+
+    def forward(self, data: Data) -> Data:
+        check_wiring(data)
+        num_nodes = data.neuron_type.numel()
+        number = generator("RandomDAG", self.seed).permutation(num_nodes)
+        source, target = data.edge_index.cpu().numpy()
+        weight, kind = data.edge_weight.detach().cpu().numpy(), data.edge_type.cpu().numpy()
+        ahead = number[source] < number[target]
+        key = np.where(ahead, source * num_nodes + target, target * num_nodes + source)
+        between = source != target
+        pair, group = np.unique(key[between], return_inverse=True)
+        share = np.where(kind == ELECTRICAL, weight / 2, weight)[between]
+        merged_kind = np.ones(len(pair), dtype=kind.dtype)
+        np.minimum.at(merged_kind, group, kind[between])
+        with_edges(data, pair // num_nodes, pair % num_nodes, np.bincount(group, share, minlength=len(pair)), merged_kind)
+        # A numbering takes the place of the distance from the sensory neurons that a constrained DAG was made by.
+        if "sensory_distance" in data:
+            del data.sensory_distance
+        has_incoming = torch.zeros(num_nodes, dtype=torch.bool, device=data.edge_index.device)
+        has_incoming[data.edge_index[1]] = True
+        return mark_dag(data, ~has_incoming)
+
+    def __repr__(self) -> str:
+        return f"RandomDAG(seed={self.seed})"

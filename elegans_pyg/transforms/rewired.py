@@ -1,0 +1,103 @@
+"""Rewiring by swaps, which keeps every neuron's degrees."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from elegans_pyg.transforms.wiring import EdgeSet, Rewiring, check_share
+
+_SWAPS_PER_EDGE = 10
+
+
+class Rewired(Rewiring):
+    r"""Swap the targets of random pairs of edges, so that every neuron keeps its numbers of incoming and outgoing edges.
+
+    From Maslov & Sneppen (2002), "Specificity and stability in topology of protein networks", Science 296, 910-913,
+    doi:10.1126/science.1065103:
+
+    .. math::
+        a \to b,\; c \to d \quad\Longrightarrow\quad a \to d,\; c \to b
+
+    unless that makes a self-loop or an edge that is there already. Ten swaps are tried for each edge that takes part, and refused ones
+    count, as they must for all graphs of these degrees to be equally likely in the end (those, strictly, that swaps lead to: a directed
+    three-cycle that shares no swap with the rest cannot be turned round). A synapse count stays with its edge's source, so that the
+    summed outgoing weights of every neuron are kept too, and its summed incoming weights are not.
+
+    Electrical synapses are swapped among themselves, as undirected edges. Self-loops of the base stay. If there are edges to swap but no
+    swap is possible (in a star, say, or a complete graph, which are the only graphs of their degrees), the graph is returned as it is, with
+    a ``UserWarning``.
+
+    Args:
+        seed: non-negative integer; the same seed gives the same graph.
+        fraction: share of each kind's edges that takes part; they are chosen at random, and swap among themselves. 0 gives an equal graph.
+
+    Raises:
+        ValueError: if ``data`` is no cyclic connectome.
+    """
+
+    def __init__(self, seed: int, fraction: float = 1.0) -> None:
+        super().__init__(seed)
+        self.fraction = check_share("fraction", fraction)
+
+    def redraw(self, edges: EdgeSet, neuron_type: np.ndarray, rng: np.random.Generator) -> EdgeSet:
+        chosen = rng.permutation(len(edges))[: round(self.fraction * len(edges))]
+        source, target = edges.source.copy(), edges.target.copy()
+        blocks, may_turn = self.blocks(source, target, chosen, neuron_type, edges.directed)
+        done = _swap(source, target, edges.num_nodes, edges.directed, blocks, may_turn, rng)
+        if len(chosen) > 1 and not done:
+            warnings.warn(
+                f"{type(self).__name__} found no swap among {len(chosen)} {'chemical' if edges.directed else 'electrical'} edges that keeps"
+                " what it keeps, and left them as they are",
+                stacklevel=4,
+            )
+        return EdgeSet(edges.kind, edges.num_nodes, source, target, edges.weight)
+
+    def blocks(
+        self, source: np.ndarray, target: np.ndarray, chosen: np.ndarray, neuron_type: np.ndarray, directed: bool
+    ) -> tuple[list[np.ndarray], list[bool]]:
+        """The edges that may swap with each other, and whether an edge may be turned round before it does."""
+        return [chosen], [not directed]
+
+
+def _swap(
+    source: np.ndarray,
+    target: np.ndarray,
+    num_nodes: int,
+    directed: bool,
+    blocks: Sequence[np.ndarray],
+    may_turn: Sequence[bool],
+    rng: np.random.Generator,
+) -> int:
+    """Swap in place, and return the number of swaps made."""
+
+    def key(a: int, b: int) -> int:
+        return a * num_nodes + b if directed or a < b else b * num_nodes + a
+
+    present = {key(a, b) for a, b in zip(source.tolist(), target.tolist(), strict=True)}
+    done = 0
+    for block, turns in zip(blocks, may_turn, strict=True):
+        size = len(block)
+        if size < 2:
+            continue
+        tries = _SWAPS_PER_EDGE * size
+        first = rng.integers(size, size=tries)
+        second = (first + rng.integers(1, size, size=tries)) % size
+        turn = rng.random(tries) < 0.5 if turns else np.zeros(tries, dtype=bool)
+        heads, tails = source[block].tolist(), target[block].tolist()
+        for i, j, turned in zip(first.tolist(), second.tolist(), turn.tolist(), strict=True):
+            a, b = heads[i], tails[i]
+            c, d = (tails[j], heads[j]) if turned else (heads[j], tails[j])
+            if a in (c, d) or b in (c, d):
+                continue
+            new_i, new_j = key(a, d), key(c, b)
+            if new_i in present or new_j in present:
+                continue
+            present.difference_update((key(a, b), key(c, d)))
+            present.update((new_i, new_j))
+            heads[i], tails[i], heads[j], tails[j] = a, d, c, b
+            done += 1
+        source[block], target[block] = heads, tails
+    return done
