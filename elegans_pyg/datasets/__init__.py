@@ -2,5 +2,6 @@
 
 from elegans_pyg.datasets.connectome import Connectome
 from elegans_pyg.datasets.images import ImageData, load_images
+from elegans_pyg.datasets.wiring_ensemble import WiringEnsemble
 
-__all__ = ["Connectome", "ImageData", "load_images"]
+__all__ = ["Connectome", "ImageData", "WiringEnsemble", "load_images"]

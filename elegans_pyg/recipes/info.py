@@ -39,7 +39,7 @@ def _connectomes() -> Table:
         data = Connectome(name, synapses="both")[0]
         types = [int((data.neuron_type == number).sum()) for number in range(len(NEURON_TYPES))]
         # An electrical synapse is stored in both directions.
-        electrical = int((data.edge_type == 1).sum()) // 2
+        electrical = int(((data.edge_type == 1) & (data.edge_index[0] <= data.edge_index[1])).sum())
         counts = [int(data.num_nodes or 0), *types, int((data.edge_type == 0).sum()), electrical]
         table.add_row(Text(name), *(f"{count:,}" if count else "–" for count in counts))
     return table
@@ -47,9 +47,12 @@ def _connectomes() -> Table:
 
 def _families() -> Table:
     table = _table("Families of control wirings (--families)", "name")
-    table.add_column("what it is")
-    for name, text in FAMILIES.items():
-        table.add_row(name, str(text))
+    table.add_column("what it is", overflow="fold")
+    table.add_column("--family-option")
+    for name, family in FAMILIES.items():
+        if name != "connectome":
+            options = ", ".join(f"{option}={default:g}" for option, default in family.options.items())
+            table.add_row(name, family.description, options or "–")
     return table
 
 

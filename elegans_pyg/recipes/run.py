@@ -19,6 +19,7 @@ from elegans_pyg.recipes.figures import draw_figures, first_wirings
 from elegans_pyg.recipes.match import match_table, wiring_counts
 from elegans_pyg.recipes.run_folder import RunFolder
 from elegans_pyg.training import FitResult, fit, resolve_device
+from elegans_pyg.transforms import FAMILIES
 
 REFERENCE = "connectome"
 
@@ -65,11 +66,15 @@ def load_connectome(name: str, config: RunConfig) -> Data:
     return Connectome.from_files(path, neurons=config.neuron_table)
 
 
-def build_variants(config: RunConfig) -> tuple[Batch, pd.DataFrame]:
+def build_variants(config: RunConfig, progress: bool = False) -> tuple[Batch, pd.DataFrame]:
     """All wirings of a run, and a table that says what each one is.
 
-    The connectome comes first, then those beside it, then the families. A wiring is drawn from its own ``wiring_seed`` (0 for a connectome,
-    which is not drawn), whatever the other families and however many wirings there are; ``seed`` starts the variant's parameters.
+    The connectome comes first, then those beside it, then the families. A wiring is drawn from its own ``wiring_seed`` (0 for a connectome's
+    constrained DAG, which is not drawn), whatever the other families and however many wirings there are; ``seed`` starts the variant's parameters.
+
+    Args:
+        config: the settings.
+        progress: show a progress bar where it takes long.
 
     Returns:
         the DAGs, and one row each: ``variant``, ``family``, ``wiring_seed``, ``seed``.
@@ -83,16 +88,26 @@ def build_variants(config: RunConfig) -> tuple[Batch, pd.DataFrame]:
     rows: list[tuple[str, int, int]] = []
     connectomes = {REFERENCE: base, **{Path(name).stem: load_connectome(name, config) for name in config.beside}}
     for label, connectome in connectomes.items() if config.seeds else ():
-        for dag in WiringEnsemble(connectome, "connectome", count=config.seeds, seed=config.seed, dag=config.wiring):
+        for dag in WiringEnsemble(connectome, "connectome", config.seeds, config.seed, dag=config.wiring, progress=progress):
             graphs.append(dag)
-            rows.append((label, 0, int(dag.variant_seed)))
+            rows.append((label, dag.variant_seed if config.wiring == "random" else 0, dag.variant_seed))
     for family in config.families:
-        options = config.family_options.get(family, {})
-        ensemble = WiringEnsemble(base, family, count=config.variants, seed=config.seed, match=config.match, dag=config.wiring, **options)
+        # The families without a density to choose have the connectome's own edges or degrees, and refuse to be matched.
+        match = config.match if family in FAMILIES and FAMILIES[family].has_density else None
+        ensemble = WiringEnsemble(
+            base,
+            family,
+            config.variants,
+            config.seed,
+            match=match,
+            dag=config.wiring,
+            progress=progress,
+            **config.family_options.get(family, {}),
+        )
         for dag in ensemble:
             for repeat in range(config.repeats):
                 graphs.append(dag)
-                rows.append((family, int(dag.variant_seed), int(dag.variant_seed) + repeat))
+                rows.append((family, dag.variant_seed, dag.variant_seed + repeat))
     variants = pd.DataFrame(rows, columns=["family", "wiring_seed", "seed"])
     variants.insert(0, "variant", range(len(variants)))
     return Batch.from_data_list(graphs), variants
@@ -122,7 +137,7 @@ def run(config: RunConfig, out: str | Path | None = None, *, resume: bool = Fals
     config = config.with_absolute_paths()
     device = resolve_device(config.training.device)
     images = load_images(config.dataset, config.image_root, quiet=quiet)
-    batch, variants = build_variants(config)
+    batch, variants = build_variants(config, progress=not quiet)
     model = ConnectomeClassifier(
         batch,
         images.in_channels,
@@ -177,7 +192,7 @@ def _summary(
     return {
         "versions": environment.versions(),
         "device": device,
-        "executor": model.dag.executor,
+        "executor": environment.executor_in_use(model.dag),
         "variants": len(results),
         "iterations": fitted.iterations,
         "seconds": round(fitted.seconds, 1),
