@@ -113,7 +113,8 @@ def witvliet(folder: Path, file: str, types: dict[str, str]) -> Edges:
 
 
 def transmitters(folder: Path) -> dict[str, tuple[str, str]]:
-    """Class and neurotransmitters of each neuron, from Wang et al. 2024; marks of what was new in that paper are dropped."""
+    """Class and neurotransmitters of each neuron, from Wang et al. 2024; marks of what was new in that paper are dropped, the
+    asterisk of what its authors call tentative stays."""
     table: dict[str, tuple[str, str]] = {}
     for file, sheet, first in (("elife-95402-supp2-v1.xlsx", "Supp File 2", 20), ("elife-95402-supp3-v1.xlsx", "Supp File 3", 21)):
         current = ""
@@ -123,7 +124,7 @@ def transmitters(folder: Path) -> dict[str, tuple[str, str]]:
                 continue
             found = []
             for cell in row[first : first + 3]:
-                text = re.sub(r"\s+", " ", re.sub(r"\(?\bnew\b\)?", "", str(cell or ""), flags=re.IGNORECASE)).strip(" -*")
+                text = re.sub(r"\s+", " ", re.sub(r"\(?\bnew\b\)?", "", str(cell or ""), flags=re.IGNORECASE)).strip(" -")
                 if text:
                     found.append(text)
             # `DB1/3` stands for both, because the two cannot be told apart by their lineage.

@@ -1,4 +1,4 @@
-"""Things you load: connectomes and images."""
+"""Things you load: connectomes, ensembles of wirings, images."""
 
 from elegans_pyg.datasets.connectome import Connectome
 from elegans_pyg.datasets.images import ImageData, load_images

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
-import torch
+import networkx as nx
 from torch_geometric.data import Data, InMemoryDataset
 
-from elegans_pyg.neuron_types import NEURON_TYPES
+from elegans_pyg.datasets.wiring_files import read_wiring
+from elegans_pyg.datasets.wiring_tables import build_data, read_edges, read_neurons
 
 _NAMES = (
     "cook2019-hermaphrodite",
@@ -18,7 +18,6 @@ _NAMES = (
     "varshney2011-hermaphrodite",
     *(f"witvliet2021-{stage}" for stage in range(1, 9)),
 )
-_SYNAPSES = {"chemical": ("chemical",), "electrical": ("electrical",), "both": ("chemical", "electrical")}
 
 
 def data_folder() -> Path:
@@ -26,43 +25,6 @@ def data_folder() -> Path:
     package = Path(__file__).parent.parent
     installed = package / "data" / "connectomes"
     return installed if installed.is_dir() else package.parent / "data" / "connectomes"
-
-
-def build_data(neurons: pd.DataFrame, edges: pd.DataFrame, keep_isolated: bool = False) -> Data:
-    """A graph in this package's conventions from checked tables.
-
-    Args:
-        neurons: columns name, type, and optionally neurotransmitter.
-        edges: columns pre, post, weight, synapse; electrical ones in either direction, each pair once.
-        keep_isolated: keep neurons that no edge touches.
-    """
-    electrical = edges[edges["synapse"] == "electrical"]
-    back = electrical[electrical["pre"] != electrical["post"]].rename(columns={"pre": "post", "post": "pre"})
-    edges = pd.concat([edges, back], ignore_index=True)
-    if not keep_isolated:
-        neurons = neurons[neurons["name"].isin(set(edges["pre"]) | set(edges["post"]))]
-    number = {name: i for i, name in enumerate(neurons["name"])}
-    table = pd.DataFrame(
-        {
-            "source": edges["pre"].map(number),
-            "target": edges["post"].map(number),
-            "type": (edges["synapse"] == "electrical").astype("int64"),
-            "weight": edges["weight"],
-        }
-    ).sort_values(["source", "target", "type"])
-    neuron_type = torch.tensor([NEURON_TYPES.index(kind) for kind in neurons["type"]], dtype=torch.long)
-    transmitter = neurons["neurotransmitter"] if "neurotransmitter" in neurons else pd.Series("", index=neurons.index)
-    # The first one named is the principal one; uptake from neighbours is no release.
-    inhibitory = [str(text).split(";")[0].strip() == "GABA" for text in transmitter]
-    return Data(
-        x=torch.nn.functional.one_hot(neuron_type, len(NEURON_TYPES)).float(),
-        edge_index=torch.tensor(table[["source", "target"]].to_numpy(dtype="int64").T.copy()),
-        edge_weight=torch.tensor(table["weight"].to_numpy(dtype="float32").copy()),
-        edge_type=torch.tensor(table["type"].to_numpy(dtype="int64").copy()),
-        neuron_type=neuron_type,
-        neuron_name=neurons["name"].tolist(),
-        inhibitory=torch.tensor(inhibitory, dtype=torch.bool),
-    )
 
 
 class Connectome(InMemoryDataset):
@@ -102,7 +64,7 @@ class Connectome(InMemoryDataset):
           ``inhibitory (N,)``: whether the principal neurotransmitter is GABA
 
     Raises:
-        ValueError: for an unknown name or kind of synapse.
+        ValueError: for an unknown name or kind of synapse, or a file of ``root`` that is not in order.
         FileNotFoundError: if ``root`` lacks a file.
 
     Example:
@@ -120,8 +82,6 @@ class Connectome(InMemoryDataset):
         transform: Callable[[Data], Data] | None = None,
         pre_transform: Callable[[Data], Data] | None = None,
     ) -> None:
-        if synapses not in _SYNAPSES:
-            raise ValueError(f"synapses must be one of {', '.join(_SYNAPSES)}, got '{synapses}'")
         folder = data_folder() if root is None else Path(root)
         path = folder / f"{name}.csv"
         if root is None and name not in _NAMES:
@@ -130,17 +90,40 @@ class Connectome(InMemoryDataset):
             if not file.is_file():
                 raise FileNotFoundError(f"'{file}' does not exist; root must hold neurons.csv and a file for each connectome")
         super().__init__(root=None, transform=transform)
-        neurons = pd.read_csv(folder / "neurons.csv", keep_default_na=False)
-        edges = pd.read_csv(path)
+        neurons, edges = read_neurons(folder / "neurons.csv"), read_edges(path)
         # Which neurons an animal has is what all of its synapses touch.
-        neurons = neurons[neurons["name"].isin(set(edges["pre"]) | set(edges["post"]))]
+        touched = set(edges["pre"]) | set(edges["post"])
+        if root is None:
+            neurons = neurons[neurons["name"].isin(touched)]
         if not pharynx:
-            neurons = neurons[neurons["type"] != "pharyngeal"]
-        listed = set(neurons["name"])
-        edges = edges[edges["synapse"].isin(_SYNAPSES[synapses]) & edges["pre"].isin(listed) & edges["post"].isin(listed)]
-        data = build_data(neurons, edges, keep_isolated)
+            pharyngeal = set(neurons["name"][neurons["type"] == "pharyngeal"])
+            neurons = neurons[~neurons["name"].isin(pharyngeal)]
+            edges = edges[~(edges["pre"].isin(pharyngeal) | edges["post"].isin(pharyngeal))]
+        data = build_data(neurons, edges, synapses=synapses, keep_isolated=keep_isolated)
         self.name, self.synapses = name, synapses
         self.data, self.slices = self.collate([data if pre_transform is None else pre_transform(data)])
+
+    @classmethod
+    def from_files(
+        cls,
+        source: str | Path | nx.Graph,
+        neurons: str | Path | None = None,
+        synapses: str = "chemical",
+        keep_isolated: bool = False,
+    ) -> Data:
+        """Read a wiring of one's own: a GraphML file, a CSV edge list (with or without a neuron table), or a NetworkX graph.
+
+        Types and neurotransmitters that the source does not give are looked up among the worm's neurons by name. The formats, and what is
+        refused, are described in :func:`~elegans_pyg.datasets.wiring_files.read_wiring`.
+
+        Args:
+            source: ``.graphml``, ``.xml`` or ``.csv`` file, or graph.
+            neurons: CSV table ``name,type[,neurotransmitter]`` of the neurons.
+            synapses: ``"chemical"``, ``"electrical"`` or ``"both"``, as for a packaged connectome.
+            keep_isolated: keep neurons that have none of these synapses.
+        """
+        known = read_neurons(data_folder() / "neurons.csv")
+        return read_wiring(source, neurons, known=known, synapses=synapses, keep_isolated=keep_isolated)
 
     @staticmethod
     def names() -> list[str]:

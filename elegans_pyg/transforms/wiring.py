@@ -42,8 +42,8 @@ def check_wiring(data: Data) -> None:
 
     Raises:
         TypeError: if ``data`` is not a single ``Data``.
-        ValueError: if an attribute is missing or of the wrong length, there is no neuron, an edge leads outside the graph, a weight is not
-            finite and above zero, or an edge type is unknown.
+        ValueError: if an attribute is missing or of the wrong length or dtype, there is no neuron, an edge leads outside the graph, a
+            weight is not finite and above zero, or an edge type is unknown.
     """
     if not isinstance(data, Data) or isinstance(data, Batch):
         raise TypeError(f"data: expected the Data of one wiring, got {type(data).__name__}; apply the transform to each graph on its own")
@@ -59,6 +59,9 @@ def check_wiring(data: Data) -> None:
     num_nodes = data.neuron_type.numel()
     if num_nodes == 0:
         raise ValueError("data: expected at least one neuron, got an empty graph; check the connectome that it was made from")
+    for name in ("edge_index", "edge_type", "neuron_type"):
+        if data[name].dtype != torch.int64:
+            raise ValueError(f"data.{name}: expected torch.int64, got {data[name].dtype}; convert it with .long()")
     edge_index, weight, kind = data.edge_index, data.edge_weight, data.edge_type
     if edge_index.dim() != 2 or edge_index.size(0) != 2 or weight.shape != edge_index[0].shape or kind.shape != edge_index[0].shape:
         raise ValueError(

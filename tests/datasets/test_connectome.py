@@ -90,7 +90,7 @@ def test_published_facts():
     gaba = {name for name, flag in zip(herm.neuron_name, herm.inhibitory.tolist(), strict=True) if flag}
     classical = {f"DD{i}" for i in range(1, 7)} | {f"VD{i}" for i in range(1, 14)} | {"RMEL", "RMER", "RMED", "RMEV", "RIS", "AVL", "DVB"}
     assert classical <= gaba
-    assert gaba - classical == {"ALA", "AVJL", "AVJR", "RIBL", "RIBR"}
+    assert gaba - classical == {"ALA", "RIBL", "RIBR"}
 
 
 def test_the_whole_animal_has_302_neurons():
@@ -137,10 +137,21 @@ def test_files_of_ones_own_are_read_from_root(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.csv", "neurons.csv"]
 
 
+def test_from_files_looks_up_the_worms_neurons(tmp_path):
+    file = tmp_path / "mine.csv"
+    file.write_text("pre,post,weight,synapse\nASEL,AIYL,13,chemical\nDD01,AIYL,2,chemical\nAIYL,DD01,1,electrical\n")
+    data = Connectome.from_files(file)
+    assert data.neuron_name == ["ASEL", "AIYL", "DD01"]
+    assert [NEURON_TYPES[kind] for kind in data.neuron_type] == ["sensory", "inter", "motor"]
+    assert data.inhibitory.tolist() == [False, False, True]
+    assert data.num_edges == 2
+    assert Connectome.from_files(file, synapses="both").num_edges == 4
+
+
 def test_bad_arguments_are_refused(tmp_path: Path):
     with pytest.raises(ValueError, match=r"name must be one of cook2019-hermaphrodite, .*, got 'cook2020'; .* Connectome\.from_files"):
         Connectome("cook2020")
-    with pytest.raises(ValueError, match="synapses must be one of chemical, electrical, both, got 'gap'"):
+    with pytest.raises(ValueError, match="synapses: expected one of chemical, electrical, both, got 'gap'"):
         Connectome(synapses="gap")
     with pytest.raises(FileNotFoundError, match=r"mine\.csv' does not exist; root must hold neurons\.csv"):
         Connectome("mine", root=tmp_path)

@@ -1,0 +1,254 @@
+"""A user's own wiring, read from GraphML, CSV or a NetworkX graph.
+
+Every reader ends in two tables, neurons and edges, whose column ``place`` says where each row stands; :func:`build_data` checks them and
+makes the ``Data``.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from xml.parsers import expat
+
+import networkx as nx
+import pandas as pd
+from torch_geometric.data import Data
+
+from elegans_pyg.datasets.wiring_tables import (
+    NEURON_COLUMNS,
+    SYNAPSE_WORDS,
+    SYNAPSES,
+    build_data,
+    read_bytes,
+    read_edges,
+    read_neurons,
+    rows_of,
+    text_of,
+)
+
+# Compared in lower case without "_" and "-": GML writers have to drop them, so `cell_name` is also met as `cellname`.
+_NAME_ATTRIBUTES = ("cellname", "neuronname", "name")
+_TYPE_ATTRIBUTES = ("celltype", "neurontype", "role", "type")
+_TRANSMITTER_ATTRIBUTES = ("neurotransmitter", "neurotransmitters")
+_SYNAPSE_ATTRIBUTES = ("synapsetype", "synapse", "type")
+_GIVE_TABLE = f"give neurons=FILE.csv with the columns {','.join(NEURON_COLUMNS)}[,neurotransmitter]"
+
+
+def read_wiring(
+    source: str | os.PathLike[str] | nx.Graph,
+    neurons: str | os.PathLike[str] | None = None,
+    *,
+    known: pd.DataFrame | None = None,
+    synapses: str = "both",
+    keep_isolated: bool = False,
+) -> Data:
+    """Read a wiring of one's own.
+
+    * **CSV** (``.csv``, UTF-8): one edge a line, columns ``pre,post,weight,synapse``; further columns are left alone.
+    * **GraphML** (``.graphml``, ``.xml``), as neurodata publishes it (https://neurodata.io/project/connectomes): nodes with ``cell_name``
+      and ``role``, edges either with ``synapse_type`` and ``weight`` or with ``chemical_weight`` and ``electrical_weight``, of which 0
+      means that there is no such synapse.
+    * **NetworkX graph**, with the same attributes. ``name``, or else the node itself, serves where ``cell_name`` is missing, ``cell_type``,
+      ``neuron_type`` or ``type`` for ``role``, and ``synapse`` or ``type`` for ``synapse_type``. Undirected graphs may only
+      hold electrical synapses.
+
+    A synapse is ``chemical`` (``C``) or ``electrical`` (``E``). Electrical synapses are stored in both directions: a direction that is not
+    listed gets the weight of the other.
+
+    Args:
+        source: File or graph.
+        neurons: CSV table of the neurons, columns ``name,type[,neurotransmitter]``. It then is the list of all neurons, in its order, and
+            nothing else is consulted. By default neurons are those of the source, in its order.
+        known: Table with columns ``name``, ``type`` and ``neurotransmitter``, in which types and transmitters that the source does not
+            give (or gives as ``NA``) are looked up by name, with or without zeros before a number (``VA01`` is ``VA1``).
+        synapses: Which to keep: ``"chemical"``, ``"electrical"`` or ``"both"``.
+        keep_isolated: Keep neurons that have none of these synapses.
+
+    Returns:
+        ``Data`` as described in :func:`build_data`.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        TypeError: if ``source`` is neither a path nor a graph.
+        ValueError: if a file is not of its kind, or holds what :func:`build_data` refuses.
+
+    Example:
+        >>> graph = nx.DiGraph()
+        >>> graph.add_node("ASEL", role="sensory")
+        >>> graph.add_node("AIYL", role="inter")
+        >>> graph.add_edge("ASEL", "AIYL", weight=13, synapse="chemical")
+        >>> read_wiring(graph)
+        Data(x=[2, 6], edge_index=[2, 1], edge_weight=[1], edge_type=[1], neuron_type=[2], neuron_name=[2], inhibitory=[2])
+    """
+    table = None if neurons is None else read_neurons(neurons)
+    if isinstance(source, nx.Graph):
+        found, edges = _graph_tables(source, "graph")
+    elif isinstance(source, str | os.PathLike):
+        path = Path(source)
+        suffix = path.suffix.lower()
+        if suffix == ".csv":
+            found, edges = None, read_edges(path)
+        elif suffix in (".graphml", ".xml"):
+            found, edges = _read_graphml(path)
+        else:
+            read_bytes(path)  # a missing file or a folder is the better reason to refuse it
+            raise ValueError(f"{path}: expected a file name ending in .csv, .graphml or .xml, got '{path.suffix}'; rename or convert it")
+    else:
+        raise TypeError(f"source: expected a path or a NetworkX graph, got {type(source).__name__}; give one of these")
+    if table is None:
+        table = _complete(_neurons_of_edges(edges) if found is None else found, known)
+    elif found is not None:
+        _check_listed(found, table)
+    return build_data(table, edges, synapses=synapses, keep_isolated=keep_isolated)
+
+
+def _neurons_of_edges(edges: pd.DataFrame) -> pd.DataFrame:
+    """The neurons of an edge list in order of first appearance, not yet of any type."""
+    places: dict[str, str] = {}
+    for row, place in rows_of(edges, "edges"):
+        for name in (row["pre"], row["post"]):
+            places.setdefault(name, place)
+    return pd.DataFrame({"name": list(places), "type": "", "neurotransmitter": "", "place": list(places.values())}).query("name != ''")
+
+
+def _complete(neurons: pd.DataFrame, known: pd.DataFrame | None) -> pd.DataFrame:
+    """Look up in ``known`` the types and transmitters that are missing."""
+    entries = {} if known is None else {text_of(row["name"]): row for row in known.to_dict("records")}
+    rows = []
+    for row, place in rows_of(neurons, "neurons"):
+        name = text_of(row["name"])
+        entry = entries.get(name) or entries.get(re.sub(r"(?<=[A-Za-z])0+(?=[1-9])", "", name)) or {}
+        kind = row["type"] or text_of(entry.get("type"))
+        if not kind:
+            raise ValueError(f"{place}: expected a neuron of known type, got '{name}', of which none is given or known; {_GIVE_TABLE}")
+        transmitter = row["neurotransmitter"] or text_of(entry.get("neurotransmitter"))
+        rows.append({"name": name, "type": kind, "neurotransmitter": transmitter, "place": place})
+    return pd.DataFrame(rows, columns=["name", "type", "neurotransmitter", "place"])
+
+
+def _check_listed(found: pd.DataFrame, table: pd.DataFrame) -> None:
+    """Refuse neurons of a graph that the neuron table lacks, or that the graph has twice."""
+    listed = set(table["name"])
+    places: dict[str, str] = {}
+    for row, place in rows_of(found, "neurons"):
+        name = row["name"]
+        if name not in listed:
+            raise ValueError(f"{place}: expected a neuron of the neuron table, got '{name}'; add it to the table or remove the node")
+        if name in places:
+            raise ValueError(f"{place}: expected each neuron once, got '{name}' again, after {places[name]}; remove one of them")
+        places[name] = place
+
+
+def _read_graphml(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    content = read_bytes(path)
+    node_lines, edge_lines = _graphml_lines(path, content)
+    try:
+        graph = nx.read_graphml(io.BytesIO(content), force_multigraph=True)
+    # NetworkX lets through whatever its conversions of undeclared keys and ill-typed values raise.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path}: expected GraphML, got what cannot be read ({reason}); correct or export it again") from error
+    if graph.number_of_edges() != sum(map(len, edge_lines.values())):
+        raise ValueError(f"{path}: expected one graph with edge ids that differ, got several graphs or equal ids; export it again")
+    return _graph_tables(graph, str(path), node_lines, edge_lines)
+
+
+def _graphml_lines(path: Path, content: bytes) -> tuple[dict[str, int], dict[tuple[str, str], list[int]]]:
+    """Lines of the nodes and edges. NetworkX keeps none, joins nodes of equal id and invents those that only edges name."""
+    nodes: dict[str, int] = {}
+    edges: dict[tuple[str, str], list[int]] = {}
+    parser = expat.ParserCreate()
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        line = parser.CurrentLineNumber
+        kind = tag.rpartition(":")[2]
+        wanted = {"node": ("id",), "edge": ("source", "target")}.get(kind, ())
+        for attribute in wanted:
+            if attribute not in attributes:
+                raise ValueError(f"{path}, line {line}: expected the attribute {attribute} of the {kind}, got none; add it")
+        if kind == "node":
+            if attributes["id"] in nodes:
+                got = f"'{attributes['id']}' again, after line {nodes[attributes['id']]}"
+                raise ValueError(f"{path}, line {line}: expected each node id once, got {got}; remove one of them")
+            nodes[attributes["id"]] = line
+        elif kind == "edge":
+            edges.setdefault((attributes["source"], attributes["target"]), []).append(line)
+
+    def refuse_entity(name: str, *_: Any) -> None:
+        # Entities are how a small file grows without bound.
+        raise ValueError(f"{path}, line {parser.CurrentLineNumber}: expected no entity declarations, got '{name}'; remove it")
+
+    parser.StartElementHandler = start
+    parser.EntityDeclHandler = refuse_entity
+    try:
+        parser.Parse(content, True)
+    except (expat.ExpatError, LookupError) as error:
+        raise ValueError(f"{path}: expected GraphML, got malformed XML ({error}); correct or export it again") from None
+    for ends, lines in edges.items():
+        for end in ends:
+            if end not in nodes:
+                raise ValueError(f"{path}, line {lines[0]}: expected an edge between listed nodes, got '{end}'; add the node")
+    return nodes, edges
+
+
+def _graph_tables(
+    graph: nx.Graph,
+    place: str,
+    node_lines: dict[str, int] | None = None,
+    edge_lines: dict[tuple[str, str], list[int]] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Neurons and edges of a graph, from attributes under any of the names they go by."""
+    neurons = []
+    names = {}
+    for node, raw in graph.nodes(data=True):
+        attributes = _plain_keys(raw)
+        names[node] = _first(attributes, _NAME_ATTRIBUTES) or str(node).strip()
+        where = f"{place}, node '{node}'" if node_lines is None else f"{place}, line {node_lines[node]}"
+        kind, transmitter = _first(attributes, _TYPE_ATTRIBUTES), _first(attributes, _TRANSMITTER_ATTRIBUTES)
+        neurons.append({"name": names[node], "type": kind, "neurotransmitter": transmitter, "place": where})
+    edges = []
+    passed: dict[tuple[Any, Any], int] = {}
+    for pre, post, raw in graph.edges(data=True):
+        where = f"{place}, edge '{names[pre]}' to '{names[post]}'"
+        if edge_lines is not None:
+            # An undirected graph may give an edge's ends back in the other order.
+            ends = (pre, post) if passed.get((pre, post), 0) < len(edge_lines.get((pre, post), ())) else (post, pre)
+            where = f"{place}, line {edge_lines[ends][passed.get(ends, 0)]}"
+            passed[ends] = passed.get(ends, 0) + 1
+        for synapse, weight in _synapses_of(_plain_keys(raw), where):
+            if not graph.is_directed() and SYNAPSE_WORDS.get(synapse.lower()) == SYNAPSE_WORDS["chemical"]:
+                raise ValueError(f"{where}: expected a direction for a chemical synapse, got an undirected graph; give a directed one")
+            edges.append({"pre": names[pre], "post": names[post], "weight": weight, "synapse": synapse, "place": where})
+    if not edges:
+        raise ValueError(f"{place}: expected a wiring, got a graph without edges; give another")
+    # Of dtype object, lest pandas turn a weight that is True into 1.
+    return pd.DataFrame(neurons, dtype=object), pd.DataFrame(edges, dtype=object)
+
+
+def _synapses_of(attributes: dict[str, Any], place: str) -> list[tuple[str, Any]]:
+    """``(synapse, weight)`` of an edge, which may stand for a chemical and an electrical synapse at once."""
+    if not attributes.keys() & {"chemicalweight", "electricalweight"}:
+        synapse = _first(attributes, _SYNAPSE_ATTRIBUTES)
+        for attribute, missing in (("synapse_type", not synapse), ("weight", "weight" not in attributes)):
+            if missing:
+                got = ", ".join(sorted(attributes)) or "none"
+                raise ValueError(f"{place}: expected an edge with the attribute {attribute}, got {got}; add it")
+        return [(synapse, attributes["weight"])]
+    pairs = [(synapse, attributes[f"{synapse}weight"]) for synapse in SYNAPSES if f"{synapse}weight" in attributes]
+    present = [(synapse, weight) for synapse, weight in pairs if text_of(weight) not in ("0", "0.0")]
+    if not present:
+        raise ValueError(f"{place}: expected a chemical_weight or electrical_weight above 0, got neither; correct it or remove the edge")
+    return present
+
+
+def _plain_keys(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {re.sub("[_-]", "", str(key).lower()): value for key, value in attributes.items()}
+
+
+def _first(attributes: dict[str, Any], keys: Sequence[str]) -> str:
+    """The first of the attributes that says anything."""
+    return next((text for key in keys if (text := text_of(attributes.get(key))) and text.upper() not in ("NA", "NAN", "NONE")), "")

@@ -1,0 +1,231 @@
+"""Checked tables: neurons and edges as text, each row with its place, made into a ``Data``.
+
+Whatever is wrong is refused here, in one line that names the place and the remedy.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch_geometric.data import Data
+
+from elegans_pyg.neuron_types import NEURON_TYPES
+
+SYNAPSES = ("chemical", "electrical")
+EDGE_COLUMNS = ("pre", "post", "weight", "synapse")
+NEURON_COLUMNS = ("name", "type")
+
+SYNAPSE_WORDS = {"chemical": 0, "c": 0, "electrical": 1, "e": 1}
+_TYPE_WORDS = {name: number for number, name in enumerate(NEURON_TYPES)} | {
+    word: NEURON_TYPES.index(name)
+    for name, words in {
+        "sensory": ("s", "sensor", "sensory neuron"),
+        "inter": ("i", "in", "interneuron"),
+        "motor": ("m", "mn", "motoneuron", "motor neuron"),
+        "pharyngeal": ("pharynx",),
+        "sex-specific": ("sex specific",),
+    }.items()
+    for word in words
+}
+
+
+def read_edges(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a CSV edge list as text: columns ``pre,post,weight,synapse`` and ``place``; :func:`build_data` checks the contents.
+
+    Raises:
+        FileNotFoundError: if the file is missing.
+        ValueError: if it is no CSV file in UTF-8, is empty, or lacks a column.
+    """
+    return _read_csv(Path(path), EDGE_COLUMNS)
+
+
+def read_neurons(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a CSV neuron table as text: columns ``name,type``, ``place`` and any others; :func:`build_data` checks the contents.
+
+    Raises:
+        FileNotFoundError: if the file is missing.
+        ValueError: if it is no CSV file in UTF-8, is empty, or lacks a column.
+    """
+    return _read_csv(Path(path), NEURON_COLUMNS)
+
+
+def build_data(neurons: pd.DataFrame, edges: pd.DataFrame, *, synapses: str = "both", keep_isolated: bool = False) -> Data:
+    """Make a connectome's ``Data`` of its neurons and edges.
+
+    Args:
+        neurons: Columns ``name``, ``type`` (one of ``NEURON_TYPES``, or ``S``, ``sensor``, ``interneuron``, ... for the first three), and
+            if known ``neurotransmitter``: a neuron whose first one is GABA is inhibitory.
+        edges: Columns ``pre``, ``post``, ``weight`` (> 0), ``synapse``.
+        synapses: Which to keep: ``"chemical"``, ``"electrical"`` or ``"both"``.
+        keep_isolated: Keep neurons that have none of these synapses. A synapse onto itself saves a neuron from removal.
+
+        Both tables may have a column ``place``, which errors quote; without it they count rows from 0.
+
+    Returns:
+        ``x (N, 6)`` float32 one-hot type, ``edge_index (2, E)``, ``edge_weight (E,)`` float32, ``edge_type (E,)`` int64 (0 chemical,
+        1 electrical), ``neuron_type (N,)`` int64, ``neuron_name`` list of str, ``inhibitory (N,)`` bool. Neurons in the order of
+        their table, edges sorted by (source, target, type), electrical ones in both directions.
+
+    Raises:
+        ValueError: if a neuron has no name, no type of the known ones, or is listed twice; if an edge has a neuron that is not listed, an
+            unknown synapse, a weight that is not a finite number above 0, or is listed twice; if no edge is left.
+    """
+    if synapses not in (*SYNAPSES, "both"):
+        raise ValueError(f"synapses: expected one of {', '.join(SYNAPSES)}, both, got '{synapses}'; choose one of these")
+    number, types, inhibitory = _check_neurons(neurons)
+    weights = _check_edges(edges, number)
+    for (pre, post, kind), weight in list(weights.items()):
+        if kind == SYNAPSE_WORDS["electrical"]:
+            weights.setdefault((post, pre, kind), weight)
+    chosen = sorted(key for key in weights if synapses in ("both", SYNAPSES[key[2]]))
+    if not chosen:
+        raise ValueError(f"edges: expected synapses of the kind '{synapses}', got none; add some or choose another kind")
+
+    columns = np.array(chosen, dtype=np.int64).T
+    kept = np.arange(len(types)) if keep_isolated else np.unique(columns[:2])
+    new_number = np.full(len(types), -1, dtype=np.int64)
+    new_number[kept] = np.arange(len(kept))
+    names = list(number)
+    neuron_type = torch.tensor(types, dtype=torch.int64)[kept]
+    return Data(
+        x=torch.nn.functional.one_hot(neuron_type, len(NEURON_TYPES)).to(torch.float32),
+        edge_index=torch.from_numpy(new_number[columns[:2]]),
+        edge_weight=torch.tensor([weights[key] for key in chosen], dtype=torch.float32),
+        edge_type=torch.from_numpy(columns[2].copy()),
+        neuron_type=neuron_type,
+        neuron_name=[names[row] for row in kept],
+        inhibitory=torch.tensor(inhibitory, dtype=torch.bool)[kept],
+    )
+
+
+def _check_neurons(neurons: pd.DataFrame) -> tuple[dict[str, int], list[int], list[bool]]:
+    """Number by name, type and sign of every neuron."""
+    number: dict[str, int] = {}
+    places: list[str] = []
+    types: list[int] = []
+    inhibitory: list[bool] = []
+    for row, place in rows_of(neurons, "neurons"):
+        name, word = text_of(row["name"]), text_of(row["type"])
+        if not name:
+            raise ValueError(f"{place}: expected a neuron's name, got nothing; name it")
+        if name in number:
+            raise ValueError(f"{place}: expected each neuron once, got '{name}' again, after {places[number[name]]}; remove one of them")
+        if word.lower() not in _TYPE_WORDS:
+            raise ValueError(f"{place}: expected a type of {', '.join(NEURON_TYPES)}, got '{word}' for neuron '{name}'; correct it")
+        number[name] = len(number)
+        places.append(place)
+        types.append(_TYPE_WORDS[word.lower()])
+        # Only what a neuron mainly releases: many take up, or may also release, a little GABA.
+        principal = re.split(r"[,;/+&|]", text_of(row.get("neurotransmitter")))[0]
+        inhibitory.append(principal.strip().upper() == "GABA")
+    return number, types, inhibitory
+
+
+def _check_edges(edges: pd.DataFrame, number: dict[str, int]) -> dict[tuple[int, int, int], float]:
+    """Weight of every (source, target, type)."""
+    weights: dict[tuple[int, int, int], float] = {}
+    places: dict[tuple[int, int, int], str] = {}
+    for row, place in rows_of(edges, "edges"):
+        ends = text_of(row["pre"]), text_of(row["post"])
+        for column, name in zip(("pre", "post"), ends, strict=True):
+            if not name:
+                raise ValueError(f"{place}: expected a neuron's name in {column}, got nothing; fill it in or remove the edge")
+            if name not in number:
+                raise ValueError(f"{place}: expected a listed neuron, got '{name}'; add it to the neurons or remove the edge")
+        word = text_of(row["synapse"])
+        if word.lower() not in SYNAPSE_WORDS:
+            raise ValueError(f"{place}: expected the synapse to be {' or '.join(SYNAPSES)}, got '{word}'; correct it")
+        key = number[ends[0]], number[ends[1]], SYNAPSE_WORDS[word.lower()]
+        if key in weights:
+            edge = f"{SYNAPSES[key[2]]} edge '{ends[0]}' to '{ends[1]}'"
+            raise ValueError(f"{place}: expected each edge once, got the {edge} again, after {places[key]}; join or remove them")
+        weights[key] = _weight(row["weight"], place)
+        places[key] = place
+    return weights
+
+
+def _weight(value: Any, place: str) -> float:
+    wrong = ValueError(f"{place}: expected a weight above 0 and finite in float32, got '{value}'; correct it or remove the edge")
+    # `float` would read True as 1 and "1_0" as 10.
+    if isinstance(value, bool | np.bool_) or "_" in str(value):
+        raise wrong
+    try:
+        weight = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise wrong from None
+    limits = np.finfo(np.float32)
+    if not math.isfinite(weight) or not float(limits.smallest_subnormal) <= weight <= float(limits.max):
+        raise wrong
+    return weight
+
+
+def text_of(value: Any) -> str:
+    """``value`` without surrounding blanks; nothing for the missing values of pandas."""
+    return "" if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)) else str(value).strip()
+
+
+def rows_of(table: pd.DataFrame, what: str) -> Iterator[tuple[dict[str, Any], str]]:
+    for position, row in enumerate(table.to_dict("records")):
+        yield row, row.get("place") or f"{what}, row {position}"
+
+
+def read_bytes(path: Path) -> bytes:
+    if path.is_dir():
+        raise ValueError(f"{path}: expected a file, got a folder; give a file inside it")
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: expected a file, got nothing there; check the path")
+    content = path.read_bytes()
+    if not content.strip():
+        raise ValueError(f"{path}: expected a wiring, got an empty file; fill it or give another")
+    return content
+
+
+def _read_csv(path: Path, required: Sequence[str]) -> pd.DataFrame:
+    """The table in ``path`` as text, with each row's ``place``."""
+    # pandas' own reader would forget the line numbers and turn a neuron ``NA`` into NaN.
+    try:
+        text = read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected UTF-8 text, got byte {error.start} that is none; save it as CSV in UTF-8") from None
+    if "\0" in text:
+        raise ValueError(f"{path}: expected text, got a binary file; save it as CSV in UTF-8")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    columns: list[str] = []
+    records: list[list[str]] = []
+    try:
+        for cells in reader:
+            fields = [cell.strip() for cell in cells]
+            place = f"{path}, line {reader.line_num}"
+            if not any(fields):
+                continue
+            if not columns:
+                columns = _check_columns(fields, required, place)
+            elif len(fields) != len(columns):
+                raise ValueError(f"{place}: expected {len(columns)} fields as in the first line, got {len(fields)}; correct the line")
+            else:
+                records.append([*fields, place])
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: expected CSV, got a broken line ({error}); correct its quotes") from None
+    if not records:
+        raise ValueError(f"{path}: expected lines after the first, got none; fill the file or give another")
+    return pd.DataFrame(records, columns=[*columns, "place"])
+
+
+def _check_columns(columns: list[str], required: Sequence[str], place: str) -> list[str]:
+    got = ",".join(columns)
+    for column in required:
+        if column not in columns:
+            raise ValueError(f"{place}: expected the columns {','.join(required)}, got {got}; add '{column}'")
+    if len(set(columns)) < len(columns) or "place" in columns:
+        raise ValueError(f"{place}: expected column names that differ from each other and from 'place', got {got}; rename them")
+    return columns

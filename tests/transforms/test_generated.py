@@ -1,0 +1,112 @@
+"""ErdosRenyi, WattsStrogatz and BarabasiAlbert."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+from torch_geometric.data import Data
+
+from elegans_pyg.transforms import BarabasiAlbert, ErdosRenyi, WattsStrogatz
+from elegans_pyg.transforms.generated import GeneratedWiring
+from tests.transforms.wirings import check_rewiring, connectomes, digraph, edge_list, random_connectome, same, without_loops
+
+GENERATORS = (ErdosRenyi, WattsStrogatz, BarabasiAlbert)
+EACH = pytest.mark.parametrize("generator", GENERATORS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(connectomes(), st.sampled_from(GENERATORS), st.integers(0, 2**40))
+def test_matches_the_base(data: Data, generator: type[GeneratedWiring], seed: int) -> None:
+    before = data.clone()
+    counts = Counter(kind for *_, kind, _ in without_loops(data))
+    transform = generator(seed)
+    assume(counts[0] <= transform.max_edges(data.num_nodes, True) and counts[1] // 2 <= transform.max_edges(data.num_nodes, False))
+    new = transform(data)
+    check_rewiring(data, new)
+    assert same(data, before)
+    assert same(new, generator(seed)(data))
+
+
+@EACH
+def test_seeds_differ(generator: type[GeneratedWiring]) -> None:
+    data = random_connectome(0, 20, chemical=0.2)
+    assert not same(generator(0)(data), generator(1)(data))
+
+
+@EACH
+@pytest.mark.parametrize("density", [0.3, 1.7])
+def test_density(generator: type[GeneratedWiring], density: float) -> None:
+    data = random_connectome(0, 40, chemical=0.1, electrical=0.05)
+    new = generator(0, density=density)(data)
+    for kind in (0, 1):
+        wanted = round(density * sum(k == kind for *_, k, _ in without_loops(data)) / (kind + 1)) * (kind + 1)
+        assert sum(k == kind for *_, k, _ in without_loops(new)) == wanted
+    weights = Counter(w for *_, k, w in without_loops(data) if k == 0)
+    drawn = Counter(w for *_, k, w in without_loops(new) if k == 0)
+    assert all(int(density) * number <= drawn[w] <= (int(density) + 1) * number for w, number in weights.items())
+
+
+@EACH
+def test_neurons_are_placed_at_random(generator: type[GeneratedWiring]) -> None:
+    """Expected degree is the same for each neuron, whatever its number, even in a graph whose own nodes differ."""
+    data = random_connectome(0, 12, chemical=0.25, loops=0.0)
+    degree = np.zeros(12)
+    for seed in range(200):
+        degree += np.bincount(generator(seed)(data).edge_index.reshape(-1).numpy(), minlength=12)
+    assert degree.max() / degree.min() < 1.2
+
+
+@EACH
+def test_too_many_edges(generator: type[GeneratedWiring]) -> None:
+    data = random_connectome(0, 6, chemical=0.5)
+    with pytest.raises(
+        ValueError, match=rf"{generator.__name__} makes at most \d+ chemical edges between 6 neurons, but \d+ were asked for"
+    ):
+        generator(0, density=5.0)(data)
+
+
+@EACH
+@pytest.mark.parametrize("density", [0.0, -1.0, float("nan"), float("inf")])
+def test_bad_density(generator: type[GeneratedWiring], density: float) -> None:
+    with pytest.raises(ValueError, match="density: expected a number above 0"):
+        generator(0, density=density)
+    with pytest.raises(TypeError, match="density: expected a number above 0, got 'x'"):
+        generator(0, density="x")  # type: ignore[arg-type]
+
+
+def test_erdos_renyi_is_uniform() -> None:
+    data = random_connectome(0, 3, chemical=0.0)
+    data.edge_index, data.edge_weight, data.edge_type = torch.tensor([[0, 1], [1, 2]]), torch.ones(2), torch.zeros(2).long()
+    found = Counter(tuple(edge[:2] for edge in edge_list(ErdosRenyi(seed)(data))) for seed in range(1500))
+    assert len(found) == 15  # two of the six ordered pairs
+    assert chisquare(list(found.values())).pvalue > 1e-4
+
+
+def test_watts_strogatz_without_moves_is_the_ring() -> None:
+    data = random_connectome(0, 20, chemical=0.0, loops=0.0)
+    ring = [(n, (n + step) % 20) for n in range(20) for step in (1, 2)]
+    data.edge_index = torch.tensor(sorted(ring)).T
+    data.edge_weight, data.edge_type = torch.ones(40), torch.zeros(40).long()
+    graph = nx.Graph(digraph(WattsStrogatz(3, p=0.0)(data)))
+    assert nx.is_isomorphic(graph, nx.watts_strogatz_graph(20, 4, 0.0))
+    moved = nx.Graph(digraph(WattsStrogatz(3, p=1.0)(data)))
+    assert nx.average_clustering(moved) < nx.average_clustering(graph) == pytest.approx(0.5)
+
+
+def test_watts_strogatz_refuses_a_bad_share() -> None:
+    with pytest.raises(ValueError, match=r"p: expected a number from 0 to 1, got 1\.5"):
+        WattsStrogatz(0, p=1.5)
+
+
+def test_barabasi_albert_has_hubs() -> None:
+    data = random_connectome(0, 150, chemical=0.02)
+    degrees = {g: np.mean([max(d for _, d in digraph(g(seed)(data)).degree) for seed in range(5)]) for g in GENERATORS}
+    assert degrees[BarabasiAlbert] > 2 * max(degrees[ErdosRenyi], degrees[WattsStrogatz])
+    assert BarabasiAlbert(0).max_edges(7, True) == max(m * (7 - m) for m in range(1, 7))
