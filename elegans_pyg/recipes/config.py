@@ -28,7 +28,7 @@ class RunConfig:
         connectome: name from :meth:`~elegans_pyg.datasets.Connectome.names`, or a file that
             :meth:`~elegans_pyg.datasets.Connectome.from_files` reads.
         neuron_table: CSV file with the neuron types of a ``connectome`` given as an edge list.
-        synapses: ``"chemical"``, ``"electrical"`` or ``"both"``; of a connectome given by name.
+        synapses: ``"chemical"``, ``"electrical"`` or ``"both"``.
         beside: further connectomes (names or files) to train beside the first; each is a family of its own, under its own name.
         wiring: how a graph becomes a DAG: ``"constrained"`` (Park & Kim 2023) or ``"random"`` (Roberts et al. 2019).
         families: families of control wirings made from ``connectome``, see :class:`~elegans_pyg.datasets.WiringEnsemble`.

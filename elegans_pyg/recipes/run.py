@@ -63,14 +63,15 @@ def load_connectome(name: str, config: RunConfig) -> Data:
     path = Path(name).expanduser()
     if name in Connectome.names() or not (path.exists() or path.name != name or path.suffix):
         return Connectome(name, synapses=config.synapses)[0]
-    return Connectome.from_files(path, neurons=config.neuron_table)
+    return Connectome.from_files(path, neurons=config.neuron_table, synapses=config.synapses)
 
 
 def build_variants(config: RunConfig, progress: bool = False) -> tuple[Batch, pd.DataFrame]:
     """All wirings of a run, and a table that says what each one is.
 
-    The connectome comes first, then those beside it, then the families. A wiring is drawn from its own ``wiring_seed`` (0 for a connectome's
-    constrained DAG, which is not drawn), whatever the other families and however many wirings there are; ``seed`` starts the variant's parameters.
+    The connectome comes first, then those beside it, then the families. A wiring is drawn from its own ``wiring_seed`` (0 for a
+    connectome's constrained DAG, which is not drawn), whatever the other families and however many wirings there are; ``seed`` starts the
+    variant's parameters.
 
     Args:
         config: the settings.
@@ -86,7 +87,12 @@ def build_variants(config: RunConfig, progress: bool = False) -> tuple[Batch, pd
     base = load_connectome(config.connectome, config)
     graphs: list[Data] = []
     rows: list[tuple[str, int, int]] = []
-    connectomes = {REFERENCE: base, **{Path(name).stem: load_connectome(name, config) for name in config.beside}}
+    connectomes = {REFERENCE: base}
+    for name in config.beside:
+        label = Path(name).stem
+        if label in connectomes or label in FAMILIES:
+            raise ValueError(f"beside: {name!r} would be known as {label!r}, which is another family's name already; rename the file")
+        connectomes[label] = load_connectome(name, config)
     for label, connectome in connectomes.items() if config.seeds else ():
         for dag in WiringEnsemble(connectome, "connectome", config.seeds, config.seed, dag=config.wiring, progress=progress):
             graphs.append(dag)
