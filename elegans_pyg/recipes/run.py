@@ -116,7 +116,10 @@ def build_variants(config: RunConfig, progress: bool = False) -> tuple[Batch, pd
                 rows.append((family, dag.variant_seed, dag.variant_seed + repeat))
     variants = pd.DataFrame(rows, columns=["family", "wiring_seed", "seed"])
     variants.insert(0, "variant", range(len(variants)))
-    return Batch.from_data_list(graphs), variants
+    # A random DAG has no distances from the sensory neurons, and a batch holds only what all of its graphs have.
+    keys = [set(graph.keys()) for graph in graphs]
+    partial = sorted(set.union(*keys) - set.intersection(*keys))
+    return Batch.from_data_list(graphs, exclude_keys=partial), variants
 
 
 def run(config: RunConfig, out: str | Path | None = None, *, resume: bool = False, quiet: bool = False) -> RunResult:
@@ -162,10 +165,17 @@ def run(config: RunConfig, out: str | Path | None = None, *, resume: bool = Fals
         say(f"{images.name}: {len(images.train_images):,} training and {len(images.test_images):,} test images")
     if folder is not None:
         if resume and not folder.has_checkpoint():
-            folder.clear_start()
+            folder.discard_start()
             resume = False
         folder.write_config(config)
-    fitted = fit(model, images, config.training, variants=variants, out=None if folder is None else folder.path, resume=resume, quiet=quiet)
+    try:
+        fitted = fit(
+            model, images, config.training, variants=variants, out=None if folder is None else folder.path, resume=resume, quiet=quiet
+        )
+    finally:
+        if folder is not None and not folder.has_checkpoint():
+            # Settings that training refuses would otherwise leave a folder behind that is neither empty nor a run.
+            folder.discard_start()
     if fitted.interrupted or fitted.test_predictions is None:
         return RunResult(config, fitted.results, None, match, fitted, {}, None if folder is None else folder.path, [])
 

@@ -108,9 +108,10 @@ class RunFolder:
         except (SafetensorError, KeyError) as error:
             raise ValueError(f"run: {path} is damaged ({error}); resume the run to write it again") from error
 
-    def clear_start(self) -> None:
-        """Drop the metrics of a run that ended before its first checkpoint, which start anew with it."""
-        (self.path / "metrics.csv").unlink(missing_ok=True)
+    def discard_start(self) -> None:
+        """Drop the settings and metrics of a run that ended before its first checkpoint."""
+        for name in ("config.yaml", "metrics.csv"):
+            (self.path / name).unlink(missing_ok=True)
 
     def remove_if_empty(self) -> None:
         if self.path.is_dir() and not any(self.path.iterdir()):

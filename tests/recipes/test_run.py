@@ -81,7 +81,7 @@ def test_unknown_names_are_refused_before_anything_is_written(tmp_path: Path, ch
 
 
 def test_two_families_cannot_have_one_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="beside: 'other/er.csv' would be known as 'er'"):
+    with pytest.raises(ValueError, match=r"beside: 'other/er\.csv' would be known as 'er'"):
         build_variants(tiny_config(tmp_path, beside=["other/er.csv"]))
 
 
