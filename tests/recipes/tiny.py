@@ -1,0 +1,41 @@
+"""Runs small enough for tests: a wiring of 24 neurons in a file, a few iterations, plain executor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from elegans_pyg.recipes.config import RunConfig
+from elegans_pyg.training import FitConfig
+
+TYPES = ("sensory", "inter", "motor")
+
+
+def write_wiring(folder: Path) -> tuple[Path, Path]:
+    """An edge list and its neuron table: 24 neurons, 96 edges, six of them sensory."""
+    rng = np.random.default_rng(5)
+    edges = sorted({(int(a), int(b)) for a, b in rng.integers(0, 24, (400, 2)) if a != b})
+    chosen = [edges[i] for i in sorted(rng.choice(len(edges), 96, replace=False))]
+    wiring, neurons = folder / "small.csv", folder / "neurons.csv"
+    lines = [f"N{a:02},N{b:02},{int(rng.integers(1, 30))},chemical" for a, b in chosen]
+    wiring.write_text("\n".join(["pre,post,weight,synapse", *lines]) + "\n")
+    names = [f"N{n:02},{TYPES[0 if n < 6 else 1 + n % 2]}" for n in range(24)]
+    neurons.write_text("\n".join(["name,type", *names]) + "\n")
+    return wiring, neurons
+
+
+def tiny_config(folder: Path, **changes: object) -> RunConfig:
+    wiring, neurons = write_wiring(folder)
+    training = FitConfig(iterations=4, batch_size=20, eval_every=2, checkpoint_every=2, lr_decay_every=3, device="cpu")
+    base = RunConfig(
+        connectome=str(wiring),
+        neuron_table=str(neurons),
+        families=("er", "rewired"),
+        seeds=2,
+        variants=1,
+        channels=2,
+        executor="levels",
+        training=training,
+    )
+    return base.updated(changes)
