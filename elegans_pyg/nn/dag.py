@@ -18,7 +18,7 @@ from elegans_pyg.nn.schedule import Schedule
 from elegans_pyg.nn.workspace import Workspace
 
 if TYPE_CHECKING:
-    from elegans_pyg.nn.fused.cpu import Walk
+    from elegans_pyg.nn.fused.walk import Walk
 
 EXECUTORS = ("auto", "levels", "fused")
 EDGE_ACTIVATIONS = ("identity", "sigmoid", "dale")
@@ -65,8 +65,9 @@ class DAGNet(nn.Module):
         channels: feature maps per node, ``C``.
         kernel_size: side of the convolution kernel, odd.
         executor: ``"levels"``, plain PyTorch and PyG; ``"fused"``, one compiled walk per variant and channel, several times faster (3x3
-            kernels and the built-in node operation; on CPU float32 or float64, with the extra ``fast``); or ``"auto"``, fused where it
-            applies. :meth:`fused_refusal` says why it does not.
+            kernels and the built-in node operation; on the CPU float32 or float64, with the extra ``fast``; on CUDA float32, with maps in
+            bfloat16 under autocast); or ``"auto"``, which is fused on the CPU wherever that applies (:meth:`fused_refusal` says why it
+            does not) and levels on CUDA, where fused has not been timed yet.
         edge_activation: what a stored weight goes through before it is used: ``"identity"``; ``"sigmoid"`` as RandWire does; ``"dale"``:
             softplus, negative where the presynaptic neuron is inhibitory (``batch.inhibitory``), so that each neuron keeps one sign.
         edge_init: size of the weights in use at the start: ``"in_degree"``: :math:`1/\sqrt{d_n}` for a target with :math:`d_n` incoming
@@ -162,7 +163,7 @@ class DAGNet(nn.Module):
                     modules += [node_operation(channels) for _ in range(n)]
             self.node_modules = nn.ModuleList(modules)
         self._plans: dict[tuple[int, int, torch.device], LevelPlan] = {}
-        self._walk: Walk | None = None
+        self._walks: dict[torch.device, Walk] = {}
         self._workspace = Workspace()
         if executor == "fused" and (refusal := self.fused_refusal()):
             raise ValueError(f"executor='fused' does not apply: {refusal}; use executor='auto' or 'levels'")
@@ -190,32 +191,34 @@ class DAGNet(nn.Module):
                 "BatchNorm in training needs more than one value a channel, got one image of one pixel; use a larger batch or eval()"
             )
         kept_type = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
-        refusal = "" if self.executor == "levels" else self.fused_refusal(x)
+        refusal = "" if self.executor == "levels" else self.fused_refusal()
         if self.executor == "fused" and refusal:
             raise ValueError(f"executor='fused' does not apply: {refusal}; use executor='auto' or 'levels'")
-        if self.executor == "levels" or refusal:
+        if self.executor == "levels" or refusal or (self.executor == "auto" and not fused.is_measured(x.device)):
             return self._run_levels(x.to(kept_type))
-        # Under autocast the walk keeps the parameters' own type: it gains nothing on the CPU from a shorter one.
-        return self._run_fused(x.to(self.edge_weight.dtype)).to(kept_type)
+        # Sums are in the parameters' own type. Only on a GPU are maps worth storing in a shorter one, there under autocast.
+        stored = kept_type if x.device.type == "cuda" and kept_type == torch.bfloat16 else self.edge_weight.dtype
+        return self._run_fused(x.to(self.edge_weight.dtype), stored).to(kept_type)
 
-    def fused_refusal(self, x: Tensor | None = None) -> str:
-        """Why executor ``fused`` does not apply to this network (and to maps like ``x``); empty if it does."""
+    def fused_refusal(self) -> str:
+        """Why executor ``fused`` does not apply to this network where its parameters are now; empty if it does."""
         if self.node_modules is not None:
             return "it has the built-in node operation only, and this network has node_operation"
         if self.kernel_size != 3:
             return f"it has 3x3 kernels only, and this network's are {self.kernel_size}x{self.kernel_size}"
         return fused.refusal(self.edge_weight.device, self.edge_weight.dtype)
 
-    def _run_fused(self, x: Tensor) -> Tensor:
-        from elegans_pyg.nn.fused.cpu import Walk, run_fused
+    def _run_fused(self, x: Tensor, kept_type: torch.dtype) -> Tensor:
+        from elegans_pyg.nn.fused.walk import Walk, run_fused
 
-        if self._walk is None:
-            self._walk = Walk.from_schedule(self.schedule, self._workspace)
-        nodes = self._walk.nodes
-        weight = self.weights_in_use()[self._walk.edges]
+        if x.device not in self._walks:
+            self._walks[x.device] = Walk.from_schedule(self.schedule, self._workspace).to(x.device)
+        walk = self._walks[x.device]
+        nodes = walk.nodes
+        weight = self.weights_in_use()[walk.edges]
         parameters = [p[nodes] for p in (self.conv_weight, self.norm_weight, self.norm_bias)]
         mean, variance = self.running_mean[nodes], self.running_var[nodes]
-        out = run_fused(self._walk, self.training, self.eps, x, weight, *parameters, mean, variance)
+        out = run_fused(walk, self.training, self.eps, x, weight, *parameters, mean, variance, kept_type)
         if self.training:
             count = x[0, :, 0].numel()
             with torch.no_grad():

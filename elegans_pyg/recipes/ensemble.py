@@ -5,7 +5,7 @@ from __future__ import annotations
 from elegans_pyg.recipes.config import RunConfig, schedule_for
 from elegans_pyg.training.config import FitConfig
 
-ITERATIONS = 300
+ITERATIONS = 500
 CHANNELS = 16
 BATCH_SIZE = 50
 

@@ -54,12 +54,21 @@ def test_auto_takes_fused_where_it_applies():
         DAGNet(DAGS[0], 2, executor="fused").bfloat16()(x.bfloat16())
 
 
+def test_auto_takes_fused_on_the_cpu_and_names_what_it_lacks_elsewhere():
+    net = DAGNet(DAGS[0], 2)
+    net(torch.zeros(1, 2, 2, 3, 3))
+    assert list(net._walks) == [torch.device("cpu")]
+    assert "no kernels for the device 'meta'" in fused_package.refusal(torch.device("meta"), torch.float32)
+    assert "cuda kernels know torch.float32" in fused_package.refusal(torch.device("cuda"), torch.float64)
+    assert not fused_package.is_measured(torch.device("cuda"))
+
+
 def test_without_numba_auto_falls_back_and_fused_names_the_extra(monkeypatch):
     monkeypatch.setattr(fused_package, "find_spec", lambda name: None)
     net = DAGNet(DAGS[0], 2)
     assert r"pip install 'elegans-pyg[fast]'" in net.fused_refusal()
     net(torch.zeros(1, 2, 2, 3, 3))
-    assert net._walk is None, "the fused walk must not have been prepared"
+    assert net._walks == {}, "the fused walk must not have been prepared"
     with pytest.raises(ValueError, match=r"need 'numba', which is not installed; run: pip install 'elegans-pyg\[fast\]'"):
         DAGNet(DAGS[0], 2, executor="fused")
 

@@ -6,15 +6,23 @@ from importlib.util import find_spec
 
 import torch
 
-_CPU_TYPES = (torch.float32, torch.float64)
+_TYPES = {"cpu": (torch.float32, torch.float64), "cuda": (torch.float32,)}
+_NEEDS = {"cpu": ("numba", "'elegans-pyg[fast]'"), "cuda": ("triton", "triton")}
 
 
 def refusal(device: torch.device, dtype: torch.dtype) -> str:
     """Why the fused executor has no kernels for parameters of this kind; empty if it has."""
-    if device.type != "cpu":
+    if device.type not in _TYPES:
         return f"it has no kernels for the device '{device.type}'"
-    if dtype not in _CPU_TYPES:
-        return f"its CPU kernels know {' and '.join(str(t) for t in _CPU_TYPES)}, and the parameters are {dtype}"
-    if find_spec("numba") is None:
-        return "its CPU kernels need 'numba', which is not installed; run: pip install 'elegans-pyg[fast]'"
+    known = _TYPES[device.type]
+    if dtype not in known:
+        return f"its {device.type} kernels know {' and '.join(str(t) for t in known)}, and the parameters are {dtype}"
+    module, remedy = _NEEDS[device.type]
+    if find_spec(module) is None:
+        return f"its {device.type} kernels need '{module}', which is not installed; run: pip install {remedy}"
     return ""
+
+
+def is_measured(device: torch.device) -> bool:
+    """Whether this executor has been timed on such a device and found the faster one, so that ``auto`` takes it."""
+    return device.type == "cpu"
