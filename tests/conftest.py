@@ -9,3 +9,7 @@ import torch
 if not torch.cuda.is_available():
     # Triton defines its own library for its interpreter only if this is set when it is first imported.
     os.environ["TRITON_INTERPRET"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The workers share the cores already, and on the tests' small tensors threads cost more than they bring.
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
