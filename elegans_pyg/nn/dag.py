@@ -165,8 +165,7 @@ class DAGNet(nn.Module):
         self._plans: dict[tuple[int, int, torch.device], LevelPlan] = {}
         self._walks: dict[torch.device, Walk] = {}
         self._workspace = Workspace()
-        if executor == "fused" and (refusal := self.fused_refusal()):
-            raise ValueError(f"executor='fused' does not apply: {refusal}; use executor='auto' or 'levels'")
+        self.executor_in_use()  # refuses now what could only fail later
 
     @property
     def num_variants(self) -> int:
@@ -191,14 +190,26 @@ class DAGNet(nn.Module):
                 "BatchNorm in training needs more than one value a channel, got one image of one pixel; use a larger batch or eval()"
             )
         kept_type = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
-        refusal = "" if self.executor == "levels" else self.fused_refusal()
-        if self.executor == "fused" and refusal:
-            raise ValueError(f"executor='fused' does not apply: {refusal}; use executor='auto' or 'levels'")
-        if self.executor == "levels" or refusal or (self.executor == "auto" and not fused.is_measured(x.device)):
+        if self.executor_in_use() == "levels":
             return self._run_levels(x.to(kept_type))
         # Sums are in the parameters' own type. Only on a GPU are maps worth storing in a shorter one, there under autocast.
         stored = kept_type if x.device.type == "cuda" and kept_type == torch.bfloat16 else self.edge_weight.dtype
         return self._run_fused(x.to(self.edge_weight.dtype), stored).to(kept_type)
+
+    def executor_in_use(self) -> str:
+        """The executor that runs this network where its parameters are now.
+
+        Raises:
+            ValueError: if it was told to be ``"fused"`` and that does not apply.
+        """
+        if self.executor == "levels":
+            return "levels"
+        refusal = self.fused_refusal()
+        if self.executor == "fused":
+            if refusal:
+                raise ValueError(f"executor='fused' does not apply: {refusal}; use executor='auto' or 'levels'")
+            return "fused"
+        return "levels" if refusal or fused.reluctance(self.edge_weight.device) else "fused"
 
     def fused_refusal(self) -> str:
         """Why executor ``fused`` does not apply to this network where its parameters are now; empty if it does."""

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from elegans_pyg import __version__
-from elegans_pyg.nn import DAGNet, fused
+from elegans_pyg.nn import fused
 from elegans_pyg.nn.dag import EXECUTORS
 
 _PACKAGES = ("torch", "torch-geometric", "numpy", "scipy", "pandas", "networkx", "scikit-learn", "torch-scatter", "numba", "triton")
@@ -43,13 +43,7 @@ def executors_in_words() -> str:
     """The executors, and which one ``auto`` picks on each kind of device, and why."""
     choices = []
     for kind in ("cuda", "cpu") if torch.cuda.is_available() else ("cpu",):
-        refusal = fused.refusal(torch.device(kind), torch.float32)
-        choices.append(f"levels on {kind}, since fused does not apply: {refusal}" if refusal else f"fused on {kind}, the fastest")
+        device = torch.device(kind)
+        refusal = fused.refusal(device, torch.float32) or fused.reluctance(device)
+        choices.append(f"levels on {kind}, not fused: {refusal}" if refusal else f"fused on {kind}, the fastest")
     return f"{', '.join(name for name in EXECUTORS if name != 'auto')}; auto picks {'; '.join(choices)}"
-
-
-def executor_in_use(network: DAGNet) -> str:
-    """The executor that ``auto`` stands for in this network, or the one it was told."""
-    if network.executor != "auto":
-        return network.executor
-    return "levels" if network.fused_refusal() else "fused"

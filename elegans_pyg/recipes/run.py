@@ -208,7 +208,7 @@ def _summary(
     return {
         "versions": environment.versions(),
         "device": device,
-        "executor": environment.executor_in_use(model.dag),
+        "executor": model.dag.executor_in_use(),
         "variants": len(results),
         "iterations": fitted.iterations,
         "seconds": round(fitted.seconds, 1),

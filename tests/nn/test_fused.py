@@ -60,7 +60,8 @@ def test_auto_takes_fused_on_the_cpu_and_names_what_it_lacks_elsewhere():
     assert list(net._walks) == [torch.device("cpu")]
     assert "no kernels for the device 'meta'" in fused_package.refusal(torch.device("meta"), torch.float32)
     assert "cuda kernels know torch.float32" in fused_package.refusal(torch.device("cuda"), torch.float64)
-    assert not fused_package.is_measured(torch.device("cuda"))
+    assert net.executor_in_use() == "fused"
+    assert "not been timed on 'cuda' yet" in fused_package.reluctance(torch.device("cuda"))
 
 
 def test_without_numba_auto_falls_back_and_fused_names_the_extra(monkeypatch):

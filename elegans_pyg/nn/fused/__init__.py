@@ -23,6 +23,6 @@ def refusal(device: torch.device, dtype: torch.dtype) -> str:
     return ""
 
 
-def is_measured(device: torch.device) -> bool:
-    """Whether this executor has been timed on such a device and found the faster one, so that ``auto`` takes it."""
-    return device.type == "cpu"
+def reluctance(device: torch.device) -> str:
+    """Why ``auto`` leaves this executor to those who ask for it by name on such a device; empty if it does not."""
+    return "" if device.type == "cpu" else f"it has not been timed on '{device.type}' yet, and runs only if asked for by name"
