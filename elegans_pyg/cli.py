@@ -158,7 +158,7 @@ def ensemble(
 ) -> None:
     """Train the connectome and its controls side by side, and compare them: the main job.
 
-    By default: the hermaphrodite with 3 seeds and 3 wirings each of ws, er, ba and rewired, 16 channels, 500 iterations on the embedded
+    By default: the hermaphrodite with 3 seeds and 3 wirings each of ws, er, ba and rewired, 24 channels, 500 iterations on the embedded
     8x8 digits.
     """
     from elegans_pyg.recipes.ensemble import ensemble_config
@@ -198,7 +198,7 @@ def train(
     resume: ResumeOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train one wiring: by default the hermaphrodite's constrained DAG, 16 channels, 500 iterations on the embedded 8x8 digits."""
+    """Train one wiring: by default the hermaphrodite's constrained DAG, 24 channels, 500 iterations on the embedded 8x8 digits."""
     from elegans_pyg.recipes.ensemble import train_config
 
     params = dict(ctx.params)
@@ -231,7 +231,7 @@ def park_kim(
     """Park & Kim 2023: hermaphrodite, male and random DAGs as image classifiers.
 
     With --dataset mnist or fashion_mnist: the published settings, 15,000 iterations and 78 channels, for hours on a GPU; --iterations and
-    --channels shorten it, and the table says so. By default: the embedded digits, 500 iterations and 16 channels.
+    --channels shorten it, and the table says so. By default: the embedded digits, 500 iterations and 24 channels.
     """
     from elegans_pyg.recipes.park_kim import park_kim_config, reproduce
 

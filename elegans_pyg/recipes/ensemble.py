@@ -6,7 +6,7 @@ from elegans_pyg.recipes.config import RunConfig, schedule_for
 from elegans_pyg.training.config import FitConfig
 
 ITERATIONS = 500
-CHANNELS = 16
+CHANNELS = 24
 BATCH_SIZE = 50
 
 
