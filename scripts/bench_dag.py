@@ -117,7 +117,8 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=78)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--size", type=int, default=14, help="height and width of the maps")
-    parser.add_argument("--variants", default="1,2,4,8", help="numbers of variants timed together, at 16 channels; '' for none")
+    parser.add_argument("--variants", default="1,2,4,8", help="numbers of variants timed together; '' for none")
+    parser.add_argument("--channels-together", type=int, default=16, help="channels of the variants timed together")
     parser.add_argument("--executors", default="levels,fused")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -151,12 +152,12 @@ def main() -> None:
     counts = [int(count) for count in options.variants.split(",") if count]
     if counts:
         print(
-            f"\nvariants together, 16 channels: seconds of forward+backward a variant\n{'variants':16}"
+            f"\nvariants together, {options.channels_together} channels: seconds of forward+backward a variant\n{'variants':16}"
             + "".join(f"{n:>10}" for n in counts)
         )
         together: dict[str, dict[int, float]] = {name: {} for name in contenders}
         for count in counts:
-            for name, row in time_contenders(contenders, [dag] * count, 16, options).items():
+            for name, row in time_contenders(contenders, [dag] * count, options.channels_together, options).items():
                 together[name][count] = row["forward+backward"] / count
         for name, values in together.items():
             print(f"{name:16}" + "".join(f"{values[n]:9.3f}s" for n in counts), flush=True)
