@@ -38,7 +38,7 @@ def test_what_a_file_leaves_out_comes_from_the_base(tmp_path: Path) -> None:
     path = tmp_path / "part.yaml"
     path.write_text("families: [ba]\ntraining:\n  iterations: 7\n")
     config = RunConfig.from_yaml(path, ensemble_config())
-    assert (config.families, config.training.iterations, config.channels, config.training.batch_size) == (("ba",), 7, 16, 50)
+    assert (config.families, config.training.iterations, config.channels, config.training.batch_size) == (("ba",), 7, 24, 50)
 
 
 @pytest.mark.parametrize(
