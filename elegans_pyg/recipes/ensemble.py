@@ -15,7 +15,7 @@ def ensemble_config(iterations: int = ITERATIONS) -> RunConfig:
 
     The hermaphrodite with 3 seeds and 3 wirings each of Watts-Strogatz, Erdős-Rényi, Barabási-Albert and rewired controls, on the 8x8
     digits. Optimiser, learning rate and the proportions of its schedule are the published ones (doi:10.5607/en23004); channels, iterations
-    and the batch of 50, half the published one, were chosen on validation images.
+    and the batch of 50, half the published one, were compared on validation images.
 
     Args:
         iterations: optimiser steps; the schedule keeps its proportions.
