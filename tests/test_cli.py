@@ -17,7 +17,7 @@ import yaml
 from typer.testing import CliRunner
 
 from elegans_pyg import __version__, cli
-from elegans_pyg._cli_settings import settings_from
+from elegans_pyg.cli.settings import settings_from
 from elegans_pyg.recipes import run as run_module
 from elegans_pyg.recipes.config import RunConfig
 from elegans_pyg.recipes.ensemble import ensemble_config

@@ -1,7 +1,4 @@
-"""The ``elegans-pyg`` command: a thin skin over :mod:`elegans_pyg.recipes`.
-
-torch and PyTorch Geometric are imported inside the commands, so that ``--help`` answers at once.
-"""
+"""Training image classifiers, one or many, and looking at finished runs."""
 
 from __future__ import annotations
 
@@ -13,121 +10,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from elegans_pyg import __version__
-from elegans_pyg._cli_errors import INTERRUPTED, OneLineErrors
-from elegans_pyg._cli_settings import settings_from
+from elegans_pyg.cli.app import app, reproduce_app, show
+from elegans_pyg.cli.errors import INTERRUPTED
+from elegans_pyg.cli.options import (
+    NETWORK,
+    BatchSizeOption,
+    ChannelsOption,
+    ConfigOption,
+    ConnectomeOption,
+    DatasetOption,
+    DeviceOption,
+    ExecutorOption,
+    FamiliesOption,
+    FamilyOptions,
+    ImageRootOption,
+    IterationsOption,
+    MatchOption,
+    OutOption,
+    QuietOption,
+    ResumeOption,
+    SeedOption,
+    SeedsOption,
+    VariantsOption,
+)
+from elegans_pyg.cli.settings import settings_from
 
 if TYPE_CHECKING:
     from elegans_pyg.recipes.config import RunConfig
     from elegans_pyg.recipes.run import RunResult
-
-app = typer.Typer(
-    name="elegans-pyg",
-    cls=OneLineErrors,
-    help="Networks wired like the nervous system of [i]C. elegans[/i], trained beside rewired controls.\n\n"
-    "Start with: [b]elegans-pyg ensemble[/b] (a few minutes, on embedded data), then look at [b]elegans-pyg info[/b].",
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-reproduce_app = typer.Typer(help="Repeat a published result and set it against the published numbers.", no_args_is_help=False)
-app.add_typer(reproduce_app, name="reproduce")
-
-_NETWORK, _TRAINING, _RUN = "Wiring and network", "Images and training", "Run"
-
-ConnectomeOption = Annotated[
-    str | None,
-    typer.Option("--connectome", metavar="NAME|FILE", help="Connectome by name, or a GraphML or CSV file.", rich_help_panel=_NETWORK),
-]
-FamiliesOption = Annotated[
-    str | None,
-    typer.Option("--families", metavar="F,F,...", help="Families of control wirings, such as ws,er,ba,rewired.", rich_help_panel=_NETWORK),
-]
-SeedsOption = Annotated[
-    int | None, typer.Option("--seeds", metavar="N", help="Runs of the connectome, each from its own seed.", rich_help_panel=_NETWORK)
-]
-VariantsOption = Annotated[
-    int | None, typer.Option("--variants", metavar="N", help="Wirings drawn from each family.", rich_help_panel=_NETWORK)
-]
-SeedOption = Annotated[
-    int | None,
-    typer.Option("--seed", metavar="N", help="Start of all seeds: wirings, first parameters, order of images.", rich_help_panel=_NETWORK),
-]
-MatchOption = Annotated[
-    str | None,
-    typer.Option("--match", metavar="dag", help="Fit the DAG edge count of ws, er, ba to the connectome's.", rich_help_panel=_NETWORK),
-]
-FamilyOptions = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--family-option", metavar="F.NAME=VALUE", help="Such as rewired.fraction=0.5; may be repeated.", rich_help_panel=_NETWORK
-    ),
-]
-ChannelsOption = Annotated[int | None, typer.Option("--channels", metavar="N", help="Feature maps per neuron.", rich_help_panel=_NETWORK)]
-ExecutorOption = Annotated[
-    str | None, typer.Option("--executor", metavar="NAME", help="Code that walks the DAGs; see info.", rich_help_panel=_NETWORK)
-]
-DatasetOption = Annotated[
-    str | None,
-    typer.Option("--dataset", metavar="NAME|FOLDER", help="Images by name (see info), or a folder of them.", rich_help_panel=_TRAINING),
-]
-ImageRootOption = Annotated[
-    str | None,
-    typer.Option(
-        "--image-root", metavar="FOLDER", help="Folder that holds image sets by name, read before any download.", rich_help_panel=_TRAINING
-    ),
-]
-IterationsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--iterations", metavar="N", help="Optimiser steps; the learning rate schedule keeps its proportions.", rich_help_panel=_TRAINING
-    ),
-]
-BatchSizeOption = Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Images a step.", rich_help_panel=_TRAINING)]
-DeviceOption = Annotated[
-    str | None, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:<number>.", rich_help_panel=_TRAINING)
-]
-OutOption = Annotated[
-    Path | None, typer.Option("--out", metavar="FOLDER", help="Run folder (default: a new one in runs/).", rich_help_panel=_RUN)
-]
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", metavar="FILE", help="Settings in YAML, such as a run's config.yaml; options override them.", rich_help_panel=_RUN
-    ),
-]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.", rich_help_panel=_RUN)]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.", rich_help_panel=_RUN)]
-
-
-@app.callback(invoke_without_command=True)
-def _root(
-    ctx: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
-) -> None:
-    if version:
-        print(f"elegans-pyg {__version__}")
-        raise typer.Exit
-    if ctx.invoked_subcommand is None:
-        print(ctx.get_help())
-
-
-@reproduce_app.callback(invoke_without_command=True)
-def _reproduce(ctx: typer.Context) -> None:
-    if ctx.invoked_subcommand is None:
-        print(ctx.get_help())
-
-
-@app.command()
-def info() -> None:
-    """Show connectomes, families, image sets, executors, devices and versions."""
-    from elegans_pyg.recipes.info import info_tables
-
-    for part in info_tables():
-        _print(part)
 
 
 @app.command()
@@ -136,7 +48,7 @@ def ensemble(
     connectome: ConnectomeOption = None,
     wiring: Annotated[
         str | None,
-        typer.Option("--wiring", metavar="HOW", help="How a graph becomes a DAG: constrained or random.", rich_help_panel=_NETWORK),
+        typer.Option("--wiring", metavar="HOW", help="How a graph becomes a DAG: constrained or random.", rich_help_panel=NETWORK),
     ] = None,
     families: FamiliesOption = None,
     seeds: SeedsOption = None,
@@ -177,11 +89,11 @@ def train(
             "--wiring",
             metavar="WHICH",
             help="The connectome made into a DAG, constrained or random; or a family to draw one wiring from.",
-            rich_help_panel=_NETWORK,
+            rich_help_panel=NETWORK,
         ),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option("--seeds", metavar="N", help="Runs of the wiring, each from its own seed.", rich_help_panel=_NETWORK)
+        int | None, typer.Option("--seeds", metavar="N", help="Runs of the wiring, each from its own seed.", rich_help_panel=NETWORK)
     ] = None,
     seed: SeedOption = None,
     match: MatchOption = None,
@@ -244,7 +156,7 @@ def park_kim(
 
     result = _execute(settings, "reproduce park-kim", ctx.params, work)
     for table in done[0].tables():
-        _print(table)
+        show(table)
     for note in done[0].notes:
         print(f"• {note}")
     _finish(result)
@@ -262,7 +174,7 @@ def compare(
     from elegans_pyg.recipes.saved_runs import compare_runs
 
     comparison = compare_runs(runs, reference)
-    _print(comparison)
+    show(comparison)
     if json_file is not None:
         json_file.write_text(json.dumps(comparison.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -306,7 +218,7 @@ def _finish(result: RunResult) -> None:
     from elegans_pyg.recipes.match import render_match
 
     if result.comparison is not None:
-        _print(result.comparison)
+        show(result.comparison)
     else:
         table = Table(title="Test accuracy", title_justify="left")
         for heading in ("variant", "family", "wiring seed", "seed", "accuracy %"):
@@ -319,8 +231,8 @@ def _finish(result: RunResult) -> None:
                 str(row.seed),
                 "stopped" if row.accuracy != row.accuracy else f"{100 * row.accuracy:.2f}",
             )
-        _print(table)
-    _print(render_match(result.match))
+        show(table)
+    show(render_match(result.match))
     for variant, reason in result.fit.stopped.items():
         print(f"variant {variant} ({result.results['family'].iloc[variant]}) was stopped: {reason}")
     print(f"{result.fit.iterations:,} iterations of {len(result.results)} variants took {result.fit.seconds:.0f} s")
@@ -333,18 +245,3 @@ def _finish(result: RunResult) -> None:
 
 def _command_line(command: str, folder: Path) -> str:
     return f"elegans-pyg {command} --resume --out {shlex.quote(str(folder))}"
-
-
-def _print(part: Any) -> None:
-    console = Console()
-    # Piped into a file there is no width to fit, and the narrow default would fold the tables.
-    (console if console.is_terminal else Console(width=120)).print(part)
-
-
-def main() -> None:
-    """Entry point of ``elegans-pyg``."""
-    app()
-
-
-if __name__ == "__main__":
-    main()

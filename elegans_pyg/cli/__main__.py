@@ -1,0 +1,3 @@
+from elegans_pyg.cli import main
+
+main()
