@@ -239,11 +239,21 @@ def test_bfloat16_autocast(executor):
         assert (got - want).norm() < 1.5 * (loop_gradient - want).norm(), name
 
 
-def test_torch_compile_does_not_break_on_it():
-    net = make(random_dag(3, 8, 0.5), 2, torch.float32)
-    x = inputs(net, 2, 4, 4, torch.float32)
-    compiled = torch.compile(lambda x: net(x * 2).relu(), backend="eager")
-    torch.testing.assert_close(compiled(x), net(x * 2).relu())
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_torch_compile_takes_the_fused_walk_whole(backend):
+    nets = [make(random_dag(3, 8, 0.5), 2, torch.float32, executor="fused") for _ in range(2)]
+    x = inputs(nets[0], 2, 4, 4, torch.float32)
+    compiled = torch.compile(lambda x: nets[0](x * 2).relu(), backend=backend, fullgraph=True)
+    for _ in range(2):
+        out, expected = compiled(x), nets[1](x * 2).relu()
+        torch.testing.assert_close(out, expected)
+        torch.testing.assert_close(nets[0].running_var, nets[1].running_var)
+        for _ in range(2):
+            gradients = [
+                torch.autograd.grad(y.sum(), [x, net.conv_weight, net.edge_weight], retain_graph=True)
+                for y, net in zip((out, expected), nets, strict=True)
+            ]
+            torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize("synapses", ["cyclic", "levels", "inputs", "output", "edge"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 
 import pytest
 import torch
@@ -91,6 +92,16 @@ def test_buffers_are_reused_from_step_to_step_but_never_while_a_graph_needs_them
     net(x).sum().backward()
     assert {buffer.ctypes.data for buffer in net._workspace._buffers} <= held
     assert copy.deepcopy(net)._workspace._buffers == []
+
+
+def test_a_copy_outlives_its_original():
+    net = make(DAGS, 2, torch.float64, executor="fused").eval()
+    x = inputs(net, 2, 4, 4, torch.float64)
+    expected = net(x)
+    copied = copy.deepcopy(net)
+    del net
+    gc.collect()
+    assert torch.equal(copied(x), expected)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (33, 17)])
