@@ -29,6 +29,9 @@ ACTIVATIONS = (
 class TensorNetwork(nn.Module):
     """DOC"""
 
+    _motor_row: Tensor
+    _motor_valid: Tensor
+
     def __init__(
         self,
         batch: Data | Batch,
@@ -106,10 +109,10 @@ class TensorNetwork(nn.Module):
         """Map ``(V, B, width)``, or ``(B, width)`` for the same input in every variant, to ``(V, B, out_features)``."""
         if x.dim() not in (2, 3) or x.size(-1) != self.width or (x.dim() == 3 and x.size(0) != self.num_variants):
             raise ValueError(f"x must be (B, {self.width}) or ({self.num_variants}, B, {self.width}), got {tuple(x.shape)}")
-        if self.frozen:
-            with torch.no_grad():
-                return self._forward(x)
-        return self._forward(x)
+        if self.frozen and x.requires_grad and torch.is_grad_enabled():
+            raise ValueError("x: expected no gradient to be asked of a frozen network, got x that requires one; give x.detach()")
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return self._forward(x)
 
     def _forward(self, x: Tensor) -> Tensor:
         device, dtype = self.unit_weight.device, self.unit_weight.dtype

@@ -74,7 +74,7 @@ class _Walk(torch.autograd.Function):
         table_grad = torch.zeros_like(table)
         table_grad.index_add_(0, program.output, out_grad)
         for group in reversed(program.groups):
-            rows_grad = table_grad[group.low : group.high]
+            below, rows_grad = table_grad[: group.low], table_grad[group.low : group.high]
             partial: list[Tensor] = []
             if group.kind == UNIT:
                 before = applied[group.applied : group.applied + len(rows_grad)]
@@ -83,9 +83,9 @@ class _Walk(torch.autograd.Function):
             if group.kind == UNIT or group.kind == NORMED:
                 rows_grad = _finish_backward(group, rules, before, parameters, grads, rows_grad)
             if group.kind == UNIT:
-                _units_backward(group, rules, table, parameters, grads, rows_grad, table_grad)
+                _units_backward(group, rules, table, parameters, grads, rows_grad, below)
             else:
-                _combined_backward(group, rules, table, partial, rows_grad, table_grad)
+                _combined_backward(group, rules, table, partial, rows_grad, below)
         return None, None, table_grad[: program.num_variants], *vars(grads).values()
 
 
@@ -95,7 +95,7 @@ def _units_of(piece: UnitPiece, stored: Tensor) -> Tensor:
 
 
 def _apply_units(group: Group, rules: Rules, table: Tensor, parameters: Parameters, out: Tensor) -> None:
-    source = table[group.source].to(rules.matmul_dtype)
+    source = table.index_select(0, group.source).to(rules.matmul_dtype)
     for piece in group.pieces:
         weight = _units_of(piece, parameters.unit_weight).to(rules.matmul_dtype)
         bias = _units_of(piece, parameters.unit_bias).unsqueeze(1)
@@ -107,9 +107,9 @@ def _apply_units(group: Group, rules: Rules, table: Tensor, parameters: Paramete
 
 
 def _units_backward(
-    group: Group, rules: Rules, table: Tensor, parameters: Parameters, grads: Parameters, rows_grad: Tensor, table_grad: Tensor
+    group: Group, rules: Rules, table: Tensor, parameters: Parameters, grads: Parameters, rows_grad: Tensor, below: Tensor
 ) -> None:
-    source, low_grad = table[group.source].to(rules.matmul_dtype), rows_grad.to(rules.matmul_dtype)
+    source, low_grad = table.index_select(0, group.source).to(rules.matmul_dtype), rows_grad.to(rules.matmul_dtype)
     source_grad = torch.empty_like(rows_grad)
     for piece in group.pieces:
         part = slice(piece.low, piece.high)
@@ -121,7 +121,7 @@ def _units_backward(
                 whole[slice(*piece.units)] += grad
             else:
                 whole.index_add_(0, piece.units, grad.to(whole.dtype))
-    table_grad.index_add_(0, group.source, source_grad)
+    below.index_add_(0, group.source, source_grad)
 
 
 def _finish(group: Group, rules: Rules, before: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -144,17 +144,17 @@ def _finish_backward(group: Group, rules: Rules, before: Tensor, parameters: Par
 
 
 def _factor(group: Group, rules: Rules, table: Tensor, rows: Tensor) -> Tensor:
-    factor = table[rows]
-    return factor.mul_(group.gain[: len(rows)]).add_(1.0) if rules.gated else factor
+    factor = table.index_select(0, rows)
+    return torch.addcmul(group.one, factor, group.gain[: len(rows)], out=factor) if rules.gated else factor
 
 
 def _combined(group: Group, rules: Rules, table: Tensor, partial: list[Tensor] | None = None) -> Tensor:
     """Products or sums of a group's rows; ``partial`` receives each product as it was before a round."""
-    total = table[group.source]
+    total = table.index_select(0, group.source)
     for rows in group.rounds:
         head = total[: len(rows)]
         if rules.combine == "add":
-            head += table[rows]
+            head += table.index_select(0, rows)
         else:
             if partial is not None:
                 partial.append(head.clone())
@@ -162,18 +162,18 @@ def _combined(group: Group, rules: Rules, table: Tensor, partial: list[Tensor] |
     return total
 
 
-def _combined_backward(group: Group, rules: Rules, table: Tensor, partial: list[Tensor], grad: Tensor, table_grad: Tensor) -> None:
+def _combined_backward(group: Group, rules: Rules, table: Tensor, partial: list[Tensor], grad: Tensor, below: Tensor) -> None:
     # No division: what a factor is multiplied by is the product before it times the rest's gradient, which is right for zeros too.
     grad = grad.clone() if rules.combine == "mul" else grad
     for r in range(len(group.rounds) - 1, -1, -1):
         rows = group.rounds[r]
         head = grad[: len(rows)]
         if rules.combine == "add":
-            table_grad.index_add_(0, rows, head)
+            below.index_add_(0, rows, head)
         else:
             factor_grad = partial[r].mul_(head)
             if rules.gated:
                 factor_grad.mul_(group.gain[: len(rows)])
-            table_grad.index_add_(0, rows, factor_grad)
+            below.index_add_(0, rows, factor_grad)
             head *= _factor(group, rules, table, rows)
-    table_grad.index_add_(0, group.source, grad)
+    below.index_add_(0, group.source, grad)
