@@ -51,7 +51,7 @@ class Group:
         pieces: for units, how the rows fall into pieces.
         applied: for units, the number of unit rows before this group.
         rounds: for products and sums, the rows that come in one after the other; round ``r`` is for the first ``len(rounds[r])`` rows.
-        gain ``(n, 1, 1)``: for products, :math:`1/k` of each row's neuron; ``one`` is the number that it is added to.
+        gain ``(n, 1, 1)``: for products, :math:`1/k` of each row's neuron.
         norm ``(n,)``: the norm of each row; empty where there is none.
     """
 
@@ -64,7 +64,6 @@ class Group:
     applied: int = 0
     rounds: list[Tensor] = field(default_factory=list)
     gain: Tensor = field(default_factory=lambda: torch.empty(0))
-    one: Tensor = field(default_factory=lambda: torch.ones(()))
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Group:
         pieces = [replace(p, units=p.units.to(device)) if isinstance(p.units, Tensor) else p for p in self.pieces]
@@ -75,7 +74,6 @@ class Group:
             pieces=pieces,
             rounds=[rows.to(device) for rows in self.rounds],
             gain=self.gain.to(device, dtype),
-            one=self.one.to(device, dtype),
         )
 
 
@@ -126,7 +124,8 @@ class _VariantWalk:
 
     def __init__(self, roles: list[int], norm: str | None) -> None:
         self.roles, self.norm = roles, norm
-        self.kind, self.neuron, self.base, self.factors = [-1], [-1], [-1], [[]]  # row 0 is the input
+        self.kind, self.neuron, self.base = [-1], [-1], [-1]  # row 0 is the input
+        self.factors: list[list[int]] = [[]]
         self.creates: list[int] = []  # unit rows that gave a neuron its first value
         self.value: list[int] = [0 if role == _SENSOR else -1 for role in roles]
         self.pending: list[list[int]] = [[] for _ in roles]

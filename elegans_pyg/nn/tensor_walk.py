@@ -145,7 +145,7 @@ def _finish_backward(group: Group, rules: Rules, before: Tensor, parameters: Par
 
 def _factor(group: Group, rules: Rules, table: Tensor, rows: Tensor) -> Tensor:
     factor = table.index_select(0, rows)
-    return torch.addcmul(group.one, factor, group.gain[: len(rows)], out=factor) if rules.gated else factor
+    return factor.mul_(group.gain[: len(rows)]).add_(1.0) if rules.gated else factor
 
 
 def _combined(group: Group, rules: Rules, table: Tensor, partial: list[Tensor] | None = None) -> Tensor:
