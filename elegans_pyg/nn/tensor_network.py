@@ -27,7 +27,73 @@ ACTIVATIONS = (
 
 
 class TensorNetwork(nn.Module):
-    """DOC"""
+    r"""``V`` connectomes as networks of dense units, one a neuron, whose values are multiplied along the synapses.
+
+    The tensor network of Bardozzo, Terlizzi, Simoncini, Lió & Tagliaferri, "Elegans-AI: How the connectome of a living organism could model
+    artificial neural networks", Neurocomputing 584:127598 (2024), doi:10.1016/j.neucom.2024.127598. Every sensor starts with the
+    input, :math:`t_n = x`, every other neuron without a value. Synapses :math:`m \to n` are then visited one by one, by role pair in the
+    order of ``order`` and inside a pair by source, then target, both kinds of synapse alike:
+
+    .. math::
+        t_n &\leftarrow \phi(W_n\, v_m + b_n) && \text{if } n \text{ has no value yet (its unit creates it)} \\
+        t_n &\leftarrow t_n \odot v_m \quad\text{or}\quad t_n + v_m && \text{if it has one (\texttt{combine})}
+
+    where :math:`v_m` is what is read of the source, see ``norm``. A synapse whose source has no value yet is passed over. The final values
+    of the motor neurons are the output, through ``readout``. Synapse counts (``edge_weight``) play no part.
+
+    The visits are made once, at construction: every change of a value is a version of it, the versions form a DAG, those that no motor
+    neuron's final value depends on are left out, with their units, and the rest runs level by level, all variants and all units of a
+    level in a few batched products; changes of a value that nobody reads in between are one product. ``program`` holds the result, and
+    ``program.synapses`` how many synapses were visited, passed over and effective. **In the published order fewer than half are
+    effective:** nothing that reaches a sensor, an interneuron from a motor neuron or an interneuron from an interneuron is read again
+    before a motor neuron is. Of the 3,225 of ``varshney2011-hermaphrodite``, both kinds, 1,492 are; choose another ``order`` to use more.
+
+    - **Roles.** Of ``neuron_type``, sensory neurons are sensors and motor neurons motor neurons; all others count as interneurons, because
+      for pharyngeal, sex-specific and other neurons the type does not say whether they sense or move, and an interneuron neither gets the
+      input nor is read. Generated and rewired graphs keep the base's types, hence its proportions.
+    - **Stability.** Products of many values overflow: on that connectome with width 64 and LayerNormed input, ``norm="none"`` and
+      ``"unit"`` leave 19 % of the motor neurons' values finite in float32 and 44 % in float64. With the default, what is read is a
+      LayerNorm of the neuron's own and enters a product as a factor near one,
+
+      .. math::
+          v_m = \mathrm{LayerNorm}_m(t_m), \qquad t_n \leftarrow t_n \odot (1 + v_m / k_n)
+
+      with :math:`k_n` the number of synapses that reach :math:`n` when it has a value. As no feature of a LayerNorm exceeds
+      :math:`\sqrt{w}`, at first :math:`|t_n|` is at most :math:`(1 + \sqrt{w}/k)^k < e^{\sqrt w}` times what it was created with, whatever
+      the input, the wiring and the order. Sums are of plain :math:`v_m`.
+    - **Size.** At width 784 ``varshney2011-hermaphrodite`` has 106,250,032 parameters: 168 units of 615,440, 251 LayerNorms of 1,568 and
+      the attention's 2,462,544. The 107 M published for the CIFAR network, encoder included, fit that; 196 units, one for every neuron that
+      is no sensor, would be 120.6 M. The 28 that are missing feed no motor neuron.
+
+    Args:
+        batch: a wiring or a ``Batch`` of wirings, cyclic as they are.
+        width: features of every value, ``w``.
+        combine: ``"mul"`` (published) or ``"add"``.
+        activation: an elementwise function of :mod:`torch.nn.functional` by name: ``"elu"`` (published), ``"relu"``, ``"tanh"``, ...
+        norm: ``"state"``, as above; ``"unit"``, a LayerNorm after each unit's activation and plain values read; ``"none"`` (published).
+        order: the nine role pairs, ``(source, target)`` out of ``"sensor"``, ``"interneuron"``, ``"motor"``, in the order of the visits.
+            Published is sensor, interneuron, then motor to the other two roles, then each to itself.
+        skip: role pairs whose synapses are not visited.
+        reapply: role pairs whose synapses go through the target's unit every time, not only the first: :math:`v_m` in the second line
+            is then :math:`\phi(W_n v_m + b_n)`. A sensor has a unit only if something effective does so.
+        readout: ``"attention"`` (published), :class:`~elegans_pyg.nn.tensor_readout.MotorAttention` with ``x`` as the query; ``"mean"``;
+            or ``"concat"``, every motor neuron's features, zero for those that nothing reaches.
+        heads: of the attention.
+        freeze: make a reservoir: no parameter, the attention's included, asks for a gradient, and a pass keeps nothing for one. No gradient
+            flows to ``x`` either, so an ``x`` that asks for one is refused.
+        seeds: one seed a variant, or an integer ``s`` for ``s, s + 1, ...``; a variant's first parameters depend on its own seed alone.
+
+    Shapes:
+        - **input:** ``(V, B, width)``, or ``(B, width)`` for the same input in every variant
+        - **output:** ``(V, B, width)``; with ``"concat"`` ``(V, B, M * width)`` for ``M`` motor neurons, ``out_features`` in either case
+        - **parameters:** ``unit_weight (U, width, width)``, ``unit_bias (U, width)``, ``norm_weight``, ``norm_bias (N, width)`` and the
+          attention's; ``program.unit_neuron`` and ``program.norm_neuron`` say whose they are, and :meth:`variant_ptr` which variant's
+
+    Raises:
+        TypeError: if ``batch`` is no ``Data`` or ``Batch``.
+        ValueError: for an unknown option or role, an ``order`` without some pair, a width that LayerNorm or the heads do not fit, graphs
+            that are no wirings, a variant whose motor neurons no sensor reaches, or ``"concat"`` of unequal numbers of motor neurons.
+    """
 
     _motor_row: Tensor
     _motor_valid: Tensor

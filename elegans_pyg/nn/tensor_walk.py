@@ -38,7 +38,9 @@ def walk(program: TensorProgram, rules: Rules, x: Tensor, parameters: Parameters
     """The rows ``program.output`` of inputs ``x (V, B, w)``.
 
     With gradients, one map is kept for each row and one more for each row made by a unit; products, activations and norms are done again in
-    the backward walk, because keeping their parts would cost a map a synapse.
+    the backward walk, because keeping their parts would cost a map a synapse. A product is taken round by round, one factor of every row at
+    a time: torch_geometric.utils.scatter(..., reduce="mul") has the same gradients, zeros included, but took about five times as long
+    (1,024 maps of 4,096 numbers into 79 products, one core: 0.21 s backward against 0.03 s).
     """
     p = parameters
     return _Walk.apply(program, rules, x, p.unit_weight, p.unit_bias, p.norm_weight, p.norm_bias)
