@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch_geometric.data import Batch, Data
 
-from elegans_pyg.nn.dag import check_choice, resolve_seeds
+from elegans_pyg.nn import fused
+from elegans_pyg.nn.dag import EXECUTORS, check_choice, resolve_seeds
 from elegans_pyg.nn.tensor_program import PUBLISHED_ORDER, RolePair, TensorProgram, compile_program
 from elegans_pyg.nn.tensor_readout import MotorAttention
 from elegans_pyg.nn.tensor_walk import Parameters, Rules, walk
+from elegans_pyg.nn.workspace import Workspace
 
 COMBINES = ("mul", "add")
 NORMS = ("state", "unit", "none")
@@ -81,6 +83,9 @@ class TensorNetwork(nn.Module):
         heads: of the attention.
         freeze: make a reservoir: no parameter, the attention's included, asks for a gradient, and a pass keeps nothing for one. No gradient
             flows to ``x`` either, so an ``x`` that asks for one is refused.
+        executor: ``"levels"``, plain PyTorch; ``"fused"``, products taken by compiled kernels, which are for the CPU, float32 or float64,
+            and ``combine="mul"``, with the extra ``fast``; or ``"auto"``, fused wherever that applies (:meth:`fused_refusal` says why it
+            does not).
         seeds: one seed a variant, or an integer ``s`` for ``s, s + 1, ...``; a variant's first parameters depend on its own seed alone.
 
     Shapes:
@@ -112,6 +117,7 @@ class TensorNetwork(nn.Module):
         readout: str = "attention",
         heads: int = 1,
         freeze: bool = False,
+        executor: str = "auto",
         seeds: int | Sequence[int] = 0,
     ) -> None:
         super().__init__()
@@ -161,6 +167,9 @@ class TensorNetwork(nn.Module):
         row[variant, slot] = torch.arange(len(slot))
         self.register_buffer("_motor_row", row, persistent=False)
         self.register_buffer("_motor_valid", valid, persistent=False)
+        self.executor = check_choice("executor", executor, EXECUTORS)
+        self.executor_in_use()  # refuses now what could only fail later
+        self._workspace = Workspace()
         self._programs: dict[tuple[torch.device, torch.dtype], TensorProgram] = {}
 
     @property
@@ -170,6 +179,25 @@ class TensorNetwork(nn.Module):
     @property
     def out_features(self) -> int:
         return self.width * self.program.num_motors[0] if self.readout == "concat" else self.width
+
+    def fused_refusal(self) -> str:
+        """Why executor ``fused`` does not apply to this network where its parameters are now; empty if it does."""
+        if self.combine != "mul":
+            return "its kernels are for products, and this network's combine is 'add'"
+        if self.unit_weight.device.type != "cpu":
+            return f"its kernels are for the CPU, and the parameters are on '{self.unit_weight.device}'"
+        return fused.refusal(self.unit_weight.device, self.unit_weight.dtype)
+
+    def executor_in_use(self) -> str:
+        """The executor that runs this network where its parameters are now.
+
+        Raises:
+            ValueError: if it was told to be ``"fused"`` and that does not apply.
+        """
+        refusal = self.fused_refusal()
+        if self.executor == "fused" and refusal:
+            raise ValueError(f"executor='fused' does not apply: {refusal}; use executor='auto' or 'levels'")
+        return "levels" if self.executor == "levels" or refusal else "fused"
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(V, B, width)``, or ``(B, width)`` for the same input in every variant, to ``(V, B, out_features)``."""
@@ -186,9 +214,10 @@ class TensorNetwork(nn.Module):
         low = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else dtype
         if (device, dtype) not in self._programs:
             self._programs[device, dtype] = self.program.to(device, dtype)
-        rules = Rules(getattr(F, self.activation), self.combine, self.combine == "mul" and self.norm == "state", 1e-5, low)
+        gated = self.combine == "mul" and self.norm == "state"
+        rules = Rules(getattr(F, self.activation), self.combine, gated, 1e-5, low, self.executor_in_use() == "fused")
         parameters = Parameters(self.unit_weight, self.unit_bias, self.norm_weight, self.norm_bias)
-        motors = walk(self._programs[device, dtype], rules, x, parameters)[self._motor_row]
+        motors = walk(self._programs[device, dtype], rules, self._workspace, x, parameters)[self._motor_row]
         valid = self._motor_valid
         if self.attention is not None:
             return self.attention(x, motors, valid)

@@ -51,6 +51,7 @@ class Group:
         pieces: for units, how the rows fall into pieces.
         applied: for units, the number of unit rows before this group.
         rounds: for products and sums, the rows that come in one after the other; round ``r`` is for the first ``len(rounds[r])`` rows.
+        factors: the same by row, for the kernels: offsets ``(n + 1,)``, and rows.
         gain ``(n, 1, 1)``: for products, :math:`1/k` of each row's neuron.
         norm ``(n,)``: the norm of each row; empty where there is none.
     """
@@ -63,6 +64,7 @@ class Group:
     pieces: list[UnitPiece] = field(default_factory=list)
     applied: int = 0
     rounds: list[Tensor] = field(default_factory=list)
+    factors: tuple[Tensor, Tensor] = field(default_factory=lambda: (torch.empty(0), torch.empty(0)))
     gain: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Group:
@@ -301,7 +303,20 @@ def _lay_out(walks: list[_VariantWalk], ptr: np.ndarray, norm: str | None) -> Te
             longest = int(length[rows[0]])
             rounds = [torch.from_numpy(flat[factor_ptr[rows[length[rows] > r]] + r]) for r in range(longest)]
             gain = 1.0 / np.maximum(combined[neuron[rows]], 1)
-            groups.append(Group(what, low, low + len(rows), source, norms, rounds=rounds, gain=torch.from_numpy(gain).view(-1, 1, 1)))
+            of_row = torch.tensor(_ptr(length[rows].tolist()))
+            members = np.concatenate([flat[factor_ptr[row] : factor_ptr[row + 1]] for row in rows])
+            groups.append(
+                Group(
+                    what,
+                    low,
+                    low + len(rows),
+                    source,
+                    norms,
+                    rounds=rounds,
+                    factors=(of_row, torch.from_numpy(members)),
+                    gain=torch.from_numpy(gain).view(-1, 1, 1),
+                )
+            )
     slots = [len(w.output) for w in walks]
     unit_neuron_variant, norm_neuron_variant = (np.searchsorted(ptr, n, side="right") - 1 for n in (unit_neuron, norm_neuron))
     return TensorProgram(
