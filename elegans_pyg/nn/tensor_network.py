@@ -13,8 +13,9 @@ from torch_geometric.data import Batch, Data
 
 from elegans_pyg.nn import fused
 from elegans_pyg.nn.dag import EXECUTORS, check_choice, resolve_seeds
-from elegans_pyg.nn.tensor_program import PUBLISHED_ORDER, RolePair, TensorProgram, compile_program
+from elegans_pyg.nn.tensor_program import TensorProgram, compile_program
 from elegans_pyg.nn.tensor_readout import MotorAttention
+from elegans_pyg.nn.tensor_roles import PUBLISHED_ORDER, RolePair
 from elegans_pyg.nn.tensor_walk import Parameters, Rules, walk
 from elegans_pyg.nn.workspace import Workspace
 
