@@ -198,10 +198,10 @@ def _combined_backward(group: Group, rules: Rules, table: Tensor, partial: list[
 
 def _run_kernel(name: str, group: Group, rules: Rules, table: Tensor, *grads: Tensor) -> None:
     from elegans_pyg.nn import tensor_kernels
-    from elegans_pyg.nn.fused.cpu import _share
+    from elegans_pyg.nn.fused.cpu import share
 
     flat = [tensor.flatten(1) for tensor in (table, *grads)]
     numbers = flat[0].size(1)
     blocks = -(-numbers // _BLOCK)
     gain = group.gain.view(-1)
-    _share(getattr(tensor_kernels, name), blocks, _BLOCK, flat[0], group.source, *group.factors, gain, rules.gated, *flat[1:])
+    share(getattr(tensor_kernels, name), blocks, _BLOCK, flat[0], group.source, *group.factors, gain, rules.gated, *flat[1:])
