@@ -241,7 +241,15 @@ def sequence_task(
     rng = np.random.default_rng([list(SEQUENCE_TASKS).index(name), seed])
     inputs, targets = make(rng, sum(lengths.values()), **settings)
     ends = np.cumsum(list(lengths.values())).tolist()
-    segments = [slice(low, high) for low, high in zip([0, *ends], ends, strict=False)]
+    first, second, third, fourth = (slice(low, high) for low, high in zip([0, *ends], ends, strict=False))
     return SequenceTask(
-        name, torch.from_numpy(inputs.copy()), torch.from_numpy(targets.copy()), *segments, metric, {"seed": seed, **lengths, **settings}
+        name,
+        torch.from_numpy(inputs.copy()),
+        torch.from_numpy(targets.copy()),
+        washout=first,
+        train=second,
+        validation=third,
+        test=fourth,
+        metric=metric,
+        settings={"seed": seed, **lengths, **settings},
     )

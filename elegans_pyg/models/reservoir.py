@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 
 import torch
@@ -53,7 +53,7 @@ class Reservoir(nn.Module):
         - **initial state:** ``(B, N)``, ``N`` counting the nodes of all variants; zeros if not given
         - **output:** states of the ``R`` readout neurons, in node order, ``(V, B, T, R)``
         - **buffers:** ``edge_weight (E,)`` (sorted by target; radius 1), ``input_weight (I, F)``, ``bias (N,)``, ``radius (V,)``,
-          ``leak (V,)``
+          ``leak (V,)``, ``wiring_radius (V,)`` (before scaling)
 
     Raises:
         TypeError: if ``batch`` is no ``Data`` or ``Batch``.
@@ -66,7 +66,14 @@ class Reservoir(nn.Module):
         torch.Size([1, 4, 100, 108])
     """
 
+    node_ptr: Tensor
+    row_ptr: Tensor
+    source: Tensor
+    input_ptr: Tensor
+    input_node: Tensor
+    readout_node: Tensor
     edge_weight: Tensor
+    wiring_radius: Tensor
     radius: Tensor
     leak: Tensor
     input_weight: Tensor
@@ -98,7 +105,7 @@ class Reservoir(nn.Module):
         graphs: list[Data] = batch.to_data_list() if isinstance(batch, Batch) else [batch]
         pairs = enumerate(zip(graphs, resolve_seeds(seeds, len(graphs)), strict=True))
         parts = [self._variant(number, graph, seed, input_scale, bias_scale) for number, (graph, seed) in pairs]
-        nodes, row_ptr, source, weight, input_node, input_weight, bias, readout_node = zip(*parts, strict=True)
+        nodes, own_radius, row_ptr, source, weight, input_node, input_weight, bias, readout_node = zip(*parts, strict=True)
         counts = [len(part) for part in readout_node]
         if len(set(counts)) > 1:
             raise ValueError(
@@ -118,6 +125,7 @@ class Reservoir(nn.Module):
         dtype = torch.get_default_dtype() if dtype is None else dtype
         for name, values in (("edge_weight", weight), ("input_weight", input_weight), ("bias", bias)):
             self.register_buffer(name, torch.cat(values).to(dtype))
+        self.register_buffer("wiring_radius", torch.tensor(own_radius, dtype=torch.float64))
         self.register_buffer("radius", _per_variant("radius", radius, len(graphs)).to(dtype))
         self.register_buffer("leak", _per_variant("leak", leak, len(graphs), most=1.0).to(dtype))
 
@@ -178,7 +186,7 @@ class Reservoir(nn.Module):
     def extra_repr(self) -> str:
         return f"variants={self.num_variants}, nodes={self.bias.numel()}, edges={self.edge_weight.numel()}, readout={self.readout!r}"
 
-    def _walk(self):  # type: ignore[no-untyped-def]
+    def _walk(self) -> Callable[[reservoir_walk.ReservoirWeights, Tensor, Tensor], tuple[Tensor, Tensor]]:
         if self.executor == "sparse":
             return reservoir_walk.sparse
         reason = reservoir_walk.refusal(self.bias.device, self.bias.dtype)
@@ -187,7 +195,7 @@ class Reservoir(nn.Module):
         return reservoir_walk.sparse if reason else reservoir_walk.fused
 
     def _variant(self, number: int, graph: Data, seed: int, input_scale: float, bias_scale: float) -> tuple[Tensor, ...]:
-        """One variant's nodes (count), row_ptr, source, weight (radius 1), input nodes, input weights, bias and readout nodes."""
+        """One variant: its number of nodes, its radius, row_ptr, source, weight (radius 1), input nodes and weights, bias, readout nodes."""
         check_wiring(graph)
         nodes = graph.neuron_type.numel()
         source, target = graph.edge_index.cpu()
@@ -218,6 +226,7 @@ class Reservoir(nn.Module):
         scaled = weight[order] / radius
         return (
             torch.tensor(nodes),
+            torch.tensor(radius),
             row_ptr,
             source[order],
             scaled,
