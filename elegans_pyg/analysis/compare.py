@@ -106,18 +106,18 @@ class Comparison:
         return (*HEADINGS[:2], self.value, "interval", "diff.", "interval", *HEADINGS[6:9], f"n for\n{SMALL_SHARE:.0%}")
 
     def _rows(self) -> list[tuple[str, ...]]:
-        scale = 100 if self.share else 1
+        scale, digits = (100, 2) if self.share else (1, 3)
         rows: list[tuple[str, ...]] = []
         for row in self.to_dict()["families"]:
-            spread = "" if row["sd"] is None else f" ± {scale * row['sd']:.2f}"
+            spread = "" if row["sd"] is None else f" ± {scale * row['sd']:.{digits}f}"
             rows.append(
                 (
                     row["family"],
                     str(row["runs"]),
-                    _scaled(row["mean"], scale) + spread,
-                    _range(row["low"], row["high"], scale, ""),
-                    _scaled(row["difference"], scale, "+"),
-                    _range(row["difference_low"], row["difference_high"], scale, "+"),
+                    _scaled(row["mean"], scale, digits) + spread,
+                    _range(row["low"], row["high"], scale, digits),
+                    _scaled(row["difference"], scale, digits, "+"),
+                    _range(row["difference_low"], row["difference_high"], scale, digits, "+"),
                     _p_value(row["p"]),
                     _p_value(row["p_holm"]),
                     "–" if row["delta"] is None else f"{row['delta']:+.2f}",
@@ -409,12 +409,12 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _scaled(value: float | None, scale: int, sign: str = "") -> str:
-    return "–" if value is None else f"{scale * value:{sign}.2f}"
+def _scaled(value: float | None, scale: int, digits: int, sign: str = "") -> str:
+    return "–" if value is None else f"{scale * value:{sign}.{digits}f}"
 
 
-def _range(low: float | None, high: float | None, scale: int, sign: str) -> str:
-    return "–" if low is None else f"{_scaled(low, scale, sign)}{', ' if sign else '–'}{_scaled(high, scale, sign)}"
+def _range(low: float | None, high: float | None, scale: int, digits: int, sign: str = "") -> str:
+    return "–" if low is None else f"{_scaled(low, scale, digits, sign)}{', ' if sign else '–'}{_scaled(high, scale, digits, sign)}"
 
 
 def _p_value(p: float | None) -> str:

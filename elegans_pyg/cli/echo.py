@@ -41,7 +41,7 @@ def elegans_echo(
     leaks: Annotated[str | None, typer.Option("--leaks", metavar="A,A,...", help="Leak rates; 1: no leak.", rich_help_panel=SWEEP)] = None,
     train: Annotated[int | None, typer.Option("--train", metavar="N", help="Time steps to learn from.", rich_help_panel=SWEEP)] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="5 variants a family, 3 radii, no leak: well under a minute or two.", rich_help_panel=SWEEP)
+        bool, typer.Option("--quick", help="5 variants a family, 3 radii, no leak: under two minutes.", rich_help_panel=SWEEP)
     ] = False,
     out: OutOption = None,
     resume: ResumeOption = False,
@@ -85,8 +85,9 @@ def elegans_echo(
     finally:
         if new:
             folder.remove_if_empty()
-    for comparison in result.comparisons.values():
-        show(comparison)
+    # All of them are in comparisons.md; five times the notes would bury the tables.
+    if result.comparisons:
+        show(next(iter(result.comparisons.values())))
     for table in result.tables():
         show(table)
     for note in result.notes:

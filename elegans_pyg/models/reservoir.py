@@ -195,7 +195,7 @@ class Reservoir(nn.Module):
         return reservoir_walk.sparse if reason else reservoir_walk.fused
 
     def _variant(self, number: int, graph: Data, seed: int, input_scale: float, bias_scale: float) -> tuple[Tensor, ...]:
-        """One variant: its number of nodes, its radius, row_ptr, source, weight (radius 1), input nodes and weights, bias, readout nodes."""
+        """One variant: number of nodes, radius, row_ptr, source, weight (radius 1), input nodes and weights, bias, readout nodes."""
         check_wiring(graph)
         nodes = graph.neuron_type.numel()
         source, target = graph.edge_index.cpu()

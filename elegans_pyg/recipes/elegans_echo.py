@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+import yaml
 from rich import box
 from rich.console import Console
 from rich.progress import Progress
@@ -154,8 +156,22 @@ class EchoResult:
             arrow = "↑" if METRICS[metric][1] else "↓"
             groups = self.results[self.results["task"] == task].groupby("family")["score"]
             scores.add_row(task, f"{metric} {arrow}", *(_mean(groups.get_group(family)) for family in families))
+        tables = [scores]
+        if self.comparisons:
+            against = Table(
+                title="Difference from the connectome (permutation p, Holm's correction over families)",
+                title_justify="left",
+                box=box.SIMPLE_HEAD,
+                padding=(0, 1),
+            )
+            for heading in ("task", *families[1:]):
+                against.add_column(heading, justify="left" if heading == "task" else "right")
+            for task, comparison in self.comparisons.items():
+                rows = {row["family"]: row for row in comparison.to_dict()["families"]}
+                against.add_row(task, *(_difference(rows[family]) for family in families[1:]))
+            tables.append(against)
         if "memory" not in self.config.tasks:
-            return [scores]
+            return tables
         memory = Table(
             title="Memory capacity by spectral radius, mean ± SD over variants (test segment)",
             title_justify="left",
@@ -169,15 +185,14 @@ class EchoResult:
             for radius in self.config.radii:
                 groups = points[(points["radius"] == radius) & (points["leak"] == leak)].groupby("family")["test"]
                 memory.add_row(f"{leak:g}", f"{radius:g}", *(_mean(groups.get_group(family)) for family in families))
-        return [scores, memory]
+        return [*tables, memory]
 
 
 class EchoFolder(RunFolder):
-    """The folder of a sweep: ``config.yaml``, ``sweep.csv``, ``results.csv``, ``summary.json`` and ``figures/``."""
+    """The folder of a sweep: ``config.yaml``, ``sweep.csv``, ``results.csv``, ``comparisons.md``,
+    ``summary.json`` and ``figures/``."""
 
     def write_settings(self, config: EchoConfig) -> None:
-        import yaml
-
         content = {name: list(value) if name in _LISTS else value for name, value in asdict(config).items()}
         head = "# Settings of: elegans-pyg reproduce elegans-echo\n"
         self._write("config.yaml", (head + yaml.safe_dump(content, sort_keys=False, default_flow_style=None)).encode())
@@ -197,9 +212,11 @@ class EchoFolder(RunFolder):
         table = self._read_table("sweep.csv", SWEEP_COLUMNS)
         return table.astype({name: float for name in ("wiring_radius", "radius", "leak", "validation", "test")})
 
-    def write_summary(self, summary: Mapping[str, Any]) -> None:
-        import json
+    def write_comparisons(self, comparisons: Mapping[str, Comparison]) -> None:
+        parts = [f"## {comparison.value}\n\n{comparison.to_markdown()}" for comparison in comparisons.values()]
+        self._write("comparisons.md", "\n".join(parts).encode())
 
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
         self._write("summary.json", (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
 
 
@@ -332,6 +349,8 @@ def run_echo(config: EchoConfig, out: str | Path | None = None, *, resume: bool 
     figures: list[Path] = []
     if folder is not None:
         folder.write_table("results.csv", results)
+        if comparisons:
+            folder.write_comparisons(comparisons)
         folder.write_summary(
             {
                 "versions": environment.versions(),
@@ -348,8 +367,9 @@ def run_echo(config: EchoConfig, out: str | Path | None = None, *, resume: bool 
 
 def _compare(results: pd.DataFrame, task: str) -> Comparison:
     metric = SEQUENCE_TASKS[task][1]
-    rows = results[results["task"] == task].rename(columns={"score": metric})
-    return compare(rows, value=metric, share=metric == "accuracy")
+    value = metric if task in metric else f"{task} {metric}"
+    rows = results[results["task"] == task].rename(columns={"score": value})
+    return compare(rows, value=value, share=metric == "accuracy")
 
 
 def _draw(folder: EchoFolder, sweep: pd.DataFrame, results: pd.DataFrame, config: EchoConfig) -> list[Path]:
@@ -367,7 +387,8 @@ def _notes(config: EchoConfig, tasks: Sequence[SequenceTask], results: pd.DataFr
     task = tasks[0]
     notes = [
         "No published numbers stand beside these: the 'echo' version of ElegansNet is a frozen tensor network, not an echo-state network.",
-        f"Inputs reach the sensory neurons, {config.readout} neurons are read; every wiring is scaled to the same spectral radius. Radius, leak and ridge penalty are chosen on the validation segment, of each variant and task apart; the test"
+        f"Inputs reach the sensory neurons, {config.readout} neurons are read; every wiring is scaled to the same"
+        " spectral radius. Radius, leak and ridge penalty are chosen on the validation segment, of each variant and task apart; the test"
         " segment is scored once with them. The tables and figures over the grid show the test segment at every point, and choose nothing.",
         f"{task.train.stop - task.train.start:,} training, {task.validation.stop - task.validation.start:,} validation and"
         f" {task.test.stop - task.test.start:,} test steps; every variant sees the same sequences.",
@@ -375,6 +396,8 @@ def _notes(config: EchoConfig, tasks: Sequence[SequenceTask], results: pd.DataFr
     for name, measure in METRICS.items():
         if name in {task.metric for task in tasks}:
             notes.append(f"{name}: {measure[0]}; {'more' if measure[1] else 'less'} is better.")
+    if config.families and len(tasks) > 1:
+        notes.append("Holm's correction covers the families of a task, not the tasks.")
     radius = sweep.drop_duplicates("variant").groupby("family", sort=False)["wiring_radius"].mean()
     notes.append("Spectral radius before scaling, mean: " + ", ".join(f"{family} {value:.1f}" for family, value in radius.items()) + ".")
     for name in config.tasks:
@@ -393,5 +416,12 @@ def _notes(config: EchoConfig, tasks: Sequence[SequenceTask], results: pd.DataFr
 
 
 def _mean(values: pd.Series) -> Text:
-    spread = "" if len(values) < 2 else f" ± {values.std():.2f}"
-    return Text(f"{values.mean():.2f}{spread}")
+    digits = 3 if abs(values.mean()) < 1 else 2
+    spread = "" if len(values) < 2 else f" ± {values.std():.{digits}f}"
+    return Text(f"{values.mean():.{digits}f}{spread}")
+
+
+def _difference(row: Mapping[str, Any]) -> Text:
+    p = row["p_holm"]
+    digits = 3 if abs(row["mean"]) < 1 else 2
+    return Text(f"{row['difference']:+.{digits}f}" + ("" if p is None else f" ({p:.3f})" if p >= 0.001 else f" ({p:.0e})"))
