@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,10 @@ QUICK = {"variants": 5, "radii": (0.5, 0.9, 1.2), "leaks": (1.0,)}
 def elegans_echo(
     ctx: typer.Context,
     connectome: ConnectomeOption = None,
+    neuron_table: Annotated[
+        Path | None,
+        typer.Option("--neuron-table", metavar="FILE", help="CSV with the neuron types of an edge list.", rich_help_panel=NETWORK),
+    ] = None,
     families: FamiliesOption = None,
     variants: Annotated[
         int | None,
@@ -56,9 +61,11 @@ def elegans_echo(
 
     given: dict[str, Any] = {
         name: ctx.params[name]
-        for name in ("connectome", "families", "variants", "seed", "readout", "signed", "tasks", "radii", "leaks", "train")
+        for name in ("connectome", "neuron_table", "families", "variants", "seed", "readout", "signed", "tasks", "radii", "leaks", "train")
         if ctx.params[name] is not None
     }
+    if neuron_table is not None:
+        given["neuron_table"] = str(neuron_table)
     for name in ("families", "tasks", "radii", "leaks"):
         if name in given:
             given[name] = [text.strip() for text in given[name].split(",") if text.strip()]
@@ -68,7 +75,7 @@ def elegans_echo(
     if resume and out is None:
         raise ValueError("resume: expected --out with the folder of the run to go on with; add it")
     if resume and (given or quick):
-        names = ", ".join(f"--{name}" for name in [*given, *(["quick"] if quick else [])])
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in [*given, *(["quick"] if quick else [])])
         raise ValueError(f"resume: a run goes on with its own settings, so {names} cannot be used with --resume; leave it out")
     config = EchoConfig.from_dict({**(QUICK if quick else {}), **given})
     new = out is None

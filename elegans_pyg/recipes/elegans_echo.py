@@ -26,6 +26,7 @@ from elegans_pyg.analysis import Comparison, compare
 from elegans_pyg.datasets import Connectome, SequenceTask, sequence_task
 from elegans_pyg.datasets.sequences import METRICS, SEQUENCE_TASKS
 from elegans_pyg.models import Reservoir, RidgeReadout
+from elegans_pyg.models.reservoir import READOUTS
 from elegans_pyg.recipes import environment
 from elegans_pyg.recipes.config import read_settings
 from elegans_pyg.recipes.run import say
@@ -92,8 +93,9 @@ class EchoConfig:
             object.__setattr__(self, name, tuple(value))
         # A DAG has no spectral radius to scale.
         known = [name for name, family in FAMILIES.items() if family.rewiring is not None]
-        for name, choices in (("families", known), ("tasks", list(SEQUENCE_TASKS))):
-            for value in getattr(self, name):
+        for name, choices in (("families", known), ("tasks", list(SEQUENCE_TASKS)), ("readout", list(READOUTS))):
+            given = getattr(self, name)
+            for value in [given] if isinstance(given, str) else given:
                 if value not in choices:
                     raise ValueError(f"{name}: unknown choice {value!r}; choose from {', '.join(choices)}")
         for name in ("radii", "leaks"):
@@ -153,9 +155,8 @@ class EchoResult:
             scores.add_column(heading, justify="left" if heading in ("task", "metric") else "right")
         for task in self.config.tasks:
             metric = SEQUENCE_TASKS[task][1]
-            arrow = "↑" if METRICS[metric][1] else "↓"
             groups = self.results[self.results["task"] == task].groupby("family")["score"]
-            scores.add_row(task, f"{metric} {arrow}", *(_mean(groups.get_group(family)) for family in families))
+            scores.add_row(task, f"{metric} {_arrow(metric)}", *(_mean(groups.get_group(family)) for family in families))
         tables = [scores]
         if self.comparisons:
             against = Table(
@@ -376,7 +377,7 @@ def _draw(folder: EchoFolder, sweep: pd.DataFrame, results: pd.DataFrame, config
     folder.figures.mkdir(parents=True, exist_ok=True)
     metrics = {task: SEQUENCE_TASKS[task][1] for task in config.tasks}
     figures = {task: plots.sweep_curves(sweep[sweep["task"] == task], "test", metric) for task, metric in metrics.items()}
-    figures["scores"] = plots.task_scores(results, metrics)
+    figures["scores"] = plots.task_scores(results, {task: f"{metric} {_arrow(metric)}" for task, metric in metrics.items()})
     for name, figure in figures.items():
         plots.save(figure, folder.figures / name)
     return [folder.figures / name for name in figures]
@@ -413,6 +414,11 @@ def _notes(config: EchoConfig, tasks: Sequence[SequenceTask], results: pd.DataFr
             f" {len(full.radii) * len(full.leaks)} settings, {config.train:,} of {full.train:,} training steps."
         )
     return notes
+
+
+def _arrow(metric: str) -> str:
+    """Which way is better."""
+    return "↑" if METRICS[metric][1] else "↓"
 
 
 def _mean(values: pd.Series) -> Text:
