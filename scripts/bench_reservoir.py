@@ -12,6 +12,7 @@ take turns, so that a slow moment of the machine hits all of them; the table als
 from __future__ import annotations
 
 import argparse
+import copy
 import itertools
 import json
 import os
@@ -76,10 +77,9 @@ def main() -> None:
     graphs: list[Data] = [base, *(Rewired(seed)(base) for seed in range(options.variants - 1))]
     batch = Batch.from_data_list(graphs)
     inputs = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (options.sequences, options.steps, 1)))
-    settings = {"leak": LEAK, "bias_scale": 0.1, "readout": "motor"}
-    double = Reservoir(batch, dtype=torch.float64, **settings)
-    single = Reservoir(batch, dtype=torch.float32, **settings)
-    sparse = Reservoir(batch, dtype=torch.float64, executor="sparse", **settings)
+    double = Reservoir(batch, leak=LEAK, bias_scale=0.1, dtype=torch.float64)
+    single, sparse = copy.deepcopy(double).float(), copy.deepcopy(double)
+    sparse.executor = "sparse"
     weights, numbers = matrices(double), inputs.numpy()
     read = double.readout_node[0].numpy()
     pool = Parallel(n_jobs=os.cpu_count())
