@@ -61,7 +61,7 @@ def fused(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Ten
     Returns:
         states of the readout nodes ``(V, B, T, R)``, and of all nodes after the last step ``(B, N)``.
     """
-    from elegans_pyg.nn.fused.cpu import _share
+    from elegans_pyg.nn.fused.cpu import share
     from elegans_pyg.nn.reservoir_kernels import LANES, walk_reservoirs
 
     variants, sequences = weights.leak.numel(), inputs.size(1)
@@ -74,7 +74,7 @@ def fused(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Ten
     of_input = torch.repeat_interleave(weights.node_ptr[:-1], weights.input_ptr.diff())
     out = inputs.new_empty(variants, sequences, inputs.size(2), weights.readout_node.size(1))
     state = state.clone()
-    _share(
+    share(
         walk_reservoirs,
         variants * -(-sequences // lanes),
         lanes,
