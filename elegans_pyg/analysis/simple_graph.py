@@ -1,0 +1,172 @@
+"""The simple directed graph that measures are taken of, and what a measure says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from torch_geometric.data import Data
+
+from elegans_pyg.neuron_types import NEURON_TYPES
+from elegans_pyg.transforms.wiring import CHEMICAL, ELECTRICAL, check_wiring
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+SYNAPSES: dict[str, tuple[int, ...]] = {"all": (CHEMICAL, ELECTRICAL), "chemical": (CHEMICAL,), "electrical": (ELECTRICAL,)}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a column of :func:`~elegans_pyg.analysis.measures` is.
+
+    Attributes:
+        description: one line, with the value where the measure would be undefined.
+        group: measures computed together; ``which`` takes the names of groups too.
+        direction: ``"directed"``, ``"undirected"`` (of the support: neurons joined in either direction) or ``"dag"``.
+        unit: of the value; empty for a ratio or share.
+        source: paper and DOI; empty for a plain count.
+        needs: attribute of ``Data`` without which there is no such measure; empty if every wiring has what it takes.
+    """
+
+    description: str
+    group: str
+    direction: str = "directed"
+    unit: str = ""
+    source: str = ""
+    needs: str = ""
+
+
+@dataclass(frozen=True)
+class SimpleGraph:
+    """Who synapses onto whom: at most one edge from a neuron to another, and none to itself.
+
+    Attributes:
+        num_nodes: neurons ``N``, isolated ones included.
+        source: ``(M,)``, with ``target`` in the order of (source, target).
+        target: ``(M,)``
+        weight: ``(M,)``, summed over the synapses that an edge stands for.
+        neuron_type: ``(N,)``, position in ``NEURON_TYPES``.
+        self_loops: neurons with an edge to themselves, which the edges leave out.
+    """
+
+    num_nodes: int
+    source: Ints
+    target: Ints
+    weight: Floats
+    neuron_type: Ints
+    self_loops: int
+
+    @classmethod
+    def from_data(cls, data: Data, synapses: str = "all") -> SimpleGraph:
+        """Merge the synapses of ``data`` that are of one kind, or of both (``"all"``).
+
+        Raises:
+            TypeError: if ``data`` is no single ``Data``.
+            ValueError: if ``data`` is no wiring, holds no neuron or an unknown type of neuron, or ``synapses`` is unknown.
+        """
+        check_wiring(data)
+        if synapses not in SYNAPSES:
+            raise ValueError(f"synapses: expected one of {', '.join(SYNAPSES)}, got {synapses!r}; choose one of them")
+        neuron_type = data.neuron_type.cpu().numpy()
+        if neuron_type.min() < 0 or neuron_type.max() >= len(NEURON_TYPES):
+            raise ValueError(
+                f"data.neuron_type: expected 0..{len(NEURON_TYPES) - 1}, got {neuron_type.min()}..{neuron_type.max()}; see NEURON_TYPES"
+            )
+        num_nodes = len(neuron_type)
+        chosen = np.isin(data.edge_type.cpu().numpy(), SYNAPSES[synapses])
+        source, target = data.edge_index.cpu().numpy()[:, chosen]
+        weight = data.edge_weight.detach().cpu().numpy()[chosen].astype(np.float64)
+        loop = source == target
+        key, place = np.unique(source[~loop] * num_nodes + target[~loop], return_inverse=True)
+        weight = np.bincount(place, weight[~loop], minlength=len(key))
+        return cls(num_nodes, key // num_nodes, key % num_nodes, weight, neuron_type, len(np.unique(source[loop])))
+
+    @property
+    def num_edges(self) -> int:
+        return len(self.source)
+
+    @cached_property
+    def out_degree(self) -> Ints:
+        return np.bincount(self.source, minlength=self.num_nodes)
+
+    @cached_property
+    def in_degree(self) -> Ints:
+        return np.bincount(self.target, minlength=self.num_nodes)
+
+    @cached_property
+    def type_counts(self) -> Ints:
+        return np.bincount(self.neuron_type, minlength=len(NEURON_TYPES))
+
+    @cached_property
+    def is_mutual(self) -> Bools:
+        """Which edges have one the other way round; ``(M,)``."""
+        return np.isin(self.target * self.num_nodes + self.source, self.source * self.num_nodes + self.target)
+
+    @cached_property
+    def adjacency(self) -> sparse.csr_array:
+        """``(N, N)``, 1 from row to column."""
+        ptr = np.concatenate([[0], np.cumsum(self.out_degree)])
+        return sparse.csr_array((np.ones(self.num_edges), self.target, ptr), shape=(self.num_nodes, self.num_nodes))
+
+    @cached_property
+    def support(self) -> sparse.csr_array:
+        """``(N, N)``, 1 where two neurons are joined in either direction; columns in order."""
+        both = (self.adjacency + self.adjacency.T).tocsr()
+        both.data[:] = 1
+        both.sort_indices()
+        return both
+
+    def pairs_by_distance(self) -> Iterator[npt.NDArray[np.uint64]]:
+        """The ordered pairs of neurons whose shortest directed path has 1, 2, ... edges, as long as there are any.
+
+        Yields:
+            words ``(N, ceil(N / 64))``: bit ``s`` of row ``t`` is set if ``t`` is at that distance from ``s``. :func:`unpack` reads them.
+            All sources walk at once, 64 to a word.
+        """
+        by_target = np.lexsort((self.source, self.target))
+        sources = self.source[by_target]
+        reached, first = np.unique(self.target[by_target], return_index=True)
+        words = np.packbits(np.eye(self.num_nodes, 64 * -(-self.num_nodes // 64), dtype=bool), axis=1, bitorder="little").view(np.uint64)
+        seen, front = words.copy(), words
+        while len(reached):
+            arrived = np.zeros_like(seen)
+            arrived[reached] = np.bitwise_or.reduceat(front[sources], first, axis=0)
+            front = arrived & ~seen
+            if not front.any():
+                return
+            seen |= front
+            yield front
+
+    def unpack(self, words: npt.NDArray[np.uint64]) -> Bools:
+        """What :meth:`pairs_by_distance` yields as ``(N, N)``, target by source."""
+        return np.unpackbits(words.view(np.uint8), axis=1, count=self.num_nodes, bitorder="little").view(bool)
+
+
+def share(part: float, whole: float, otherwise: float = 0.0) -> float:
+    """``part / whole``, and ``otherwise`` where there is no whole."""
+    return float(part / whole) if whole else otherwise
+
+
+def entropy(counts: npt.ArrayLike) -> float:
+    """Shannon entropy, in bits, of counts that need not add up to 1; 0 for no counts."""
+    values = np.asarray(counts, dtype=np.float64)
+    values = values[values > 0]
+    shares = values / values.sum() if len(values) else values
+    return float(-(shares * np.log2(shares)).sum()) + 0.0
+
+
+def divergence(observed: npt.ArrayLike, expected: npt.ArrayLike) -> float:
+    """Kullback-Leibler divergence, in bits, of observed from expected counts, which are above 0 wherever something was observed; 0 for
+    no counts."""
+    p, q = np.asarray(observed, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+    here = p > 0
+    if not here.any():
+        return 0.0
+    # Equal counts differ in their last bits at most, and a divergence is never below 0.
+    return max(0.0, float((p[here] / p.sum() * np.log2(p[here] / p.sum() / (q[here] / q.sum()))).sum()))
