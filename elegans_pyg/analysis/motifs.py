@@ -284,7 +284,7 @@ def _expected(graph: SimpleGraph, counts: Ints) -> Floats:
     chance = ways / max(perm(graph.num_nodes, 3), 1)
     connected = slice(SHAPES.index("021D"), None)
     weights = shapes[connected, None] * chance
-    return np.bincount(classes.coloured[connected].ravel(), weights.ravel(), minlength=len(classes.key))
+    return np.bincount(classes.coloured[connected].ravel(), weights.ravel(), minlength=len(classes.key)).astype(np.float64)
 
 
 def _count_four(graph: SimpleGraph, coloured: bool) -> tuple[Ints, Ints]:

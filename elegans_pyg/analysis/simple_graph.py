@@ -84,7 +84,7 @@ class SimpleGraph:
         weight = data.edge_weight.detach().cpu().numpy()[chosen].astype(np.float64)
         loop = source == target
         key, place = np.unique(source[~loop] * num_nodes + target[~loop], return_inverse=True)
-        weight = np.bincount(place, weight[~loop], minlength=len(key))
+        weight = np.bincount(place, weight[~loop], minlength=len(key)).astype(np.float64)
         return cls(num_nodes, key // num_nodes, key % num_nodes, weight, neuron_type, len(np.unique(source[loop])))
 
     @property
