@@ -4,6 +4,7 @@ from elegans_pyg.analysis.communities import communities
 from elegans_pyg.analysis.compare import Comparison, compare
 from elegans_pyg.analysis.dag_shape import count_paths, path_betweenness, width_profile
 from elegans_pyg.analysis.degrees import degree_distribution, rich_club
+from elegans_pyg.analysis.distances import distances, edge_overlap, jensen_shannon, spectral_distance
 from elegans_pyg.analysis.dyads import dyads
 from elegans_pyg.analysis.measures import MEASURES, measures
 from elegans_pyg.analysis.motifs import (
@@ -26,9 +27,12 @@ __all__ = [
     "compare",
     "count_paths",
     "degree_distribution",
+    "distances",
     "dyads",
+    "edge_overlap",
     "eigenvalues",
     "four_motif_spectrum",
+    "jensen_shannon",
     "measures",
     "motif_counts",
     "motif_information",
@@ -38,6 +42,7 @@ __all__ = [
     "path_lengths",
     "rich_club",
     "small_world",
+    "spectral_distance",
     "triad_census",
     "width_profile",
 ]

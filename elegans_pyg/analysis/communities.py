@@ -39,7 +39,7 @@ def communities(data: Data, seed: int = 0, synapses: str = "all") -> tuple[Ints,
 def community_measures(graph: SimpleGraph, seed: int) -> dict[str, float]:
     """The columns of group ``communities``."""
     membership, modularity = _leiden(graph, seed)
-    return {"communities": int(membership.max()) + 1, "modularity": modularity}
+    return {"community_count": int(membership.max()) + 1, "modularity": modularity}
 
 
 def _leiden(graph: SimpleGraph, seed: int) -> tuple[Ints, float]:
@@ -63,7 +63,7 @@ def _leiden(graph: SimpleGraph, seed: int) -> tuple[Ints, float]:
 _TRAAG = "Traag et al. 2019, doi:10.1038/s41598-019-41695-z"
 
 COMMUNITY_MEASURES = {
-    "communities": Measure(
+    "community_count": Measure(
         "communities of the weighted support; an isolated neuron is one", "communities", "undirected", "communities", _TRAAG
     ),
     "modularity": Measure("modularity of these communities; 0 without edges", "communities", "undirected", source=_TRAAG),

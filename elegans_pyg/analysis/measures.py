@@ -20,10 +20,10 @@ from elegans_pyg.analysis.dyads import DYAD_MEASURES, dyad_measures
 from elegans_pyg.analysis.motifs import MOTIF_MEASURES, four_motif_measures, motif_measures
 from elegans_pyg.analysis.simple_graph import Measure, SimpleGraph
 from elegans_pyg.analysis.small_world import (
-    CLUSTERING_MEASURES,
+    TRIANGLE_MEASURES,
     PATH_MEASURES,
     SMALL_WORLD_MEASURES,
-    clustering_measures,
+    triangle_measures,
     path_measures,
     small_world_measures,
 )
@@ -35,7 +35,7 @@ MEASURES: dict[str, Measure] = {
     **SIZE_MEASURES,
     **DEGREE_MEASURES,
     **PATH_MEASURES,
-    **CLUSTERING_MEASURES,
+    **TRIANGLE_MEASURES,
     **SPECTRUM_MEASURES,
     **DYAD_MEASURES,
     **MOTIF_MEASURES,
@@ -50,7 +50,7 @@ _GROUPS: dict[str, Callable[[SimpleGraph, Data, int], dict[str, float]]] = {
     "size": lambda graph, data, seed: size_measures(graph),
     "degrees": lambda graph, data, seed: degree_measures(graph),
     "paths": lambda graph, data, seed: path_measures(graph),
-    "clustering": lambda graph, data, seed: clustering_measures(graph),
+    "triangles": lambda graph, data, seed: triangle_measures(graph),
     "spectrum": lambda graph, data, seed: spectrum_measures(graph),
     "dyads": lambda graph, data, seed: dyad_measures(graph),
     "motifs": lambda graph, data, seed: motif_measures(graph),
@@ -77,7 +77,7 @@ def measures(
     ``size``         neurons, edges, self-loops, density
     ``degrees``      reciprocity, spread of degrees and strengths, assortativity by degree and type, rich club
     ``paths``        length, efficiency, diameter, connected parts
-    ``clustering``   undirected, directed, transitivity
+    ``triangles``    clustering, undirected and directed, transitivity
     ``spectrum``     spectral radius
     ``dyads``        dyadicity and heterophilicity of sensory, inter- and motor neurons, over 1, 2 and 3 edges
     ``motifs``       coloured and plain triples: entropy, information, loops
@@ -104,7 +104,7 @@ def measures(
         TypeError: if ``graphs`` holds something that is no ``Data``.
         ImportError: if a group on request needs an extra that is not installed.
     """
-    wirings = _as_list(graphs)
+    wirings = list_wirings(graphs)
     names = _chosen(which, wirings)
     groups = list(dict.fromkeys(MEASURES[name].group for name in names))
     check_seed(seed)
@@ -126,7 +126,8 @@ def measures(
     return pd.DataFrame([found[number] for number in original])[names]
 
 
-def _as_list(graphs: Data | Batch | Dataset | Sequence[Data]) -> list[Data]:
+def list_wirings(graphs: Data | Batch | Dataset | Sequence[Data]) -> list[Data]:
+    """The wirings in what :func:`measures` takes."""
     if isinstance(graphs, Batch):
         wirings = graphs.to_data_list()
     elif isinstance(graphs, Data):

@@ -34,7 +34,7 @@ def triad_census(data: Data, synapses: str = "all") -> pd.Series:
         16 counts by name, which add up to :math:`N (N-1) (N-2) / 6`.
     """
     graph = SimpleGraph.from_data(data, synapses)
-    return pd.Series(_shape_counts(graph, _count_three(graph)[0]), index=list(SHAPES), name="count")
+    return pd.Series(_shape_counts(graph, count_motifs(graph)[0]), index=list(SHAPES), name="count")
 
 
 def motif_counts(data: Data, synapses: str = "all") -> Ints:
@@ -47,7 +47,7 @@ def motif_counts(data: Data, synapses: str = "all") -> Ints:
     Returns:
         counts ``(K,)`` in an order that is the same for all wirings, so that two can be compared; :func:`motif_spectrum` names them.
     """
-    return _count_three(SimpleGraph.from_data(data, synapses))[0]
+    return count_motifs(SimpleGraph.from_data(data, synapses))[0]
 
 
 def motif_spectrum(data: Data, synapses: str = "all") -> pd.DataFrame:
@@ -72,7 +72,7 @@ def motif_spectrum(data: Data, synapses: str = "all") -> pd.DataFrame:
         first.
     """
     graph = SimpleGraph.from_data(data, synapses)
-    counts = _count_three(graph)[0]
+    counts = count_motifs(graph)[0]
     expected = _expected(graph, counts)
     classes = three_node_classes()
     chosen = np.flatnonzero(expected > 0)
@@ -115,7 +115,7 @@ def motif_information(data: Data, nulls: Sequence[Data] | None = None, synapses:
         ValueError: if ``nulls`` is an empty sequence.
     """
     graph = SimpleGraph.from_data(data, synapses)
-    counts = _count_three(graph)[0]
+    counts = count_motifs(graph)[0]
     if nulls is None:
         null = _expected(graph, counts)
         distance = divergence(counts, null)
@@ -146,7 +146,7 @@ def motifs_by_level(data: Data) -> pd.DataFrame:
         raise ValueError("data: expected a DAG with level, got a wiring without; make one with ConstrainedDAG() or RandomDAG(seed)")
     graph = SimpleGraph.from_data(data)
     levels, group = np.unique(data.level.cpu().numpy(), return_inverse=True)
-    counts = _count_three(graph, group)
+    counts = count_motifs(graph, group)
     shape = three_node_classes().shape
     return pd.DataFrame(
         {
@@ -189,14 +189,14 @@ def four_motif_spectrum(data: Data, coloured: bool = False, synapses: str = "all
 
 def motif_measures(graph: SimpleGraph) -> dict[str, float]:
     """The columns of group ``motifs``."""
-    counts = _count_three(graph)[0]
+    counts = count_motifs(graph)[0]
     shapes = dict(zip(SHAPES, _shape_counts(graph, counts).tolist(), strict=True))
     connected = [shapes[name] for name in SHAPES[3:]]
     expected = _expected(graph, counts)
     found = entropy(counts)
     closed = sum(shapes[name] for name in ("030T", "030C", "120D", "120U", "120C", "210", "300"))
     return {
-        "motifs": sum(connected),
+        "connected_triples": sum(connected),
         "motif_entropy": found,
         "motif_information": entropy(expected) - found,
         "motif_divergence": divergence(counts, expected),
@@ -212,7 +212,7 @@ def four_motif_measures(graph: SimpleGraph) -> dict[str, float]:
     keys, counts = _count_four(graph, coloured=True)
     _, shape = np.unique(canonical(keys % 4096, 4, 1), return_inverse=True)
     return {
-        "four_motifs": int(counts.sum()),
+        "connected_quadruples": int(counts.sum()),
         "four_motif_entropy": entropy(counts),
         "four_shape_entropy": entropy(np.bincount(shape, counts)) if len(counts) else 0.0,
     }
@@ -226,12 +226,12 @@ def _pair_codes(graph: SimpleGraph) -> np.ndarray:
     return code
 
 
-def _count_three(graph: SimpleGraph, group: Ints | None = None) -> Ints:
+def count_motifs(graph: SimpleGraph, group: Ints | None = None) -> Ints:
     """Coloured motifs by class, ``(groups, K)``; each counts in the smallest group of its neurons, and there is one group by default."""
     groups = np.zeros(graph.num_nodes, dtype=np.int64) if group is None else group
     by_key = np.zeros((int(groups.max()) + 1, 64 * COLOURS**3), dtype=np.int64)
     if find_spec("numba") is None:
-        _count_three_by_rows(graph, groups, by_key)
+        _count_by_rows(graph, groups, by_key)
     else:
         from elegans_pyg.analysis.motif_kernels import count_three
 
@@ -245,7 +245,7 @@ def _count_three(graph: SimpleGraph, group: Ints | None = None) -> Ints:
     return counts
 
 
-def _count_three_by_rows(graph: SimpleGraph, groups: Ints, by_key: Ints) -> None:
+def _count_by_rows(graph: SimpleGraph, groups: Ints, by_key: Ints) -> None:
     """What the Numba kernel ``count_three`` does, with a few NumPy calls for each neuron in the middle."""
     support, code, colour = graph.support, _pair_codes(graph).astype(np.int64), graph.neuron_type
     for middle in range(graph.num_nodes):
@@ -304,7 +304,7 @@ def _count_four(graph: SimpleGraph, coloured: bool) -> tuple[Ints, Ints]:
 
 
 MOTIF_MEASURES = {
-    "motifs": Measure("connected triples of neurons", "motifs", unit="triples", source=_MILO),
+    "connected_triples": Measure("connected triples of neurons", "motifs", unit="triples", source=_MILO),
     "motif_entropy": Measure(
         "entropy of the connected triples by shape and types of neurons; 0 where there are none", "motifs", unit="bits", source=_ADAMI
     ),
@@ -320,7 +320,7 @@ MOTIF_MEASURES = {
     "closed_share": Measure("share of connected triples with all three pairs joined; 0 where there are none", "motifs", source=_TRIADS),
     "feed_forward_loops": Measure("triples of shape 030T", "motifs", unit="triples", source=_MILO),
     "three_cycles": Measure("triples of shape 030C", "motifs", unit="triples", source=_TRIADS),
-    "four_motifs": Measure("connected quadruples of neurons", "four_motifs", unit="quadruples", source=_MILO),
+    "connected_quadruples": Measure("connected quadruples of neurons", "four_motifs", unit="quadruples", source=_MILO),
     "four_motif_entropy": Measure(
         "entropy of the connected quadruples by shape and types; 0 where there are none", "four_motifs", unit="bits", source=_ADAMI
     ),

@@ -114,6 +114,12 @@ class SimpleGraph:
         ptr = np.concatenate([[0], np.cumsum(self.out_degree)])
         return sparse.csr_array((np.ones(self.num_edges), self.target, ptr), shape=(self.num_nodes, self.num_nodes))
 
+    def matrix(self, weighted: bool) -> sparse.csr_array:
+        """``(N, N)`` with the weights, or with 1, from row to column."""
+        if not weighted:
+            return self.adjacency
+        return sparse.csr_array((self.weight, self.adjacency.indices, self.adjacency.indptr), shape=self.adjacency.shape)
+
     @cached_property
     def support(self) -> sparse.csr_array:
         """``(N, N)``, 1 where two neurons are joined in either direction; columns in order."""

@@ -150,8 +150,8 @@ def _mean_share(parts: Floats, wholes: Ints) -> float:
     return float(np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > 0).mean())
 
 
-def clustering_measures(graph: SimpleGraph) -> dict[str, float]:
-    """The columns of group ``clustering``."""
+def triangle_measures(graph: SimpleGraph) -> dict[str, float]:
+    """The columns of group ``triangles``."""
     degree = np.diff(graph.support.indptr)
     triangles = _triangles(graph.support)
     total = graph.in_degree + graph.out_degree
@@ -196,19 +196,19 @@ PATH_MEASURES = {
     "components": Measure("weakly connected parts, isolated neurons included", "paths", "undirected", unit="parts"),
     "largest_strong_share": Measure("share of neurons in the largest strongly connected part", "paths"),
 }
-CLUSTERING_MEASURES = {
+TRIANGLE_MEASURES = {
     "clustering": Measure(
         "mean over neurons of the share of pairs of neighbours that are joined, 0 with fewer than 2",
-        "clustering",
+        "triangles",
         "undirected",
         source=_WATTS,
     ),
     "clustering_directed": Measure(
         "mean over neurons of directed triangles over those that its degrees allow, 0 where they allow none",
-        "clustering",
+        "triangles",
         source="Fagiolo 2007, doi:10.1103/PhysRevE.76.026107",
     ),
-    "transitivity": Measure("share of paths of two edges whose ends are joined; 0 without such paths", "clustering", "undirected"),
+    "transitivity": Measure("share of paths of two edges whose ends are joined; 0 without such paths", "triangles", "undirected"),
 }
 SMALL_WORLD_MEASURES = {
     "sigma": Measure(

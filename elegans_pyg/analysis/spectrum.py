@@ -22,7 +22,7 @@ def eigenvalues(data: Data, weighted: bool = False, synapses: str = "all") -> np
         synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
     """
     graph = SimpleGraph.from_data(data, synapses)
-    return sorted_eigenvalues(_matrix(graph, weighted))
+    return sorted_eigenvalues(graph.matrix(weighted))
 
 
 def sorted_eigenvalues(matrix: sparse.csr_array) -> np.ndarray:
@@ -65,17 +65,11 @@ def _irreducible_radius(matrix: sparse.csr_array) -> float:
     return float(np.abs(np.linalg.eigvals(matrix.toarray())).max())
 
 
-def _matrix(graph: SimpleGraph, weighted: bool) -> sparse.csr_array:
-    if not weighted:
-        return graph.adjacency
-    return sparse.csr_array((graph.weight, graph.adjacency.indices, graph.adjacency.indptr), shape=graph.adjacency.shape)
-
-
 def spectrum_measures(graph: SimpleGraph) -> dict[str, float]:
     """The columns of group ``spectrum``."""
     return {
-        "spectral_radius": spectral_radius(_matrix(graph, False)),
-        "spectral_radius_weighted": spectral_radius(_matrix(graph, True)),
+        "spectral_radius": spectral_radius(graph.matrix(False)),
+        "spectral_radius_weighted": spectral_radius(graph.matrix(True)),
     }
 
 

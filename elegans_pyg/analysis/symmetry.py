@@ -22,8 +22,8 @@ def mirror_neurons(names: Sequence[str]) -> Ints:
 
 def symmetry_measures(graph: SimpleGraph, names: Sequence[str]) -> dict[str, float]:
     """The columns of group ``symmetry``."""
-    if len(names) != graph.num_nodes:
-        raise ValueError(f"data.neuron_name: expected {graph.num_nodes} names, one a neuron, got {len(names)}; name every neuron")
+    if len(names) != graph.num_nodes or len(set(names)) != graph.num_nodes:
+        raise ValueError(f"data.neuron_name: expected {graph.num_nodes} different names, got {len(set(names))}; name every neuron")
     mirror = mirror_neurons(names)
     moves = (mirror[graph.source] != graph.source) | (mirror[graph.target] != graph.target)
     key = graph.source * graph.num_nodes + graph.target
