@@ -20,12 +20,12 @@ from elegans_pyg.analysis.dyads import DYAD_MEASURES, dyad_measures
 from elegans_pyg.analysis.motifs import MOTIF_MEASURES, four_motif_measures, motif_measures
 from elegans_pyg.analysis.simple_graph import Measure, SimpleGraph
 from elegans_pyg.analysis.small_world import (
-    TRIANGLE_MEASURES,
     PATH_MEASURES,
     SMALL_WORLD_MEASURES,
-    triangle_measures,
+    TRIANGLE_MEASURES,
     path_measures,
     small_world_measures,
+    triangle_measures,
 )
 from elegans_pyg.analysis.spectrum import SPECTRUM_MEASURES, spectrum_measures
 from elegans_pyg.analysis.symmetry import SYMMETRY_MEASURES, symmetry_measures

@@ -28,16 +28,18 @@ def count_three(
     """Add every connected triple to ``counts[the smallest of its groups, its key]``, see :mod:`~elegans_pyg.analysis.motif_tables`."""
     for middle in range(len(ptr) - 1):
         first_colour = 64 * colours * colours * colour[middle]
+        code_middle = code[middle]
         for i in range(ptr[middle], ptr[middle + 1]):
             u = neighbour[i]
-            key_u = first_colour + 64 * colours * colour[u] + code[middle, u]
+            key_u = first_colour + 64 * colours * colour[u] + code_middle[u]
             group_u = min(group[middle], group[u])
+            code_u = code[u]
             for j in range(i + 1, ptr[middle + 1]):
                 v = neighbour[j]
-                between = code[u, v]
+                between = code_u[v]
                 # An open triple has one node in the middle; a closed one has three, and counts where the smallest of them is.
                 if between == 0 or middle < u:
-                    key = key_u + 64 * colour[v] + 4 * code[middle, v] + 16 * between
+                    key = key_u + 64 * colour[v] + 4 * code_middle[v] + 16 * between
                     counts[min(group_u, group[v]), key] += 1
 
 

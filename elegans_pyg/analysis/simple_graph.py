@@ -123,10 +123,11 @@ class SimpleGraph:
     @cached_property
     def support(self) -> sparse.csr_array:
         """``(N, N)``, 1 where two neurons are joined in either direction; columns in order."""
-        both = (self.adjacency + self.adjacency.T).tocsr()
-        both.data[:] = 1
-        both.sort_indices()
-        return both
+        number = self.num_nodes
+        key = np.sort(np.concatenate([self.source * number + self.target, self.target * number + self.source]))
+        key = key[np.diff(key, prepend=-1) > 0]
+        ptr = np.searchsorted(key, np.arange(number + 1) * number)
+        return sparse.csr_array((np.ones(len(key)), key % number, ptr), shape=(number, number))
 
     def pairs_by_distance(self) -> Iterator[npt.NDArray[np.uint64]]:
         """The ordered pairs of neurons whose shortest directed path has 1, 2, ... edges, as long as there are any.

@@ -77,5 +77,7 @@ def test_table_of_distances():
     assert row["in_degrees"] == row["out_degrees"] == 0
     assert row["motifs"] == pytest.approx(jensenshannon(motif_counts(base), motif_counts(rewired), base=2))
     assert row["triads"] == pytest.approx(jensenshannon(triad_census(base)[3:], triad_census(rewired)[3:], base=2))
-    assert row["spectrum"] == pytest.approx(spectral_distance(rewired, base)) > 0
-    assert row["edges"] == pytest.approx(1 - edge_overlap(rewired, base)) > 0.5
+    assert row["spectrum"] == pytest.approx(spectral_distance(rewired, base))
+    assert row["spectrum"] > 0
+    assert row["edges"] == pytest.approx(1 - edge_overlap(rewired, base))
+    assert row["edges"] > 0.5

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 
 import numpy as np
@@ -140,8 +139,3 @@ def test_inputs_and_random_states_are_left_alone(base):
     assert torch.equal(torch_state, torch.get_rng_state())
     assert np.array_equal(numpy_state, np.random.get_state()[1])  # noqa: NPY002
     assert all(torch.equal(base[name], value) for name, value in before.items())
-
-
-def test_importing_analysis_imports_no_extra():
-    code = "import sys, elegans_pyg.analysis; print([m for m in ('numba', 'igraph') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

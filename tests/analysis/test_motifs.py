@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from elegans_pyg.analysis import four_motif_spectrum, motif_counts, motif_information, motif_spectrum, motifs, motifs_by_level, triad_census
 from elegans_pyg.analysis.motif_tables import COLOURS, canonical, join, split, three_node_classes
 from elegans_pyg.analysis.motifs import four_motif_measures, motif_measures
+from elegans_pyg.datasets import Connectome
 from elegans_pyg.neuron_types import NEURON_TYPES
 from tests.analysis.graphs import digraph, random_wiring, simple, wiring, wirings
+from tests.analysis.networkx_census import coloured_census, smallest
 from tests.dags import dags
 
 Motif = tuple[tuple[int, ...], tuple[bool, ...]]
@@ -188,3 +190,16 @@ def test_without_numba_four_node_motifs_name_the_extra(monkeypatch):
         ImportError, match=r"motifs of four neurons needs 'numba', which is not installed; run: pip install 'elegans-pyg\[fast\]'"
     ):
         four_motif_spectrum(wiring(4, [(0, 1)]))
+
+
+def test_the_connectome_has_the_census_of_the_loop_it_is_timed_against():
+    data = Connectome("cook2019-hermaphrodite")[0]
+    known = coloured_census(digraph(data))
+    classes = three_node_classes()
+    adjacent, colour = split(classes.key, 3, COLOURS)
+    counts = motif_counts(data)
+    found = {}
+    for number in np.flatnonzero(counts):
+        look = (*colour[number].tolist(), *(int(adjacent[number, i, j]) for i, j in permutations(range(3), 2)))
+        found[smallest(look)] = counts[number]
+    assert found == known

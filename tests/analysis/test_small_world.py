@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elegans_pyg.analysis import path_lengths, small_world
-from elegans_pyg.analysis.small_world import triangle_measures, path_measures
+from elegans_pyg.analysis.small_world import path_measures, triangle_measures
 from tests.analysis.graphs import digraph, random_wiring, simple, wiring, wirings
 
 
