@@ -120,9 +120,12 @@ def measures(
     first: dict[bytes, int] = {}
     original = [first.setdefault(_fingerprint(data), number) for number, data in enumerate(wirings)]
     todo = sorted(first.values())
-    threads = min(os.cpu_count() or 1, len(todo))
-    with ThreadPoolExecutor(threads, thread_name_prefix="elegans-measures") as pool:
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, len(todo)), thread_name_prefix="elegans-measures")
+    try:
         found = dict(zip(todo, _shown(pool.map(measure, todo), len(todo), progress), strict=True))
+    finally:
+        # After an error, or Ctrl-C, the wirings that wait are not measured.
+        pool.shutdown(cancel_futures=True)
     return pd.DataFrame([found[number] for number in original])[names]
 
 
