@@ -95,10 +95,8 @@ def _pairs_of(support: sparse.csr_array) -> Ints:
 def _random_pairs(number: int, edges: int, rng: np.random.Generator) -> Ints:
     """``edges`` different unordered pairs, all choices equally likely; ``(2, edges)``."""
     chosen = rng.choice(number * (number - 1) // 2, size=edges, replace=False)
-    # Pairs (i, j) with i < j, counted column by column: column j holds j of them.
+    # Pairs (i, j) with i < j, counted column by column: column j holds j of them. A float finds the column exactly up to 2**45 pairs.
     j = ((1 + np.sqrt(1 + 8 * chosen)) / 2).astype(np.int64)
-    j -= j * (j - 1) // 2 > chosen
-    j += (j + 1) * j // 2 <= chosen
     return np.stack([chosen - j * (j - 1) // 2, j])
 
 

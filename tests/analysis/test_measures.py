@@ -66,8 +66,6 @@ def test_rewiring_keeps_what_it_keeps_and_dags_are_acyclic(base):
 
 
 def test_copies_are_measured_once_and_small_changes_are_seen(base, monkeypatch):
-    from elegans_pyg.analysis import measures as _  # noqa: F401, the module is shadowed by the function
-
     module = sys.modules["elegans_pyg.analysis.measures"]
     calls = []
     original = module._GROUPS["size"]
@@ -79,6 +77,19 @@ def test_copies_are_measured_once_and_small_changes_are_seen(base, monkeypatch):
     assert table.iloc[0].equals(table.iloc[1])
     assert table.iloc[0].equals(table.iloc[3])
     assert table["out_strength_sd"][2] != table["out_strength_sd"][0]
+
+
+@pytest.mark.parametrize("name", ["edge_weight", "edge_type", "neuron_type", "level", "output_mask", "neuron_name"])
+def test_no_two_wirings_that_differ_in_what_is_measured_pass_for_copies(base, name):
+    dag = ConstrainedDAG()(base)
+    other = dag.clone()
+    if name == "neuron_name":
+        other.neuron_name = [*dag.neuron_name[:-1], "NEW"]
+    else:
+        other[name][-1] = not dag[name][-1] if name == "output_mask" else 2 if name == "level" else 1 - dag[name][-1].clamp(max=1)
+    module = sys.modules["elegans_pyg.analysis.measures"]
+    assert module._fingerprint(dag) == module._fingerprint(dag.clone())
+    assert module._fingerprint(dag) != module._fingerprint(other)
 
 
 def test_names_choose_columns_in_order(base):

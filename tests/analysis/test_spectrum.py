@@ -36,10 +36,10 @@ def test_a_dag_has_no_eigenvalue_but_zero(data):
 
 
 def test_radius_of_cycles_and_of_one_with_a_chord():
-    cycle = [(n, (n + 1) % 60) for n in range(60)]
-    assert spectral_radius(simple(wiring(60, cycle)).adjacency) == 1
+    cycle = [(n, (n + 1) % 300) for n in range(300)]
+    assert spectral_radius(simple(wiring(300, cycle)).adjacency) == 1
     # Power iteration of so long a cycle takes too long: the dense solver steps in.
-    chord = simple(wiring(60, [*cycle, (0, 30)])).adjacency
+    chord = simple(wiring(300, [*cycle, (0, 150)])).adjacency
     assert spectral_radius(chord) == pytest.approx(np.abs(np.linalg.eigvals(chord.toarray())).max(), rel=1e-9)
     graph = simple(random_wiring(0, 100, 0.05))
     assert spectral_radius(graph.adjacency) == pytest.approx(np.abs(np.linalg.eigvals(graph.adjacency.toarray())).max(), rel=1e-9)
