@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from torch_geometric.data import Data
 
-from elegans_pyg.analysis.simple_graph import Bools, Floats, Ints, Measure, SimpleGraph, divergence
+from elegans_pyg.analysis.simple_graph import Bools, Floats, Ints, Measure, SimpleGraph, Words, count_ones, divergence, pack
 from elegans_pyg.neuron_types import NEURON_TYPES
 
 _PARK = "Park & Barabási 2007, doi:10.1073/pnas.0705081104"
@@ -59,7 +59,7 @@ def dyads(data: Data, lengths: Sequence[int] = _LENGTHS, synapses: str = "all") 
     rows = []
     for length in lengths:
         pairs = graph.unpack(found[length]).T if length in found else nothing
-        observed = _count(pairs, graph.neuron_type)
+        observed = _count(found.get(length), graph)
         for a in present:
             for b in present:
                 mean, variance = _moments(pairs, graph.type_counts, int(a), int(b))
@@ -79,10 +79,16 @@ def dyads(data: Data, lengths: Sequence[int] = _LENGTHS, synapses: str = "all") 
     return pd.DataFrame(rows, columns=["length", "source", "target", "observed", "expected", "ratio", "sd", "z"])
 
 
-def _count(pairs: Bools, neuron_type: Ints) -> Ints:
-    """Pairs ``(N, N)``, source by target, counted by the types of both ends ``(T, T)``."""
-    one_hot = np.eye(len(NEURON_TYPES), dtype=np.float32)[neuron_type]
-    return np.rint(one_hot.T @ (pairs.astype(np.float32) @ one_hot)).astype(np.int64)
+def _count(words: Words | None, graph: SimpleGraph) -> Ints:
+    """Pairs, as :meth:`SimpleGraph.pairs_by_distance` yields them, counted by the types of source and target ``(T, T)``."""
+    types = len(NEURON_TYPES)
+    counts = np.zeros((types, types), dtype=np.int64)
+    if words is None:
+        return counts
+    sources = pack(graph.neuron_type == np.arange(types)[:, None])
+    for a in range(types):
+        np.add.at(counts[a], graph.neuron_type, count_ones(words & sources[a]))
+    return counts
 
 
 def expected_counts(total: float, type_counts: Ints) -> Floats:
@@ -121,9 +127,7 @@ def dyad_measures(graph: SimpleGraph) -> dict[str, float]:
     steps = graph.pairs_by_distance()
     types = [NEURON_TYPES.index(name) for name in _COLUMN_TYPES]
     for length in _LENGTHS:
-        words = next(steps, None)
-        pairs = np.zeros((graph.num_nodes, graph.num_nodes), dtype=bool) if words is None else graph.unpack(words).T
-        observed = _count(pairs, graph.neuron_type)
+        observed = _count(next(steps, None), graph)
         expected = expected_counts(observed.sum(), graph.type_counts)
         ratio = np.divide(observed, expected, out=np.ones_like(expected), where=expected > 0)
         for a in types:

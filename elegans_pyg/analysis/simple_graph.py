@@ -18,6 +18,12 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
+Words = npt.NDArray[np.uint64]
+
+# For numpy before version 2, a word and a Python integer make a float.
+_ONE, _TWO, _FOUR, _TOP_BYTE = (np.uint64(shift) for shift in (1, 2, 4, 56))
+_TWOS, _FOURS, _BYTES, _ADD_BYTES = (np.uint64(int(byte * 8, 16)) for byte in ("55", "33", "0f", "01"))
+
 SYNAPSES: dict[str, tuple[int, ...]] = {"all": (CHEMICAL, ELECTRICAL), "chemical": (CHEMICAL,), "electrical": (ELECTRICAL,)}
 
 
@@ -129,7 +135,7 @@ class SimpleGraph:
         ptr = np.searchsorted(key, np.arange(number + 1) * number)
         return sparse.csr_array((np.ones(len(key)), key % number, ptr), shape=(number, number))
 
-    def pairs_by_distance(self) -> Iterator[npt.NDArray[np.uint64]]:
+    def pairs_by_distance(self) -> Iterator[Words]:
         """The ordered pairs of neurons whose shortest directed path has 1, 2, ... edges, as long as there are any.
 
         Yields:
@@ -139,7 +145,7 @@ class SimpleGraph:
         by_target = np.lexsort((self.source, self.target))
         sources = self.source[by_target]
         reached, first = np.unique(self.target[by_target], return_index=True)
-        words = np.packbits(np.eye(self.num_nodes, 64 * -(-self.num_nodes // 64), dtype=bool), axis=1, bitorder="little").view(np.uint64)
+        words = pack(np.eye(self.num_nodes, dtype=bool))
         seen, front = words.copy(), words
         while len(reached):
             arrived = np.zeros_like(seen)
@@ -150,9 +156,25 @@ class SimpleGraph:
             seen |= front
             yield front
 
-    def unpack(self, words: npt.NDArray[np.uint64]) -> Bools:
+    def unpack(self, words: Words) -> Bools:
         """What :meth:`pairs_by_distance` yields as ``(N, N)``, target by source."""
         return np.unpackbits(words.view(np.uint8), axis=1, count=self.num_nodes, bitorder="little").view(bool)
+
+
+def pack(rows: Bools) -> Words:
+    """Rows of ``n`` truth values as rows of ``ceil(n / 64)`` words; the first value is the lowest bit of the first word."""
+    padded = np.zeros((len(rows), 64 * -(-rows.shape[1] // 64)), dtype=bool)
+    padded[:, : rows.shape[1]] = rows
+    return np.packbits(padded, axis=1, bitorder="little").view(np.uint64)
+
+
+def count_ones(words: Words) -> Ints:
+    """Bits set in each row of words, by adding neighbours up: pairs of bits, then fours, then bytes."""
+    # NumPy counts them itself only from version 2 on. A product by matrix would start BLAS's own threads beside ours.
+    sums = words - (words >> _ONE & _TWOS)
+    sums = (sums & _FOURS) + (sums >> _TWO & _FOURS)
+    sums = (sums + (sums >> _FOUR)) & _BYTES
+    return (sums * _ADD_BYTES >> _TOP_BYTE).sum(axis=1, dtype=np.int64)
 
 
 def share(part: float, whole: float, otherwise: float = 0.0) -> float:

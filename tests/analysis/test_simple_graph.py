@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from scipy import stats
 from torch_geometric.data import Batch
 
-from elegans_pyg.analysis.simple_graph import SimpleGraph, divergence, entropy
+from elegans_pyg.analysis.simple_graph import SimpleGraph, count_ones, divergence, entropy, pack
 from tests.analysis.graphs import digraph, random_wiring, simple, wiring, wirings
 
 
@@ -69,3 +69,10 @@ def test_the_wiring_is_left_as_it_was():
     before = {name: value.clone() for name, value in data.to_dict().items() if isinstance(value, torch.Tensor)}
     simple(data).pairs_by_distance()
     assert all(torch.equal(data[name], value) for name, value in before.items())
+
+
+@pytest.mark.parametrize("columns", [1, 63, 64, 65, 200])
+def test_packed_rows_have_the_ones_of_the_rows(columns):
+    rows = np.random.default_rng(columns).random((9, columns)) < np.linspace(0, 1, 9)[:, None]
+    assert pack(rows).shape == (9, -(-columns // 64))
+    assert count_ones(pack(rows)).tolist() == rows.sum(axis=1).tolist()
