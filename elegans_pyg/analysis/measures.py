@@ -69,7 +69,9 @@ def measures(
     """Measure the structure of wirings, cyclic connectomes and DAGs alike.
 
     Every value is a number: what a measure is where it would be undefined (no triangle, no such type of neuron) is part of its description
-    in :data:`MEASURES`. A measure that a wiring cannot have at all is left out of the table by default, and refused if asked for by name.
+    in :data:`MEASURES`. A measure that a wiring cannot have at all is left out of the table by default, and refused if asked for by name. A
+    graph of electrical synapses alone is symmetric: what looks at directions takes the values that follow from that (reciprocity 1, no
+    feed-forward loop, no three-cycle).
 
     ================ =============================================================================================
     group            measures

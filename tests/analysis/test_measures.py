@@ -150,3 +150,11 @@ def test_inputs_and_random_states_are_left_alone(base):
     assert torch.equal(torch_state, torch.get_rng_state())
     assert np.array_equal(numpy_state, np.random.get_state()[1])  # noqa: NPY002
     assert all(torch.equal(base[name], value) for name, value in before.items())
+
+
+def test_electrical_synapses_alone_have_no_direction():
+    row = measures(Connectome("witvliet2021-8", synapses="electrical")[0]).iloc[0]
+    assert row["reciprocity"] == 1
+    assert row["feed_forward_loops"] == row["three_cycles"] == 0
+    assert row["clustering"] == pytest.approx(row["clustering_directed"])
+    assert row["heterophilicity_sensory_motor"] == pytest.approx(row["heterophilicity_motor_sensory"])
