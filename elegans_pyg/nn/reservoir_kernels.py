@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from elegans_pyg.nn.fused.cpu_kernels import jit
+from elegans_pyg._compiled import REASSOCIATION, compiled
 
 LANES = 8
 Array = npt.NDArray[Any]
 
 
-@jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def tanh_into(out: Array, x: Array, halvings: int, limit: float) -> None:
     """``out[i] = tanh(x[i])``, in vector lanes, where the C library's would be called once a number.
 
@@ -48,7 +48,7 @@ def tanh_into(out: Array, x: Array, halvings: int, limit: float) -> None:
         out[i] = -t if x[i] < number(0) else t
 
 
-@jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _sum_one(z: Array, state: Array, row_ptr: Array, source: Array, weight: Array) -> None:
     """``z[row] += sum of weight * state`` over the row's synapses, for a single sequence."""
     for row in range(z.size):
@@ -59,7 +59,7 @@ def _sum_one(z: Array, state: Array, row_ptr: Array, source: Array, weight: Arra
         z[row] += total
 
 
-@jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _sum_lanes(z: Array, state: Array, row_ptr: Array, source: Array, weight: Array) -> None:
     """The same for ``LANES`` sequences side by side, four synapses at a time."""
     one, two, three, four = np.uint32(1), np.uint32(2), np.uint32(3), np.uint32(4)
@@ -79,7 +79,7 @@ def _sum_lanes(z: Array, state: Array, row_ptr: Array, source: Array, weight: Ar
             e += one
 
 
-@jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def walk_reservoirs(
     first: int,
     last: int,

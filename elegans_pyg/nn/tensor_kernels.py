@@ -5,22 +5,12 @@ A row is ``(B, width)``, here flat; a call does the blocks ``first`` to ``last``
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 
-
-def _jit(function: Callable[..., Any]) -> Any:
-    """Compile on first call, cached on disk wherever a cache can be written."""
-    try:
-        return numba.njit(function, cache=True, nogil=True, error_model="numpy")
-    except RuntimeError:  # Neither beside this file nor in the user's cache folder can anything be written.
-        return numba.njit(function, nogil=True, error_model="numpy")
+from elegans_pyg._compiled import compiled
 
 
-@_jit
+@compiled(error_model="numpy")
 def products(first, last, size, table, source, ptr, factors, gain, gated, out):  # type: ignore[no-untyped-def]
     """``out[i]`` is row ``source[i]`` times rows ``factors[ptr[i]:ptr[i + 1]]``, or times ``1 + gain[i] * row`` if ``gated``."""
     one = table.dtype.type(1)
@@ -40,7 +30,7 @@ def products(first, last, size, table, source, ptr, factors, gain, gated, out): 
                         total[j] *= factor[j]
 
 
-@_jit
+@compiled(error_model="numpy")
 def products_backward(first, last, size, table, source, ptr, factors, gain, gated, out_grad, table_grad):  # type: ignore[no-untyped-def]
     """Add to ``table_grad`` what ``out_grad`` gives each row. A factor's share is the product before it times the rest's gradient."""
     one = table.dtype.type(1)
