@@ -1,5 +1,9 @@
 """Whole networks."""
 
 from elegans_pyg.models.classifier import ConnectomeClassifier
+from elegans_pyg.models.dense_network import DenseNetwork
+from elegans_pyg.models.elegans_m1 import ElegansM1
+from elegans_pyg.models.elegans_m2 import ElegansM2
+from elegans_pyg.models.variants import SideBySide
 
-__all__ = ["ConnectomeClassifier"]
+__all__ = ["ConnectomeClassifier", "DenseNetwork", "ElegansM1", "ElegansM2", "SideBySide"]
