@@ -40,9 +40,7 @@ class DenseNetwork(VariantNetwork):
         hidden = max(1, round(math.sqrt(max(half**2 + parameters - 3 * width, 0)) - half))
         count = hidden**2 + 2 * half * hidden + 3 * width
         if abs(count - parameters) > 0.01 * parameters:
-            raise ValueError(
-                f"parameters: the nearest to {parameters:,} at width {width} is {count:,}, more than 1 % off; widen the network"
-            )
+            raise ValueError(f"parameters: the nearest to {parameters:,} at width {width} is {count:,}, over 1 % off; widen the network")
         self.num_variants, self.hidden = num_variants, hidden
 
         def build() -> nn.Module:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from elegans_pyg.models.elegans_m2 import check_images, check_joinable
+from elegans_pyg.models.elegans_m2 import check_images, check_joinable, variants_of
 from elegans_pyg.models.encoders import RESNET9_CHANNELS, make_encoders
 from elegans_pyg.models.variants import Copies, VariantNetwork, seeded
 from elegans_pyg.nn.dag import resolve_seeds
@@ -21,7 +21,8 @@ class ElegansM1(VariantNetwork):
     encoder nor code; the join is that of :class:`ElegansM2`:
 
     .. math::
-        x = \mathrm{LN}(\mathrm{Dense}_w(\mathrm{encoder}(\text{image}))), \qquad \text{logits} = \mathrm{Dense}_K(x \odot \mathrm{network}(x))
+        x = \mathrm{LN}(\mathrm{Dense}_w(\mathrm{encoder}(\text{image}))), \qquad
+        \text{logits} = \mathrm{Dense}_K(x \odot \mathrm{network}(x))
 
     With a frozen network (a reservoir) the gradient reaches the encoder through the other factor, :math:`x`, alone. Without a network it
     is the bare encoder, :math:`\text{logits} = \mathrm{Dense}_K(\mathrm{encoder}(\text{image}))`.
@@ -48,7 +49,7 @@ class ElegansM1(VariantNetwork):
 
     def __init__(
         self,
-        network: VariantNetwork | None,
+        network: nn.Module | None,
         num_classes: int,
         in_channels: int = 3,
         *,
@@ -67,10 +68,9 @@ class ElegansM1(VariantNetwork):
                 raise ValueError(f"num_variants: expected at least 1 where there is no network, got {num_variants}; give it")
             self.num_variants = num_variants
         else:
-            check_joinable(network)
-            if num_variants not in (None, network.num_variants):
-                raise ValueError(f"num_variants: the network has {network.num_variants}, got {num_variants}; leave it out")
-            self.num_variants = network.num_variants
+            self.num_variants = variants_of(network)
+            if num_variants not in (None, self.num_variants):
+                raise ValueError(f"num_variants: the network has {self.num_variants}, got {num_variants}; leave it out")
         self.in_channels = in_channels
         own_seeds = resolve_seeds(seeds, self.num_variants)
         self.encoder, features = make_encoders(encoder, in_channels, own_seeds, encoder_channels, weights, image_size)
@@ -78,7 +78,7 @@ class ElegansM1(VariantNetwork):
         self.network, last = network, features
         self.latent: Copies | None = None
         if network is not None:
-            last = int(network.width)
+            last = check_joinable(network)
             self.latent = Copies([seeded(lambda: _latent(features, last), generator) for generator in generators])
         self.linear = Copies([seeded(lambda: nn.Linear(last, num_classes), generator) for generator in generators])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ class ElegansM2(VariantNetwork):
 
     def __init__(
         self,
-        network: VariantNetwork,
+        network: nn.Module,
         in_channels: int = 1,
         image_size: tuple[int, int] = (28, 28),
         *,
@@ -58,13 +59,12 @@ class ElegansM2(VariantNetwork):
         seeds: int | Sequence[int] = 0,
     ) -> None:
         super().__init__()
-        check_joinable(network)
+        width = check_joinable(network)
         if min(image_size) < 8:
             raise ValueError(f"image_size: expected at least 8x8 pixels, got {image_size[0]}x{image_size[1]}; enlarge the images")
         if echo and any(parameter.requires_grad for parameter in network.parameters()):
             raise ValueError("echo: expected a frozen network, got one with trainable parameters; build it with freeze=True")
-        self.num_variants, self.in_channels, self.image_size = network.num_variants, in_channels, image_size
-        width = int(network.width)
+        self.num_variants, self.in_channels, self.image_size = variants_of(network), in_channels, image_size
         scale = width / PUBLISHED_WIDTH
         channels = [max(1, round(count * scale)) for count in PUBLISHED_CHANNELS]
         wide, middle = (max(CODE, round(count * scale)) for count in (512, 256))
@@ -108,13 +108,19 @@ class ElegansM2(VariantNetwork):
         return self.decoder(self.encode(images))
 
 
-def check_joinable(network: nn.Module) -> None:
-    """Raises ``ValueError`` if a network's output cannot be joined to its input by an elementwise product."""
+def check_joinable(network: Any) -> int:
+    """The width of a network; ``ValueError`` if its output cannot be joined to its input by an elementwise product."""
     if network.out_features != network.width:
         raise ValueError(
             f"network: expected as many outputs as inputs ({network.width}) for the elementwise product, got {network.out_features};"
             " read it out with 'attention' or 'mean'"
         )
+    return int(network.width)
+
+
+def variants_of(network: Any) -> int:
+    """Number of variants of a network."""
+    return int(network.num_variants)
 
 
 def check_images(images: Tensor, num_variants: int, in_channels: int, size: tuple[int, int] | None = None) -> None:

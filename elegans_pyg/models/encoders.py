@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -20,8 +21,8 @@ class ResNet9(nn.Module):
     r"""A residual network of eight convolutions for small images (the linear layer, the ninth, comes after it).
 
     After Coleman et al., "DAWNBench" (2017), and Page, "How to train your ResNet" (2018), with the residual blocks of He et al. (2016),
-    doi:10.1109/CVPR.2016.90: 3x3 convolution, BatchNorm, ReLU; with channels :math:`c_0 \dots c_3`: ``c0``, ``c1`` and pool, residual of two,
-    ``c2`` and pool, ``c3`` and pool, residual of two, maximum over the image.
+    doi:10.1109/CVPR.2016.90. A block is 3x3 convolution, BatchNorm, ReLU; with widths :math:`c_0 \dots c_3`: blocks to :math:`c_0` and
+    :math:`c_1`, pool, residual of two, block to :math:`c_2`, pool, block to :math:`c_3`, pool, residual of two, maximum over the image.
 
     Args:
         in_channels: channels of the images.
@@ -89,29 +90,32 @@ def make_encoders(
     encoders = [_timm_encoder(timm.create_model, name, in_channels, seed, image_size) for seed in seeds]
     if weights is not None:
         state = _read_weights(weights)
-        for encoder in encoders:
+        for encoder, _ in encoders:
             own = {entry: state[entry] for entry in encoder.state_dict() if entry in state}
             missing = [entry for entry, tensor in encoder.state_dict().items() if entry not in own or own[entry].shape != tensor.shape]
             if missing:
                 raise ValueError(f"weights: {weights} does not fit {name}, first at {missing[0]}; give the weights of that model")
             encoder.load_state_dict(own)
-    return Copies(encoders), int(encoders[0].num_features)
+    return Copies([encoder for encoder, _ in encoders]), encoders[0][1]
 
 
-def _timm_encoder(create: Callable[..., nn.Module], name: str, in_channels: int, seed: int, image_size: tuple[int, int]) -> nn.Module:
+def _timm_encoder(create: Callable[..., Any], name: str, in_channels: int, seed: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
     options: dict[str, object] = {"pretrained": False, "num_classes": 0, "in_chans": in_channels}
     # timm draws from PyTorch's global generator and knows no other way: it is seeded for the moment, and put back.
     before = torch.random.default_generator.get_state()
     try:
         torch.random.default_generator.manual_seed(seed)
         try:
-            return create(name, img_size=image_size, **options)
+            encoder = create(name, img_size=size, **options)
         except TypeError:
             # Only models with position embeddings take the size of the images.
             torch.random.default_generator.manual_seed(seed)
-            return create(name, **options)
+            encoder = create(name, **options)
     finally:
         torch.random.default_generator.set_state(before)
+    with torch.no_grad():
+        features = encoder.eval()(torch.zeros(1, in_channels, *size)).shape[1]
+    return encoder.train(), features
 
 
 def _read_weights(path: str | Path) -> dict[str, Tensor]:

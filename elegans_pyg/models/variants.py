@@ -119,7 +119,7 @@ class SideBySide(VariantNetwork):
         """See :meth:`VariantNetwork.variant_ptr`; a model's entries have no rows for the variants of the others."""
         pointers, before = {}, 0
         for number, (model, count) in enumerate(zip(self.models, self.counts, strict=True)):
-            for name, offsets in model.variant_ptr().items():  # type: ignore[operator, union-attr]
+            for name, offsets in model.variant_ptr().items():  # type: ignore[operator]
                 after = self.num_variants - before - count
                 pointers[f"models.{number}.{name}"] = [0] * before + offsets + [offsets[-1]] * after
             before += count
