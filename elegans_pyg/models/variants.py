@@ -18,6 +18,7 @@ class VariantNetwork(nn.Module):
     """
 
     num_variants: int
+    """``V``."""
 
     def variant_ptr(self) -> dict[str, list[int]]:
         """The ``V + 1`` offsets that split the first dimension of each entry of ``state_dict()`` among the variants."""
