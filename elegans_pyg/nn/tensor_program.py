@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import torch
@@ -51,6 +51,7 @@ class Group:
         pieces: for units, how the rows fall into pieces.
         applied: for units, the number of unit rows before this group.
         rounds: for products and sums, the rows that come in one after the other; round ``r`` is for the first ``len(rounds[r])`` rows.
+        factors: the same by row, for the kernels: offsets ``(n + 1,)``, and rows.
         gain ``(n, 1, 1)``: for products, :math:`1/k` of each row's neuron.
         norm ``(n,)``: the norm of each row; empty where there is none.
     """
@@ -63,6 +64,7 @@ class Group:
     pieces: list[UnitPiece] = field(default_factory=list)
     applied: int = 0
     rounds: list[Tensor] = field(default_factory=list)
+    factors: tuple[Tensor, Tensor] = field(default_factory=lambda: (torch.empty(0), torch.empty(0)))
     gain: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Group:
@@ -124,7 +126,8 @@ class _VariantWalk:
 
     def __init__(self, roles: list[int], norm: str | None) -> None:
         self.roles, self.norm = roles, norm
-        self.kind, self.neuron, self.base, self.factors = [-1], [-1], [-1], [[]]  # row 0 is the input
+        self.kind, self.neuron, self.base = [-1], [-1], [-1]  # row 0 is the input
+        self.factors: list[list[int]] = [[]]
         self.creates: list[int] = []  # unit rows that gave a neuron its first value
         self.value: list[int] = [0 if role == _SENSOR else -1 for role in roles]
         self.pending: list[list[int]] = [[] for _ in roles]
@@ -228,7 +231,7 @@ def compile_program(
     reapplied = np.isin(pair, sorted(again))
 
     walks = []
-    for v, (low, high) in enumerate(zip(edge_ptr[:-1], edge_ptr[1:], strict=True)):
+    for v, (low, high) in enumerate(pairwise(edge_ptr.tolist())):
         walk = _VariantWalk(roles[ptr[v] : ptr[v + 1]].tolist(), norm)
         walk.visit((source[low:high] - ptr[v]).tolist(), (target[low:high] - ptr[v]).tolist(), reapplied[low:high].tolist())
         walk.finish()
@@ -290,22 +293,30 @@ def _lay_out(walks: list[_VariantWalk], ptr: np.ndarray, norm: str | None) -> Te
         low = int(new_row[rows[0]])
         what = int(kind[rows[0]])
         has_norm = what == NORMED or (what == UNIT and norm == "unit")
-        common = dict(
-            kind=what,
-            low=low,
-            high=low + len(rows),
-            source=torch.from_numpy(base[rows]),
-            norm=torch.from_numpy(norm_of_neuron[neuron[rows]] if has_norm else np.empty(0, dtype=np.int64)),
-        )
+        source = torch.from_numpy(base[rows])
+        norms = torch.from_numpy(norm_of_neuron[neuron[rows]] if has_norm else np.empty(0, dtype=np.int64))
         if what == UNIT:
             pieces = _pieces(unit_of_neuron[neuron[rows]], variant[rows])
-            groups.append(Group(**common, pieces=pieces, applied=count))
+            groups.append(Group(what, low, low + len(rows), source, norms, pieces=pieces, applied=count))
             count += len(rows)
         else:
             longest = int(length[rows[0]])
             rounds = [torch.from_numpy(flat[factor_ptr[rows[length[rows] > r]] + r]) for r in range(longest)]
             gain = 1.0 / np.maximum(combined[neuron[rows]], 1)
-            groups.append(Group(**common, rounds=rounds, gain=torch.from_numpy(gain).view(-1, 1, 1)))
+            of_row = torch.tensor(_ptr(length[rows].tolist()))
+            members = np.concatenate([flat[factor_ptr[row] : factor_ptr[row + 1]] for row in rows])
+            groups.append(
+                Group(
+                    what,
+                    low,
+                    low + len(rows),
+                    source,
+                    norms,
+                    rounds=rounds,
+                    factors=(of_row, torch.from_numpy(members)),
+                    gain=torch.from_numpy(gain).view(-1, 1, 1),
+                )
+            )
     slots = [len(w.output) for w in walks]
     unit_neuron_variant, norm_neuron_variant = (np.searchsorted(ptr, n, side="right") - 1 for n in (unit_neuron, norm_neuron))
     return TensorProgram(
@@ -342,7 +353,7 @@ def _pieces(units: np.ndarray, variant: np.ndarray) -> list[UnitPiece]:
     """One piece a variant: a range of units where they follow each other, a list where units are applied again."""
     pieces = []
     cuts = [0, *(np.flatnonzero(np.diff(variant)) + 1).tolist(), len(units)]
-    for low, high in zip(cuts[:-1], cuts[1:], strict=True):
+    for low, high in pairwise(cuts):
         part = units[low:high]
         consecutive = bool((np.diff(part) == 1).all())
         pieces.append(UnitPiece(low, high, (int(part[0]), int(part[-1]) + 1) if consecutive else torch.from_numpy(part)))

@@ -20,8 +20,8 @@ class MotorAttention(nn.Module):
         \mathrm{out} = \mathrm{LayerNorm}\Big(O\,\big\Vert_h \big(V_h \sum_m \alpha_{hm} y_m + v_h\big) + o\Big)
 
     with :math:`d = \text{width} / \text{heads}`. It is torch.nn.MultiheadAttention without a bias on the keys, which adds the same to all
-    scores of a query and so changes nothing. Neither keys nor values of the motor neurons are ever made: the query goes through :math:`K^T`,
-    and the values are mixed before they go through :math:`V`, which is the same and saves two products a motor neuron.
+    scores of a query and so changes nothing. Neither keys nor values of the motor neurons are ever made: the query goes through
+    :math:`K^T`, and the values are mixed before they go through :math:`V`, which is the same and saves two products a motor neuron.
 
     Args:
         width: features of ``x`` and of a motor neuron.
