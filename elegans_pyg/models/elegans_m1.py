@@ -75,7 +75,7 @@ class ElegansM1(VariantNetwork):
         own_seeds = resolve_seeds(seeds, self.num_variants)
         self.encoder, features = make_encoders(encoder, in_channels, own_seeds, encoder_channels, weights, image_size)
         generators = [torch.Generator().manual_seed(seed ^ 0xE1E1_0000_0000) for seed in own_seeds]
-        self.network, last = network, features
+        self.network, self.frozen, last = network, bool(getattr(network, "frozen", False)), features
         self.latent: Copies | None = None
         if network is not None:
             last = check_joinable(network)
@@ -88,7 +88,7 @@ class ElegansM1(VariantNetwork):
         x = self.encoder(images, shared=images.dim() == 4)
         if self.network is not None and self.latent is not None:
             x = self.latent(x)
-            x = x * self.network(x)
+            x = x * self.network(x.detach() if self.frozen else x)
         return self.linear(x)
 
 
