@@ -99,12 +99,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--gain", type=float, default=0.2, help="first gain of the LayerNorm before the tensor network")
     parser.add_argument("--iterations", type=int, default=3_000)
-    parser.add_argument("--every", type=int, default=100, help="iterations between evaluations")
+    parser.add_argument("--every", type=int, default=200, help="iterations between evaluations")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=0.003)
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--image-root")
-    parser.add_argument("--test-images", type=int, default=1_000, help="test images an evaluation looks at")
+    parser.add_argument("--test-images", type=int, default=10_000, help="test images an evaluation looks at")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, help="JSON file for the rows")
     options = parser.parse_args()
@@ -112,9 +112,9 @@ def main() -> None:
 
     images = load_images(options.dataset, options.image_root, quiet=True)
     ink = Autoencoding().targets(images.train_images).mean(dim=0) > 0.5
-    test = Autoencoding().targets(images.test_images) > 0.5
+    test = Autoencoding().targets(images.test_images[: options.test_images]) > 0.5
     blank, constant = (1 - test.double().mean()).item(), (test == ink).double().mean().item()
-    print(f"{images.name}: no ink at all scores {blank:.5f}, each pixel's commonest value {constant:.5f}")
+    print(f"{len(test):,} of {images.name}: no ink at all scores {blank:.5f}, each pixel's commonest value {constant:.5f}")
     print(f"{'norm':>6} {'seed':>4} {'iteration':>9} {'loss':>10} {'largest input':>14} {'largest motor':>14} {'pixel accuracy':>14}")
     started, rows = time.perf_counter(), []
     for norm in options.norms.split(","):
