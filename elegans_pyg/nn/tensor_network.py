@@ -13,8 +13,9 @@ from torch_geometric.data import Batch, Data
 
 from elegans_pyg.nn import fused
 from elegans_pyg.nn.dag import EXECUTORS, check_choice, resolve_seeds
-from elegans_pyg.nn.tensor_program import PUBLISHED_ORDER, RolePair, TensorProgram, compile_program
+from elegans_pyg.nn.tensor_program import TensorProgram, compile_program
 from elegans_pyg.nn.tensor_readout import MotorAttention
+from elegans_pyg.nn.tensor_roles import PUBLISHED_ORDER, RolePair
 from elegans_pyg.nn.tensor_walk import Parameters, Rules, walk
 from elegans_pyg.nn.workspace import Workspace
 
@@ -54,7 +55,7 @@ class TensorNetwork(nn.Module):
       for pharyngeal, sex-specific and other neurons the type does not say whether they sense or move, and an interneuron neither gets the
       input nor is read. Generated and rewired graphs keep the base's types, hence its proportions.
     - **Stability.** Products of many values overflow: on that connectome with width 64 and LayerNormed input, ``norm="none"`` and
-      ``"unit"`` leave 19 % of the motor neurons' values finite in float32 and 44 % in float64. With the default, what is read is a
+      ``"unit"`` leave 18 to 19 % of the motor neurons' values finite in float32 and 44 % in float64. With the default, what is read is a
       LayerNorm of the neuron's own and enters a product as a factor near one,
 
       .. math::
@@ -65,7 +66,7 @@ class TensorNetwork(nn.Module):
       the input, the wiring and the order. Sums are of plain :math:`v_m`.
     - **Size.** At width 784 ``varshney2011-hermaphrodite`` has 106,250,032 parameters: 168 units of 615,440, 251 LayerNorms of 1,568 and
       the attention's 2,462,544. The 107 M published for the CIFAR network, encoder included, fit that; 196 units, one for every neuron that
-      is no sensor, would be 120.6 M. The 28 that are missing feed no motor neuron.
+      is no sensor, would be 120.6 M. The 28 that are missing reach no motor neuron in that order.
 
     Args:
         batch: a wiring or a ``Batch`` of wirings, cyclic as they are.

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise, product
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from elegans_pyg.neuron_types import NEURON_TYPES, SENSORY
+from elegans_pyg.nn.tensor_roles import MOTOR, PUBLISHED_ORDER, SENSOR, RolePair, check_roles, numbers_of_pairs, rank_of_pairs
 
-ROLES = ("sensor", "interneuron", "motor")
-_SENSOR, _INTERNEURON, _MOTOR = range(3)
-RolePair = tuple[str, str]
-PUBLISHED_ORDER: tuple[RolePair, ...] = (
-    ("sensor", "interneuron"),
-    ("sensor", "motor"),
-    ("interneuron", "sensor"),
-    ("interneuron", "motor"),
-    ("motor", "sensor"),
-    ("motor", "interneuron"),
-    ("sensor", "sensor"),
-    ("interneuron", "interneuron"),
-    ("motor", "motor"),
-)
 # Kinds of row, in the order in which they run inside a level.
 UNIT, RAW, NORMED = range(3)
 # Backward keeps one map for each factor of a group, so a group's size bounds its memory.
@@ -129,7 +115,7 @@ class _VariantWalk:
         self.kind, self.neuron, self.base = [-1], [-1], [-1]  # row 0 is the input
         self.factors: list[list[int]] = [[]]
         self.creates: list[int] = []  # unit rows that gave a neuron its first value
-        self.value: list[int] = [0 if role == _SENSOR else -1 for role in roles]
+        self.value: list[int] = [0 if role == SENSOR else -1 for role in roles]
         self.pending: list[list[int]] = [[] for _ in roles]
         self.normed = [-1] * len(roles)
         self.combined = [0] * len(roles)
@@ -170,7 +156,7 @@ class _VariantWalk:
 
     def finish(self) -> None:
         """Read the motor neurons, drop what they do not depend on, and join runs of products that nobody reads in between."""
-        motors = [n for n, role in enumerate(self.roles) if role == _MOTOR]
+        motors = [n for n, role in enumerate(self.roles) if role == MOTOR]
         self.num_motors = len(motors)
         self.slots = [slot for slot, n in enumerate(motors) if self.value[n] >= 0]
         self.output = [self.read(motors[slot]) for slot in self.slots]
@@ -217,9 +203,9 @@ def compile_program(
         ValueError: if an attribute is missing or does not fit, a role pair is unknown, ``order`` does not hold every pair once, or no motor
             neuron of a variant is ever reached.
     """
-    rank = _rank_of_pairs(order, skip)
-    again = _pairs("reapply", reapply)
-    roles, ptr, edge_index, kind = _check(batch)
+    rank = rank_of_pairs(order, skip)
+    again = numbers_of_pairs("reapply", reapply)
+    roles, ptr, edge_index, kind = check_roles(batch)
     roles_of_edge = roles[edge_index]
     pair = roles_of_edge[0] * 3 + roles_of_edge[1]
     kept = np.flatnonzero(rank[pair] >= 0)
@@ -362,60 +348,3 @@ def _pieces(units: np.ndarray, variant: np.ndarray) -> list[UnitPiece]:
 
 def _ptr(lengths: list[int]) -> list[int]:
     return [0, *np.cumsum(lengths).tolist()]
-
-
-def _pairs(argument: str, pairs: Sequence[RolePair]) -> set[int]:
-    """Role pairs as numbers ``3 * source + target``."""
-    numbers = []
-    for pair in pairs:
-        if not isinstance(pair, tuple | list) or len(pair) != 2 or any(role not in ROLES for role in pair):
-            raise ValueError(f"{argument}: expected pairs (source, target) of {', '.join(ROLES)}, got {pair!r}; mend that pair")
-        numbers.append(3 * ROLES.index(pair[0]) + ROLES.index(pair[1]))
-    if len(set(numbers)) < len(numbers):
-        raise ValueError(f"{argument}: expected every pair at most once, got {list(pairs)}; remove the repeated ones")
-    return set(numbers)
-
-
-def _rank_of_pairs(order: Sequence[RolePair], skip: Sequence[RolePair]) -> np.ndarray:
-    """For each role pair ``3 * source + target``, its place in ``order``; -1 for those to skip."""
-    named, skipped = _pairs("order", order), _pairs("skip", skip)
-    if len(named) != 9:
-        missing = [pair for pair in product(ROLES, ROLES) if 3 * ROLES.index(pair[0]) + ROLES.index(pair[1]) not in named]
-        raise ValueError(
-            f"order: expected each of the 9 role pairs once, got none of {missing}; add them, and name in skip what to leave out"
-        )
-    rank = np.full(9, -1)
-    for place, (source, target) in enumerate(order):
-        rank[3 * ROLES.index(source) + ROLES.index(target)] = place
-    rank[sorted(skipped)] = -1
-    return rank
-
-
-def _check(batch: Data | Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Role of each neuron, offsets of the variants, edges and the type of each edge (zero where the wiring does not say)."""
-    if not isinstance(batch, Data):
-        raise TypeError(
-            f"batch: expected a Data or Batch of wirings, got {type(batch).__name__}; make one with Batch.from_data_list([...])"
-        )
-    missing = [name for name in ("edge_index", "neuron_type") if batch.get(name) is None]
-    if missing:
-        raise ValueError(f"batch: expected wirings, but they have no {', '.join(missing)}; load one with Connectome")
-    neuron_type, edge_index = batch.neuron_type.cpu().numpy(), batch.edge_index.cpu().numpy()
-    nodes = len(neuron_type)
-    ptr = batch.ptr.cpu().numpy() if isinstance(batch, Batch) else np.array([0, nodes])
-    if nodes == 0 or ptr[-1] != nodes:
-        raise ValueError(f"batch.neuron_type: expected one entry for each of the {ptr[-1]} neurons, at least one, got {nodes}; add them")
-    if neuron_type.min() < 0 or neuron_type.max() >= len(NEURON_TYPES):
-        got = f"{neuron_type.min()}..{neuron_type.max()}"
-        raise ValueError(f"batch.neuron_type: expected 0..{len(NEURON_TYPES) - 1}, got {got}; see elegans_pyg.neuron_types")
-    if edge_index.size:
-        if edge_index.min() < 0 or edge_index.max() >= nodes:
-            got = f"{edge_index.min()}..{edge_index.max()}"
-            raise ValueError(f"batch.edge_index: expected neurons 0..{nodes - 1}, got {got}; list every neuron in neuron_type")
-        ends = np.searchsorted(ptr, edge_index, side="right")
-        if (ends[0] != ends[1]).any():
-            raise ValueError("batch.edge_index: expected edges inside each variant, got one between two; use Batch.from_data_list([...])")
-    kind = np.zeros(edge_index.shape[1], dtype=np.int64) if batch.get("edge_type") is None else batch.edge_type.cpu().numpy()
-    roles = np.full(len(NEURON_TYPES), _INTERNEURON)
-    roles[[SENSORY, NEURON_TYPES.index("motor")]] = _SENSOR, _MOTOR
-    return roles[neuron_type], ptr, edge_index, kind

@@ -13,7 +13,7 @@ from torch_geometric.data import Batch, Data
 
 from elegans_pyg.datasets import Connectome
 from elegans_pyg.nn import TensorNetwork
-from elegans_pyg.nn.tensor_program import PUBLISHED_ORDER, ROLES
+from elegans_pyg.nn.tensor_roles import PUBLISHED_ORDER, ROLES
 from elegans_pyg.transforms import ErdosRenyi, Rewired
 from tests.nn.synapse_by_synapse import SynapseBySynapse
 from tests.transforms.wirings import random_connectome
