@@ -335,7 +335,7 @@ def _fit_part(
 def _curves(results: pd.DataFrame, metrics: pd.DataFrame, score: str) -> dict[str, Figure]:
     figures = {"families": plots.family_accuracies(results, value=score)}
     if (metrics["split"] == "validation").any():
-        figures["accuracy"] = plots.accuracy_curves(metrics.assign(accuracy=metrics[score]))
+        figures["accuracy"] = plots.accuracy_curves(metrics, value=score)
     return figures
 
 
