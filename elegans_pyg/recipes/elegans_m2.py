@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
@@ -41,7 +41,7 @@ PUBLISHED = {"pixel_accuracy": 0.99791, "pixel_f1": 0.99306, "mse": 0.0018}
 """The peak of the released log, at epoch 409, on the test set that also picked it. The paper calls the first "top-1 accuracy"."""
 PUBLISHED_COLLAPSE = 0.847
 """Pixel accuracy in the released log from epoch 809 on."""
-PROBE_IMAGES = 10_000
+PROBE_IMAGES = 5_000
 PICTURES = 10
 
 
@@ -136,15 +136,17 @@ def reproduce(config: ElegansConfig, out: str | Path | None = None, *, resume: b
 
 
 def probe_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
-    """Share of the test images whose class a linear classifier reads off their codes: logistic regression on standardised codes.
+    """Share of the test images whose class a linear classifier reads off their codes: ridge regression, on standardised codes.
+
+    Solved in closed form: a logistic regression takes as long as the training where codes are nearly the same for all images.
 
     Args:
         train, test: codes ``(n, 128)``.
         train_labels, test_labels: ``(n,)``.
     """
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300, tol=1e-3))
-    probe.fit(train.numpy(), train_labels.numpy())
-    return float(probe.score(test.numpy(), test_labels.numpy()))
+    probe = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1.0))
+    probe.fit(train.double().numpy(), train_labels.numpy())
+    return float(probe.score(test.double().numpy(), test_labels.numpy()))
 
 
 @torch.inference_mode()
@@ -205,7 +207,7 @@ def _notes(done: ElegansResult) -> list[str]:
         "Published 'top-1 accuracy' is pixel accuracy: the share of pixels right on MNIST binarised at 0.3, where no ink at all scores"
         " 84.7 %. Its F1 is of the ink pixels, at threshold 0.25. Both are the best epoch of one run, picked on the test set.",
         "Here validation images out of the training images pick each run's weights, and the test images are looked at once.",
-        f"Probe accuracy, the honest counterpart of an unsupervised top-1 accuracy: digits read off the {128}-number code by logistic"
+        f"Probe accuracy, the honest counterpart of an unsupervised top-1 accuracy: digits read off the 128-number code by ridge"
         f" regression on {PROBE_IMAGES:,} labelled training images.",
     ]
     if config.dataset != "mnist":
