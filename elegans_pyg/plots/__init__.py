@@ -4,7 +4,18 @@ SVG; matplotlib's global state is left alone, and no display is needed."""
 from elegans_pyg.plots.curves import accuracy_curves, family_accuracies
 from elegans_pyg.plots.layered import layered_dag
 from elegans_pyg.plots.predictions import confusion_matrix, examples
+from elegans_pyg.plots.reconstructions import reconstructions
 from elegans_pyg.plots.reservoirs import sweep_curves, task_scores
 from elegans_pyg.plots.style import save
 
-__all__ = ["accuracy_curves", "confusion_matrix", "examples", "family_accuracies", "layered_dag", "save", "sweep_curves", "task_scores"]
+__all__ = [
+    "accuracy_curves",
+    "confusion_matrix",
+    "examples",
+    "family_accuracies",
+    "layered_dag",
+    "reconstructions",
+    "save",
+    "sweep_curves",
+    "task_scores",
+]
