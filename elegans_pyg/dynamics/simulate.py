@@ -143,7 +143,7 @@ def _check_gaps(worm: Worm, dt_ms: float) -> None:
         shortest = float((data.capacitance_pF / total).min())
     if dt_ms > shortest:
         raise ValueError(
-            f"dt_ms: expected at most {shortest:.3g}, the shortest time constant of a neuron's gap junctions, got {dt_ms}; take shorter steps"
+            f"dt_ms: expected at most {shortest:.3g}, the shortest time constant of any neuron's gap junctions, got {dt_ms}; shorten it"
         )
 
 
