@@ -74,7 +74,7 @@ def run(folder: Path, job_file: Path, result_file: Path) -> None:
 
     def soma(name: str):  # type: ignore[no-untyped-def]
         cell = getattr(h, f"a_{name}")[0]
-        return next(iter(cell.all))(0.5)
+        return (cell.Soma if hasattr(cell, "Soma") else cell.soma)(0.5)
 
     clamps = []
     for name in job["inputs"]:

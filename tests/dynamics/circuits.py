@@ -7,7 +7,7 @@ from torch_geometric.data import Data
 
 
 def circuit(edges: list[tuple[int, int, float, int]], inhibitory: list[bool]) -> Data:
-    """A wiring of ``len(inhibitory)`` neurons N0, N1, ... from (source, target, weight, type); electrical edges get their other direction."""
+    """A wiring of neurons N0, N1, ... from (source, target, weight, type); electrical edges get their other direction."""
     both = sorted({*edges, *((target, source, weight, kind) for source, target, weight, kind in edges if kind == 1)})
     number = len(inhibitory)
     return Data(

@@ -213,7 +213,7 @@ def test_refuses_currents_that_are_not_finite(worm: Worm) -> None:
 
 
 def test_refuses_a_step_too_long_for_the_gap_junctions() -> None:
-    with pytest.raises(ValueError, match="dt_ms: expected at most 0.133, the shortest time constant .* got 1.0"):
+    with pytest.raises(ValueError, match=r"dt_ms: expected at most 0\.133, the shortest time constant .* got 1.0"):
         simulate(Worm("kunert"), torch.zeros(1, 10, 1), ["AVBL"], 1.0, 10.0)
 
 
