@@ -18,7 +18,7 @@ from tests.dynamics.ode import FOLDER
 def test_c302_has_the_counts_and_constants_of_its_files() -> None:
     worm = Worm("c302-C1")
     data = worm.data
-    rows = list(csv.DictReader(open(FOLDER / "c302-C1.csv")))
+    rows = list(csv.DictReader((FOLDER / "c302-C1.csv").read_text().splitlines()))
     table = json.loads((FOLDER / "c302-C1.json").read_text())
     assert len(worm.neuron_name) == 302
     assert sorted(worm.neuron_name) == sorted(table["neurons"])
