@@ -6,7 +6,8 @@
 
 NEURON is timed on one stimulus of every round and multiplied by their number, since it takes them one after another; building the network
 is left out of its time, and compiling the kernel of ours. Contenders take turns, and times are medians over the rounds, so that a slow
-moment of the machine hits all of them. All 302 voltages are recorded at every step, except where 1,000 stimuli would fill the memory with them.
+moment of the machine hits all of them. All 302 voltages are recorded at every step, except where more than 100 stimuli would fill the
+memory with them: then the four outputs of forward crawling.
 """
 
 from __future__ import annotations

@@ -5,5 +5,16 @@ from elegans_pyg.plots.curves import accuracy_curves, family_accuracies
 from elegans_pyg.plots.layered import layered_dag
 from elegans_pyg.plots.predictions import confusion_matrix, examples
 from elegans_pyg.plots.style import save
+from elegans_pyg.plots.voltages import scenario_circuit, voltage_map, voltage_traces
 
-__all__ = ["accuracy_curves", "confusion_matrix", "examples", "family_accuracies", "layered_dag", "save"]
+__all__ = [
+    "accuracy_curves",
+    "confusion_matrix",
+    "examples",
+    "family_accuracies",
+    "layered_dag",
+    "save",
+    "scenario_circuit",
+    "voltage_map",
+    "voltage_traces",
+]
