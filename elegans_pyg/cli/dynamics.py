@@ -66,8 +66,8 @@ def simulate(
     from rich.console import Console
     from rich.table import Table
 
-    from elegans_pyg.datasets import Connectome
     from elegans_pyg import dynamics
+    from elegans_pyg.datasets import Connectome
 
     worm = dynamics.Worm(model)
     if connectome is not None:

@@ -8,11 +8,13 @@ and never past the target however short the time constant. Gates' time constants
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import copy
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from elegans_pyg.dynamics.worm import State, Worm
 from elegans_pyg.transforms.wiring import ELECTRICAL
@@ -83,6 +85,12 @@ class Integrator:
             self.tau = torch.tensor(channels.tau_ms, dtype=dtype, device=device)[:, None]
             self.midpoint = torch.tensor(channels.midpoint_mV, dtype=dtype, device=device)[:, None]
             self.scale = torch.tensor(channels.scale_mV, dtype=dtype, device=device)[:, None]
+
+    def under(self, circuit: Circuit) -> Integrator:
+        """The same steps with other constants."""
+        other = copy.copy(self)
+        other.circuit = circuit
+        return other
 
     def start(self, state: State) -> Carry:
         """Move everything but the voltages by half a step."""
@@ -174,23 +182,55 @@ def integrate(
     carry = integrator.start(expanded(state, stimuli, current))
     number = len(worm.neuron_name)
 
-    def run(carry: Carry, current: Tensor) -> tuple[Carry, Tensor]:
+    def run(current: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Voltages of a segment, and the state after it."""
+        steps = integrator.under(Circuit(*tensors[: len(Circuit._fields)]))
+        carry = Carry(*tensors[len(Circuit._fields) :])
         voltages = []
         for step in range(current.size(1)):
             everywhere = current.new_zeros(stimuli, number).index_copy(1, inputs, current[:, step])
-            carry = integrator.step(carry, everywhere)
+            carry = steps.step(carry, everywhere)
             voltages.append(carry.voltage[:, record])
-        return carry, torch.stack(voltages, dim=1)
+        return torch.stack(voltages, dim=1), *carry
 
     parts = []
-    size = segment or max(1, round(steps**0.5))
-    for part in current.split(size, dim=1):
-        if torch.is_grad_enabled():
-            carry, voltages = checkpoint(run, carry, part, use_reentrant=False, preserve_rng_state=False)
-        else:
-            carry, voltages = run(carry, part)
+    for part in current.split(segment or max(1, round(steps**0.5)), dim=1):
+        voltages, *after = _Segment.apply(run, part, *integrator.circuit, *carry)
+        carry = Carry(*after)
         parts.append(voltages)
     return torch.cat(parts, dim=1)
+
+
+class _Segment(torch.autograd.Function):
+    """A function of tensors that keeps nothing but them for the backward pass, in which it is called again.
+
+    PyTorch's own checkpoint either keeps the graph's nodes, some 100 kB a step whatever the size of their tensors, or is closed to
+    ``autograd.grad``.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, run: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.run = run
+        ctx.save_for_backward(*tensors)
+        return run(*tensors)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        wanted = ctx.needs_input_grad[1:]
+        tensors = [tensor.detach().requires_grad_(want) for tensor, want in zip(ctx.saved_tensors, wanted, strict=True)]
+        with torch.enable_grad():
+            results = ctx.run(*tensors)
+        reached = [(result, gradient) for result, gradient in zip(results, gradients, strict=True) if result.requires_grad]
+        found = iter(
+            torch.autograd.grad(
+                [result for result, _ in reached],
+                [tensor for tensor in tensors if tensor.requires_grad],
+                [gradient for _, gradient in reached],
+                allow_unused=True,
+            )
+        )
+        return None, *(next(found) if want else None for want in wanted)
 
 
 def expanded(state: State, stimuli: int, like: Tensor) -> State:

@@ -157,7 +157,7 @@ class Worm:
         return list(MEMBRANES)
 
     def without(self, neurons: Iterable[str]) -> Worm:
-        """The same nervous system without some neurons and all their synapses.
+        """The same nervous system without some neurons and all their synapses; what is left keeps its constants, and its thresholds.
 
         Args:
             neurons: names, or classes: ``"AVB"`` stands for AVBL and AVBR, ``"VD"`` for VD1 to VD13.

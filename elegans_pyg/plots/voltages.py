@@ -124,8 +124,8 @@ def voltage_map(time_ms: Array, voltage_mV: Array, neuron_type: Array) -> Figure
 def scenario_circuit(data: Data, inputs: Sequence[str], outputs: Sequence[str], between: int = 12) -> Figure:
     """The circuit of a scenario: driven neurons on the left, recorded ones on the right, between them those that join them best.
 
-    A neuron joins, in two steps, as well as the smaller of two sums: weights of its edges from the inputs, and onto the outputs. Widths grow with the
-    weights; edges between the neurons of one column are left out.
+    A neuron joins, in two steps, as well as the smaller of two sums: weights of its edges from the inputs, and onto the outputs. Widths
+    grow with the weights; edges between the neurons of one column are left out.
 
     Args:
         data: a wiring with ``neuron_name``, such as ``Worm.data``.

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from elegans_pyg.dynamics import State, Worm, simulate
+from elegans_pyg.dynamics.integrate import integrate
 from tests.dynamics.circuits import circuit, five
 from tests.dynamics.ode import Network, solve
 
@@ -165,6 +169,57 @@ def test_continues_from_a_state_and_leaves_its_arguments_alone(worm: Worm) -> No
     _, voltage = simulate(worm, current, ["AVBL"], duration_ms=2.0, initial_state=raised)
     assert float(voltage[:, 0].mean()) > -40
     assert all(torch.equal(part, old) for part, old in zip((*raised, current), before, strict=True))
+
+
+def test_numba_is_optional(worm: Worm, monkeypatch: pytest.MonkeyPatch) -> None:
+    current = torch.full((1, 20, 1), 5.0, dtype=torch.float64)
+    _, expected = simulate(worm, current, ["AVBL"], duration_ms=1.0)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.setattr(sys.modules["elegans_pyg.dynamics.simulate"], "find_spec", lambda _: None)
+    _, plain = simulate(worm, current, ["AVBL"], duration_ms=1.0)
+    torch.testing.assert_close(plain, expected, rtol=0, atol=1e-10)
+    with pytest.raises(ImportError, match=r"the fused executor needs 'numba'.*pip install 'elegans-pyg\[fast\]'"):
+        simulate(worm, current, ["AVBL"], duration_ms=1.0, executor="fused")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_cuda_equals_the_cpu(worm: Worm) -> None:
+    current = 5 * torch.rand(3, 200, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    _, expected = simulate(worm, current, FCM, duration_ms=10.0)
+    time_ms, voltage = simulate(worm, current.cuda(), FCM, duration_ms=10.0)
+    assert time_ms.is_cuda
+    torch.testing.assert_close(voltage.cpu(), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("segment", [1, 7, 60])
+def test_gradients_do_not_depend_on_which_states_are_kept(worm: Worm, segment: int) -> None:
+    def gradient(segment: int | None) -> Tensor:
+        current = torch.full((1, 60, 1), 5.0, dtype=torch.float64, requires_grad=True)
+        row = torch.tensor([worm.neuron_name.index("AVBL")])
+        integrate(worm, worm.initial_state(), current, row, row, 0.05, segment)[0, -1].sum().backward()
+        assert current.grad is not None
+        return current.grad
+
+    torch.testing.assert_close(gradient(segment), gradient(None), rtol=1e-10, atol=0)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the process's memory from /proc")
+def test_memory_does_not_grow_with_every_step(worm: Worm) -> None:
+    def resident_mb() -> float:
+        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
+        return int(line.split()[1]) / 1024
+
+    def run(steps: int) -> Tensor:
+        current = torch.full((1, steps, 1), 2.0, requires_grad=True)
+        return simulate(worm, current, ["PLML"], duration_ms=steps * 0.05, record=["AVBL"])[1]
+
+    run(50)
+    before = resident_mb()
+    voltage = run(900)
+    # The graph of every step, without any tensor, would take 90 MB.
+    assert resident_mb() - before < 40
+    assert voltage.requires_grad
 
 
 def test_kunerts_network_stays_at_rest_without_input() -> None:
