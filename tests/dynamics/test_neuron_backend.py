@@ -94,3 +94,17 @@ def test_a_failing_build_says_why_and_leaves_nothing(tmp_path: Path, monkeypatch
 def test_refuses(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         simulate_neuron(**{"current_pA": torch.zeros(1, 10, 1), "inputs": ["AVBL"], "duration_ms": 0.5, **change})
+
+
+@pytest.mark.neuron
+@pytest.mark.slow
+def test_neuron_runs_the_neurons_with_their_morphologies(tmp_path: Path) -> None:
+    if neuron_missing():
+        pytest.skip(neuron_missing())
+    current = torch.full((1, 100, 2), 5.0)
+    run = simulate_neuron(current, ["PLML", "AVBR"], duration_ms=5.0, record=["PLML", "LUAL"], parameters="D", folder=tmp_path)
+    point = simulate_neuron(current, ["PLML", "AVBR"], duration_ms=5.0, record=["PLML", "LUAL"], folder=tmp_path)
+    assert torch.isfinite(run.voltage_mV).all()
+    # The current meets the soma alone at first, which rises faster than the one compartment that stands for all of the neuron.
+    assert float(run.voltage_mV[0, 20, 0]) > float(point.voltage_mV[0, 20, 0]) + 1 > -44
+    assert len(list(tmp_path.iterdir())) == 2
