@@ -7,6 +7,7 @@ from elegans_pyg.plots.predictions import confusion_matrix, examples
 from elegans_pyg.plots.reconstructions import reconstructions
 from elegans_pyg.plots.reservoirs import sweep_curves, task_scores
 from elegans_pyg.plots.style import save
+from elegans_pyg.plots.voltages import scenario_circuit, voltage_map, voltage_traces
 
 __all__ = [
     "accuracy_curves",
@@ -16,6 +17,9 @@ __all__ = [
     "layered_dag",
     "reconstructions",
     "save",
+    "scenario_circuit",
     "sweep_curves",
     "task_scores",
+    "voltage_map",
+    "voltage_traces",
 ]
