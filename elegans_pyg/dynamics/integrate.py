@@ -2,7 +2,7 @@
 
 Voltages are known at whole steps; gates, synaptic activations and calcium half a step later, so that each side sees the other at the middle
 of its step, which makes the scheme of second order. Within a step, everything is linear in what it updates, ``dy/dt = (target - y) rate``,
-and is moved by the L-stable ``1 / (1 + z + z^2 / 2)`` in place of ``exp(-z)``, ``z = rate dt``: of second order too, without an exponential,
+and moves by the L-stable ``1 / (1 + z + z^2 / 2)`` in place of ``exp(-z)``, ``z = rate dt``: of second order too, without an exponential,
 and never past the target however short the time constant. Gates' time constants are fixed, and their exponentials are taken once.
 """
 
@@ -22,7 +22,7 @@ STEEPEST = 40.0
 
 
 class Circuit(NamedTuple):
-    """A worm's constants as tensors of one type on one device; ``dense`` takes activations and voltages to sums over synapses."""
+    """A worm's constants as tensors of one type on one device; synapses and gap junctions as dense matrices."""
 
     capacitance: Tensor
     leak: Tensor
@@ -34,7 +34,7 @@ class Circuit(NamedTuple):
 
 
 class Carry(NamedTuple):
-    """The state between steps: voltages at the step's start, the rest half a step later, and what extrapolation needs of the step before."""
+    """The state between steps: voltages at the step's start, the rest half a step later; and the step before's, for extrapolation."""
 
     voltage: Tensor
     activation: Tensor

@@ -33,8 +33,8 @@ def simulate(
     ``(t + 1) dt_ms``, and the voltage returned at ``t`` is that at the step's end, ``time_ms[t] = (t + 1) dt_ms``: no voltage depends on a
     later current, and the initial state is not among the voltages.
 
-    The scheme is of second order, and semi-implicit: it stays finite and bounded by the reversal potentials and ``I / g`` for conductances of
-    any size, except that ``dt_ms`` may not exceed the time constant of a neuron's gap junctions. See
+    The scheme is of second order, and semi-implicit: it stays finite, bounded by the reversal potentials and ``I / g``, for conductances
+    of any size, except that ``dt_ms`` may not exceed the time constant of a neuron's gap junctions. See
     :mod:`elegans_pyg.dynamics.integrate`.
 
     Args:
@@ -46,9 +46,9 @@ def simulate(
         record: neurons whose voltages are returned; ``None`` for all that are left, in the order of ``worm.without(ablate).neuron_name``.
         ablate: neurons, or classes such as ``"AVB"``, that are removed with all their synapses.
         initial_state: tensors of all neurons that are left; :meth:`Worm.initial_state` if ``None``.
-        executor: ``"plain"``: PyTorch operations, differentiable in ``current_pA``, ``initial_state`` and every tensor of ``worm.data``, with
-            memory that grows with the square root of ``T`` (beside the result). ``"fused"``: one Numba kernel for all steps, on the CPU and
-            without gradients. ``"auto"``: fused where it can, if Numba is there, else plain.
+        executor: ``"plain"``: PyTorch operations, differentiable in ``current_pA``, ``initial_state`` and every tensor of ``worm.data``,
+            with memory that grows with the square root of ``T`` (beside the result). ``"fused"``: one Numba kernel for all steps, on the
+            CPU and without gradients. ``"auto"``: fused where it can, if Numba is there, else plain.
 
     Shapes:
         - ``current_pA``: ``(S, T, len(inputs))``
@@ -143,7 +143,7 @@ def _check_gaps(worm: Worm, dt_ms: float) -> None:
         shortest = float((data.capacitance_pF / total).min())
     if dt_ms > shortest:
         raise ValueError(
-            f"dt_ms: expected at most {shortest:.3g} ms, the shortest time constant of a neuron's gap junctions, got {dt_ms}; take shorter steps"
+            f"dt_ms: expected at most {shortest:.3g}, the shortest time constant of any neuron's gap junctions, got {dt_ms}; shorten it"
         )
 
 

@@ -59,8 +59,8 @@ class Worm:
     ``dx/dt = (x_inf(v) - x) / tau_x``, ``dCa/dt = -b I_Ca - Ca / tau_Ca`` at no less than 0, and synapses as in
     :class:`~elegans_pyg.dynamics.membrane.Membrane`.
 
-    ``data`` holds what may differ from neuron to neuron and edge to edge; any of these float64 tensors may be replaced, or be made to require
-    a gradient:
+    ``data`` holds what may differ from neuron to neuron and edge to edge; any of these float64 tensors may be replaced, or be made to
+    require a gradient:
 
     - ``conductance_nS (E,)``, ``reversal_mV (E,)`` (of no meaning for gap junctions, and 0 there); a gap junction is listed in both
       directions, each with the whole conductance
@@ -129,7 +129,7 @@ class Worm:
     def from_connectome(cls, data: Data, membrane: str = "c302-C1") -> Worm:
         """Give the neurons of any connectome, or rewired one, the membranes of a model.
 
-        A synapse's conductance is the model's times ``edge_weight``, so load a connectome with ``synapses="both"`` to have its gap junctions
+        A synapse's conductance is the model's times ``edge_weight``; a connectome loaded with ``synapses="both"`` has its gap junctions
         too. Neurons that ``data.inhibitory`` marks make inhibitory synapses.
 
         Args:
@@ -211,8 +211,8 @@ class Worm:
     def initial_state(self, dtype: torch.dtype = torch.float64) -> State:
         """Where a simulation starts, ``(N,)`` each.
 
-        ``c302-C1``: every neuron at -45 mV, gates at their steady state, neither calcium nor synaptic activation, as NEURON starts the exported
-        network; it takes some hundreds of ms to settle. ``kunert``: the resting state, at which every synapse is half activated.
+        ``c302-C1``: every neuron at -45 mV, gates at their steady state, neither calcium nor synaptic activation, as NEURON starts the
+        exported network; it takes some hundreds of ms to settle. ``kunert``: the resting state, at which every synapse is half activated.
         """
         membrane, data = self.membrane, self.data
         empty = torch.empty(0, dtype=dtype)
