@@ -1,6 +1,8 @@
 """The living worm: membrane models, simulation under many stimuli at once, and NEURON as the reference."""
 
+from elegans_pyg.dynamics.scenarios import SCENARIOS, Scenario
 from elegans_pyg.dynamics.simulate import simulate
+from elegans_pyg.dynamics.stimuli import Stimuli, stimuli
 from elegans_pyg.dynamics.worm import State, Worm
 
-__all__ = ["State", "Worm", "simulate"]
+__all__ = ["SCENARIOS", "Scenario", "State", "Stimuli", "Worm", "simulate", "stimuli"]
