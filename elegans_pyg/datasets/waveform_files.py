@@ -25,15 +25,15 @@ def read_waveform(path: Path, inputs: int, outputs: int) -> tuple[Tensor, Tensor
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected text, got bytes that are none ({error.reason} at {error.start}); give a file of numbers") from error
+        raise ValueError(f"{path}: expected text, got bytes that are none (byte {error.start}); give a file of numbers") from error
     for number, line in enumerate(lines, start=1):
         fields = line.split()
         if not fields and number == len(lines):
             continue
         if len(fields) != columns:
             raise ValueError(
-                f"{path}, line {number}: expected {columns} columns (number, time, {outputs} voltages, {inputs} currents), got {len(fields)};"
-                " name as many neurons as the file has, or mend the line"
+                f"{path}, line {number}: expected {columns} columns (number, time, {outputs} voltages, {inputs} currents), got"
+                f" {len(fields)}; name as many neurons as the file has, or mend the line"
             )
         try:
             values = [float(field) for field in fields]
@@ -42,7 +42,9 @@ def read_waveform(path: Path, inputs: int, outputs: int) -> tuple[Tensor, Tensor
         if not all(math.isfinite(value) for value in values):
             raise ValueError(f"{path}, line {number}: expected finite numbers, got {line.strip()[:60]!r}; leave out this file")
         if rows and values[0] != rows[-1][0] + 1:
-            raise ValueError(f"{path}, line {number}: expected row number {rows[-1][0] + 1:g}, got {values[0]:g}; a row is missing before it")
+            raise ValueError(
+                f"{path}, line {number}: expected row number {rows[-1][0] + 1:g}, got {values[0]:g}; a row is missing before it"
+            )
         rows.append(values)
     if len(rows) < 2:
         raise ValueError(f"{path}, line {len(rows) + 1}: expected two rows or more, got {len(rows)}; the file is cut short")

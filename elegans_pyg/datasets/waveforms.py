@@ -42,7 +42,7 @@ class Waveforms:
 
     After Barbulescu et al. (2023), doi:10.1038/s41598-022-25421-w: 40 stimuli of 500 ms, sampled every 0.5 or 0.1 ms, 50 % of them for
     training, 25 % for validation and 25 % for the test. Theirs were separated by hand; here the splits have different kinds of shape
-    (:data:`KINDS_OF_SPLIT`). The network is simulated in steps of 0.05 ms, after 200 ms of rest that are not part of the waveforms, since it
+    (:data:`KINDS_OF_SPLIT`). The network is simulated in steps of 0.05 ms, after 200 ms of rest that are not part of the waveforms, as it
     starts out of equilibrium. Sample ``t`` has the mean current from ``t dt_ms`` to ``(t + 1) dt_ms`` and the voltage at the end of that.
 
     Args:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Array = npt.NDArray[np.float64]
+Array = npt.NDArray[np.floating[Any]]
 Shape = Callable[[np.random.Generator, float], Callable[[Array], Array]]
 
 
@@ -82,8 +82,8 @@ _SHAPES: dict[str, Shape] = {
     "noise": _noise,
 }
 KINDS = tuple(_SHAPES)
-"""Levels that jump; lines between random points; rectangular pulses again and again; means of two or three of these and sines; one
-rectangular pulse; a sine; a sine whose frequency rises or falls; lines between many points drawn from a normal distribution."""
+"""Levels that jump; lines between random points; rectangular pulses again and again; means of two or three of these and sines;
+one rectangular pulse; a sine; a sine whose frequency rises or falls; lines between many points drawn from a normal distribution."""
 
 
 def stimuli(
@@ -96,8 +96,8 @@ def stimuli(
 ) -> Stimuli:
     """Currents between 0 and ``amplitude_pA``, one stimulus for each of ``kinds``.
 
-    Each group of neurons, such as the left and right cell of a class, gets a shape of its own, and each neuron in it that shape times a gain
-    of its own, 0.8 to 1. The current starts after a rest of 2 % to 12 % of the time. A stimulus depends on ``seed``, its place in ``kinds``
+    Each group of neurons, such as the left and right cell of a class, gets a shape of its own, and each neuron in it that shape times a
+    gain of its own, 0.8 to 1. The current starts after a rest of 2 % to 12 % of the time. A stimulus depends on ``seed``, its place in ``kinds``
     and its kind, and not on the others; shapes are functions of time, read in the middle of each step, so that ``dt_ms`` only says how
     finely.
 
