@@ -239,16 +239,16 @@ def _simulated(
     """Simulate, or read what was simulated before."""
     from elegans_pyg.datasets.graph_cache import hash_graph
     from elegans_pyg.dynamics import Worm
+    from elegans_pyg.dynamics.stimuli import stimuli
 
     worm = worm or Worm("c302-C1")
+    current = stimuli(scenario.groups, kinds, STEP_MS, DURATION_MS, amplitude, seed).current_pA
     description = {
         "format": _FORMAT,
         "scenario": asdict(scenario),
         "outputs": outputs,
-        "kinds": kinds,
         "dt_ms": every * STEP_MS,
-        "amplitude_pA": amplitude,
-        "seed": seed,
+        "current": hashlib.sha256(current.numpy().tobytes()).hexdigest(),
         "worm": hash_graph(worm.data),
         "membrane": asdict(worm.membrane),
     }
@@ -258,23 +258,19 @@ def _simulated(
     if path is not None and path.is_file():
         return _read(path, text)
     if quiet or not Console(stderr=True).is_terminal:
-        tensors = _simulate(scenario, outputs, kinds, every, amplitude, seed, worm)
+        tensors = _simulate(scenario, outputs, current, every, worm)
     else:
         with Console(stderr=True).status(f"Simulating {len(kinds)} stimuli of scenario {scenario.name}"):
-            tensors = _simulate(scenario, outputs, kinds, every, amplitude, seed, worm)
+            tensors = _simulate(scenario, outputs, current, every, worm)
     if path is not None:
         _write(path, tensors, text)
     return tensors
 
 
-def _simulate(
-    scenario: Scenario, outputs: list[str], kinds: list[str], every: int, amplitude: float, seed: int, worm: Worm
-) -> dict[str, Tensor]:
+def _simulate(scenario: Scenario, outputs: list[str], current: Tensor, every: int, worm: Worm) -> dict[str, Tensor]:
     from elegans_pyg.dynamics import simulate
-    from elegans_pyg.dynamics.stimuli import stimuli
 
-    current = stimuli(scenario.groups, kinds, STEP_MS, DURATION_MS, amplitude, seed).current_pA
-    resting = current.new_zeros(len(kinds), round(REST_MS / STEP_MS), current.size(2))
+    resting = current.new_zeros(len(current), round(REST_MS / STEP_MS), current.size(2))
     _, voltage = simulate(
         worm,
         torch.cat([resting, current], dim=1),
@@ -287,7 +283,7 @@ def _simulate(
     voltage = voltage[:, resting.size(1) :]
     bad = (~voltage.isfinite()).any(2).any(1).nonzero().flatten().tolist()
     if bad:
-        raise ValueError(f"amplitude_pA: expected finite voltages, got none from {amplitude} pA in stimuli {bad}; take less")
+        raise ValueError(f"amplitude_pA: expected finite voltages, got others in stimuli {bad} of up to {float(current.max()):g} pA; take less")
     return {
         "current_pA": current.unflatten(1, (-1, every)).mean(2).float().contiguous(),
         "voltage_mV": voltage[:, every - 1 :: every].float().contiguous(),
