@@ -15,8 +15,9 @@ class Scenario:
             driven together.
         outputs: the recorded neurons.
         ablate: classes that are removed with all their synapses.
-        amplitude_pA: the largest current, chosen where the network's answer is graded: a little above it (between 5 and 8 pA into PLM and
-            AVB, between 1.5 and 3 pA into IL2) the whole network of ``c302-C1`` fires at once and stays up, whatever the current does.
+        amplitude_pA: the largest current, chosen where every neuron's answer is graded. A little above it the inputs themselves fire (PLM at
+            5 pA), and further above (between 5 and 8 pA into PLM and AVB, 1.5 and 3 pA into IL2) the whole network of ``c302-C1`` fires at
+            once and stays up, whatever the current does.
         reason: why these neurons.
     """
 
@@ -47,7 +48,7 @@ SCENARIOS = {
             "fcm",
             (_PLM, _AVB),
             _FCM,
-            5.0,
+            2.0,
             "Forward crawling (Barbulescu et al. 2023): PLM senses touch at the tail and AVB commands forward movement; DB1 and VB1 are the"
             " first of the motor neurons that drive it, LUA and PVR interneurons next to PLM.",
         ),
@@ -55,7 +56,7 @@ SCENARIOS = {
             "fcm16",
             (_PLM, _AVB),
             _FCM16,
-            5.0,
+            2.0,
             "Forward crawling watched more widely: the paper does not name its 16 outputs. Those of fcm, the other DB and three more VB"
             " motor neurons, LUAL's partner LUAR, and PVC, the second command interneuron of forward movement.",
         ),
@@ -63,7 +64,7 @@ SCENARIOS = {
             "fcm-no-avb",
             (_PLM,),
             _FCM,
-            5.0,
+            2.0,
             "Forward crawling of a worm without AVB: what is left of the command is what reaches the motor neurons from PLM by PVC.",
             ("AVB",),
         ),
@@ -71,7 +72,7 @@ SCENARIOS = {
             "fcm-no-ava",
             (_PLM, _AVB),
             _FCM,
-            5.0,
+            2.0,
             "Forward crawling of a worm without AVA, the command interneurons of backward movement: it should change little.",
             ("AVA",),
         ),
