@@ -101,7 +101,7 @@ def fit_rnn(
         raise typer.Exit(INTERRUPTED)
     from rich.table import Table
 
-    table = Table(title="RMSE, in units of each output's range over the training stimuli", title_justify="left")
+    table = Table(title="RMSE, in units of the widest output's range over the training stimuli", title_justify="left")
     for heading in ("model", "parameters", "runs", "train", "validation", "test", "seconds"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     measured = [fit.rmse(split) for split in ("train", "validation", "test")]

@@ -163,17 +163,23 @@ class Waveforms:
         return [number for number, name in enumerate(self.split) if name == split]
 
     def scaling(self) -> tuple[Tensor, Tensor, Tensor]:
-        """``input_scale (I,)`` in pA, ``output_zero (O,)`` and ``output_scale (O,)`` in mV: a scaled input is at most 1, and each output's
-        training voltages run from 0 to 1, so that a scaled RMSE of 0.01 is one percent of the outputs' ranges. What never moves is left at
-        a scale of 1."""
+        """``input_scale (I,)`` in pA, ``output_zero (O,)`` and ``output_scale (O,)`` in mV, of the training set.
+
+        All inputs have one scale, by which the currents of a sample, as a vector, have a length of at most 1. So have all outputs, as
+        all of the paper's have one unit: each starts from 0 and the widest runs to 1, so that a scaled RMSE of 0.01 is one percent of the widest
+        output's range. What never moves at all is left at a scale of 1.
+        """
         rows = self.indices("train")
-        current, voltage = self.current_pA[rows].flatten(0, 1), self.voltage_mV[rows].flatten(0, 1)
-        largest, low, span = current.abs().amax(0), voltage.amin(0), voltage.amax(0) - voltage.amin(0)
-        return (
-            torch.where(largest > 0, largest, torch.ones_like(largest)),
-            low,
-            torch.where(span > 0, span, torch.ones_like(span)),
-        )
+        longest, span = self.current_pA[rows].norm(dim=2).max(), self.ranges_mV()
+        widest, one = span.max(), torch.ones(())
+        low = self.voltage_mV[rows].amin((0, 1))
+        inputs = torch.where(longest > 0, longest, one).repeat(len(self.input_names))
+        return inputs, low, torch.where(widest > 0, widest, one).repeat(len(low))
+
+    def ranges_mV(self) -> Tensor:
+        """How far each output moves in the training set, ``(O,)``."""
+        voltage = self.voltage_mV[self.indices("train")].flatten(0, 1)
+        return voltage.amax(0) - voltage.amin(0)
 
     def scaled(self, split: str) -> tuple[Tensor, Tensor]:
         """Scaled currents ``(S, T, I)`` and voltages ``(S, T, O)`` of a split, by the training set's :meth:`scaling`."""
@@ -283,7 +289,9 @@ def _simulate(scenario: Scenario, outputs: list[str], current: Tensor, every: in
     voltage = voltage[:, resting.size(1) :]
     bad = (~voltage.isfinite()).any(2).any(1).nonzero().flatten().tolist()
     if bad:
-        raise ValueError(f"amplitude_pA: expected finite voltages, got others in stimuli {bad} of up to {float(current.max()):g} pA; take less")
+        raise ValueError(
+            f"amplitude_pA: expected finite voltages, got others in stimuli {bad} of up to {float(current.max()):g} pA; take less"
+        )
     return {
         "current_pA": current.unflatten(1, (-1, every)).mean(2).float().contiguous(),
         "voltage_mV": voltage[:, every - 1 :: every].float().contiguous(),

@@ -53,7 +53,7 @@ def loss_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.margins(x=0.01)
         clean(axes)
-    panels[0].set_ylabel("RMSE (share of each output's range)")
+    panels[0].set_ylabel("RMSE (share of the widest output's range)")
     panels[1].legend(frameon=True, facecolor="white", edgecolor="none", framealpha=0.9, fontsize=9, handlelength=3)
     return figure
 
@@ -143,7 +143,7 @@ def size_curve(table: pd.DataFrame, bound: float | None = None) -> Figure:
         axes.annotate(f"{bound:g}", (0.995, bound), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=RED, fontsize=9)
     axes.set_xticks(places, [f"{size}" for size in table["hidden"]])
     axes.set_xlabel("units of the recurrent layer")
-    axes.set_ylabel("RMSE (share of each output's range)")
+    axes.set_ylabel("RMSE (share of the widest output's range)")
     axes.set_ylim(0, None)
     axes.grid(axis="y", color=RULE, lw=0.6)
     axes.legend(frameon=False, fontsize=9)

@@ -104,7 +104,8 @@ class Experiment:
         number: 1 to 5.
         table: one row a job: ``data``, ``model``, ``parameters``, ``published_parameters``, mean and standard deviation over the runs of
             the RMSE of each split (``train``, ``train_sd``, ...), ``published`` (a bound on ``test``), ``seconds``.
-        outputs: one row a job and output: ``data``, ``model``, ``output`` and the mean over the runs of ``rmse`` and ``rmse_mV``.
+        outputs: one row a job and output: ``data``, ``model``, ``output`` and, as means over the runs, ``rmse`` (in units of its own
+            range) and ``rmse_mV``.
         fits: by job.
         waveforms: by job.
         findings: what came out, in words.
@@ -122,7 +123,7 @@ class Experiment:
 
     def tables(self) -> list[Table]:
         """For the terminal."""
-        title = f"Experiment {self.number}: {TITLES[self.number]}. RMSE in units of each output's range over the training stimuli"
+        title = f"Experiment {self.number}: {TITLES[self.number]}. RMSE in units of the widest output's range over the training stimuli"
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
         headings = ("data", "model", "parameters", "published", "train", "validation", "test", "published test", "seconds")
         for heading in headings:
@@ -134,7 +135,9 @@ class Experiment:
             table.add_row(row.data, row.model, f"{row.parameters:,}", parameters, *measured, bound, f"{row.seconds:,.0f}")
         if self.number != 4:
             return [table]
-        each = Table(title="Test RMSE of each output, mean over runs", title_justify="left", box=box.SIMPLE_HEAD)
+        each = Table(
+            title="Test RMSE of each output in units of its own range, and in mV, mean over runs", title_justify="left", box=box.SIMPLE_HEAD
+        )
         wide = self.outputs.pivot(index=["data", "model"], columns="output", values="rmse")
         in_mV = self.outputs.pivot(index=["data", "model"], columns="output", values="rmse_mV")
         for heading in ("data", "model", *(f"{name} (mV)" for name in wide.columns)):
@@ -309,9 +312,9 @@ def _notes(number: int, settings: Settings) -> list[str]:
             " than published are to be expected, most of all of the RNN with its low learning rate."
         )
     notes.append(
-        "Our own waveforms, of the network c302-C1 with currents of at most 5 pA (nictation 1.5 pA); each output is scaled by its own range"
-        " over the training stimuli. The paper's RMSE is in the units of its data, volts: its files show responses of up to about 1 V, so"
-        " that its 0.013 is about 1 % of them too."
+        "Our own waveforms, of the network c302-C1 with currents of at most 2 pA (nictation 1.5 pA); the RMSE is over all outputs, in units"
+        " of the widest one's range over the training stimuli. The paper's is over all outputs too, in its data's unit, volts; the first of"
+        " its published files shows responses of up to about 1 V, so that its 0.013 is about 1 % of the widest as well."
     )
     notes.append(
         "Gradients run back through every step, without truncation"

@@ -26,9 +26,10 @@ class FittedRuns:
             and ``checkpoint/``.
         model: all runs, each with the parameters of its best epoch.
         history: see :class:`~elegans_pyg.training.sequences.SequenceFit`.
-        results: one row a run: ``seed``, ``best_epoch``, and the RMSE ``train``, ``validation``, ``test``, in units of each output's range
-            over the training stimuli.
-        outputs: one row a run and output, on the test stimuli: ``seed``, ``output``, ``rmse`` in the same units, ``rmse_mV``.
+        results: one row a run: ``seed``, ``best_epoch``, and the RMSE ``train``, ``validation``, ``test``, in units of the widest
+            output's range over the training stimuli.
+        outputs: one row a run and output, on the test stimuli: ``seed``, ``output``, ``rmse`` in units of its own range,
+            ``rmse_mV``.
         seconds: of training, all runs together.
         interrupted: whether Ctrl-C ended it early; then only the checkpoint was kept.
     """
@@ -105,13 +106,12 @@ def evaluate_runs(model: ReducedOrder, waveforms: Waveforms) -> tuple[pd.DataFra
         predicted = model(inputs)
         results[split] = replica_rmse(predicted, targets).tolist()
     # The last split is the test.
-    each = (predicted - targets).square().mean((1, 2)).sqrt()
-    in_mV = each * model.output_scale
+    in_mV = (predicted - targets).square().mean((1, 2)).sqrt() * model.output_scale
     outputs = pd.DataFrame(
         {
             "seed": [seed for seed in model.seeds for _ in model.output_names],
             "output": model.output_names * model.replicas,
-            "rmse": each.flatten().tolist(),
+            "rmse": (in_mV / waveforms.ranges_mV()).flatten().tolist(),
             "rmse_mV": in_mV.flatten().tolist(),
         }
     )

@@ -124,7 +124,7 @@ class _Fit:
         resume: bool,
     ) -> None:
         self.model, self.config, self.folder = model, config, folder
-        self.train, self.validation = train, validation
+        self.train, self.validation = (train[0], _laid_out(train[1])), (validation[0], _laid_out(validation[1]))
         rate = LEARNING_RATES[model.cell] if config.learning_rate is None else config.learning_rate
         # Keras's epsilon, where torch's is 1e-8.
         self.optimizer = torch.optim.Adam(model.parameters(), lr=rate, eps=1e-7)
@@ -168,7 +168,7 @@ class _Fit:
             order = torch.randperm(count, generator=torch.Generator().manual_seed(self.config.data_seed * 1_000_003 + self.epoch))
         total = torch.zeros(self.model.replicas, dtype=torch.float64)
         for number, chosen in enumerate(order.split(size)):
-            x, y = (inputs, targets) if count <= size else (inputs[chosen], targets[chosen])
+            x, y = (inputs, targets) if count <= size else (inputs[chosen], _laid_out(targets[chosen]))
             beside = number == 0 and self.epoch > 0
             out = self.model(torch.cat([x, self.validation[0]]) if beside else x, trained=len(x))
             if beside:
@@ -257,6 +257,11 @@ class _Fit:
         for name, values in self.losses.items():
             values[: self.epoch + 1] = saved.model[f"losses.{name}"]
         self.best_loss, self.best_epoch = saved.model["best_loss"], saved.model["best_epoch"]
+
+
+def _laid_out(targets: Tensor) -> Tensor:
+    """The same numbers with the sequences innermost in memory, as the kernels have them: otherwise the loss takes as long as they do."""
+    return targets.permute(1, 2, 0).contiguous().permute(2, 0, 1)
 
 
 class _Bar:

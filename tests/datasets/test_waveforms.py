@@ -82,9 +82,12 @@ def _file_of(data: Waveforms, root: Path) -> Path:
 
 def test_scaling_is_of_the_training_set(fcm: Waveforms) -> None:
     inputs, outputs = fcm.scaled("train")
-    torch.testing.assert_close(inputs.abs().amax((0, 1)), torch.ones(4))
+    assert float(inputs.norm(dim=2).max()) == pytest.approx(1)
+    torch.testing.assert_close(inputs / inputs.max(), fcm.current_pA[:2] / fcm.current_pA[:2].max())
     torch.testing.assert_close(outputs.amin((0, 1)), torch.zeros(4))
-    torch.testing.assert_close(outputs.amax((0, 1)), torch.ones(4))
+    tops = outputs.amax((0, 1))
+    assert float(tops.max()) == pytest.approx(1)
+    torch.testing.assert_close(tops, fcm.ranges_mV() / fcm.ranges_mV().max())
     scale, zero, span = fcm.scaling()
     test_inputs, test_outputs = fcm.scaled("test")
     torch.testing.assert_close(test_inputs * scale, fcm.current_pA[3:])
@@ -98,7 +101,7 @@ def test_inputs_left_out_and_scenarios_joined(fcm: Waveforms) -> None:
     assert less.input_names == ["PLML", "PLMR"]
     assert torch.equal(less.current_pA, fcm.current_pA[..., :2])
     assert torch.equal(less.voltage_mV, fcm.voltage_mV)
-    with pytest.raises(ValueError, match="names: expected inputs among PLML, .*, got 'AVA'"):
+    with pytest.raises(ValueError, match=r"names: expected inputs among PLML, .*, got 'AVA'"):
         fcm.without_inputs("AVA")
     with pytest.raises(ValueError, match="at least one input to be left"):
         fcm.without_inputs(*fcm.input_names)

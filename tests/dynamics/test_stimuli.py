@@ -17,7 +17,7 @@ def test_forty_diverse_currents_within_the_amplitude() -> None:
     current = stimuli([2, 2], FORTY, dt_ms=0.5, amplitude_pA=3.0, seed=4).current_pA
     assert current.shape == (40, 1000, 4)
     assert current.dtype == torch.float64
-    assert 0 <= float(current.min())
+    assert float(current.min()) >= 0
     assert 2 < float(current.max()) <= 3
     # Each has something to say for each neuron, and no two say the same.
     assert bool((current.amax(1) > 0.2).all())
@@ -43,7 +43,9 @@ def test_a_group_shares_its_shape_and_rests_first() -> None:
         ratio = current[..., right].sum(1) / current[..., left].sum(1)
         torch.testing.assert_close(current[..., right], current[..., left] * ratio[:, None])
         assert 0.8 <= float(ratio.min()) <= float(ratio.max()) <= 1.25
-        correlation = [float(torch.corrcoef(torch.stack([a, b]))[0, 1]) for a, b in zip(current[..., left], current[..., other], strict=True)]
+        correlation = [
+            float(torch.corrcoef(torch.stack([a, b]))[0, 1]) for a, b in zip(current[..., left], current[..., other], strict=True)
+        ]
         assert min(correlation) < 0.9
     assert not current[:, :20].any()
 
@@ -72,7 +74,7 @@ def test_kinds_are_what_they_are_called() -> None:
 
 
 def test_wrong_arguments_are_refused() -> None:
-    with pytest.raises(ValueError, match="kinds: expected some of step, ramp, .*, got 'square'"):
+    with pytest.raises(ValueError, match=r"kinds: expected some of step, ramp, .*, got 'square'"):
         stimuli([1], ["square"])
     with pytest.raises(ValueError, match="kinds: expected one kind or more"):
         stimuli([1], [])
@@ -96,7 +98,7 @@ def test_scenarios_are_of_neurons_that_the_worm_has() -> None:
         assert len(one.reason) > 50
     assert scenario("fcm16").outputs[:4] == scenario("fcm").outputs == ("DB1", "LUAL", "PVR", "VB1")
     assert scenario("fcm").input_names == ["PLML", "PLMR", "AVBL", "AVBR"]
-    with pytest.raises(ValueError, match="scenario: expected one of fcm, .*, got 'backward'"):
+    with pytest.raises(ValueError, match=r"scenario: expected one of fcm, .*, got 'backward'"):
         scenario("backward")
 
 

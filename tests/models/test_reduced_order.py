@@ -49,7 +49,9 @@ def test_forward_and_units() -> None:
     current = torch.rand(3, 7, 2, generator=torch.Generator().manual_seed(0))
     scaled = model(current / torch.tensor([2.0, 4.0]))
     assert scaled.shape == (2, 3, 7, 3)
-    torch.testing.assert_close(model.predict_mV(current), scaled.detach() * torch.tensor([10.0, 5.0, 1.0]) + torch.tensor([-60.0, -50, -40]))
+    torch.testing.assert_close(
+        model.predict_mV(current), scaled.detach() * torch.tensor([10.0, 5.0, 1.0]) + torch.tensor([-60.0, -50, -40])
+    )
     one = model.select(1)
     assert one.seeds == [1]
     torch.testing.assert_close(one.predict_mV(current)[0], model.predict_mV(current)[1])
@@ -79,7 +81,7 @@ def test_damaged_models_are_refused(tmp_path: Path) -> None:
     tensors, settings = folder / "model.safetensors", folder / "model.json"
     whole, text = tensors.read_bytes(), settings.read_text()
     tensors.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(ValueError, match="holds no whole model .*another sha256"):
+    with pytest.raises(ValueError, match=r"holds no whole model .*another sha256"):
         ReducedOrder.load(folder)
     tensors.write_bytes(whole)
     for damaged in (text[:-5], text.replace('"hidden": 3', '"hidden": 4'), text.replace('"format_version": 1', '"format_version": 9')):
@@ -108,5 +110,5 @@ def test_wrong_arguments_are_refused() -> None:
         model(torch.zeros(2, 5, 3), trained=3)
     with pytest.raises(ValueError, match="replica: expected 0 to 0, got 1"):
         model.select(1)
-    with pytest.raises(ValueError, match="output_scale: expected .* scales above 0"):
+    with pytest.raises(ValueError, match=r"output_scale: expected .* scales above 0"):
         model.set_scaling(torch.ones(3), torch.zeros(4), torch.tensor([1.0, 0, 1, 1]))

@@ -179,7 +179,7 @@ def test_wrong_data_and_settings_are_refused() -> None:
 
 
 def test_sequences_of_5000_steps_fit_in_memory_without_truncation() -> None:
-    x, y = system(2, 5000, dtype=torch.float32)
+    x, _ = system(2, 5000, dtype=torch.float32)
     net = ReducedOrder("gru", 2, 2, 4, 2)
     net(x)[:, :, -1].sum().backward()
     own = net.weight.grad.clone()
