@@ -165,9 +165,9 @@ class Waveforms:
     def scaling(self) -> tuple[Tensor, Tensor, Tensor]:
         """``input_scale (I,)`` in pA, ``output_zero (O,)`` and ``output_scale (O,)`` in mV, of the training set.
 
-        All inputs have one scale, by which the currents of a sample, as a vector, have a length of at most 1. So have all outputs, as
-        all of the paper's have one unit: each starts from 0 and the widest runs to 1, so that a scaled RMSE of 0.01 is one percent of the widest
-        output's range. What never moves at all is left at a scale of 1.
+        All inputs have one scale, by which the currents of a sample, as a vector, have a length of at most 1. So have all outputs, as all
+        of the paper's have one unit: each starts from 0 and the widest runs to 1, so that a scaled RMSE of 0.01 is one percent of the
+        widest output's range. What never moves at all is left at a scale of 1.
         """
         rows = self.indices("train")
         longest, span = self.current_pA[rows].norm(dim=2).max(), self.ranges_mV()

@@ -29,14 +29,16 @@ def _jit(function: Callable[..., Any]) -> Any:
         return numba.njit(function, **options)
 
 
-@intrinsic
-def _as_float32(typing_context, bits):
+def _bits_as_float32(typing_context, bits):
     """The number whose bits these are."""
 
     def generate(context, builder, signature, arguments):
         return builder.bitcast(arguments[0], ir.FloatType())
 
     return types.float32(types.int32), generate
+
+
+_as_float32: Any = intrinsic(_bits_as_float32)
 
 
 def _exp(x):

@@ -25,6 +25,10 @@ def build(folder: Path, level: str, ablated: list[str]) -> None:
     import c302
     from pyneuroml.pynml import run_jneuroml
 
+    # jNeuroML looks for NEURON's compiler in bin/ of NEURON_HOME, and that compiler for its interpreter on PATH.
+    home = Path(sys.executable).parent
+    os.environ["NEURON_HOME"] = str(home.parent)
+    os.environ["PATH"] = f"{home}{os.pathsep}{os.environ.get('PATH', '')}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cells").mkdir(exist_ok=True)  # where level D puts a morphology a cell; c302 does not make it
     parameters = importlib.import_module(f"c302.parameters_{level}").ParameterisedModel()
@@ -44,7 +48,7 @@ def build(folder: Path, level: str, ablated: list[str]) -> None:
     # Nothing is to be drawn, and voltages are read directly, so that no vector of every cell is kept.
     text = re.sub(r"<(Display|OutputFile)\b.*?</\1>", "", lems.read_text(), flags=re.DOTALL)
     lems.write_text(text)
-    if not run_jneuroml("", lems.name, "-neuron", exec_in_dir=str(folder), verbose=False, exit_on_fail=False):
+    if not run_jneuroml("", lems.name, "-neuron", max_memory="4G", exec_in_dir=str(folder), verbose=False, exit_on_fail=False):
         raise RuntimeError("jNeuroML did not export the network")
     compiler = shutil.which("nrnivmodl", path=str(Path(sys.executable).parent)) or shutil.which("nrnivmodl")
     if compiler is None:
@@ -53,10 +57,11 @@ def build(folder: Path, level: str, ablated: list[str]) -> None:
 
 
 def run(folder: Path, job_file: Path, result_file: Path) -> None:
-    """Simulate every stimulus of a job; see :func:`elegans_pyg.dynamics.simulate_neuron` for what a job holds."""
+    """Simulate every stimulus of a job; elegans_pyg/dynamics/neuron_backend.py writes them."""
     import numpy as np
 
     job = dict(np.load(job_file))
+    os.environ.setdefault("NEURON_MODULE_OPTIONS", "-nogui")
     os.chdir(folder)  # NEURON loads the mechanisms of the folder it is imported in
     sys.path.insert(0, str(folder))
     started = time.perf_counter()
@@ -65,11 +70,11 @@ def run(folder: Path, job_file: Path, result_file: Path) -> None:
 
         module = importlib.import_module(f"LEMS_{NETWORK}_nrn")
         network = module.NeuronSimulation(tstop=float(job["duration_ms"]), dt=float(job["integration_dt_ms"]))
-    build_s = time.perf_counter() - started
+    setup_s = time.perf_counter() - started
 
     def soma(name: str):  # type: ignore[no-untyped-def]
         cell = getattr(h, f"a_{name}")[0]
-        return next(iter(cell.all))(0.5)
+        return (cell.Soma if hasattr(cell, "Soma") else cell.soma)(0.5)
 
     clamps = []
     for name in job["inputs"]:
@@ -100,7 +105,7 @@ def run(folder: Path, job_file: Path, result_file: Path) -> None:
                 pointers.gather(values)
                 voltage[stimulus, step // every] = values.as_numpy()
         seconds[stimulus] = time.perf_counter() - started
-    np.savez(result_file, voltage_mV=voltage, seconds=seconds, build_s=build_s)
+    np.savez(result_file, voltage_mV=voltage, seconds=seconds, setup_s=setup_s)
     del network
 
 

@@ -66,11 +66,11 @@ def simulate(
         >>> voltage_mV.shape
         torch.Size([1, 10000, 2])
     """
-    steps = _steps(dt_ms, duration_ms)
+    steps = count_steps(dt_ms, duration_ms)
     intact, worm = worm, worm.without(ablate) if len(ablate) else worm
     _check_left(intact, worm, inputs, "inputs")
     into = worm.resolve(inputs, "inputs")
-    _check_current(current_pA, steps, into)
+    check_current(current_pA, steps, into)
     if record is not None:
         _check_left(intact, worm, record, "record")
     recorded = worm.neuron_name if record is None else worm.resolve(record, "record")
@@ -97,7 +97,7 @@ def simulate(
     return time_ms, voltage
 
 
-def _steps(dt_ms: float, duration_ms: float) -> int:
+def count_steps(dt_ms: float, duration_ms: float) -> int:
     for name, value in (("dt_ms", dt_ms), ("duration_ms", duration_ms)):
         if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
             raise ValueError(f"{name}: expected a finite number of ms above 0, got {value!r}; give one, such as 0.05")
@@ -114,7 +114,7 @@ def _check_left(intact: Worm, worm: Worm, names: Sequence[str], argument: str) -
             raise ValueError(f"{argument}: expected neurons that are left, got {name}, which ablate removes; leave it out of one of them")
 
 
-def _check_current(current: Tensor, steps: int, inputs: list[str]) -> None:
+def check_current(current: Tensor, steps: int, inputs: list[str]) -> None:
     if not isinstance(current, Tensor) or not current.is_floating_point():
         got = str(current.dtype) if isinstance(current, Tensor) else type(current).__name__
         raise TypeError(f"current_pA: expected a floating-point tensor, got {got}; make it with torch.tensor(..., dtype=torch.float32)")
@@ -138,7 +138,7 @@ def _check_gaps(worm: Worm, dt_ms: float) -> None:
     """Neighbours' voltages are extrapolated over half a step, which is stable only while the step is short beside the gap junctions."""
     data = worm.data
     with torch.no_grad():
-        gap = torch.where(data.edge_type == ELECTRICAL, data.conductance_nS, 0.0)
+        gap = data.conductance_nS * (data.edge_type == ELECTRICAL)
         total = torch.zeros_like(data.leak_nS).index_add_(0, data.edge_index[1], gap)
         shortest = float((data.capacitance_pF / total).min())
     if dt_ms > shortest:

@@ -109,7 +109,7 @@ class Worm:
         reversal = torch.tensor([kind.reversal_mV for kind in kinds], dtype=torch.float64)[inhibits.long()]
         weight = wiring.edge_weight.double()
         # A gap junction of a neuron with itself carries no current.
-        between = torch.where(source == wiring.edge_index[1], 0.0, membrane.gap_junction_nS)
+        between = (source != wiring.edge_index[1]).double() * membrane.gap_junction_nS
         self.data.conductance_nS = weight * torch.where(chemical, each, between)
         self.data.reversal_mV = torch.where(chemical, reversal, 0.0)
         self.data.capacitance_pF = torch.full((number,), membrane.capacitance_pF, dtype=torch.float64)
@@ -236,11 +236,11 @@ class Worm:
         half = rise / (rise + 2 * decay)
         source, target = data.edge_index
         electrical = data.edge_type == ELECTRICAL
-        share = torch.where(electrical, 1.0, half)
+        share = electrical.double() * (1 - half) + half
         number = data.leak_nS.numel()
         total = data.leak_nS.clone().index_add(0, target, data.conductance_nS * share)
         drive = data.leak_nS * membrane.leak_reversal_mV
-        drive = drive.index_add(0, target, torch.where(electrical, 0.0, half) * data.conductance_nS * data.reversal_mV)
+        drive = drive.index_add(0, target, half * data.conductance_nS * data.reversal_mV)
         matrix = torch.diag(total)
         matrix = matrix.index_put((target[electrical], source[electrical]), -data.conductance_nS[electrical], accumulate=True)
         return torch.linalg.solve(matrix, drive).reshape(number)

@@ -4,6 +4,22 @@ SVG; matplotlib's global state is left alone, and no display is needed."""
 from elegans_pyg.plots.curves import accuracy_curves, family_accuracies
 from elegans_pyg.plots.layered import layered_dag
 from elegans_pyg.plots.predictions import confusion_matrix, examples
+from elegans_pyg.plots.reduced_order import loss_curves, output_errors, predicted_traces, size_curve
 from elegans_pyg.plots.style import save
+from elegans_pyg.plots.voltages import scenario_circuit, voltage_map, voltage_traces
 
-__all__ = ["accuracy_curves", "confusion_matrix", "examples", "family_accuracies", "layered_dag", "save"]
+__all__ = [
+    "accuracy_curves",
+    "confusion_matrix",
+    "examples",
+    "family_accuracies",
+    "layered_dag",
+    "loss_curves",
+    "output_errors",
+    "predicted_traces",
+    "save",
+    "scenario_circuit",
+    "size_curve",
+    "voltage_map",
+    "voltage_traces",
+]
