@@ -137,8 +137,7 @@ def barbulescu(
     """Barbulescu et al. 2023: recurrent networks in place of the nervous system.
 
     Experiments: 1 RNN, LSTM, GRU of like size; 2 GRUs of six sizes; 3 sequences of 0.5 and 0.1 ms; 4 models without some inputs; 5 two
-    scenarios in one model. By default with the published 10 runs of 1,000 epochs: 1 and 2 together take about a quarter of an hour on two
-    cores.
+    scenarios in one model. By default with the published 10 runs of 1,000 epochs; a run that is stopped goes on where it was.
     """
     from dataclasses import replace
 
