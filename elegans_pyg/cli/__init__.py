@@ -1,6 +1,6 @@
 """The ``elegans-pyg`` command: a thin skin over :mod:`elegans_pyg.recipes`."""
 
-from elegans_pyg.cli import dynamics, echo, elegans, ensembles  # noqa: F401  (a module of commands adds them to the app when it is imported)
+from elegans_pyg.cli import dynamics, echo, elegans, ensembles, reduced_order  # noqa: F401  (a module of commands adds them to the app when it is imported)
 from elegans_pyg.cli.app import app
 
 

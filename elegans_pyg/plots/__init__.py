@@ -5,6 +5,7 @@ from elegans_pyg.plots.curves import accuracy_curves, family_accuracies
 from elegans_pyg.plots.layered import layered_dag
 from elegans_pyg.plots.predictions import confusion_matrix, examples
 from elegans_pyg.plots.reconstructions import reconstructions
+from elegans_pyg.plots.reduced_order import loss_curves, output_errors, predicted_traces, size_curve
 from elegans_pyg.plots.reservoirs import sweep_curves, task_scores
 from elegans_pyg.plots.style import save
 from elegans_pyg.plots.voltages import scenario_circuit, voltage_map, voltage_traces
@@ -15,9 +16,13 @@ __all__ = [
     "examples",
     "family_accuracies",
     "layered_dag",
+    "loss_curves",
+    "output_errors",
+    "predicted_traces",
     "reconstructions",
     "save",
     "scenario_circuit",
+    "size_curve",
     "sweep_curves",
     "task_scores",
     "voltage_map",
