@@ -247,7 +247,8 @@ class Worm:
 
     def __repr__(self) -> str:
         chemical = int((self.data.edge_type == CHEMICAL).sum())
-        gaps = (self.data.edge_type.numel() - chemical) // 2
+        source, target = self.data.edge_index
+        gaps = int(((self.data.edge_type == ELECTRICAL) & (source < target)).sum())
         return f"Worm({self.membrane.name}, {len(self.neuron_name)} neurons, {chemical} chemical synapses, {gaps} gap junctions)"
 
 

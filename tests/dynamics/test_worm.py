@@ -51,7 +51,8 @@ def test_c302_has_the_counts_and_constants_of_its_files() -> None:
 def test_kunerts_rest_solves_the_equations() -> None:
     worm = Worm("kunert")
     data, table = worm.data, json.loads((FOLDER / "kunert.json").read_text())
-    assert len(worm.neuron_name) == 279
+    # Three of the 517 pairs are neurons with themselves.
+    assert repr(worm) == "Worm(kunert, 279 neurons, 2194 chemical synapses, 514 gap junctions)"
     half = 1 / (1 + 2 * table["synapse"]["decay_per_ms"] / table["synapse"]["rise_per_ms"])
     rest = data.threshold_mV
     net = data.leak_nS * (-35 - rest)
