@@ -93,14 +93,14 @@ def elegans_m1_config(quick: bool = False, device: str = "auto") -> ElegansM1Con
 
     Args:
         quick: minutes on two CPU cores: a ResNet-9 of 16, 32, 64 and 64 channels, width 32, one run of the connectome and each control and
-            one wiring of each family, 800 iterations.
+            one wiring of each family, 500 iterations.
         device: where to train; on CUDA in bfloat16.
     """
     precision = "bfloat16" if resolve_device(device).type == "cuda" else "float32"
     common: dict[str, Any] = {"schedule": "cosine", "augment": "crop_flip_cutout", "device": device, "precision": precision}
     if quick:
         training = FitConfig(
-            iterations=800, batch_size=64, learning_rate=0.004, warmup=0.1, eval_every=250, checkpoint_every=250, **common,
+            iterations=500, batch_size=64, learning_rate=0.004, warmup=0.1, eval_every=250, checkpoint_every=250, **common,
             weight_decay=0.01, validation_fraction=0.02, eval_batch_size=250,
         )  # fmt: skip
         return ElegansM1Config(width=32, seeds=1, variants=1, encoder_channels=(16, 32, 64, 64), training=training)

@@ -79,12 +79,12 @@ def elegans_m2_config(quick: bool = False, width: int | None = None) -> ElegansC
     """The settings of the reproduction, and of its shortened form.
 
     Args:
-        quick: minutes on two CPU cores: width 64, 3 runs of the connectome and each control, 2 wirings of each family, 400 iterations.
+        quick: minutes on two CPU cores: width 64, 3 runs of the connectome and each control, 2 wirings of each family, 300 iterations.
         width: of the tensors; 784 in full and 64 in short by default.
     """
     if quick:
         training = FitConfig(
-            iterations=400,
+            iterations=300,
             batch_size=50,
             learning_rate=0.003,
             schedule="cosine",
