@@ -1,0 +1,148 @@
+"""The shape of DAGs: levels, widths, and the paths from input to output."""
+
+from __future__ import annotations
+
+from math import log10
+
+import numpy as np
+import pandas as pd
+from torch_geometric.data import Data
+
+from elegans_pyg.analysis.simple_graph import Measure, SimpleGraph
+
+_PARTS = ("level", "input_mask", "output_mask")
+
+
+def width_profile(data: Data) -> pd.DataFrame:
+    """Nodes and edges level by level.
+
+    Args:
+        data: a DAG, as ``ConstrainedDAG`` and ``RandomDAG`` make them.
+
+    Returns:
+        one row a level from 0 on: ``level``, ``width`` (nodes), ``inputs``, ``outputs``, ``edges_in`` (edges that end there). Nodes that no
+        input reaches have no level.
+
+    Raises:
+        ValueError: if ``data`` is no DAG, or its levels do not fit its edges.
+    """
+    graph, level, inputs, outputs = _read(data)
+    deep = int(level.max()) + 1
+    reached = level >= 0
+    into = level[graph.target[reached[graph.source]]]
+    return pd.DataFrame(
+        {
+            "level": np.arange(deep),
+            "width": np.bincount(level[reached], minlength=deep),
+            "inputs": np.bincount(level[inputs], minlength=deep),
+            "outputs": np.bincount(level[outputs], minlength=deep),
+            "edges_in": np.bincount(into, minlength=deep),
+        }
+    )
+
+
+def count_paths(data: Data) -> tuple[list[int], list[int]]:
+    r"""Directed paths that lead from any input node to each node, and from each node to any output node.
+
+    .. math:: p(n) = [n \text{ is input}] + \sum_{m \to n} p(m), \qquad q(m) = [m \text{ is output}] + \sum_{m \to n} q(n)
+
+    A path may have no edge. Their product is the number of input-to-output paths through a node. Whole numbers, exact at any size: the
+    hermaphrodite's DAG has more paths than a float can tell apart.
+
+    Returns:
+        two lists of ``N`` numbers; nodes that no input reaches count as leading nowhere.
+
+    Raises:
+        ValueError: if ``data`` is no DAG, or its levels do not fit its edges.
+    """
+    graph, level, inputs, outputs = _read(data)
+    reached = level >= 0
+    before, after = inputs.astype(int).tolist(), outputs.astype(int).tolist()
+    inside = np.flatnonzero(reached[graph.source])
+    source, target = graph.source[inside], graph.target[inside]
+    # By level of the source, a source is complete before it is read; by level of the target, from the last back, a target is.
+    forward, backward = np.argsort(level[source], kind="stable"), np.argsort(-level[target], kind="stable")
+    for m, n in zip(source[forward].tolist(), target[forward].tolist(), strict=True):
+        before[n] += before[m]
+    for m, n in zip(source[backward].tolist(), target[backward].tolist(), strict=True):
+        after[m] += after[n]
+    return before, after
+
+
+def path_betweenness(data: Data) -> np.ndarray:
+    """Share of all input-to-output paths that lead through each node, ends included; ``(N,)``.
+
+    0 for nodes that no input reaches. The shares add up to the mean number of nodes on a path.
+
+    Raises:
+        ValueError: if ``data`` is no DAG, its levels do not fit its edges, or it has no path.
+    """
+    before, after = count_paths(data)
+    total = _total(data, before)
+    # Python divides whole numbers of any size correctly, even where neither fits a float.
+    return np.array([p * q / total for p, q in zip(before, after, strict=True)])
+
+
+def dag_measures(data: Data) -> dict[str, float]:
+    """The columns of group ``dag``."""
+    graph, level, inputs, outputs = _read(data)
+    before, after = count_paths(data)
+    total = _total(data, before)
+    through = np.array([p * q / total for p, q in zip(before, after, strict=True)])
+    inner = through[~(inputs | outputs)]
+    reached = level >= 0
+    widths = np.bincount(level[reached])
+    here = reached[graph.source]
+    spans = level[graph.target[here]] - level[graph.source[here]]
+    return {
+        "levels": len(widths),
+        "width_max": int(widths.max()),
+        "width_sd": float(widths.std()),
+        "input_nodes": int(inputs.sum()),
+        "output_nodes": int(outputs.sum()),
+        "unreached_nodes": int((~reached).sum()),
+        "edge_span": float(spans.mean()) if len(spans) else 0.0,
+        "paths_log10": log10(total),
+        "path_edges": float(through.sum() - 1),
+        "betweenness_max": float(inner.max()) if len(inner) else 0.0,
+    }
+
+
+def _total(data: Data, before: list[int]) -> int:
+    total = sum(before[node] for node in np.flatnonzero(data.output_mask.cpu().numpy()).tolist())
+    if not total:
+        raise ValueError("data: expected a DAG with a path from an input node to an output node, got none; check its input_mask")
+    return total
+
+
+def _read(data: Data) -> tuple[SimpleGraph, np.ndarray, np.ndarray, np.ndarray]:
+    missing = [name for name in _PARTS if data.get(name) is None]
+    if missing:
+        raise ValueError(
+            f"data: expected a DAG, got a wiring without {', '.join(missing)}; make one with ConstrainedDAG() or RandomDAG(seed)"
+        )
+    graph = SimpleGraph.from_data(data)
+    level, inputs, outputs = (data[name].cpu().numpy() for name in _PARTS)
+    wrong = (level[graph.source] >= 0) & (level[graph.target] <= level[graph.source])
+    if wrong.any() or graph.self_loops:
+        raise ValueError("data.level: expected every edge to lead to a higher level, got one that does not; make the DAG anew")
+    if not (level >= 0).any():
+        raise ValueError("data.level: expected a DAG with a reached node, got none; check its input_mask")
+    return graph, level, inputs, outputs
+
+
+DAG_MEASURES = {
+    name: Measure(description, "dag", "dag", unit, needs="level")
+    for name, description, unit in (
+        ("levels", "levels, from the input nodes' to the last", "levels"),
+        ("width_max", "most nodes on one level", "nodes"),
+        ("width_sd", "standard deviation of the number of nodes over levels", "nodes"),
+        ("input_nodes", "nodes that take the input", "nodes"),
+        ("output_nodes", "reached nodes without outgoing edge", "nodes"),
+        ("unreached_nodes", "nodes that no input reaches", "nodes"),
+        ("edge_span", "mean number of levels that an edge between reached nodes leads up; 0 without edges", "levels"),
+        ("paths_log10", "decimal logarithm of the number of input-to-output paths", "log10 paths"),
+        ("path_edges", "mean number of edges over all input-to-output paths", "edges"),
+        ("betweenness_max", "largest share of input-to-output paths through a node that is neither input nor output; 0 if all are", ""),
+    )
+}

@@ -1,0 +1,176 @@
+"""Degrees: how many partners neurons have, and who joins whom by degree and by type."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from torch_geometric.data import Data
+
+from elegans_pyg.analysis.simple_graph import Floats, Ints, Measure, SimpleGraph, share
+
+_DIRECTIONS = ("in", "out", "total")
+_RICH_SHARE = 0.1
+
+
+def degree_distribution(data: Data, direction: str = "total", weighted: bool = False, synapses: str = "all") -> pd.DataFrame:
+    """How many neurons have each degree, or each strength.
+
+    Args:
+        data: the wiring.
+        direction: ``"in"``, ``"out"`` or ``"total"``, their sum.
+        weighted: the strength, the sum of weights (synapse counts, or sections), in place of the number of partners.
+        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
+
+    Returns:
+        one row a value that occurs, ascending: ``degree`` (or ``strength``), ``neurons``, ``share`` and ``share_above``, that of neurons
+        with as much or more.
+
+    Raises:
+        ValueError: if ``direction`` or ``synapses`` is unknown.
+    """
+    values = node_degrees(SimpleGraph.from_data(data, synapses), direction, weighted)
+    found, neurons = np.unique(values, return_counts=True)
+    shares = neurons / len(values)
+    return pd.DataFrame(
+        {
+            "strength" if weighted else "degree": found,
+            "neurons": neurons,
+            "share": shares,
+            "share_above": neurons[::-1].cumsum()[::-1] / len(values),
+        }
+    )
+
+
+def node_degrees(graph: SimpleGraph, direction: str, weighted: bool = False) -> Ints | Floats:
+    """Degree or strength of each neuron, ``(N,)``."""
+    if direction not in _DIRECTIONS:
+        raise ValueError(f"direction: expected one of {', '.join(_DIRECTIONS)}, got {direction!r}; choose one of them")
+    weights = graph.weight if weighted else None
+    out = np.bincount(graph.source, weights, minlength=graph.num_nodes)
+    into = np.bincount(graph.target, weights, minlength=graph.num_nodes)
+    return out if direction == "out" else into if direction == "in" else out + into
+
+
+def rich_club(data: Data, synapses: str = "all") -> pd.DataFrame:
+    r"""Rich-club coefficient of a directed graph: how densely the neurons of more than each degree are joined among themselves.
+
+    From Zhou & Mondragón (2004), "The rich-club phenomenon in the Internet topology", IEEE Commun. Lett. 8, 180-182,
+    doi:10.1109/LCOMM.2004.823426; for *C. elegans*, Towlson et al. (2013), doi:10.1523/JNEUROSCI.3784-12.2013. With :math:`N_k` neurons of
+    total degree (in and out) above :math:`k`, and :math:`M_k` directed edges among them,
+
+    .. math:: \phi(k) = \frac{M_k}{N_k (N_k - 1)}.
+
+    Divide by the mean over ``Rewired`` graphs, which keep the degrees, to see what the degrees alone do not explain.
+
+    Returns:
+        one row a degree :math:`k`, from 0 up, that at least two neurons are above: ``degree``, ``neurons``, ``edges``, ``coefficient``.
+    """
+    graph = SimpleGraph.from_data(data, synapses)
+    degree = graph.in_degree + graph.out_degree
+    lesser = np.minimum(degree[graph.source], degree[graph.target])
+    top = int(degree.max())
+    neurons = graph.num_nodes - np.cumsum(np.bincount(degree, minlength=top + 1))
+    edges = graph.num_edges - np.cumsum(np.bincount(lesser, minlength=top + 1))
+    here = neurons > 1
+    table = pd.DataFrame({"degree": np.arange(top + 1), "neurons": neurons, "edges": edges})[here].reset_index(drop=True)
+    table["coefficient"] = table["edges"] / (table["neurons"] * (table["neurons"] - 1))
+    return table
+
+
+def size_measures(graph: SimpleGraph) -> dict[str, float]:
+    """The columns of group ``size``."""
+    pairs = graph.num_nodes * (graph.num_nodes - 1)
+    return {
+        "nodes": graph.num_nodes,
+        "edges": graph.num_edges,
+        "self_loops": graph.self_loops,
+        "isolated": int(((graph.in_degree + graph.out_degree) == 0).sum()),
+        "density": share(graph.num_edges, pairs),
+    }
+
+
+def degree_measures(graph: SimpleGraph) -> dict[str, float]:
+    """The columns of group ``degrees``."""
+    reciprocity = share(int(graph.is_mutual.sum()), graph.num_edges)
+    density = share(graph.num_edges, graph.num_nodes * (graph.num_nodes - 1))
+    return {
+        "reciprocity": reciprocity,
+        "reciprocity_excess": share(reciprocity - density, 1 - density),
+        "in_degree_max": int(graph.in_degree.max()),
+        "out_degree_max": int(graph.out_degree.max()),
+        "in_degree_sd": float(graph.in_degree.std()),
+        "out_degree_sd": float(graph.out_degree.std()),
+        "in_strength_sd": float(node_degrees(graph, "in", True).std()),
+        "out_strength_sd": float(node_degrees(graph, "out", True).std()),
+        "degree_assortativity": _degree_assortativity(graph),
+        "type_assortativity": _type_assortativity(graph),
+        "rich_club": _rich_density(graph, density),
+    }
+
+
+def _degree_assortativity(graph: SimpleGraph) -> float:
+    out, into = graph.out_degree[graph.source], graph.in_degree[graph.target]
+    if not graph.num_edges or np.ptp(out) == 0 or np.ptp(into) == 0:
+        return 0.0
+    return float(np.corrcoef(out, into)[0, 1])
+
+
+def _type_assortativity(graph: SimpleGraph) -> float:
+    """In whole numbers until the last division, so that nothing is lost where almost all edges stay in one type."""
+    types = len(graph.type_counts)
+    mixing = np.bincount(graph.neuron_type[graph.source] * types + graph.neuron_type[graph.target], minlength=types**2)
+    mixing = mixing.reshape(types, types)
+    by_chance = int(mixing.sum(axis=1) @ mixing.sum(axis=0))
+    return share(graph.num_edges * int(np.trace(mixing)) - by_chance, graph.num_edges**2 - by_chance)
+
+
+def _rich_density(graph: SimpleGraph, density: float) -> float:
+    degree = graph.in_degree + graph.out_degree
+    wanted = max(2, int(np.ceil(_RICH_SHARE * graph.num_nodes)))
+    if graph.num_nodes < 2 or not density:
+        return 0.0
+    # All that tie with the last one belong, so that the numbering of neurons plays no part.
+    rich = degree >= np.sort(degree)[-wanted]
+    neurons = int(rich.sum())
+    return float((rich[graph.source] & rich[graph.target]).sum() / (neurons * (neurons - 1)) / density)
+
+
+_NEWMAN = "Newman 2003, doi:10.1103/PhysRevE.67.026126"
+_TOWLSON = "Towlson et al. 2013, doi:10.1523/JNEUROSCI.3784-12.2013"
+
+SIZE_MEASURES = {
+    "nodes": Measure("neurons, isolated ones included", "size", unit="neurons"),
+    "edges": Measure("ordered pairs of different neurons with a synapse, of whatever kind, counted once", "size", unit="edges"),
+    "self_loops": Measure("neurons with a synapse onto themselves; all other measures leave these synapses out", "size", unit="neurons"),
+    "isolated": Measure("neurons without any edge", "size", unit="neurons"),
+    "density": Measure("edges over the ordered pairs of neurons; 0 for one neuron", "size"),
+}
+DEGREE_MEASURES = {
+    "reciprocity": Measure("share of edges with one the other way round; 0 without edges", "degrees"),
+    "reciprocity_excess": Measure(
+        "reciprocity beyond that of random edges, (r - density) / (1 - density); 0 for a complete graph",
+        "degrees",
+        source="Garlaschelli & Loffredo 2004, doi:10.1103/PhysRevLett.93.268701",
+    ),
+    "in_degree_max": Measure("most neurons that synapse onto one", "degrees", unit="neurons"),
+    "out_degree_max": Measure("most neurons that one synapses onto", "degrees", unit="neurons"),
+    "in_degree_sd": Measure("standard deviation of the in-degree over neurons", "degrees", unit="neurons"),
+    "out_degree_sd": Measure("standard deviation of the out-degree over neurons", "degrees", unit="neurons"),
+    "in_strength_sd": Measure("standard deviation of the summed incoming weights", "degrees", unit="weight"),
+    "out_strength_sd": Measure("standard deviation of the summed outgoing weights", "degrees", unit="weight"),
+    "degree_assortativity": Measure(
+        "correlation over edges of the source's out-degree with the target's in-degree; 0 where either is the same on all edges",
+        "degrees",
+        source=_NEWMAN,
+    ),
+    "type_assortativity": Measure(
+        "excess of edges inside types over chance, relative to the largest possible; 0 where all are inside one type",
+        "degrees",
+        source=_NEWMAN,
+    ),
+    "rich_club": Measure(
+        "density among the tenth of neurons of highest total degree (ties included) over that of the graph; 0 without edges",
+        "degrees",
+        source=_TOWLSON,
+    ),
+}

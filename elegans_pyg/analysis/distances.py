@@ -1,0 +1,150 @@
+"""How far apart two wirings are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.optimize import linear_sum_assignment
+from torch_geometric.data import Batch, Data, Dataset
+
+from elegans_pyg.analysis.measures import list_wirings
+from elegans_pyg.analysis.motif_tables import SHAPES, three_node_classes
+from elegans_pyg.analysis.motifs import count_motifs
+from elegans_pyg.analysis.simple_graph import SimpleGraph
+from elegans_pyg.analysis.spectrum import sorted_eigenvalues
+
+
+def jensen_shannon(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
+    r"""Jensen-Shannon distance between two distributions: the root of their divergence, in bits, from 0 (equal) to 1 (nothing in common).
+
+    From Endres & Schindelin (2003), "A new metric for probability distributions", IEEE Trans. Inf. Theory 49, 1858-1860,
+    doi:10.1109/TIT.2003.813506, with :math:`m = (p + q) / 2`:
+
+    .. math:: d = \sqrt{\tfrac12 \sum_i p_i \log_2 (p_i / m_i) + \tfrac12 \sum_i q_i \log_2 (q_i / m_i)}
+
+    Args:
+        first: counts or shares, none below 0; ``(K,)``. They need not add up to 1.
+        second: the same; the shorter one is filled up with 0.
+
+    Returns:
+        the distance; where one of them has no counts it is 1, where both have none 0.
+
+    Raises:
+        ValueError: if a number is below 0 or not finite, or one of them has more than one dimension.
+    """
+    p, q = (np.asarray(values, dtype=np.float64) for values in (first, second))
+    for name, values in (("first", p), ("second", q)):
+        if values.ndim != 1 or not (np.isfinite(values) & (values >= 0)).all():
+            raise ValueError(
+                f"{name}: expected a list of finite counts of 0 or more, got {np.array2string(values, threshold=6)}; mend them"
+            )
+    length = max(len(p), len(q))
+    p, q = (np.pad(values, (0, length - len(values))) for values in (p, q))
+    if not (p.any() and q.any()):
+        return float(p.any() or q.any())
+    p, q = p / p.sum(), q / q.sum()
+    middle = (p + q) / 2
+    halves = (np.sum(side[side > 0] * np.log2(side[side > 0] / middle[side > 0])) for side in (p, q))
+    return float(np.sqrt(min(1.0, max(0.0, sum(halves) / 2))))
+
+
+def edge_overlap(first: Data, second: Data, synapses: str = "all") -> float:
+    """Jaccard index of the directed edges of two wirings: the edges of both over the edges of either; 1 if neither has any.
+
+    Neurons are matched by ``neuron_name`` if both wirings have names, and else by their number.
+
+    Raises:
+        ValueError: if the names are not unique, or the wirings have no names and different numbers of neurons.
+    """
+    sets = [_edge_set(data, _named(first, second), synapses) for data in (first, second)]
+    if sets[0] == sets[1]:
+        return 1.0
+    return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
+
+
+def _named(first: Data, second: Data) -> bool:
+    named = first.get("neuron_name") is not None and second.get("neuron_name") is not None
+    if not named and first.num_nodes != second.num_nodes:
+        raise ValueError(
+            f"second: expected {first.num_nodes} neurons as in the first wiring, got {second.num_nodes}; name the neurons of both"
+        )
+    return named
+
+
+def _edge_set(data: Data, named: bool, synapses: str) -> set[tuple[str | int, str | int]]:
+    graph = SimpleGraph.from_data(data, synapses)
+    source, target = graph.source.tolist(), graph.target.tolist()
+    if not named:
+        return set(zip(source, target, strict=True))
+    names = list(data.neuron_name)
+    if len(set(names)) != graph.num_nodes or len(names) != graph.num_nodes:
+        raise ValueError(f"data.neuron_name: expected {graph.num_nodes} different names, got {len(set(names))}; name every neuron anew")
+    return {(names[m], names[n]) for m, n in zip(source, target, strict=True)}
+
+
+def spectral_distance(first: Data, second: Data, weighted: bool = False, synapses: str = "all") -> float:
+    r"""Mean distance in the complex plane between the eigenvalues of two directed adjacency matrices, matched as closely as they can be.
+
+    .. math:: \min_\pi \frac1N \sum_i | \lambda_i - \mu_{\pi(i)} |,
+
+    the earth mover's distance of the two spectra. The smaller wiring is filled up with isolated neurons, whose eigenvalues are 0. Two DAGs
+    are at distance 0, as all their eigenvalues are 0.
+
+    Args:
+        first: a wiring.
+        second: another.
+        weighted: use the weights in place of 1.
+        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
+    """
+    spectra = [sorted_eigenvalues(SimpleGraph.from_data(data, synapses).matrix(weighted)) for data in (first, second)]
+    return _spectra_apart(*spectra)
+
+
+def _spectra_apart(first: np.ndarray, second: np.ndarray) -> float:
+    length = max(len(first), len(second))
+    first, second = (np.pad(values, (0, length - len(values))) for values in (first, second))
+    cost = np.abs(first[:, None] - second[None, :])
+    return float(cost[linear_sum_assignment(cost)].mean())
+
+
+def distances(graphs: Data | Batch | Dataset | Sequence[Data], reference: Data, synapses: str = "all") -> pd.DataFrame:
+    """How far wirings are from a reference, by several measures.
+
+    Args:
+        graphs: one wiring, a batch, a dataset or a sequence, as for :func:`~elegans_pyg.analysis.measures`.
+        reference: what they are compared with, often the connectome that they were made from.
+        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
+
+    Returns:
+        one row a wiring: ``motifs``, ``triads``, ``in_degrees``, ``out_degrees`` (Jensen-Shannon distances of the coloured three-node
+        motifs, the shapes of connected triads, and the degree distributions), ``spectrum`` (:func:`spectral_distance`) and ``edges``
+        (1 less :func:`edge_overlap`). All are 0 for equal wirings, and none but ``spectrum`` exceeds 1.
+
+    Raises:
+        TypeError, ValueError: as :func:`~elegans_pyg.analysis.measures` does, and as :func:`edge_overlap` does.
+    """
+    wirings = list_wirings(graphs)
+    parts = _parts(reference, synapses)
+    rows = []
+    for data in wirings:
+        other = _parts(data, synapses)
+        row = {name: jensen_shannon(other[name], parts[name]) for name in ("motifs", "triads", "in_degrees", "out_degrees")}
+        row["spectrum"] = _spectra_apart(other["spectrum"], parts["spectrum"])
+        row["edges"] = 1 - edge_overlap(data, reference, synapses)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _parts(data: Data, synapses: str) -> dict[str, np.ndarray]:
+    graph = SimpleGraph.from_data(data, synapses)
+    motifs = count_motifs(graph)[0]
+    return {
+        "motifs": motifs,
+        "triads": np.bincount(three_node_classes().shape, motifs, minlength=len(SHAPES)),
+        "in_degrees": np.bincount(graph.in_degree),
+        "out_degrees": np.bincount(graph.out_degree),
+        "spectrum": sorted_eigenvalues(graph.adjacency),
+    }

@@ -1,0 +1,162 @@
+"""Dyads: which types of neurons synapse onto which, against what chance gives, along paths of one edge and more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import perm, sqrt
+
+import numpy as np
+import pandas as pd
+from torch_geometric.data import Data
+
+from elegans_pyg.analysis.simple_graph import Bools, Floats, Ints, Measure, SimpleGraph, Words, count_ones, divergence, pack
+from elegans_pyg.neuron_types import NEURON_TYPES
+
+_PARK = "Park & Barabási 2007, doi:10.1073/pnas.0705081104"
+_LENGTHS = (1, 2, 3)
+_COLUMN_TYPES = ("sensory", "inter", "motor")
+"""The types with columns of their own in :func:`~elegans_pyg.analysis.measures`: every connectome has them."""
+
+
+def dyads(data: Data, lengths: Sequence[int] = _LENGTHS, synapses: str = "all") -> pd.DataFrame:
+    r"""Dyadicity and heterophilicity of every ordered pair of neuron types, along directed shortest paths.
+
+    From Park & Barabási (2007), "Distribution of node characteristics in complex networks", PNAS 104, 17916-17920,
+    doi:10.1073/pnas.0705081104, for directed graphs and several types. Of the :math:`M_k` ordered pairs of neurons whose shortest directed
+    path has :math:`k` edges (:math:`k = 1`: the edges themselves), :math:`m_{ab}` lead from type :math:`a` to type :math:`b`. If the types
+    were dealt to the :math:`N` neurons at random, :math:`n_a` of each, exactly
+
+    .. math::
+        E[m_{ab}] = M_k \frac{n_a n_b}{N (N-1)} \;(a \ne b), \qquad E[m_{aa}] = M_k \frac{n_a (n_a - 1)}{N (N-1)},
+        \qquad D_a = \frac{m_{aa}}{E[m_{aa}]}, \quad H_{ab} = \frac{m_{ab}}{E[m_{ab}]}.
+
+    Above 1 the pair is dyadic (or heterophilic), below 1 anti-dyadic (heterophobic). The standard deviation is that of the same random
+    deal, exact too: :math:`E[m_{ab}^2]` adds up over the ways in which two pairs can share neurons. Both directions of an electrical
+    synapse count, as the directed graph holds them; the expectation is right for them, and so is the deviation.
+
+    Args:
+        data: the wiring. Synapses of several kinds between two neurons count once, those of a neuron with itself not at all.
+        lengths: lengths :math:`k` in edges, 1 or more each.
+        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``: the graph whose paths are meant.
+
+    Returns:
+        one row a length and ordered pair of types that the wiring has: ``length``, ``source``, ``target``, ``observed``, ``expected``,
+        ``ratio``, ``sd``, ``z``. The ratio is 1 where 0 is expected (a type of one neuron, or no such path: 0 is observed then), and z is
+        0 where every deal gives the same count.
+
+    Raises:
+        TypeError: if ``data`` is no single ``Data``.
+        ValueError: if it is no wiring, or a length or the kind of synapse is unknown.
+    """
+    for length in lengths:
+        if isinstance(length, bool) or not isinstance(length, int | np.integer) or length < 1:
+            raise ValueError(f"lengths: expected integers of 1 or more, got {length!r}; leave it out for 1, 2 and 3")
+    graph = SimpleGraph.from_data(data, synapses)
+    present = np.flatnonzero(graph.type_counts)
+    found = dict(zip(range(1, max(lengths, default=0) + 1), graph.pairs_by_distance(), strict=False))
+    nothing = np.zeros((graph.num_nodes, graph.num_nodes), dtype=bool)
+    rows = []
+    for length in lengths:
+        pairs = graph.unpack(found[length]).T if length in found else nothing
+        observed = _count(found.get(length), graph)
+        for a in present:
+            for b in present:
+                mean, variance = _moments(pairs, graph.type_counts, int(a), int(b))
+                count, sd = int(observed[a, b]), sqrt(variance)
+                rows.append(
+                    {
+                        "length": int(length),
+                        "source": NEURON_TYPES[a],
+                        "target": NEURON_TYPES[b],
+                        "observed": count,
+                        "expected": float(mean),
+                        "ratio": float(count / mean) if mean else 1.0,
+                        "sd": sd,
+                        "z": float(count - mean) / sd if sd else 0.0,
+                    }
+                )
+    return pd.DataFrame(rows, columns=["length", "source", "target", "observed", "expected", "ratio", "sd", "z"])
+
+
+def _count(words: Words | None, graph: SimpleGraph) -> Ints:
+    """Pairs, as :meth:`SimpleGraph.pairs_by_distance` yields them, counted by the types of source and target ``(T, T)``."""
+    types = len(NEURON_TYPES)
+    counts = np.zeros((types, types), dtype=np.int64)
+    if words is None:
+        return counts
+    sources = pack(graph.neuron_type == np.arange(types)[:, None])
+    for a in range(types):
+        np.add.at(counts[a], graph.neuron_type, count_ones(words & sources[a]))
+    return counts
+
+
+def expected_counts(total: float, type_counts: Ints) -> Floats:
+    """Counts ``(T, T)`` of ``total`` pairs by types, if the types were dealt at random."""
+    number = type_counts.sum()
+    ways = np.outer(type_counts, type_counts) - np.diag(type_counts)
+    return total * ways / max(number * (number - 1), 1)
+
+
+def _moments(pairs: Bools, type_counts: Ints, a: int, b: int) -> tuple[Fraction, Fraction]:
+    """Exact mean and variance of the number of pairs from ``a`` to ``b`` if the types were dealt at random."""
+    number, first, second = int(type_counts.sum()), int(type_counts[a]), int(type_counts[b])
+    out, into = pairs.sum(axis=1).tolist(), pairs.sum(axis=0).tolist()
+    total, mutual = sum(out), int((pairs & pairs.T).sum())
+    # Two pairs may be the same, or each other's reverse, or share their source, their target, or one's target be the other's source.
+    same_source = sum(d * (d - 1) for d in out)
+    same_target = sum(d * (d - 1) for d in into)
+    chained = 2 * (sum(d * e for d, e in zip(out, into, strict=True)) - mutual)
+    apart = total**2 - total - mutual - same_source - same_target - chained
+    if a == b:
+        two, three, four = (perm(first, count) for count in (2, 3, 4))
+        ways = [(total + mutual, 2, two), (same_source + same_target + chained, 3, three), (apart, 4, four)]
+    else:
+        two = first * second
+        three = same_source * first * second * (second - 1) + same_target * first * (first - 1) * second
+        ways = [(total, 2, two), (1, 3, three), (apart, 4, perm(first, 2) * perm(second, 2))]
+    # Where there are fewer neurons than such a meeting takes, it does not occur.
+    square = sum((Fraction(count * fitting, perm(number, nodes)) for count, nodes, fitting in ways if number >= nodes), Fraction(0))
+    mean = Fraction(total * two, perm(number, 2)) if number > 1 else Fraction(0)
+    return mean, square - mean**2
+
+
+def dyad_measures(graph: SimpleGraph) -> dict[str, float]:
+    """The columns of group ``dyads``."""
+    values = {}
+    steps = graph.pairs_by_distance()
+    types = [NEURON_TYPES.index(name) for name in _COLUMN_TYPES]
+    for length in _LENGTHS:
+        observed = _count(next(steps, None), graph)
+        expected = expected_counts(observed.sum(), graph.type_counts)
+        ratio = np.divide(observed, expected, out=np.ones_like(expected), where=expected > 0)
+        for a in types:
+            for b in types:
+                values[_column(a, b, length)] = float(ratio[a, b])
+        values["dyadic_information" + _suffix(length)] = divergence(observed, expected)
+    return values
+
+
+def _suffix(length: int) -> str:
+    return "" if length == 1 else f"_path{length}"
+
+
+def _column(a: int, b: int, length: int) -> str:
+    pair = f"dyadicity_{NEURON_TYPES[a]}" if a == b else f"heterophilicity_{NEURON_TYPES[a]}_{NEURON_TYPES[b]}"
+    return pair + _suffix(length)
+
+
+def _describe() -> dict[str, Measure]:
+    entries = {}
+    for length in _LENGTHS:
+        along = "edges" if length == 1 else f"pairs at directed distance {length}"
+        for a in _COLUMN_TYPES:
+            for b in _COLUMN_TYPES:
+                text = f"{along} from {a} to {b} neurons over their number if types were dealt at random; 1 where none are expected"
+                entries[_column(NEURON_TYPES.index(a), NEURON_TYPES.index(b), length)] = Measure(text, "dyads", source=_PARK)
+        text = f"divergence of the {along} by types of both ends, all types, from a random deal of types; 0 where there are none"
+        entries["dyadic_information" + _suffix(length)] = Measure(text, "dyads", unit="bits", source=_PARK)
+    return entries
+
+
+DYAD_MEASURES = _describe()

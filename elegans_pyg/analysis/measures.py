@@ -1,0 +1,196 @@
+"""All measures of many wirings at once, as a table."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.progress import track
+from torch_geometric.data import Batch, Data, Dataset
+
+from elegans_pyg.analysis.communities import COMMUNITY_MEASURES, community_measures
+from elegans_pyg.analysis.dag_shape import DAG_MEASURES, dag_measures
+from elegans_pyg.analysis.degrees import DEGREE_MEASURES, SIZE_MEASURES, degree_measures, size_measures
+from elegans_pyg.analysis.dyads import DYAD_MEASURES, dyad_measures
+from elegans_pyg.analysis.motifs import MOTIF_MEASURES, four_motif_measures, motif_measures
+from elegans_pyg.analysis.simple_graph import Measure, SimpleGraph
+from elegans_pyg.analysis.small_world import (
+    PATH_MEASURES,
+    SMALL_WORLD_MEASURES,
+    TRIANGLE_MEASURES,
+    path_measures,
+    small_world_measures,
+    triangle_measures,
+)
+from elegans_pyg.analysis.spectrum import SPECTRUM_MEASURES, spectrum_measures
+from elegans_pyg.analysis.symmetry import SYMMETRY_MEASURES, symmetry_measures
+from elegans_pyg.transforms.wiring import check_seed
+
+MEASURES: dict[str, Measure] = {
+    **SIZE_MEASURES,
+    **DEGREE_MEASURES,
+    **PATH_MEASURES,
+    **TRIANGLE_MEASURES,
+    **SPECTRUM_MEASURES,
+    **DYAD_MEASURES,
+    **MOTIF_MEASURES,
+    **SYMMETRY_MEASURES,
+    **DAG_MEASURES,
+    **SMALL_WORLD_MEASURES,
+    **COMMUNITY_MEASURES,
+}
+"""Every column of :func:`measures`, and what it is."""
+
+_GROUPS: dict[str, Callable[[SimpleGraph, Data, int], dict[str, float]]] = {
+    "size": lambda graph, data, seed: size_measures(graph),
+    "degrees": lambda graph, data, seed: degree_measures(graph),
+    "paths": lambda graph, data, seed: path_measures(graph),
+    "triangles": lambda graph, data, seed: triangle_measures(graph),
+    "spectrum": lambda graph, data, seed: spectrum_measures(graph),
+    "dyads": lambda graph, data, seed: dyad_measures(graph),
+    "motifs": lambda graph, data, seed: motif_measures(graph),
+    "symmetry": lambda graph, data, seed: symmetry_measures(graph, data.neuron_name),
+    "dag": lambda graph, data, seed: dag_measures(data),
+    "small_world": lambda graph, data, seed: small_world_measures(graph, seed),
+    "four_motifs": lambda graph, data, seed: four_motif_measures(graph),
+    "communities": lambda graph, data, seed: community_measures(graph, seed),
+}
+_ON_REQUEST = ("small_world", "four_motifs", "communities")
+
+
+def measures(
+    graphs: Data | Batch | Dataset | Sequence[Data], which: Sequence[str] | None = None, seed: int = 0, progress: bool = False
+) -> pd.DataFrame:
+    """Measure the structure of wirings, cyclic connectomes and DAGs alike.
+
+    Every value is a number: what a measure is where it would be undefined (no triangle, no such type of neuron) is part of its description
+    in :data:`MEASURES`. A measure that a wiring cannot have at all is left out of the table by default, and refused if asked for by name. A
+    graph of electrical synapses alone is symmetric: what looks at directions takes the values that follow from that (reciprocity 1, no
+    feed-forward loop, no three-cycle).
+
+    ================ =============================================================================================
+    group            measures
+    ================ =============================================================================================
+    ``size``         neurons, edges, self-loops, density
+    ``degrees``      reciprocity, spread of degrees and strengths, assortativity by degree and type, rich club
+    ``paths``        length, efficiency, diameter, connected parts
+    ``triangles``    clustering, undirected and directed, transitivity
+    ``spectrum``     spectral radius
+    ``dyads``        dyadicity and heterophilicity of sensory, inter- and motor neurons, over 1, 2 and 3 edges
+    ``motifs``       coloured and plain triples: entropy, information, loops
+    ``symmetry``     left and right; needs ``neuron_name``
+    ``dag``          levels, widths, paths; needs ``level``, so DAGs only
+    ``small_world``  sigma and omega against 10 random graphs each; on request
+    ``four_motifs``  quadruples: entropy; on request, needs Numba (extra ``fast``)
+    ``communities``  modularity; on request, needs igraph (extra ``structure``)
+    ================ =============================================================================================
+
+    Args:
+        graphs: one wiring, a batch of them, a dataset such as ``WiringEnsemble``, or a sequence.
+        which: names of measures and groups, in the order of the columns wanted; by default every group that is not on request and that
+            all the wirings can have.
+        seed: of the random graphs and of the search for communities, the same for every wiring: equal wirings have equal rows.
+        progress: show a progress bar, if standard error is a terminal.
+
+    Returns:
+        one row a wiring, in order, and one column a measure.
+
+    Raises:
+        ValueError: for an unknown name, no wiring, a wiring without neurons or without what a measure asked for by name needs; the line
+            gives the wiring's number.
+        TypeError: if ``graphs`` holds something that is no ``Data``.
+        ImportError: if a group on request needs an extra that is not installed.
+    """
+    wirings = list_wirings(graphs)
+    names = _chosen(which, wirings)
+    groups = list(dict.fromkeys(MEASURES[name].group for name in names))
+    check_seed(seed)
+
+    def measure(number: int) -> dict[str, float]:
+        try:
+            graph = SimpleGraph.from_data(wirings[number])
+            return {name: value for group in groups for name, value in _GROUPS[group](graph, wirings[number], seed).items()}
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"graphs: wiring {number}: {error}") from error
+
+    # Copies of one wiring, which ensembles often hold, are measured once.
+    first: dict[bytes, int] = {}
+    original = [first.setdefault(_fingerprint(data), number) for number, data in enumerate(wirings)]
+    todo = sorted(first.values())
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, len(todo)), thread_name_prefix="elegans-measures")
+    try:
+        found = dict(zip(todo, _shown(pool.map(measure, todo), len(todo), progress), strict=True))
+    finally:
+        # After an error, or Ctrl-C, the wirings that wait are not measured.
+        pool.shutdown(cancel_futures=True)
+    return pd.DataFrame([found[number] for number in original])[names]
+
+
+def list_wirings(graphs: Data | Batch | Dataset | Sequence[Data]) -> list[Data]:
+    """The wirings in what :func:`measures` takes."""
+    if isinstance(graphs, Batch):
+        wirings = graphs.to_data_list()
+    elif isinstance(graphs, Data):
+        wirings = [graphs]
+    elif isinstance(graphs, Dataset | Sequence):
+        wirings = list(graphs)
+    else:
+        raise TypeError(f"graphs: expected a Data, a Batch, a dataset or a sequence of Data, got {type(graphs).__name__}; give the wirings")
+    if not wirings:
+        raise ValueError("graphs: expected at least one wiring, got none; give the wirings to measure")
+    for number, data in enumerate(wirings):
+        if not isinstance(data, Data) or isinstance(data, Batch):
+            raise TypeError(f"graphs: expected a Data for each wiring, got {type(data).__name__} as number {number}; give one list of Data")
+    return wirings
+
+
+def _chosen(which: Sequence[str] | None, wirings: list[Data]) -> list[str]:
+    needs = {entry.needs for entry in MEASURES.values() if entry.needs}
+    lacking = {need: next((i for i, data in enumerate(wirings) if data.get(need) is None), None) for need in needs}
+    if which is None:
+        return [
+            name for name, entry in MEASURES.items() if entry.group not in _ON_REQUEST and (not entry.needs or lacking[entry.needs] is None)
+        ]
+    if isinstance(which, str):
+        raise TypeError(f"which: expected a sequence of names, got {which!r}; put it in a list")
+    names: list[str] = []
+    for wanted in which:
+        if wanted in MEASURES:
+            names.append(wanted)
+        elif wanted in _GROUPS:
+            names.extend(name for name, entry in MEASURES.items() if entry.group == wanted)
+        else:
+            raise ValueError(
+                f"which: expected groups ({', '.join(_GROUPS)}) or measures ({', '.join(MEASURES)}), got {wanted!r}; choose from these"
+            )
+    if not names:
+        raise ValueError("which: expected at least one measure or group, got none; leave it out for those of every wiring")
+    names = list(dict.fromkeys(names))
+    for name in names:
+        number = lacking.get(MEASURES[name].needs)
+        if number is not None:
+            raise ValueError(
+                f"which: {name!r} needs wirings with {MEASURES[name].needs}, and wiring {number} has none; leave the measure out"
+            )
+    return names
+
+
+def _fingerprint(data: Data) -> bytes:
+    """All that measures look at."""
+    parts = ("edge_index", "edge_weight", "edge_type", "neuron_type", "level", "input_mask", "output_mask")
+    arrays = [data[name].detach().cpu().numpy() for name in parts if data.get(name) is not None]
+    names = "\0".join(data.neuron_name) if data.get("neuron_name") is not None else ""
+    return b"\0".join(
+        [*(repr((array.shape, array.dtype)).encode() + np.ascontiguousarray(array).tobytes() for array in arrays), names.encode()]
+    )
+
+
+def _shown(rows: Iterator[dict[str, float]], count: int, progress: bool) -> Iterable[dict[str, float]]:
+    if not (progress and sys.stderr.isatty()):
+        return rows
+    return track(rows, "measuring wirings", total=count, console=Console(stderr=True), transient=True)

@@ -1,0 +1,330 @@
+"""Motifs: the connected triples and quadruples of neurons, by their shape and the types of their neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from math import comb, perm
+
+import numpy as np
+import pandas as pd
+from torch_geometric.data import Data
+
+from elegans_pyg._extras import require
+from elegans_pyg.analysis.motif_tables import COLOURS, SHAPES, arrows, canonical, split, three_node_classes
+from elegans_pyg.analysis.simple_graph import Floats, Ints, Measure, SimpleGraph, divergence, entropy, share
+from elegans_pyg.neuron_types import NEURON_TYPES
+
+_ADAMI = "Adami et al. 2011, doi:10.1162/artl_a_00045"
+_TRIADS = "Holland & Leinhardt 1976, doi:10.2307/270703"
+_MILO = "Milo et al. 2002, doi:10.1126/science.298.5594.824"
+
+
+def triad_census(data: Data, synapses: str = "all") -> pd.Series:
+    """Number of triples of neurons with each of the 16 shapes that a directed triad can have, connected or not.
+
+    From Holland & Leinhardt (1976), "Local Structure in Social Networks", Sociological Methodology 7, 1-45, doi:10.2307/270703. A shape's
+    name gives its numbers of mutual, one-way and absent pairs, and a letter (down, up, cyclic, transitive) where these do not tell.
+
+    Args:
+        data: the wiring; its types of neurons play no part.
+        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
+
+    Returns:
+        16 counts by name, which add up to :math:`N (N-1) (N-2) / 6`.
+    """
+    graph = SimpleGraph.from_data(data, synapses)
+    return pd.Series(_shape_counts(graph, count_motifs(graph)[0]), index=list(SHAPES), name="count")
+
+
+def motif_counts(data: Data, synapses: str = "all") -> Ints:
+    """Number of connected triples of neurons in each class of three-node motifs coloured by neuron type.
+
+    Args:
+        data: the wiring.
+        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
+
+    Returns:
+        counts ``(K,)`` in an order that is the same for all wirings, so that two can be compared; :func:`motif_spectrum` names them.
+    """
+    return count_motifs(SimpleGraph.from_data(data, synapses))[0]
+
+
+def motif_spectrum(data: Data, synapses: str = "all") -> pd.DataFrame:
+    r"""Coloured motifs of three neurons: how many there are of each, and how many a random colouring gives.
+
+    From Adami, Qian, Rupp & Hintze (2011), "Information content of colored motifs in complex networks", Artificial Life 17, 375-390,
+    doi:10.1162/artl_a_00045. A motif is an induced connected triple, up to the order of its neurons: two are of one class if some
+    matching of their neurons keeps edges, directions and types. ``expected`` is the exact mean over all ways to deal the types to the
+    neurons, :math:`n_a` of each, on the same graph: of the :math:`T_s` triples of shape :math:`s`, a share
+
+    .. math:: \frac{n_a (n_b - [b = a]) (n_c - [c = a] - [c = b])}{N (N-1) (N-2)}
+
+    has the types :math:`a, b, c` in its three places, in order.
+
+    Args:
+        data: the wiring.
+        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
+
+    Returns:
+        one row a class that occurs or could under another dealing of the types: ``shape`` (a name of :func:`triad_census`), ``types`` (of
+        the neurons 1, 2 and 3), ``edges`` (between these), ``count``, ``share`` of all (0 if there are none), ``expected``; most frequent
+        first.
+    """
+    graph = SimpleGraph.from_data(data, synapses)
+    counts = count_motifs(graph)[0]
+    expected = _expected(graph, counts)
+    classes = three_node_classes()
+    chosen = np.flatnonzero(expected > 0)
+    chosen = chosen[np.argsort(-counts[chosen], kind="stable")]
+    _, colour = split(classes.key[chosen], 3, COLOURS)
+    return pd.DataFrame(
+        {
+            "shape": [SHAPES[shape] for shape in classes.shape[chosen]],
+            "types": [" ".join(NEURON_TYPES[c] for c in row) for row in colour],
+            "edges": [arrows(int(key), 3) for key in classes.key[chosen] % 64],
+            "count": counts[chosen],
+            "share": counts[chosen] / max(counts.sum(), 1),
+            "expected": expected[chosen],
+        }
+    )
+
+
+def motif_information(data: Data, nulls: Sequence[Data] | None = None, synapses: str = "all") -> dict[str, float]:
+    r"""How far the coloured motifs of a wiring are from those of a null model, in bits.
+
+    With the shares :math:`p` of motif classes in the wiring and :math:`q` in the null,
+
+    .. math::
+        H = -\sum_i p_i \log_2 p_i, \qquad I = H_{null} - H, \qquad D = \sum_i p_i \log_2 (p_i / q_i).
+
+    Without ``nulls``, :math:`q` is the exact expectation under a random colouring that keeps the number of neurons of each type, for
+    which the information content :math:`I` of Adami et al. (2011), doi:10.1162/artl_a_00045, is zero. :math:`I` can be negative, when
+    the types are mixed more evenly over the motifs than chance does; :math:`D` cannot.
+
+    Args:
+        data: the wiring.
+        nulls: wirings that together are the null, such as rewired ones; their counts are pooled. :math:`D` then takes half a motif more
+            in each class of both than was counted, since a null may lack a class that the wiring has.
+        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
+
+    Returns:
+        ``entropy`` (:math:`H`), ``null_entropy``, ``information`` (:math:`I`) and ``divergence`` (:math:`D`). All are 0 without motifs.
+
+    Raises:
+        ValueError: if ``nulls`` is an empty sequence.
+    """
+    graph = SimpleGraph.from_data(data, synapses)
+    counts = count_motifs(graph)[0]
+    if nulls is None:
+        null = _expected(graph, counts)
+        distance = divergence(counts, null)
+    else:
+        if not len(nulls):
+            raise ValueError("nulls: expected at least one wiring, got none; leave it out for a random colouring")
+        null = np.sum([motif_counts(other, synapses) for other in nulls], axis=0).astype(np.float64)
+        seen = (counts > 0) | (null > 0)
+        distance = divergence(counts[seen] + 0.5, null[seen] + 0.5)
+    found, from_null = entropy(counts), entropy(null)
+    return {"entropy": found, "null_entropy": from_null, "information": from_null - found, "divergence": distance}
+
+
+def motifs_by_level(data: Data) -> pd.DataFrame:
+    """Coloured motifs of three neurons along a DAG: a motif belongs to the level of its earliest neuron, where it begins.
+
+    Args:
+        data: a DAG, with ``level``.
+
+    Returns:
+        one row a level, from 0 on (or from -1, neurons that no input reaches, if there are any): ``level``, ``neurons``, ``motifs``,
+        ``entropy`` of the coloured classes and ``shape_entropy``, in bits, both 0 where no motif begins.
+
+    Raises:
+        ValueError: if ``data`` has no ``level``.
+    """
+    if data.get("level") is None:
+        raise ValueError("data: expected a DAG with level, got a wiring without; make one with ConstrainedDAG() or RandomDAG(seed)")
+    graph = SimpleGraph.from_data(data)
+    levels, group = np.unique(data.level.cpu().numpy(), return_inverse=True)
+    counts = count_motifs(graph, group)
+    shape = three_node_classes().shape
+    return pd.DataFrame(
+        {
+            "level": levels,
+            "neurons": np.bincount(group),
+            "motifs": counts.sum(axis=1),
+            "entropy": [entropy(row) for row in counts],
+            "shape_entropy": [entropy(np.bincount(shape, row)) for row in counts],
+        }
+    )
+
+
+def four_motif_spectrum(data: Data, coloured: bool = False, synapses: str = "all") -> pd.DataFrame:
+    """Motifs of four neurons: the induced connected quadruples (199 shapes), by types too if ``coloured``.
+
+    Counted one by one, by the algorithm of Wernicke (2006), "Efficient Detection of Network Motifs", IEEE/ACM Trans. Comput. Biol.
+    Bioinform. 3, 347-359, doi:10.1109/TCBB.2006.51; needs Numba (extra ``fast``).
+
+    Args:
+        data: the wiring.
+        coloured: tell motifs apart by the types of their neurons.
+        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
+
+    Returns:
+        one row a class that occurs: ``edges`` between the neurons 1 to 4, ``types`` of these (if ``coloured``), ``count``, ``share``; most
+        frequent first.
+
+    Raises:
+        ImportError: if Numba is not installed.
+    """
+    graph = SimpleGraph.from_data(data, synapses)
+    keys, counts = _count_four(graph, coloured)
+    order = np.argsort(-counts, kind="stable")
+    keys, counts = keys[order], counts[order]
+    columns: dict[str, object] = {"edges": [arrows(int(key), 4) for key in keys % 4096]}
+    if coloured:
+        columns["types"] = [" ".join(NEURON_TYPES[c] for c in row) for row in split(keys, 4, COLOURS)[1]]
+    return pd.DataFrame({**columns, "count": counts, "share": counts / max(counts.sum(), 1)})
+
+
+def motif_measures(graph: SimpleGraph) -> dict[str, float]:
+    """The columns of group ``motifs``."""
+    counts = count_motifs(graph)[0]
+    shapes = dict(zip(SHAPES, _shape_counts(graph, counts).tolist(), strict=True))
+    connected = [shapes[name] for name in SHAPES[3:]]
+    expected = _expected(graph, counts)
+    found = entropy(counts)
+    closed = sum(shapes[name] for name in ("030T", "030C", "120D", "120U", "120C", "210", "300"))
+    return {
+        "connected_triples": sum(connected),
+        "motif_entropy": found,
+        "motif_information": entropy(expected) - found,
+        "motif_divergence": divergence(counts, expected),
+        "triad_entropy": entropy(connected),
+        "closed_share": share(closed, sum(connected)),
+        "feed_forward_loops": shapes["030T"],
+        "three_cycles": shapes["030C"],
+    }
+
+
+def four_motif_measures(graph: SimpleGraph) -> dict[str, float]:
+    """The columns of group ``four_motifs``."""
+    keys, counts = _count_four(graph, coloured=True)
+    _, shape = np.unique(canonical(keys % 4096, 4, 1), return_inverse=True)
+    return {
+        "connected_quadruples": int(counts.sum()),
+        "four_motif_entropy": entropy(counts),
+        "four_shape_entropy": entropy(np.bincount(shape, counts)) if len(counts) else 0.0,
+    }
+
+
+def _pair_codes(graph: SimpleGraph) -> np.ndarray:
+    """``(N, N)``: 1 for an edge from row to column, 2 for one back, 3 for both."""
+    code = np.zeros((graph.num_nodes, graph.num_nodes), dtype=np.uint8)
+    code[graph.source, graph.target] = 1
+    code[graph.target, graph.source] |= 2
+    return code
+
+
+def count_motifs(graph: SimpleGraph, group: Ints | None = None) -> Ints:
+    """Coloured motifs by class, ``(groups, K)``; each counts in the smallest group of its neurons, and there is one group by default."""
+    groups = np.zeros(graph.num_nodes, dtype=np.int64) if group is None else group
+    by_key = np.zeros((int(groups.max()) + 1, 64 * COLOURS**3), dtype=np.int64)
+    if find_spec("numba") is None:
+        _count_by_rows(graph, groups, by_key)
+    else:
+        from elegans_pyg.analysis.motif_kernels import count_three
+
+        support = graph.support
+        count_three(support.indptr, support.indices, _pair_codes(graph), graph.neuron_type, COLOURS, groups, by_key)
+    classes = three_node_classes()
+    counts = np.zeros((len(by_key), len(classes.key)), dtype=np.int64)
+    for row, keys in zip(counts, by_key, strict=True):
+        found = np.flatnonzero(keys)
+        np.add.at(row, classes.of_key[found], keys[found])
+    return counts
+
+
+def _count_by_rows(graph: SimpleGraph, groups: Ints, by_key: Ints) -> None:
+    """What the Numba kernel ``count_three`` does, with a few NumPy calls for each neuron in the middle."""
+    support, code, colour = graph.support, _pair_codes(graph).astype(np.int64), graph.neuron_type
+    for middle in range(graph.num_nodes):
+        around = support.indices[support.indptr[middle] : support.indptr[middle + 1]]
+        first, second = np.triu_indices(len(around), 1)
+        u, v = around[first], around[second]
+        # An open triple has one node in the middle; a closed one has three, and counts where the smallest of them is.
+        counted = (code[u, v] == 0) | (middle < u)
+        u, v = u[counted], v[counted]
+        digits = (colour[middle] * COLOURS + colour[u]) * COLOURS + colour[v]
+        keys = 64 * digits + code[middle, u] + 4 * code[middle, v] + 16 * code[u, v]
+        np.add.at(by_key, (np.minimum(groups[middle], np.minimum(groups[u], groups[v])), keys), 1)
+
+
+def _shape_counts(graph: SimpleGraph, counts: Ints) -> Ints:
+    """Triples of each of ``SHAPES``; the three shapes that are not connected are what the others leave of the pairs."""
+    number = graph.num_nodes
+    shapes = np.bincount(three_node_classes().shape, counts, minlength=len(SHAPES)).astype(np.int64)
+    mutual = int(graph.is_mutual.sum()) // 2
+    one_way = graph.num_edges - 2 * mutual
+    # Each pair is in N - 2 triples. A shape's name says how many mutual and one-way pairs it has.
+    shapes[SHAPES.index("102")] = mutual * max(number - 2, 0) - sum(int(name[0]) * shapes[i] for i, name in enumerate(SHAPES) if i > 2)
+    shapes[SHAPES.index("012")] = one_way * max(number - 2, 0) - sum(int(name[1]) * shapes[i] for i, name in enumerate(SHAPES) if i > 2)
+    # One pair of a connected triple counts in full in the lines above, so what is left has exactly one pair.
+    shapes[0] = comb(number, 3) - shapes[1:].sum()
+    return shapes
+
+
+def _expected(graph: SimpleGraph, counts: Ints) -> Floats:
+    """Mean counts by class if the types were dealt to the neurons at random."""
+    classes = three_node_classes()
+    shapes = np.bincount(classes.shape, counts, minlength=len(SHAPES))
+    a, b, c = split(64 * np.arange(COLOURS**3), 3, COLOURS)[1].T
+    n = graph.type_counts
+    ways = n[a] * (n[b] - (b == a)) * (n[c] - (c == a) - (c == b))
+    chance = ways / max(perm(graph.num_nodes, 3), 1)
+    connected = slice(SHAPES.index("021D"), None)
+    weights = shapes[connected, None] * chance
+    return np.bincount(classes.coloured[connected].ravel(), weights.ravel(), minlength=len(classes.key)).astype(np.float64)
+
+
+def _count_four(graph: SimpleGraph, coloured: bool) -> tuple[Ints, Ints]:
+    """Smallest keys of the motifs that occur, ascending, and their counts."""
+    require("numba", "fast", "counting motifs of four neurons")
+    from elegans_pyg.analysis.motif_kernels import count_four
+
+    colours = COLOURS if coloured else 1
+    colour = graph.neuron_type if coloured else np.zeros_like(graph.neuron_type)
+    by_key = np.zeros(4096 * colours**4, dtype=np.int64)
+    count_four(graph.support.indptr, graph.support.indices, _pair_codes(graph), colour, colours, by_key)
+    found = np.flatnonzero(by_key)
+    keys, place = np.unique(canonical(found, 4, colours), return_inverse=True)
+    counts = np.zeros(len(keys), dtype=np.int64)
+    np.add.at(counts, place, by_key[found])
+    return keys, counts
+
+
+MOTIF_MEASURES = {
+    "connected_triples": Measure("connected triples of neurons", "motifs", unit="triples", source=_MILO),
+    "motif_entropy": Measure(
+        "entropy of the connected triples by shape and types of neurons; 0 where there are none", "motifs", unit="bits", source=_ADAMI
+    ),
+    "motif_information": Measure(
+        "entropy of coloured motifs under a random colouring, less motif_entropy; 0 without motifs", "motifs", unit="bits", source=_ADAMI
+    ),
+    "motif_divergence": Measure(
+        "divergence of coloured motifs from those under a random colouring; 0 without motifs", "motifs", unit="bits", source=_ADAMI
+    ),
+    "triad_entropy": Measure(
+        "entropy of the connected triples by shape alone; 0 where there are none", "motifs", unit="bits", source=_TRIADS
+    ),
+    "closed_share": Measure("share of connected triples with all three pairs joined; 0 where there are none", "motifs", source=_TRIADS),
+    "feed_forward_loops": Measure("triples of shape 030T", "motifs", unit="triples", source=_MILO),
+    "three_cycles": Measure("triples of shape 030C", "motifs", unit="triples", source=_TRIADS),
+    "connected_quadruples": Measure("connected quadruples of neurons", "four_motifs", unit="quadruples", source=_MILO),
+    "four_motif_entropy": Measure(
+        "entropy of the connected quadruples by shape and types; 0 where there are none", "four_motifs", unit="bits", source=_ADAMI
+    ),
+    "four_shape_entropy": Measure(
+        "entropy of the connected quadruples by shape alone; 0 where there are none", "four_motifs", unit="bits", source=_MILO
+    ),
+}

@@ -1,0 +1,249 @@
+"""Small worlds: clustering and path lengths, alone and against random graphs and lattices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from scipy.sparse import csgraph
+from torch_geometric.data import Data
+
+from elegans_pyg.analysis.simple_graph import Ints, Measure, SimpleGraph, Words, count_ones, pack, share
+from elegans_pyg.transforms.wiring import check_seed, generator
+
+_NULLS = 10
+
+
+def path_lengths(data: Data, synapses: str = "all") -> pd.DataFrame:
+    """How many ordered pairs of different neurons are joined by a shortest directed path of each length.
+
+    Args:
+        data: the wiring.
+        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
+
+    Returns:
+        one row a length, from 1 edge on: ``length``, ``pairs``, ``share`` of all ordered pairs; pairs without a path have no row.
+    """
+    graph = SimpleGraph.from_data(data, synapses)
+    pairs = _pairs_at(graph)
+    every = max(graph.num_nodes * (graph.num_nodes - 1), 1)
+    return pd.DataFrame({"length": np.arange(1, len(pairs) + 1), "pairs": pairs, "share": pairs / every})
+
+
+def small_world(data: Data, nulls: int = _NULLS, seed: int = 0, synapses: str = "all") -> dict[str, float]:
+    r"""Small-world coefficients sigma and omega of the undirected support, against random graphs and a lattice.
+
+    From Humphries & Gurney (2008), "Network 'Small-World-Ness'", PLoS ONE 3, e2051, doi:10.1371/journal.pone.0002051, and Telesford et
+    al. (2011), "The Ubiquity of Small-World Networks", Brain Connectivity 1, 367-375, doi:10.1089/brain.2011.0038:
+
+    .. math:: \sigma = \frac{C / C_{rand}}{L / L_{rand}}, \qquad \omega = \frac{L_{rand}}{L} - \frac{C}{C_{latt}}
+
+    :math:`C` is the mean clustering and :math:`L` the mean length of shortest paths between joined neurons. The random null is the mean
+    over ``nulls`` Erdős-Rényi graphs with the same numbers of neurons and of undirected edges. The lattice is the ring in which the nearest
+    neighbours are joined first, as far as that number of edges goes; it does not keep degrees, as the lattices of Telesford et al. do.
+
+    Args:
+        data: the wiring; directions are left out.
+        nulls: number of random graphs.
+        seed: of the random graphs.
+        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
+
+    Returns:
+        ``sigma``, ``omega``, ``clustering``, ``path_length``, ``random_clustering``, ``random_path_length``, ``lattice_clustering``. A
+        ratio whose denominator is 0 (no edges, or no triangle in any random graph or in the lattice) is 0.
+
+    Raises:
+        ValueError: if ``nulls`` is below 1, or ``seed`` below 0.
+    """
+    if nulls < 1:
+        raise ValueError(f"nulls: expected 1 or more, got {nulls}; leave it out for {_NULLS}")
+    return _small_world(SimpleGraph.from_data(data, synapses), nulls, check_seed(seed))
+
+
+def small_world_measures(graph: SimpleGraph, seed: int) -> dict[str, float]:
+    """The columns of group ``small_world``."""
+    values = _small_world(graph, _NULLS, seed)
+    return {"sigma": values["sigma"], "omega": values["omega"]}
+
+
+def _small_world(graph: SimpleGraph, nulls: int, seed: int) -> dict[str, float]:
+    number, edges = graph.num_nodes, graph.support.nnz // 2
+    rng = generator("small_world", seed)
+    random = [_undirected(number, _random_pairs(number, edges, rng)) for _ in range(nulls)]
+    clustering, length = _clustering(graph), _mean_length(_undirected(number, _pairs_of(graph.support)))
+    random_clustering = float(np.mean([_clustering(null) for null in random]))
+    random_length = float(np.mean([_mean_length(null) for null in random]))
+    lattice_clustering = _clustering(_undirected(number, _ring_pairs(number, edges)))
+    sigma = share(share(clustering, random_clustering) * random_length, length)
+    omega = share(random_length, length) - share(clustering, lattice_clustering)
+    return {
+        "sigma": sigma,
+        "omega": omega,
+        "clustering": clustering,
+        "path_length": length,
+        "random_clustering": random_clustering,
+        "random_path_length": random_length,
+        "lattice_clustering": lattice_clustering,
+    }
+
+
+def _pairs_of(support: sparse.csr_array) -> Ints:
+    upper = sparse.triu(support, k=1).tocoo()
+    return np.stack([upper.row, upper.col]).astype(np.int64)
+
+
+def _random_pairs(number: int, edges: int, rng: np.random.Generator) -> Ints:
+    """``edges`` different unordered pairs, all choices equally likely; ``(2, edges)``."""
+    chosen = rng.choice(number * (number - 1) // 2, size=edges, replace=False)
+    # Pairs (i, j) with i < j, counted column by column: column j holds j of them. A float finds the column exactly up to 2**45 pairs.
+    j = ((1 + np.sqrt(1 + 8 * chosen)) / 2).astype(np.int64)
+    return np.stack([chosen - j * (j - 1) // 2, j])
+
+
+def _ring_pairs(number: int, edges: int) -> Ints:
+    """The ``edges`` nearest pairs on a ring, the last distance filled evenly round it; ``(2, edges)``."""
+    pairs = [np.zeros((2, 0), dtype=np.int64)]
+    left, step = edges, 1
+    while left:
+        around = np.arange(number // 2 if 2 * step == number else number)
+        if left < len(around):
+            around = around[np.arange(left) * len(around) // left]
+        pairs.append(np.stack([around, (around + step) % number]))
+        left, step = left - len(around), step + 1
+    return np.concatenate(pairs, axis=1)
+
+
+def _undirected(number: int, pairs: Ints) -> SimpleGraph:
+    """An undirected graph as one with every edge in both directions."""
+    source, target = np.concatenate([pairs, pairs[::-1]], axis=1)
+    order = np.lexsort((target, source))
+    return SimpleGraph(number, source[order], target[order], np.ones(len(order)), np.zeros(number, dtype=np.int64), 0)
+
+
+def _pairs_at(graph: SimpleGraph) -> Ints:
+    """Ordered pairs at distance 1, 2, ..., as far as there are any."""
+    counts = [count_ones(words).sum() for words in graph.pairs_by_distance()]
+    return np.array(counts, dtype=np.int64)
+
+
+def _mean_length(graph: SimpleGraph) -> float:
+    pairs = _pairs_at(graph)
+    return share(int(pairs @ np.arange(1, len(pairs) + 1)), int(pairs.sum()))
+
+
+def _triangles(graph: SimpleGraph) -> Ints:
+    """Twice the triangles of the support that each neuron is in."""
+    joined = pack(graph.support.toarray() > 0)
+    return _sum_rows(graph, _common(graph, joined, joined))
+
+
+def _directed_triangles(graph: SimpleGraph) -> Ints:
+    """Diagonal of the third power of the adjacency matrix plus its transpose: 1 for a one-way pair, 2 for a mutual one."""
+    adjacent = graph.adjacency.toarray() > 0
+    mutual = adjacent & adjacent.T
+    once, twice = pack(adjacent | adjacent.T), pack(mutual)
+    # Each entry is a sum of two bits, so the product of two entries is a sum of four.
+    paths = _common(graph, once, once) + _common(graph, once, twice) + _common(graph, twice, once) + _common(graph, twice, twice)
+    return _sum_rows(graph, paths * (1 + mutual[_rows(graph), graph.support.indices]))
+
+
+def _rows(graph: SimpleGraph) -> Ints:
+    """Row of each entry of the support."""
+    return np.repeat(np.arange(graph.num_nodes), np.diff(graph.support.indptr))
+
+
+def _common(graph: SimpleGraph, first: Words, second: Words) -> Ints:
+    """For each entry of the support, the bits that the first words of its row share with the second words of its column."""
+    return count_ones(first[_rows(graph)] & second[graph.support.indices])
+
+
+def _sum_rows(graph: SimpleGraph, values: Ints) -> Ints:
+    """Sum of one value an entry of the support over each row."""
+    until = np.concatenate([[0], np.cumsum(values)])[graph.support.indptr]
+    return np.diff(until)
+
+
+def _clustering(graph: SimpleGraph) -> float:
+    degree = np.diff(graph.support.indptr)
+    return _mean_share(_triangles(graph), degree * (degree - 1))
+
+
+def _mean_share(parts: Ints, wholes: Ints) -> float:
+    """Mean over nodes of ``parts / wholes``, nodes without a whole counting 0."""
+    return float(np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > 0).mean())
+
+
+def triangle_measures(graph: SimpleGraph) -> dict[str, float]:
+    """The columns of group ``triangles``."""
+    degree = np.diff(graph.support.indptr)
+    triangles = _triangles(graph)
+    total = graph.in_degree + graph.out_degree
+    mutual = np.bincount(graph.source[graph.is_mutual], minlength=graph.num_nodes)
+    directed = _directed_triangles(graph)
+    return {
+        "clustering": _mean_share(triangles, degree * (degree - 1)),
+        "clustering_directed": _mean_share(directed, 2 * (total * (total - 1) - 2 * mutual)),
+        "transitivity": share(triangles.sum(), (degree * (degree - 1)).sum()),
+    }
+
+
+def path_measures(graph: SimpleGraph) -> dict[str, float]:
+    """The columns of group ``paths``."""
+    pairs = _pairs_at(graph)
+    lengths = np.arange(1, len(pairs) + 1)
+    every, joined = graph.num_nodes * (graph.num_nodes - 1), int(pairs.sum())
+    strong: Ints = csgraph.connected_components(graph.adjacency, connection="strong")[1]
+    return {
+        "path_length": share(int(pairs @ lengths), joined),
+        "efficiency": share(float((pairs / lengths).sum()), every),
+        "reachable_share": share(joined, every),
+        "diameter": len(pairs),
+        "components": int(csgraph.connected_components(graph.support, directed=False)[0]),
+        "largest_strong_share": float(np.bincount(strong).max() / graph.num_nodes),
+    }
+
+
+_WATTS = "Watts & Strogatz 1998, doi:10.1038/30918"
+
+PATH_MEASURES = {
+    "path_length": Measure(
+        "mean length of the shortest directed paths, over ordered pairs that have one; 0 if none has", "paths", unit="edges", source=_WATTS
+    ),
+    "efficiency": Measure(
+        "mean over ordered pairs of 1 / the length of the shortest directed path, 0 for pairs without one",
+        "paths",
+        source="Latora & Marchiori 2001, doi:10.1103/PhysRevLett.87.198701",
+    ),
+    "reachable_share": Measure("share of ordered pairs with a directed path; 0 for one neuron", "paths"),
+    "diameter": Measure("longest of the shortest directed paths; 0 without edges", "paths", unit="edges"),
+    "components": Measure("weakly connected parts, isolated neurons included", "paths", "undirected", unit="parts"),
+    "largest_strong_share": Measure("share of neurons in the largest strongly connected part", "paths"),
+}
+TRIANGLE_MEASURES = {
+    "clustering": Measure(
+        "mean over neurons of the share of pairs of neighbours that are joined, 0 with fewer than 2",
+        "triangles",
+        "undirected",
+        source=_WATTS,
+    ),
+    "clustering_directed": Measure(
+        "mean over neurons of directed triangles over those that its degrees allow, 0 where they allow none",
+        "triangles",
+        source="Fagiolo 2007, doi:10.1103/PhysRevE.76.026107",
+    ),
+    "transitivity": Measure("share of paths of two edges whose ends are joined; 0 without such paths", "triangles", "undirected"),
+}
+SMALL_WORLD_MEASURES = {
+    "sigma": Measure(
+        f"clustering and path length against {_NULLS} Erdős-Rényi graphs with as many edges; 0 where these have no triangles",
+        "small_world",
+        "undirected",
+        source="Humphries & Gurney 2008, doi:10.1371/journal.pone.0002051",
+    ),
+    "omega": Measure(
+        f"path length against {_NULLS} Erdős-Rényi graphs, less clustering against a ring lattice; terms without a denominator are 0",
+        "small_world",
+        "undirected",
+        source="Telesford et al. 2011, doi:10.1089/brain.2011.0038",
+    ),
+}
