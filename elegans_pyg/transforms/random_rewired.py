@@ -13,8 +13,8 @@ class RandomRewired(Rewiring):
     What igraph's ``rewire_edges`` does, with which the controls of "ElegansNet" (Bardozzo et al. 2023) were made: each of the two ends of
     every edge moves with probability ``fraction``, so that :math:`1 - (1 - \text{fraction})^2` of the edges change on average. The ends
     move one after the other, in random order, each to a neuron drawn uniformly from those that make neither a self-loop nor an edge that is
-    there already; its present one is among them. With ``fraction`` 1 nothing of the graph but its density is left. A synapse count stays with
-    its edge.
+    there already; its present one is among them. With ``fraction`` 1 nothing of the graph but its density is left. A
+    synapse count stays with its edge.
 
     Electrical synapses move among themselves, as undirected edges. Self-loops of the base stay.
 
