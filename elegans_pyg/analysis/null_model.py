@@ -41,23 +41,25 @@ def against_null(observed: pd.Series, null: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(f"null: expected the same measures as observed, but one side has no {', '.join(missing)}; take both at once")
     names = list(observed.index)
     values, drawn = observed.to_numpy(dtype=np.float64), null[names].to_numpy(dtype=np.float64)
-    mean, sd = drawn.mean(axis=0), drawn.std(axis=0, ddof=1)
     tolerance = _SAME * np.maximum(1.0, np.abs(values))
+    spread = np.ptp(drawn, axis=0) > tolerance
+    mean, sd = drawn.mean(axis=0), np.where(spread, drawn.std(axis=0, ddof=1), 0.0)
     middle = (drawn.sum(axis=0) + values) / (len(drawn) + 1)
     farther = (np.abs(drawn - middle) >= np.abs(values - middle) - tolerance).sum(axis=0)
     varies = np.ptp(np.vstack([drawn, values]), axis=0) > tolerance
     p = np.where(varies, (1 + farther) / (1 + len(drawn)), math.nan)
-    z = np.divide(values - mean, sd, out=np.full(len(names), math.nan), where=np.ptp(drawn, axis=0) > tolerance)
+    z = np.divide(values - mean, sd, out=np.full(len(names), math.nan), where=spread)
     return pd.DataFrame({"measure": names, "value": values, "mean": mean, "sd": sd, "z": z, "p": p, "p_holm": holm(p)})
 
 
-def share_unusual(graphs: pd.DataFrame, null: pd.DataFrame, alpha: float = 0.05) -> pd.Series:
-    """Share of ``graphs`` that are each farther from the mean of the null model's graphs than all but ``alpha`` of these, by measure: about
-    ``alpha`` for more graphs of the null model. Not corrected for the number of measures.
+def share_unusual(graphs: pd.DataFrame, null: pd.DataFrame, observed: pd.Series, alpha: float = 0.05) -> pd.Series:
+    """Share of ``graphs`` that are each farther from the mean of the null model's graphs than all but ``alpha`` of these, on the side where
+    the observed value lies, by measure: about ``alpha / 2`` for more graphs of the null model. Not corrected for the number of measures.
 
     Args:
         graphs: one row a graph, one column a measure.
         null: the same for the null model.
+        observed: one value a measure.
         alpha: level of each test, between 0 and 1.
     """
     shares = {}
@@ -65,7 +67,7 @@ def share_unusual(graphs: pd.DataFrame, null: pd.DataFrame, alpha: float = 0.05)
         middle = float(null[name].mean())
         tolerance = _SAME * max(1.0, abs(middle))
         away: Values = np.sort(np.abs(null[name].to_numpy(dtype=np.float64) - middle))
-        found = np.abs(graphs[name].to_numpy(dtype=np.float64) - middle)
+        found = (graphs[name].to_numpy(dtype=np.float64) - middle) * (1 if observed[name] >= middle else -1)
         p = (1 + len(away) - np.searchsorted(away, found - tolerance)) / (1 + len(away))
         shares[name] = float(np.mean(p <= alpha))
     return pd.Series(shares)

@@ -94,7 +94,7 @@ def elegans_structure(
     nulls: Annotated[
         int | None, typer.Option("--nulls", metavar="N", help="Wholly rewired graphs to compare with (default: 1,500).")
     ] = None,
-    synapses: Annotated[str | None, typer.Option("--synapses", metavar="KIND", help="chemical, electrical or both (default).")] = None,
+    synapses: Annotated[str | None, typer.Option("--synapses", metavar="KIND", help="chemical (default), electrical or both.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of all graphs (default: 0).")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Minutes: one connectome, few fractions and graphs.")] = False,
     workers: Annotated[int | None, typer.Option("--workers", metavar="N", help="Processes (default: one a processor).")] = None,

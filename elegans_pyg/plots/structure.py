@@ -104,9 +104,9 @@ def fading_dyads(curves: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     for axes in panels[0]:
         axes.axhline(0, color=MUTED, lw=0.8)
     for axes in panels[1]:
-        axes.axhline(5, color=MUTED, lw=0.8, ls=(0, (2, 2)))
+        axes.axhline(2.5, color=MUTED, lw=0.8, ls=(0, (2, 2)))
         axes.set_ylim(-3, 103)
-    panels[1, 0].annotate("expected by chance", (99, 6), ha="right", va="bottom", fontsize=8, color=MUTED)
+    panels[1, 0].annotate("expected by chance", (1, 4), ha="left", va="bottom", fontsize=8, color=MUTED)
     panels[0, 0].set_ylabel("effect left (%)")
     panels[1, 0].set_ylabel("graphs significant at 0.05 (%)")
     sources = [Line2D([], [], color=TYPE_COLOURS[name], lw=2, label=f"from {name}") for name in _TARGET_DASHES]
@@ -259,6 +259,7 @@ def type_pairs(dyads: pd.DataFrame) -> Figure:
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
     panels[0].set_ylabel("from")
+    figure.supxlabel("to", fontsize=10)
     bar = figure.colorbar(image, ax=list(panels), fraction=0.02, pad=0.01, ticks=[-2, -1, 0, 1, 2])
     bar.ax.set_yticklabels(["¼", "½", "1", "2", "4"])
     bar.set_label("observed / expected", fontsize=8)

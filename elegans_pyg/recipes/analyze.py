@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 from rich import box
+from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 from torch_geometric.data import Data
@@ -102,7 +105,9 @@ def analyze_connectome(
     RunFolder(out).check_unused()
     base = load_connectome(name, RunConfig(connectome=name, synapses=synapses))
     point = Point(Path(name).stem, "rewired", 1.0, nulls, "null")
-    graphs = [base, *(make_graph(point, number, base, seed) for number in range(nulls))]
+    console = Console(stderr=True)
+    numbers = track(range(nulls), "rewiring", console=console, disable=quiet or not console.is_terminal, transient=True)
+    graphs = [base, *(make_graph(point, number, base, seed) for number in numbers)]
     found = measures(graphs, which, seed=seed, progress=not quiet)
     names = [str(column) for column in found.columns]
     observed, null = found.iloc[0], found.iloc[1:]
@@ -149,7 +154,7 @@ def analyze_run(run: str | Path, out: str | Path, which: Sequence[str] | None = 
     return _write(folder, Analysis(f"Wirings of {run}", table, names, notes, folder, []), figures, None)
 
 
-def _write(folder: Path, analysis: Analysis, figures: dict, pairs: pd.DataFrame | None) -> Analysis:
+def _write(folder: Path, analysis: Analysis, figures: dict[str, Figure], pairs: pd.DataFrame | None) -> Analysis:
     file = write_table(folder / "measures", analysis.table)
     if pairs is not None:
         write_whole(folder / "dyads.csv", pairs.to_csv(index=False).encode())

@@ -64,7 +64,7 @@ def dyad_effects(curves: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         curves: of one connectome and family: ``fraction``, ``measure``, ``left`` (share of the effect left), ``unusual`` (share of the
-            graphs that are still unusual for the null model).
+            graphs that are unusual for the null model as the connectome is).
         scores: the connectome against that null model, see :func:`~elegans_pyg.analysis.null_model.against_null`.
 
     Returns:
@@ -84,6 +84,8 @@ def dyad_effects(curves: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
                 continue
             curve = curves[curves["measure"] == name].sort_values("fraction")
             fraction, left, unusual = (curve[column].to_numpy(dtype=np.float64) for column in ("fraction", "left", "unusual"))
+            # An effect that has turned into its opposite is gone.
+            left = np.maximum(left, 0)
             lost = fraction[unusual <= 0.5]
             rows.append(
                 {
@@ -91,8 +93,8 @@ def dyad_effects(curves: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
                     "length": length,
                     "z": float(scores.loc[name, "z"]),
                     "p_holm": float(p),
-                    "falling": float(stats.spearmanr(fraction, np.abs(left)).statistic) if len(fraction) > 2 else math.nan,
-                    "half": _crossing(fraction, np.abs(left), 0.5),
+                    "falling": float(stats.spearmanr(fraction, left).statistic),
+                    "half": _crossing(fraction, left, 0.5),
                     "left_gradual": float(left[np.abs(fraction - GRADUAL).argmin()]),
                     "lost": float(lost.min()) if len(lost) else math.nan,
                     "unusual_slight": float(unusual[np.abs(fraction - SLIGHT).argmin()]),
