@@ -93,7 +93,7 @@ def dyad_effects(curves: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
                     "length": length,
                     "z": float(scores.loc[name, "z"]),
                     "p_holm": float(p),
-                    "falling": float(stats.spearmanr(fraction, left).statistic),
+                    "falling": float(stats.spearmanr(fraction, left).statistic) if np.ptp(left) > 0 else 0.0,
                     "half": _crossing(fraction, left, 0.5),
                     "left_gradual": float(left[np.abs(fraction - GRADUAL).argmin()]),
                     "lost": float(lost.min()) if len(lost) else math.nan,

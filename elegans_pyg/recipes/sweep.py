@@ -85,8 +85,9 @@ class PointFiles:
             if path.is_file():
                 try:
                     # Python's own float, since pandas' faster one can be off by the last digit.
-                    table = pd.read_csv(path, index_col="graph", float_precision="round_trip")
-                except ValueError as error:
+                    names = pd.read_csv(path, nrows=0).columns.drop("graph")
+                    table = pd.read_csv(path, index_col="graph", converters=dict.fromkeys(names, float))
+                except (ValueError, KeyError) as error:
                     raise ValueError(f"sweep: {path} is damaged ({str(error).strip()}); delete it to have it made again") from error
             self._tables[point.name] = table
         table = self._tables[point.name]
@@ -133,7 +134,8 @@ def sweep(points: Sequence[Point], files: PointFiles, synapses: str, seed: int, 
     Raises:
         ValueError: for an unknown connectome or family, fewer than one worker, or a damaged file.
     """
-    workers = len(os.sched_getaffinity(0)) if workers is None and hasattr(os, "sched_getaffinity") else workers or os.cpu_count() or 1
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}; leave it out for one a processor")
     tasks = [
