@@ -103,7 +103,7 @@ class PointFiles:
         before = self._tables[point.name]
         if len(before) and list(before.columns) != list(rows.columns):
             raise ValueError(f"sweep: {self._path(point)} holds other measures than are taken now; delete it to have it made again")
-        table = self._tables[point.name] = pd.concat([before, rows]).sort_index()
+        table = self._tables[point.name] = pd.concat([before, rows.astype(float)]).sort_index()
         buffer = io.StringIO()
         table.to_csv(buffer, index_label="graph")
         write_whole(self._path(point), buffer.getvalue().encode())
