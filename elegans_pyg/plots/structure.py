@@ -85,7 +85,8 @@ def fading_dyads(curves: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     if effects.empty:
         raise ValueError("effects: expected at least one, got none; there is nothing to draw")
     figure = Figure(figsize=(11.5, 6.4), layout="constrained")
-    panels = figure.subplots(2, 3, sharex=True, sharey="row")
+    # Each length has effects of its own size; shares all lie between 0 and 100.
+    panels = figure.subplots(2, 3, sharex=True)
     for column, length in enumerate((1, 2, 3)):
         chosen = effects[effects["length"] == length]["measure"]
         for name in chosen:
