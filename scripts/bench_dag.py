@@ -87,6 +87,42 @@ def contender(name: str, graphs: list[Data], channels: int, options: argparse.Na
         pipe.send(seconds(run))
 
 
+def copy_bandwidth(options: argparse.Namespace) -> float:
+    """Bytes a second, read and written, of a copy too large for any cache."""
+    source = torch.ones(2**26 if options.device == "cpu" else 2**28, device=options.device)
+    target = torch.empty_like(source)
+    seconds = []
+    for _ in range(6):
+        start = time.perf_counter()
+        target.copy_(source)
+        if options.device != "cpu":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return 2 * source.numel() * source.element_size() / statistics.median(seconds[1:])
+
+
+def report_bytes(dag: Data, one_map: int, row: dict[str, float], options: argparse.Namespace) -> dict[str, float]:
+    """Print how near the fused walk comes to the memory's bound.
+
+    Must move: every node's map once each way. The walk moves, forward, a map read per edge and two written per node (the convolution
+    and the rectified sum); backward, two read per edge (a gradient, and a source's map for the edge's own gradient) and per node two
+    read and one written. What a cache serves again counts as moved.
+    """
+    nodes, edges = int((dag.level >= 0).sum()), int((dag.level[dag.edge_index[0]] >= 0).sum())
+    bandwidth = copy_bandwidth(options)
+    counts = {"must move": 2 * nodes, "the walk moves": (edges + 2 * nodes) + (2 * edges + 3 * nodes)}
+    report = {"copy_bandwidth": bandwidth}
+    print(f"\na copy reaches {bandwidth / 1e9:.1f} GB/s; fused, forward + backward: {row['forward+backward']:.3f} s")
+    for what, maps_moved in counts.items():
+        moved = maps_moved * one_map
+        fraction = moved / row["forward+backward"] / bandwidth
+        report |= {f"{what}: bytes": moved, f"{what}: fraction of bandwidth": fraction}
+        print(
+            f"{what:16}{maps_moved:6} maps{moved / 1e9:9.2f} GB{moved / bandwidth:9.3f} s at that rate, so it ran at{fraction:7.1%} of it"
+        )
+    return report
+
+
 def time_contenders(names: list[str], graphs: list[Data], channels: int, options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Median seconds of a forward pass and of a training step's forward and backward pass, and the memory that a step adds."""
     context = multiprocessing.get_context("spawn")
@@ -148,6 +184,8 @@ def main() -> None:
             line += f"{grown / 2**20:8.0f} MiB{grown / one_map / dag.num_nodes:13.2f}"
         print(line)
     report["one variant"] = times
+    if "fused" in times:
+        report["bytes"] = report_bytes(dag, one_map, times["fused"], options)
 
     counts = [int(count) for count in options.variants.split(",") if count]
     if counts:
@@ -159,9 +197,14 @@ def main() -> None:
         for count in counts:
             for name, row in time_contenders(contenders, [dag] * count, options.channels_together, options).items():
                 together[name][count] = row["forward+backward"] / count
+                if name == "fused" and count == max(counts):
+                    largest = row
         for name, values in together.items():
             print(f"{name:16}" + "".join(f"{values[n]:9.3f}s" for n in counts), flush=True)
         report["seconds a variant"] = together
+        if "fused" in together:
+            one_map = max(counts) * options.batch_size * options.channels_together * options.size**2 * 4
+            report["bytes together"] = report_bytes(dag, one_map, largest, options)
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
         print(f"\nwritten to {options.json}")

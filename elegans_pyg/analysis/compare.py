@@ -37,6 +37,8 @@ SINGLE_WIRING = "connectome"
 """The family whose variants all share one wiring, whatever their wiring seeds."""
 
 HEADINGS = ("family", "runs", "accuracy %", "interval %", "diff.\npp", "interval pp", "p", "p (Holm)", "Cliff δ", "n for\n0.1 pp")
+SMALL_SHARE = 0.01
+"""For values that are no shares: the difference users care about, as a share of the reference's mean."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,16 @@ class Comparison:
         notes: what a reader has to know to read the table, one sentence or two each.
         reference: family that the others are compared with.
         confidence: coverage of the intervals.
+        value: what was compared.
+        share: whether it is a share (0 to 1), shown in percent.
     """
 
     table: pd.DataFrame
     notes: list[str]
     reference: str
     confidence: float
+    value: str = "accuracy"
+    share: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe content: plain numbers, ``None`` for what is missing."""
@@ -68,7 +74,7 @@ class Comparison:
 
     def to_markdown(self) -> str:
         """A GitHub table, and the notes as a list."""
-        lines = ["| " + " | ".join(HEADINGS).replace("\n", " ") + " |", "| --- |" + " ---: |" * (len(HEADINGS) - 1)]
+        lines = ["| " + " | ".join(self._headings()).replace("\n", " ") + " |", "| --- |" + " ---: |" * (len(HEADINGS) - 1)]
         lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in self._rows()]
         return "\n".join([*lines, "", *(f"- {note}" for note in self.notes)]) + "\n"
 
@@ -80,9 +86,12 @@ class Comparison:
 
     def __rich__(self) -> Group:
         table = Table(
-            title=f"Accuracy by family, compared with {self.reference}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1)
+            title=f"{self.value[:1].upper()}{self.value[1:]} by family, compared with {self.reference}",
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1),
         )
-        for heading in HEADINGS:
+        for heading in self._headings():
             table.add_column(Text(heading), justify="left" if heading == "family" else "right", overflow="fold")
         for row in self._rows():
             table.add_row(*map(Text, row))
@@ -91,18 +100,24 @@ class Comparison:
             notes.add_row(Text("•"), Text(note))
         return Group(table, notes)
 
+    def _headings(self) -> tuple[str, ...]:
+        if self.share:
+            return (*HEADINGS[:2], f"{self.value} %", *HEADINGS[3:])
+        return (*HEADINGS[:2], self.value, "interval", "diff.", "interval", *HEADINGS[6:9], f"n for\n{SMALL_SHARE:.0%}")
+
     def _rows(self) -> list[tuple[str, ...]]:
+        scale, digits = (100, 2) if self.share else (1, 3)
         rows: list[tuple[str, ...]] = []
         for row in self.to_dict()["families"]:
-            spread = "" if row["sd"] is None else f" ± {100 * row['sd']:.2f}"
+            spread = "" if row["sd"] is None else f" ± {scale * row['sd']:.{digits}f}"
             rows.append(
                 (
                     row["family"],
                     str(row["runs"]),
-                    _share(row["mean"]) + spread,
-                    _range(row["low"], row["high"], ""),
-                    _share(row["difference"], "+"),
-                    _range(row["difference_low"], row["difference_high"], "+"),
+                    _scaled(row["mean"], scale, digits) + spread,
+                    _range(row["low"], row["high"], scale, digits),
+                    _scaled(row["difference"], scale, digits, "+"),
+                    _range(row["difference_low"], row["difference_high"], scale, digits, "+"),
                     _p_value(row["p"]),
                     _p_value(row["p_holm"]),
                     "–" if row["delta"] is None else f"{row['delta']:+.2f}",
@@ -119,6 +134,7 @@ def compare(
     seed: int = 0,
     resamples: int = 10_000,
     confidence: float = 0.95,
+    share: bool = True,
 ) -> Comparison:
     """Compare the accuracy of every family of wirings with that of a reference family.
 
@@ -136,18 +152,20 @@ def compare(
     Args:
         results: one row a variant: ``variant`` (int, unique), ``family`` (str), ``wiring_seed`` (int), ``seed`` (int) and the value column.
         reference: family that the others are compared with.
-        value: column of accuracies, as shares between 0 and 1.
+        value: column of accuracies, as shares between 0 and 1, or of other values (see ``share``).
         seed: of the bootstrap and of the random permutations; a family's numbers do not depend on which other families are present
             (but for Holm's correction).
         resamples: bootstrap resamples, and random splits where they are too many to enumerate; at least 100.
         confidence: coverage of the intervals, between 0 and 1.
+        share: ``False`` for values in units of their own, such as a memory capacity or an error: they may lie anywhere, and the small
+            difference is one of 1 % of the reference's mean.
 
     Raises:
         ValueError: for a missing column, no rows, fewer than two families, an unknown reference, a repeated variant or run, an accuracy
             outside 0 to 1, or ``resamples`` or ``confidence`` out of range.
         TypeError: when ``results`` is not a DataFrame, or the values are not numbers.
     """
-    check_results(results, value)
+    check_results(results, value, share)
     families = [str(name) for name in results["family"].unique()]
     if reference not in families:
         raise ValueError(f"reference must be one of the families in results, got {reference!r}; choose from {', '.join(families)}")
@@ -178,7 +196,7 @@ def compare(
             "high": high,
         }
         if name != reference:
-            row |= _against(arm, base, confidence, resamples, key)
+            row |= _against(arm, base, confidence, resamples, key, share)
             if min(len(arm.units), len(base.units)) >= MIN_UNITS:
                 test = tests[name] = permutation_test(arm.units, base.units, resamples=resamples, seed=key)
                 row |= {"p": test.p, "p_smallest": test.smallest, "p_method": "exact" if test.exact else "monte carlo"}
@@ -203,10 +221,11 @@ def compare(
     table = pd.DataFrame(rows, columns=columns)
     table["p_holm"] = holm(table["p"].to_numpy(dtype=np.float64))
     table = table.astype({"needed_observed": "Int64", "needed_small": "Int64", "p_method": object})
-    return Comparison(table, _notes(table, arms, tests, reference, resamples, confidence), reference, confidence)
+    notes = _notes(table, arms, tests, reference, resamples, confidence, share)
+    return Comparison(table, notes, reference, confidence, value, share)
 
 
-def check_results(results: pd.DataFrame, value: str = "accuracy") -> None:
+def check_results(results: pd.DataFrame, value: str = "accuracy", share: bool = True) -> None:
     """Check a table of one row a variant, as :func:`compare` describes it; raises what it says there about the table alone."""
     if not isinstance(results, pd.DataFrame):
         raise TypeError(
@@ -235,7 +254,7 @@ def check_results(results: pd.DataFrame, value: str = "accuracy") -> None:
     if not pd.api.types.is_numeric_dtype(results[value]):
         raise TypeError(f"results column {value!r} must hold numbers, got {results[value].dtype}; convert it with pandas.to_numeric")
     outside = results.loc[(results[value] < 0) | (results[value] > 1), value]
-    if len(outside):
+    if share and len(outside):
         raise ValueError(f"results column {value!r} must lie between 0 and 1, got {outside.iloc[0]}; divide percentages by 100")
 
 
@@ -266,10 +285,11 @@ def units_by_family(results: pd.DataFrame, value: str = "accuracy") -> dict[str,
     return {str(name): _Arm(results[results["family"] == name], str(name), value).units for name in results["family"].unique()}
 
 
-def _against(arm: _Arm, base: _Arm, confidence: float, resamples: int, key: Sequence[int]) -> dict[str, Any]:
+def _against(arm: _Arm, base: _Arm, confidence: float, resamples: int, key: Sequence[int], share: bool) -> dict[str, Any]:
     if not (arm.runs and base.runs):
         return {}
     difference = float(arm.units.mean() - base.units.mean())
+    small = SMALL_DIFFERENCE if share else SMALL_SHARE * abs(float(base.units.mean()))
     low, high = bootstrap_interval(arm.units, base.units, confidence=confidence, resamples=resamples, seed=key)
     freedom = len(arm.units) + len(base.units) - 2
     squares = sum(float(np.sum((units - units.mean()) ** 2)) for units in (arm.units, base.units))
@@ -280,19 +300,26 @@ def _against(arm: _Arm, base: _Arm, confidence: float, resamples: int, key: Sequ
         "difference_high": high,
         "delta": cliffs_delta(arm.units, base.units),
         "needed_observed": runs_needed(difference, sd, power=POWER, alpha=ALPHA),
-        "needed_small": runs_needed(SMALL_DIFFERENCE, sd, power=POWER, alpha=ALPHA),
+        "needed_small": runs_needed(small, sd, power=POWER, alpha=ALPHA),
     }
 
 
 def _notes(
-    table: pd.DataFrame, arms: dict[str, _Arm], tests: dict[str, Permutation], reference: str, resamples: int, confidence: float
+    table: pd.DataFrame,
+    arms: dict[str, _Arm],
+    tests: dict[str, Permutation],
+    reference: str,
+    resamples: int,
+    confidence: float,
+    share: bool,
 ) -> list[str]:
+    unit, small = (" in percentage points (pp)", "0.1 pp") if share else ("", f"{SMALL_SHARE:.0%} of {reference}'s mean")
     base = arms[reference]
     others = {name: arm for name, arm in arms.items() if name != reference}
-    notes = [f"Intervals: {100 * confidence:g} % BCa bootstrap. Differences: family minus {reference}, in percentage points (pp)."]
+    notes = [f"Intervals: {100 * confidence:g} % BCa bootstrap. Differences: family minus {reference}{',' if unit else ''}{unit}."]
     if any(len(arm.units) < 10 for arm in arms.values()):
         notes.append("Bootstrap intervals from fewer than 10 units come out too narrow: read them as a lower bound on the uncertainty.")
-    notes += _unit_notes(arms, reference)
+    notes += _unit_notes(arms, reference, share)
     stopped = {name: arm for name, arm in arms.items() if arm.stopped}
     if stopped:
         counts = ", ".join(f"{name} {arm.stopped} of {arm.stopped + arm.runs}" for name, arm in stopped.items())
@@ -320,7 +347,7 @@ def _notes(
         if name in tests:
             continue
         needed = table.loc[table["family"] == name, "needed_small"].iloc[0]
-        more = "the spread is not known yet" if pd.isna(needed) else f"about {needed} an arm to detect 0.1 pp"
+        more = "the spread is not known yet" if pd.isna(needed) else f"about {needed} an arm to detect {small}"
         notes.append(
             f"No p value for {name}: {_count(arm)} against {_count(base)} of {reference}; at least {MIN_UNITS} an arm are needed "
             f"({smallest_testable(ALPHA)} to reach {ALPHA:g}), and {more}."
@@ -330,12 +357,13 @@ def _notes(
         counts = ", ".join(f"{name} {needed:,}" for name, needed in zip(observed["family"], observed["needed_observed"], strict=True))
         notes.append(
             f"Units an arm that would detect the observed difference ({100 * POWER:g} % power, level {ALPHA:g} before Holm's correction, "
-            f"normal approximation with the pooled standard deviation): {counts}. The last column is the same for 0.1 pp."
+            f"normal approximation with the pooled standard deviation): {counts}. The last column is the same for {small}."
         )
     return notes
 
 
-def _unit_notes(arms: dict[str, _Arm], reference: str) -> list[str]:
+def _unit_notes(arms: dict[str, _Arm], reference: str, share: bool) -> list[str]:
+    scale, unit = (100, ", in pp") if share else (1, "")
     notes = []
     single = [name for name, arm in arms.items() if arm.unit == "run"]
     if single:
@@ -349,13 +377,13 @@ def _unit_notes(arms: dict[str, _Arm], reference: str) -> list[str]:
         counts = ", ".join(f"{name} {len(arms[name].units)}" for name in averaged)
         notes.append(f"Several seeds share a wiring, so the units are the wirings' means, and these are permuted: {counts} wirings.")
         spread = "; ".join(
-            f"{name} {100 * math.sqrt(arms[name].components.between):.2f} and {100 * math.sqrt(arms[name].components.within):.2f}"
+            f"{name} {scale * math.sqrt(arms[name].components.between):.2f} and {scale * math.sqrt(arms[name].components.within):.2f}"
             + (" (the former estimated below 0, set to 0)" if arms[name].components.truncated else "")
             for name in averaged
             if not math.isnan(arms[name].components.between)
         )
         if spread:
-            notes.append(f"Standard deviation between wirings and between seeds of a wiring, in pp: {spread}.")
+            notes.append(f"Standard deviation between wirings and between seeds of a wiring{unit}: {spread}.")
         uneven = [name for name in averaged if arms[name].seeds[0] != arms[name].seeds[1]]
         if uneven:
             notes.append(f"The wirings' means rest on unequal numbers of seeds, and count the same: {', '.join(uneven)}.")
@@ -381,12 +409,12 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _share(value: float | None, sign: str = "") -> str:
-    return "–" if value is None else f"{100 * value:{sign}.2f}"
+def _scaled(value: float | None, scale: int, digits: int, sign: str = "") -> str:
+    return "–" if value is None else f"{scale * value:{sign}.{digits}f}"
 
 
-def _range(low: float | None, high: float | None, sign: str) -> str:
-    return "–" if low is None else f"{_share(low, sign)}{', ' if sign else '–'}{_share(high, sign)}"
+def _range(low: float | None, high: float | None, scale: int, digits: int, sign: str = "") -> str:
+    return "–" if low is None else f"{_scaled(low, scale, digits, sign)}{', ' if sign else '–'}{_scaled(high, scale, digits, sign)}"
 
 
 def _p_value(p: float | None) -> str:

@@ -6,22 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 
-
-def _jit(function: Callable[..., Any]) -> Any:
-    """Compile on first call, cached on disk wherever a cache can be written."""
-    try:
-        return numba.njit(function, cache=True, nogil=True)
-    except RuntimeError:  # Neither beside this file nor in the user's cache folder can anything be written.
-        return numba.njit(function, nogil=True)
+from elegans_pyg._compiled import compiled
 
 
-@_jit
+@compiled()
 def count_three(
     ptr: np.ndarray, neighbour: np.ndarray, code: np.ndarray, colour: np.ndarray, colours: int, group: np.ndarray, counts: np.ndarray
 ) -> None:
@@ -43,7 +33,7 @@ def count_three(
                     counts[min(group_u, group[v]), key] += 1
 
 
-@_jit
+@compiled()
 def count_four(ptr: np.ndarray, neighbour: np.ndarray, code: np.ndarray, colour: np.ndarray, colours: int, counts: np.ndarray) -> None:
     """Add every connected set of four nodes to ``counts[its key]``.
 

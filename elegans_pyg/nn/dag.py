@@ -220,22 +220,20 @@ class DAGNet(nn.Module):
         return fused.refusal(self.edge_weight.device, self.edge_weight.dtype)
 
     def _run_fused(self, x: Tensor, kept_type: torch.dtype) -> Tensor:
-        from elegans_pyg.nn.fused.walk import Walk, run_fused
+        from elegans_pyg.nn.fused.walk import run_fused
 
-        if x.device not in self._walks:
-            self._walks[x.device] = Walk.from_schedule(self.schedule, self._workspace).to(x.device)
-        walk = self._walks[x.device]
-        nodes = walk.nodes
-        weight = self.weights_in_use()[walk.edges]
-        parameters = [p[nodes] for p in (self.conv_weight, self.norm_weight, self.norm_bias)]
-        mean, variance = self.running_mean[nodes], self.running_var[nodes]
-        out = run_fused(walk, self.training, self.eps, x, weight, *parameters, mean, variance, kept_type)
-        if self.training:
-            count = x[0, :, 0].numel()
-            with torch.no_grad():
-                for running, batch in ((self.running_mean, mean), (self.running_var, variance * (count / (count - 1)))):
-                    running.index_copy_(0, nodes, running[nodes].lerp(batch, self.momentum))
-        return out
+        parameters = (self.conv_weight, self.norm_weight, self.norm_bias, self.running_mean, self.running_var)
+        walk = self._walk_on(x.device)
+        return run_fused(walk, self.training, self.momentum, self.eps, x, self.weights_in_use(), *parameters, kept_type)
+
+    @torch.compiler.assume_constant_result
+    def _walk_on(self, device: torch.device) -> int:
+        """The handle of this network's walk on ``device``, made on first use."""
+        from elegans_pyg.nn.fused.walk import Walk
+
+        if device not in self._walks:
+            self._walks[device] = Walk.from_schedule(self.schedule, self._workspace).to(device)
+        return self._walks[device].handle
 
     def _run_levels(self, x: Tensor) -> Tensor:
         weight = self.weights_in_use()[self._edge_order]
@@ -250,7 +248,7 @@ class DAGNet(nn.Module):
             operation = ModuleOperation([self.node_modules[node] for node in self.schedule.order.tolist()])
             return run_levels(self.schedule, self._plans[key], operation, x, weight)
         mean, var = self.running_mean[self._order], self.running_var[self._order]
-        parameters = [p[self._order] for p in (self.conv_weight, self.norm_weight, self.norm_bias)]
+        parameters = [p.index_select(0, self._order) for p in (self.conv_weight, self.norm_weight, self.norm_bias)]
         operation = DepthwiseOperation(parameters, mean, var, self.training, self.momentum, self.eps)
         out = run_levels(self.schedule, self._plans[key], operation, x, weight)
         if self.training:

@@ -60,7 +60,7 @@ class Schedule:
         Raises:
             TypeError: if ``batch`` is neither.
             ValueError: if an attribute is missing or of the wrong length, an edge does not go from a lower to a higher level or points
-                outside the graph, an input node has incoming edges, or a variant has no input or no output node.
+                outside its graph, an input node has incoming edges, or a variant has no input or no output node.
         """
         if not isinstance(batch, Data):
             raise TypeError(f"batch must be a Data or Batch of DAGs, got {type(batch).__name__}; make one with Batch.from_data_list([...])")
@@ -85,6 +85,11 @@ class Schedule:
         if edge_index.numel() and (int(edge_index.min()) < 0 or int(edge_index.max()) >= num_nodes):
             raise ValueError(f"edge_index must lie in 0..{num_nodes - 1}, got {int(edge_index.min())}..{int(edge_index.max())}")
         variant_of_node = torch.repeat_interleave(torch.arange(num_variants), ptr.diff())
+        # The kernels reckon a source's place inside its target's variant: checked here, once, and never in a walk.
+        crossing = variant_of_node[edge_index[0]] != variant_of_node[edge_index[1]]
+        if bool(crossing.any()):
+            source, target = edge_index[:, int(crossing.nonzero()[0])].tolist()
+            raise ValueError(f"an edge must stay inside its variant, but {source} -> {target} leads to another; build the batch anew")
 
         reached = level >= 0
         if not torch.equal(level == 0, input_mask):

@@ -25,7 +25,7 @@ class Workspace:
 
     def take(self, count: int, like: Tensor) -> Tensor:
         """``count`` numbers of the type and device of ``like``, with no set value."""
-        if like.device.type != "cpu":
+        if like.device.type != "cpu" or count == 0:
             return like.new_empty(count)
         size = count * like.element_size()
         with self._lock:

@@ -13,7 +13,9 @@ from elegans_pyg.analysis.inference import bootstrap_interval
 from elegans_pyg.plots.style import INK, MUTED, RED, RULE, clean, family_styles
 
 
-def accuracy_curves(metrics: pd.DataFrame, reference: str | None = "connectome", split: str = "validation") -> Figure:
+def accuracy_curves(
+    metrics: pd.DataFrame, reference: str | None = "connectome", split: str = "validation", value: str = "accuracy"
+) -> Figure:
     """Accuracy against iteration: the reference's mean dashed red over each family's mean and band of one standard deviation, as in figure
     2 of "ElegansNet" (2023); from four evaluations on, a second panel enlarges the last third of the training.
 
@@ -22,11 +24,12 @@ def accuracy_curves(metrics: pd.DataFrame, reference: str | None = "connectome",
             accuracy (a variant that was stopped) is left out, and the legend counts the variants that the last evaluation still holds.
         reference: family drawn in dashed red; ``None`` for none.
         split: ``"train"``, ``"validation"`` or ``"test"``, whichever the metrics hold.
+        value: column to draw in the place of ``accuracy``, a share (0 to 1) too.
 
     Raises:
         ValueError: for a missing column, no rows, an unknown family or split, or an evaluation given twice.
     """
-    for column in ("iteration", "variant", "family", "split", "accuracy"):
+    for column in ("iteration", "variant", "family", "split", value):
         if column not in metrics.columns:
             raise ValueError(f"metrics must have a column {column!r}, got {', '.join(map(str, metrics.columns)) or 'none'}; add it")
     if metrics.empty:
@@ -55,7 +58,7 @@ def accuracy_curves(metrics: pd.DataFrame, reference: str | None = "connectome",
     band = 0.16 if len(families) <= 4 else 0.09
     lowest, highest = [], []
     for name in sorted(families, key=lambda name: name == reference):
-        runs = 100 * metrics[metrics["family"] == name].pivot(index="iteration", columns="variant", values="accuracy")
+        runs = 100 * metrics[metrics["family"] == name].pivot(index="iteration", columns="variant", values=value)
         mean, sd = runs.mean(axis=1), runs.std(axis=1, ddof=1).fillna(0)
         colour, style = styles[name]
         finished, started = int(runs.iloc[-1].notna().sum()), runs.shape[1]
@@ -76,7 +79,7 @@ def accuracy_curves(metrics: pd.DataFrame, reference: str | None = "connectome",
         axes.set_xlabel("iteration")
         axes.grid(axis="y", color=RULE, lw=0.6)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    panels[0].set_ylabel(f"{split} accuracy (%)")
+    panels[0].set_ylabel(f"{split} {value.replace('_', ' ')} (%)")
     panels[0].set_title("mean and standard deviation over variants", loc="left", fontsize=10, color=MUTED)
     handles, labels = panels[0].get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda i: not labels[i].startswith(f"{reference} "))
@@ -158,7 +161,7 @@ def family_accuracies(results: pd.DataFrame, reference: str | None = "connectome
     axes.set_yticks(range(len(families)), counts, fontsize=9)
     axes.set_ylim(len(families) - 0.45, -0.75)
     axes.set_xlim(everything.min() - 0.06 * span, everything.max() + 0.06 * span)
-    axes.set_xlabel("accuracy (%), one dot a run; diamond and bar: mean and 95 % bootstrap interval")
+    axes.set_xlabel(f"{value.replace('_', ' ')} (%), one dot a run; diamond and bar: mean and 95 % bootstrap interval")
     axes.grid(axis="x", color=RULE, lw=0.6)
     clean(axes)
     axes.spines["left"].set_visible(False)

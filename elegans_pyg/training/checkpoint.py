@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 FORMAT_VERSION = 1
 _TENSOR_FILES = ("model.safetensors", "optimizer.safetensors")
+_BEST_FILE = "best.safetensors"
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,13 @@ class Checkpoint:
         state: Plain JSON values: iteration, settings, generator states and the like.
         model: The model's ``state_dict()``.
         optimizer: The optimiser's state, flattened to named tensors.
+        best: Another ``state_dict()`` of the model, with every variant's weights at its best evaluation, where a run keeps these.
     """
 
     state: dict[str, Any]
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
+    best: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -54,7 +57,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         checksums = {}
-        for name, tensors in zip(_TENSOR_FILES, (checkpoint.model, checkpoint.optimizer), strict=True):
+        files = dict(zip(_TENSOR_FILES, (checkpoint.model, checkpoint.optimizer), strict=True))
+        if checkpoint.best:
+            files[_BEST_FILE] = checkpoint.best
+        for name, tensors in files.items():
             content = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
             checksums[name] = hashlib.sha256(content).hexdigest()
             _write_durably(temporary / name, content)
@@ -112,8 +118,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise ValueError(
             f"checkpoint: {folder / 'state.json'} is damaged (its sha256 differs); put it back or start anew in another folder"
         )
+    if _BEST_FILE in checksums and not (folder / _BEST_FILE).is_file():
+        raise FileNotFoundError(f"checkpoint: {folder / _BEST_FILE} is missing; put it back or start anew in another folder")
     tensors = []
-    for name in _TENSOR_FILES:
+    for name in (*_TENSOR_FILES, *([_BEST_FILE] if _BEST_FILE in checksums else [])):
         content = (folder / name).read_bytes()
         if hashlib.sha256(content).hexdigest() != checksums.get(name):
             raise ValueError(f"checkpoint: {folder / name} is damaged (its sha256 differs); put it back or start anew in another folder")

@@ -1,20 +1,15 @@
-"""Losses and accuracies of every variant over a set of images."""
+"""Losses and scores of every variant over a set of images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from elegans_pyg.training.config import PRECISIONS
-
-if TYPE_CHECKING:
-    from elegans_pyg.models import ConnectomeClassifier
+from elegans_pyg.training.objective import Classification, Objective, VariantModel
 
 
 @dataclass(frozen=True)
@@ -22,56 +17,24 @@ class Evaluation:
     """One pass over a set of images.
 
     Args:
-        loss: ``(V,)`` mean cross entropy.
-        accuracy: ``(V,)`` share of images right, from 0 to 1.
-        predictions: ``(V, n)`` int64 predicted classes.
+        loss: ``(V,)`` mean loss.
+        scores: By name, ``(V,)`` each: ``accuracy`` (share of images right, from 0 to 1) where classes are told apart.
+        predictions: ``(V, n)`` int64 predicted classes; ``None`` where there are no classes.
     """
 
     loss: np.ndarray
-    accuracy: np.ndarray
-    predictions: Tensor
-
-
-def scale_pixels(images: Tensor, precision: str) -> Tensor:
-    """uint8 pixels to :math:`p / 255 - 0.5`, in float64 for that precision and float32 for the others."""
-    return images.to(torch.float64 if precision == "float64" else torch.float32).div_(255).sub_(0.5)
-
-
-def image_losses(model: ConnectomeClassifier, images: Tensor, labels: Tensor, precision: str) -> tuple[Tensor, Tensor]:
-    """Cross entropy and prediction of every variant for every image.
-
-    Args:
-        model: ``V`` variants.
-        images: ``(B, C, H, W)`` or ``(V, B, C, H, W)`` uint8.
-        labels: ``(B,)`` or ``(V, B)`` int64.
-        precision: As in :class:`~elegans_pyg.training.FitConfig`.
-
-    Returns:
-        Losses ``(V, B)`` and predicted classes ``(V, B)``.
-
-    Raises:
-        ValueError: if the model's logits have another shape than ``(V, B, K)``.
-    """
-    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=PRECISIONS[precision] == torch.bfloat16):
-        logits = model(scale_pixels(images, precision))
-    if logits.dim() != 3 or logits.shape[:2] != (model.num_variants, labels.shape[-1]):
-        expected = f"({model.num_variants}, {labels.shape[-1]}, classes)"
-        raise ValueError(
-            f"model: expected logits of shape {expected}, got {tuple(logits.shape)}; return one row of logits a variant and image"
-        )
-    logits = logits.float() if logits.dtype == torch.bfloat16 else logits
-    labels = labels.expand(logits.shape[:2])
-    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
-    return losses, logits.detach().argmax(dim=-1)
+    scores: dict[str, np.ndarray]
+    predictions: Tensor | None
 
 
 def evaluate(
-    model: ConnectomeClassifier,
+    model: VariantModel,
     images: Tensor,
     labels: Tensor,
     batch_size: int = 100,
     precision: str = "float32",
     *,
+    objective: Objective | None = None,
     stop: Callable[[], bool] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation | None:
@@ -83,15 +46,18 @@ def evaluate(
         labels: ``(n,)`` int64, on the model's device.
         batch_size: Images a batch.
         precision: As in :class:`~elegans_pyg.training.FitConfig`.
+        objective: Loss and scores; by default those of :class:`~elegans_pyg.training.Classification`.
         stop: Asked before every batch; once it says ``True`` the evaluation is given up.
         progress: Told, after every batch, how many images of how many are done.
 
     Returns:
         The evaluation, or ``None`` if it was given up.
     """
+    objective = objective or Classification()
     was_training = model.training
     model.eval()
     loss_sum = torch.zeros(model.num_variants, dtype=torch.float64, device=images.device)
+    counts = torch.zeros(len(loss_sum), len(objective.count_names), dtype=torch.float64, device=images.device)
     predictions = []
     try:
         with torch.inference_mode():
@@ -99,13 +65,16 @@ def evaluate(
                 if stop is not None and stop():
                     return None
                 batch = slice(start, start + batch_size)
-                losses, predicted = image_losses(model, images[batch], labels[batch], precision)
-                loss_sum += losses.sum(dim=1, dtype=torch.float64)
-                predictions.append(predicted)
+                judged = objective.judge(model, images[batch], labels[batch], precision)
+                loss_sum += judged.losses.sum(dim=1, dtype=torch.float64)
+                counts += judged.counts
+                if judged.predictions is not None:
+                    predictions.append(judged.predictions)
                 if progress is not None:
                     progress(min(start + batch_size, len(images)), len(images))
-            together = torch.cat(predictions, dim=1)
-            accuracy = (together == labels).double().mean(dim=1)
+            together = torch.cat(predictions, dim=1) if predictions else None
+            scores = objective.scores(counts, len(images)).cpu().numpy()
     finally:
         model.train(was_training)
-    return Evaluation((loss_sum / len(images)).cpu().numpy(), accuracy.cpu().numpy(), together.cpu().clone())
+    by_name = dict(zip(objective.score_names, scores.T.copy(), strict=True))
+    return Evaluation((loss_sum / len(images)).cpu().numpy(), by_name, None if together is None else together.cpu().clone())

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from elegans_pyg.training.config import FitConfig
+from elegans_pyg.training.objective import Classification, Objective, VariantModel
 
 if TYPE_CHECKING:
     from elegans_pyg.datasets.images import ImageData
-    from elegans_pyg.models import ConnectomeClassifier
 
 _INTEGER_COLUMNS = ("variant", "wiring_seed", "seed")
 # Settings that a resumed run may change: they say how long and where to train and what to keep, not what is computed.
@@ -43,7 +43,7 @@ def variant_table(variants: pd.DataFrame | None, count: int) -> pd.DataFrame:
     return variants[columns].reset_index(drop=True).astype({name: np.int64 for name in _INTEGER_COLUMNS})
 
 
-def describe_run(model: ConnectomeClassifier, images: ImageData, config: FitConfig, table: pd.DataFrame) -> dict[str, Any]:
+def describe_run(model: VariantModel, images: ImageData, config: FitConfig, table: pd.DataFrame, objective: Objective) -> dict[str, Any]:
     """What a checkpoint keeps of a run's inputs, as plain JSON values."""
     digest = hashlib.sha256()
     for tensor in (images.train_images, images.train_labels, images.test_images, images.test_labels):
@@ -51,6 +51,7 @@ def describe_run(model: ConnectomeClassifier, images: ImageData, config: FitConf
     shapes = [list(images.train_images.shape), list(images.test_images.shape)]
     return {
         "config": asdict(config),
+        "objective": repr(objective),
         "dataset": {"name": images.name, "shapes": shapes, "classes": list(images.classes), "sha256": digest.hexdigest()},
         "model": {name: f"{tuple(tensor.shape)} {tensor.dtype}" for name, tensor in model.state_dict().items()},
         "variants": {str(row["variant"]): row for row in json.loads(table.to_json(orient="records"))},
@@ -71,7 +72,15 @@ def check_same_run(state: dict[str, Any], run: dict[str, Any]) -> None:
     done, wanted = state["iteration"], given["config"]["iterations"]
     if wanted < done:
         raise ValueError(f"iterations: expected at least the {done} that the checkpoint has done, got {wanted}; raise it")
-    for section in ("config", "dataset", "variants", "model"):
+    # Settings that came later than the checkpoint had their defaults then.
+    before = FitConfig.from_dict(saved["config"])
+    if wanted != before.iterations and not before.extensible:
+        raise ValueError(
+            f"iterations: was {before.iterations} in the checkpoint and is {wanted} now, but a learning rate with schedule 'cosine' or"
+            " warmup depends on it; give the run's own number, or start anew"
+        )
+    saved = {"objective": repr(Classification()), **saved, "config": asdict(before)}
+    for section in ("config", "objective", "dataset", "variants", "model"):
         _check_same(section, saved[section], given[section])
 
 

@@ -17,9 +17,11 @@ class Reporter:
         done: Iterations finished before this call.
         images_per_step: Images a step, counted once for each variant.
         quiet: Show warnings only.
+        score: Name of the score that evaluations report.
     """
 
-    def __init__(self, iterations: int, done: int, images_per_step: int, quiet: bool = False) -> None:
+    def __init__(self, iterations: int, done: int, images_per_step: int, quiet: bool = False, score: str = "accuracy") -> None:
+        self.score = score.replace("_", " ")
         self.iterations, self.images_per_step, self.quiet = iterations, images_per_step, quiet
         self._console = Console(stderr=True)
         self._started, self._first = time.monotonic(), done
@@ -69,14 +71,14 @@ class Reporter:
         if self._progress is not None:
             self._progress.update(self._task, description="training" if done >= total else f"{split} {done / total:4.0%}")
 
-    def evaluated(self, iteration: int, loss: float, accuracy: float) -> None:
-        """An evaluation is done: mean training loss and mean validation accuracy over the variants still training."""
-        shown = "-" if accuracy != accuracy else f"{accuracy:.2%}"
+    def evaluated(self, iteration: int, loss: float, score: float) -> None:
+        """An evaluation is done: mean training loss and mean validation score over the variants still training."""
+        shown = "-" if score != score else f"{score:.2%}"
         if self._progress is not None:
             self._progress.update(self._task, loss=f"{loss:.4f}", accuracy=shown)
         elif not self.quiet:
             speed = self._speed(iteration)
-            self._line(f"iteration {iteration}/{self.iterations}  training loss {loss:.4f}  validation accuracy {shown}  {speed}")
+            self._line(f"iteration {iteration}/{self.iterations}  training loss {loss:.4f}  validation {self.score} {shown}  {speed}")
 
     def note(self, text: str) -> None:
         """Say something that is no warning."""

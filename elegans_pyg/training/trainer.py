@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from elegans_pyg.training.augment import Augmentation
 from elegans_pyg.training.config import FitConfig
 from elegans_pyg.training.data_order import DataOrder
-from elegans_pyg.training.evaluation import image_losses
-
-if TYPE_CHECKING:
-    from elegans_pyg.models import ConnectomeClassifier
+from elegans_pyg.training.objective import Objective, VariantModel
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -21,9 +21,9 @@ class Trainer:
     r"""Trains ``V`` variants in one step without letting them touch each other.
 
     The loss is :math:`\sum_v \frac{1}{B} \sum_b \ell_{vb}`, so that each parameter's gradient is that of its own variant's mean loss, and
-    Adam (Kingma & Ba 2015, arXiv:1412.6980) treats every element alone. A variant whose loss is not finite is stopped in that step: the
-    rows of its parameters in the gradient and in Adam's moments are set to zero from then on, which leaves the parameters as they are.
-    On CUDA this is decided on the device, with no wait for the GPU.
+    Adam (Kingma & Ba 2015, arXiv:1412.6980) treats every element alone; a gradient is clipped by its own variant's norm. A variant whose
+    loss is not finite is stopped in that step: the rows of its parameters in the gradient and in Adam's moments are set to zero from then
+    on, which leaves the parameters as they are. On CUDA this is decided on the device, with no wait for the GPU.
 
     Args:
         model: ``V`` variants, on the device and in the precision to train in.
@@ -31,13 +31,25 @@ class Trainer:
         labels: ``(n,)`` int64.
         config: The settings.
         order: Which images a step takes.
+        objective: Loss and scores.
+        augmentation: Changes a step's images; ``None`` leaves them as they are.
 
     Raises:
         ValueError: if ``model.variant_ptr()`` does not split every entry of its ``state_dict()``.
     """
 
-    def __init__(self, model: ConnectomeClassifier, images: Tensor, labels: Tensor, config: FitConfig, order: DataOrder) -> None:
+    def __init__(
+        self,
+        model: VariantModel,
+        images: Tensor,
+        labels: Tensor,
+        config: FitConfig,
+        order: DataOrder,
+        objective: Objective,
+        augmentation: Augmentation | None = None,
+    ) -> None:
         self.model, self.images, self.labels, self.config, self.order = model, images, labels, config, order
+        self.objective, self.augmentation = objective, augmentation
         _check_partition(model)
         pointers = model.variant_ptr()
         self.parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -50,6 +62,8 @@ class Trainer:
         self._owner, self._lengths = torch.cat(owners), [len(owner) for owner in owners]
         # The fused kernels exist for the CPU and for CUDA, and update all parameters in one go.
         self.optimizer = torch.optim.Adam(self.parameters.values(), lr=config.learning_rate, fused=True)
+        self._decaying = [number for number, parameter in enumerate(self.parameters.values()) if parameter.dim() >= 3]
+        self.best = BestWeights(model) if config.select == "best" else None
         self.iteration = 0
         self.last_evaluation = 0
         self.stopped_at = torch.full((model.num_variants,), -1, device=images.device)
@@ -57,20 +71,24 @@ class Trainer:
         self.reset_running()
 
     def reset_running(self) -> None:
-        """Start the running training loss and accuracy anew."""
+        """Start the running training loss and scores anew."""
         self._steps = 0
         self._loss_sum = torch.zeros(self.model.num_variants, dtype=torch.float64, device=self.images.device)
-        self._correct = torch.zeros(self.model.num_variants, dtype=torch.int64, device=self.images.device)
+        shape = (self.model.num_variants, len(self.objective.count_names))
+        self._counts = torch.zeros(shape, dtype=torch.float64, device=self.images.device)
 
     def step(self) -> None:
         """Train every variant on its next batch."""
+        learning_rate = self.config.learning_rate_at(self.iteration)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate_at(self.iteration)
+            group["lr"] = learning_rate
         self.iteration += 1
         batch = self.order.next_batch()
-        labels = self.labels[batch]
-        losses, predicted = image_losses(self.model, self.images[batch], labels, self.config.precision)
-        losses = losses.mean(dim=1)
+        images = self.images[batch]
+        if self.augmentation is not None:
+            images = self.augmentation(images, self.iteration)
+        judged = self.objective.judge(self.model, images, self.labels[batch], self.config.precision)
+        losses = judged.losses.mean(dim=1)
         running = self.stopped_at < 0
         self.stopped_at = torch.where(running & ~torch.isfinite(losses), self.iteration, self.stopped_at)
         running = self.stopped_at < 0
@@ -78,11 +96,15 @@ class Trainer:
         losses = torch.where(running, losses, 0.0)
         losses.sum().backward()
         self._hold_stopped(running)
+        if self.config.clip_norm:
+            self._clip()
+        if self.config.weight_decay:
+            self._decay(running, learning_rate * self.config.weight_decay)
         self.optimizer.step()
         self._steps += 1
         self._losses = losses.detach()
         self._loss_sum += self._losses
-        self._correct += (predicted == labels).sum(dim=1)
+        self._counts += judged.counts
 
     @torch.no_grad()
     def _hold_stopped(self, running: Tensor) -> None:
@@ -97,10 +119,32 @@ class Trainer:
                     # Not a product with a mask: zero times NaN is NaN.
                     tensor.masked_fill_(rows, 0.0)
 
-    def running_metrics(self) -> tuple[list[float], list[float]]:
-        """Mean training loss and accuracy of every variant since :meth:`reset_running`; of no meaning for a stopped variant."""
-        images = self._steps * self.config.batch_size
-        return [total / self._steps for total in self._loss_sum.tolist()], [right / images for right in self._correct.tolist()]
+    @torch.no_grad()
+    def _clip(self) -> None:
+        """Shorten every variant's gradient to ``clip_norm``: the norm is over all of that variant's parameters and no other's."""
+        gradients = [parameter.grad for parameter in self.parameters.values() if parameter.grad is not None]
+        if len(gradients) < len(self.parameters):
+            names = ", ".join(name for name, parameter in self.parameters.items() if parameter.grad is None)
+            raise ValueError(f"clip_norm: the loss does not depend on {names}; leave these parameters out of the model, or clip none")
+        squares = torch.cat([gradient.reshape(len(gradient), -1).double().square().sum(dim=1) for gradient in gradients])
+        norms = torch.zeros_like(self._loss_sum).index_add_(0, self._owner, squares).sqrt()
+        factors = (self.config.clip_norm / norms.clamp(min=self.config.clip_norm))[self._owner].split(self._lengths)
+        for gradient, factor in zip(gradients, factors, strict=True):
+            gradient.mul_(factor.to(gradient.dtype).view(-1, *[1] * (gradient.dim() - 1)))
+
+    @torch.no_grad()
+    def _decay(self, running: Tensor, amount: float) -> None:
+        """Shrink matrices and kernels, but not those of stopped variants."""
+        factors = torch.where(running, 1 - amount, 1.0)[self._owner].split(self._lengths)
+        parameters = list(self.parameters.values())
+        for number in self._decaying:
+            parameter = parameters[number]
+            parameter.mul_(factors[number].to(parameter.dtype).view(-1, *[1] * (parameter.dim() - 1)))
+
+    def running_metrics(self) -> tuple[list[float], list[list[float]]]:
+        """Mean training loss ``(V,)`` and scores ``(scores, V)`` since :meth:`reset_running`; of no meaning for a stopped variant."""
+        scores = self.objective.scores(self._counts, self._steps * self.config.batch_size)
+        return [total / self._steps for total in self._loss_sum.tolist()], scores.T.tolist()
 
     def last_loss(self) -> float:
         """Mean loss, in the last step, of the variants still training; reading it waits for the device."""
@@ -108,22 +152,30 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Position, running sums and generator states, as plain JSON values; the optimiser's tensors are in :meth:`optimizer_tensors`."""
-        return {
+        # By name, and with null for the NaN that JSON lacks: what a score that training does not judge adds up to.
+        sums = zip(self.objective.count_names, self._counts.T.tolist(), strict=True)
+        counts = {name: [value if value == value else None for value in values] for name, values in sums}
+        state = {
             "iteration": self.iteration,
             "learning_rate": self.config.learning_rate_at(self.iteration),
             "last_evaluation": self.last_evaluation,
             "data_order": self.order.state_dict(),
             "stopped_at": self.stopped_at.tolist(),
-            "running": {"steps": self._steps, "loss_sum": self._loss_sum.tolist(), "correct": self._correct.tolist()},
+            "running": {"steps": self._steps, "loss_sum": self._loss_sum.tolist(), **counts},
         }
+        if self.best is not None:
+            state["best"] = self.best.state_dict()
+        return state
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
         """Adam's state as ``<parameter>/<entry>``."""
         states = {name: self.optimizer.state.get(parameter, {}) for name, parameter in self.parameters.items()}
         return {f"{name}/{entry}": tensor for name, state in states.items() for entry, tensor in state.items()}
 
-    def load(self, state: dict[str, Any], model: dict[str, Tensor], optimizer: dict[str, Tensor]) -> None:
+    def load(self, state: dict[str, Any], model: dict[str, Tensor], optimizer: dict[str, Tensor], best: dict[str, Tensor]) -> None:
         """Go on from a checkpoint of a run with the same model, images and settings."""
+        if self.best is not None:
+            self.best.load(state["best"], best)
         self.model.load_state_dict(model)
         adam: dict[int, dict[str, Tensor]] = {}
         for number, name in enumerate(self.parameters):
@@ -137,10 +189,47 @@ class Trainer:
         self.stopped_at = torch.tensor(state["stopped_at"], device=device)
         self._steps = state["running"]["steps"]
         self._loss_sum = torch.tensor(state["running"]["loss_sum"], dtype=torch.float64, device=device)
-        self._correct = torch.tensor(state["running"]["correct"], dtype=torch.int64, device=device)
+        sums = [[math.nan if value is None else value for value in state["running"][name]] for name in self.objective.count_names]
+        self._counts = torch.tensor(sums, dtype=torch.float64, device=device).T.contiguous()
 
 
-def _check_partition(model: ConnectomeClassifier) -> None:
+class BestWeights:
+    """Of every variant the weights of its best evaluation.
+
+    Args:
+        model: ``V`` variants.
+    """
+
+    def __init__(self, model: VariantModel) -> None:
+        self.model = model
+        self.score = np.full(model.num_variants, -math.inf)
+        self.iteration = np.zeros(model.num_variants, dtype=np.int64)
+        self.weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    def offer(self, scores: np.ndarray, iteration: int) -> None:
+        """Take the weights of the variants whose score is higher than any before; NaN never is."""
+        pointers, current = self.model.variant_ptr(), self.model.state_dict()
+        for variant in np.flatnonzero(scores > self.score).tolist():
+            self.score[variant], self.iteration[variant] = scores[variant], iteration
+            for name, kept in self.weights.items():
+                rows = slice(pointers[name][variant], pointers[name][variant + 1])
+                if rows.stop > rows.start:
+                    kept[rows] = current[name][rows]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Scores and iterations, as plain JSON values."""
+        scores = [value if math.isfinite(value) else None for value in self.score.tolist()]
+        return {"score": scores, "iteration": self.iteration.tolist()}
+
+    def load(self, state: dict[str, Any], weights: dict[str, Tensor]) -> None:
+        """Go on from a checkpoint."""
+        self.score = np.array([-math.inf if value is None else value for value in state["score"]])
+        self.iteration = np.array(state["iteration"])
+        for name, kept in self.weights.items():
+            kept.copy_(weights[name])
+
+
+def _check_partition(model: VariantModel) -> None:
     pointers, entries = model.variant_ptr(), model.state_dict()
     if set(pointers) != set(entries):
         names = ", ".join(sorted(set(pointers) ^ set(entries)))

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from elegans_pyg.analysis import Comparison, compare
+from elegans_pyg.analysis.inference import runs_needed
 
 Rows = list[tuple[str, int, int, float]]
 
@@ -230,3 +231,29 @@ def test_wrong_types_are_refused():
         compare([0.9, 0.8])
     with pytest.raises(TypeError, match="column 'accuracy' must hold numbers"):
         compare(GOOD.assign(accuracy="high"))
+
+
+def test_values_that_are_no_shares() -> None:
+    rng = np.random.default_rng(0)
+    rows = [("connectome", 0, seed, 12 + value) for seed, value in enumerate(rng.normal(size=8))]
+    rows += [("er", seed, seed, 15 + value) for seed, value in enumerate(rng.normal(size=8))]
+    frame = pd.DataFrame(rows, columns=["family", "wiring_seed", "seed", "memory capacity"]).assign(variant=range(16))
+    with pytest.raises(ValueError, match="must lie between 0 and 1"):
+        compare(frame, value="memory capacity")
+    comparison = compare(frame, value="memory capacity", share=False)
+    table = comparison.table.set_index("family")
+    means = frame.groupby("family")["memory capacity"].mean()
+    assert table.loc["er", "difference"] == pytest.approx(means["er"] - means["connectome"])
+    # The same statistics as of the same values as shares; the small difference alone is another one.
+    shares = compare(frame.assign(accuracy=frame["memory capacity"] / 100)).table.set_index("family")
+    for column in ("p", "p_holm", "delta", "needed_observed"):
+        assert table.loc["er", column] == pytest.approx(shares.loc["er", column])
+    arms = [group["memory capacity"].std(ddof=1) for _, group in frame.groupby("family")]
+    assert table.loc["er", "needed_small"] == runs_needed(0.01 * means["connectome"], float(np.sqrt(np.mean(np.square(arms)))))
+    text = comparison.to_text()
+    assert "Memory capacity by family, compared with connectome" in text
+    assert f"{means['er']:.3f} ±" in text
+    assert "%  " not in text
+    assert " pp" not in text
+    assert "1% of connectome's mean" in " ".join(text.split())
+    assert "| memory capacity |" in comparison.to_markdown()

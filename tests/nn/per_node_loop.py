@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
 from elegans_pyg.nn import DAGNet
 
+Rounding = Callable[[Tensor], Tensor]
+
+
+class Stored(torch.autograd.Function):
+    """Maps as they come back from memory, and their gradient likewise."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, forward: Rounding | None, backward: Rounding | None) -> Tensor:
+        ctx.rounding = backward
+        return maps.clone() if forward is None else forward(maps)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return grad if ctx.rounding is None else ctx.rounding(grad), None, None
+
 
 class Node(nn.Module):
-    def __init__(self, channels: int, kernel_size: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
+    def __init__(self, channels: int, kernel_size: int, rounding: Rounding | None, momentum: float = 0.1, eps: float = 1e-5) -> None:
         super().__init__()
+        self.rounding = rounding
         self.conv = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels, bias=False)
         self.norm = nn.BatchNorm2d(channels, eps=eps, momentum=momentum)
 
     def forward(self, a: Tensor) -> Tensor:
-        return self.norm(self.conv(torch.relu(a)))
+        if self.rounding is None:
+            return self.norm(self.conv(torch.relu(a)))
+        rectified = Stored.apply(torch.relu(Stored.apply(a, None, self.rounding)), self.rounding, None)
+        return self.norm(Stored.apply(self.conv(rectified), self.rounding, None))
 
 
 class PerNodeLoop(nn.Module):
-    """``V`` DAGs, node by node, in an order that needs no levels: a node runs once its predecessors have."""
+    """``V`` DAGs, node by node, in an order that needs no levels: a node runs once its predecessors have.
 
-    def __init__(self, batch: Data | Batch, channels: int, kernel_size: int = 3) -> None:
+    With ``rounding``, a node's rectified sum, its convolution, and the gradient at its sum are stored with fewer digits.
+    """
+
+    def __init__(self, batch: Data | Batch, channels: int, kernel_size: int = 3, rounding: Rounding | None = None) -> None:
         super().__init__()
         graphs = batch.to_data_list() if isinstance(batch, Batch) else [batch]
         self.graphs = []
@@ -34,7 +59,7 @@ class PerNodeLoop(nn.Module):
             self.graphs.append((offset, predecessors, graph.input_mask.tolist(), graph.output_mask.tolist()))
             offset += graph.num_nodes
             edge_offset += graph.num_edges
-        self.nodes = nn.ModuleList(Node(channels, kernel_size) for _ in range(offset))
+        self.nodes = nn.ModuleList(Node(channels, kernel_size, rounding) for _ in range(offset))
         self.edge_weight = nn.Parameter(torch.zeros(edge_offset))
 
     def load_from(self, net: DAGNet) -> PerNodeLoop:

@@ -6,13 +6,15 @@ import time
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch_geometric.data import Batch
 
 from elegans_pyg.datasets import Connectome
 from elegans_pyg.nn import DAGNet
 from elegans_pyg.nn.fused import walk as walk_module
 from elegans_pyg.transforms import ConstrainedDAG
-from tests.dags import random_dag
+from tests.dags import ensembles, random_dag
 from tests.nn.test_dag import assert_close, compare, inputs, make
 
 pytest.importorskip("triton", reason="triton is not installed")
@@ -52,14 +54,29 @@ def test_interpreted_kernels_span_several_blocks(triton_on_the_cpu, monkeypatch)
     compare(net, batch, inputs(net, 5, 6, 5, torch.float32), 1e-4)
 
 
+def cut_to_bfloat16(maps: torch.Tensor) -> torch.Tensor:
+    """What Triton's interpreter makes of a number stored in bfloat16: it cuts digits off, where a GPU rounds."""
+    return (maps.contiguous().view(torch.int32) & -65536).view(torch.float32)
+
+
 @needs_interpreter
-def test_interpreted_kernels_with_maps_in_bfloat16(triton_on_the_cpu):
-    batch = ENSEMBLES["three sizes"]
-    exact, net = (make(batch, 2, torch.float32, executor="fused") for _ in range(2))
-    x = inputs(net, 8, 5, 4, torch.float32)
-    expected = exact(x)
-    out = net._run_fused(x, torch.bfloat16)
-    assert 0 < (out - expected).norm() / expected.norm() < 1e-2
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batch=ensembles(max_variants=2, max_nodes=5), images=st.integers(1, 3), size=st.sampled_from([(1, 1), (1, 3), (5, 4), (33, 17)]))
+def test_interpreted_kernels_with_maps_in_bfloat16(triton_on_the_cpu, batch, images, size):
+    # Beside a handful of values BatchNorm's gradients nearly cancel, and the digits left would show the rounding's luck.
+    images = images if images * size[0] * size[1] >= 20 else 20
+    net = make(batch, 1, torch.float32, executor="fused")
+    x = inputs(net, images, *size, torch.float32)
+    compare(net, batch, x, 1e-2, run=lambda x: net._run_fused(x, torch.bfloat16), rounding=cut_to_bfloat16)
+
+
+@needs_interpreter
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batch=ensembles(max_variants=2, max_nodes=5), images=st.integers(1, 3), size=st.sampled_from([(1, 1), (1, 3), (5, 4), (33, 17)]))
+def test_interpreted_kernels_agree_on_any_ensemble(triton_on_the_cpu, batch, images, size):
+    images = images if images * size[0] * size[1] >= 20 else 20
+    net = make(batch, 1, torch.float32, executor="fused")
+    compare(net, batch, inputs(net, images, *size, torch.float32), 1e-4)
 
 
 @needs_interpreter

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch_geometric.typing
@@ -11,9 +13,10 @@ from torch_geometric.data import Batch, Data
 
 from elegans_pyg.nn import DAGNet
 from tests.dags import ensembles, random_dag
-from tests.nn.per_node_loop import PerNodeLoop
+from tests.nn.per_node_loop import PerNodeLoop, Rounding
 
 EXECUTORS = ["levels", "fused"]
+Run = Callable[[torch.Tensor], torch.Tensor]
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 
@@ -43,11 +46,14 @@ def assert_close(got: torch.Tensor, expected: torch.Tensor, tolerance: float, wh
     torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance * scale, msg=lambda m: f"{what}: {m}")
 
 
-def compare(net: DAGNet, batch: Data | Batch, x: torch.Tensor, tolerance: float) -> None:
-    """One training pass forward and backward, then one in evaluation, beside the per-node loop."""
-    loop = PerNodeLoop(batch, net.channels, net.kernel_size).to(x.dtype).load_from(net)
+def compare(
+    net: DAGNet, batch: Data | Batch, x: torch.Tensor, tolerance: float, run: Run | None = None, rounding: Rounding | None = None
+) -> None:
+    """One training pass forward and backward, then one in evaluation, beside the per-node loop; ``run`` is the network's own by default."""
+    run = run or net
+    loop = PerNodeLoop(batch, net.channels, net.kernel_size, rounding).to(x.dtype).load_from(net)
     x_loop = x.detach().clone().requires_grad_()
-    out, expected = net(x), loop(x_loop)
+    out, expected = run(x), loop(x_loop)
     assert_close(out, expected, tolerance, "output")
     weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64).to(out.dtype)
     (out * weights).sum().backward()
@@ -60,7 +66,7 @@ def compare(net: DAGNet, batch: Data | Batch, x: torch.Tensor, tolerance: float)
     net.eval()
     loop.eval()
     with torch.no_grad():
-        assert_close(net(x), loop(x), tolerance, "output in evaluation")
+        assert_close(run(x), loop(x), tolerance, "output in evaluation")
 
 
 @settings(max_examples=40, deadline=None)
@@ -239,14 +245,24 @@ def test_bfloat16_autocast(executor):
         assert (got - want).norm() < 1.5 * (loop_gradient - want).norm(), name
 
 
-def test_torch_compile_does_not_break_on_it():
-    net = make(random_dag(3, 8, 0.5), 2, torch.float32)
-    x = inputs(net, 2, 4, 4, torch.float32)
-    compiled = torch.compile(lambda x: net(x * 2).relu(), backend="eager")
-    torch.testing.assert_close(compiled(x), net(x * 2).relu())
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_torch_compile_takes_the_fused_walk_whole(backend):
+    nets = [make(random_dag(3, 8, 0.5), 2, torch.float32, executor="fused") for _ in range(2)]
+    x = inputs(nets[0], 2, 4, 4, torch.float32)
+    compiled = torch.compile(lambda x: nets[0](x * 2).relu(), backend=backend, fullgraph=True)
+    for _ in range(2):
+        out, expected = compiled(x), nets[1](x * 2).relu()
+        torch.testing.assert_close(out, expected)
+        torch.testing.assert_close(nets[0].running_var, nets[1].running_var)
+        for _ in range(2):
+            gradients = [
+                torch.autograd.grad(y.sum(), [x, net.conv_weight, net.edge_weight], retain_graph=True)
+                for y, net in zip((out, expected), nets, strict=True)
+            ]
+            torch.testing.assert_close(*gradients)
 
 
-@pytest.mark.parametrize("synapses", ["cyclic", "levels", "inputs", "output", "edge"])
+@pytest.mark.parametrize("synapses", ["cyclic", "levels", "inputs", "output", "edge", "crossing"])
 def test_graphs_that_are_no_dags_are_refused(synapses):
     dag = random_dag(3, 6, 0.9)
     if synapses == "cyclic":
@@ -261,6 +277,12 @@ def test_graphs_that_are_no_dags_are_refused(synapses):
     elif synapses == "output":
         dag.output_mask = torch.zeros(6, dtype=torch.bool)
         match = "variant 0 has no output node"
+    elif synapses == "crossing":
+        dag = Batch.from_data_list([dag, random_dag(4, 6, 0.9)])
+        dag.edge_index = dag.edge_index.clone()
+        dag.edge_index[1, 0] += 6
+        dag.level[int(dag.edge_index[1, 0])] = 99
+        match = "an edge must stay inside its variant, but"
     else:
         dag.edge_index = dag.edge_index + 1
         match = r"edge_index must lie in 0\.\.5, got"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 
 import pytest
 import torch
-from torch_geometric.data import Batch
+from torch_geometric.data import Batch, Data
 
 from elegans_pyg.nn import DAGNet
 from elegans_pyg.nn import fused as fused_package
@@ -93,6 +94,16 @@ def test_buffers_are_reused_from_step_to_step_but_never_while_a_graph_needs_them
     assert copy.deepcopy(net)._workspace._buffers == []
 
 
+def test_a_copy_outlives_its_original():
+    net = make(DAGS, 2, torch.float64, executor="fused").eval()
+    x = inputs(net, 2, 4, 4, torch.float64)
+    expected = net(x)
+    copied = copy.deepcopy(net)
+    del net
+    gc.collect()
+    assert torch.equal(copied(x), expected)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (33, 17)])
 def test_odd_image_sizes(size):
     net = make(DAGS, 2, torch.float64, executor="fused")
@@ -115,3 +126,33 @@ def test_gradients_in_evaluation_use_the_running_statistics():
     nets = [make(DAGS, 3, torch.float64, executor=executor).eval() for executor in ("fused", "levels")]
     for first, second in zip(*(step(net, inputs(net, 2, 4, 4, torch.float64)) for net in nets), strict=True):
         torch.testing.assert_close(first, second)
+
+
+def test_a_graph_with_a_million_edges():
+    side = 1000
+    source, target = torch.cartesian_prod(torch.arange(side), torch.arange(side, 2 * side)).T
+    is_input = torch.arange(2 * side) < side
+    dag = Data(
+        edge_index=torch.stack([source, target]), level=(~is_input).long(), input_mask=is_input, output_mask=~is_input, num_nodes=2 * side
+    )
+    net = make(dag, 1, torch.float64, executor="fused")
+    x = inputs(net, 2, 2, 1, torch.float64)
+    out = net(x)
+    out.sum().backward()
+    assert net.edge_weight.grad.numel() == 1_000_000
+
+    def normalised(z: torch.Tensor, nodes: slice) -> torch.Tensor:
+        centred = z - z.mean(1, keepdim=True)
+        y = centred / (centred.square().mean(1, keepdim=True) + net.eps).sqrt()
+        return net.norm_weight[nodes].detach() * y + net.norm_bias[nodes].detach()
+
+    def convolved(a: torch.Tensor, nodes: slice) -> torch.Tensor:
+        return torch.nn.functional.conv2d(a.view(-1, side, 2, 1), net.conv_weight[nodes].detach(), padding=1, groups=side)
+
+    first = convolved(x.detach().relu().view(2, 1, 2, 1).expand(2, side, 2, 1), slice(0, side)).transpose(0, 1).reshape(side, 4)
+    y = normalised(first, slice(0, side))
+    weights = net.edge_weight.detach().view(side, side)
+    a = (weights.T @ y).relu().view(side, 2, 2, 1).transpose(0, 1)
+    second = convolved(a, slice(side, 2 * side)).transpose(0, 1).reshape(side, 4)
+    expected = normalised(second, slice(side, 2 * side)).mean(0)
+    torch.testing.assert_close(out.detach().flatten(), expected)

@@ -121,3 +121,13 @@ def test_family_accuracies_refuse_bad_results():
         family_accuracies(results().assign(accuracy=math.nan))
     with pytest.raises(ValueError, match="must have a column 'seed'"):
         family_accuracies(results().drop(columns="seed"))
+
+
+def test_other_scores_are_drawn_and_named():
+    frame = metrics().rename(columns={"accuracy": "pixel_accuracy"})
+    figure, expected = accuracy_curves(frame, value="pixel_accuracy"), accuracy_curves(metrics())
+    assert figure.axes[0].get_ylabel() == "validation pixel accuracy (%)"
+    drawn, before = (lines(axes.axes[0])["ws"].get_xydata() for axes in (figure, expected))
+    np.testing.assert_array_equal(drawn, before)
+    results = frame[frame["split"] == "validation"].drop_duplicates("variant", keep="last")
+    assert family_accuracies(results, value="pixel_accuracy").axes[0].get_xlabel().startswith("pixel accuracy (%), one dot a run")

@@ -23,7 +23,7 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 os.register_at_fork(after_in_child=_pools.clear)
 
 
-def _share(kernel: Callable[..., None], pairs: int, *arguments: Any) -> None:
+def share(kernel: Callable[..., None], pairs: int, *arguments: Any) -> None:
     """Run ``kernel(first, last, *arguments)`` over ``pairs`` walks; tensors reach it as arrays."""
     arguments = tuple(argument.numpy() if isinstance(argument, Tensor) else argument for argument in arguments)
     if not kernel.signatures and sys.stderr.isatty():  # type: ignore[attr-defined]
@@ -59,7 +59,7 @@ def forward(
     number = maps.numpy().dtype.type
     graph = (walk.node_ptr, walk.in_ptr, walk.in_source, walk.is_input, walk.is_output, walk.output_share.to(maps.dtype))
     pairs = maps.size(0) * shape.channels
-    _share(kernels.forward_walks, pairs, *shape, training, record, number(eps), *graph, *parameters, maps, z, relu, out)
+    share(kernels.forward_walks, pairs, *shape, training, record, number(eps), *graph, *parameters, maps, z, relu, out)
 
 
 def restore_relu(walk: Walk, shape: Shape, eps: float, parameters: Parameters, maps: Tensor, z: Tensor, relu: Tensor) -> None:
@@ -67,7 +67,7 @@ def restore_relu(walk: Walk, shape: Shape, eps: float, parameters: Parameters, m
     number = maps.numpy().dtype.type
     graph = (walk.node_ptr, walk.in_ptr, walk.in_source, walk.is_input)
     rest = (parameters.edge_weight, *parameters[2:], maps, z, relu)
-    _share(kernels.relu_walks, maps.size(0) * shape.channels, shape.channels, maps.size(-1), number(eps), *graph, *rest)
+    share(kernels.relu_walks, maps.size(0) * shape.channels, shape.channels, maps.size(-1), number(eps), *graph, *rest)
 
 
 def backward(
@@ -87,4 +87,4 @@ def backward(
     graph = (walk.node_ptr, walk.in_ptr, walk.in_source, walk.out_ptr, walk.out_target, walk.out_edge)
     ends = (walk.is_input, walk.is_output, walk.output_share.to(grad_maps.dtype))
     pairs = grad_maps.size(0) * shape.channels
-    _share(kernels.backward_walks, pairs, *shape, training, number(eps), *graph, *ends, *parameters, z, relu, grad_maps, grad_x, *results)
+    share(kernels.backward_walks, pairs, *shape, training, number(eps), *graph, *ends, *parameters, z, relu, grad_maps, grad_x, *results)

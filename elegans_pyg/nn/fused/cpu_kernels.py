@@ -12,27 +12,15 @@ Reassociation is allowed (to add in vector lanes), assumptions about NaN and inf
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 
-_FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
+from elegans_pyg._compiled import REASSOCIATION, compiled
+
 # Numbers in a block of rows: with four sources and the accumulator it stays in a 32 KiB first-level cache.
 _BLOCK = 1024
 
 
-def _jit(function: Callable[..., Any]) -> Any:
-    """Compile on first call, cached on disk wherever a cache can be written."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": _FAST, "error_model": "numpy"}
-    try:
-        return numba.njit(function, cache=True, **options)
-    except RuntimeError:  # Neither beside this file nor in the user's cache folder can anything be written.
-        return numba.njit(function, **options)
-
-
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _add_scaled(acc, maps, starts, factors, count, length):
     """``acc[i] += sum over k < count of factors[k] * maps[starts[k] + i]`` for ``i < length``."""
     k = 0
@@ -53,7 +41,7 @@ def _add_scaled(acc, maps, starts, factors, count, length):
         k += 1
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _dots(result, a, maps, starts, count, length):
     """``result[k] += sum over i < length of a[i] * maps[starts[k] + i]`` for ``k < count``."""
     zero = a.dtype.type(0)
@@ -84,7 +72,7 @@ def _dots(result, a, maps, starts, count, length):
         k += 1
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _row_taps(out, above, middle, below, taps, step, length):
     """One row of a 3x3 cross-correlation: ``out[i] = sum of taps[3 r + c] * row_r[i + c * step]``; returns the row's sum."""
     k0, k1, k2, k3, k4, k5, k6, k7, k8 = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5], taps[6], taps[7], taps[8]
@@ -102,7 +90,7 @@ def _row_taps(out, above, middle, below, taps, step, length):
     return total
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _gather(block, maps, base, size, offset, length, neighbours, factors, count, starts):
     """Add to ``block`` the stretch ``offset : offset + length`` of the neighbours' maps, each times its factor."""
     for k in range(count):
@@ -110,7 +98,7 @@ def _gather(block, maps, base, size, offset, length, neighbours, factors, count,
     _add_scaled(block, maps, starts, factors, count, length)
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def forward_walks(
     first,
     last,
@@ -234,7 +222,7 @@ def forward_walks(
             out_map[i] += constant
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def relu_walks(
     first, last, channels, size, eps, node_ptr, in_ptr, in_source, is_input, edge_weight, norm_weight, norm_bias, mean, variance, x, z, relu
 ):
@@ -270,7 +258,7 @@ def relu_walks(
                 kept[i] = zero if kept[i] <= zero else kept[i]
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _back_taps(gradient, sums, relu, above, middle, below, taps, step, length):
     """One row of the transposed convolution, the ReLU's mask, and the nine taps' gradients.
 
@@ -315,7 +303,7 @@ def _back_taps(gradient, sums, relu, above, middle, below, taps, step, length):
     return total
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def backward_walks(
     first,
     last,

@@ -114,8 +114,10 @@ def forward_walk(
             value += k6 * _tap(relu, here, index, inside, row, column, HEIGHT, WIDTH, IMAGES, 1, -1)
             value += k7 * _tap(relu, here, index, inside, row, column, HEIGHT, WIDTH, IMAGES, 1, 0)
             value += k8 * _tap(relu, here, index, inside, row, column, HEIGHT, WIDTH, IMAGES, 1, 1)
+            # The mean of what is stored: deviations that do not add up to nothing would lead the gradients astray.
+            value = value.to(z.dtype.element_ty)
             tl.store(z + here + index, value, mask=inside)
-            sums += value
+            sums += value.to(tl.float32)
         tl.debug_barrier()
         if TRAINING:
             average = tl.sum(sums, 0) / size
@@ -309,9 +311,11 @@ def backward_walk(
             g = _tap(room, border, index, inside, row, column, HEIGHT, WIDTH, IMAGES, -1, -1)
             value += tl.load(taps + 8) * g
             s8 += r * g
-            value = tl.where(r <= 0.0, 0.0, value)
+            # As stored, for the same reason as the mean: sums of it are set off against each other.
+            kept = tl.where(r <= 0.0, 0.0, value).to(relu.dtype.element_ty)
+            tl.store(relu + here + index, kept, mask=inside)
+            value = kept.to(tl.float32)
             flows += value
-            tl.store(relu + here + index, value, mask=inside)
             held = tl.load(grad_x + border + index, mask=index < entering, other=0.0)
             tl.store(grad_x + border + index, held + value, mask=index < entering)
         sums = grad_conv + at * 9

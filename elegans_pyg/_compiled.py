@@ -1,0 +1,27 @@
+"""Compiling with Numba, in one place; imported only by modules of kernels, which are imported only where Numba is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+REASSOCIATION = {"reassoc", "contract", "nsz", "arcp", "afn"}
+"""Numbers may be added in vector lanes; nothing is assumed about NaN and infinity."""
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator: compile on first call, without the global lock, cached on disk wherever a cache can be written.
+
+    Args:
+        **options: of :func:`numba.njit`.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        try:
+            return numba.njit(function, cache=True, nogil=True, **options)
+        except RuntimeError:  # Neither beside the function's file nor in the user's cache folder can anything be written.
+            return numba.njit(function, nogil=True, **options)
+
+    return decorate

@@ -1,0 +1,255 @@
+"""Tasks in time for reservoirs: what goes in, what should come out, which part is for what, and how it is scored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Series = npt.NDArray[np.float64]
+
+METRICS: Mapping[str, tuple[str, bool]] = {
+    "memory capacity": ("sum over delays of the squared correlation", True),
+    "NRMSE": ("root mean squared error over the target's standard deviation, mean over targets", False),
+    "accuracy": ("share of signs right, mean over targets", True),
+}
+"""What each metric is, and whether more is better."""
+
+
+@dataclass(frozen=True)
+class SequenceTask:
+    """One sequence to learn: a stretch to forget the initial state in, then training, validation and test segments.
+
+    Attributes:
+        name: one of :data:`SEQUENCE_TASKS`.
+        inputs ``(T, F)``, targets ``(T, K)``: float64; targets inside the washout may lack their past, and are never used.
+        washout, train, validation, test: the segments, in this order and without gaps.
+        metric: one of :data:`METRICS`.
+        settings: what the sequence was made from.
+    """
+
+    name: str
+    inputs: Tensor
+    targets: Tensor
+    washout: slice
+    train: slice
+    validation: slice
+    test: slice
+    metric: str
+    settings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def more_is_better(self) -> bool:
+        return METRICS[self.metric][1]
+
+    def score(self, predictions: Tensor, segment: slice) -> Tensor:
+        """The metric, ``(V,)``, of predictions ``(V, n, K)`` for a segment of ``n`` steps.
+
+        Raises:
+            ValueError: if the predictions have another shape.
+        """
+        targets = self.targets[segment]
+        if predictions.dim() != 3 or predictions.shape[1:] != targets.shape:
+            raise ValueError(
+                f"predictions must be (V, {targets.size(0)}, {targets.size(1)}), got {tuple(predictions.shape)}; predict this segment alone"
+            )
+        predictions = predictions.double()
+        if self.metric == "accuracy":
+            return ((predictions > 0) == (targets > 0)).double().mean((1, 2))
+        if self.metric == "NRMSE":
+            return ((predictions - targets).square().mean(1) / targets.var(0, correction=0)).sqrt().mean(1)
+        return squared_correlation(predictions, targets).sum(1)
+
+
+def squared_correlation(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Squared Pearson correlation over time, ``(V, K)``, of ``(V, n, K)`` with ``(n, K)``; 0 where a prediction is constant."""
+    p = predictions - predictions.mean(1, keepdim=True)
+    y = targets - targets.mean(0)
+    spread = p.square().sum(1) * y.square().sum(0)
+    # A readout that could learn nothing gives a constant, up to rounding.
+    flat = p.square().sum(1) <= 1e-20 * predictions.square().sum(1)
+    return torch.where(flat, 0.0, (p * y).sum(1).square() / spread)
+
+
+def memory_capacity(rng: np.random.Generator, steps: int, delays: int = 100) -> tuple[Series, Series]:
+    r"""Short-term memory capacity, :math:`MC = \sum_{k=1}^{K} r^2(u_{t-k}, \hat{y}_k)`, of independent inputs uniform in ±1; one target a
+    delay. "Short term memory in echo state networks" (Jaeger 2001, GMD Report 152). It cannot exceed the number of neurons read; on
+    ``n`` test steps, chance adds about ``1/n`` a delay.
+    """
+    u = rng.uniform(-1, 1, steps + delays)
+    past = np.stack([u[delays - k : delays - k + steps] for k in range(1, delays + 1)], axis=1)
+    return u[delays:, None], past
+
+
+def narma10(rng: np.random.Generator, steps: int) -> tuple[Series, Series]:
+    r"""Nonlinear autoregressive moving average of order 10, next value from the input alone:
+
+    .. math:: y_{t+1} = 0.3\, y_t + 0.05\, y_t \sum_{i=0}^{9} y_{t-i} + 1.5\, u_t u_{t-9} + 0.1, \qquad u_t \sim U(0, 0.5)
+
+    "New results on recurrent network training" (Atiya & Parlos 2000, doi:10.1109/72.846741). Rare inputs make it diverge; then the
+    next ones of the same stream are taken.
+    """
+    while True:
+        u = rng.uniform(0, 0.5, steps)
+        y = np.zeros(steps + 1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for t in range(9, steps):
+                y[t + 1] = 0.3 * y[t] + 0.05 * y[t] * y[t - 9 : t + 1].sum() + 1.5 * u[t] * u[t - 9] + 0.1
+        if np.all(np.abs(y) < 2):  # False for NaN too
+            return u[:, None], y[1:, None]
+
+
+def mackey_glass(rng: np.random.Generator, steps: int, tau: float = 17.0, horizon: int = 84) -> tuple[Series, Series]:
+    r"""Predict the Mackey-Glass equation ``horizon`` time units ahead, from its value now less 1, one sample a time unit:
+
+    .. math:: \dot{x} = 0.2\, x_{t-\tau} / (1 + x_{t-\tau}^{10}) - 0.1\, x
+
+    "Oscillation and chaos in physiological control systems" (Mackey & Glass 1977, doi:10.1126/science.267326). See
+    :func:`integrate_mackey_glass`; the start is random around 1.2 and its first 1,000 time units are dropped.
+    """
+    x = integrate_mackey_glass(1.2 + 0.2 * rng.uniform(-1, 1), 1_000 + steps + horizon, tau)[1_000:]
+    return x[:steps, None] - 1, x[horizon : horizon + steps, None]
+
+
+def lorenz(rng: np.random.Generator, steps: int, horizon: float = 0.5) -> tuple[Series, Series]:
+    r"""Predict all three variables of the Lorenz equations ``horizon`` time units ahead from ``x`` alone, every 0.02 time units:
+
+    .. math:: \dot{x} = 10 (y - x), \qquad \dot{y} = x (28 - z) - y, \qquad \dot{z} = x y - \tfrac{8}{3} z
+
+    "Deterministic nonperiodic flow" (Lorenz 1963, doi:10.1175/1520-0469(1963)020<0130:DNF>2.0.CO;2). The input is divided by 20, into ±1;
+    the first 20 time units are dropped.
+    """
+    ahead = round(horizon / 0.02)
+    path = integrate_lorenz(rng.uniform(-1, 1, 3) + np.array([0.0, 0.0, 25.0]), 1_000 + steps + ahead)[1_000:]
+    return path[:steps, :1] / 20, path[ahead : ahead + steps]
+
+
+def temporal_parity(rng: np.random.Generator, steps: int, order: int = 3, delays: int = 10) -> tuple[Series, Series]:
+    r"""The parity of ``order`` successive bits, ``delays`` times: :math:`y_{k,t} = \prod_{i=0}^{order-1} u_{t-k-i}`, ``k`` from 1, bits ±1.
+
+    "Real-time computation at the edge of chaos in recurrent neural networks" (Bertschinger & Natschläger 2004,
+    doi:10.1162/089976604323057443); no linear function of the bits is better than chance.
+    """
+    past = delays + order - 1
+    u = rng.choice([-1.0, 1.0], steps + past)
+    product = np.prod([u[i : len(u) - order + 1 + i] for i in range(order)], axis=0)  # product[j] = u[j] ... u[j + order - 1]
+    ends = past - order + 1
+    return u[past:, None], np.stack([product[ends - k : ends - k + steps] for k in range(1, delays + 1)], axis=1)
+
+
+def integrate_mackey_glass(start: float, samples: int, tau: float = 17.0, substeps: int = 10) -> Series:
+    """The Mackey-Glass equation from the constant history ``start``, sampled at times 0, 1, ...; shape ``(samples,)``.
+
+    Classical Runge-Kutta with ``substeps`` a time unit; between steps the history is interpolated by cubic Hermite polynomials, so that
+    the error is of fourth order.
+
+    Raises:
+        ValueError: if ``tau`` is no positive multiple of the step.
+    """
+    lag = round(tau * substeps)
+    if lag < 1 or abs(lag - tau * substeps) > 1e-9:
+        raise ValueError(f"tau must be a positive multiple of the step 1/{substeps}, got {tau}; change tau or substeps")
+    h, steps = 1 / substeps, (samples - 1) * substeps
+    x, slope = np.full(lag + steps + 1, start), np.zeros(lag + steps + 1)
+
+    def rate(now: float, delayed: float) -> float:
+        return 0.2 * delayed / (1 + delayed**10) - 0.1 * now
+
+    for n in range(lag, lag + steps):
+        now, old, following = float(x[n]), float(x[n - lag]), float(x[n - lag + 1])
+        # The slope jumps at time 0, where the constant history ends: each side has its own.
+        before, after = float(slope[n - lag]), float(slope[n - lag + 1])
+        if n - lag + 1 == lag:
+            after = 0.0
+        middle = (old + following) / 2 + h * (before - after) / 8
+        k1 = rate(now, old)
+        k2 = rate(now + h / 2 * k1, middle)
+        k3 = rate(now + h / 2 * k2, middle)
+        k4 = rate(now + h * k3, following)
+        slope[n] = k1
+        x[n + 1] = now + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        slope[n + 1] = rate(float(x[n + 1]), following)
+    return x[lag::substeps]
+
+
+def integrate_lorenz(start: npt.ArrayLike, samples: int, interval: float = 0.02, substeps: int = 4) -> Series:
+    """The Lorenz equations from ``start``, sampled every ``interval``; shape ``(samples, 3)``. Classical Runge-Kutta."""
+    h = interval / substeps
+
+    def rate(p: Series) -> Series:
+        x, y, z = p.tolist()
+        return np.array([10 * (y - x), x * (28 - z) - y, x * y - 8 / 3 * z])
+
+    path = np.empty((samples, 3))
+    path[0] = p = np.asarray(start, dtype=np.float64)
+    for sample in range(1, samples):
+        for _ in range(substeps):
+            k1 = rate(p)
+            k2 = rate(p + h / 2 * k1)
+            k3 = rate(p + h / 2 * k2)
+            p = p + h / 6 * (k1 + 2 * k2 + 2 * k3 + rate(p + h * k3))
+        path[sample] = p
+    return path
+
+
+SEQUENCE_TASKS: Mapping[str, tuple[Callable[..., tuple[Series, Series]], str]] = {
+    "memory": (memory_capacity, "memory capacity"),
+    "narma10": (narma10, "NRMSE"),
+    "mackey-glass": (mackey_glass, "NRMSE"),
+    "lorenz": (lorenz, "NRMSE"),
+    "parity": (temporal_parity, "accuracy"),
+}
+
+
+def sequence_task(
+    name: str, seed: int = 0, washout: int = 200, train: int = 1_500, validation: int = 500, test: int = 1_000, **settings: float
+) -> SequenceTask:
+    """Make a task's sequence.
+
+    Args:
+        name: ``"memory"`` (:func:`memory_capacity`), ``"narma10"`` (:func:`narma10`), ``"mackey-glass"`` (:func:`mackey_glass`),
+            ``"lorenz"`` (:func:`lorenz`) or ``"parity"`` (:func:`temporal_parity`).
+        seed: non-negative; each task draws from a stream of its own.
+        washout, train, validation, test: lengths of the segments, in time steps.
+        **settings: of the task's function, such as ``delays``.
+
+    Raises:
+        ValueError: for an unknown name, a negative seed, an empty segment, or a setting out of range.
+        TypeError: for a setting that the task does not have.
+    """
+    if name not in SEQUENCE_TASKS:
+        raise ValueError(f"name must be one of {', '.join(SEQUENCE_TASKS)}, got {name!r}; choose one of them")
+    if seed < 0:
+        raise ValueError(f"seed must be at least 0, got {seed}; change it")
+    lengths = {"washout": washout, "train": train, "validation": validation, "test": test}
+    for part, length in lengths.items():
+        least = 0 if part == "washout" else 2
+        if length < least:
+            raise ValueError(f"{part} must be at least {least} time steps, got {length}; raise it")
+    make, metric = SEQUENCE_TASKS[name]
+    known = make.__code__.co_varnames[2 : make.__code__.co_argcount]
+    for key, value in settings.items():
+        if key not in known:
+            raise TypeError(f"{key} must be a setting of {name!r} ({', '.join(known) or 'it has none'}), got {value}; leave it out")
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{key} must be above 0, got {value}; change it")
+    rng = np.random.default_rng([list(SEQUENCE_TASKS).index(name), seed])
+    inputs, targets = make(rng, sum(lengths.values()), **settings)
+    ends = np.cumsum(list(lengths.values())).tolist()
+    first, second, third, fourth = (slice(low, high) for low, high in zip([0, *ends], ends, strict=False))
+    return SequenceTask(
+        name,
+        torch.from_numpy(inputs.copy()),
+        torch.from_numpy(targets.copy()),
+        washout=first,
+        train=second,
+        validation=third,
+        test=fourth,
+        metric=metric,
+        settings={"seed": seed, **lengths, **settings},
+    )

@@ -1,0 +1,245 @@
+"""The plain integrator: PyTorch operations on whole ensembles of stimuli, differentiable, in any floating-point type, on any device.
+
+Voltages are known at whole steps; gates, synaptic activations and calcium half a step later, so that each side sees the other at the middle
+of its step, which makes the scheme of second order. Within a step, everything is linear in what it updates, ``dy/dt = (target - y) rate``,
+and moves by the L-stable ``1 / (1 + z + z^2 / 2)`` in place of ``exp(-z)``, ``z = rate dt``: of second order too, without an exponential,
+and never past the target however short the time constant. Gates' time constants are fixed, and their exponentials are taken once.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from elegans_pyg.dynamics.worm import State, Worm
+from elegans_pyg.transforms.wiring import ELECTRICAL
+
+# Beyond this a logistic function is 0 or 1 to within 1e-17.
+STEEPEST = 40.0
+
+
+class Circuit(NamedTuple):
+    """A worm's constants as tensors of one type on one device; synapses and gap junctions as dense matrices."""
+
+    capacitance: Tensor
+    leak: Tensor
+    threshold: Tensor
+    channel: Tensor
+    synapses: Tensor
+    gaps: Tensor
+    gap_sum: Tensor
+
+
+class Carry(NamedTuple):
+    """The state between steps: voltages at the step's start, the rest half a step later; and the step before's, for extrapolation."""
+
+    voltage: Tensor
+    activation: Tensor
+    gates: Tensor
+    calcium: Tensor
+    gap_before: Tensor
+    block_before: Tensor
+
+
+def circuit_of(worm: Worm, dtype: torch.dtype, device: torch.device) -> Circuit:
+    """Dense matrices, through which gradients reach every conductance: ``synapses (N, 2 N)``, ``gaps (N, N)``, both from row to column."""
+    data = worm.data
+    number = len(worm.neuron_name)
+    conductance, reversal = data.conductance_nS.to(device, dtype), data.reversal_mV.to(device, dtype)
+    source, target = data.edge_index.to(device)
+    electrical = data.edge_type.to(device) == ELECTRICAL
+    zeros = conductance.new_zeros(number, number)
+    chemical = torch.where(electrical, torch.zeros_like(conductance), conductance)
+    gap = torch.where(electrical, conductance, torch.zeros_like(conductance))
+    gaps = zeros.index_put((source, target), gap, accumulate=True)
+    synapses = torch.cat(
+        [zeros.index_put((source, target), values, accumulate=True) for values in (chemical, chemical * reversal)],
+        dim=1,
+    )
+    channel = data.channel_nS.to(device, dtype) if "channel_nS" in data else conductance.new_zeros(3, 0)
+    return Circuit(
+        capacitance=data.capacitance_pF.to(device, dtype),
+        leak=data.leak_nS.to(device, dtype),
+        threshold=data.threshold_mV.to(device, dtype),
+        channel=channel,
+        synapses=synapses,
+        gaps=gaps,
+        gap_sum=gaps.sum(0),
+    )
+
+
+class Integrator:
+    """Steps of one length for one worm."""
+
+    def __init__(self, worm: Worm, dt_ms: float, dtype: torch.dtype, device: torch.device) -> None:
+        self.membrane = worm.membrane
+        self.dt = dt_ms
+        self.circuit = circuit_of(worm, dtype, device)
+        channels = worm.membrane.channels
+        if channels is not None:
+            self.tau = torch.tensor(channels.tau_ms, dtype=dtype, device=device)[:, None]
+            self.midpoint = torch.tensor(channels.midpoint_mV, dtype=dtype, device=device)[:, None]
+            self.scale = torch.tensor(channels.scale_mV, dtype=dtype, device=device)[:, None]
+
+    def under(self, circuit: Circuit) -> Integrator:
+        """The same steps with other constants."""
+        other = copy.copy(self)
+        other.circuit = circuit
+        return other
+
+    def start(self, state: State) -> Carry:
+        """Move everything but the voltages by half a step."""
+        voltage, activation, gates, calcium = state
+        half = self.dt / 2
+        block = voltage.new_zeros(0)
+        if self.membrane.channels is not None:
+            block = self._open_to_calcium(calcium)
+            current = self._calcium_current(voltage, gates[:, 3] ** 2 * gates[:, 4] * block)
+            calcium = self._calcium(calcium, current, half)
+            gates = self._gates(gates, voltage, half)
+        return Carry(voltage, self._activation(activation, voltage, half), gates, calcium, voltage @ self.circuit.gaps, block)
+
+    def step(self, carry: Carry, current: Tensor) -> Carry:
+        """One step under the constant current ``(S, N)``."""
+        circuit, membrane = self.circuit, self.membrane
+        voltage, activation, gates, calcium, gap_before, block_before = carry
+        synaptic, drive = (activation @ circuit.synapses).chunk(2, dim=1)
+        gap = voltage @ circuit.gaps
+        total = circuit.leak + circuit.gap_sum + synaptic
+        source = circuit.leak * membrane.leak_reversal_mV + drive + 1.5 * gap - 0.5 * gap_before + current
+        block = block_before
+        if membrane.channels is not None:
+            slow, fast, ca = membrane.channels.reversal_mV
+            n, p, q, e, f = gates.unbind(1)
+            block = self._open_to_calcium(calcium)
+            g_slow, g_fast = circuit.channel[0] * n, circuit.channel[1] * (p * p) * (p * p) * q
+            opening = e * e * f
+            g_ca = circuit.channel[2] * opening * block
+            total = total + g_slow + g_fast + g_ca
+            source = source + g_slow * slow + g_fast * fast + g_ca * ca
+        scale = self.dt / circuit.capacitance
+        z = total * scale
+        voltage = voltage + (source - total * voltage) * scale * (1 + z / 2) / (1 + z + z * z / 2)
+        if membrane.channels is not None:
+            gates = self._gates(gates, voltage, self.dt)
+            middle = (opening + gates[:, 3] ** 2 * gates[:, 4]) / 2 * (1.5 * block - 0.5 * block_before)
+            calcium = self._calcium(calcium, self._calcium_current(voltage, middle), self.dt)
+        return Carry(voltage, self._activation(activation, voltage, self.dt), gates, calcium, gap, block)
+
+    def _gates(self, gates: Tensor, voltage: Tensor, span: float) -> Tensor:
+        target = torch.sigmoid((voltage.unsqueeze(1) - self.midpoint) / self.scale)
+        return target + (gates - target) * torch.exp(-span / self.tau)
+
+    def _open_to_calcium(self, calcium: Tensor) -> Tensor:
+        channels = self.membrane.channels
+        assert channels is not None
+        return 1 - channels.block_alpha * torch.sigmoid((channels.block_half_pM - calcium) / channels.block_scale_pM)
+
+    def _calcium_current(self, voltage: Tensor, opening: Tensor) -> Tensor:
+        channels = self.membrane.channels
+        assert channels is not None
+        return self.circuit.channel[2] * opening * (voltage - channels.reversal_mV[2])
+
+    def _calcium(self, calcium: Tensor, current: Tensor, span: float) -> Tensor:
+        channels = self.membrane.channels
+        assert channels is not None
+        target = channels.calcium_resting_pM - channels.calcium_decay_ms * channels.calcium_pM_per_pA_ms * current
+        kept = torch.exp(torch.tensor(-span / channels.calcium_decay_ms, dtype=torch.float64)).item()
+        return (target + (calcium - target) * kept).clamp(min=0)
+
+    def _activation(self, activation: Tensor, voltage: Tensor, span: float) -> Tensor:
+        growth = torch.exp(((voltage - self.circuit.threshold) / self.membrane.delta_mV).clamp(-STEEPEST, STEEPEST))
+        phi = growth / (1 + growth)
+        if self.membrane.kinetics == "graded":
+            rate, target = self.membrane.rates_per_ms[0] * (1 + growth), phi
+        else:
+            rise, decay = self.membrane.rates_per_ms
+            rate = rise * phi + decay
+            target = rise * phi / rate
+        z = rate * span
+        return target + (activation - target) / (1 + z + z * z / 2)
+
+
+def integrate(
+    worm: Worm, state: State, current: Tensor, inputs: Tensor, record: Tensor, dt_ms: float, segment: int | None = None
+) -> Tensor:
+    """Voltages at the end of every step, ``(S, T, R)``.
+
+    Args:
+        state: tensors ``(N,)`` or ``(S, N)``, gates ``(5, N)`` or ``(S, 5, N)``.
+        current: ``(S, T, I)`` pA.
+        inputs: ``(I,)`` and ``record``: ``(R,)``, neurons' numbers.
+        segment: steps between the states that are kept for the backward pass; those between are computed again. The square root of ``T``
+            where nothing else is said, which needs the least memory.
+    """
+    stimuli, steps, _ = current.shape
+    integrator = Integrator(worm, dt_ms, current.dtype, current.device)
+    carry = integrator.start(expanded(state, stimuli, current))
+    number = len(worm.neuron_name)
+
+    def run(current: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Voltages of a segment, and the state after it."""
+        steps = integrator.under(Circuit(*tensors[: len(Circuit._fields)]))
+        carry = Carry(*tensors[len(Circuit._fields) :])
+        voltages = []
+        for step in range(current.size(1)):
+            everywhere = current.new_zeros(stimuli, number).index_copy(1, inputs, current[:, step])
+            carry = steps.step(carry, everywhere)
+            voltages.append(carry.voltage[:, record])
+        return torch.stack(voltages, dim=1), *carry
+
+    parts = []
+    for part in current.split(segment or max(1, round(steps**0.5)), dim=1):
+        voltages, *after = _Segment.apply(run, part, *integrator.circuit, *carry)
+        carry = Carry(*after)
+        parts.append(voltages)
+    return torch.cat(parts, dim=1)
+
+
+class _Segment(torch.autograd.Function):
+    """A function of tensors that keeps nothing but them for the backward pass, in which it is called again.
+
+    PyTorch's own checkpoint either keeps the graph's nodes, some 100 kB a step whatever the size of their tensors, or is closed to
+    ``autograd.grad``.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, run: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.run = run
+        ctx.save_for_backward(*tensors)
+        return run(*tensors)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        wanted = ctx.needs_input_grad[1:]
+        tensors = [tensor.detach().requires_grad_(want) for tensor, want in zip(ctx.saved_tensors, wanted, strict=True)]
+        with torch.enable_grad():
+            results = ctx.run(*tensors)
+        reached = [(result, gradient) for result, gradient in zip(results, gradients, strict=True) if result.requires_grad]
+        found = iter(
+            torch.autograd.grad(
+                [result for result, _ in reached],
+                [tensor for tensor in tensors if tensor.requires_grad],
+                [gradient for _, gradient in reached],
+                allow_unused=True,
+            )
+        )
+        return None, *(next(found) if want else None for want in wanted)
+
+
+def expanded(state: State, stimuli: int, like: Tensor) -> State:
+    """The state of every stimulus, in the type and on the device of ``like``."""
+    voltage, activation, gates, calcium = (part.to(like) for part in state)
+    number = voltage.size(-1)
+    return State(
+        voltage.expand(stimuli, number),
+        activation.expand(stimuli, number),
+        gates.expand(stimuli, 5, number) if gates.numel() else gates,
+        calcium.expand(stimuli, number) if calcium.numel() else calcium,
+    )

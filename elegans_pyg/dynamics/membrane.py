@@ -1,0 +1,143 @@
+"""Membrane models: the constants of ``data/biophysics``, read and checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MEMBRANES = ("c302-C1", "kunert")
+# The kernels know these gates by place, so the order is fixed: n opens k_slow, p and q k_fast, e and f ca_boyle.
+GATES = (("k_slow", "n", 1), ("k_fast", "p", 4), ("k_fast", "q", 1), ("ca_boyle", "e", 2), ("ca_boyle", "f", 1))
+CHANNELS = ("k_slow", "k_fast", "ca_boyle")
+
+
+def biophysics_folder() -> Path:
+    """Where the packaged text files are: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    installed = package / "data" / "biophysics"
+    return installed if installed.is_dir() else package.parent / "data" / "biophysics"
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Voltage-gated channels and the calcium pool of one neuron; gates in the order of ``GATES``, channels in that of ``CHANNELS``."""
+
+    conductance_nS: tuple[float, ...]
+    reversal_mV: tuple[float, ...]
+    tau_ms: tuple[float, ...]
+    midpoint_mV: tuple[float, ...]
+    scale_mV: tuple[float, ...]
+    calcium_decay_ms: float
+    calcium_resting_pM: float
+    calcium_pM_per_pA_ms: float
+    block_alpha: float
+    block_half_pM: float
+    block_scale_pM: float
+
+
+@dataclass(frozen=True)
+class Synapse:
+    """A chemical synapse of one sign: conductance at full activation and reversal potential."""
+
+    conductance_nS: float
+    reversal_mV: float
+
+
+@dataclass(frozen=True)
+class Membrane:
+    """What every neuron of a model has in common.
+
+    Two kinds of synapse, in both of which one activation ``s`` belongs to the presynaptic neuron, with
+    ``phi(v) = 1 / (1 + exp(-(v - threshold) / delta))``::
+
+        graded    ds/dt = k (phi - s) / (1 - phi)                     (c302, NeuroML's gradedSynapse)
+        sigmoid   ds/dt = a_r phi (1 - s) - a_d s                     (Kunert et al.)
+
+    Attributes:
+        name: one of ``MEMBRANES``.
+        initial_mV: where every neuron starts; ``None`` for the network's own resting state.
+        threshold_mV: of the synapses; ``None`` for each neuron's resting potential.
+        rates_per_ms: ``(k,)`` of graded synapses, ``(a_r, a_d)`` of sigmoid ones.
+        channels: ``None`` for a passive membrane.
+        inhibitory: neurons that the model makes inhibitory; ``None`` where the connectome decides.
+        neurons: neurons of the model's own wiring; ``None`` where it has none of its own.
+    """
+
+    name: str
+    capacitance_pF: float
+    leak_nS: float
+    leak_reversal_mV: float
+    initial_mV: float | None
+    kinetics: str
+    threshold_mV: float | None
+    delta_mV: float
+    rates_per_ms: tuple[float, ...]
+    excitatory: Synapse
+    inhibitory_synapse: Synapse
+    gap_junction_nS: float
+    channels: Channels | None
+    inhibitory: tuple[str, ...] | None
+    neurons: tuple[str, ...] | None
+
+    @classmethod
+    def load(cls, name: str) -> Membrane:
+        """Read one of the packaged models.
+
+        Raises:
+            ValueError: for an unknown name.
+        """
+        if name not in MEMBRANES:
+            raise ValueError(f"membrane: expected one of {', '.join(MEMBRANES)}, got {name!r}; choose one of these")
+        table = json.loads((biophysics_folder() / f"{name}.json").read_text())
+        synapse = table["synapse"]
+        excitatory, inhibitory = synapse["excitatory"], synapse["inhibitory"]
+        graded = synapse["kinetics"] == "graded"
+        return cls(
+            name=name,
+            capacitance_pF=table["capacitance_pF"],
+            leak_nS=table["leak"]["conductance_nS"],
+            leak_reversal_mV=table["leak"]["reversal_mV"],
+            initial_mV=table.get("initial_mV"),
+            kinetics=synapse["kinetics"],
+            threshold_mV=_common(excitatory, inhibitory, "threshold_mV"),
+            delta_mV=_common(excitatory, inhibitory, "delta_mV"),
+            rates_per_ms=(
+                (_common(excitatory, inhibitory, "rate_per_ms"),) if graded else (synapse["rise_per_ms"], synapse["decay_per_ms"])
+            ),
+            excitatory=Synapse(excitatory["conductance_nS"], excitatory["reversal_mV"]),
+            inhibitory_synapse=Synapse(inhibitory["conductance_nS"], inhibitory["reversal_mV"]),
+            gap_junction_nS=table["gap_junction_nS"],
+            channels=_channels(table) if "channels" in table else None,
+            inhibitory=tuple(table["inhibitory"]) if "inhibitory" in table else None,
+            neurons=tuple(table["neurons"]) if "neurons" in table else None,
+        )
+
+
+def _common(excitatory: dict[str, float], inhibitory: dict[str, float], key: str) -> Any:
+    """One activation serves both signs of synapse, so what drives it must be the same for both."""
+    if excitatory.get(key) != inhibitory.get(key):
+        raise ValueError(f"synapse.{key}: expected one value for both signs, got {excitatory.get(key)} and {inhibitory.get(key)}")
+    return excitatory.get(key)
+
+
+def _channels(table: dict[str, Any]) -> Channels:
+    channels, calcium = table["channels"], table["calcium"]
+    found = {(channel, gate, entry["power"]) for channel, parts in channels.items() for gate, entry in parts["gates"].items()}
+    if found != set(GATES):
+        raise ValueError(f"channels: expected the gates and powers {sorted(GATES)}, got {sorted(found)}")
+    gates = [channels[channel]["gates"][gate] for channel, gate, _ in GATES]
+    return Channels(
+        conductance_nS=tuple(channels[name]["conductance_nS"] for name in CHANNELS),
+        reversal_mV=tuple(channels[name]["reversal_mV"] for name in CHANNELS),
+        tau_ms=tuple(gate["tau_ms"] for gate in gates),
+        midpoint_mV=tuple(gate["midpoint_mV"] for gate in gates),
+        scale_mV=tuple(gate["scale_mV"] for gate in gates),
+        calcium_decay_ms=calcium["decay_ms"],
+        calcium_resting_pM=calcium["resting_pM"],
+        calcium_pM_per_pA_ms=calcium["pM_per_pA_ms"],
+        block_alpha=calcium["block"]["alpha"],
+        block_half_pM=calcium["block"]["half_pM"],
+        block_scale_pM=calcium["block"]["scale_pM"],
+    )

@@ -1,0 +1,172 @@
+"""NEURON as the reference: the same job through c302, NeuroML and jNeuroML, in a process of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elegans_pyg.dynamics.simulate import check_current, count_steps
+from elegans_pyg.dynamics.worm import Worm
+
+LEVELS = ("C1", "D")
+_WORKER = Path(__file__).with_name("neuron_worker.py")
+_INSTALL = "pip install 'elegans-pyg[neuron]'"
+
+
+class NeuronRun(NamedTuple):
+    """What NEURON returned: ``time_ms (T,)``, ``voltage_mV (S, T, R)``, seconds a stimulus ``(S,)``, and those of setting up the cells."""
+
+    time_ms: Tensor
+    voltage_mV: Tensor
+    seconds: Tensor
+    setup_s: float
+
+
+def simulate_neuron(
+    current_pA: Tensor,
+    inputs: Sequence[str],
+    dt_ms: float = 0.05,
+    duration_ms: float = 500.0,
+    record: Sequence[str] | None = None,
+    ablate: Sequence[str] = (),
+    parameters: str = "C1",
+    substeps: int = 1,
+    folder: str | Path | None = None,
+    python: str | Path | None = None,
+) -> NeuronRun:
+    """Simulate c302's network in NEURON (Hines & Carnevale 1997, doi:10.1162/neco.1997.9.6.1179), one stimulus after another.
+
+    c302 writes the network as NeuroML, jNeuroML exports it, its mechanisms are compiled, and the currents flow in through one ``IClamp`` an
+    input. NEURON's fixed step is of first order, and the export treats synaptic currents explicitly: it diverges, to NaN, under strong
+    input. Currents and voltages are timed as in :func:`~elegans_pyg.dynamics.simulate`.
+
+    Args:
+        current_pA: see :func:`~elegans_pyg.dynamics.simulate`.
+        inputs: likewise; at level ``D`` the current flows into the soma.
+        dt_ms: likewise.
+        duration_ms: likewise.
+        record: likewise; at level ``D``, somata.
+        ablate: likewise.
+        parameters: c302's parameter set: ``"C1"``, that of ``Worm("c302-C1")``, or ``"D"``, whose neurons have their morphologies.
+        substeps: steps of NEURON's in each of ``dt_ms``.
+        folder: where the exported network is kept for the next call; a folder of its own in the user's cache by default.
+        python: interpreter of the environment that has NEURON; by default that of the environment variable
+            ``ELEGANS_PYG_NEURON_PYTHON``, or the running one.
+
+    Shapes:
+        - ``current_pA``: ``(S, T, len(inputs))``
+        - returns a :class:`NeuronRun`
+
+    Raises:
+        ImportError: if the interpreter lacks NEURON, c302 or pyNeuroML.
+        FileNotFoundError: if Java, a C++ compiler or make is missing.
+        RuntimeError: if c302, jNeuroML or NEURON fails; the message ends with what it said.
+        ValueError: for an unknown parameter set or neuron, and currents as in :func:`~elegans_pyg.dynamics.simulate`.
+    """
+    if parameters not in LEVELS:
+        raise ValueError(f"parameters: expected one of {', '.join(LEVELS)}, got {parameters!r}; choose one of these")
+    if isinstance(substeps, bool) or not isinstance(substeps, int) or substeps < 1:
+        raise ValueError(f"substeps: expected a whole number from 1 on, got {substeps!r}; give one, such as 1")
+    steps = count_steps(dt_ms, duration_ms)
+    worm = Worm("c302-C1")
+    gone = worm.resolve(ablate, "ablate", classes=True)
+    worm = worm.without(ablate) if gone else worm
+    into = worm.resolve(inputs, "inputs")
+    recorded = worm.neuron_name if record is None else worm.resolve(record, "record")
+    check_current(current_pA, steps, into)
+    interpreter = _interpreter(python)
+    network = _network(Path(folder) if folder is not None else _cache_folder(), interpreter, parameters, sorted(gone))
+    with tempfile.TemporaryDirectory() as work:
+        job, result = Path(work) / "job.npz", Path(work) / "result.npz"
+        np.savez(
+            job,
+            duration_ms=duration_ms,
+            integration_dt_ms=dt_ms / substeps,
+            inputs=np.array(into),
+            record=np.array(recorded),
+            current_pA=current_pA.detach().cpu().double().numpy(),
+            substeps=substeps,
+            every=1,
+        )
+        _call(interpreter, "run", network, job, result)
+        with np.load(result) as arrays:
+            voltage, seconds, setup_s = arrays["voltage_mV"], arrays["seconds"], float(arrays["setup_s"])
+    time_ms = torch.arange(1, steps + 1, dtype=torch.float64) * dt_ms
+    return NeuronRun(time_ms.to(current_pA.dtype), torch.from_numpy(voltage).to(current_pA.dtype), torch.from_numpy(seconds), setup_s)
+
+
+def neuron_missing(python: str | Path | None = None) -> str:
+    """What keeps NEURON from running here and how to install it, in one line; nothing if it can run."""
+    try:
+        _interpreter(python)
+    except (ImportError, FileNotFoundError) as error:
+        return str(error)
+    return ""
+
+
+def _interpreter(python: str | Path | None) -> Path:
+    """The interpreter that has NEURON, once everything that the export needs is found to be there."""
+    interpreter = Path(python or os.environ.get("ELEGANS_PYG_NEURON_PYTHON") or sys.executable)
+    if not interpreter.is_file():
+        raise FileNotFoundError(f"python: expected an interpreter, got '{interpreter}', which does not exist; give the one that has NEURON")
+    looked = "import importlib.util, sys; print(*[m for m in sys.argv[1:] if importlib.util.find_spec(m) is None])"
+    found = subprocess.run([interpreter, "-c", looked, "neuron", "c302", "pyneuroml"], capture_output=True, text=True, check=False)
+    if found.returncode:
+        raise FileNotFoundError(
+            f"python: expected an interpreter of Python, got '{interpreter}', which failed; give the one that has NEURON"
+        )
+    if found.stdout.split():
+        raise ImportError(
+            f"NEURON's reference simulation needs {', '.join(found.stdout.split())}, not installed for {interpreter};"
+            f" run: {_INSTALL}, or name another interpreter in ELEGANS_PYG_NEURON_PYTHON"
+        )
+    for program, package in (("java", "openjdk-17-jre-headless"), ("g++", "g++"), ("make", "make")):
+        if shutil.which(program) is None:
+            raise FileNotFoundError(f"NEURON's reference simulation needs '{program}', which is not on PATH; run: apt install {package}")
+    return interpreter
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "elegans_pyg" / "neuron"
+
+
+def _network(folder: Path, interpreter: Path, parameters: str, ablated: list[str]) -> Path:
+    """The exported and compiled network, made on first use."""
+    versions = subprocess.run(
+        [interpreter, "-c", "import importlib.metadata as m; print(*[m.version(p) for p in ('neuron', 'c302', 'pyneuroml')])"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    key = hashlib.sha256(repr((versions, _WORKER.read_bytes(), parameters, ablated)).encode()).hexdigest()[:16]
+    network = folder.resolve() / f"c302-{parameters}-{key}"
+    if not network.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        # Built beside its place and moved there whole, so that an interrupted build is never taken for a network.
+        with tempfile.TemporaryDirectory(dir=folder) as partial:
+            _call(interpreter, "build", Path(partial) / "network", parameters, *ablated)
+            try:
+                os.replace(Path(partial) / "network", network)
+            except OSError:
+                if not network.is_dir():  # else another process was faster
+                    raise
+    return network
+
+
+def _call(interpreter: Path, *arguments: str | Path) -> None:
+    # The worker runs as a script, so that its interpreter needs neither torch nor this package.
+    done = subprocess.run([interpreter, _WORKER, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
+        raise RuntimeError(f"NEURON's worker failed at '{arguments[0]}': {said}")

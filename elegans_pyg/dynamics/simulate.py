@@ -1,0 +1,170 @@
+"""Simulating a worm's nervous system under many stimuli at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from elegans_pyg.dynamics.integrate import integrate
+from elegans_pyg.dynamics.worm import State, Worm
+from elegans_pyg.transforms.wiring import ELECTRICAL
+
+EXECUTORS = ("auto", "plain", "fused")
+
+
+def simulate(
+    worm: Worm,
+    current_pA: Tensor,
+    inputs: Sequence[str],
+    dt_ms: float = 0.05,
+    duration_ms: float = 500.0,
+    record: Sequence[str] | None = None,
+    ablate: Sequence[str] = (),
+    initial_state: State | None = None,
+    executor: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """Simulate a nervous system under a batch of stimuli, each independent of the others.
+
+    Time is cut into ``T = duration_ms / dt_ms`` steps. ``current_pA[:, t]`` flows throughout step ``t``, from ``t dt_ms`` to
+    ``(t + 1) dt_ms``, and the voltage returned at ``t`` is that at the step's end, ``time_ms[t] = (t + 1) dt_ms``: no voltage depends on a
+    later current, and the initial state is not among the voltages.
+
+    The scheme is of second order, and semi-implicit: it stays finite, bounded by the reversal potentials and ``I / g``, for conductances
+    of any size, except that ``dt_ms`` may not exceed the time constant of a neuron's gap junctions. See
+    :mod:`elegans_pyg.dynamics.integrate`.
+
+    Args:
+        worm: see :class:`Worm`.
+        current_pA: currents into the inputs, in pA, positive ones depolarise; its type and device are those of the computation.
+        inputs: the neurons that they flow into.
+        dt_ms: length of a step.
+        duration_ms: of the whole.
+        record: neurons whose voltages are returned; ``None`` for all that are left, in the order of ``worm.without(ablate).neuron_name``.
+        ablate: neurons, or classes such as ``"AVB"``, that are removed with all their synapses.
+        initial_state: tensors of all neurons that are left; :meth:`Worm.initial_state` if ``None``.
+        executor: ``"plain"``: PyTorch operations, differentiable in ``current_pA``, ``initial_state`` and every tensor of ``worm.data``,
+            with memory that grows with the square root of ``T`` (beside the result). ``"fused"``: one Numba kernel for all steps, on the
+            CPU and without gradients. ``"auto"``: fused where it can, if Numba is there, else plain.
+
+    Shapes:
+        - ``current_pA``: ``(S, T, len(inputs))``
+        - returns ``time_ms (T,)`` and ``voltage_mV (S, T, R)``
+
+    Raises:
+        TypeError: if ``current_pA`` is no floating-point tensor.
+        ValueError: for unknown, repeated or ablated neurons, a duration that is no whole number of steps, currents of another shape or that
+            are not finite, a step too long for the gap junctions, or an executor that cannot do it.
+        ImportError: if the fused executor is asked for and Numba is missing.
+
+    Example:
+        >>> worm = Worm("c302-C1")
+        >>> time_ms, voltage_mV = simulate(worm, torch.full((1, 10000, 2), 2.0), inputs=["PLML", "PLMR"], record=["DB1", "VB1"])
+        >>> voltage_mV.shape
+        torch.Size([1, 10000, 2])
+    """
+    steps = count_steps(dt_ms, duration_ms)
+    intact, worm = worm, worm.without(ablate) if len(ablate) else worm
+    _check_left(intact, worm, inputs, "inputs")
+    into = worm.resolve(inputs, "inputs")
+    check_current(current_pA, steps, into)
+    if record is not None:
+        _check_left(intact, worm, record, "record")
+    recorded = worm.neuron_name if record is None else worm.resolve(record, "record")
+    if not recorded:
+        raise ValueError("record: expected at least one neuron, got none; name some, or give None for all")
+    _check_gaps(worm, dt_ms)
+    number = {name: row for row, name in enumerate(worm.neuron_name)}
+    device = current_pA.device
+    input_rows = torch.tensor([number[name] for name in into], dtype=torch.int64, device=device)
+    record_rows = torch.tensor([number[name] for name in recorded], dtype=torch.int64, device=device)
+    state = worm.initial_state(current_pA.dtype) if initial_state is None else _checked_state(initial_state, worm, current_pA)
+    wanted = torch.is_grad_enabled() and any(
+        tensor.requires_grad
+        for tensor in (current_pA, *state, *(part for part in worm.data.to_dict().values() if isinstance(part, Tensor)))
+    )
+    if _fused(executor, current_pA, wanted):
+        from elegans_pyg.dynamics.fused import integrate_fused
+
+        voltage = integrate_fused(worm, state, current_pA, input_rows, record_rows, dt_ms)
+    else:
+        with torch.set_grad_enabled(wanted):
+            voltage = integrate(worm, state, current_pA, input_rows, record_rows, dt_ms)
+    time_ms = torch.arange(1, steps + 1, dtype=torch.float64, device=device).mul(dt_ms).to(current_pA.dtype)
+    return time_ms, voltage
+
+
+def count_steps(dt_ms: float, duration_ms: float) -> int:
+    for name, value in (("dt_ms", dt_ms), ("duration_ms", duration_ms)):
+        if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+            raise ValueError(f"{name}: expected a finite number of ms above 0, got {value!r}; give one, such as 0.05")
+    steps = round(duration_ms / dt_ms)
+    if steps < 1 or not math.isclose(steps * dt_ms, duration_ms, rel_tol=1e-6):
+        raise ValueError(f"duration_ms: expected a whole number of steps of {dt_ms} ms, got {duration_ms}; change one of them")
+    return steps
+
+
+def _check_left(intact: Worm, worm: Worm, names: Sequence[str], argument: str) -> None:
+    gone = set(intact.neuron_name) - set(worm.neuron_name)
+    for name in names:
+        if name in gone:
+            raise ValueError(f"{argument}: expected neurons that are left, got {name}, which ablate removes; leave it out of one of them")
+
+
+def check_current(current: Tensor, steps: int, inputs: list[str]) -> None:
+    if not isinstance(current, Tensor) or not current.is_floating_point():
+        got = str(current.dtype) if isinstance(current, Tensor) else type(current).__name__
+        raise TypeError(f"current_pA: expected a floating-point tensor, got {got}; make it with torch.tensor(..., dtype=torch.float32)")
+    if current.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"current_pA: expected float32 or float64, got {current.dtype}; convert it with .float()")
+    if current.dim() != 3 or current.size(0) == 0 or current.size(1) != steps or current.size(2) != len(inputs):
+        raise ValueError(
+            f"current_pA: expected (stimuli, {steps} steps, {len(inputs)} inputs) for these dt_ms, duration_ms and inputs,"
+            f" got {tuple(current.shape)}; change one of them"
+        )
+    bad = ~torch.isfinite(current.detach())
+    if bool(bad.any()):
+        stimulus, step, neuron = (int(place) for place in bad.nonzero()[0])
+        raise ValueError(
+            f"current_pA: expected finite currents, got {float(current[stimulus, step, neuron])} in stimulus {stimulus} at step {step}"
+            f" into {inputs[neuron]}; mend the stimulus"
+        )
+
+
+def _check_gaps(worm: Worm, dt_ms: float) -> None:
+    """Neighbours' voltages are extrapolated over half a step, which is stable only while the step is short beside the gap junctions."""
+    data = worm.data
+    with torch.no_grad():
+        gap = data.conductance_nS * (data.edge_type == ELECTRICAL)
+        total = torch.zeros_like(data.leak_nS).index_add_(0, data.edge_index[1], gap)
+        shortest = float((data.capacitance_pF / total).min())
+    if dt_ms > shortest:
+        raise ValueError(
+            f"dt_ms: expected at most {shortest:.3g}, the shortest time constant of any neuron's gap junctions, got {dt_ms}; shorten it"
+        )
+
+
+def _checked_state(state: State, worm: Worm, current: Tensor) -> State:
+    expected = worm.initial_state()
+    for name, given, pattern in zip(State._fields, state, expected, strict=True):
+        if given.shape not in (pattern.shape, (current.size(0), *pattern.shape)):
+            raise ValueError(
+                f"initial_state.{name}: expected {tuple(pattern.shape)}, or {current.size(0)} of these, got {tuple(given.shape)};"
+                " start from worm.without(ablate).initial_state()"
+            )
+        if not bool(torch.isfinite(given.detach()).all()):
+            raise ValueError(f"initial_state.{name}: expected finite numbers, got some that are not; mend the state")
+    return state
+
+
+def _fused(executor: str, current: Tensor, gradients: bool) -> bool:
+    if executor not in EXECUTORS:
+        raise ValueError(f"executor: expected one of {', '.join(EXECUTORS)}, got {executor!r}; choose one of these")
+    possible = current.device.type == "cpu" and not gradients
+    if executor == "fused" and not possible:
+        reason = "gradients are wanted" if gradients else f"current_pA is on {current.device}"
+        raise ValueError(f"executor: expected 'plain', since {reason}, got 'fused'; choose 'plain' or 'auto'")
+    return executor == "fused" or (executor == "auto" and possible and find_spec("numba") is not None)

@@ -1,0 +1,139 @@
+"""Currents to stir a nervous system with: eight kinds of shape, drawn from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Array = npt.NDArray[np.floating[Any]]
+Shape = Callable[[np.random.Generator, float], Callable[[Array], Array]]
+
+
+class Stimuli(NamedTuple):
+    """Attributes:
+    current_pA: ``(S, T, I)``, float64; column ``t`` flows from ``t dt_ms`` to ``(t + 1) dt_ms``.
+    kind: of each stimulus, one of :data:`KINDS`.
+    """
+
+    current_pA: Tensor
+    kind: list[str]
+
+
+def _step(rng: np.random.Generator, end: float) -> Callable[[Array], Array]:
+    times, levels = np.sort(rng.uniform(0, end, rng.integers(2, 5))), rng.uniform(0, 1, 5)
+    return lambda t: levels[np.searchsorted(times, t)]
+
+
+def _ramp(rng: np.random.Generator, end: float) -> Callable[[Array], Array]:
+    knots = rng.integers(2, 6)
+    times = np.concatenate([[0.0], np.sort(rng.uniform(0, end, knots)), [end]])
+    levels = np.concatenate([[0.0], rng.uniform(0, 1, knots + 1)])
+    return lambda t: np.interp(t, times, levels)
+
+
+def _pulse(rng: np.random.Generator, end: float) -> Callable[[Array], Array]:
+    width, height = rng.uniform(0.05, 0.4) * end, rng.uniform(0.4, 1)
+    start = rng.uniform(0, end - width)
+    return lambda t: height * ((t >= start) & (t < start + width))
+
+
+def _pulse_train(rng: np.random.Generator, end: float) -> Callable[[Array], Array]:
+    period, duty, height = rng.uniform(0.1, 0.3) * end, rng.uniform(0.3, 0.7), rng.uniform(0.4, 1)
+    return lambda t: height * (np.mod(t, period) < duty * period)
+
+
+def _sine(rng: np.random.Generator, end: float) -> Callable[[Array], Array]:
+    cycles, height = rng.uniform(1, 5), rng.uniform(0.4, 1)
+    return lambda t: height * (1 - np.cos(2 * np.pi * cycles * t / end)) / 2
+
+
+def _chirp(rng: np.random.Generator, end: float) -> Callable[[Array], Array]:
+    low, high, height = rng.uniform(0.5, 1.5), rng.uniform(3, 6), rng.uniform(0.4, 1)
+    if rng.random() < 0.5:
+        low, high = high, low
+    return lambda t: height * (1 - np.cos(2 * np.pi * (low * t / end + (high - low) / 2 * (t / end) ** 2))) / 2
+
+
+def _sum(rng: np.random.Generator, end: float) -> Callable[[Array], Array]:
+    kinds = (_step, _ramp, _pulse_train, _sine)
+    chosen = [kinds[k](rng, end) for k in rng.choice(len(kinds), rng.integers(2, 4), replace=False)]
+    return lambda t: np.mean([shape(t) for shape in chosen], axis=0)
+
+
+def _noise(rng: np.random.Generator, end: float) -> Callable[[Array], Array]:
+    times = np.linspace(0, end, rng.integers(8, 25))
+    levels = np.clip(rng.uniform(0.3, 0.6) + rng.uniform(0.1, 0.3) * rng.standard_normal(len(times)), 0, 1)
+    return lambda t: np.interp(t, times, levels)
+
+
+_SHAPES: dict[str, Shape] = {
+    "step": _step,
+    "ramp": _ramp,
+    "pulse train": _pulse_train,
+    "sum": _sum,
+    "pulse": _pulse,
+    "sine": _sine,
+    "chirp": _chirp,
+    "noise": _noise,
+}
+KINDS = tuple(_SHAPES)
+"""Levels that jump; lines between random points; rectangular pulses again and again; means of two or three of these and sines;
+one rectangular pulse; a sine; a sine whose frequency rises or falls; lines between many points drawn from a normal distribution.
+Nothing is faster than some 12 Hz in 500 ms, since the worm's membranes pass little above that."""
+
+
+def stimuli(
+    groups: Sequence[int],
+    kinds: Sequence[str],
+    dt_ms: float = 0.05,
+    duration_ms: float = 500.0,
+    amplitude_pA: float = 5.0,
+    seed: int = 0,
+) -> Stimuli:
+    """Currents between 0 and ``amplitude_pA``, one stimulus for each of ``kinds``.
+
+    Each group of neurons, such as the left and right cell of a class, gets a shape of its own, and each neuron in it that shape times a
+    gain of its own, 0.8 to 1. The current starts after a rest of 2 % to 12 % of the time. A stimulus depends on ``seed``, its place in
+    ``kinds`` and its kind, and not on the others; shapes are functions of time, read in the middle of each step, so that ``dt_ms`` only
+    says how finely.
+
+    Args:
+        groups: number of neurons in each group, ``I`` in all.
+        kinds: from :data:`KINDS`, one a stimulus.
+        dt_ms: length of a step.
+        duration_ms: of a stimulus, ``T`` steps.
+        amplitude_pA: no current is above it.
+        seed: non-negative integer.
+
+    Raises:
+        ValueError: for an unknown kind, no group or kind, or a number that is not above 0.
+    """
+    for name, value in (("dt_ms", dt_ms), ("duration_ms", duration_ms), ("amplitude_pA", amplitude_pA)):
+        if not 0 < value < float("inf"):
+            raise ValueError(f"{name}: expected a number above 0, got {value}; give one")
+    if not groups or min(groups) < 1:
+        raise ValueError(f"groups: expected one number of neurons or more, each at least 1, got {list(groups)}; give the groups' sizes")
+    if not kinds:
+        raise ValueError("kinds: expected one kind or more, got none; give one for each stimulus")
+    unknown = [kind for kind in kinds if kind not in _SHAPES]
+    if unknown:
+        raise ValueError(f"kinds: expected some of {', '.join(KINDS)}, got {unknown[0]!r}; choose among them")
+    steps = round(duration_ms / dt_ms)
+    middle = (np.arange(steps) + 0.5) * dt_ms
+    result = np.zeros((len(kinds), steps, sum(groups)))
+    for number, kind in enumerate(kinds):
+        rng = np.random.default_rng([seed, number, KINDS.index(kind)])
+        onset = rng.uniform(0.02, 0.12) * duration_ms
+        running = middle >= onset
+        column = 0
+        for size in groups:
+            values = _SHAPES[kind](rng, duration_ms - onset)(middle[running] - onset)
+            for gain in rng.uniform(0.8, 1, size):
+                result[number, running, column] = amplitude_pA * gain * values
+                column += 1
+    return Stimuli(torch.from_numpy(result), list(kinds))

@@ -1,0 +1,259 @@
+"""A nervous system ready to be simulated: a wiring with conductances, and the membrane of its neurons."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.utils import subgraph
+
+from elegans_pyg.datasets.connectome import Connectome, data_folder
+from elegans_pyg.datasets.wiring_tables import build_data, read_edges, read_neurons
+from elegans_pyg.dynamics.membrane import MEMBRANES, Membrane, biophysics_folder
+from elegans_pyg.transforms.wiring import CHEMICAL, ELECTRICAL, check_wiring
+
+
+class State(NamedTuple):
+    """What the equations carry from step to step, for every neuron, ``(N,)`` or a stimulus each ``(S, N)``.
+
+    Attributes:
+        voltage_mV: membrane potential.
+        activation: of the synapses that the neuron makes, 0 to 1.
+        gates: ``(5, N)`` or ``(S, 5, N)``, open shares of the gates n, p, q, e, f; no entries without channels.
+        calcium_pM: intracellular calcium; no entries without channels.
+    """
+
+    voltage_mV: Tensor
+    activation: Tensor
+    gates: Tensor
+    calcium_pM: Tensor
+
+
+class Worm:
+    """A nervous system: the graph ``data``, whose neurons share the membrane model ``membrane``.
+
+    ============ ======= =========================================================================================================
+    name         neurons model
+    ============ ======= =========================================================================================================
+    c302-C1      302     OpenWorm's c302 (Gleeson et al. 2018, doi:10.1098/rstb.2017.0379), parameter set C1: leak, slow and fast
+                         potassium and Boyle & Cohen (2008, doi:10.1016/j.biosystems.2008.05.025) calcium channels with a calcium pool,
+                         graded synapses, gap junctions; its own wiring, without muscles
+    kunert       279     Kunert et al. 2014, doi:10.1103/PhysRevE.89.052805, and Kim et al. 2019, doi:10.3389/fncom.2019.00008
+                         ("Neural Interactome"): leak, sigmoid synapses with rise and decay whose thresholds are the neurons' resting
+                         potentials, gap junctions; wiring of Varshney et al. 2011
+    ============ ======= =========================================================================================================
+
+    The potential of neuron ``i`` follows (pF, nS, mV, pA, ms)::
+
+        C dv_i/dt = g_leak (E_leak - v_i) + sum over channels g_c o_c (E_c - v_i)
+                  + sum over chemical synapses j -> i of g_ij s_j (E_ij - v_i)
+                  + sum over gap junctions i - j of g_ij (v_j - v_i) + I_i(t)
+
+    with open shares ``o = n`` (slow K), ``p^4 q`` (fast K) and ``e^2 f (1 - alpha (1 - h(Ca)))`` (Ca), gates of fixed time constant
+    ``dx/dt = (x_inf(v) - x) / tau_x``, ``dCa/dt = -b I_Ca - Ca / tau_Ca`` at no less than 0, and synapses as in
+    :class:`~elegans_pyg.dynamics.membrane.Membrane`.
+
+    ``data`` holds what may differ from neuron to neuron and edge to edge; any of these float64 tensors may be replaced, or be made to
+    require a gradient:
+
+    - ``conductance_nS (E,)``, ``reversal_mV (E,)`` (of no meaning for gap junctions, and 0 there); a gap junction is listed in both
+      directions, each with the whole conductance
+    - ``capacitance_pF (N,)``, ``leak_nS (N,)``, ``threshold_mV (N,)``; ``channel_nS (3, N)`` slow K, fast K, Ca, where there are channels
+
+    Args:
+        name: one of :meth:`names`.
+
+    Attributes:
+        data: the graph, with the attributes of every wiring (``edge_index``, ``edge_weight``, ``edge_type``, ``neuron_type``, ...) beside
+            those above.
+        neuron_name: list of the ``N`` neurons' names.
+
+    Raises:
+        ValueError: for an unknown name.
+
+    Example:
+        >>> worm = Worm("c302-C1")
+        >>> len(worm.neuron_name)
+        302
+    """
+
+    def __init__(self, name: str = "c302-C1") -> None:
+        if name not in MEMBRANES:
+            raise ValueError(f"name: expected one of {', '.join(self.names())}, got {name!r}; other wirings: Worm.from_connectome")
+        membrane = Membrane.load(name)
+        if membrane.neurons is None:
+            wiring = Connectome("varshney2011-hermaphrodite", synapses="both", keep_isolated=True)[0]
+        else:
+            neurons = read_neurons(data_folder() / "neurons.csv")
+            neurons = neurons[neurons["name"].isin(membrane.neurons)]
+            edges = read_edges(biophysics_folder() / f"{name}.csv")
+            wiring = build_data(neurons, edges, synapses="both", keep_isolated=True)
+            wiring.inhibitory = torch.tensor([neuron in (membrane.inhibitory or ()) for neuron in wiring.neuron_name])
+        self._set(wiring, membrane)
+
+    def _set(self, wiring: Data, membrane: Membrane) -> None:
+        self.membrane = membrane
+        self.data = copy.copy(wiring)
+        number = wiring.neuron_type.numel()
+        source = wiring.edge_index[0]
+        chemical = wiring.edge_type == CHEMICAL
+        inhibits = wiring.inhibitory[source]
+        kinds = (membrane.excitatory, membrane.inhibitory_synapse)
+        each = torch.tensor([kind.conductance_nS for kind in kinds], dtype=torch.float64)[inhibits.long()]
+        reversal = torch.tensor([kind.reversal_mV for kind in kinds], dtype=torch.float64)[inhibits.long()]
+        weight = wiring.edge_weight.double()
+        # A gap junction of a neuron with itself carries no current.
+        between = (source != wiring.edge_index[1]).double() * membrane.gap_junction_nS
+        self.data.conductance_nS = weight * torch.where(chemical, each, between)
+        self.data.reversal_mV = torch.where(chemical, reversal, 0.0)
+        self.data.capacitance_pF = torch.full((number,), membrane.capacitance_pF, dtype=torch.float64)
+        self.data.leak_nS = torch.full((number,), membrane.leak_nS, dtype=torch.float64)
+        if membrane.channels is not None:
+            self.data.channel_nS = torch.tensor(membrane.channels.conductance_nS, dtype=torch.float64)[:, None].repeat(1, number)
+        if membrane.threshold_mV is None:
+            self.data.threshold_mV = self._resting_mV()
+        else:
+            self.data.threshold_mV = torch.full((number,), membrane.threshold_mV, dtype=torch.float64)
+
+    @property
+    def neuron_name(self) -> list[str]:
+        return list(self.data.neuron_name)
+
+    @classmethod
+    def from_connectome(cls, data: Data, membrane: str = "c302-C1") -> Worm:
+        """Give the neurons of any connectome, or rewired one, the membranes of a model.
+
+        A synapse's conductance is the model's times ``edge_weight``; a connectome loaded with ``synapses="both"`` has its gap junctions
+        too. Neurons that ``data.inhibitory`` marks make inhibitory synapses.
+
+        Args:
+            data: a wiring, cyclic or not; it is left as it is.
+            membrane: one of :meth:`names`.
+
+        Raises:
+            TypeError: if ``data`` is not the ``Data`` of one wiring.
+            ValueError: if it lacks an attribute or has a broken one, or for an unknown membrane.
+        """
+        check_wiring(data)
+        for name, length in (("neuron_name", None), ("inhibitory", None)):
+            if data.get(name) is None:
+                raise ValueError(f"data.{name}: expected an entry a neuron, got none; load the wiring with Connectome")
+            length = len(data[name])
+            if length != data.neuron_type.numel():
+                raise ValueError(f"data.{name}: expected {data.neuron_type.numel()} entries, one a neuron, got {length}; correct it")
+        worm = cls.__new__(cls)
+        worm._set(data.cpu(), Membrane.load(membrane))
+        return worm
+
+    @staticmethod
+    def names() -> list[str]:
+        """The models that the package carries."""
+        return list(MEMBRANES)
+
+    def without(self, neurons: Iterable[str]) -> Worm:
+        """The same nervous system without some neurons and all their synapses; what is left keeps its constants, and its thresholds.
+
+        Args:
+            neurons: names, or classes: ``"AVB"`` stands for AVBL and AVBR, ``"VD"`` for VD1 to VD13.
+
+        Raises:
+            ValueError: for an unknown name, or if no neuron is left.
+        """
+        gone = {self.neuron_name.index(name) for name in self.resolve(neurons, "ablate", classes=True)}
+        kept = torch.tensor([row for row in range(len(self.neuron_name)) if row not in gone], dtype=torch.int64)
+        if kept.numel() == 0:
+            raise ValueError("ablate: expected some neurons to be left, got all of them; name fewer")
+        worm = copy.copy(self)
+        data = copy.copy(self.data)
+        data.edge_index, _, mask = subgraph(
+            kept, data.edge_index, relabel_nodes=True, num_nodes=len(self.neuron_name), return_edge_mask=True
+        )
+        for name in ("edge_weight", "edge_type", "conductance_nS", "reversal_mV"):
+            data[name] = data[name][mask]
+        for name in ("x", "neuron_type", "inhibitory", "capacitance_pF", "leak_nS", "threshold_mV"):
+            if name in data:
+                data[name] = data[name][kept]
+        if "channel_nS" in data:
+            data.channel_nS = data.channel_nS[:, kept]
+        data.neuron_name = [self.data.neuron_name[row] for row in kept]
+        worm.data = data
+        return worm
+
+    def resolve(self, names: Iterable[str], argument: str, classes: bool = False) -> list[str]:
+        """Check that neurons are this worm's, and spell out classes if asked to.
+
+        Raises:
+            TypeError: for a bare string.
+            ValueError: for an unknown or repeated name.
+        """
+        if isinstance(names, str):
+            raise TypeError(f"{argument}: expected a list of neurons, got the string {names!r}; write [{names!r}]")
+        known = self.neuron_name
+        found: list[str] = []
+        for name in names:
+            members = [name] if name in known else [other for other in known if classes and _classes().get(other) == name]
+            if not members:
+                near = difflib.get_close_matches(str(name).upper(), known, n=4, cutoff=0.5)
+                choices = f"nearest are {', '.join(near)}" if near else f"they are {', '.join(known[:4])}, ..."
+                raise ValueError(f"{argument}: expected a neuron of this worm's {len(known)}, got {name!r}; {choices}")
+            for member in members:
+                if member in found:
+                    raise ValueError(f"{argument}: expected each neuron once, got '{member}' twice; name it once")
+                found.append(member)
+        return found
+
+    def initial_state(self, dtype: torch.dtype = torch.float64) -> State:
+        """Where a simulation starts, ``(N,)`` each.
+
+        ``c302-C1``: every neuron at -45 mV, gates at their steady state, neither calcium nor synaptic activation, as NEURON starts the
+        exported network; it takes some hundreds of ms to settle. ``kunert``: the resting state, at which every synapse is half activated.
+        """
+        membrane, data = self.membrane, self.data
+        empty = torch.empty(0, dtype=dtype)
+        if membrane.initial_mV is None:
+            rise, decay = membrane.rates_per_ms
+            return State(
+                data.threshold_mV.to(dtype), torch.full_like(data.threshold_mV, rise / (rise + 2 * decay), dtype=dtype), empty, empty
+            )
+        voltage = torch.full((len(self.neuron_name),), membrane.initial_mV, dtype=dtype)
+        if membrane.channels is None:
+            return State(voltage, torch.zeros_like(voltage), empty, empty)
+        midpoint = torch.tensor(membrane.channels.midpoint_mV, dtype=dtype)[:, None]
+        scale = torch.tensor(membrane.channels.scale_mV, dtype=dtype)[:, None]
+        gates = torch.sigmoid((voltage - midpoint) / scale)
+        return State(voltage, torch.zeros_like(voltage), gates, torch.full_like(voltage, membrane.channels.calcium_resting_pM))
+
+    def _resting_mV(self) -> Tensor:
+        """The potentials at which nothing changes if every synapse is at ``phi = 1/2``: one linear system."""
+        data, membrane = self.data, self.membrane
+        rise, decay = membrane.rates_per_ms
+        half = rise / (rise + 2 * decay)
+        source, target = data.edge_index
+        electrical = data.edge_type == ELECTRICAL
+        share = electrical.double() * (1 - half) + half
+        number = data.leak_nS.numel()
+        total = data.leak_nS.clone().index_add(0, target, data.conductance_nS * share)
+        drive = data.leak_nS * membrane.leak_reversal_mV
+        drive = drive.index_add(0, target, half * data.conductance_nS * data.reversal_mV)
+        matrix = torch.diag(total)
+        matrix = matrix.index_put((target[electrical], source[electrical]), -data.conductance_nS[electrical], accumulate=True)
+        return torch.linalg.solve(matrix, drive).reshape(number)
+
+    def __repr__(self) -> str:
+        chemical = int((self.data.edge_type == CHEMICAL).sum())
+        source, target = self.data.edge_index
+        gaps = int(((self.data.edge_type == ELECTRICAL) & (source < target)).sum())
+        return f"Worm({self.membrane.name}, {len(self.neuron_name)} neurons, {chemical} chemical synapses, {gaps} gap junctions)"
+
+
+@lru_cache(maxsize=1)
+def _classes() -> dict[str, str]:
+    """Class of every neuron of either sex."""
+    table = read_neurons(data_folder() / "neurons.csv")
+    return dict(zip(table["name"], table["class"], strict=True))

@@ -1,0 +1,60 @@
+"""The control for a tensor network: dense layers with as many parameters and no wiring."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from elegans_pyg.models.variants import Copies, VariantNetwork, seeded
+from elegans_pyg.nn.dag import resolve_seeds
+
+
+class DenseNetwork(VariantNetwork):
+    r"""Three dense layers, :math:`w \to h_1 \to h_2 \to w`, with the number of parameters of the network that they stand in for.
+
+    .. math::
+        y = \mathrm{LN}\big(W_3\,\mathrm{LN}(\mathrm{ELU}(W_2\,\mathrm{LN}(\mathrm{ELU}(W_1 x + b_1)) + b_2)) + b_3\big),
+        \qquad h_1 h_2 + (w + 3)(h_1 + h_2) + 3w \approx \text{parameters}
+
+    Args:
+        width: :math:`w`.
+        parameters: number of parameters to come nearest to; :math:`h_1` and :math:`h_2`, about equal, follow from it.
+        num_variants: ``V``; they differ in their first parameters alone.
+        seeds: one seed a variant, or an integer ``s`` for ``s, s + 1, ...``.
+
+    Shapes:
+        - **input:** ``(V, B, width)``
+        - **output:** ``(V, B, width)``
+
+    Raises:
+        ValueError: if no :math:`h_1` and :math:`h_2` come within 1 % of ``parameters``.
+    """
+
+    def __init__(self, width: int, parameters: int, num_variants: int = 1, seeds: int | Sequence[int] = 0) -> None:
+        super().__init__()
+        self.width = self.out_features = width
+        once = width + 3
+        middle = max(1, round(math.sqrt(max(once**2 + parameters - 3 * width, 0)) - once))
+        # The second width is what the first one leaves; of near-by pairs the one that comes nearest.
+        pairs = [(first, max(1, round((parameters - 3 * width - once * first) / (first + once)))) for first in range(middle, middle + 10)]
+        counts = [once * (first + second) + first * second + 3 * width for first, second in pairs]
+        count, self.hidden = min(zip(counts, pairs, strict=True), key=lambda pair: abs(pair[0] - parameters))
+        if abs(count - parameters) > 0.01 * parameters:
+            raise ValueError(f"parameters: the nearest to {parameters:,} at width {width} is {count:,}, over 1 % off; widen the network")
+        self.num_variants = num_variants
+
+        def build() -> nn.Module:
+            layers: list[nn.Module] = []
+            for inputs, outputs in ((width, self.hidden[0]), self.hidden):
+                layers += [nn.Linear(inputs, outputs), nn.ELU(), nn.LayerNorm(outputs)]
+            return nn.Sequential(*layers, nn.Linear(self.hidden[1], width), nn.LayerNorm(width))
+
+        # A stream of its own, as in the classifiers: no draw is shared with the modules around it.
+        generators = [torch.Generator().manual_seed(seed ^ 0xDE45_0000_0000) for seed in resolve_seeds(seeds, num_variants)]
+        self.layers = Copies([seeded(build, generator) for generator in generators])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)

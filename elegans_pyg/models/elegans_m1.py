@@ -1,0 +1,96 @@
+"""ElegansNet M1: an image classifier with a tensor network as its head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from elegans_pyg.models.elegans_m2 import check_images, check_joinable, variants_of
+from elegans_pyg.models.encoders import RESNET9_CHANNELS, make_encoders
+from elegans_pyg.models.variants import Copies, VariantNetwork, seeded
+from elegans_pyg.nn.dag import resolve_seeds
+
+
+class ElegansM1(VariantNetwork):
+    r"""Image classifiers, an encoder and a tensor network each, trained side by side and sharing nothing.
+
+    After Bardozzo et al., "ElegansNet: a brief scientific report and initial experiments" (2023), arXiv:2304.13538, which gives neither the
+    encoder nor code; the join is that of :class:`ElegansM2`:
+
+    .. math::
+        x = \mathrm{LN}(\mathrm{Dense}_w(\mathrm{encoder}(\text{image}))), \qquad
+        \text{logits} = \mathrm{Dense}_K(x \odot \mathrm{network}(x))
+
+    With a frozen network (a reservoir) the gradient reaches the encoder through the other factor, :math:`x`, alone. Without a network it
+    is the bare encoder, :math:`\text{logits} = \mathrm{Dense}_K(\mathrm{encoder}(\text{image}))`.
+
+    Args:
+        network: what stands in the middle, ``(V, B, w)`` to ``(V, B, w)``: a :class:`~elegans_pyg.nn.TensorNetwork`, :class:`DenseNetwork`
+            for the control of as many parameters, or ``None`` for the bare encoder.
+        num_classes: ``K``.
+        in_channels: channels of the images.
+        encoder: ``"resnet9"``, or a timm model's name (extra ``timm``).
+        encoder_channels: the four widths of ``"resnet9"``.
+        weights: safetensors file with a timm encoder's pretrained parameters.
+        image_size: height and width in pixels.
+        num_variants: ``V``; only without a network, which otherwise tells.
+        seeds: one seed a variant, or an integer ``s`` for ``s, s + 1, ...``.
+
+    Shapes:
+        - **input:** ``(B, C, H, W)``, shared by all variants, or ``(V, B, C, H, W)``
+        - **output:** logits ``(V, B, K)``
+
+    Raises:
+        ValueError: if the network's output is not as wide as its input, the encoder is unknown, or numbers are out of range.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module | None,
+        num_classes: int,
+        in_channels: int = 3,
+        *,
+        encoder: str = "resnet9",
+        encoder_channels: Sequence[int] = RESNET9_CHANNELS,
+        weights: str | Path | None = None,
+        image_size: tuple[int, int] = (32, 32),
+        num_variants: int | None = None,
+        seeds: int | Sequence[int] = 0,
+    ) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"num_classes: expected at least 2, got {num_classes}; give the number of classes")
+        if network is None:
+            if num_variants is None or num_variants < 1:
+                raise ValueError(f"num_variants: expected at least 1 where there is no network, got {num_variants}; give it")
+            self.num_variants = num_variants
+        else:
+            self.num_variants = variants_of(network)
+            if num_variants not in (None, self.num_variants):
+                raise ValueError(f"num_variants: the network has {self.num_variants}, got {num_variants}; leave it out")
+        self.in_channels = in_channels
+        own_seeds = resolve_seeds(seeds, self.num_variants)
+        self.encoder, features = make_encoders(encoder, in_channels, own_seeds, encoder_channels, weights, image_size)
+        generators = [torch.Generator().manual_seed(seed ^ 0xE1E1_0000_0000) for seed in own_seeds]
+        self.network, self.frozen, last = network, bool(getattr(network, "frozen", False)), features
+        self.latent: Copies | None = None
+        if network is not None:
+            last = check_joinable(network)
+            self.latent = Copies([seeded(lambda: _latent(features, last), generator) for generator in generators])
+        self.linear = Copies([seeded(lambda: nn.Linear(last, num_classes), generator) for generator in generators])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(V, B, K)`` of images ``(B, C, H, W)`` or ``(V, B, C, H, W)``."""
+        check_images(images, self.num_variants, self.in_channels)
+        x = self.encoder(images, shared=images.dim() == 4)
+        if self.network is not None and self.latent is not None:
+            x = self.latent(x)
+            x = x * self.network(x.detach() if self.frozen else x)
+        return self.linear(x)
+
+
+def _latent(features: int, width: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(features, width), nn.LayerNorm(width))

@@ -1,0 +1,133 @@
+"""ElegansNet M2: an autoencoder with a tensor network in its middle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from elegans_pyg.models.variants import Copies, VariantNetwork, seeded
+from elegans_pyg.nn.dag import resolve_seeds
+
+PUBLISHED_WIDTH = 784
+PUBLISHED_CHANNELS = (240, 120, 120)
+CODE = 128
+
+
+class ElegansM2(VariantNetwork):
+    r"""Autoencoders of binarised images, trained side by side and sharing nothing.
+
+    The architecture of Bardozzo et al., "ElegansNet: a brief scientific report and initial experiments" (2023), arXiv:2304.13538, and
+    "Elegans-AI" (2024), doi:10.1016/j.neucom.2024.127598:
+
+    .. math::
+        x = \mathrm{LN}(\mathrm{Dense}_w(\mathrm{conv}(\text{image}))), \qquad
+        \text{code} = \mathrm{Dense}_{w,\,512,\,256,\,128}(x \odot \mathrm{network}(x)), \qquad
+        \text{logits} = \mathrm{deconv}(\mathrm{BN}(\text{code}_{8 \times 4 \times 4}))
+
+    The encoder is three 3x3 convolutions with ELU, a 2x2 maximum after the first two; the decoder mirrors it with nearest-neighbour
+    upsampling to a quarter, a half and the whole of the image, and ends in one logit a pixel, whose sigmoid is the reconstruction (the
+    published one ends in the sigmoid: the same function, but exact where the sigmoid rounds to 0 or 1). The numbers are the published ones
+    at width 784; at other widths channels and dense layers keep their proportion to it, and the code stays at 128.
+
+    Args:
+        network: what stands in the middle, ``(V, B, w)`` to ``(V, B, w)``: a :class:`~elegans_pyg.nn.TensorNetwork`, or
+            :class:`DenseNetwork` for the control. Its ``width`` is :math:`w`.
+        in_channels: channels of the images.
+        image_size: height and width in pixels, at least 8.
+        echo: freeze the encoder; with a frozen network this is the published echo version, whose code and decoder alone are trained.
+        seeds: one seed a variant, or an integer ``s`` for ``s, s + 1, ...``.
+
+    Shapes:
+        - **input:** ``(B, C, H, W)``, shared by all variants, or ``(V, B, C, H, W)``; 0 and 1
+        - **output:** logits ``(V, B, C, H, W)``
+
+    Raises:
+        ValueError: if the network's output is not as wide as its input, the images are too small, or ``echo`` is asked for with a network
+            that is not frozen.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        in_channels: int = 1,
+        image_size: tuple[int, int] = (28, 28),
+        *,
+        echo: bool = False,
+        seeds: int | Sequence[int] = 0,
+    ) -> None:
+        super().__init__()
+        width = check_joinable(network)
+        if min(image_size) < 8:
+            raise ValueError(f"image_size: expected at least 8x8 pixels, got {image_size[0]}x{image_size[1]}; enlarge the images")
+        if echo and any(parameter.requires_grad for parameter in network.parameters()):
+            raise ValueError("echo: expected a frozen network, got one with trainable parameters; build it with freeze=True")
+        self.num_variants, self.in_channels, self.image_size = variants_of(network), in_channels, image_size
+        scale = width / PUBLISHED_WIDTH
+        channels = [max(1, round(count * scale)) for count in PUBLISHED_CHANNELS]
+        wide, middle = (max(CODE, round(count * scale)) for count in (512, 256))
+        # A stream of its own: the outer layers do not depend on how many numbers the network drew.
+        generators = [torch.Generator().manual_seed(seed ^ 0xE2E2_0000_0000) for seed in resolve_seeds(seeds, self.num_variants)]
+        halves = [tuple(size // part for size in image_size) for part in (1, 2, 4)]
+
+        def encoder() -> nn.Module:
+            layers: list[nn.Module] = []
+            for number, (inputs, outputs) in enumerate(zip([in_channels, *channels[:2]], channels, strict=True)):
+                layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ELU()] + ([nn.MaxPool2d(2)] if number < 2 else [])
+            flat = channels[2] * halves[2][0] * halves[2][1]
+            return nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, width), nn.LayerNorm(width))
+
+        def bottleneck() -> nn.Module:
+            layers: list[nn.Module] = []
+            for inputs, outputs in ((width, width), (width, wide), (wide, middle)):
+                layers += [nn.Linear(inputs, outputs), nn.ELU()]
+            return nn.Sequential(*layers, nn.Linear(middle, CODE))
+
+        def decoder() -> nn.Module:
+            layers: list[nn.Module] = [nn.Unflatten(1, (8, 4, 4)), nn.BatchNorm2d(8)]
+            for inputs, outputs, size in zip([8, *channels[:0:-1]], channels[::-1], halves[::-1], strict=True):
+                layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ELU(), nn.Upsample(size)]
+            return nn.Sequential(*layers, nn.Conv2d(channels[0], in_channels, 3, padding=1))
+
+        self.encoder = Copies([seeded(encoder, generator) for generator in generators])
+        self.encoder.requires_grad_(not echo)
+        self.network = network
+        self.bottleneck = Copies([seeded(bottleneck, generator) for generator in generators])
+        self.decoder = Copies([seeded(decoder, generator) for generator in generators])
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The codes ``(V, B, 128)`` of images ``(B, C, H, W)`` or ``(V, B, C, H, W)`` of 0 and 1."""
+        check_images(images, self.num_variants, self.in_channels, self.image_size)
+        x = self.encoder(images, shared=images.dim() == 4)
+        return self.bottleneck(x * self.network(x))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(V, B, C, H, W)`` of the same."""
+        return self.decoder(self.encode(images))
+
+
+def check_joinable(network: Any) -> int:
+    """The width of a network; ``ValueError`` if its output cannot be joined to its input by an elementwise product."""
+    if network.out_features != network.width:
+        raise ValueError(
+            f"network: expected as many outputs as inputs ({network.width}) for the elementwise product, got {network.out_features};"
+            " read it out with 'attention' or 'mean'"
+        )
+    return int(network.width)
+
+
+def variants_of(network: Any) -> int:
+    """Number of variants of a network."""
+    return int(network.num_variants)
+
+
+def check_images(images: Tensor, num_variants: int, in_channels: int, size: tuple[int, int] | None = None) -> None:
+    """Raises ``ValueError`` if images have another shape than ``(B, C, H, W)`` or ``(V, B, C, H, W)``."""
+    shape = tuple(images.shape)
+    fits = len(shape) in (4, 5) and shape[-3] == in_channels and (size is None or shape[-2:] == size)
+    if not fits or (len(shape) == 5 and shape[0] != num_variants):
+        height, width = ("H", "W") if size is None else size
+        expected = f"(B, {in_channels}, {height}, {width})"
+        raise ValueError(f"images: expected {expected}, or ({num_variants}, {expected[1:]}, got {shape}; convert them")

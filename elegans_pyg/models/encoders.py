@@ -1,0 +1,125 @@
+"""Image encoders, as many copies as there are variants: a ResNet-9 of our own, and timm's by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from elegans_pyg._extras import require
+from elegans_pyg.models.variants import Copies, seeded
+
+RESNET9_CHANNELS = (64, 128, 256, 512)
+
+
+class ResNet9(nn.Module):
+    r"""A residual network of eight convolutions for small images (the linear layer, the ninth, comes after it).
+
+    After Coleman et al., "DAWNBench" (2017), and Page, "How to train your ResNet" (2018), with the residual blocks of He et al. (2016),
+    doi:10.1109/CVPR.2016.90. A block is 3x3 convolution, BatchNorm, ReLU; with widths :math:`c_0 \dots c_3`: blocks to :math:`c_0` and
+    :math:`c_1`, pool, residual of two, block to :math:`c_2`, pool, block to :math:`c_3`, pool, residual of two, maximum over the image.
+
+    Args:
+        in_channels: channels of the images.
+        channels: the four widths; 64, 128, 256, 512 make 6.6 million parameters.
+
+    Shapes:
+        - **input:** ``(B, in_channels, H, W)``, at least 8x8
+        - **output:** ``(B, channels[3])``
+    """
+
+    def __init__(self, in_channels: int = 3, channels: Sequence[int] = RESNET9_CHANNELS) -> None:
+        super().__init__()
+        if len(channels) != 4 or min(channels) < 1:
+            raise ValueError(f"channels: expected four widths of at least 1, got {tuple(channels)}; give such as 64, 128, 256, 512")
+        first, second, third, last = channels
+        self.start = nn.Sequential(_block(in_channels, first), _block(first, second), nn.MaxPool2d(2))
+        self.second = nn.Sequential(_block(second, second), _block(second, second))
+        self.middle = nn.Sequential(_block(second, third), nn.MaxPool2d(2), _block(third, last), nn.MaxPool2d(2))
+        self.last = nn.Sequential(_block(last, last), _block(last, last))
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.start(images)
+        x = self.middle(x + self.second(x))
+        return (x + self.last(x)).amax(dim=(-2, -1))
+
+
+def _block(inputs: int, outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+def make_encoders(
+    name: str,
+    in_channels: int,
+    seeds: Sequence[int],
+    channels: Sequence[int] = RESNET9_CHANNELS,
+    weights: str | Path | None = None,
+    image_size: tuple[int, int] = (32, 32),
+) -> tuple[Copies, int]:
+    """One encoder a variant, ``(V, B, C, H, W)`` to ``(V, B, features)``.
+
+    Args:
+        name: ``"resnet9"``, or any name that ``timm.list_models()`` has (extra ``timm``).
+        in_channels: channels of the images.
+        seeds: one a variant; its encoder starts from it alone.
+        channels: of ``"resnet9"``.
+        weights: safetensors file with a timm model's pretrained parameters, from which every variant starts. Nothing is ever downloaded.
+        image_size: height and width, for timm models that have to know.
+
+    Returns:
+        The encoders, and the number of features.
+
+    Raises:
+        ValueError: for an unknown name, or weights that do not fit.
+        ImportError: if timm is needed and missing.
+    """
+    if name == "resnet9":
+        if weights is not None:
+            raise ValueError(f"weights: 'resnet9' is trained from scratch, got {weights}; leave them out, or name a timm model")
+        generators = [torch.Generator().manual_seed(seed ^ 0xE4C0_0000_0000) for seed in seeds]
+        return Copies([seeded(lambda: ResNet9(in_channels, channels), generator) for generator in generators]), channels[3]
+    timm = require("timm", "timm", f"the encoder {name!r}")
+    if not timm.is_model(name):
+        close = ", ".join(timm.list_models(f"*{name}*")[:8]) or "resnet9, or a name that timm.list_models() has"
+        raise ValueError(f"encoder: unknown choice {name!r}; choose from {close}")
+    encoders = [_timm_encoder(timm.create_model, name, in_channels, seed, image_size) for seed in seeds]
+    if weights is not None:
+        state = _read_weights(weights)
+        for encoder, _ in encoders:
+            own = {entry: state[entry] for entry in encoder.state_dict() if entry in state}
+            missing = [entry for entry, tensor in encoder.state_dict().items() if entry not in own or own[entry].shape != tensor.shape]
+            if missing:
+                raise ValueError(f"weights: {weights} does not fit {name}, first at {missing[0]}; give the weights of that model")
+            encoder.load_state_dict(own)
+    return Copies([encoder for encoder, _ in encoders]), encoders[0][1]
+
+
+def _timm_encoder(create: Callable[..., Any], name: str, in_channels: int, seed: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
+    options: dict[str, object] = {"pretrained": False, "num_classes": 0, "in_chans": in_channels}
+    # timm draws from PyTorch's global generator and knows no other way: it is seeded for the moment, and put back.
+    before = torch.random.default_generator.get_state()
+    try:
+        torch.random.default_generator.manual_seed(seed)
+        try:
+            encoder = create(name, img_size=size, **options)
+        except TypeError:
+            # Only models with position embeddings take the size of the images.
+            torch.random.default_generator.manual_seed(seed)
+            encoder = create(name, **options)
+    finally:
+        torch.random.default_generator.set_state(before)
+    with torch.no_grad():
+        features = encoder.eval()(torch.zeros(1, in_channels, *size)).shape[1]
+    return encoder.train(), features
+
+
+def _read_weights(path: str | Path) -> dict[str, Tensor]:
+    try:
+        return load_file(Path(path).expanduser())
+    except SafetensorError as error:
+        raise ValueError(f"weights: {path} is no safetensors file ({error}); convert it") from error

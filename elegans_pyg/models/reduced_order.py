@@ -1,0 +1,241 @@
+"""Small recurrent networks in place of the whole nervous system: voltages of a few neurons from currents into a few others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from elegans_pyg.nn.recurrent import CELLS, EXECUTORS, GATES, choose_executor, recurrent
+
+_FORMAT = 1
+_SETTINGS = ("cell", "inputs", "outputs", "hidden", "seeds")
+
+
+class ReducedOrder(nn.Module):
+    r"""``R`` replicas of one recurrent layer and a linear readout, trained side by side and sharing nothing.
+
+    The reduced-order models of Barbulescu et al. (2023), doi:10.1038/s41598-022-25421-w. With :math:`x_t` the inputs and
+    :math:`[\,\cdot\,;\cdot\,]` one above the other:
+
+    .. math::
+        \text{rnn:} \quad & h_t = \tanh(W [x_t; h_{t-1}] + b) \\
+        \text{lstm:} \quad & i, f, o = \sigma(W_{i,f,o} [x_t; h_{t-1}] + b_{i,f,o}), \quad
+            c_t = f \circ c_{t-1} + i \circ \tanh(W_c [x_t; h_{t-1}] + b_c), \quad h_t = o \circ \tanh(c_t) \\
+        \text{gru:} \quad & z, r = \sigma(W_{z,r} [x_t; h_{t-1}] + b_{z,r}), \quad
+            h_t = z \circ h_{t-1} + (1 - z) \circ \tanh(W_h [x_t; r \circ h_{t-1}] + b_h) \\
+        & y_t = C h_t + d
+
+    from :math:`h_0 = c_0 = 0`. Each gate has one bias, and the GRU resets the state before the product, as Cho et al. (2014) have it: only
+    so do the parameters add up to the published numbers. (:class:`torch.nn.GRU` has two biases and resets after the product.) Parameters
+    start as Keras's, which the authors used: Glorot-uniform input and readout weights, orthogonal recurrent weights over all gates, biases
+    0, and 1 in an LSTM's forget gate.
+
+    Executor ``fused`` walks each replica through all steps by kernels compiled with Numba; ``torch`` is the definition, on any device.
+
+    Args:
+        cell: ``"rnn"``, ``"lstm"`` or ``"gru"``.
+        inputs: ``I``, neurons that get a current, or their names.
+        outputs: ``O``, neurons whose voltage is given, or their names.
+        hidden: ``H``, units of the recurrent layer.
+        replicas: ``R``.
+        seeds: one seed a replica, or an integer ``s`` for ``s, s + 1, ...``. A replica's first parameters depend on its own seed alone.
+        executor: ``"auto"``, ``"torch"`` or ``"fused"``; ``"auto"`` takes ``"fused"`` on the CPU where Numba is installed.
+
+    Shapes:
+        - **input:** ``(S, T, I)``, scaled currents, the same for all replicas
+        - **output:** ``(R, S, T, O)``, scaled voltages
+        - **parameters:** ``weight (R, G H, I + H)``, ``bias (R, G H)``, ``readout (R, O, H)``, ``offset (R, O)`` with ``G`` = 1, 4, 3 gates
+        - **buffers:** ``input_scale (I,)`` in pA, ``output_scale (O,)`` and ``output_zero (O,)`` in mV, see :meth:`predict_mV`
+
+    Raises:
+        ValueError: for an unknown cell or executor, sizes below 1, seeds that are not one a replica, or inputs of another shape.
+        ImportError: for ``executor="fused"`` without Numba.
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter
+    readout: nn.Parameter
+    offset: nn.Parameter
+    input_scale: Tensor
+    output_scale: Tensor
+    output_zero: Tensor
+
+    def __init__(
+        self,
+        cell: str = "gru",
+        inputs: int | Sequence[str] = 4,
+        outputs: int | Sequence[str] = 4,
+        hidden: int = 4,
+        replicas: int = 1,
+        seeds: int | Sequence[int] = 0,
+        executor: str = "auto",
+    ) -> None:
+        super().__init__()
+        if cell not in CELLS:
+            raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {cell!r}; choose one of them")
+        if executor not in EXECUTORS:
+            raise ValueError(f"executor: expected one of {', '.join(EXECUTORS)}, got {executor!r}; choose one of them")
+        self.input_names = [f"input {k}" for k in range(inputs)] if isinstance(inputs, int) else list(inputs)
+        self.output_names = [f"output {k}" for k in range(outputs)] if isinstance(outputs, int) else list(outputs)
+        sizes = {"inputs": len(self.input_names), "outputs": len(self.output_names), "hidden": hidden, "replicas": replicas}
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name}: expected 1 or more, got {size}; give a positive number")
+        self.seeds = [seeds + k for k in range(replicas)] if isinstance(seeds, int) else [int(seed) for seed in seeds]
+        if len(self.seeds) != replicas:
+            raise ValueError(f"seeds: expected one for each of the {replicas} replicas, got {len(self.seeds)}; give as many or an integer")
+        self.cell, self.hidden, self.executor = cell, hidden, executor
+        starts = [_first_parameters(cell, sizes["inputs"], sizes["outputs"], hidden, seed) for seed in self.seeds]
+        for name in starts[0]:
+            drawn = torch.stack([start[name] for start in starts])
+            self.register_parameter(name, nn.Parameter(drawn.to(torch.get_default_dtype())))
+        self.register_buffer("input_scale", torch.ones(sizes["inputs"]))
+        self.register_buffer("output_scale", torch.ones(sizes["outputs"]))
+        self.register_buffer("output_zero", torch.zeros(sizes["outputs"]))
+
+    @property
+    def replicas(self) -> int:
+        return len(self.seeds)
+
+    def parameters_per_replica(self) -> int:
+        """Trainable numbers of one replica, what the paper calls the number of parameters."""
+        return sum(parameter[0].numel() for parameter in self.parameters())
+
+    def forward(self, x: Tensor, trained: int | None = None) -> Tensor:
+        """Scaled voltages ``(R, S, T, O)`` for scaled currents ``(S, T, I)``.
+
+        Args:
+            x: currents divided by ``input_scale``.
+            trained: the first ``trained`` sequences take part in a backward pass, the others are only carried along; ``None`` for all.
+        """
+        if x.dim() != 3 or x.size(2) != len(self.input_names) or 0 in x.shape:
+            raise ValueError(f"x: expected (sequences, steps, {len(self.input_names)}), got {tuple(x.shape)}; give one column an input")
+        if trained is not None and not 0 <= trained <= x.size(0):
+            raise ValueError(f"trained: expected 0 to {x.size(0)} sequences, got {trained}; give as many as x holds or fewer")
+        parts = (self.weight, self.bias, self.readout, self.offset)
+        return recurrent(self.cell, x, *parts, trained=trained, executor=choose_executor(self.executor, x))
+
+    def set_scaling(self, input_scale: Tensor, output_zero: Tensor, output_scale: Tensor) -> None:
+        """Take over the units of a training set: a scaled current is ``pA / input_scale``, a scaled voltage
+        ``(mV - output_zero) / output_scale``."""
+        for name, value in (("input_scale", input_scale), ("output_zero", output_zero), ("output_scale", output_scale)):
+            own = getattr(self, name)
+            if value.shape != own.shape or not bool(value.isfinite().all()) or (name != "output_zero" and bool((value <= 0).any())):
+                raise ValueError(
+                    f"{name}: expected {tuple(own.shape)} finite numbers, scales above 0, got {value.tolist()}; give one for each neuron"
+                )
+            own.copy_(value)
+
+    @torch.no_grad()
+    def predict_mV(self, current_pA: Tensor) -> Tensor:
+        """Voltages in mV, ``(R, S, T, O)``, for currents in pA, ``(S, T, I)``."""
+        scaled = self(current_pA.to(self.input_scale) / self.input_scale)
+        return scaled * self.output_scale + self.output_zero
+
+    def select(self, replica: int) -> ReducedOrder:
+        """One replica as a model of its own, with its parameters and the scaling.
+
+        Raises:
+            ValueError: if there is no such replica.
+        """
+        if not 0 <= replica < self.replicas:
+            raise ValueError(f"replica: expected 0 to {self.replicas - 1}, got {replica}; choose one of them")
+        one = ReducedOrder(self.cell, self.input_names, self.output_names, self.hidden, 1, [self.seeds[replica]], self.executor)
+        state = {name: value if "_" in name else value[replica : replica + 1] for name, value in self.state_dict().items()}
+        one.to(self.weight).load_state_dict(state)
+        return one
+
+    def save(self, folder: str | Path, **notes: Any) -> Path:
+        """Write ``model.safetensors`` and ``model.json`` to ``folder``, each complete or not at all.
+
+        Args:
+            folder: made when missing.
+            **notes: plain JSON values to keep beside the settings, such as ``dt_ms``.
+
+        Returns:
+            the folder.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = save({name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()})
+        settings = {
+            "format_version": _FORMAT,
+            "cell": self.cell,
+            "inputs": self.input_names,
+            "outputs": self.output_names,
+            "hidden": self.hidden,
+            "seeds": self.seeds,
+            "notes": notes,
+            "sha256": hashlib.sha256(tensors).hexdigest(),
+        }
+        # The tensors first: whoever finds new settings finds what they describe.
+        for name, content in (("model.safetensors", tensors), ("model.json", json.dumps(settings, indent=1, allow_nan=False).encode())):
+            partial = folder / f".{name}.{os.getpid()}.part"
+            try:
+                partial.write_bytes(content)
+                os.replace(partial, folder / name)
+            finally:
+                partial.unlink(missing_ok=True)
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path, executor: str = "auto") -> ReducedOrder:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: if a file is missing.
+            ValueError: if a file is damaged or of another version.
+        """
+        folder = Path(folder)
+        for name in ("model.json", "model.safetensors"):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f"folder: {folder / name} is missing; give a folder that ReducedOrder.save wrote")
+        content = (folder / "model.safetensors").read_bytes()
+        try:
+            settings = json.loads((folder / "model.json").read_bytes())
+            if settings["format_version"] != _FORMAT:
+                raise ValueError(f"format version {settings['format_version']!r} instead of {_FORMAT}")
+            if settings["sha256"] != hashlib.sha256(content).hexdigest():
+                raise ValueError("model.safetensors has another sha256")
+            cell, inputs, outputs, hidden, seeds = (settings[name] for name in _SETTINGS)
+            state = load(content)
+            model = cls(cell, inputs, outputs, hidden, len(seeds), seeds, executor).to(state["weight"].dtype)
+            model.load_state_dict(state)
+        except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise ValueError(f"folder: {folder} holds no whole model ({error}); save it again") from error
+        return model
+
+    def extra_repr(self) -> str:
+        return f"{self.cell}, {len(self.input_names)} -> {self.hidden} -> {len(self.output_names)}, replicas={self.replicas}"
+
+
+def _first_parameters(cell: str, inputs: int, outputs: int, hidden: int, seed: int) -> dict[str, Tensor]:
+    """One replica's, drawn in double precision so that a seed means the same in every precision."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = GATES[cell] * hidden
+
+    def uniform(shape: tuple[int, int], fans: int) -> Tensor:
+        return torch.empty(shape, dtype=torch.float64).uniform_(-1, 1, generator=generator) * math.sqrt(6 / fans)
+
+    q, r = torch.linalg.qr(torch.empty(rows, hidden, dtype=torch.float64).normal_(generator=generator))
+    bias = torch.zeros(rows, dtype=torch.float64)
+    if cell == "lstm":
+        bias[hidden : 2 * hidden] = 1
+    # QR alone would not spread evenly over the orthogonal matrices: the signs are R's.
+    recurrent_weight = q * r.diagonal().sign()
+    return {
+        "weight": torch.cat([uniform((rows, inputs), inputs + rows), recurrent_weight], dim=1),
+        "bias": bias,
+        "readout": uniform((outputs, hidden), hidden + outputs),
+        "offset": torch.zeros(outputs, dtype=torch.float64),
+    }

@@ -1,0 +1,254 @@
+"""Echo-state networks wired by connectomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import copy
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
+
+from elegans_pyg.neuron_types import NEURON_TYPES, SENSORY
+from elegans_pyg.nn import reservoir_walk
+from elegans_pyg.nn.dag import check_choice, resolve_seeds
+from elegans_pyg.nn.spectral_radius import spectral_radius
+from elegans_pyg.transforms.wiring import CHEMICAL, check_wiring
+
+READOUTS = ("motor", "all")
+EXECUTORS = ("auto", "fused", "sparse")
+MOTOR = NEURON_TYPES.index("motor")
+
+
+class Reservoir(nn.Module):
+    r"""``V`` leaky echo-state networks side by side, one a wiring, which share nothing.
+
+    From "The 'echo state' approach to analysing and training recurrent neural networks" (Jaeger 2001, GMD Report 148) with the leaky
+    neurons of Jaeger, Lukoševičius, Popovici & Siewert (2007), doi:10.1016/j.neunet.2007.04.016; on connectomes as in Suárez et al. (2021),
+    doi:10.1038/s42256-021-00376-1:
+
+    .. math::
+        s_t = (1 - a)\, s_{t-1} + a \tanh(\rho\, \hat{W} s_{t-1} + W_{in} u_t + b)
+
+    :math:`\hat{W}_{ts} = \pm w_e / \rho(W)` over edges :math:`e = (s, t)` is the wiring's directed adjacency matrix, the synapse counts as
+    weights, scaled to spectral radius 1 (see :func:`~elegans_pyg.nn.spectral_radius.spectral_radius`). Nothing here is trained: a
+    :class:`~elegans_pyg.models.RidgeReadout` learns from the states.
+
+    Args:
+        batch: a wiring or a ``Batch`` of wirings, cyclic: a DAG has no spectral radius to scale.
+        in_features: ``F``.
+        radius: spectral radius :math:`\rho`, positive; one number, or one a variant.
+        leak: leak rate :math:`a`, above 0 and at most 1 (1: no leak); one number, or one a variant.
+        input_scale: the sensory neurons' input weights are uniform in ± this; other neurons have none.
+        bias_scale: all neurons' biases are uniform in ± this.
+        signed: chemical synapses of inhibitory (GABAergic) neurons count negative; electrical ones never do.
+        readout: whose states are given out: ``"motor"`` neurons or ``"all"``.
+        seeds: of input weights and biases: one a variant, or an integer ``s`` for ``s, s + 1, ...``. A variant depends on its own seed
+            alone.
+        executor: ``"fused"`` (Numba, CPU), ``"sparse"`` (PyTorch's sparse products, any device), or ``"auto"``: fused where it can run.
+        dtype: of weights and states (default: PyTorch's default).
+
+    Shapes:
+        - **input:** ``(B, T, F)``, the same sequences in every variant, or ``(V, B, T, F)``
+        - **initial state:** ``(B, N)``, ``N`` counting the nodes of all variants; zeros if not given
+        - **output:** states of the ``R`` readout neurons, in node order, ``(V, B, T, R)``
+        - **buffers:** ``edge_weight (E,)`` (sorted by target; radius 1), ``input_weight (I, F)``, ``bias (N,)``, ``radius (V,)``,
+          ``leak (V,)``, ``wiring_radius (V,)`` (before scaling)
+
+    Raises:
+        TypeError: if ``batch`` is no ``Data`` or ``Batch``.
+        ValueError: for a wiring without a cycle or whose signed weights cancel to radius 0, without sensory neurons or readout neurons,
+            variants with different numbers of readout neurons, a setting out of range, or inputs of another shape.
+
+    Example:
+        >>> herm = Connectome("cook2019-hermaphrodite")[0]
+        >>> Reservoir(herm, radius=0.9)(torch.rand(4, 100, 1)).shape
+        torch.Size([1, 4, 100, 108])
+    """
+
+    node_ptr: Tensor
+    row_ptr: Tensor
+    source: Tensor
+    input_ptr: Tensor
+    input_node: Tensor
+    readout_node: Tensor
+    edge_weight: Tensor
+    wiring_radius: Tensor
+    radius: Tensor
+    leak: Tensor
+    input_weight: Tensor
+    bias: Tensor
+
+    def __init__(
+        self,
+        batch: Data | Batch,
+        in_features: int = 1,
+        *,
+        radius: float | Sequence[float] = 0.9,
+        leak: float | Sequence[float] = 1.0,
+        input_scale: float = 1.0,
+        bias_scale: float = 0.0,
+        signed: bool = True,
+        readout: str = "motor",
+        seeds: int | Sequence[int] = 0,
+        executor: str = "auto",
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if in_features < 1:
+            raise ValueError(f"in_features must be at least 1, got {in_features}; give the number of values a time step")
+        for name, scale in (("input_scale", input_scale), ("bias_scale", bias_scale)):
+            if not 0 <= scale < float("inf"):
+                raise ValueError(f"{name} must be finite and at least 0, got {scale}; change it")
+        self.in_features, self.signed = in_features, signed
+        self.readout, self.executor = check_choice("readout", readout, READOUTS), check_choice("executor", executor, EXECUTORS)
+        graphs: list[Data] = batch.to_data_list() if isinstance(batch, Batch) else [batch]
+        pairs = enumerate(zip(graphs, resolve_seeds(seeds, len(graphs)), strict=True))
+        parts = [self._variant(number, graph, seed, input_scale, bias_scale) for number, (graph, seed) in pairs]
+        nodes, own_radius, row_ptr, source, weight, input_node, input_weight, bias, readout_node = zip(*parts, strict=True)
+        counts = [len(part) for part in readout_node]
+        if len(set(counts)) > 1:
+            raise ValueError(
+                f"batch must hold wirings with equal numbers of {readout} neurons, got {min(counts)} to {max(counts)}; build a Reservoir"
+                " for each number"
+            )
+
+        node_ptr = _offsets([int(n) for n in nodes])
+        edge_ptr = _offsets([len(part) for part in source])
+        self.register_buffer("node_ptr", node_ptr)
+        ends = [part[1:] + first for part, first in zip(row_ptr, edge_ptr, strict=False)]
+        self.register_buffer("row_ptr", torch.cat([edge_ptr[:1], *ends]))
+        self.register_buffer("source", torch.cat([part + first for part, first in zip(source, node_ptr, strict=False)]))
+        self.register_buffer("input_ptr", _offsets([len(part) for part in input_node]))
+        self.register_buffer("input_node", torch.cat([part + first for part, first in zip(input_node, node_ptr, strict=False)]))
+        self.register_buffer("readout_node", torch.stack([part + first for part, first in zip(readout_node, node_ptr, strict=False)]))
+        dtype = torch.get_default_dtype() if dtype is None else dtype
+        for name, values in (("edge_weight", weight), ("input_weight", input_weight), ("bias", bias)):
+            self.register_buffer(name, torch.cat(values).to(dtype))
+        self.register_buffer("wiring_radius", torch.tensor(own_radius, dtype=torch.float64))
+        self.register_buffer("radius", _per_variant("radius", radius, len(graphs)).to(dtype))
+        self.register_buffer("leak", _per_variant("leak", leak, len(graphs), most=1.0).to(dtype))
+
+    @property
+    def num_variants(self) -> int:
+        return self.leak.numel()
+
+    def with_settings(self, *, radius: float | Sequence[float], leak: float | Sequence[float]) -> Reservoir:
+        """The same reservoirs at another spectral radius and leak; they share this one's memory, and eigenvalues are not computed again."""
+        other = copy(self)
+        other._buffers = dict(self._buffers)
+        other.radius = _per_variant("radius", radius, self.num_variants).to(self.radius)
+        other.leak = _per_variant("leak", leak, self.num_variants, most=1.0).to(self.leak)
+        return other
+
+    def forward(self, inputs: Tensor, state: Tensor | None = None) -> Tensor:
+        """States ``(V, B, T, R)`` of the readout neurons."""
+        return self.run(inputs, state)[0]
+
+    @torch.no_grad()
+    def run(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The states that :meth:`forward` gives, and those of all neurons after the last step, ``(B, N)``, from which to go on."""
+        shape = tuple(inputs.shape)
+        if inputs.dim() == 3:
+            inputs = inputs[None]
+        if inputs.dim() != 4 or inputs.size(-1) != self.in_features or inputs.size(0) not in (1, self.num_variants):
+            raise ValueError(
+                f"inputs must be (B, T, {self.in_features}) or ({self.num_variants}, B, T, {self.in_features}), got {shape}; reshape them"
+            )
+        sequences, nodes = inputs.size(1), self.bias.numel()
+        if state is None:
+            state = self.bias.new_zeros(sequences, nodes)
+        elif state.shape != (sequences, nodes):
+            raise ValueError(f"state must be ({sequences}, {nodes}), got {tuple(state.shape)}; take it from run() on this reservoir")
+        return self._walk()(self.weights(), inputs.to(self.bias), state.to(self.bias))
+
+    def weights(self) -> reservoir_walk.ReservoirWeights:
+        """Everything that the executors walk with; the recurrent weights are scaled to each variant's radius."""
+        edges = self.row_ptr[self.node_ptr[1:]] - self.row_ptr[self.node_ptr[:-1]]
+        scaled = self.edge_weight * torch.repeat_interleave(self.radius, edges)
+        return reservoir_walk.ReservoirWeights(
+            self.node_ptr,
+            self.row_ptr,
+            self.source,
+            scaled,
+            self.input_ptr,
+            self.input_node,
+            self.input_weight,
+            self.bias,
+            self.leak,
+            self.readout_node,
+        )
+
+    def executor_in_use(self) -> str:
+        """What ``"auto"`` comes down to here and now."""
+        return "fused" if self._walk() is reservoir_walk.fused else "sparse"
+
+    def extra_repr(self) -> str:
+        return f"variants={self.num_variants}, nodes={self.bias.numel()}, edges={self.edge_weight.numel()}, readout={self.readout!r}"
+
+    def _walk(self) -> Callable[[reservoir_walk.ReservoirWeights, Tensor, Tensor], tuple[Tensor, Tensor]]:
+        if self.executor == "sparse":
+            return reservoir_walk.sparse
+        reason = reservoir_walk.refusal(self.bias.device, self.bias.dtype)
+        if reason and self.executor == "fused":
+            raise ValueError(f"executor 'fused' cannot run: {reason}; or use executor='sparse'")
+        return reservoir_walk.sparse if reason else reservoir_walk.fused
+
+    def _variant(self, number: int, graph: Data, seed: int, input_scale: float, bias_scale: float) -> tuple[Tensor, ...]:
+        """One variant: number of nodes, radius, row_ptr, source, weight (radius 1), input nodes and weights, bias, readout nodes."""
+        check_wiring(graph)
+        nodes = graph.neuron_type.numel()
+        source, target = graph.edge_index.cpu()
+        weight = graph.edge_weight.detach().cpu().double()
+        if self.signed:
+            if graph.get("inhibitory") is None:
+                raise ValueError("batch must say which neurons are inhibitory, got a wiring that does not; set signed=False")
+            negative = graph.inhibitory.cpu()[source] & (graph.edge_type.cpu() == CHEMICAL)
+            weight = torch.where(negative, -weight, weight)
+        radius = spectral_radius(graph.edge_index.cpu().numpy(), weight.numpy(), nodes)
+        if radius == 0:
+            raise ValueError(
+                f"batch must hold wirings with a spectral radius above 0, got 0 for variant {number}, where no activity can return; give"
+                " the cyclic connectome, not its DAG"
+            )
+        order = torch.argsort(target * nodes + source, stable=True)
+        row_ptr = torch.cat([torch.zeros(1, dtype=torch.int64), torch.bincount(target, minlength=nodes).cumsum(0)])
+        kind = graph.neuron_type.cpu()
+        input_node = (kind == SENSORY).nonzero().flatten()
+        readout_node = torch.arange(nodes) if self.readout == "all" else (kind == MOTOR).nonzero().flatten()
+        for role, found in (("sensory", input_node), (self.readout, readout_node)):
+            if not len(found):
+                raise ValueError(f"batch must hold wirings with {role} neurons, got none in variant {number}; check neuron_type")
+        # Always drawn in float64, so that a seed means the same in every precision; apart, so that the bias does not depend on F.
+        draws = [torch.Generator().manual_seed(seed ^ stream) for stream in (0x0EC0_0000_0000, 0x0EC1_0000_0000)]
+        input_weight = torch.empty(len(input_node), self.in_features, dtype=torch.float64).uniform_(-1, 1, generator=draws[0])
+        bias = torch.empty(nodes, dtype=torch.float64).uniform_(-1, 1, generator=draws[1])
+        scaled = weight[order] / radius
+        return (
+            torch.tensor(nodes),
+            torch.tensor(radius),
+            row_ptr,
+            source[order],
+            scaled,
+            input_node,
+            input_scale * input_weight,
+            bias_scale * bias,
+            readout_node,
+        )
+
+
+def _offsets(counts: Sequence[int]) -> Tensor:
+    return torch.tensor([0, *counts]).cumsum(0)
+
+
+def _per_variant(name: str, value: float | Sequence[float], variants: int, most: float = float("inf")) -> Tensor:
+    """One positive number a variant, in float64."""
+    values = torch.as_tensor(value, dtype=torch.float64)
+    if values.dim() == 0:
+        values = values.repeat(variants)
+    if values.shape != (variants,):
+        raise ValueError(f"{name} must be one number or one for each of the {variants} variants, got shape {tuple(values.shape)}; mend it")
+    if not bool(((values > 0) & (values <= most) & values.isfinite()).all()):
+        bound = "finite and above 0" if most == float("inf") else f"above 0 and at most {most:g}"
+        raise ValueError(f"{name} must be {bound}, got {value}; change it")
+    return values

@@ -1,0 +1,122 @@
+"""Linear readouts of reservoirs, solved in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+ALPHAS = tuple(10.0**power for power in range(-8, 3))
+"""Penalties tried by default, 1e-8 to 100."""
+
+
+@dataclass(frozen=True)
+class RidgeReadout:
+    r"""Ridge regressions of ``V`` variants on ``K`` targets each, as scikit-learn's ``Ridge`` defines them:
+
+    .. math::
+        \min_{w, c} \; \lVert y - X w - c \rVert^2 + \alpha \lVert w \rVert^2
+
+    ("Ridge Regression: Biased Estimation for Nonorthogonal Problems", Hoerl & Kennard 1970, doi:10.1080/00401706.1970.10488634). The
+    intercept :math:`c` is not penalised. One eigendecomposition of the centred :math:`X^T X` a variant, in float64, serves all targets and
+    all penalties.
+
+    Attributes:
+        weight ``(V, R, K)``, intercept ``(V, K)``, alpha ``(V, K)``: float64.
+    """
+
+    weight: Tensor
+    intercept: Tensor
+    alpha: Tensor
+
+    @classmethod
+    def fit(cls, states: Tensor, targets: Tensor, alpha: float) -> RidgeReadout:
+        """Solve with a penalty given.
+
+        Args:
+            states: ``(V, n, R)``.
+            targets: ``(n, K)``, the same for every variant, or ``(V, n, K)``.
+            alpha: positive, in scikit-learn's units: beside a sum, not a mean, of squares.
+
+        Raises:
+            ValueError: for shapes that do not fit, fewer than two time steps, states or targets that are not finite, or a penalty that is
+                not positive.
+        """
+        problem = _Problem(states, targets, [alpha])
+        return problem.readout(problem.targets.new_full((states.size(0), problem.targets.size(-1)), alpha))
+
+    @classmethod
+    def select(
+        cls, states: Tensor, targets: Tensor, validation_states: Tensor, validation_targets: Tensor, alphas: Sequence[float] = ALPHAS
+    ) -> RidgeReadout:
+        """Solve with the penalty, of each variant and target apart, whose squared error on the validation segment is smallest; of equal
+        ones, the largest. The readout is not fitted again to both segments.
+
+        Args:
+            states, targets: of the training segment, as in :meth:`fit`.
+            validation_states ``(V, m, R)``, validation_targets ``(m, K)`` or ``(V, m, K)``: what the penalty is chosen on.
+            alphas: penalties to choose from, positive.
+
+        Raises:
+            ValueError: as :meth:`fit` does.
+        """
+        problem = _Problem(states, targets, alphas)
+        x, y = _check(validation_states, validation_targets, "validation_")
+        if x.size(0) != states.size(0) or x.size(2) != states.size(2) or y.size(2) != problem.targets.size(2):
+            raise ValueError(
+                f"validation_states and validation_targets must fit the training ones, got {tuple(validation_states.shape)} and"
+                f" {tuple(validation_targets.shape)} beside {tuple(states.shape)} and {tuple(targets.shape)}; cut both from one sequence"
+            )
+        x, y = (x - problem.state_mean) @ problem.vectors, y - problem.target_mean
+        best = y.new_full((x.size(0), 1, y.size(2)), torch.inf)
+        chosen = torch.empty_like(best)
+        for alpha in sorted(alphas, reverse=True):
+            error = (y - x @ problem.coefficients(y.new_full((1, 1, 1), alpha))).square().sum(1, keepdim=True)
+            better = error < best
+            best, chosen = torch.where(better, error, best), torch.where(better, alpha, chosen)
+        return problem.readout(chosen[:, 0])
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """Predictions ``(V, n, K)`` from states ``(V, n, R)``."""
+        return torch.baddbmm(self.intercept[:, None], states.double(), self.weight)
+
+
+class _Problem:
+    """The centred normal equations of all variants, in the eigenvectors of ``X^T X``."""
+
+    def __init__(self, states: Tensor, targets: Tensor, alphas: Sequence[float]) -> None:
+        if not alphas or not all(0 < alpha < float("inf") for alpha in alphas):
+            raise ValueError(f"alpha must be finite and above 0, got {list(alphas)}; 1e-8 is next to none")
+        x, self.targets = _check(states, targets)
+        self.state_mean, self.target_mean = x.mean(1, keepdim=True), self.targets.mean(1, keepdim=True)
+        x = x - self.state_mean
+        values, self.vectors = torch.linalg.eigh(x.mT @ x)
+        # Rounding leaves eigenvalues of 0 a little on either side.
+        self.values = values.clamp(min=0)[:, :, None]
+        self.projected = self.vectors.mT @ (x.mT @ (self.targets - self.target_mean))
+
+    def coefficients(self, alpha: Tensor) -> Tensor:
+        """Weights in the basis of eigenvectors ``(V, R, K)``; ``alpha`` broadcasts to that."""
+        return self.projected / (self.values + alpha)
+
+    def readout(self, alpha: Tensor) -> RidgeReadout:
+        weight = self.vectors @ self.coefficients(alpha[:, None])
+        return RidgeReadout(weight, (self.target_mean - self.state_mean @ weight)[:, 0], alpha)
+
+
+def _check(states: Tensor, targets: Tensor, prefix: str = "") -> tuple[Tensor, Tensor]:
+    """States ``(V, n, R)`` and targets ``(V, n, K)`` in float64."""
+    x, y = states.double(), targets.double()
+    if y.dim() == 2 and x.dim() == 3:
+        y = y.expand(x.size(0), *y.shape)
+    if x.dim() != 3 or y.dim() != 3 or x.shape[:2] != y.shape[:2] or x.size(1) < 2:
+        raise ValueError(
+            f"{prefix}states must be (V, n, R) and {prefix}targets (n, K) or (V, n, K), n at least 2, got {tuple(states.shape)} and"
+            f" {tuple(targets.shape)}; cut both alike"
+        )
+    for name, values in (("states", x), ("targets", y)):
+        if not bool(values.isfinite().all()):
+            raise ValueError(f"{prefix}{name} must be finite, got NaN or infinity; look at the inputs of the reservoir")
+    return x, y

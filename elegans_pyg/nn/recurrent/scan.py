@@ -1,0 +1,116 @@
+"""Recurrent layers with a linear readout, for several replicas at once: equations, and the two ways to compute them."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from elegans_pyg._extras import require
+
+CELLS = ("rnn", "lstm", "gru")
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+EXECUTORS = ("auto", "torch", "fused")
+
+
+def choose_executor(executor: str, x: Tensor) -> str:
+    """``"torch"`` or ``"fused"``; ``"auto"`` takes ``"fused"`` on the CPU where Numba is installed.
+
+    Raises:
+        ValueError: for an unknown name, or ``"fused"`` with a tensor that its kernels do not take.
+        ImportError: for ``"fused"`` without Numba.
+    """
+    if executor not in EXECUTORS:
+        raise ValueError(f"executor: expected one of {', '.join(EXECUTORS)}, got {executor!r}; choose one of them")
+    fits = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    if executor == "auto":
+        return "fused" if fits and not x.requires_grad and importlib.util.find_spec("numba") is not None else "torch"
+    if executor == "fused":
+        require("numba", "fast", "executor 'fused'")
+        if not fits:
+            raise ValueError(f"executor: 'fused' expects float32 or float64 on the CPU, got {x.dtype} on {x.device}; use 'torch'")
+        if x.requires_grad:
+            raise ValueError("executor: 'fused' expects x without a gradient, got one that requires it; use 'torch'")
+    return executor
+
+
+def recurrent(
+    cell: str, x: Tensor, weight: Tensor, bias: Tensor, readout: Tensor, offset: Tensor, *, trained: int | None = None, executor: str
+) -> Tensor:
+    """Outputs of ``R`` replicas for the same ``S`` sequences, from a state of zeros.
+
+    Args:
+        cell: one of :data:`CELLS`, see :class:`~elegans_pyg.models.ReducedOrder`.
+        x: ``(S, T, I)``.
+        weight: ``(R, G H, I + H)``, the gates one below the other, in each the inputs' weights left of the state's.
+        bias: ``(R, G H)``.
+        readout: ``(R, O, H)``.
+        offset: ``(R, O)``.
+        trained: the first ``trained`` sequences get a gradient, the others are only carried along; ``None`` for all.
+        executor: ``"torch"`` or ``"fused"``, as :func:`choose_executor` gives it.
+
+    Returns:
+        ``(R, S, T, O)``
+    """
+    trained = x.size(0) if trained is None else trained
+    if executor == "fused":
+        return _FusedScan.apply(cell, trained, x, weight, bias, readout, offset)
+    out = _scan(cell, x, weight, bias, readout, offset)
+    return out if trained == x.size(0) else torch.cat([out[:, :trained], out[:, trained:].detach()], dim=1)
+
+
+def _scan(cell: str, x: Tensor, weight: Tensor, bias: Tensor, readout: Tensor, offset: Tensor) -> Tensor:
+    """The definition: a step is one ``baddbmm`` over the replicas, two for a GRU."""
+    replicas, units = weight.size(0), readout.size(2)
+    columns, own_bias = weight.transpose(1, 2), bias.unsqueeze(1)
+    h = x.new_zeros(replicas, x.size(0), units)
+    c = torch.zeros_like(h)
+    states = []
+    for step in x.unbind(1):
+        inputs = step.expand(replicas, -1, -1)
+        if cell == "gru":
+            size = 2 * units
+            gates = torch.baddbmm(own_bias[..., :size], torch.cat([inputs, h], 2), columns[..., :size]).sigmoid()
+            z, reset = gates.chunk(2, 2)
+            h = z * h + (1 - z) * torch.baddbmm(own_bias[..., size:], torch.cat([inputs, reset * h], 2), columns[..., size:]).tanh()
+        else:
+            a = torch.baddbmm(own_bias, torch.cat([inputs, h], 2), columns)
+            if cell == "lstm":
+                i, f, o = a[..., : 3 * units].sigmoid().chunk(3, 2)
+                c = f * c + i * a[..., 3 * units :].tanh()
+                h = o * c.tanh()
+            else:
+                h = a.tanh()
+        states.append(h)
+    return torch.einsum("rsth,roh->rsto", torch.stack(states, 2), readout) + offset[:, None, None]
+
+
+class _FusedScan(torch.autograd.Function):
+    """The same in one walk a replica forward and one backward, by :mod:`~elegans_pyg.nn.recurrent.kernels`."""
+
+    @staticmethod
+    def forward(ctx: Any, cell: str, trained: int, x: Tensor, weight: Tensor, bias: Tensor, readout: Tensor, offset: Tensor) -> Tensor:
+        from elegans_pyg.nn.recurrent import cpu
+
+        wanted = any(ctx.needs_input_grad)
+        parameters = [parameter.detach().contiguous() for parameter in (weight, bias, readout, offset)]
+        lanes = pad(x.detach().permute(1, 2, 0), (0, -x.size(0) % cpu.LANES)).contiguous()
+        y, *history = cpu.forward(cell, lanes, *parameters, record=wanted)
+        if wanted:
+            ctx.cell, ctx.trained = cell, trained
+            ctx.save_for_backward(lanes, *parameters, *history)
+        return y[..., : x.size(0)].permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        from elegans_pyg.nn.recurrent import cpu
+
+        lanes, weight, bias, readout, offset, *history = ctx.saved_tensors
+        own = grad[:, : ctx.trained].permute(0, 2, 3, 1)
+        grad_y = pad(own, (0, -ctx.trained % cpu.LANES)).contiguous()
+        grads = [torch.zeros_like(parameter) for parameter in (weight, bias, readout, offset)]
+        cpu.backward(ctx.cell, lanes, weight, readout, *history, grad_y, *grads)
+        return None, None, None, *grads

@@ -1,0 +1,152 @@
+"""Numba kernels of reservoirs: one call walks some (variant, group of sequences) pairs through all time steps.
+
+Variants and sequences never meet, so a walk needs no barrier, and the wiring of one variant stays in the nearest cache from the first step
+to the last. Up to ``LANES`` sequences of a variant share a walk: each synapse is then read once for all of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from elegans_pyg._compiled import REASSOCIATION, compiled
+
+LANES = 8
+Array = npt.NDArray[Any]
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def tanh_into(out: Array, x: Array, halvings: int, limit: float) -> None:
+    """``out[i] = tanh(x[i])``, in vector lanes, where the C library's would be called once a number.
+
+    ``p = exp(y) - 1`` for ``y = 2 |x| / 2**halvings`` is a short series; ``p <- p (p + 2)`` doubles ``y``, and keeps small values exact to
+    the last bits; ``tanh |x| = p / (p + 2)``. Beyond ``limit`` it rounds to 1.
+    """
+    number = out.dtype.type
+    scale = number(2.0 / 2.0**halvings)
+    for i in range(out.size):
+        y = min(abs(x[i]), number(limit)) * scale
+        p = number(1 / 3628800)
+        p = p * y + number(1 / 362880)
+        p = p * y + number(1 / 40320)
+        p = p * y + number(1 / 5040)
+        p = p * y + number(1 / 720)
+        p = p * y + number(1 / 120)
+        p = p * y + number(1 / 24)
+        p = p * y + number(1 / 6)
+        p = p * y + number(1 / 2)
+        p = p * y * y + y
+        out[i] = p
+    for _ in range(halvings):
+        for i in range(out.size):
+            out[i] = out[i] * (out[i] + number(2))
+    for i in range(out.size):
+        t = out[i] / (out[i] + number(2))
+        # A comparison with NaN is false: one in comes out again.
+        out[i] = -t if x[i] < number(0) else t
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def _sum_one(z: Array, state: Array, row_ptr: Array, source: Array, weight: Array) -> None:
+    """``z[row] += sum of weight * state`` over the row's synapses, for a single sequence."""
+    for row in range(z.size):
+        total = z.dtype.type(0)
+        # Unsigned indices: signed ones are checked for being negative, which takes longer than the sum.
+        for e in range(np.uint32(row_ptr[row]), np.uint32(row_ptr[row + 1])):
+            total += weight[e] * state[source[e]]
+        z[row] += total
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def _sum_lanes(z: Array, state: Array, row_ptr: Array, source: Array, weight: Array) -> None:
+    """The same for ``LANES`` sequences side by side, four synapses at a time."""
+    one, two, three, four = np.uint32(1), np.uint32(2), np.uint32(3), np.uint32(4)
+    for row in range(z.shape[0]):
+        acc = z[row]
+        e, last = np.uint32(row_ptr[row]), np.uint32(row_ptr[row + 1])
+        while e + four <= last:
+            w0, w1, w2, w3 = weight[e], weight[e + one], weight[e + two], weight[e + three]
+            s0, s1, s2, s3 = state[source[e]], state[source[e + one]], state[source[e + two]], state[source[e + three]]
+            for k in range(LANES):
+                acc[k] += (w0 * s0[k] + w1 * s1[k]) + (w2 * s2[k] + w3 * s3[k])
+            e += four
+        while e < last:
+            w0, s0 = weight[e], state[source[e]]
+            for k in range(LANES):
+                acc[k] += w0 * s0[k]
+            e += one
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def walk_reservoirs(
+    first: int,
+    last: int,
+    lanes: int,
+    halvings: int,
+    limit: float,
+    node_ptr: Array,
+    row_ptr: Array,
+    source: Array,
+    weight: Array,
+    input_ptr: Array,
+    input_node: Array,
+    input_weight: Array,
+    bias: Array,
+    leak: Array,
+    readout_node: Array,
+    inputs: Array,
+    state: Array,
+    out: Array,
+) -> None:
+    """Walk pairs ``first`` to ``last``; a pair is a variant and a group of ``lanes`` sequences, groups of one variant side by side.
+
+    Args:
+        lanes: 1 or ``LANES``.
+        halvings, limit: of :func:`tanh_into`, for this precision.
+        node_ptr ``(V + 1,)``, input_ptr ``(V + 1,)``: which nodes and input nodes are whose.
+        row_ptr ``(N + 1,)``: incoming synapses of each node, into ``source (E,)`` (uint32, counted inside the variant) and ``weight (E,)``.
+        input_node ``(I,)``, input_weight ``(I, F)``, bias ``(N,)``, leak ``(V,)``, readout_node ``(V, R)``: nodes are counted inside the
+            variant.
+        inputs ``(V or 1, B, T, F)``, state ``(B, N)`` (the first one, in which the last one is left), out ``(V, B, T, R)``.
+    """
+    sequences, steps, features = inputs.shape[1], inputs.shape[2], inputs.shape[3]
+    groups = (sequences + lanes - 1) // lanes
+    reads = readout_node.shape[1]
+    one = weight.dtype.type(1)
+    for pair in range(first, last):
+        v, b0 = pair // groups, pair % groups * lanes
+        used = min(lanes, sequences - b0)
+        n0, rows = node_ptr[v], node_ptr[v + 1] - node_ptr[v]
+        which = v if inputs.shape[0] > 1 else 0
+        a = leak[v]
+        s = np.zeros((rows, lanes), dtype=weight.dtype)
+        z = np.empty((rows, lanes), dtype=weight.dtype)
+        y = np.empty((rows, lanes), dtype=weight.dtype)
+        flat_s, flat_z, flat_y = s.reshape(-1), z.reshape(-1), y.reshape(-1)
+        my_rows = row_ptr[n0 : n0 + rows + 1]
+        for row in range(rows):
+            for k in range(used):
+                s[row, k] = state[b0 + k, n0 + row]
+        for t in range(steps):
+            for row in range(rows):
+                for k in range(lanes):
+                    z[row, k] = bias[n0 + row]
+            for i in range(input_ptr[v], input_ptr[v + 1]):
+                for f in range(features):
+                    for k in range(used):
+                        z[input_node[i], k] += input_weight[i, f] * inputs[which, b0 + k, t, f]
+            if lanes == 1:
+                _sum_one(flat_z, flat_s, my_rows, source, weight)
+            else:
+                _sum_lanes(z, s, my_rows, source, weight)
+            tanh_into(flat_y, flat_z, halvings, limit)
+            for i in range(flat_s.size):
+                flat_s[i] = (one - a) * flat_s[i] + a * flat_y[i]
+            for k in range(used):
+                for r in range(reads):
+                    out[v, b0 + k, t, r] = s[readout_node[v, r], k]
+        for row in range(rows):
+            for k in range(used):
+                state[b0 + k, n0 + row] = s[row, k]

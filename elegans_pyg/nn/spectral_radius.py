@@ -1,0 +1,65 @@
+"""The spectral radius of a directed, weighted wiring."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import eigvals
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import ArpackNoConvergence, eigs
+
+DENSE_NODES = 1_000
+"""Up to this many neurons on common cycles all eigenvalues are computed; beyond, ARPACK finds the largest ones."""
+
+_LEADING = 6
+_NILPOTENT = 1e-6
+
+
+def spectral_radius(edge_index: npt.NDArray[np.int64], weight: npt.NDArray[np.float64], num_nodes: int) -> float:
+    r"""Largest modulus of the eigenvalues of the directed adjacency matrix :math:`W_{ts} = \sum_{e = (s, t)} w_e`.
+
+    The eigenvalues of a directed graph are those of its strongly connected components, so each component is solved alone: neurons on no
+    cycle give exactly 0, which a solver for the whole matrix would miss by :math:`\epsilon^{1/n}` (0.88 for a chain of 282). Components of
+    up to ``DENSE_NODES`` neurons go to LAPACK, larger ones to the implicitly restarted Arnoldi method (Lehoucq, Sorensen & Yang 1998,
+    "ARPACK Users' Guide", doi:10.1137/1.9780898719628) from a fixed start, and to LAPACK after all if that does not converge.
+
+    Args:
+        edge_index: ``(2, E)``, sources and targets; weights of repeated edges add up.
+        weight: ``(E,)``, of either sign.
+        num_nodes: ``N``.
+
+    Returns:
+        the radius; exactly 0 if there is no cycle, and if the weights cancel so that the largest modulus is below 1e-6 of the
+        component's Frobenius norm.
+    """
+    source, target = edge_index
+    matrix = csr_array((weight, (target, source)), shape=(num_nodes, num_nodes), dtype=np.float64)
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    _, label = connected_components(matrix, directed=True, connection="strong")
+    order = np.argsort(label, kind="stable")
+    sizes = np.bincount(label)
+    ends = np.cumsum(sizes)
+    # Of a component of one neuron there is only its self-loop.
+    radius = float(np.max(np.abs(matrix.diagonal()), initial=0.0, where=sizes[label] == 1))
+    for component in np.flatnonzero(sizes > 1):
+        nodes = order[ends[component] - sizes[component] : ends[component]]
+        block = matrix[nodes][:, nodes]
+        largest = _largest_modulus(block)
+        if largest > _NILPOTENT * np.linalg.norm(block.data):
+            radius = max(radius, largest)
+    return radius
+
+
+def _largest_modulus(block: csr_array) -> float:
+    size = block.shape[0]
+    if size > DENSE_NODES:
+        start = np.random.default_rng(0).standard_normal(size)
+        try:
+            # More than one of them: with a single one, Arnoldi may settle on the second largest of a crowded rim.
+            found = eigs(block, k=_LEADING, which="LM", v0=start, return_eigenvectors=False)
+            return float(np.abs(found).max())
+        except ArpackNoConvergence:
+            pass  # The rim is too crowded to separate; LAPACK finds it all the same, in O(n^3).
+    return float(np.abs(eigvals(block.toarray(), overwrite_a=True, check_finite=False)).max())

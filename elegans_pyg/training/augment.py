@@ -1,0 +1,56 @@
+"""Random crops, flips and cutouts of training images, the same whenever a step is repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# The data order's streams are 0 to 2; a stream's number is part of its seed, so that no two overlap.
+_AUGMENT = 3
+GREY = 128
+"""What padding and cutouts are filled with: 0 once pixels are scaled to ``p / 255 - 0.5``."""
+
+
+class Augmentation:
+    """Crops, flips and cutouts, drawn for every step anew from the data seed and the step's number alone, so there is no state to save.
+
+    Args:
+        seed: Data seed.
+        variant_seeds: ``None`` where all variants see the same images; otherwise each variant's own seed, from which, with ``seed`` and
+            the step, its draws come.
+    """
+
+    def __init__(self, seed: int, variant_seeds: Sequence[int] | None = None) -> None:
+        self.seed, self.variant_seeds = seed, variant_seeds
+
+    def __call__(self, images: Tensor, iteration: int) -> Tensor:
+        """Change a step's images, ``(B, C, H, W)`` or ``(V, B, C, H, W)`` uint8, on their device; the input is left alone."""
+        keys = [()] if self.variant_seeds is None else [(own,) for own in self.variant_seeds]
+        count, (height, width) = images.shape[-4], images.shape[-2:]
+        drawn = [self._draw((iteration, *key), count, height, width) for key in keys]
+        offsets = torch.from_numpy(np.concatenate(drawn)).to(images.device, non_blocking=True)
+        return _crop_flip_cutout(images.reshape(-1, *images.shape[-3:]), offsets).view(images.shape)
+
+    def _draw(self, key: tuple[int, ...], count: int, height: int, width: int) -> np.ndarray:
+        """``(count, 5)``: the crop's corner, whether to flip, and the cutout's corner."""
+        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=(_AUGMENT, *key))))
+        limits = [height // 8 * 2, width // 8 * 2, 1, height - height // 4, width - width // 4]
+        return generator.integers(0, np.array(limits) + 1, (count, 5))
+
+
+def _crop_flip_cutout(images: Tensor, offsets: Tensor) -> Tensor:
+    height, width = images.shape[-2:]
+    rows, columns = (torch.arange(size, device=images.device) for size in (height, width))
+    top, left, flip, cut_top, cut_left = (part.unsqueeze(1) for part in offsets.unbind(dim=1))
+    row = rows + top - height // 8
+    column = torch.where(flip > 0, width - 1 - columns, columns) + left - width // 8
+    inside = ((row >= 0) & (row < height)).unsqueeze(2) & ((column >= 0) & (column < width)).unsqueeze(1)
+    cut = ((rows >= cut_top) & (rows < cut_top + height // 4)).unsqueeze(2)
+    cut = cut & ((columns >= cut_left) & (columns < cut_left + width // 4)).unsqueeze(1)
+    image = torch.arange(len(images), device=images.device).view(-1, 1, 1)
+    # Indexing around the channels puts them last: (B, H, W, C).
+    moved = images[image, :, row.clamp(0, height - 1).unsqueeze(2), column.clamp(0, width - 1).unsqueeze(1)].movedim(-1, 1)
+    return torch.where((inside & ~cut).unsqueeze(1), moved, GREY)

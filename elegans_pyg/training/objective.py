@@ -1,0 +1,205 @@
+"""What an ensemble is trained for: the loss, and the scores that are written beside it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import Parameter
+
+from elegans_pyg.training.config import PRECISIONS
+
+
+class VariantModel(Protocol):
+    """What training asks of a model: a :class:`torch.nn.Module` that knows how many variants it holds and what belongs to which."""
+
+    training: bool
+
+    @property
+    def num_variants(self) -> int: ...
+
+    def variant_ptr(self) -> dict[str, list[int]]: ...
+
+    def __call__(self, images: Tensor) -> Tensor: ...
+
+    def train(self, mode: bool = True) -> Any: ...
+
+    def eval(self) -> Any: ...
+
+    def to(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
+
+
+class Judged(NamedTuple):
+    """One batch, judged.
+
+    Args:
+        losses: ``(V, B)`` loss of every variant for every image.
+        counts: ``(V, K)`` float64 sums over the batch, from which :meth:`Objective.scores` reckons.
+        predictions: ``(V, B)`` int64 predicted classes, where there are classes.
+    """
+
+    losses: Tensor
+    counts: Tensor
+    predictions: Tensor | None
+
+
+class Objective(ABC):
+    """A loss for each variant and image, and scores over many images.
+
+    Scores are reckoned from sums, so that batches add up and a checkpoint in the middle of an epoch keeps them.
+    """
+
+    score_names: ClassVar[tuple[str, ...]]
+    """Columns beside ``loss``; the first is the one reported, higher is better, and the best evaluation is chosen by it."""
+    count_names: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def judge(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> Judged:
+        """Loss and counts of every variant for a batch.
+
+        Args:
+            model: ``V`` variants.
+            images: ``(B, C, H, W)`` or ``(V, B, C, H, W)`` uint8.
+            labels: ``(B,)`` or ``(V, B)`` int64.
+            precision: As in :class:`~elegans_pyg.training.FitConfig`.
+        """
+
+    @abstractmethod
+    def scores(self, counts: Tensor, images: int) -> Tensor:
+        """Scores ``(V, len(score_names))`` from the summed counts ``(V, K)`` of ``images`` images."""
+
+
+@dataclass(frozen=True)
+class Classification(Objective):
+    """Cross entropy over classes, for models that give logits ``(V, B, K)``; pixels are scaled to :math:`p / 255 - 0.5`."""
+
+    score_names: ClassVar[tuple[str, ...]] = ("accuracy",)
+    count_names: ClassVar[tuple[str, ...]] = ("correct",)
+
+    def judge(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> Judged:
+        """See :meth:`Objective.judge`; raises ``ValueError`` if the logits have another shape than ``(V, B, K)``."""
+        with _autocast(images, precision):
+            logits = model(scale_pixels(images, precision))
+        if logits.dim() != 3 or logits.shape[:2] != (model.num_variants, labels.shape[-1]):
+            expected = f"({model.num_variants}, {labels.shape[-1]}, classes)"
+            raise ValueError(
+                f"model: expected logits of shape {expected}, got {tuple(logits.shape)}; return one row of logits a variant and image"
+            )
+        logits = logits.float() if logits.dtype == torch.bfloat16 else logits
+        labels = labels.expand(logits.shape[:2])
+        losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
+        predicted = logits.detach().argmax(dim=-1)
+        return Judged(losses, (predicted == labels).sum(dim=1, keepdim=True).double(), predicted)
+
+    def scores(self, counts: Tensor, images: int) -> Tensor:
+        return counts / images
+
+
+@dataclass(frozen=True)
+class Autoencoding(Objective):
+    r"""Reconstruction of binarised images, for models that give a logit a pixel, ``(V, B, C, H, W)``.
+
+    The images are binarised at ``threshold``, and are the model's input (0 and 1) and its target. The loss is the binary cross entropy,
+    mean over the pixels. The scores, for the predicted share of ink :math:`\hat p = \sigma(\text{logit})` and the target :math:`t`:
+
+    - ``pixel_accuracy``: share of pixels with :math:`[\hat p > 0.5] = t`; what ElegansNet (2023) calls top-1 accuracy.
+    - ``pixel_f1``: :math:`2TP / (2TP + FP + FN)` for ink, :math:`\hat p >` ``ink_threshold``, over the pixels of all images ("micro").
+    - ``mse``: mean of :math:`(\hat p - t)^2`.
+    - ``ssim``: mean structural similarity of :math:`\hat p` and :math:`t` (Wang et al. 2004, doi:10.1109/TIP.2003.819861), with the 7x7
+      uniform window, data range 1 and unbiased covariances of scikit-image's ``structural_similarity``. Judged in evaluation only: NaN
+      for the training split.
+
+    Args:
+        threshold: Share of full brightness above which a pixel is ink; 0.3 is the published one.
+        ink_threshold: Of ``pixel_f1``; 0.25 is the published one.
+
+    Raises:
+        ValueError: if a threshold is not between 0 and 1.
+    """
+
+    threshold: float = 0.3
+    ink_threshold: float = 0.25
+    score_names: ClassVar[tuple[str, ...]] = ("pixel_accuracy", "pixel_f1", "mse", "ssim")
+    count_names: ClassVar[tuple[str, ...]] = ("right", "true_ink", "false_ink", "missed_ink", "squared_error", "similarity")
+
+    def __post_init__(self) -> None:
+        for name in ("threshold", "ink_threshold"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected a number between 0 and 1, got {getattr(self, name)}; give a share such as 0.3")
+
+    def targets(self, images: Tensor, precision: str = "float32") -> Tensor:
+        """uint8 images as 0 and 1."""
+        return (images > self.threshold * 255).to(torch.float64 if precision == "float64" else torch.float32)
+
+    def judge(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> Judged:
+        """See :meth:`Objective.judge`; raises ``ValueError`` if the logits have another shape than ``(V,)`` and the images'."""
+        target = self.targets(images, precision)
+        with _autocast(images, precision):
+            logits = model(target)
+        expected = (model.num_variants, *target.shape[-4:])
+        if logits.shape != expected:
+            raise ValueError(f"model: expected logits of shape {expected}, got {tuple(logits.shape)}; return one logit a variant and pixel")
+        logits = logits.float() if logits.dtype == torch.bfloat16 else logits
+        target = target.expand(logits.shape)
+        losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=(2, 3, 4))
+        with torch.no_grad():
+            shares, ink = logits.sigmoid(), target > 0.5
+            seen = shares > self.ink_threshold
+            counts = [
+                ((shares > 0.5) == ink).double().mean(dim=(2, 3, 4)),
+                (seen & ink).sum(dim=(2, 3, 4)).double(),
+                (seen & ~ink).sum(dim=(2, 3, 4)).double(),
+                (~seen & ink).sum(dim=(2, 3, 4)).double(),
+                (shares - target).square().mean(dim=(2, 3, 4)).double(),
+                torch.full_like(losses, torch.nan, dtype=torch.float64) if model.training else structural_similarity(shares, target),
+            ]
+        return Judged(losses, torch.stack(counts, dim=2).sum(dim=1), None)
+
+    def scores(self, counts: Tensor, images: int) -> Tensor:
+        right, true_ink, false_ink, missed_ink, squared_error, similarity = counts.unbind(dim=1)
+        f1 = 2 * true_ink / (2 * true_ink + false_ink + missed_ink)
+        return torch.stack([right / images, f1, squared_error / images, similarity / images], dim=1)
+
+
+def structural_similarity(one: Tensor, other: Tensor, window: int = 7) -> Tensor:
+    """Mean structural similarity of images in 0 to 1, ``(V, B, C, H, W)`` both, as ``(V, B)`` float64; see :class:`Autoencoding`.
+
+    Raises:
+        ValueError: if the images are smaller than the window.
+    """
+    if min(one.shape[-2:]) < window:
+        raise ValueError(f"images: expected at least {window}x{window} pixels for structural similarity, got {tuple(one.shape[-2:])}")
+    shape, unbias = one.shape[:2], window**2 / (window**2 - 1)
+    one, other = (images.flatten(0, 1).double() for images in (one, other))
+
+    def local(values: Tensor) -> Tensor:
+        return F.avg_pool2d(values, window, stride=1)
+
+    mean_one, mean_other = local(one), local(other)
+    variance_one = unbias * (local(one * one) - mean_one**2)
+    variance_other = unbias * (local(other * other) - mean_other**2)
+    covariance = unbias * (local(one * other) - mean_one * mean_other)
+    luminance, contrast = 0.01**2, 0.03**2
+    above = (2 * mean_one * mean_other + luminance) * (2 * covariance + contrast)
+    below = (mean_one**2 + mean_other**2 + luminance) * (variance_one + variance_other + contrast)
+    return (above / below).mean(dim=(1, 2, 3)).view(shape)
+
+
+def scale_pixels(images: Tensor, precision: str) -> Tensor:
+    """uint8 pixels to :math:`p / 255 - 0.5`, in float64 for that precision and float32 for the others."""
+    return images.to(torch.float64 if precision == "float64" else torch.float32).div_(255).sub_(0.5)
+
+
+def _autocast(images: Tensor, precision: str) -> torch.autocast:
+    return torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=PRECISIONS[precision] == torch.bfloat16)

@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from elegans_pyg.dynamics import State, Worm, simulate
+from elegans_pyg.dynamics.integrate import integrate
+from tests.dynamics.circuits import circuit, five
+from tests.dynamics.ode import Network, solve
+
+FCM = ["PLML", "PLMR", "AVBL", "AVBR"]
+
+
+@pytest.fixture(scope="module")
+def worm() -> Worm:
+    return Worm("c302-C1")
+
+
+def pulse(dt_ms: float, duration_ms: float, on_ms: float, size: float, inputs: int) -> Tensor:
+    current = torch.zeros(1, round(duration_ms / dt_ms), inputs, dtype=torch.float64)
+    current[:, round(on_ms / dt_ms) :] = size
+    return current
+
+
+@pytest.mark.parametrize("membrane", ["c302-C1", "kunert"])
+def test_small_circuit_converges_in_second_order_to_scipys_solution(membrane: str) -> None:
+    data = five()
+    small, network = Worm.from_connectome(data, membrane), Network(membrane, data)
+    rest = network.start(None if membrane == "c302-C1" else small.data.threshold_mV.numpy())
+    if membrane == "kunert":
+        rest[5:] = small.initial_state().activation
+    size = 4.0
+
+    def current(time_ms: float) -> np.ndarray:
+        return np.array([size if time_ms > 2 else 0, 0, 0, 0, 0])
+
+    exact = solve(network, rest, current, [0, 2, 40], small.data.threshold_mV.numpy(), "LSODA", 1e-11, 0.4)
+    errors = []
+    for dt_ms in (0.1, 0.05, 0.025, 0.0125):
+        _, voltage = simulate(small, pulse(dt_ms, 40, 2, size, 1), ["N0"], dt_ms, 40.0)
+        errors.append(np.abs(voltage[0, round(0.4 / dt_ms) - 1 :: round(0.4 / dt_ms)].numpy() - exact).max())
+    # A calcium spike runs through the circuit, whose slightest shift in time is the error that is seen.
+    assert np.ptp(exact[:, :2], axis=0).min() > 10
+    assert errors[-1] < (0.2 if membrane == "c302-C1" else 5e-3)
+    orders = np.log2(np.array(errors[:-1]) / errors[1:])
+    assert (orders > 1.8).all(), orders
+
+
+def test_full_network_agrees_with_scipys_bdf(worm: Worm) -> None:
+    network = Network("c302-C1", worm.data)
+    rows = [worm.neuron_name.index(name) for name in FCM]
+
+    def current(time_ms: float) -> np.ndarray:
+        values = np.zeros(302)
+        values[rows] = 5 if time_ms > 2 else 0
+        return values
+
+    exact = solve(network, network.start(), current, [0, 2, 12], 0.0, "BDF", 1e-6, 0.1)
+    _, voltage = simulate(worm, pulse(0.025, 12, 2, 5, 4), FCM, 0.025, 12.0)
+    error = voltage[0, 3::4].numpy() - exact
+    assert np.abs(error).max() < 0.2
+    assert np.sqrt((error**2).mean()) < 5e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["c302-C1", "kunert"])
+def test_fused_equals_plain(name: str, dtype: torch.dtype) -> None:
+    pytest.importorskip("numba")
+    worm = Worm(name)
+    current = 6 * torch.rand(5, 300, 4, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    options = {"inputs": FCM, "duration_ms": 15.0, "ablate": ["AVA"], "record": ["DB1", "VB1", "PVR", "AVBL"]}
+    _, plain = simulate(worm, current, executor="plain", **options)
+    _, fused = simulate(worm, current, executor="fused", **options)
+    assert plain.dtype == fused.dtype == dtype
+    torch.testing.assert_close(fused, plain, rtol=0, atol=2e-3 if dtype == torch.float32 else 1e-9)
+
+
+@st.composite
+def nervous_systems(draw: st.DrawFn) -> tuple[list[tuple[int, int, float, int]], list[bool]]:
+    number = draw(st.integers(1, 6))
+    pairs = draw(st.lists(st.tuples(*[st.integers(0, number - 1)] * 2, st.integers(0, 1)), max_size=12))
+    unique = {(min(a, b), max(a, b), k) if k else (a, b, k) for a, b, k in pairs}
+    edges = [(a, b, float(draw(st.integers(1, 40))), k) for a, b, k in sorted(unique)]
+    return edges, draw(st.lists(st.booleans(), min_size=number, max_size=number))
+
+
+@settings(max_examples=20, deadline=None)
+@given(nervous_systems(), st.sampled_from(["c302-C1", "kunert"]), st.floats(-20, 50))
+def test_any_circuit_stays_finite_and_fused_equals_plain(system: tuple, membrane: str, size: float) -> None:
+    pytest.importorskip("numba")
+    small = Worm.from_connectome(circuit(*system), membrane)
+    current = torch.full((2, 200, 1), size, dtype=torch.float64)
+    current[1] = 0
+    _, plain = simulate(small, current, ["N0"], 0.01, 2.0, executor="plain")
+    _, fused = simulate(small, current, ["N0"], 0.01, 2.0, executor="fused")
+    assert torch.isfinite(plain).all()
+    torch.testing.assert_close(fused, plain, rtol=1e-9, atol=1e-8)
+
+
+def test_stays_finite_where_neurons_export_diverges(worm: Worm) -> None:
+    current = torch.tensor([20.0, 50.0, -50.0])[:, None, None].expand(3, 2000, 4)
+    _, voltage = simulate(worm, current, FCM, duration_ms=100.0)
+    assert torch.isfinite(voltage).all()
+    # Positive currents are held by potassium channels; the negative one ends at rest + I / g of leak and gap junctions at the lowest.
+    assert float(voltage[:2].max()) < 60
+    assert float(voltage[2].min()) > -50 - 50 / float(worm.data.leak_nS[0])
+
+
+def test_stimuli_are_independent_and_times_are_those_of_the_steps_ends(worm: Worm) -> None:
+    current = 5 * torch.rand(3, 200, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    time_ms, together = simulate(worm, current, ["PLML", "AVBR"], 0.05, 10.0)
+    assert torch.allclose(time_ms, torch.arange(1, 201, dtype=torch.float64) * 0.05)
+    for stimulus in range(3):
+        _, alone = simulate(worm, current[stimulus : stimulus + 1], ["PLML", "AVBR"], 0.05, 10.0)
+        torch.testing.assert_close(alone[0], together[stimulus], rtol=0, atol=1e-10)
+    # A current that begins with step 100 is felt at that step's end, at index 100, and not before.
+    later = current.clone()
+    later[:, 100:] += 1
+    _, changed = simulate(worm, later, ["PLML", "AVBR"], 0.05, 10.0)
+    row = worm.neuron_name.index("PLML")
+    assert torch.equal(changed[:, :100], together[:, :100])
+    assert bool((changed[:, 100, row] > together[:, 100, row] + 0.01).all())
+
+
+@pytest.mark.parametrize("membrane", ["c302-C1", "kunert"])
+def test_gradients_in_currents_conductances_and_initial_state(membrane: str) -> None:
+    small = Worm.from_connectome(circuit([(0, 1, 6.0, 0), (1, 0, 3.0, 0), (0, 1, 20.0, 1)], [False, True]), membrane)
+    generator = torch.Generator().manual_seed(0)
+    current = 5 * torch.rand(1, 7, 1, dtype=torch.float64, generator=generator)
+    leaves = {
+        name: small.data[name]
+        for name in ("conductance_nS", "leak_nS", "capacitance_pF", "threshold_mV", "channel_nS")
+        if name in small.data
+    }
+    state = small.initial_state()
+    # Away from where calcium is held at 0.
+    state = State(state.voltage_mV + 30, state.activation + 0.3, state.gates, state.calcium_pM + 50)
+
+    def run(current: Tensor, *rest: Tensor) -> Tensor:
+        for name, value in zip(leaves, rest, strict=False):
+            small.data[name] = value
+        return simulate(small, current, ["N0"], 0.05, 0.35, initial_state=State(*rest[len(leaves) :]))[1]
+
+    arguments = [tensor.clone().requires_grad_() for tensor in (current, *leaves.values(), *state)]
+    assert torch.autograd.gradcheck(run, arguments, atol=1e-5, rtol=1e-4)
+
+
+def test_gradient_reaches_the_current_through_a_synapse(worm: Worm) -> None:
+    current = torch.full((1, 400, 1), 3.0, requires_grad=True)
+    _, voltage = simulate(worm, current, ["PLML"], duration_ms=20.0, record=["AVBL"])
+    voltage[0, -1, 0].backward()
+    assert current.grad is not None
+    assert torch.isfinite(current.grad).all()
+    assert float(current.grad.abs().sum()) > 0
+
+
+def test_continues_from_a_state_and_leaves_its_arguments_alone(worm: Worm) -> None:
+    state = worm.initial_state()
+    raised = state._replace(voltage_mV=(state.voltage_mV + 10).expand(2, -1).clone())
+    current = torch.zeros(2, 40, 1, dtype=torch.float64)
+    before = [part.clone() for part in (*raised, current)]
+    _, voltage = simulate(worm, current, ["AVBL"], duration_ms=2.0, initial_state=raised)
+    assert float(voltage[:, 0].mean()) > -40
+    assert all(torch.equal(part, old) for part, old in zip((*raised, current), before, strict=True))
+
+
+def test_numba_is_optional(worm: Worm, monkeypatch: pytest.MonkeyPatch) -> None:
+    current = torch.full((1, 20, 1), 5.0, dtype=torch.float64)
+    _, expected = simulate(worm, current, ["AVBL"], duration_ms=1.0)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.setattr(sys.modules["elegans_pyg.dynamics.simulate"], "find_spec", lambda _: None)
+    _, plain = simulate(worm, current, ["AVBL"], duration_ms=1.0)
+    torch.testing.assert_close(plain, expected, rtol=0, atol=1e-10)
+    with pytest.raises(ImportError, match=r"the fused executor needs 'numba'.*pip install 'elegans-pyg\[fast\]'"):
+        simulate(worm, current, ["AVBL"], duration_ms=1.0, executor="fused")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_cuda_equals_the_cpu(worm: Worm) -> None:
+    current = 5 * torch.rand(3, 200, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    _, expected = simulate(worm, current, FCM, duration_ms=10.0)
+    time_ms, voltage = simulate(worm, current.cuda(), FCM, duration_ms=10.0)
+    assert time_ms.is_cuda
+    torch.testing.assert_close(voltage.cpu(), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("segment", [1, 7, 60])
+def test_gradients_do_not_depend_on_which_states_are_kept(worm: Worm, segment: int) -> None:
+    def gradient(segment: int | None) -> Tensor:
+        current = torch.full((1, 60, 1), 5.0, dtype=torch.float64, requires_grad=True)
+        row = torch.tensor([worm.neuron_name.index("AVBL")])
+        integrate(worm, worm.initial_state(), current, row, row, 0.05, segment)[0, -1].sum().backward()
+        assert current.grad is not None
+        return current.grad
+
+    torch.testing.assert_close(gradient(segment), gradient(None), rtol=1e-10, atol=0)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the process's memory from /proc")
+def test_memory_does_not_grow_with_every_step(worm: Worm) -> None:
+    def resident_mb() -> float:
+        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
+        return int(line.split()[1]) / 1024
+
+    def run(steps: int) -> Tensor:
+        current = torch.full((1, steps, 1), 2.0, requires_grad=True)
+        return simulate(worm, current, ["PLML"], duration_ms=steps * 0.05, record=["AVBL"])[1]
+
+    run(50)
+    before = resident_mb()
+    voltage = run(900)
+    # The graph of every step, without any tensor, would take 90 MB.
+    assert resident_mb() - before < 40
+    assert voltage.requires_grad
+
+
+def test_kunerts_network_stays_at_rest_without_input() -> None:
+    worm = Worm("kunert")
+    _, voltage = simulate(worm, torch.zeros(1, 2000, 1, dtype=torch.float64), ["AVBL"], duration_ms=100.0)
+    torch.testing.assert_close(voltage[0, -1], worm.data.threshold_mV, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"inputs": ["PLML", "AVBX"]}, ValueError, r"inputs: .* got 'AVBX'; nearest are .*AVB[LR]"),
+        ({"inputs": "PLML"}, TypeError, "inputs: expected a list of neurons, got the string 'PLML'"),
+        ({"inputs": ["PLML", "PLML"]}, ValueError, "inputs: expected each neuron once, got 'PLML' twice"),
+        ({"record": ["XYZ"]}, ValueError, "record: expected a neuron of this worm's 302, got 'XYZ'"),
+        ({"record": []}, ValueError, "record: expected at least one neuron"),
+        ({"ablate": ["PLM"]}, ValueError, "inputs: expected neurons that are left, got PLML, which ablate removes"),
+        ({"ablate": ["DB1"], "record": ["DB1"]}, ValueError, "record: expected neurons that are left, got DB1"),
+        ({"ablate": ["QQ"]}, ValueError, "ablate: expected a neuron"),
+        ({"dt_ms": 0.1}, ValueError, r"current_pA: expected \(stimuli, 100 steps, 2 inputs\).* got \(1, 200, 2\)"),
+        ({"dt_ms": 0.03}, ValueError, "duration_ms: expected a whole number of steps of 0.03 ms, got 10.0"),
+        ({"dt_ms": 0.0}, ValueError, "dt_ms: expected a finite number of ms above 0"),
+        ({"duration_ms": float("nan")}, ValueError, "duration_ms: expected a finite number"),
+        (
+            {"current_pA": torch.zeros(1, 200, 2, dtype=torch.int64)},
+            TypeError,
+            "current_pA: expected a floating-point tensor, got torch.int64",
+        ),
+        ({"current_pA": torch.zeros(1, 200, 2, dtype=torch.float16)}, TypeError, "current_pA: expected float32 or float64"),
+        ({"current_pA": torch.zeros(0, 200, 2)}, ValueError, "current_pA: expected"),
+        ({"executor": "fast"}, ValueError, "executor: expected one of auto, plain, fused, got 'fast'"),
+        ({"executor": "fused", "current_pA": torch.zeros(1, 200, 2, requires_grad=True)}, ValueError, "gradients are wanted"),
+    ],
+)
+def test_refuses(worm: Worm, change: dict, error: type[Exception], message: str) -> None:
+    arguments = {"current_pA": torch.zeros(1, 200, 2), "inputs": ["PLML", "PVR"], "duration_ms": 10.0, **change}
+    with pytest.raises(error, match=message):
+        simulate(worm, **arguments)
+
+
+def test_refuses_currents_that_are_not_finite(worm: Worm) -> None:
+    current = torch.zeros(2, 20, 2)
+    current[1, 7, 0] = float("nan")
+    with pytest.raises(ValueError, match="got nan in stimulus 1 at step 7 into PLML"):
+        simulate(worm, current, ["PLML", "PVR"], duration_ms=1.0)
+
+
+def test_refuses_a_step_too_long_for_the_gap_junctions() -> None:
+    with pytest.raises(ValueError, match=r"dt_ms: expected at most 0\.133, the shortest time constant .* got 1.0"):
+        simulate(Worm("kunert"), torch.zeros(1, 10, 1), ["AVBL"], 1.0, 10.0)
+
+
+def test_refuses_a_state_of_another_worm(worm: Worm) -> None:
+    with pytest.raises(ValueError, match=r"initial_state.voltage_mV: expected \(300,\), or 1 of these, got \(302,\)"):
+        simulate(worm, torch.zeros(1, 10, 1), ["AVBL"], duration_ms=0.5, ablate=["AVA"], initial_state=worm.initial_state())

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from elegans_pyg.datasets import Connectome
+from elegans_pyg.dynamics import Worm, simulate
+from elegans_pyg.dynamics.membrane import MEMBRANES, Membrane
+from elegans_pyg.transforms import Rewired
+from tests.dynamics.circuits import five
+from tests.dynamics.ode import FOLDER
+
+
+def test_c302_has_the_counts_and_constants_of_its_files() -> None:
+    worm = Worm("c302-C1")
+    data = worm.data
+    rows = list(csv.DictReader((FOLDER / "c302-C1.csv").read_text().splitlines()))
+    table = json.loads((FOLDER / "c302-C1.json").read_text())
+    assert len(worm.neuron_name) == 302
+    assert sorted(worm.neuron_name) == sorted(table["neurons"])
+    assert int((data.edge_type == 0).sum()) == 3653
+    assert int((data.edge_type == 1).sum()) == 2 * 1080
+    edges = {
+        (worm.neuron_name[a], worm.neuron_name[b], k): (g, e)
+        for (a, b), k, g, e in zip(
+            data.edge_index.T.tolist(), data.edge_type.tolist(), data.conductance_nS.tolist(), data.reversal_mV.tolist(), strict=True
+        )
+    }
+    for row in rows:
+        weight, inhibitory = float(row["weight"]), row["pre"] in table["inhibitory"]
+        if row["synapse"] == "chemical":
+            assert edges[row["pre"], row["post"], 0] == pytest.approx((0.09 * weight, -70 if inhibitory else 0))
+        else:
+            for pair in ((row["pre"], row["post"]), (row["post"], row["pre"])):
+                assert edges[(*pair, 1)] == pytest.approx((0.00052 * weight, 0))
+    # A sphere of 5 um: 1 uF and 0.005 mS a cm2.
+    area_cm2 = np.pi * (5e-4) ** 2
+    assert data.capacitance_pF.tolist() == pytest.approx([1e6 * area_cm2] * 302)
+    assert data.leak_nS.tolist() == pytest.approx([5e3 * area_cm2] * 302)
+    assert data.channel_nS[:, 7].tolist() == pytest.approx([3e6 * area_cm2, 0.0711643917483308e6 * area_cm2, 3e6 * area_cm2])
+    # c302 takes the D-type motor neurons for GABAergic; those listed have a synapse onto another neuron.
+    assert [name for name, inhibits in zip(worm.neuron_name, data.inhibitory, strict=True) if inhibits] == sorted(
+        {row["pre"] for row in rows if row["synapse"] == "chemical" and row["pre"][:2] in ("DD", "VD")}, key=worm.neuron_name.index
+    )
+
+
+def test_kunerts_rest_solves_the_equations() -> None:
+    worm = Worm("kunert")
+    data, table = worm.data, json.loads((FOLDER / "kunert.json").read_text())
+    # Three of the 517 pairs are neurons with themselves.
+    assert repr(worm) == "Worm(kunert, 279 neurons, 2194 chemical synapses, 514 gap junctions)"
+    half = 1 / (1 + 2 * table["synapse"]["decay_per_ms"] / table["synapse"]["rise_per_ms"])
+    rest = data.threshold_mV
+    net = data.leak_nS * (-35 - rest)
+    for (a, b), kind, conductance, reversal in zip(
+        data.edge_index.T.tolist(), data.edge_type.tolist(), data.conductance_nS.tolist(), data.reversal_mV.tolist(), strict=True
+    ):
+        net[b] += conductance * (rest[a] - rest[b]) if kind else conductance * half * (reversal - rest[b])
+    assert float(net.abs().max()) < 1e-12
+    assert worm.initial_state().activation.tolist() == pytest.approx([half] * 279)
+
+
+def test_any_connectome_and_its_rewirings_can_be_simulated() -> None:
+    data = Connectome("witvliet2021-1", synapses="both")[0]
+    edges = data.edge_weight.clone()
+    for wiring in (data, Rewired(seed=0)(data)):
+        worm = Worm.from_connectome(wiring)
+        _, voltage = simulate(worm, torch.full((1, 100, 1), 5.0), [worm.neuron_name[0]], duration_ms=5.0)
+        assert voltage.shape == (1, 100, data.num_nodes)
+        assert torch.isfinite(voltage).all()
+    assert torch.equal(data.edge_weight, edges)
+    assert "conductance_nS" not in data
+
+
+@pytest.mark.parametrize("name", MEMBRANES)
+def test_ablation_takes_a_neuron_and_its_synapses_away(name: str) -> None:
+    intact = Worm(name)
+    worm = intact.without(["AVB", "DB1"])
+    assert set(intact.neuron_name) - set(worm.neuron_name) == {"AVBL", "AVBR", "DB1"}
+    assert len(intact.neuron_name) == len(Worm(name).neuron_name)
+    # The same as leaving the neurons in, with every conductance of theirs at 0.
+    cut = Worm(name)
+    gone = torch.tensor([cut.neuron_name.index(neuron) for neuron in ("AVBL", "AVBR", "DB1")])
+    touched = torch.isin(cut.data.edge_index, gone).any(0)
+    cut.data.conductance_nS = cut.data.conductance_nS * ~touched
+    assert worm.data.num_edges == int((~touched).sum())
+    current = torch.full((1, 400, 2), 5.0, dtype=torch.float64)
+    options = {"inputs": ["PLML", "PVCR"], "duration_ms": 20.0, "record": ["VB1", "PVR"]}
+    _, expected = simulate(cut, current, **options)
+    _, got = simulate(intact, current, ablate=["AVB", "DB1"], **options)
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-9)
+
+
+def test_neurons_of_no_class_are_ablated_by_name_and_strangers_refused() -> None:
+    worm = Worm("c302-C1")
+    assert "AVG" not in worm.without(["AVG"]).neuron_name
+    assert len(worm.without(["VD"]).neuron_name) == 289
+    with pytest.raises(ValueError, match="ablate: expected each neuron once, got 'AVBL' twice"):
+        worm.without(["AVBL", "AVB"])
+    with pytest.raises(ValueError, match="ablate: expected some neurons to be left"):
+        worm.without(worm.neuron_name)
+    with pytest.raises(TypeError, match=r"ablate: expected a list of neurons, got the string 'AVB'; write \['AVB'\]"):
+        worm.without("AVB")
+
+
+def test_refuses_unknown_names_and_broken_wirings() -> None:
+    with pytest.raises(ValueError, match="name: expected one of c302-C1, kunert, got 'c302-C2'"):
+        Worm("c302-C2")
+    with pytest.raises(ValueError, match="membrane: expected one of c302-C1, kunert, got 'hodgkin'"):
+        Worm.from_connectome(five(), "hodgkin")
+    data = five()
+    del data.inhibitory
+    with pytest.raises(ValueError, match=r"data.inhibitory: expected an entry a neuron, got none"):
+        Worm.from_connectome(data)
+    data = five()
+    data.neuron_name = ["N0"]
+    with pytest.raises(ValueError, match=r"data.neuron_name: expected 5 entries, one a neuron, got 1"):
+        Worm.from_connectome(data)
+    with pytest.raises(TypeError, match="expected the Data of one wiring"):
+        Worm.from_connectome(None)  # type: ignore[arg-type]
+
+
+def test_a_file_with_other_gates_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    table = json.loads((FOLDER / "c302-C1.json").read_text())
+    table["channels"]["k_fast"]["gates"]["p"]["power"] = 3
+    (tmp_path / "c302-C1.json").write_text(json.dumps(table))
+    monkeypatch.setattr("elegans_pyg.dynamics.membrane.biophysics_folder", lambda: tmp_path)
+    with pytest.raises(ValueError, match="channels: expected the gates and powers"):
+        Membrane.load("c302-C1")
