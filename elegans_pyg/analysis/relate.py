@@ -24,7 +24,7 @@ FOLDS, REPEATS = 5, 5
 MEDIUM = 0.5
 """The correlation that a run should be able to find; with fewer wirings than that takes, the notes say how many are missing."""
 
-HEADINGS = ("measure", "rho", "interval", "p", "p (Holm)", "rho inside\nfamilies", "p", "p (Holm)", "ridge, pp", "forest")
+HEADINGS = ("measure", "rho", "interval", "p", "p\n(Holm)", "rho in\nfamily", "p", "p\n(Holm)", "ridge\npp", "forest")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Relation:
     def __rich__(self) -> Group:
         table = Table(title=f"{self.value.capitalize()} and structure", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
         for number, heading in enumerate(HEADINGS):
-            table.add_column(Text(heading), justify="right" if number else "left", overflow="fold")
+            # A long name may break, a number must not.
+            table.add_column(Text(heading), justify="right" if number else "left", overflow="fold", no_wrap=number > 0)
         for row in self.to_dict()["measures"]:
             interval = "–" if row["low"] is None else f"{row['low']:+.2f}, {row['high']:+.2f}"
             table.add_row(

@@ -35,7 +35,7 @@ def value_against_measures(variants: pd.DataFrame, relation: Relation, reference
     families = [str(name) for name in variants["family"].unique()]
     styles = family_styles(families, families[0] if reference is None else reference)
     names = relation.table["measure"].tolist()
-    width = min(4, len(names))
+    width = min(4 if len(names) <= 12 else 6, len(names))
     height = math.ceil(len(names) / width)
     figure = Figure(figsize=(max(3.1 * width, 5.0), 2.55 * height + 0.6), layout="constrained")
     panels = figure.subplots(height, width, squeeze=False, sharey=True)
