@@ -48,6 +48,7 @@ class WiringEnsemble(InMemoryDataset):
     ``ba``              the same, see :class:`~elegans_pyg.transforms.BarabasiAlbert`
     ``rewired``         in- and out-degrees; option ``fraction``, see :class:`~elegans_pyg.transforms.Rewired`
     ``type_rewired``    degrees to and from each type; option ``fraction``, see :class:`~elegans_pyg.transforms.TypeRewired`
+    ``random_rewired``  numbers of neurons and edges; option ``fraction``, see :class:`~elegans_pyg.transforms.RandomRewired`
     ``weight_shuffled`` topology, see :class:`~elegans_pyg.transforms.WeightShuffled`
     ``random_dag``      undirected topology, see :class:`~elegans_pyg.transforms.RandomDAG`, which is its DAG step whatever ``dag`` says
     =================== ==========================================================================================================

@@ -7,6 +7,15 @@ from elegans_pyg.plots.predictions import confusion_matrix, examples
 from elegans_pyg.plots.reconstructions import reconstructions
 from elegans_pyg.plots.reduced_order import loss_curves, output_errors, predicted_traces, size_curve
 from elegans_pyg.plots.reservoirs import sweep_curves, task_scores
+from elegans_pyg.plots.structure import (
+    fading_dyads,
+    measures_by_family,
+    measures_by_fraction,
+    score_dots,
+    score_map,
+    type_pairs,
+    value_against_measures,
+)
 from elegans_pyg.plots.style import save
 from elegans_pyg.plots.voltages import scenario_circuit, voltage_map, voltage_traces
 
@@ -14,17 +23,24 @@ __all__ = [
     "accuracy_curves",
     "confusion_matrix",
     "examples",
+    "fading_dyads",
     "family_accuracies",
     "layered_dag",
     "loss_curves",
+    "measures_by_family",
+    "measures_by_fraction",
     "output_errors",
     "predicted_traces",
     "reconstructions",
     "save",
     "scenario_circuit",
+    "score_dots",
+    "score_map",
     "size_curve",
     "sweep_curves",
     "task_scores",
+    "type_pairs",
+    "value_against_measures",
     "voltage_map",
     "voltage_traces",
 ]

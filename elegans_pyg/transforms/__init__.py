@@ -5,6 +5,7 @@ from elegans_pyg.transforms.constrained_dag import ConstrainedDAG
 from elegans_pyg.transforms.erdos_renyi import ErdosRenyi
 from elegans_pyg.transforms.families import FAMILIES, Family
 from elegans_pyg.transforms.random_dag import RandomDAG
+from elegans_pyg.transforms.random_rewired import RandomRewired
 from elegans_pyg.transforms.rewired import Rewired
 from elegans_pyg.transforms.type_rewired import TypeRewired
 from elegans_pyg.transforms.watts_strogatz import WattsStrogatz
@@ -17,6 +18,7 @@ __all__ = [
     "ErdosRenyi",
     "Family",
     "RandomDAG",
+    "RandomRewired",
     "Rewired",
     "TypeRewired",
     "WattsStrogatz",

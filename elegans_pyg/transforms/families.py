@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from elegans_pyg.transforms.barabasi_albert import BarabasiAlbert
 from elegans_pyg.transforms.erdos_renyi import ErdosRenyi
 from elegans_pyg.transforms.generated import GeneratedWiring
+from elegans_pyg.transforms.random_rewired import RandomRewired
 from elegans_pyg.transforms.rewired import Rewired
 from elegans_pyg.transforms.type_rewired import TypeRewired
 from elegans_pyg.transforms.watts_strogatz import WattsStrogatz
@@ -48,6 +49,7 @@ FAMILIES = {
     "ba": Family("Barabási-Albert graph with hubs and the connectome's numbers of neurons, edges and types", BarabasiAlbert),
     "rewired": Family("connectome with swapped edges: every neuron keeps its in- and out-degree", Rewired),
     "type_rewired": Family("connectome with swapped edges: every neuron keeps its degrees to and from each type", TypeRewired),
+    "random_rewired": Family("connectome with ends of edges moved to random neurons, which keeps no degree", RandomRewired),
     "weight_shuffled": Family("connectome with its edges as they are and the synapse counts permuted", WeightShuffled),
     "random_dag": Family("the connectome's edges without their directions, turned along a random numbering of the neurons"),
 }

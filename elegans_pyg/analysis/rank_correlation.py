@@ -1,0 +1,168 @@
+"""Rank correlations of many measures with one value: permutation tests, intervals, power."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import chain, permutations, product
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize, stats
+
+from elegans_pyg.analysis.inference import EXACT_SPLITS, TIE, Values
+
+Groups = npt.NDArray[np.int64]
+
+_BLOCK = 2_000_000
+
+
+class RankTest(NamedTuple):
+    """Outcome of :func:`rank_correlations`: one correlation, p value and smallest attainable p value a column, and how they were found."""
+
+    rho: Values
+    p: Values
+    smallest: Values
+    exact: bool
+    orders: int
+
+
+def rank_correlations(
+    columns: Values, values: Values, groups: Groups | None = None, *, resamples: int = 10_000, seed: int | Sequence[int] = 0
+) -> RankTest:
+    r"""Spearman's rank correlation of each column with ``values``, and its two-sided permutation p value.
+
+    Without groups: Spearman (1904), "The Proof and Measurement of Association between Two Things", doi:10.2307/1412159; ties get their
+    mean rank. With groups the question is whether the two go together *inside* groups: both are ranked within each group of
+    :math:`n_g`, the ranks divided by :math:`n_g + 1` (van Elteren's weights, Lehmann 1975, "Nonparametrics", section 3.3) and centred, so
+    that differences between groups have no part in
+
+    .. math:: \rho = \frac{\sum_g \sum_{i \in g} x_i y_i}{\sqrt{\sum x_i^2 \sum y_i^2}}
+
+    The p value is the share of the reorderings of ``values`` (within groups, where there are any) whose :math:`|\rho|` is at least the
+    observed one. Up to 200,000 reorderings are all enumerated; beyond, ``resamples`` random ones give :math:`(b+1)/(B+1)` (Phipson &
+    Smyth 2010, doi:10.2202/1544-6115.1585). All columns see the same reorderings.
+
+    Args:
+        columns: ``(n, m)``.
+        values: ``(n,)``.
+        groups: group of each row, ``(n,)``; groups of one have no part.
+        resamples: number of random reorderings where they are too many to enumerate.
+        seed: of the random reorderings.
+
+    Returns:
+        ``rho``, ``p`` and ``smallest`` of shape ``(m,)``; ``nan`` where a column (or ``values``) is constant, in every group.
+
+    Raises:
+        ValueError: if the lengths differ, or a number is not finite.
+    """
+    if columns.ndim != 2 or len(columns) != len(values) or (groups is not None and len(groups) != len(values)):
+        raise ValueError(f"columns: expected one row for each of the {len(values)} values, got shape {columns.shape}; take them together")
+    if not (np.isfinite(columns).all() and np.isfinite(values).all()):
+        raise ValueError("columns: expected finite numbers, got some that are not; leave out those rows or columns")
+    strata = _strata(np.zeros(len(values), dtype=np.int64) if groups is None else groups)
+    order = np.concatenate(strata) if strata else np.empty(0, dtype=np.int64)
+    sizes = [len(stratum) for stratum in strata]
+    ranked = np.concatenate([_centred_ranks(columns[stratum]) for stratum in strata]) if strata else np.empty((0, columns.shape[1]))
+    target = np.concatenate([_centred_ranks(values[stratum, None])[:, 0] for stratum in strata]) if strata else np.empty(0)
+    length = np.sqrt((ranked**2).sum(axis=0) * (target**2).sum()) if len(order) else np.zeros(columns.shape[1])
+    varies = length > TIE
+    rho, p, smallest = (np.full(columns.shape[1], math.nan) for _ in range(3))
+    ranked = ranked[:, varies] / length[varies]
+    rho[varies] = target @ ranked
+    orders = math.prod(map(math.factorial, sizes))
+    exact = orders <= EXACT_SPLITS
+    if not varies.any():
+        return RankTest(rho, p, smallest, exact, orders)
+    reached = np.zeros(int(varies.sum()), dtype=np.int64)
+    largest, at_largest = np.zeros(len(reached)), np.zeros(len(reached), dtype=np.int64)
+    blocks = _all_orders(sizes, orders) if exact else _random_orders(sizes, resamples, max(columns.shape), seed)
+    observed = np.abs(rho[varies])
+    for block in blocks:
+        found = np.abs(target[block] @ ranked)
+        reached += np.count_nonzero(found >= observed - TIE, axis=0)
+        highest = found.max(axis=0)
+        at_largest[highest > largest + TIE] = 0
+        largest = np.maximum(largest, highest)
+        at_largest += np.count_nonzero(found >= largest - TIE, axis=0)
+    p[varies] = reached / orders if exact else (reached + 1) / (resamples + 1)
+    smallest[varies] = at_largest / orders if exact else 1 / (resamples + 1)
+    return RankTest(rho, p, smallest, exact, orders if exact else resamples)
+
+
+def rho_interval(rho: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
+    r"""Approximate interval of Spearman's correlation of ``count`` pairs, by Fisher's transform with the standard error
+    :math:`\sqrt{(1 + \rho^2/2)/(n - 3)}` of Bonett & Wright (2000), "Sample Size Requirements for Estimating Pearson, Kendall and Spearman
+    Correlations", doi:10.1007/BF02294183. ``nan`` for fewer than 4 pairs."""
+    if count < 4 or math.isnan(rho):
+        return math.nan, math.nan
+    if abs(rho) > 1 - TIE:
+        return rho, rho
+    centre = math.atanh(rho)
+    half = float(stats.norm.ppf((1 + confidence) / 2)) * math.sqrt((1 + rho**2 / 2) / (count - 3))
+    return math.tanh(centre - half), math.tanh(centre + half)
+
+
+def pairs_needed(rho: float, *, power: float = 0.8, alpha: float = 0.05) -> int | None:
+    r"""Pairs at which a two-sided test of level ``alpha`` finds a rank correlation ``rho`` with probability ``power``:
+    :math:`n = 3 + (1 + \rho^2/2)\,\big((z_{1-\alpha/2} + z_{power}) / \mathrm{artanh}\,\rho\big)^2`, from the standard error in
+    :func:`rho_interval`, and never fewer than a permutation test needs to reach ``alpha`` at all (5 for 0.05: :math:`2/5! < 0.05`).
+
+    Returns:
+        The number, or ``None`` for no correlation.
+    """
+    if math.isnan(rho) or abs(rho) < 1e-6:
+        return None
+    least = fewest_pairs(alpha)
+    if abs(rho) > 1 - TIE:
+        return least
+    z = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))
+    return max(least, math.ceil(3 + (1 + rho**2 / 2) * (z / math.atanh(rho)) ** 2))
+
+
+def smallest_rho(count: int, *, power: float = 0.8, alpha: float = 0.05) -> float:
+    """The correlation that ``count`` pairs find with probability ``power``, by the formula of :func:`pairs_needed`; ``nan`` for fewer than
+    a permutation test needs to reach ``alpha``."""
+    if count < max(4, fewest_pairs(alpha)):
+        return math.nan
+    z = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))
+    return float(optimize.brentq(lambda rho: 3 + (1 + rho**2 / 2) * (z / math.atanh(rho)) ** 2 - count, 1e-6, 1 - 1e-12))
+
+
+def fewest_pairs(alpha: float) -> int:
+    """Fewest pairs, without ties, at which the exact two-sided permutation test of a rank correlation can reach ``alpha``."""
+    pairs = 2
+    while 2 / math.factorial(pairs) > alpha:
+        pairs += 1
+    return pairs
+
+
+def _strata(groups: Groups) -> list[Groups]:
+    """The rows of each group of two or more."""
+    _, group = np.unique(groups, return_inverse=True)
+    return [rows for number in range(int(group.max(initial=-1)) + 1) if len(rows := np.flatnonzero(group == number)) > 1]
+
+
+def _centred_ranks(columns: Values) -> Values:
+    return np.asarray(stats.rankdata(columns, axis=0) - (len(columns) + 1) / 2, dtype=np.float64) / (len(columns) + 1)
+
+
+def _all_orders(sizes: Sequence[int], orders: int) -> Iterator[Groups]:
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).tolist()
+    each = [list(permutations(range(start, start + size))) for start, size in zip(starts, sizes, strict=True)]
+    length = sum(sizes)
+    everything = chain.from_iterable(chain.from_iterable(parts) for parts in product(*each))
+    yield np.fromiter(everything, dtype=np.int64, count=orders * length).reshape(orders, length)
+
+
+def _random_orders(sizes: Sequence[int], resamples: int, width: int, seed: int | Sequence[int]) -> Iterator[Groups]:
+    generator = np.random.default_rng(seed)
+    rows = max(1, _BLOCK // width)
+    for start in range(0, resamples, rows):
+        count = min(rows, resamples - start)
+        parts, first = [], 0
+        for size in sizes:
+            parts.append(generator.permuted(np.broadcast_to(np.arange(first, first + size), (count, size)), axis=1))
+            first += size
+        yield np.concatenate(parts, axis=1)

@@ -1,0 +1,284 @@
+"""What structure has to do with learning: the measures of wirings against the accuracies of the networks built from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from elegans_pyg.analysis.compare import ALPHA, POWER
+from elegans_pyg.analysis.grouped_models import ModelScores, cross_validate
+from elegans_pyg.analysis.inference import TIE, Values, holm
+from elegans_pyg.analysis.rank_correlation import RankTest, fewest_pairs, pairs_needed, rank_correlations, rho_interval, smallest_rho
+
+FOLDS, REPEATS = 5, 5
+MEDIUM = 0.5
+"""The correlation that a run should be able to find; with fewer wirings than that takes, the notes say how many are missing."""
+
+HEADINGS = ("measure", "rho", "interval", "p", "p\n(Holm)", "rho in\nfamily", "p", "p\n(Holm)", "ridge\npp", "forest")
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Result of :func:`relate`: prints through rich, and turns into text or JSON.
+
+    Attributes:
+        table: one row a measure, the strongest correlation first. Columns: ``measure``; ``n`` (wirings), ``rho`` (Spearman, over the
+            wirings), ``low`` and ``high`` (95 %), ``p``, ``p_holm``, ``p_smallest`` (attainable), ``needed`` (wirings that would find this
+            ``rho``); the same inside families: ``n_within``, ``rho_within``, ``p_within``, ``p_within_holm``, ``p_within_smallest``; and
+            the models' view, missing where they were not fitted: ``ridge`` (coefficient of one standard deviation) and
+            ``forest`` (importance), see :class:`~elegans_pyg.analysis.grouped_models.ModelScores`.
+        models: one row a model (``family``, ``ridge``, ``forest``): ``q2``, ``q2_sd``, ``rank``, ``error``; no rows where there are too
+            few wirings.
+        notes: what a reader has to know to read the tables, one sentence or two each.
+        value: name of the column that was related to the measures.
+    """
+
+    table: pd.DataFrame
+    models: pd.DataFrame
+    notes: list[str]
+    value: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe content: plain numbers, ``None`` for what is missing."""
+        tables = {
+            name: [{key: None if pd.isna(cell) else cell for key, cell in row.items()} for row in table.astype(object).to_dict("records")]
+            for name, table in (("measures", self.table), ("models", self.models))
+        }
+        return {"value": self.value, **tables, "notes": list(self.notes)}
+
+    def to_text(self, width: int = 120) -> str:
+        """Tables and notes as plain text, ``width`` columns wide."""
+        buffer = StringIO()
+        Console(file=buffer, width=width, color_system=None, force_terminal=False, legacy_windows=False).print(self)
+        return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+    def __rich__(self) -> Group:
+        table = Table(title=f"{self.value.capitalize()} and structure", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+        for number, heading in enumerate(HEADINGS):
+            # A long name may break, a number must not.
+            table.add_column(Text(heading), justify="right" if number else "left", overflow="fold", no_wrap=number > 0)
+        for row in self.to_dict()["measures"]:
+            interval = "–" if row["low"] is None else f"{row['low']:+.2f}, {row['high']:+.2f}"
+            table.add_row(
+                Text(row["measure"]),
+                _signed(row["rho"]),
+                interval,
+                _p_value(row["p"]),
+                _p_value(row["p_holm"]),
+                _signed(row["rho_within"]),
+                _p_value(row["p_within"]),
+                _p_value(row["p_within_holm"]),
+                "–" if row["ridge"] is None else f"{100 * row['ridge']:+.2f}",
+                _signed(row["forest"]),
+            )
+        parts: list[Table] = [table]
+        if len(self.models):
+            models = Table(title="Predicted on unseen wirings", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+            for number, heading in enumerate(("model", "Q²", "rank correlation", "mean error, pp")):
+                models.add_column(heading, justify="right" if number else "left")
+            for row in self.to_dict()["models"]:
+                models.add_row(row["model"], f"{row['q2']:+.2f} ± {row['q2_sd']:.2f}", _signed(row["rank"]), f"{100 * row['error']:.2f}")
+            parts.append(models)
+        notes = Table.grid(padding=(0, 1), pad_edge=False, collapse_padding=True)
+        for note in self.notes:
+            notes.add_row(Text("•"), Text(note))
+        return Group(*parts, notes)
+
+
+def relate(
+    variants: pd.DataFrame,
+    measures: Sequence[str],
+    value: str = "accuracy",
+    *,
+    seed: int = 0,
+    resamples: int = 10_000,
+    step: Callable[[], None] | None = None,
+) -> Relation:
+    """Relate the measures of wirings to what the networks built from them achieve.
+
+    The unit of the correlations is the wiring: the runs that share one have the same measures, so they are averaged first. Spearman's
+    correlation and its permutation p are given over all wirings, and inside families, where what the families differ in has no part
+    (:func:`~elegans_pyg.analysis.rank_correlation.rank_correlations`); Holm's correction goes over the measures. From 10 wirings on, a
+    ridge regression and a random forest predict the value of each run from all measures together, judged on wirings they have not seen
+    and against the mean of the family alone (:func:`~elegans_pyg.analysis.grouped_models.cross_validate`).
+
+    Measures that are the same for all wirings, or missing for some, are left out, and named in the notes. So are runs without a value.
+    With fewer wirings than it takes to find a correlation of 0.5 (at level 0.05, Holm's correction included, with 80 % power), the notes
+    say how many are needed; with fewer than 5 there is no p value.
+
+    Args:
+        variants: one row a run: ``wiring`` (the wiring's identity: equal for runs of one wiring), ``family``, the value, the measures.
+        measures: columns that hold the measures.
+        value: column of what was achieved, as shares between 0 and 1.
+        seed: of the permutations, folds and forests.
+        resamples: random permutations where they are too many to enumerate; at least 100.
+        step: called after every fold of the models, ``FOLDS * REPEATS`` times if they are fitted.
+
+    Raises:
+        ValueError: for a missing column, no rows, no measures, a wiring whose runs differ in a measure, or ``resamples`` out of range.
+        TypeError: if a measure or the value is no number.
+    """
+    _check(variants, measures, value, resamples)
+    finished = variants[variants[value].notna()]
+    units = finished.groupby(["wiring", "family"], sort=False, as_index=False)[[value, *measures]].mean()
+    notes = [_count_note(variants, finished, units, value)]
+    incomplete = [name for name in measures if units[name].isna().any()]
+    constant = [name for name in measures if name not in incomplete and _constant(units[name])]
+    used = [name for name in measures if name not in incomplete and name not in constant]
+    for names, why in ((incomplete, "missing for some wirings"), (constant, "the same for all wirings")):
+        if names:
+            notes.append(f"Measures left out, as they are {why}: {', '.join(names)}.")
+
+    columns, values = units[used].to_numpy(dtype=np.float64), units[value].to_numpy(dtype=np.float64)
+    families = pd.factorize(units["family"])[0].astype(np.int64)
+    overall = rank_correlations(columns, values, resamples=resamples, seed=[seed, 0])
+    within = rank_correlations(columns, values, families, resamples=resamples, seed=[seed, 1])
+    in_groups = int(units["family"].map(units["family"].value_counts()).gt(1).sum())
+    table = pd.DataFrame({"measure": used, "n": len(units)})
+    table["rho"] = overall.rho
+    table[["low", "high"]] = [rho_interval(rho, len(units)) for rho in overall.rho] if used else np.empty((0, 2))
+    _add_p(table, overall, "p", len(units))
+    table["needed"] = pd.array([pairs_needed(rho, power=POWER, alpha=ALPHA / len(used)) for rho in overall.rho], dtype="Int64")
+    several = bool(len(np.unique(families)) > 1)
+    table["n_within"] = in_groups
+    # Two wirings of a family can only agree or disagree: a handful of them says nothing.
+    table["rho_within"] = within.rho if in_groups >= fewest_pairs(ALPHA) else math.nan
+    _add_p(table, within, "p_within", in_groups)
+    table["ridge"], table["forest"] = math.nan, math.nan
+
+    models = pd.DataFrame(columns=["model", "q2", "q2_sd", "rank", "error"])
+    wirings = finished["wiring"].nunique()
+    if wirings >= 2 * FOLDS and used and np.ptp(finished[value]) > TIE:
+        scores = _models(finished, used, value, seed, step)
+        table["ridge"], table["forest"] = scores.weights, scores.importance
+        models = pd.DataFrame(
+            [(name, scores.q2[name], scores.q2_sd[name], scores.rank[name], scores.error[name]) for name in scores.q2],
+            columns=models.columns,
+        )
+        notes.append(
+            f"Models: {REPEATS} times {FOLDS}-fold cross-validation with all runs of a wiring in one fold; Q² is the share of the variance"
+            " between runs that is predicted, ± over the repeats. Measures add to the family's name only where ridge or forest beat it."
+        )
+    table = table.iloc[np.argsort(-table["rho"].abs().fillna(0).to_numpy(), kind="stable")].reset_index(drop=True)
+    notes += _test_notes(overall, within, several and in_groups >= fewest_pairs(ALPHA), resamples) + _power_notes(
+        units, wirings, used, models
+    )
+    return Relation(table, models, notes, value)
+
+
+def _models(finished: pd.DataFrame, used: list[str], value: str, seed: int, step: Callable[[], None] | None) -> ModelScores:
+    wirings, families = (pd.factorize(finished[name])[0].astype(np.int64) for name in ("wiring", "family"))
+    columns, values = finished[used].to_numpy(dtype=np.float64), finished[value].to_numpy(dtype=np.float64)
+    return cross_validate(columns, values, wirings, families, folds=FOLDS, repeats=REPEATS, seed=seed, step=step)
+
+
+def _add_p(table: pd.DataFrame, test: RankTest, name: str, units: int) -> None:
+    enough = units >= fewest_pairs(ALPHA)
+    table[name] = test.p if enough else math.nan
+    table[f"{name}_holm"] = holm(table[name].to_numpy(dtype=np.float64))
+    table[f"{name}_smallest"] = test.smallest if enough else math.nan
+
+
+def _constant(column: pd.Series) -> bool:
+    values: Values = column.to_numpy(dtype=np.float64)
+    # Averages of equal numbers over the runs of a wiring can differ in the last bits.
+    return bool(np.ptp(values) <= TIE * max(1.0, float(np.abs(values).max())))
+
+
+def _check(variants: pd.DataFrame, measures: Sequence[str], value: str, resamples: int) -> None:
+    if not measures or isinstance(measures, str):
+        raise ValueError(f"measures: expected the names of at least one column, got {measures!r}; give a list")
+    for column in ("wiring", "family", value, *measures):
+        if column not in variants.columns:
+            raise ValueError(f"variants must have a column {column!r}, got {', '.join(map(str, variants.columns)) or 'none'}; add it")
+    for column in (value, *measures):
+        if not pd.api.types.is_numeric_dtype(variants[column]):
+            raise TypeError(
+                f"variants column {column!r} must hold numbers, got {variants[column].dtype}; convert it with pandas.to_numeric"
+            )
+    if not variants[value].notna().any():
+        raise ValueError(f"variants column {value!r} must hold at least one number, got none; give runs that finished")
+    if resamples < 100:
+        raise ValueError(f"resamples must be at least 100, got {resamples}; the default is 10,000")
+    spread = variants.groupby("wiring")[list(measures)].agg(np.ptp)
+    scale = variants[list(measures)].abs().max().clip(lower=1.0)
+    off = (spread > 1e-9 * scale).any()
+    if off.any():
+        name = off[off].index[0]
+        wiring = (spread[name] > 1e-9 * scale[name]).idxmax()
+        raise ValueError(
+            f"variants must give a wiring's runs the same measures, got {name!r} of wiring {wiring} differing; measure it once"
+        )
+
+
+def _count_note(variants: pd.DataFrame, finished: pd.DataFrame, units: pd.DataFrame, value: str) -> str:
+    counts = ", ".join(f"{name} {count}" for name, count in units["family"].value_counts(sort=False).items())
+    stopped = len(variants) - len(finished)
+    left_out = f"; {stopped} more left out, as they were stopped before they had one" if stopped else ""
+    return (
+        f"{len(finished)} runs with {value}{left_out}. The units are the {len(units)} wirings ({counts}): the runs of a wiring have the"
+        " same measures and are averaged."
+    )
+
+
+def _test_notes(overall: RankTest, within: RankTest, several: bool, resamples: int) -> list[str]:
+    def how(test: RankTest) -> str:
+        return (
+            f"all {test.orders:,} orders enumerated" if test.exact else f"{resamples:,} random orders, smallest p {1 / (resamples + 1):.1g}"
+        )
+
+    notes = [f"rho: Spearman's correlation over wirings; two-sided permutation p ({how(overall)})."]
+    if several:
+        notes.append(
+            f"rho inside families: ranks within each family, permuted within it ({how(within)}). Families differ in many measures at once,"
+            " so a correlation that is gone inside families may be due to any of these."
+        )
+    notes.append("p (Holm) is corrected for the number of measures. A correlation is no cause: measures go together.")
+    return notes
+
+
+def _power_notes(units: pd.DataFrame, wirings: int, used: list[str], models: pd.DataFrame) -> list[str]:
+    if not used:
+        return ["No measure differs between these wirings, so there is nothing to relate: train several families, or more of one."]
+    level = ALPHA / len(used)
+    needed = pairs_needed(MEDIUM, power=POWER, alpha=level)
+    formula = (
+        f"n = 3 + (1 + ρ²/2)((z(1-α/2) + z(power))/artanh ρ)², α = {ALPHA:g}/{len(used)} measures, power {POWER:.0%}; Bonett & Wright 2000"
+    )
+    notes = []
+    found = smallest_rho(len(units), power=POWER, alpha=level)
+    if needed is not None and len(units) < needed:
+        finds = "" if math.isnan(found) else f"; {len(units)} find one of {found:.2f} or more"
+        notes.append(
+            f"Too few wirings: {len(units)}, and {needed} are needed to find a correlation of {MEDIUM:g} after Holm's correction{finds}"
+            f" ({formula})."
+        )
+    else:
+        notes.append(f"{len(units)} wirings find a correlation of {found:.2f} or more after Holm's correction ({formula}).")
+    if len(units) < fewest_pairs(ALPHA):
+        notes.append(f"No p values: {len(units)} wirings, and at least {fewest_pairs(ALPHA)} are needed to reach {ALPHA:g} at all.")
+    if not len(models) and wirings < 2 * FOLDS:
+        notes.append(f"No models: {wirings} wirings, and at least {2 * FOLDS} are needed, two in each of {FOLDS} folds.")
+    elif not len(models):
+        notes.append("No models: all runs have the same value.")
+    return notes
+
+
+def _signed(number: float | None) -> str:
+    return "–" if number is None else f"{number:+.2f}"
+
+
+def _p_value(p: float | None) -> str:
+    if p is None:
+        return "–"
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"

@@ -1,0 +1,310 @@
+"""The structure of wirings: against accuracy, and against how much of a wiring was redrawn."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import SymLogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from elegans_pyg.analysis.relate import Relation
+from elegans_pyg.neuron_types import NEURON_TYPES
+from elegans_pyg.plots.style import FAMILY_STYLES, INK, MUTED, RED, RULE, TYPE_COLOURS, clean, family_styles
+
+_TARGET_DASHES = {"sensory": "-", "inter": (0, (5, 1.5)), "motor": (0, (1, 1.2))}
+_REWIRINGS = {"rewired": "degrees kept", "random_rewired": "degrees lost"}
+
+
+def value_against_measures(variants: pd.DataFrame, relation: Relation, reference: str | None = None) -> Figure:
+    """One panel a measure, the strongest correlation first: every run as a dot, every wiring with several runs as a ring at their mean.
+
+    Args:
+        variants: what :func:`~elegans_pyg.analysis.relate.relate` was given.
+        relation: what it returned.
+        reference: family drawn in red (default: the first).
+
+    Raises:
+        ValueError: if the relation has no measures.
+    """
+    if relation.table.empty:
+        raise ValueError("relation: expected at least one measure, got none; relate wirings that differ")
+    variants = variants[variants[relation.value].notna()]
+    families = [str(name) for name in variants["family"].unique()]
+    styles = family_styles(families, families[0] if reference is None else reference)
+    names = relation.table["measure"].tolist()
+    width = min(4 if len(names) <= 12 else 6, len(names))
+    height = math.ceil(len(names) / width)
+    figure = Figure(figsize=(max(3.1 * width, 5.0), 2.55 * height + 0.6), layout="constrained")
+    panels = figure.subplots(height, width, squeeze=False, sharey=True)
+    for axes, row in zip(panels.flat, relation.table.itertuples(), strict=False):
+        for family in reversed(families):
+            runs = variants[variants["family"] == family]
+            colour = styles[family][0]
+            axes.scatter(runs[row.measure], 100 * runs[relation.value], s=14, color=colour, alpha=0.6, lw=0, zorder=3)
+            wirings = runs.groupby("wiring")[[row.measure, relation.value]].agg(["mean", "size"])
+            several = wirings[wirings[(row.measure, "size")] > 1]
+            axes.scatter(
+                several[(row.measure, "mean")],
+                100 * several[(relation.value, "mean")],
+                s=34,
+                facecolors="none",
+                edgecolors=colour,
+                lw=1.1,
+                zorder=4,
+            )
+        clean(axes)
+        axes.grid(color=RULE, lw=0.5)
+        axes.set_title(row.measure.replace("_", " "), loc="left", fontsize=9, color=INK)
+        p = "" if math.isnan(row.p_holm) else f", p = {row.p_holm:.2g}"
+        inside = "" if math.isnan(row.rho_within) else f"; inside families {row.rho_within:+.2f}"
+        axes.set_xlabel(f"ρ = {row.rho:+.2f}{p}{inside}", fontsize=8, color=MUTED)
+        axes.tick_params(labelsize=8)
+        axes.locator_params(axis="x", nbins=5)
+    for axes in panels.flat[len(names) :]:
+        axes.set_visible(False)
+    figure.supylabel(f"{relation.value} (%)", fontsize=10)
+    handles = [Line2D([], [], marker="o", ls="", ms=5, color=styles[family][0], label=family) for family in families]
+    figure.legend(handles=handles, loc="outside upper left", ncols=min(len(families), 8), frameon=False, fontsize=9)
+    return figure
+
+
+def fading_dyads(curves: pd.DataFrame, effects: pd.DataFrame) -> Figure:
+    """How the dyadic effects of a connectome go with the share of edges redrawn: what is left of them, and in how many graphs they are
+    still significant, along edges and along shortest paths of 2 and 3.
+
+    Args:
+        curves: of one connectome and family: ``fraction``, ``measure``, ``left``, ``unusual``.
+        effects: which measures to draw: ``measure``, ``length``.
+
+    Raises:
+        ValueError: if there are no effects.
+    """
+    if effects.empty:
+        raise ValueError("effects: expected at least one, got none; there is nothing to draw")
+    figure = Figure(figsize=(11.5, 6.4), layout="constrained")
+    # Each length has effects of its own size; shares all lie between 0 and 100.
+    panels = figure.subplots(2, 3, sharex=True)
+    for column, length in enumerate((1, 2, 3)):
+        chosen = effects[effects["length"] == length]["measure"]
+        for name in chosen:
+            source, target = pair_of(name)
+            curve = curves[curves["measure"] == name].sort_values("fraction")
+            style = {"color": TYPE_COLOURS[source], "ls": _TARGET_DASHES.get(target, "-"), "lw": 1.8}
+            for axes, value in zip(panels[:, column], ("left", "unusual"), strict=True):
+                axes.plot(100 * curve["fraction"], 100 * curve[value], **style)
+        title = "along edges" if length == 1 else f"along shortest paths of {length} edges"
+        panels[0, column].set_title(f"{title}: {len(chosen)} of 9 pairs", loc="left", fontsize=10, color=MUTED)
+        panels[1, column].set_xlabel("edges redrawn (%)")
+    for axes in panels.flat:
+        clean(axes)
+        axes.grid(color=RULE, lw=0.6)
+        axes.margins(x=0.01)
+    for axes in panels[0]:
+        axes.axhline(0, color=MUTED, lw=0.8)
+    for axes in panels[1]:
+        axes.axhline(2.5, color=MUTED, lw=0.8, ls=(0, (2, 2)))
+        axes.set_ylim(-3, 103)
+    panels[1, 0].annotate("expected by chance", (1, 4), ha="left", va="bottom", fontsize=8, color=MUTED)
+    panels[0, 0].set_ylabel("effect left (%)")
+    panels[1, 0].set_ylabel("graphs significant at 0.05 (%)")
+    sources = [Line2D([], [], color=TYPE_COLOURS[name], lw=2, label=f"from {name}") for name in _TARGET_DASHES]
+    targets = [Line2D([], [], color=INK, ls=dash, lw=1.6, label=f"to {name}") for name, dash in _TARGET_DASHES.items()]
+    family = _REWIRINGS.get(str(curves["family"].iloc[0]), "")
+    figure.suptitle(f"{curves['connectome'].iloc[0]}, {family}", x=0.01, ha="left", fontsize=11, color=INK)
+    figure.legend(handles=[*sources, *targets], loc="outside upper right", ncols=6, frameon=False, fontsize=9, handlelength=2.6)
+    return figure
+
+
+def measures_by_fraction(curves: pd.DataFrame) -> Figure:
+    """One panel a measure: mean and middle 95 % of the graphs against the share of edges redrawn, with degrees kept and lost.
+
+    Args:
+        curves: of one connectome: ``family``, ``fraction``, ``measure``, ``mean``, ``low``, ``high``. Measures that no rewiring changes are
+            left out.
+
+    Raises:
+        ValueError: if no measure changes.
+    """
+    spread = curves.groupby("measure", sort=False)[["low", "high"]].agg(["min", "max"])
+    changes = spread["high"]["max"] - spread["low"]["min"] > 1e-9 * spread["high"]["max"].abs().clip(lower=1)
+    names = [str(name) for name in changes[changes].index]
+    if not names:
+        raise ValueError("curves: expected a measure that changes, got none; redraw more edges")
+    width = min(5, len(names))
+    height = math.ceil(len(names) / width)
+    figure = Figure(figsize=(max(2.6 * width, 5.0), 2.0 * height + 0.6), layout="constrained")
+    panels = figure.subplots(height, width, squeeze=False, sharex=True)
+    families = [str(name) for name in curves["family"].unique()]
+    for axes, name in zip(panels.flat, names, strict=False):
+        for family in families:
+            rows = curves[(curves["measure"] == name) & (curves["family"] == family)].sort_values("fraction")
+            colour, dash = FAMILY_STYLES[family]
+            axes.fill_between(100 * rows["fraction"], rows["low"], rows["high"], color=colour, alpha=0.2, lw=0)
+            axes.plot(100 * rows["fraction"], rows["mean"], color=colour, ls=dash, lw=1.7)
+        clean(axes)
+        axes.grid(color=RULE, lw=0.5)
+        axes.set_title(name.replace("_", " "), loc="left", fontsize=9, color=INK)
+        axes.tick_params(labelsize=8)
+        axes.margins(x=0.01)
+        axes.locator_params(axis="y", nbins=5)
+    for axes in panels.flat[len(names) :]:
+        axes.set_visible(False)
+    figure.supxlabel("edges redrawn (%)", fontsize=10)
+    handles = [
+        Line2D([], [], color=FAMILY_STYLES[name][0], ls=FAMILY_STYLES[name][1], lw=2, label=_REWIRINGS.get(name, name)) for name in families
+    ]
+    figure.suptitle(str(curves["connectome"].iloc[0]), x=0.01, ha="left", fontsize=11, color=INK)
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=9, handlelength=3)
+    return figure
+
+
+def score_map(scores: pd.DataFrame, families: pd.DataFrame | None = None) -> Figure:
+    """How far connectomes, and the means of generated families, are from rewired graphs: a coloured table of z, with a dot where p after
+    Holm's correction is at most 0.05.
+
+    Args:
+        scores: ``connectome``, ``measure``, ``z``, ``p_holm``.
+        families: ``connectome``, ``family``, ``measure``, ``z``; those of the first connectome are drawn.
+
+    Raises:
+        ValueError: if no measure has a z.
+    """
+    columns = {str(name): rows.set_index("measure") for name, rows in scores.groupby("connectome", sort=False)}
+    boundary = len(columns)
+    if families is not None:
+        first = families[families["connectome"] == families["connectome"].iloc[0]]
+        columns |= {f"{name} (mean)": rows.set_index("measure") for name, rows in first.groupby("family", sort=False)}
+    names = [str(name) for name in dict.fromkeys(scores.loc[scores["z"].notna(), "measure"])]
+    if not names:
+        raise ValueError("scores: expected at least one measure with a z, got none; take measures that rewiring changes")
+    z = np.array([rows["z"].reindex(names).to_numpy(dtype=np.float64) for rows in columns.values()]).T
+    figure = Figure(figsize=(4.2 + 0.5 * len(columns), 1.8 + 0.2 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    norm = SymLogNorm(linthresh=2, vmin=-100, vmax=100, base=10)
+    image = axes.imshow(z, cmap="RdBu_r", norm=norm, aspect="auto", interpolation="none")
+    axes.set_facecolor("#E5E7EB")
+    for place, rows in enumerate(columns.values()):
+        if "p_holm" in rows:
+            significant = np.flatnonzero(rows["p_holm"].reindex(names).to_numpy(dtype=np.float64) <= 0.05)
+            dark = np.abs(z[significant, place]) > 20
+            axes.scatter(np.full(len(significant), place), significant, s=5, c=np.where(dark, "white", INK), lw=0)
+    if boundary < len(columns):
+        axes.axvline(boundary - 0.5, color="white", lw=4)
+    axes.set_xticks(range(len(columns)), list(columns), rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=7)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02, shrink=0.5, ticks=[-100, -10, -2, 0, 2, 10, 100])
+    bar.ax.set_yticklabels(["−100", "−10", "−2", "0", "2", "10", "100"])
+    bar.set_label("z against rewired graphs (degrees kept)", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def score_dots(scores: pd.DataFrame) -> Figure:
+    """One connectome's measures against its null model: z as a dot, filled where p after Holm's correction is at most 0.05.
+
+    Args:
+        scores: ``measure``, ``z``, ``p_holm``, from :func:`~elegans_pyg.analysis.null_model.against_null`.
+
+    Raises:
+        ValueError: if no measure has a z.
+    """
+    rows = scores[scores["z"].notna()]
+    if rows.empty:
+        raise ValueError("scores: expected at least one measure with a z, got none; take measures that rewiring changes")
+    figure = Figure(figsize=(7.5, 1.2 + 0.19 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    height = np.arange(len(rows))
+    axes.axvspan(-2, 2, color="#F3F4F6", lw=0, zorder=0)
+    axes.axvline(0, color=MUTED, lw=0.8)
+    axes.hlines(height, 0, rows["z"], color=RULE, lw=1.2, zorder=1)
+    significant = (rows["p_holm"] <= 0.05).to_numpy()
+    axes.scatter(rows["z"], height, s=24, facecolors=np.where(significant, RED, "white"), edgecolors=RED, lw=1.1, zorder=3)
+    axes.set_xscale("symlog", linthresh=10)
+    axes.set_yticks(height, [str(name).replace("_", " ") for name in rows["measure"]], fontsize=8)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlabel("z against the null model (filled: p after Holm's correction ≤ 0.05; grey: −2 to 2)")
+    axes.grid(axis="x", color=RULE, lw=0.5)
+    clean(axes)
+    axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def type_pairs(dyads: pd.DataFrame) -> Figure:
+    """Dyadicity and heterophilicity of every ordered pair of neuron types, a table for each path length.
+
+    Args:
+        dyads: from :func:`~elegans_pyg.analysis.dyads`: ``length``, ``source``, ``target``, ``ratio``, ``z``.
+    """
+    lengths = [int(length) for length in dyads["length"].unique()]
+    types = [name for name in NEURON_TYPES if name in set(dyads["source"])]
+    figure = Figure(figsize=(1.6 + (0.55 * len(types) + 1.1) * len(lengths), 1.7 + 0.5 * len(types)), layout="constrained")
+    panels = figure.subplots(1, len(lengths), squeeze=False)[0]
+    for axes, length in zip(panels, lengths, strict=True):
+        table = dyads[dyads["length"] == length].pivot(index="source", columns="target", values="ratio").loc[types, types]
+        shown = np.log2(np.clip(table.to_numpy(dtype=np.float64), 1 / 8, 8))
+        image = axes.imshow(shown, cmap="RdBu_r", vmin=-2, vmax=2)
+        for row, source in enumerate(types):
+            for column, target in enumerate(types):
+                strong = abs(shown[row, column]) > 1.4
+                text = f"{table.loc[source, target]:.2f}"
+                axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if strong else INK)
+        axes.set_xticks(range(len(types)), types, rotation=45, ha="right", fontsize=8)
+        axes.set_yticks(range(len(types)), types if axes is panels[0] else [], fontsize=8)
+        title = "edges" if length == 1 else f"shortest paths of {length}"
+        axes.set_title(title, loc="left", fontsize=10, color=MUTED)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+    panels[0].set_ylabel("from")
+    figure.supxlabel("to", fontsize=10)
+    bar = figure.colorbar(image, ax=list(panels), fraction=0.02, pad=0.01, ticks=[-2, -1, 0, 1, 2])
+    bar.ax.set_yticklabels(["¼", "½", "1", "2", "4"])
+    bar.set_label("observed / expected", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def measures_by_family(table: pd.DataFrame, measures: list[str]) -> Figure:
+    """The measures of a run's wirings, one panel a measure and one row of dots a family.
+
+    Args:
+        table: one row a wiring: ``family`` and the measures. Measures that all have in common are left out.
+        measures: columns to draw.
+
+    Raises:
+        ValueError: if the wirings do not differ.
+    """
+    names = [name for name in measures if np.ptp(table[name]) > 1e-9 * max(1.0, float(table[name].abs().max()))]
+    if not names:
+        raise ValueError("table: expected wirings that differ in a measure, got none; there is nothing to draw")
+    families = [str(name) for name in table["family"].unique()]
+    styles = family_styles(families, families[0])
+    width = min(4, len(names))
+    height = math.ceil(len(names) / width)
+    figure = Figure(figsize=(max(2.9 * width, 5.0), (0.75 + 0.22 * len(families)) * height + 0.3), layout="constrained")
+    panels = figure.subplots(height, width, squeeze=False, sharey=True)
+    for axes, name in zip(panels.flat, names, strict=False):
+        for row, family in enumerate(families):
+            values = table.loc[table["family"] == family, name]
+            axes.scatter(values, np.full(len(values), row), s=18, color=styles[family][0], alpha=0.6, lw=0)
+        axes.set_ylim(len(families) - 0.5, -0.5)
+        axes.set_yticks(range(len(families)), families, fontsize=8)
+        axes.set_title(name.replace("_", " "), loc="left", fontsize=9, color=INK)
+        axes.tick_params(labelsize=8)
+        axes.locator_params(axis="x", nbins=5)
+        axes.grid(axis="x", color=RULE, lw=0.5)
+        clean(axes)
+    for axes in panels.flat[len(names) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def pair_of(measure: str) -> tuple[str, str]:
+    """The types in the name of a dyadic measure: ``heterophilicity_inter_motor_path2`` gives inter and motor."""
+    kind, *rest = measure.split("_")
+    types = [word for word in rest if not word.startswith("path")]
+    return types[0], types[0] if kind == "dyadicity" else types[1]

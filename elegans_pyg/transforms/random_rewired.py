@@ -1,0 +1,55 @@
+"""Rewiring that does not keep degrees: ends of edges move to random neurons."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from elegans_pyg.transforms.wiring import EdgeSet, Rewiring, check_share
+
+
+class RandomRewired(Rewiring):
+    r"""Move ends of edges to random neurons, so that degrees are lost and only the numbers of neurons and edges are kept.
+
+    What igraph's ``rewire_edges`` does, with which the controls of "ElegansNet" (Bardozzo et al. 2023) were made: each of the two ends of
+    every edge moves with probability ``fraction``, so that :math:`1 - (1 - \text{fraction})^2` of the edges change on average. The ends
+    move one after the other, in random order, each to a neuron drawn uniformly from those that make neither a self-loop nor an edge that is
+    there already; its present one is among them. With ``fraction`` 1 nothing of the graph but its density is left. A
+    synapse count stays with its edge.
+
+    Electrical synapses move among themselves, as undirected edges. Self-loops of the base stay.
+
+    Args:
+        seed: non-negative integer; the same seed gives the same graph.
+        fraction: probability with which each end of an edge moves. 0 gives an equal graph.
+
+    Raises:
+        ValueError: if ``data`` is no cyclic connectome.
+    """
+
+    def __init__(self, seed: int, fraction: float = 1.0) -> None:
+        super().__init__(seed)
+        self.fraction = check_share("fraction", fraction)
+
+    def redraw(self, edges: EdgeSet, neuron_type: np.ndarray, rng: np.random.Generator) -> EdgeSet:
+        number, ends = edges.num_nodes, np.stack([edges.source, edges.target])
+        moving = rng.permutation(np.flatnonzero(rng.random(2 * len(edges)) < self.fraction))
+        taken = np.zeros((number, number), dtype=bool)
+        taken[ends[0], ends[1]] = True
+        if not edges.directed:
+            taken[ends[1], ends[0]] = True
+        np.fill_diagonal(taken, True)
+        for place in moving.tolist():
+            end, edge = divmod(place, len(edges))
+            here, other = int(ends[end, edge]), int(ends[1 - end, edge])
+            pair = (here, other) if end == 0 else (other, here)
+            taken[pair] = False
+            if not edges.directed:
+                taken[pair[::-1]] = False
+            free = np.flatnonzero(~(taken[:, other] if end == 0 else taken[other]))
+            there = int(free[rng.integers(len(free))])
+            ends[end, edge] = there
+            pair = (there, other) if end == 0 else (other, there)
+            taken[pair] = True
+            if not edges.directed:
+                taken[pair[::-1]] = True
+        return EdgeSet(edges.kind, number, ends[0], ends[1], edges.weight)
