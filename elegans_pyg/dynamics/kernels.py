@@ -8,25 +8,14 @@ Exponentials are polynomials there (float32), because no library that vectorises
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
 
-_FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
-
-
-def _jit(function: Callable[..., Any]) -> Any:
-    """Compile on first call, cached on disk wherever a cache can be written."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": _FAST, "error_model": "numpy"}
-    try:
-        return numba.njit(function, cache=True, **options)
-    except RuntimeError:  # Neither beside this file nor in the user's cache folder can anything be written.
-        return numba.njit(function, **options)
+from elegans_pyg._compiled import REASSOCIATION, compiled
 
 
 def _bits_as_float32(typing_context, bits):
@@ -65,7 +54,7 @@ def _exp_of(x):
     return exp
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _add_products(total, values, ptr, source, weight, number, width):
     """``total[i] += sum of weight[k] * values[source[k]]`` over the edges ``k`` of row ``i``, for ``width`` stimuli each."""
     for i in range(number):
@@ -88,7 +77,7 @@ def _add_products(total, values, ptr, source, weight, number, width):
             k += 1
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _relax_gate(gate, voltage, midpoint, inverse_scale, kept, steepest, one):
     """A gate of fixed time constant: ``kept`` of its distance from the steady state is left."""
     for m in range(gate.size):
@@ -97,7 +86,7 @@ def _relax_gate(gate, voltage, midpoint, inverse_scale, kept, steepest, one):
         gate[m] = target + (gate[m] - target) * kept
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _relax_activation(activation, voltage, threshold, inverse_delta, rise, decay, graded, span, steepest, one, half):
     """Synaptic activations; ``rise`` is graded synapses' ``k``."""
     if graded:
@@ -117,7 +106,7 @@ def _relax_activation(activation, voltage, threshold, inverse_delta, rise, decay
             activation[m] = target + (activation[m] - target) / (one + z + z * z * half)
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _block_calcium(block, calcium, alpha, half_block, inverse_scale, steepest, one):
     """What calcium leaves of its own channel."""
     for m in range(block.size):
@@ -125,14 +114,14 @@ def _block_calcium(block, calcium, alpha, half_block, inverse_scale, steepest, o
         block[m] = one - alpha / (one + _exp(x))
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _relax_calcium(calcium, voltage, conductance, opening, reversal, resting, gain, kept):
     for m in range(calcium.size):
         target = resting - gain * (conductance[m] * opening[m] * (voltage[m] - reversal))
         calcium[m] = max(target + (calcium[m] - target) * kept, resting * 0)
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _move_voltage(voltage, total, drive, gap, gap_before, scale, one, half):
     """One step of the potentials under ``total`` conductance and ``drive`` (conductance times reversal potential, and currents)."""
     three_halves = one + half
@@ -143,7 +132,7 @@ def _move_voltage(voltage, total, drive, gap, gap_before, scale, one, half):
         voltage[m] = old + (source - total[m] * old) * scale[m] * (one + z * half) / (one + z + z * z * half)
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _add_channels(total, drive, gates, opening, block, channel, reversal):
     """Add the channels' conductances; ``opening`` becomes e^2 f."""
     n, p, q, e, f = gates[0], gates[1], gates[2], gates[3], gates[4]
@@ -160,7 +149,7 @@ def _add_channels(total, drive, gates, opening, block, channel, reversal):
         drive[m] += g_slow * e_slow + g_fast * e_fast + g_ca * e_ca
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _mean_opening(opening, gates, block, block_before, one, half):
     """``opening`` becomes the calcium channel's open share at the whole step between two half ones."""
     e, f = gates[3], gates[4]
@@ -169,7 +158,7 @@ def _mean_opening(opening, gates, block, block_before, one, half):
         opening[m] = half * (opening[m] + e[m] * e[m] * f[m]) * (three_halves * block[m] - half * block_before[m])
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def integrate_stimuli(
     first,
     last,

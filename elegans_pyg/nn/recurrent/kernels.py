@@ -13,31 +13,20 @@ In the arguments, ``I`` counts inputs, ``O`` outputs, ``H`` units, ``G`` gates, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from numba import types
 from numba.extending import overload
 
+from elegans_pyg._compiled import REASSOCIATION, compiled
 from elegans_pyg.nn.recurrent.products import add_products
 
 RNN, LSTM, GRU = 0, 1, 2
-_FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
 # Steps whose gradients are collected before they are summed: 16 steps of 32 sequences and 64 gated units stay in a second-level cache.
 _BLOCK = 16
 _LOG2E = 1.4426950408889634
 _POWERS = tuple(math.log(2) ** k / math.factorial(k) for k in range(8))
-
-
-def _jit(function: Callable[..., Any]) -> Any:
-    """Compile on first call, cached on disk wherever a cache can be written."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": _FAST, "error_model": "numpy"}
-    try:
-        return numba.njit(function, cache=True, **options)
-    except RuntimeError:  # Neither beside this file nor in the user's cache folder can anything be written.
-        return numba.njit(function, **options)
 
 
 def _exp(x: Any) -> Any:
@@ -69,21 +58,21 @@ def _exp_of(x: Any) -> Any:
     return exp32
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _sigmoid(a, count):
     one = a.dtype.type(1)
     for i in range(count):
         a[i] = one / (one + _exp(-a[i]))
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _tanh(a, count):
     one, two = a.dtype.type(1), a.dtype.type(2)
     for i in range(count):
         a[i] = two / (one + _exp(-two * a[i])) - one
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _add_outer(grad, a, b, rows, columns, length):
     """``grad[j, k] += sum over i < length of a[j, i] * b[k, i]``."""
     zero = a.dtype.type(0)
@@ -131,7 +120,7 @@ def _add_outer(grad, a, b, rows, columns, length):
             grad[j, k] += s00
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _copy(to, at, source, start, count):
     # Numba's own slice assignment asks first whether the two overlap, and copies one by one.
     t, f = to[at : at + count], source[start : start + count]
@@ -139,7 +128,7 @@ def _copy(to, at, source, start, count):
         t[k] = f[k]
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _spread(to, values, lanes):
     for j in range(len(values)):
         value, row = values[j], to[j * lanes : (j + 1) * lanes]
@@ -147,7 +136,7 @@ def _spread(to, values, lanes):
             row[s] = value
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def forward(start, stop, cell, record, x, weight, bias, readout, offset, y, states, cells, gates):
     """Take the replicas ``start <= r < stop`` through all steps.
 
@@ -207,7 +196,7 @@ def forward(start, stop, cell, record, x, weight, bias, readout, offset, y, stat
             add_products(out, 0, w_out, 0, units, v, plane, outputs, units, lanes)
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _copy_rows(to, at, source, rows, lanes):
     """The first ``lanes`` numbers of each row of ``source``, row after row from ``to[at]``."""
     for j in range(rows):
@@ -216,7 +205,7 @@ def _copy_rows(to, at, source, rows, lanes):
             copy[s] = row[s]
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _collect(block, at, source, rows, lanes):
     """One step's ``rows`` rows into a block in which a row holds many steps."""
     for j in range(rows):
@@ -226,7 +215,7 @@ def _collect(block, at, source, rows, lanes):
             copy[s] = row[s]
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _add_sums(total, block, rows, length):
     for j in range(rows):
         row, s = block[j, :length], block.dtype.type(0)
@@ -235,7 +224,7 @@ def _add_sums(total, block, rows, length):
         total[j] += s
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _back_lstm(da, dh, dc, act, c, before, size):
     """From the gradients of state and cell to those of the gates and of the cell before; ``c`` becomes the state."""
     one = da.dtype.type(1)
@@ -251,7 +240,7 @@ def _back_lstm(da, dh, dc, act, c, before, size):
         c[k] *= o[k]
 
 
-@_jit
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
 def backward(start, stop, cell, x, weight, readout, states, cells, gates, grad_y, grad_weight, grad_bias, grad_readout, grad_offset):
     """Add the gradients of the weights, from ``grad_y (R, T, O, B)`` of the first ``B <= S`` sequences; the others have none.
 
