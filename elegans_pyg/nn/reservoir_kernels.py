@@ -53,7 +53,6 @@ def _sum_one(z: Array, state: Array, row_ptr: Array, source: Array, weight: Arra
     """``z[row] += sum of weight * state`` over the row's synapses, for a single sequence."""
     for row in range(z.size):
         total = z.dtype.type(0)
-        # Unsigned indices: signed ones are checked for being negative, which takes longer than the sum.
         for e in range(np.uint32(row_ptr[row]), np.uint32(row_ptr[row + 1])):
             total += weight[e] * state[source[e]]
         z[row] += total
@@ -106,9 +105,9 @@ def walk_reservoirs(
         lanes: 1 or ``LANES``.
         halvings, limit: of :func:`tanh_into`, for this precision.
         node_ptr ``(V + 1,)``, input_ptr ``(V + 1,)``: which nodes and input nodes are whose.
-        row_ptr ``(N + 1,)``: incoming synapses of each node, into ``source (E,)`` (uint32, counted inside the variant) and ``weight (E,)``.
-        input_node ``(I,)``, input_weight ``(I, F)``, bias ``(N,)``, leak ``(V,)``, readout_node ``(V, R)``: nodes are counted inside the
-            variant.
+        row_ptr ``(N + 1,)``: incoming synapses of each node, into ``source (E,)`` and ``weight (E,)``.
+        input_node ``(I,)``, input_weight ``(I, F)``, bias ``(N,)``, leak ``(V,)``, readout_node ``(V, R)``. Like ``source``, these nodes
+            are counted inside the variant, and uint32: signed indices are checked for being negative.
         inputs ``(V or 1, B, T, F)``, state ``(B, N)`` (the first one, in which the last one is left), out ``(V, B, T, R)``.
     """
     sequences, steps, features = inputs.shape[1], inputs.shape[2], inputs.shape[3]
@@ -124,19 +123,21 @@ def walk_reservoirs(
         s = np.zeros((rows, lanes), dtype=weight.dtype)
         z = np.empty((rows, lanes), dtype=weight.dtype)
         y = np.empty((rows, lanes), dtype=weight.dtype)
-        flat_s, flat_z, flat_y = s.reshape(-1), z.reshape(-1), y.reshape(-1)
-        my_rows = row_ptr[n0 : n0 + rows + 1]
+        start = np.empty((rows, lanes), dtype=weight.dtype)
+        flat_s, flat_z, flat_y, flat_start = s.reshape(-1), z.reshape(-1), y.reshape(-1), start.reshape(-1)
+        my_rows, my_reads = row_ptr[n0 : n0 + rows + 1], readout_node[v]
         for row in range(rows):
+            start[row] = bias[n0 + row]
             for k in range(used):
                 s[row, k] = state[b0 + k, n0 + row]
         for t in range(steps):
-            for row in range(rows):
-                for k in range(lanes):
-                    z[row, k] = bias[n0 + row]
-            for i in range(input_ptr[v], input_ptr[v + 1]):
+            for i in range(flat_z.size):
+                flat_z[i] = flat_start[i]
+            for k in range(used):
                 for f in range(features):
-                    for k in range(used):
-                        z[input_node[i], k] += input_weight[i, f] * inputs[which, b0 + k, t, f]
+                    u = inputs[which, b0 + k, t, f]
+                    for i in range(input_ptr[v], input_ptr[v + 1]):
+                        z[input_node[i], k] += input_weight[i, f] * u
             if lanes == 1:
                 _sum_one(flat_z, flat_s, my_rows, source, weight)
             else:
@@ -145,8 +146,9 @@ def walk_reservoirs(
             for i in range(flat_s.size):
                 flat_s[i] = (one - a) * flat_s[i] + a * flat_y[i]
             for k in range(used):
+                read = out[v, b0 + k, t]
                 for r in range(reads):
-                    out[v, b0 + k, t, r] = s[readout_node[v, r], k]
+                    read[r] = s[my_reads[r], k]
         for row in range(rows):
             for k in range(used):
                 state[b0 + k, n0 + row] = s[row, k]

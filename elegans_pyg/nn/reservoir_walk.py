@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -72,7 +73,9 @@ def fused(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Ten
     first_node = torch.repeat_interleave(weights.node_ptr[:-1], sizes)
     of_edge = torch.repeat_interleave(first_node, weights.row_ptr.diff())
     of_input = torch.repeat_interleave(weights.node_ptr[:-1], weights.input_ptr.diff())
-    out = inputs.new_empty(variants, sequences, inputs.size(2), weights.readout_node.size(1))
+    # From NumPy, which asks for large pages: states of many steps touch fewer of them for the first time.
+    shape = (variants, sequences, inputs.size(2), weights.readout_node.size(1))
+    out = torch.from_numpy(np.empty(shape, dtype=inputs.numpy().dtype))
     state = state.clone()
     share(
         walk_reservoirs,
@@ -82,19 +85,23 @@ def fused(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Ten
         limit,
         weights.node_ptr,
         weights.row_ptr,
-        (weights.source - of_edge).numpy().astype(np.uint32),
+        _unsigned(weights.source - of_edge),
         weights.weight,
         weights.input_ptr,
-        weights.input_node - of_input,
+        _unsigned(weights.input_node - of_input),
         weights.input_weight,
         weights.bias,
         weights.leak,
-        weights.readout_node - weights.node_ptr[:-1, None],
+        _unsigned(weights.readout_node - weights.node_ptr[:-1, None]),
         inputs.contiguous(),
         state,
         out,
     )
     return out, state
+
+
+def _unsigned(index: Tensor) -> npt.NDArray[np.uint32]:
+    return index.numpy().astype(np.uint32)
 
 
 def sparse(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
