@@ -179,13 +179,8 @@ class ReducedOrder(nn.Module):
             "sha256": hashlib.sha256(tensors).hexdigest(),
         }
         # The tensors first: whoever finds new settings finds what they describe.
-        for name, content in (("model.safetensors", tensors), ("model.json", json.dumps(settings, indent=1, allow_nan=False).encode())):
-            partial = folder / f".{name}.{os.getpid()}.part"
-            try:
-                partial.write_bytes(content)
-                os.replace(partial, folder / name)
-            finally:
-                partial.unlink(missing_ok=True)
+        _write(folder / "model.safetensors", tensors)
+        _write(folder / "model.json", json.dumps(settings, indent=1, allow_nan=False).encode())
         return folder
 
     @classmethod
@@ -215,8 +210,38 @@ class ReducedOrder(nn.Module):
             raise ValueError(f"folder: {folder} holds no whole model ({error}); save it again") from error
         return model
 
+    def to_onnx(self, path: str | Path, replica: int = 0) -> Path:
+        """Write one replica as an ONNX model (opset 17, float32), which needs neither PyTorch nor this package to run.
+
+        It takes ``current_pA (S, T, I)`` and gives ``voltage_mV (S, T, O)``, as :meth:`predict_mV` does; the neurons' names are among its
+        metadata. The file is written whole or not at all.
+
+        Returns:
+            the path.
+
+        Raises:
+            ImportError: without the extra ``onnx``.
+            ValueError: if there is no such replica.
+        """
+        from elegans_pyg.models.reduced_order_onnx import onnx_model
+
+        content, path = onnx_model(self, replica).SerializeToString(), Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, content)
+        return path
+
     def extra_repr(self) -> str:
         return f"{self.cell}, {len(self.input_names)} -> {self.hidden} -> {len(self.output_names)}, replicas={self.replicas}"
+
+
+def _write(path: Path, content: bytes) -> None:
+    """All at once: a reader sees the old file or the new one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _first_parameters(cell: str, inputs: int, outputs: int, hidden: int, seed: int) -> dict[str, Tensor]:
