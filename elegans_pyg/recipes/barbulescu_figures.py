@@ -50,7 +50,8 @@ def draw_experiment(done: Experiment, folder: Path) -> list[Path]:
 
 
 def _label(job: Job, done: Experiment) -> str:
-    return f"{job.name}, {job.dt_ms:g} ms" if len({other.dt_ms for other in done.fits}) > 1 else job.name
+    step = f", {job.dt_ms:g} ms" if len({other.dt_ms for other in done.fits}) > 1 else ""
+    return job.name + step + (f", {job.times_epochs}x epochs" if job.times_epochs > 1 else "")
 
 
 def _traces(fits: dict[str, FittedRuns], waveforms: Waveforms, outputs: list[str]) -> Figure:
