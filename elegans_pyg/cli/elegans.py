@@ -17,7 +17,6 @@ from elegans_pyg.cli.options import (
     RUN,
     TRAINING,
     BatchSizeOption,
-    ConnectomeOption,
     DatasetOption,
     DeviceOption,
     FamiliesOption,
@@ -35,6 +34,10 @@ if TYPE_CHECKING:
     from elegans_pyg.recipes.elegans import ElegansConfig
 
 Settings = TypeVar("Settings", bound="ElegansConfig")
+ConnectomeNameOption = Annotated[
+    str | None,
+    typer.Option("--connectome", metavar="NAME", help="Connectome by name, with both kinds of synapses.", rich_help_panel=NETWORK),
+]
 WidthOption = Annotated[int | None, typer.Option("--width", metavar="N", help="Width of the tensors.", rich_help_panel=NETWORK)]
 AtOnceOption = Annotated[
     int | None,
@@ -47,7 +50,7 @@ _TRAINING = ("iterations", "batch_size", "device")
 @reproduce_app.command("elegans-m2")
 def elegans_m2(
     ctx: typer.Context,
-    connectome: ConnectomeOption = None,
+    connectome: ConnectomeNameOption = None,
     families: FamiliesOption = None,
     seeds: SeedsOption = None,
     variants: VariantsOption = None,
@@ -79,7 +82,7 @@ def elegans_m2(
 @reproduce_app.command("elegans-m1")
 def elegans_m1(
     ctx: typer.Context,
-    connectome: ConnectomeOption = None,
+    connectome: ConnectomeNameOption = None,
     families: FamiliesOption = None,
     seeds: SeedsOption = None,
     variants: VariantsOption = None,
@@ -154,6 +157,9 @@ def _execute(reproduce: Callable[..., Any], config: ElegansConfig, command: str,
     finally:
         if new:
             folder.remove_if_empty()
+    if done is None and not (folder.path / "config.yaml").is_file():
+        print("interrupted; nothing was trained yet, start it again", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED)
     if done is None or done.run.interrupted:
         print(f"interrupted; go on with: elegans-pyg reproduce {command} --resume --out {shlex.quote(str(folder.path))}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)

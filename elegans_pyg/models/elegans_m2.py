@@ -101,7 +101,8 @@ class ElegansM2(VariantNetwork):
         """The codes ``(V, B, 128)`` of images ``(B, C, H, W)`` or ``(V, B, C, H, W)`` of 0 and 1."""
         check_images(images, self.num_variants, self.in_channels, self.image_size)
         x = self.encoder(images, shared=images.dim() == 4)
-        return self.bottleneck(x * self.network(x))
+        # A frozen network keeps nothing for a gradient, and refuses inputs that want one.
+        return self.bottleneck(x * self.network(x.detach() if getattr(self.network, "frozen", False) else x))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(V, B, C, H, W)`` of the same."""

@@ -81,6 +81,8 @@ def make_encoders(
     if name == "resnet9":
         if weights is not None:
             raise ValueError(f"weights: 'resnet9' is trained from scratch, got {weights}; leave them out, or name a timm model")
+        if min(image_size) < 8:
+            raise ValueError(f"image_size: 'resnet9' expects at least 8x8 pixels, got {image_size[0]}x{image_size[1]}; enlarge the images")
         generators = [torch.Generator().manual_seed(seed ^ 0xE4C0_0000_0000) for seed in seeds]
         return Copies([seeded(lambda: ResNet9(in_channels, channels), generator) for generator in generators]), channels[3]
     timm = require("timm", "timm", f"the encoder {name!r}")

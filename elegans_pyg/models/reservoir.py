@@ -123,6 +123,8 @@ class Reservoir(nn.Module):
         self.register_buffer("input_node", torch.cat([part + first for part, first in zip(input_node, node_ptr, strict=False)]))
         self.register_buffer("readout_node", torch.stack([part + first for part, first in zip(readout_node, node_ptr, strict=False)]))
         dtype = torch.get_default_dtype() if dtype is None else dtype
+        if dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}; take one of them")
         for name, values in (("edge_weight", weight), ("input_weight", input_weight), ("bias", bias)):
             self.register_buffer(name, torch.cat(values).to(dtype))
         self.register_buffer("wiring_radius", torch.tensor(own_radius, dtype=torch.float64))

@@ -71,7 +71,8 @@ class RidgeReadout:
             )
         x, y = (x - problem.state_mean) @ problem.vectors, y - problem.target_mean
         best = y.new_full((x.size(0), 1, y.size(2)), torch.inf)
-        chosen = torch.empty_like(best)
+        # The strongest penalty stays where no error is a finite number.
+        chosen = torch.full_like(best, max(alphas))
         for alpha in sorted(alphas, reverse=True):
             error = (y - x @ problem.coefficients(y.new_full((1, 1, 1), alpha))).square().sum(1, keepdim=True)
             better = error < best

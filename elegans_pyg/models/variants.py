@@ -83,6 +83,8 @@ class Copies(VariantNetwork):
                 setattr(owner, leaf, together)
 
     def forward(self, x: Tensor, shared: bool = False) -> Tensor:
+        if not shared and (x.dim() < 2 or x.size(0) != self.num_variants):
+            raise ValueError(f"x: expected ({self.num_variants}, B, ...), one part for each variant, got {tuple(x.shape)}; or set shared")
         names, stacked = zip(*self.stacked.state_dict(keep_vars=True).items(), strict=True)
         outputs = []
         # unbind's gradient is one stack; indexing would fill a whole gradient for each variant.

@@ -105,7 +105,7 @@ def _unsigned(index: Tensor) -> npt.NDArray[np.uint32]:
 
 
 def sparse(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """One block-diagonal sparse product a step, on any device and in any precision; arguments and results are those of :func:`fused`."""
+    """One block-diagonal sparse product a step, on any device, in float32 and float64; arguments and results are those of :func:`fused`."""
     nodes, sequences = weights.bias.numel(), inputs.size(1)
     variant = torch.repeat_interleave(torch.arange(weights.leak.numel(), device=inputs.device), weights.node_ptr.diff())
     of_input = variant[weights.input_node] if inputs.size(0) > 1 else torch.zeros_like(weights.input_node)

@@ -134,10 +134,6 @@ class RunConfig:
     def with_absolute_paths(self) -> RunConfig:
         """The same settings with every file or folder that is there named in full, so that they repeat the run from anywhere."""
 
-        def absolute(name: str, known: Sequence[str] = ()) -> str:
-            path = Path(name).expanduser()
-            return str(path.resolve()) if name not in known and path.exists() else name
-
         connectomes = Connectome.names()
         return replace(
             self,
@@ -147,6 +143,12 @@ class RunConfig:
             dataset=absolute(self.dataset, IMAGE_SETS),
             image_root=None if self.image_root is None else absolute(self.image_root),
         )
+
+
+def absolute(name: str, known: Sequence[str] = ()) -> str:
+    """A file or folder that is there, named in full; anything else, and the names in ``known``, as they are."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if name not in known and path.exists() else name
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:

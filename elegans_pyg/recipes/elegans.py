@@ -18,18 +18,20 @@ from torch_geometric.data import Batch, Data
 from elegans_pyg import plots
 from elegans_pyg.analysis import Comparison, compare
 from elegans_pyg.datasets import Connectome, load_images
-from elegans_pyg.datasets.images import ImageData
+from elegans_pyg.datasets.images import IMAGE_SETS, ImageData
 from elegans_pyg.models import SideBySide
 from elegans_pyg.models.variants import VariantNetwork
 from elegans_pyg.nn import TensorNetwork
+from elegans_pyg.nn.tensor_network import COMBINES, NORMS
 from elegans_pyg.recipes import environment
-from elegans_pyg.recipes.config import read_settings
+from elegans_pyg.recipes.config import absolute, read_settings
 from elegans_pyg.recipes.run import REFERENCE, say
 from elegans_pyg.recipes.run_folder import RunFolder
 from elegans_pyg.training import FitConfig, FitResult, Objective, fit, resolve_device
 from elegans_pyg.transforms import FAMILIES
 
 Settings = TypeVar("Settings", bound="ElegansConfig")
+_HEAD = "# Settings of: elegans-pyg "
 _COUNTS = {"seeds": 1, "variants": 1, "seed": 0, "width": 2, "at_once": 0}
 
 
@@ -77,6 +79,9 @@ class ElegansConfig:
         if isinstance(self.families, str) or not all(isinstance(name, str) for name in self.families):
             raise TypeError(f"families: expected a list of names, got {self.families!r}; write it as [ws, er]")
         object.__setattr__(self, "families", tuple(self.families))
+        for name, known in (("combine", COMBINES), ("norm", NORMS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}: unknown choice {getattr(self, name)!r}; choose from {', '.join(known)}")
         choices = [name for name, family in FAMILIES.items() if family.rewiring is not None]
         for name in self.families:
             if name not in choices or self.families.count(name) > 1:
@@ -100,6 +105,11 @@ class ElegansConfig:
             raise TypeError(f"training: expected a mapping of settings, got {training!r}; write them indented, one 'name: value' a line")
         return replace(self, **changes, training=FitConfig.from_dict({**asdict(self.training), **training}))
 
+    def with_absolute_paths(self: Settings) -> Settings:
+        """The same settings with every file or folder that is there named in full, so that they repeat the run from anywhere."""
+        root = None if self.image_root is None else absolute(self.image_root)
+        return replace(self, dataset=absolute(self.dataset, IMAGE_SETS), image_root=root)
+
     def to_yaml(self) -> str:
         """All settings as YAML, which ``updated(read_settings(path))`` reads back equal."""
         content = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
@@ -120,7 +130,36 @@ class ElegansFolder(RunFolder):
     """A run folder with these recipes' settings and tables."""
 
     def write_settings(self, config: ElegansConfig, command: str) -> None:
-        self._write("config.yaml", f"# Settings of: elegans-pyg {command}\n{config.to_yaml()}".encode())
+        self._write("config.yaml", f"{_HEAD}{command}\n{config.to_yaml()}".encode())
+
+    def check_settings(self, config: ElegansConfig, command: str) -> None:
+        """Refuse to go on with another recipe's run, or with other settings than the run began with; the device alone may be another.
+
+        Raises:
+            ValueError: saying what the folder holds.
+        """
+        path = self.path / "config.yaml"
+        if not path.is_file():
+            return
+        theirs, ours = read_settings(path), yaml.safe_load(config.to_yaml())
+        for settings in (theirs, ours):
+            if isinstance(settings.get("training"), dict):
+                settings["training"].pop("device", None)
+        head = path.read_text(encoding="utf-8").partition("\n")[0]
+        if head != f"{_HEAD}{command}":
+            raise ValueError(f"out: {self.path} holds a run of another command; go on with it by: elegans-pyg {head.removeprefix(_HEAD)}")
+        if theirs != ours:
+            raise ValueError(f"out: {self.path} holds a run with other settings; resume it with those of its config.yaml")
+
+    def discard_unstarted(self) -> None:
+        """Drop what a run leaves that ended before its first checkpoint, so that the folder is neither full nor a run."""
+        parts = [RunFolder(path) for path in self.path.glob("part-*")]
+        if any(folder.has_checkpoint() for folder in (self, *parts)):
+            return
+        for folder in (*parts, self):
+            folder.discard_start()
+        for folder in parts:
+            folder.remove_if_empty()
 
     def write_tables(self, results: pd.DataFrame, metrics: pd.DataFrame, summary: dict[str, Any]) -> None:
         self._write("results.csv", results.to_csv(index=False, na_rep="nan").encode())
@@ -242,8 +281,12 @@ def run_arms(
     folder = None if out is None else ElegansFolder(out)
     if resume and folder is None:
         raise ValueError("out: expected the folder of the run to resume, got none; give it")
-    if folder is not None and not resume:
-        folder.check_unused()
+    config = config.with_absolute_paths()
+    if folder is not None:
+        if resume:
+            folder.check_settings(config, command)
+        else:
+            folder.check_unused()
     device = resolve_device(config.training.device)
     images = load_images(config.dataset, config.image_root, quiet=quiet)
     size = config.at_once or len(arms)
@@ -260,29 +303,34 @@ def run_arms(
     samples: dict[str, Any] = {}
     stopped: dict[int, str] = {}
     seconds, interrupted, first = 0.0, False, 0
-    for number, part in enumerate(parts, start=1):
-        if len(parts) > 1 and not quiet:
-            say(f"part {number} of {len(parts)}")
-        model = build(part, images)
-        fitted = _fit_part(model, images, config, objective, part, folder, number if len(parts) > 1 else 0, resume, quiet)
-        seconds += fitted.seconds
-        table = fitted.results.assign(tested_at=fitted.tested_at, parameters=model.parameters_per_variant())
-        table["trained"] = model.parameters_per_variant(trainable=True)
-        table["variant"] += first
-        metrics.append(fitted.metrics.assign(variant=fitted.metrics["variant"] + first))
-        stopped |= {variant + first: reason for variant, reason in fitted.stopped.items()}
-        interrupted = fitted.interrupted
-        if interrupted:
-            tables.append(table)
-            break
-        if not quiet:
-            say("looking at the trained networks")
-        columns, kept = judge(model, images)
-        tables.append(table.assign(**columns))
-        for arm, sample in zip(part, kept, strict=True):
-            samples.setdefault(arm.family, sample)
-        first += len(part)
-        del model
+    try:
+        for number, part in enumerate(parts, start=1):
+            if len(parts) > 1 and not quiet:
+                say(f"part {number} of {len(parts)}")
+            model = build(part, images)
+            fitted = _fit_part(model, images, config, objective, part, folder, number if len(parts) > 1 else 0, resume, quiet)
+            seconds += fitted.seconds
+            table = fitted.results.assign(tested_at=fitted.tested_at, parameters=model.parameters_per_variant())
+            table["trained"] = model.parameters_per_variant(trainable=True)
+            table["variant"] += first
+            metrics.append(fitted.metrics.assign(variant=fitted.metrics["variant"] + first))
+            stopped |= {variant + first: reason for variant, reason in fitted.stopped.items()}
+            interrupted = fitted.interrupted
+            if interrupted:
+                tables.append(table)
+                break
+            if not quiet:
+                say("looking at the trained networks")
+            columns, kept = judge(model, images)
+            tables.append(table.assign(**columns))
+            for arm, sample in zip(part, kept, strict=True):
+                samples.setdefault(arm.family, sample)
+            first += len(part)
+            del model
+    finally:
+        if folder is not None:
+            # Settings that training refuses would otherwise leave a folder behind that is neither empty nor a run.
+            folder.discard_unstarted()
     results, along = pd.concat(tables, ignore_index=True), pd.concat(metrics, ignore_index=True)
     path = None if folder is None else folder.path
     if interrupted:
@@ -324,16 +372,14 @@ def _fit_part(
     if not part.has_checkpoint():
         (part.path / "metrics.csv").unlink(missing_ok=True)
         resume = False
-    try:
-        return fit(model, images, config.training, objective=objective, variants=variants, out=part.path, resume=resume, quiet=quiet)
-    finally:
-        if not part.has_checkpoint():
-            # Settings that training refuses would otherwise leave a folder behind that is neither empty nor a run.
-            (part.path / "metrics.csv").unlink(missing_ok=True)
+    return fit(model, images, config.training, objective=objective, variants=variants, out=part.path, resume=resume, quiet=quiet)
 
 
 def _curves(results: pd.DataFrame, metrics: pd.DataFrame, score: str) -> dict[str, Figure]:
-    figures = {"families": plots.family_accuracies(results, value=score)}
+    figures = {}
+    # The connectome's runs can all have been stopped, and there is nothing to set families against.
+    if results.loc[results["family"] == REFERENCE, score].notna().any():
+        figures["families"] = plots.family_accuracies(results, value=score)
     if (metrics["split"] == "validation").any():
         figures["accuracy"] = plots.accuracy_curves(metrics, value=score)
     return figures

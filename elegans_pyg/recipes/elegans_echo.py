@@ -6,7 +6,7 @@ import json
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from elegans_pyg.datasets.sequences import METRICS, SEQUENCE_TASKS
 from elegans_pyg.models import Reservoir, RidgeReadout
 from elegans_pyg.models.reservoir import READOUTS
 from elegans_pyg.recipes import environment
-from elegans_pyg.recipes.config import read_settings
+from elegans_pyg.recipes.config import absolute, read_settings
 from elegans_pyg.recipes.run import say
 from elegans_pyg.recipes.run_folder import RunFolder
 from elegans_pyg.transforms import FAMILIES
@@ -84,6 +84,14 @@ class EchoConfig:
                 raise TypeError(f"{name}: expected a whole number, got {value!r}; give one of at least {least}")
             if value < least:
                 raise ValueError(f"{name}: expected at least {least}, got {value}; raise it")
+        for name in ("input_scale", "bias_scale"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TypeError(f"{name}: expected a number, got {value!r}; write it in digits")
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"{name}: expected a finite number of at least 0, got {value}; change it")
+        if not isinstance(self.signed, bool):
+            raise TypeError(f"signed: expected true or false, got {self.signed!r}; write one of them")
         for name in _LISTS:
             value = getattr(self, name)
             if isinstance(value, str) or not isinstance(value, list | tuple):
@@ -107,6 +115,11 @@ class EchoConfig:
                     raise ValueError(
                         f"{name}: expected numbers above 0{' and at most 1' if name == 'leaks' else ''}, got {value}; change it"
                     )
+
+    def with_absolute_paths(self) -> EchoConfig:
+        """The same settings with every file that is there named in full, so that they repeat the run from anywhere."""
+        table = None if self.neuron_table is None else absolute(self.neuron_table)
+        return replace(self, connectome=absolute(self.connectome, Connectome.names()), neuron_table=table)
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> EchoConfig:
@@ -318,12 +331,14 @@ def run_echo(config: EchoConfig, out: str | Path | None = None, *, resume: bool 
             config = folder.read_settings()
         else:
             folder.check_unused()
+    config = config.with_absolute_paths()
     lengths = {"train": config.train, "validation": max(config.train // 3, 2), "test": max(2 * config.train // 3, 2)}
     tasks = [sequence_task(name, config.seed, **lengths) for name in config.tasks]
     graphs, variants = echo_variants(config)
     if folder is not None and not resume:
         folder.write_settings(config)
     sweep = folder.read_sweep() if folder is not None and resume else pd.DataFrame(columns=list(SWEEP_COLUMNS))
+    _check_sweep(sweep, variants, config, folder)
     done = set(sweep["variant"])
     todo = [number for number in range(len(graphs)) if number not in done]
     points = len(config.radii) * len(config.leaks)
@@ -336,7 +351,13 @@ def run_echo(config: EchoConfig, out: str | Path | None = None, *, resume: bool 
         progress.add_task("sweep", total=len(graphs) * points, completed=len(done) * points)
         for first in range(0, len(todo), CHUNK):
             chunk = todo[first : first + CHUNK]
-            rows = sweep_chunk([graphs[number] for number in chunk], variants.iloc[chunk], tasks, config, progress)
+            try:
+                rows = sweep_chunk([graphs[number] for number in chunk], variants.iloc[chunk], tasks, config, progress)
+            except (ValueError, TypeError):
+                if folder is not None and sweep.empty:
+                    # Wirings that reservoirs refuse would otherwise leave a folder behind that is neither empty nor a run.
+                    folder.discard_start()
+                raise
             sweep = rows if sweep.empty else pd.concat([sweep, rows], ignore_index=True)
             if folder is not None:
                 folder.write_table("sweep.csv", sweep)
@@ -364,6 +385,17 @@ def run_echo(config: EchoConfig, out: str | Path | None = None, *, resume: bool 
         )
         figures = _draw(folder, sweep, results, config)
     return EchoResult(config, sweep, results, comparisons, notes, seconds, None if folder is None else folder.path, figures)
+
+
+def _check_sweep(sweep: pd.DataFrame, variants: pd.DataFrame, config: EchoConfig, folder: EchoFolder | None) -> None:
+    """Refuse what was measured with other settings than these."""
+    known = sweep.merge(variants, on=list(variants.columns))
+    grid = pd.MultiIndex.from_product([config.tasks, map(float, config.radii), map(float, config.leaks)])
+    whole = sweep.groupby("variant").size().eq(len(grid)).all()
+    measured = pd.MultiIndex.from_frame(sweep[["task", "radius", "leak"]]).unique()
+    if len(known) != len(sweep) or not whole or not measured.isin(grid).all():
+        path = None if folder is None else folder.path
+        raise ValueError(f"out: sweep.csv in {path} was measured with other settings than config.yaml has; put them back, or begin anew")
 
 
 def _compare(results: pd.DataFrame, task: str) -> Comparison:

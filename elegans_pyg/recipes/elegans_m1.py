@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from elegans_pyg.datasets.images import ImageData
 from elegans_pyg.models import DenseNetwork, ElegansM1
 from elegans_pyg.models.encoders import RESNET9_CHANNELS
 from elegans_pyg.models.variants import VariantNetwork
+from elegans_pyg.recipes.config import absolute
 from elegans_pyg.recipes.elegans import (
     Arm,
     ElegansConfig,
@@ -57,6 +58,9 @@ class ElegansM1Config(ElegansConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "encoder_channels", tuple(self.encoder_channels))
+
+    def with_absolute_paths(self) -> ElegansM1Config:
+        return replace(super().with_absolute_paths(), weights=None if self.weights is None else absolute(self.weights))
 
 
 @dataclass(frozen=True)

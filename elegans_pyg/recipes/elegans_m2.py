@@ -151,10 +151,10 @@ def probe_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_label
 
 @torch.inference_mode()
 def _judge(model: VariantNetwork, images: ImageData) -> tuple[dict[str, list[float]], list[Any]]:
-    # Training images are no surprise to the probe's reader: they come in the data set's order, the first ones.
-    shown = images.train_images[:PROBE_IMAGES]
-    train, test = (_codes(model, pixels) for pixels in (shown, images.test_images))
-    labels = images.train_labels[: len(shown)]
+    # Spread over the whole set, since the images of a folder may come class by class.
+    shown = torch.linspace(0, len(images.train_images) - 1, min(PROBE_IMAGES, len(images.train_images))).round().long()
+    train, test = (_codes(model, pixels) for pixels in (images.train_images[shown], images.test_images))
+    labels = images.train_labels[shown]
     accuracies = []
     for own, other in zip(train, test, strict=True):
         finite = bool(own.isfinite().all() and other.isfinite().all())

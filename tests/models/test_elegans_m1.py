@@ -84,6 +84,8 @@ def test_refusals() -> None:
         ElegansM1(network([1, 2]), 4, num_variants=3)
     with pytest.raises(ValueError, match=r"channels: expected four widths of at least 1, got \(1, 2\)"):
         ElegansM1(network([1]), 4, encoder_channels=(1, 2))
+    with pytest.raises(ValueError, match="image_size: 'resnet9' expects at least 8x8 pixels, got 6x9"):
+        ElegansM1(None, 4, num_variants=1, image_size=(6, 9))
     with pytest.raises(ValueError, match=r"weights: 'resnet9' is trained from scratch, got w.safetensors"):
         ElegansM1(network([1]), 4, weights="w.safetensors")
     with pytest.raises(ValueError, match=r"images: expected \(B, 3, H, W\), or \(1, B, 3, H, W\), got \(2, 1, 8, 8\)"):

@@ -82,6 +82,13 @@ def test_echo_trains_code_and_decoder_alone() -> None:
     assert everything[0] - trained[0] == frozen
 
 
+def test_a_frozen_network_lets_everything_around_it_learn() -> None:
+    model = ElegansM2(network([1, 2], freeze=True), image_size=(8, 8))
+    model((torch.rand(5, 1, 8, 8) > 0.5).float()).sum().backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is None) == name.startswith("network."), name
+
+
 def test_one_code_for_every_variant_and_image_of_its_own() -> None:
     model = ElegansM2(DenseNetwork(6, 3_000, 2), image_size=(8, 8)).eval()
     images = (torch.rand(2, 5, 1, 8, 8) > 0.5).float()

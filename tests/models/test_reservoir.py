@@ -195,10 +195,15 @@ def test_refusals(hermaphrodite: Data) -> None:
     blind.neuron_type = torch.full_like(blind.neuron_type, MOTOR)
     with pytest.raises(ValueError, match="wirings with sensory neurons, got none in variant 0"):
         Reservoir(blind)
+    with pytest.raises(ValueError, match=r"dtype must be torch.float32 or torch.float64, got torch.bfloat16"):
+        Reservoir(chemical, dtype=torch.bfloat16)
     reservoir = Reservoir(chemical)
+    for executor in ("fused", "sparse"):
+        reservoir.executor = executor
+        assert reservoir(torch.rand(0, 5, 1)).shape == (1, 0, 5, reservoir.readout_node.numel())
     with pytest.raises(ValueError, match=r"inputs must be \(B, T, 1\) or \(1, B, T, 1\), got \(5, 3\)"):
         reservoir(torch.rand(5, 3))
     with pytest.raises(ValueError, match=r"state must be \(2, 282\), got \(1, 282\)"):
         reservoir(torch.rand(2, 5, 1), torch.zeros(1, 282))
     with pytest.raises(ValueError, match=r"executor 'fused' cannot run: .*torch.bfloat16"):
-        Reservoir(chemical, executor="fused", dtype=torch.bfloat16)(torch.rand(1, 2, 1))
+        Reservoir(chemical, executor="fused").to(torch.bfloat16)(torch.rand(1, 2, 1))

@@ -70,6 +70,11 @@ def test_a_constant_state_changes_nothing() -> None:
     torch.testing.assert_close(with_constant.weight[0, :3], RidgeReadout.fit(x, y, 1e-8).weight[0], atol=1e-9, rtol=0)
 
 
+def test_errors_too_large_to_square_choose_the_strongest_penalty() -> None:
+    x, y = data(0, 1, 10, 2, 1)
+    assert RidgeReadout.select(x, y * 1e200, x, y * 1e200, [1e-3, 1.0]).alpha.tolist() == [[1.0]]
+
+
 def test_refusals() -> None:
     x, y = data(0, 1, 10, 2, 1)
     with pytest.raises(ValueError, match="alpha must be finite and above 0, got"):

@@ -67,6 +67,9 @@ def test_copies_refuse_strangers() -> None:
         Copies([])
     with pytest.raises(ValueError, match="expected modules of one architecture"):
         Copies([nn.Linear(2, 3), nn.Linear(2, 4)])
+    for shape in ((3, 5, 2), (5, 2)):
+        with pytest.raises(ValueError, match=r"x: expected \(2, B, ...\), one part for each variant, got"):
+            Copies([nn.Linear(2, 3), nn.Linear(2, 3)])(torch.rand(shape))
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -121,6 +121,39 @@ def test_m2_in_parts_gives_the_same_and_resumes(tmp_path: Path, monkeypatch: pyt
     assert sorted(validation["variant"]) == list(range(8))
 
 
+def test_resuming_with_other_settings_changes_nothing(tmp_path: Path) -> None:
+    m2.reproduce(m2_settings(families=(), seeds=1), tmp_path / "run", quiet=True)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"out: .* holds a run with other settings"):
+        m2.reproduce(m2_settings(families=(), seeds=1, norm="unit"), tmp_path / "run", resume=True, quiet=True)
+    with pytest.raises(ValueError, match=r"out: .* another command; go on with it by: elegans-pyg reproduce elegans-m2 --resume"):
+        m1.reproduce(m1_settings(), tmp_path / "run", resume=True, quiet=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("at_once", [0, 1])
+def test_a_refused_run_leaves_no_folder_in_the_way(tmp_path: Path, at_once: int) -> None:
+    settings = m2_settings(families=(), seeds=1, at_once=at_once)
+    with pytest.raises(ValueError, match="batch_size"):
+        m2.reproduce(replace(settings, training=replace(TRAINING, batch_size=100_000)), tmp_path / "run", quiet=True)
+    m2.reproduce(settings, tmp_path / "run", quiet=True)
+
+
+def test_a_run_without_a_finished_connectome_ends_with_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = elegans.fit
+
+    def stopped(*arguments: object, **options: object) -> object:
+        fitted = fit(*arguments, **options)
+        fitted.results.loc[fitted.results["family"] == "connectome", "pixel_accuracy"] = float("nan")
+        return fitted
+
+    monkeypatch.setattr(elegans, "fit", stopped)
+    done = m2.reproduce(m2_settings(), tmp_path / "run", quiet=True)
+    assert "families" not in {path.name for path in done.run.figures}
+    assert (tmp_path / "run" / "results.csv").is_file()
+    assert done.scores.set_index("family").loc["connectome", "runs"] == 0
+
+
 def test_m1_from_settings_to_table(tmp_path: Path) -> None:
     done = m1.reproduce(m1_settings(), tmp_path / "run", quiet=True)
     results = done.run.results

@@ -117,6 +117,38 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tiny: EchoConfig, tmp_path: 
         run_echo(tiny, tmp_path / "run", quiet=True)
 
 
+def test_a_table_of_other_settings_is_not_gone_on_with(tiny: EchoConfig, tmp_path: Path) -> None:
+    run_echo(tiny, tmp_path / "run", quiet=True)
+    path = tmp_path / "run" / "config.yaml"
+    settings = path.read_text()
+    for old, new in (("radii: [0.5, 0.9]", "radii: [0.5, 0.8]"), ("seed: 0", "seed: 1"), ("leaks: [1.0, 0.5]", "leaks: [1.0, 0.5, 0.2]")):
+        assert old in settings
+        path.write_text(settings.replace(old, new))
+        with pytest.raises(ValueError, match=r"out: sweep.csv in .* was measured with other settings than config.yaml has"):
+            run_echo(tiny, tmp_path / "run", resume=True, quiet=True)
+
+
+def test_a_run_goes_on_from_another_folder(tiny: EchoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(tiny.connectome).parent)
+    relative = replace(tiny, connectome=Path(tiny.connectome).name, neuron_table=Path(str(tiny.neuron_table)).name)
+    first = run_echo(relative, tmp_path / "run", quiet=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = run_echo(EchoConfig(), tmp_path / "run", resume=True, quiet=True)
+    pd.testing.assert_frame_equal(again.results, first.results, check_exact=False, rtol=1e-12)
+
+
+def test_a_refused_run_leaves_no_folder_in_the_way(tiny: EchoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object) -> None:
+        raise ValueError("no motor neurons")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(elegans_echo, "sweep_chunk", refuses)
+        with pytest.raises(ValueError, match="no motor neurons"):
+            run_echo(tiny, tmp_path / "run", quiet=True)
+    run_echo(tiny, tmp_path / "run", quiet=True)
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
@@ -129,6 +161,9 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tiny: EchoConfig, tmp_path: 
         ({"leaks": ["a"]}, TypeError, "leaks: expected numbers, got 'a'"),
         ({"variants": 0}, ValueError, "variants: expected at least 1, got 0"),
         ({"train": 2.5}, TypeError, r"train: expected a whole number, got 2\.5"),
+        ({"input_scale": "a"}, TypeError, "input_scale: expected a number, got 'a'"),
+        ({"bias_scale": -1}, ValueError, "bias_scale: expected a finite number of at least 0, got -1"),
+        ({"signed": "no"}, TypeError, "signed: expected true or false, got 'no'"),
         ({"alpha": 1}, ValueError, "settings: unknown key 'alpha'; choose from connectome"),
     ],
 )

@@ -29,6 +29,8 @@ def share(kernel: Callable[..., None], pairs: int, *arguments: Any) -> None:
     if not kernel.signatures and sys.stderr.isatty():  # type: ignore[attr-defined]
         with Console(stderr=True).status("Preparing the fused executor: compiled once, then read from Numba's cache"):
             kernel(0, 0, *arguments)
+    if not pairs:
+        return
     threads = min(get_num_threads(), pairs)
     if threads == 1:
         kernel(0, pairs, *arguments)
