@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from elegans_pyg.dynamics import Worm
 
 WORM, STIMULUS = "Nervous system", "Stimulus"
+LARGEST_PA, LARGEST_GIB = 1e6, 64
 
 
 @app.command()
@@ -68,6 +69,7 @@ def simulate(
 
     from elegans_pyg import dynamics
     from elegans_pyg.datasets import Connectome
+    from elegans_pyg.dynamics.simulate import count_steps
 
     worm = dynamics.Worm(model)
     if connectome is not None:
@@ -76,14 +78,28 @@ def simulate(
     left = worm.without(removed) if removed else worm
     if currents is None:
         into = _names(inputs)
-        steps = round(duration / dt) if dt > 0 else 0
+        steps = count_steps(dt, duration)
+        size = 4 * steps * len(left.neuron_name) / 2**30
+        if size > LARGEST_GIB:
+            raise ValueError(f"duration: expected at most {LARGEST_GIB} GiB of voltages, got {size:,.0f} GiB; take fewer steps")
+        if not -LARGEST_PA <= current <= LARGEST_PA:
+            raise ValueError(f"current: expected at most {LARGEST_PA:,.0f} pA, got {current:g}; lower it")
+        if not on < min(off, duration):
+            raise ValueError(f"on: expected a time before --off ({off:g} ms) and the end ({duration:g} ms), got {on:g}; change one of them")
         time_ms = torch.arange(steps, dtype=torch.float64) * dt
         flows = (time_ms > on - dt / 2) & (time_ms < off - dt / 2)
         stimulus = (current * flows.float())[:, None].expand(-1, len(into))
     else:
         into, stimulus = _read_currents(currents)
         duration = stimulus.size(0) * dt
-    worm.resolve(recorded, "record")
+    for name, neurons in (("inputs", into), ("record", recorded)):
+        if not neurons:
+            raise ValueError(f"{name}: expected one neuron or more, got none; name some")
+    for name in worm.resolve(recorded, "record"):
+        if name not in left.neuron_name:
+            raise ValueError(f"record: expected neurons that are left, got {name}, which --ablate removes; leave it out of one of them")
+    if out is not None and out.parent.exists() and not out.parent.is_dir():
+        raise NotADirectoryError(f"out: expected a folder to be in, got the file '{out.parent}'; give another")
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"out: expected a folder that is new or empty, got '{out}'; give another")
     with Console(stderr=True, quiet=quiet or not sys.stderr.isatty()).status(
@@ -118,8 +134,12 @@ def _read_currents(path: Path) -> tuple[list[str], Tensor]:
 
     import torch
 
-    with path.open(newline="") as file:
-        lines = [line for line in csv.reader(file) if line]
+    try:
+        # Spreadsheets begin UTF-8 with a mark.
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in csv.reader(file) if line]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"currents: expected a CSV file, got '{path}', which is none ({error}); export it again") from error
     if len(lines) < 2:
         raise ValueError(f"currents: expected a line of names and a line of numbers a step in '{path}', got {len(lines)} lines; fill it")
     names = [name.strip() for name in lines[0]]

@@ -76,6 +76,8 @@ def fit_rnn(
     from elegans_pyg.recipes.run_folder import RunFolder
     from elegans_pyg.training.sequences import SequenceFitConfig
 
+    if out is not None and out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"out: expected a folder, got the file {out}; give another name")
     config = SequenceFitConfig(1000 if epochs is None else epochs, batch_size, learning_rate, clip)
     if files is None:
         if inputs is not None or outputs is not None:
@@ -87,7 +89,7 @@ def fit_rnn(
         found = sorted(files.glob("*.dat"))
         if not found:
             raise FileNotFoundError(f"files: {files} holds no .dat file; give the folder that does")
-        waveforms = Waveforms.from_files(found, inputs.split(","), outputs.split(","))
+        waveforms = Waveforms.from_files(found, *([name.strip() for name in part.split(",")] for part in (inputs, outputs)))
     folder = RunFolder.free("fit-rnn") if out is None else RunFolder(out)
     try:
         fit = fit_runs(waveforms, folder.path, cell, hidden, 10 if runs is None else runs, seed, config, quiet=quiet)
@@ -109,7 +111,8 @@ def fit_rnn(
     table.add_row(f"{cell.upper()}-{hidden}", size, str(len(fit.results)), *measured, f"{fit.seconds:,.0f}")
     show(table)
     for name, rows in fit.outputs.groupby("output", sort=False):
-        print(f"test RMSE of {name}: {rows['rmse_mV'].mean():.3f} mV, {rows['rmse'].mean():.2%} of its range")
+        share = f"{rows['rmse'].mean():.2%} of its range" if rows["rmse"].notna().all() else "and it never moves in training"
+        print(f"test RMSE of {name}: {rows['rmse_mV'].mean():.3f} mV, {share}")
     for figure in draw_fit(fit, waveforms):
         print(f"figure: {figure}.png")
     print(f"run folder: {folder.path}")

@@ -8,6 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+_LARGEST = 1e30
+"""What is in V here still is a float32 number in mV."""
+
 
 def read_waveform(path: Path, inputs: int, outputs: int) -> tuple[Tensor, Tensor, Tensor]:
     """One stimulus: rows of number, time in s, ``outputs`` voltages in V and ``inputs`` currents, separated by white space.
@@ -26,21 +29,23 @@ def read_waveform(path: Path, inputs: int, outputs: int) -> tuple[Tensor, Tensor
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected text, got bytes that are none (byte {error.start}); give a file of numbers") from error
+    while lines and not lines[-1].strip():
+        lines.pop()
     for number, line in enumerate(lines, start=1):
         fields = line.split()
-        if not fields and number == len(lines):
-            continue
         if len(fields) != columns:
             raise ValueError(
                 f"{path}, line {number}: expected {columns} columns (number, time, {outputs} voltages, {inputs} currents), got"
                 f" {len(fields)}; name as many neurons as the file has, or mend the line"
             )
         try:
-            values = [float(field) for field in fields]
+            # Python would take 7_5 for 75.
+            values = [float(field.replace("_", "?")) for field in fields]
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: expected numbers, got {line.strip()[:60]!r}; mend the line") from error
-        if not all(math.isfinite(value) for value in values):
-            raise ValueError(f"{path}, line {number}: expected finite numbers, got {line.strip()[:60]!r}; leave out this file")
+        if not all(math.isfinite(value) and abs(value) < _LARGEST for value in values):
+            got = line.strip()[:60]
+            raise ValueError(f"{path}, line {number}: expected finite numbers below {_LARGEST:g}, got {got!r}; leave out this file")
         if rows and values[0] != rows[-1][0] + 1:
             raise ValueError(
                 f"{path}, line {number}: expected row number {rows[-1][0] + 1:g}, got {values[0]:g}; a row is missing before it"

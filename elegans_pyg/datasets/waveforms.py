@@ -82,10 +82,14 @@ class Waveforms:
         from elegans_pyg.dynamics.scenarios import scenario as find
 
         chosen = find(scenario)
-        every = round(dt_ms / STEP_MS)
-        samples = round(DURATION_MS / dt_ms) if dt_ms > 0 else 0
+        usable = math.isfinite(dt_ms) and dt_ms > 0
+        every, samples = (round(dt_ms / STEP_MS), round(DURATION_MS / dt_ms)) if usable else (0, 0)
         if every < 1 or not math.isclose(every * STEP_MS, dt_ms) or not math.isclose(samples * dt_ms, DURATION_MS):
             raise ValueError(f"dt_ms: expected a multiple of {STEP_MS} ms that divides {DURATION_MS:.0f} ms, got {dt_ms}; take 0.5 or 0.1")
+        if not isinstance(count, int) or isinstance(count, bool):
+            raise TypeError(f"count: expected a whole number of stimuli, got {count!r}; give one of at least 4")
+        if seed < 0:
+            raise ValueError(f"seed: expected 0 or more, got {seed}; give such a number")
         if count < 4:
             raise ValueError(f"count: expected 4 stimuli or more, got {count}; each split needs one")
         self.scenario, self.dt_ms = scenario, dt_ms
@@ -127,6 +131,11 @@ class Waveforms:
                 the files differ in length or step; or if ``split`` does not fit.
             OSError: if a file cannot be read.
         """
+        for name, neurons in (("inputs", inputs), ("outputs", outputs)):
+            if isinstance(neurons, str):
+                raise TypeError(f"{name}: expected a list of neurons, got the string {neurons!r}; write [{neurons!r}]")
+            if not neurons or len(set(neurons)) < len(neurons) or not all(neuron.strip() == neuron != "" for neuron in neurons):
+                raise ValueError(f"{name}: expected one name or more, each once, got {', '.join(map(repr, neurons))}; name each column")
         paths = [Path(file) for file in files]
         if len(paths) < 3:
             raise ValueError(f"files: expected 3 or more, one at least for each split, got {len(paths)}; give more")

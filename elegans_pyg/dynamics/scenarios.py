@@ -16,8 +16,8 @@ class Scenario:
         outputs: the recorded neurons.
         ablate: classes that are removed with all their synapses.
         amplitude_pA: the largest current, chosen where every neuron's answer is graded. Above it the inputs fire (PLM at 5 pA), and further
-            above (between 5 and 8 pA into PLM and AVB, 1.5 and 3 pA into IL2) the whole network of ``c302-C1`` fires at once and stays up,
-            whatever the current does.
+            above (between 5 and 8 pA into PLM and AVB, 1.5 and 3 pA into IL2) most of the network of ``c302-C1`` fires at once and stays
+            up for hundreds of ms, whatever the current does.
         reason: why these neurons.
     """
 

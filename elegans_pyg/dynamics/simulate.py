@@ -55,9 +55,10 @@ def simulate(
         - returns ``time_ms (T,)`` and ``voltage_mV (S, T, R)``
 
     Raises:
-        TypeError: if ``current_pA`` is no floating-point tensor.
+        TypeError: if ``current_pA`` is no floating-point tensor, or a table of ``worm.data`` no float64 one.
         ValueError: for unknown, repeated or ablated neurons, a duration that is no whole number of steps, currents of another shape or that
-            are not finite, a step too long for the gap junctions, or an executor that cannot do it.
+            are not finite, tables of ``worm.data`` of another shape, not finite or negative where they may not be, a step too long for the
+            gap junctions, or an executor that cannot do it.
         ImportError: if the fused executor is asked for and Numba is missing.
 
     Example:
@@ -76,6 +77,7 @@ def simulate(
     recorded = worm.neuron_name if record is None else worm.resolve(record, "record")
     if not recorded:
         raise ValueError("record: expected at least one neuron, got none; name some, or give None for all")
+    _check_tables(worm)
     _check_gaps(worm, dt_ms)
     number = {name: row for row, name in enumerate(worm.neuron_name)}
     device = current_pA.device
@@ -132,6 +134,35 @@ def check_current(current: Tensor, steps: int, inputs: list[str]) -> None:
             f"current_pA: expected finite currents, got {float(current[stimulus, step, neuron])} in stimulus {stimulus} at step {step}"
             f" into {inputs[neuron]}; mend the stimulus"
         )
+
+
+def _check_tables(worm: Worm) -> None:
+    """What users may replace: the kernels read these without looking at their sizes."""
+    data = worm.data
+    edges, neurons = (data.edge_index.size(1),), (len(worm.neuron_name),)
+    shapes: dict[str, tuple[int, ...]] = {
+        "conductance_nS": edges,
+        "reversal_mV": edges,
+        "capacitance_pF": neurons,
+        "leak_nS": neurons,
+        "threshold_mV": neurons,
+    }
+    if worm.membrane.channels is not None:
+        shapes["channel_nS"] = (3, *neurons)
+    for name, shape in shapes.items():
+        table = data.get(name)
+        if not isinstance(table, Tensor) or table.dtype != torch.float64:
+            got = str(table.dtype) if isinstance(table, Tensor) else type(table).__name__
+            raise TypeError(f"worm.data.{name}: expected a float64 tensor, got {got}; convert it with .double()")
+        if table.shape != shape:
+            raise ValueError(f"worm.data.{name}: expected {shape}, got {tuple(table.shape)}; give a number for each")
+        values = table.detach()
+        if not bool(values.isfinite().all()):
+            raise ValueError(f"worm.data.{name}: expected finite numbers, got some that are not; mend the tensor")
+        if name not in ("reversal_mV", "threshold_mV") and float(values.min() if values.numel() else 0) < 0:
+            raise ValueError(f"worm.data.{name}: expected no negative number, got {float(values.min()):g}; mend the tensor")
+    if not bool((data.capacitance_pF.detach() > 0).all()):
+        raise ValueError("worm.data.capacitance_pF: expected numbers above 0, got 0; mend the tensor")
 
 
 def _check_gaps(worm: Worm, dt_ms: float) -> None:

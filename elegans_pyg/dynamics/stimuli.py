@@ -84,7 +84,7 @@ _SHAPES: dict[str, Shape] = {
 KINDS = tuple(_SHAPES)
 """Levels that jump; lines between random points; rectangular pulses again and again; means of two or three of these and sines;
 one rectangular pulse; a sine; a sine whose frequency rises or falls; lines between many points drawn from a normal distribution.
-Nothing is faster than some 12 Hz in 500 ms, since the worm's membranes pass little above that."""
+In 500 ms sines and chirps stay below 14 Hz and pulse trains below 23 Hz, since the worm's membranes pass little above that."""
 
 
 def stimuli(
@@ -116,6 +116,8 @@ def stimuli(
     for name, value in (("dt_ms", dt_ms), ("duration_ms", duration_ms), ("amplitude_pA", amplitude_pA)):
         if not 0 < value < float("inf"):
             raise ValueError(f"{name}: expected a number above 0, got {value}; give one")
+    if seed < 0:
+        raise ValueError(f"seed: expected 0 or more, got {seed}; give such a number")
     if not groups or min(groups) < 1:
         raise ValueError(f"groups: expected one number of neurons or more, each at least 1, got {list(groups)}; give the groups' sizes")
     if not kinds:

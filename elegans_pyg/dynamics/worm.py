@@ -148,7 +148,8 @@ class Worm:
             if length != data.neuron_type.numel():
                 raise ValueError(f"data.{name}: expected {data.neuron_type.numel()} entries, one a neuron, got {length}; correct it")
         worm = cls.__new__(cls)
-        worm._set(data.cpu(), Membrane.load(membrane))
+        # On a copy: PyG moves a graph in place.
+        worm._set(copy.copy(data).cpu(), Membrane.load(membrane))
         return worm
 
     @staticmethod

@@ -85,10 +85,15 @@ class ReducedOrder(nn.Module):
             raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {cell!r}; choose one of them")
         if executor not in EXECUTORS:
             raise ValueError(f"executor: expected one of {', '.join(EXECUTORS)}, got {executor!r}; choose one of them")
+        for name, neurons in (("inputs", inputs), ("outputs", outputs)):
+            if isinstance(neurons, str):
+                raise TypeError(f"{name}: expected a number or a list of names, got the string {neurons!r}; write [{neurons!r}]")
         self.input_names = [f"input {k}" for k in range(inputs)] if isinstance(inputs, int) else list(inputs)
         self.output_names = [f"output {k}" for k in range(outputs)] if isinstance(outputs, int) else list(outputs)
         sizes = {"inputs": len(self.input_names), "outputs": len(self.output_names), "hidden": hidden, "replicas": replicas}
         for name, size in sizes.items():
+            if isinstance(size, bool) or not isinstance(size, int):
+                raise TypeError(f"{name}: expected a whole number, got {size!r}; give one of at least 1")
             if size < 1:
                 raise ValueError(f"{name}: expected 1 or more, got {size}; give a positive number")
         self.seeds = [seeds + k for k in range(replicas)] if isinstance(seeds, int) else [int(seed) for seed in seeds]

@@ -104,6 +104,13 @@ class Settings:
     seed: int = 0
     clip_norm: float | None = None
 
+    def __post_init__(self) -> None:
+        # Before they are written to a folder, which they would otherwise make useless.
+        SequenceFitConfig(self.epochs, clip_norm=self.clip_norm)
+        for name, least in (("runs", 1), ("count", 4), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected {least} or more, got {getattr(self, name)}; give such a number")
+
 
 QUICK = Settings(QUICK_EPOCHS, QUICK_RUNS)
 

@@ -16,6 +16,12 @@ from elegans_pyg.datasets.waveforms import SPLITS, Waveforms
 from elegans_pyg.models.reduced_order import ReducedOrder
 from elegans_pyg.training.sequences import SequenceFitConfig, fit_sequences, replica_rmse
 
+_COLUMNS = {
+    "history": ("epoch", "replica", "seed", "train", "validation"),
+    "results": ("seed", "best_epoch", *SPLITS),
+    "outputs": ("seed", "output", "rmse", "rmse_mV"),
+}
+
 
 @dataclass(frozen=True)
 class FittedRuns:
@@ -28,8 +34,8 @@ class FittedRuns:
         history: see :class:`~elegans_pyg.training.sequences.SequenceFit`.
         results: one row a run: ``seed``, ``best_epoch``, and the RMSE ``train``, ``validation``, ``test``, in units of the widest
             output's range over the training stimuli.
-        outputs: one row a run and output, on the test stimuli: ``seed``, ``output``, ``rmse`` in units of its own range,
-            ``rmse_mV``.
+        outputs: one row a run and output, on the test stimuli: ``seed``, ``output``, ``rmse`` in units of its own range over the
+            training stimuli (NaN if it never moved there), ``rmse_mV``.
         seconds: of training, all runs together.
         interrupted: whether Ctrl-C ended it early; then only the checkpoint was kept.
     """
@@ -106,12 +112,13 @@ def evaluate_runs(model: ReducedOrder, waveforms: Waveforms) -> tuple[pd.DataFra
         predicted = model(inputs)
         results[split] = replica_rmse(predicted, targets).tolist()
     # The last split is the test.
+    ranges = waveforms.ranges_mV()
     in_mV = (predicted - targets).square().mean((1, 2)).sqrt() * model.output_scale
     outputs = pd.DataFrame(
         {
             "seed": [seed for seed in model.seeds for _ in model.output_names],
             "output": model.output_names * model.replicas,
-            "rmse": (in_mV / waveforms.ranges_mV()).flatten().tolist(),
+            "rmse": (in_mV / ranges.where(ranges > 0, torch.nan)).flatten().tolist(),
             "rmse_mV": in_mV.flatten().tolist(),
         }
     )
@@ -152,12 +159,17 @@ def _identity(waveforms: Waveforms, cell: str, hidden: int, seeds: list[int], co
 def _read(folder: Path, identity: dict[str, Any]) -> FittedRuns:
     try:
         kept = json.loads((folder / "fit.json").read_bytes())
-        theirs, seconds = kept["identity"], float(kept["seconds"])
-        history, results, outputs = (pd.read_csv(folder / f"{name}.csv") for name in ("history", "results", "outputs"))
+        theirs, seconds = dict(kept["identity"]), float(kept["seconds"])
+        tables = {name: pd.read_csv(folder / f"{name}.csv") for name in _COLUMNS}
+        seeds, epochs = theirs["seeds"], theirs["training"]["epochs"]
+        rows = {"history": len(seeds) * epochs, "results": len(seeds), "outputs": len(seeds) * len(theirs["outputs"])}
+        for name, table in tables.items():
+            if list(table.columns) != list(_COLUMNS[name]) or len(table) != rows[name]:
+                raise ValueError(f"{name}.csv has {len(table)} rows of {', '.join(table.columns)}")
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ValueError(f"out: {folder} holds no whole fit ({error}); delete it, and it is fitted again") from error
     different = [name for name, value in identity.items() if theirs.get(name) != value]
     if different:
         name = different[0]
         raise ValueError(f"out: {folder} holds a fit with {name} {theirs.get(name)} instead of {identity[name]}; give another folder")
-    return FittedRuns(folder, ReducedOrder.load(folder), history, results, outputs, seconds)
+    return FittedRuns(folder, ReducedOrder.load(folder), tables["history"], tables["results"], tables["outputs"], seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ class SequenceFitConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "checkpoint_every"):
+            if isinstance(getattr(self, name), bool) or not isinstance(getattr(self, name), int):
+                raise TypeError(f"{name}: expected a whole number, got {getattr(self, name)!r}; give one of at least 1")
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}; give a positive number")
         for name in ("learning_rate", "clip_norm"):
@@ -108,6 +111,8 @@ def fit_sequences(
     config = config or SequenceFitConfig()
     for name, (x, y) in (("train", train), ("validation", validation)):
         _check(name, x, y, model)
+    if train[0].size(1) != validation[0].size(1):
+        raise ValueError(f"validation: expected the {train[0].size(1)} steps of train, got {validation[0].size(1)}; cut both alike")
     return _Fit(model, train, validation, config, checkpoint, resume).run(quiet)
 
 
@@ -124,7 +129,8 @@ class _Fit:
         resume: bool,
     ) -> None:
         self.model, self.config, self.folder = model, config, folder
-        self.train, self.validation = (train[0], _laid_out(train[1])), (validation[0], _laid_out(validation[1]))
+        (x, y), (seen, expected) = ([part.to(model.weight) for part in pair] for pair in (train, validation))
+        self.train, self.validation = (x, _laid_out(y)), (seen, _laid_out(expected))
         rate = LEARNING_RATES[model.cell] if config.learning_rate is None else config.learning_rate
         # Keras's epsilon, where torch's is 1e-8.
         self.optimizer = torch.optim.Adam(model.parameters(), lr=rate, eps=1e-7)
@@ -216,10 +222,11 @@ class _Fit:
     def _identity(self) -> dict[str, object]:
         """What must be the same for a resumed fit; more epochs may be asked for, and other checkpoints."""
         settings = {name: value for name, value in asdict(self.config).items() if name not in ("epochs", "checkpoint_every")}
-        sums = [float(part.double().sum()) for part in (*self.train, *self.validation)]
-        shapes = [list(part.shape) for part in (*self.train, *self.validation)]
+        parts = (*self.train, *self.validation)
+        digest = hashlib.sha256(b"".join(part.detach().cpu().contiguous().numpy().tobytes() for part in parts)).hexdigest()
+        shapes = [list(part.shape) for part in parts]
         model = [self.model.cell, self.model.hidden, self.model.seeds, str(self.model.weight.dtype)]
-        return {"settings": settings, "model": model, "data": [shapes, sums]}
+        return {"settings": settings, "model": model, "data": [shapes, digest]}
 
     def _save(self) -> None:
         if self.folder is None or self.epoch == 0:

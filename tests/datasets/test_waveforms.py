@@ -124,6 +124,16 @@ def test_wrong_arguments_are_refused() -> None:
     for dt_ms in (0.07, 0.3, 0.0, -0.5, 1000.0):
         with pytest.raises(ValueError, match=r"dt_ms: expected a multiple of 0\.05 ms that divides 500 ms"):
             Waveforms("fcm", dt_ms)
+    for dt_ms in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="dt_ms: expected a multiple of"):
+            Waveforms("fcm", dt_ms)
+    with pytest.raises(ValueError, match="seed: expected 0 or more, got -1"):
+        Waveforms("fcm", seed=-1)
+    with pytest.raises(TypeError, match=r"count: expected a whole number of stimuli, got 4\.5"):
+        Waveforms("fcm", count=4.5)  # type: ignore[arg-type]
+    for inputs, error in (("A", TypeError), (["A", "A"], ValueError), ([" A"], ValueError), ([], ValueError)):
+        with pytest.raises(error, match="inputs: expected"):
+            Waveforms.from_files(["1", "2", "3"], inputs, ["B"])
     with pytest.raises(ValueError, match="count: expected 4 stimuli or more, got 3"):
         Waveforms("fcm", count=3)
 

@@ -260,6 +260,25 @@ def test_refuses(worm: Worm, change: dict, error: type[Exception], message: str)
         simulate(worm, **arguments)
 
 
+@pytest.mark.parametrize(
+    ("name", "spoil", "error", "message"),
+    [
+        ("channel_nS", lambda table: table[:, :300], ValueError, r"channel_nS: expected \(3, 302\), got \(3, 300\)"),
+        ("leak_nS", lambda table: table[:1], ValueError, r"leak_nS: expected \(302,\), got \(1,\)"),
+        ("conductance_nS", lambda table: table * torch.nan, ValueError, "conductance_nS: expected finite numbers"),
+        ("conductance_nS", lambda table: -table, ValueError, "conductance_nS: expected no negative number"),
+        ("capacitance_pF", lambda table: 0 * table, ValueError, "capacitance_pF: expected numbers above 0"),
+        ("reversal_mV", lambda table: table.float(), TypeError, "reversal_mV: expected a float64 tensor, got torch.float32"),
+    ],
+)
+@pytest.mark.parametrize("executor", ["fused", "plain"])
+def test_refuses_tables_that_do_not_fit(name: str, spoil: object, error: type[Exception], message: str, executor: str) -> None:
+    own = Worm("c302-C1")
+    own.data[name] = spoil(own.data[name])  # type: ignore[operator]
+    with pytest.raises(error, match=message):
+        simulate(own, torch.zeros(1, 10, 1), ["PLML"], 0.05, 0.5, executor=executor)
+
+
 def test_refuses_currents_that_are_not_finite(worm: Worm) -> None:
     current = torch.zeros(2, 20, 2)
     current[1, 7, 0] = float("nan")

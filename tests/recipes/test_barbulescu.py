@@ -123,6 +123,77 @@ def test_folders_of_something_else_are_refused(tmp_path: Path) -> None:
         reproduce(6, tmp_path / "a", TINY)
 
 
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"runs": 0}, {"seed": -1}, {"count": 3}, {"clip_norm": 0.0}, {"clip_norm": float("nan")}])
+def test_settings_out_of_range_are_refused_before_a_folder_is_made(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected"):
+        Settings(**wrong)  # type: ignore[arg-type]
+
+
+def test_damaged_results_are_not_read(tmp_path: Path) -> None:
+    fit = fit_runs(leaky(), tmp_path / "fit", runs=2, config=SequenceFitConfig(2), quiet=True)
+    for name in ("results", "history", "outputs"):
+        path = fit.folder / f"{name}.csv"
+        whole = path.read_text()
+        for damaged in ("\n".join(whole.splitlines()[:-1]) + "\n", whole.replace("seed", "seeds", 1), ""):
+            path.write_text(damaged)
+            with pytest.raises(ValueError, match=r"out: .* holds no whole fit .*; delete it"):
+                fit_runs(leaky(), tmp_path / "fit", runs=2, config=SequenceFitConfig(2), quiet=True)
+        path.write_text(whole)
+    again = fit_runs(leaky(), tmp_path / "fit", runs=2, config=SequenceFitConfig(2), quiet=True)
+    pd.testing.assert_frame_equal(again.results, fit.results)
+
+
+def test_an_output_that_never_moves_has_no_range_to_be_compared_with(tmp_path: Path) -> None:
+    data = leaky()
+    data.voltage_mV[..., 0] = -58
+    fit = fit_runs(data, tmp_path / "fit", runs=1, config=SequenceFitConfig(2), quiet=True)
+    assert fit.outputs["rmse"].isna().tolist() == [True, False, False, False]
+
+
+def verdicts(number: int, rows: list[tuple[str, str, float]], train: list[float] | None = None, outputs: object = None) -> str:
+    """The findings on a table of data, model and test RMSE."""
+    table = pd.DataFrame(rows, columns=["data", "model", "test"])
+    table["hidden"] = table["model"].str.split("-").str[1].astype(int)
+    table["train"] = train if train is not None else table["test"]
+    return " ".join(barbulescu._FINDINGS[number](table, outputs))
+
+
+def test_verdicts_follow_the_numbers() -> None:
+    cells = ["RNN-16", "LSTM-8", "GRU-8", "RNN-64", "LSTM-32", "GRU-32"]
+    worst, not_worst = [0.06, 0.011, 0.007, 0.03, 0.007, 0.006], [0.06, 0.011, 0.007, 0.03, 0.04, 0.006]
+    assert "worst at both sizes: so it is here" in verdicts(1, [("fcm", *pair) for pair in zip(cells, worst, strict=True)])
+    assert "worst at both sizes: not so here" in verdicts(1, [("fcm", *pair) for pair in zip(cells, not_worst, strict=True)])
+    sizes = [
+        ("fcm", f"GRU-{units}", rmse) for units, rmse in zip((2, 4, 8, 16, 32, 64), (0.03, 0.013, 0.01, 0.009, 0.012, 0.02), strict=True)
+    ]
+    found = verdicts(2, sizes, train=[0.03, 0.013, 0.01, 0.009, 0.008, 0.007])
+    assert "least test RMSE is that of 16 units" in found
+    assert "so it is here" in found
+    assert "not so here" in verdicts(2, sizes, train=[0.03, 0.006, 0.01, 0.009, 0.008, 0.007])
+    steps = ["fcm, 0.5 ms", "fcm, 0.1 ms", "fcm, 0.1 ms, 2x epochs"]
+    found = verdicts(3, [(step, "GRU-4", rmse) for step, rmse in zip(steps, (0.0128, 0.014, 0.0117), strict=True)])
+    assert "fcm, 0.1 ms: 0.0140: not below 0.013 at both time steps." in found
+    assert "fcm, 0.1 ms, 2x epochs: 0.0117: below 0.013." in found
+    below = verdicts(3, [(step, "GRU-4", rmse) for step, rmse in zip(steps, (0.0128, 0.0129, 0.0131), strict=True)])
+    assert "0.0129: below 0.013 at both time steps." in below
+    assert "0.0131: not below 0.013." in below
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_verdicts_on_inputs_and_scenarios(agrees: bool) -> None:
+    good, bad = (0.05, 0.2) if agrees else (0.2, 0.05)
+    rows = [("fcm no AVB, 0.5 ms", output, good if output in ("LUAL", "PVR") else bad) for output in ("DB1", "LUAL", "PVR", "VB1")] + [
+        ("fcm no PLM, 0.5 ms", output, good if output in ("DB1", "VB1") else bad) for output in ("DB1", "LUAL", "PVR", "VB1")
+    ]
+    found = barbulescu._FINDINGS[4](pd.DataFrame(), pd.DataFrame(rows, columns=["data", "output", "rmse"]))
+    assert [line.endswith("so they are here.") for line in found[1:4:2]] == [agrees, agrees]
+    each = pd.DataFrame({"model": ["GRU-16", "GRU-16"], "output": ["DB1", "RMER"], "rmse": [good, bad]})
+    table = [("both", f"{cell}-{size}", good if cell == "GRU" else bad) for cell in ("LSTM", "GRU") for size in (8, 16, 32)]
+    found = verdicts(5, table, outputs=each)
+    assert ("lesser test RMSE at 8, 16, 32 of" in found) == agrees
+    assert f"reproduces {'DB1' if agrees else 'RMER'} best" in found
+
+
 def test_one_fit_is_kept_whole(tmp_path: Path) -> None:
     data = leaky()
     config = SequenceFitConfig(4)

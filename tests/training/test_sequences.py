@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from elegans_pyg.models import ReducedOrder
-from elegans_pyg.nn.recurrent import scan
 from elegans_pyg.training import sequences
 from elegans_pyg.training.sequences import SequenceFitConfig, fit_sequences, replica_rmse
 
@@ -103,11 +102,33 @@ def test_more_sequences_than_a_batch_are_shuffled_alike_for_all_replicas() -> No
     other = model(seeds=1)
     fit_sequences(other, TRAIN, VALIDATION, SequenceFitConfig(4, batch_size=4, data_seed=4), quiet=True)
     assert not torch.equal(alone.weight, other.weight)
-    first = model(replicas=2, executor="torch")
-    order = torch.randperm(6, generator=torch.Generator().manual_seed(3 * 1_000_003))[:4]
-    loss = replica_rmse(first(TRAIN[0][order]), TRAIN[1][order])
-    # Of the first epoch's two losses, 4 and 2 sequences, one is that of the untrained model.
-    assert bool((fit.history["train"][:2].to_numpy() * 6 - loss.detach().numpy() * 4 > 0).all())
+    by_hand = model(replicas=2, executor="torch")
+    optimizer = torch.optim.Adam(by_hand.parameters(), lr=0.05, eps=1e-7)
+    total = torch.zeros(2, dtype=torch.float64)
+    for batch in torch.randperm(6, generator=torch.Generator().manual_seed(3 * 1_000_003)).split(4):
+        losses = replica_rmse(by_hand(TRAIN[0][batch]), TRAIN[1][batch])
+        optimizer.zero_grad()
+        losses.sum().backward()
+        optimizer.step()
+        total += len(batch) * losses.detach()
+    assert fit.history["train"][:2].tolist() == pytest.approx((total / 6).tolist(), rel=1e-9)
+
+
+def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
+    fit_sequences(model(), TRAIN, VALIDATION, SequenceFitConfig(3), tmp_path / "checkpoint", quiet=True)
+    # The same numbers in other columns: of equal shape and sum.
+    other = (TRAIN[0].flip(2), TRAIN[1])
+    with pytest.raises(ValueError, match=r"checkpoint: .* is of another fit, its data is"):
+        fit_sequences(model(), other, VALIDATION, SequenceFitConfig(5), tmp_path / "checkpoint", resume=True, quiet=True)
+
+
+def test_data_of_another_precision_or_length() -> None:
+    single = tuple(part.float() for part in TRAIN)
+    assert not fit_sequences(model(), single, VALIDATION, SequenceFitConfig(2), quiet=True).interrupted
+    with pytest.raises(ValueError, match="validation: expected the 40 steps of train, got 30; cut both alike"):
+        fit_sequences(model(), TRAIN, tuple(part[:, :30] for part in VALIDATION), SequenceFitConfig(2), quiet=True)
+    with pytest.raises(TypeError, match=r"epochs: expected a whole number, got 2\.5"):
+        SequenceFitConfig(2.5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("stop", [7, 20])
@@ -178,17 +199,16 @@ def test_wrong_data_and_settings_are_refused() -> None:
         SequenceFitConfig(clip_norm=-1)
 
 
-def test_sequences_of_5000_steps_fit_in_memory_without_truncation() -> None:
-    x, _ = system(2, 5000, dtype=torch.float32)
-    net = ReducedOrder("gru", 2, 2, 4, 2)
-    net(x)[:, :, -1].sum().backward()
-    own = net.weight.grad.clone()
-    torch.testing.assert_close(own, _last_step_gradient(net, x), rtol=1e-3, atol=1e-5)
-
-
-def _last_step_gradient(net: ReducedOrder, x: Tensor) -> Tensor:
-    parameters = [parameter.detach().double().requires_grad_() for parameter in net.parameters()]
-    # The last steps hold all of the gradient that a leaky network has; going back 500 of them suffices as a check.
-    state_free = scan.recurrent(net.cell, x.double()[:, -500:], *parameters, executor="torch")
-    state_free[:, :, -1].sum().backward()
-    return parameters[0].grad.float()
+def test_gradients_run_back_through_all_of_5000_steps() -> None:
+    # Update gates that hold on, a current in the first 10 steps and a loss on the last: all of it has to come back through 4,990 steps.
+    x = torch.zeros(1, 5000, 2, dtype=torch.float64)
+    x[:, :10] = 1
+    grads = {}
+    for executor in ("fused", "torch"):
+        net = ReducedOrder("gru", 2, 2, 4, 2, executor=executor).double()
+        with torch.no_grad():
+            net.bias[:, :4] = 8
+        net(x)[:, :, -1].sum().backward()
+        grads[executor] = net.weight.grad[:, :, :2]
+    assert float(grads["fused"].abs().max()) > 1e-6
+    torch.testing.assert_close(grads["fused"], grads["torch"], rtol=1e-6, atol=1e-12)
