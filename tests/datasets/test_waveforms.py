@@ -172,6 +172,8 @@ def test_the_authors_format_is_read(tmp_path: Path) -> None:
         (lambda r: [*r[:1], "1 0.0005 -0.06 volt 0", *r[2:]], "line 2: expected numbers, got '1 0.0005 -0.06 volt 0'"),
         (lambda r: [*r[:1], "1 0.0005 -0.06 nan 0", *r[2:]], "line 2: expected finite numbers"),
         (lambda r: [*r[:1], "1 0.0005 inf 0 0", *r[2:]], "line 2: expected finite numbers"),
+        (lambda r: [*r[:1], "1 0.0005 1e300 0 0", *r[2:]], "line 2: expected finite numbers below 1e\\+30"),
+        (lambda r: [*r[:1], "1 0.0005 7_5 0 0", *r[2:]], "line 2: expected numbers, got '1 0.0005 7_5 0 0'"),
         (lambda r: [*r[:2], *r[3:]], "line 3: expected row number 2, got 3"),
         (lambda r: [*r[:3], r[3].replace("0.0015", "0.0012")], r"line 4: expected equal steps of 0\.5 ms, got one of 0\.2 ms"),
     ],
@@ -183,6 +185,13 @@ def test_bad_files_are_refused_by_line(tmp_path: Path, change: object, message: 
     files[1].write_text("\n".join(change(rows())))  # type: ignore[operator]
     with pytest.raises(ValueError, match=rf"1\.dat, {message}"):
         Waveforms.from_files(files, ["A"], ["B", "C"])
+
+
+def test_blank_lines_at_the_end_are_none(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.dat" for number in range(3)]
+    for file, end in zip(files, ("", "\n", "\n \n\n"), strict=True):
+        file.write_text("\n".join(rows()) + end)
+    assert len(Waveforms.from_files(files, ["A"], ["B", "C"])) == 3
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
