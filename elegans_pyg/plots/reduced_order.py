@@ -108,13 +108,13 @@ def predicted_traces(
                 colour, style = _STYLES[number % len(_STYLES)]
                 axes.plot(time, current[column, :, number], color=colour, lw=1, ls=style, label=name)
         axes.set_xlabel("time (ms)")
-        # Room above the curves for their names.
-        low, high = axes.get_ylim()
-        axes.set_ylim(low, high + 0.4 * (high - low))
         axes.legend(frameon=False, fontsize=7, ncols=2, loc="upper right", handlelength=2)
         clean(axes)
         grid[0, column].set_title(titles[column], loc="left", fontsize=10, color=MUTED)
     grid[-1, 0].set_ylabel("current\n(pA)")
+    # Room above the curves for their names; the columns share the axis.
+    low, high = grid[-1, 0].get_ylim()
+    grid[-1, 0].set_ylim(low, high + 0.5 * (high - low))
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False, fontsize=9, handlelength=3)
     return figure

@@ -145,12 +145,12 @@ class Experiment:
         title = f"Experiment {self.number}: {TITLES[self.number]}. RMSE in units of the widest output's range over the training stimuli"
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
         for heading in ("data", "model", "params (paper)", "train", "validation", "test", "paper", "seconds"):
-            table.add_column(heading, justify="left" if heading in ("data", "model") else "right", no_wrap=heading != "params (paper)")
+            table.add_column(heading, justify="left" if heading in ("data", "model") else "right", no_wrap=heading != "data")
         for row in self.table.itertuples():
             measured = [_mean_and_sd(getattr(row, split), getattr(row, f"{split}_sd")) for split in ("train", "validation", "test")]
-            published = "–" if pd.isna(row.published_parameters) else f"{row.published_parameters:,.0f}"
+            published = "" if pd.isna(row.published_parameters) else f" ({row.published_parameters:,.0f})"
             bound = "–" if pd.isna(row.published) else f"< {row.published:g}"
-            table.add_row(row.data, row.model, f"{row.parameters:,} ({published})", *measured, bound, f"{row.seconds:,.0f}")
+            table.add_row(row.data, row.model, f"{row.parameters:,}{published}", *measured, bound, f"{row.seconds:,.0f}")
         if self.number != 4:
             return [table]
         each = Table(
