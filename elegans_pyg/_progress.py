@@ -1,0 +1,82 @@
+"""The one way in which anything that takes long says how far it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+T = TypeVar("T")
+
+
+class Progress:
+    """A bar with the time left on a terminal, about ten plain lines elsewhere, nothing but warnings when ``quiet``; on standard error.
+
+    Args:
+        label: what is under way.
+        total: units of work in all.
+        done: units done before.
+        quiet: show warnings only.
+    """
+
+    def __init__(self, label: str, total: int, done: int = 0, quiet: bool = False) -> None:
+        self.label, self.total, self.done, self.quiet = label, total, done, quiet
+        self._console = Console(stderr=True)
+        self._started, self._first, self._tenth = time.monotonic(), done, int(10 * done / max(total, 1))
+        self._bar: Bar | None = None
+        if not quiet and self._console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+            self._bar = Bar(*columns, TimeRemainingColumn(), console=self._console, transient=True)
+            self._task = self._bar.add_task(label, total=total, completed=done, note="")
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, done: int, note: str = "", label: str | None = None) -> None:
+        """So much is done; ``note`` is shown beside it (losses, speed), ``label`` in place of the first one for now."""
+        self.done = done
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, description=label or self.label)
+            if note:
+                self._bar.update(self._task, note=note)
+        elif not self.quiet and int(10 * done / max(self.total, 1)) > self._tenth:
+            self._tenth = int(10 * done / max(self.total, 1))
+            left = (time.monotonic() - self._started) * (self.total - done) / max(done - self._first, 1e-9)
+            rest = f", about {left:,.0f} s left" if done < self.total else ""
+            self.say(f"{label or self.label}: {done:,.0f} of {self.total:,.0f}{rest}{'  ' if note else ''}{note}")
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        self.update(self.done + amount, note)
+
+    @property
+    def on_terminal(self) -> bool:
+        """Whether there is a bar that is worth telling about every single step."""
+        return self._bar is not None
+
+    def say(self, text: str) -> None:
+        """A line that is no warning."""
+        if not self.quiet:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """A line that the user must see, quiet or not."""
+        self._console.print(f"warning: {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def track(items: Iterable[T], label: str, total: int, quiet: bool = False) -> Iterator[T]:
+    """Give the items one by one, and show how many have been dealt with."""
+    with Progress(label, total, quiet=quiet) as progress:
+        for item in items:
+            yield item
+            progress.advance()
