@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
+from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+from platformdirs import user_cache_path
+
+from elegans_pyg._arguments import shown
 
 PART = ".part"
 """Suffix of a file that is being written; a killed process can leave one behind, and :func:`remove_parts` clears them away."""
@@ -44,8 +54,8 @@ def remove_parts(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def read_bounded(path: str | Path, what: str, limit: int = 256 * 2**20) -> bytes:
-    """The content of an ordinary file.
+def check_file(path: str | Path, what: str, limit: int) -> Path:
+    """The path of an ordinary file.
 
     Args:
         path: the file.
@@ -61,13 +71,63 @@ def read_bounded(path: str | Path, what: str, limit: int = 256 * 2**20) -> bytes
         status = path.stat()
     except FileNotFoundError:
         raise FileNotFoundError(f"{what}: there is no file {str(path)!r}; check the name") from None
+    except (OSError, ValueError) as error:
+        # Such as a name that is too long or has a NUL byte in it.
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise ValueError(f"{what}: expected the name of a file, got {shown(str(path))} ({reason}); check it") from None
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
         raise ValueError(f"{what}: expected an ordinary file, and {str(path)!r} is {kind}; give a file")
     if status.st_size > limit:
         raise ValueError(f"{what}: {str(path)!r} has {status.st_size:,} bytes, expected at most {limit:,}; give another file")
-    return path.read_bytes()
+    return path
+
+
+def read_bounded(path: str | Path, what: str, limit: int = 256 * 2**20) -> bytes:
+    """The content of an ordinary file; raises as :func:`check_file`."""
+    return check_file(path, what, limit).read_bytes()
+
+
+def parse_csv(content: bytes) -> pd.DataFrame:
+    """A table as ``to_csv(na_rep="nan")`` wrote it, to the last bit of every float; raises ``ValueError`` if it is none."""
+    import pandas as pd
+
+    # From pandas 3 on floats are read exactly anyway, and asking for it is deprecated.
+    exact: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__.startswith("2.") else {}
+    return pd.read_csv(io.BytesIO(content), keep_default_na=False, na_values=["nan"], **exact)
 
 
 def sha256(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def read_text(path: str | Path, what: str) -> str:
+    """The content of an ordinary file of text in UTF-8, without the mark that spreadsheets begin it with.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: as :func:`read_bounded` does, or if it is no text or nothing but blanks.
+    """
+    content = read_bounded(path, what)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected UTF-8 text, got byte {error.start} that is none; save it in UTF-8") from None
+    if "\0" in text:
+        raise ValueError(f"{path}: expected text, got a binary file; save it in UTF-8")
+    if not text.strip():
+        raise ValueError(f"{path}: expected text, got an empty file; fill it or give another")
+    return text
+
+
+def cache_folder(*parts: str) -> Path:
+    """A folder below the user's cache: ``$ELEGANS_PYG_CACHE``, or else where the system keeps such things."""
+    own = os.environ.get("ELEGANS_PYG_CACHE")
+    return (Path(own).expanduser() if own else user_cache_path("elegans_pyg", appauthor=False)).joinpath(*parts)
+
+
+def data_folder(kind: str) -> Path:
+    """A folder of packaged data: inside an installed package, or beside it in a checkout."""
+    package = Path(str(files("elegans_pyg")))
+    inside = package / "data" / kind
+    return inside if inside.is_dir() else package.parent / "data" / kind

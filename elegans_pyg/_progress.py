@@ -22,11 +22,12 @@ class Progress:
         total: units of work in all.
         done: units done before.
         quiet: show warnings only.
+        patience_s: show nothing of what takes less than this.
     """
 
-    def __init__(self, label: str, total: int, done: int = 0, quiet: bool = False) -> None:
+    def __init__(self, label: str, total: int, done: int = 0, quiet: bool = False, patience_s: float = 0.0) -> None:
         self.label, self.total, self.done, self.quiet = label, total, done, quiet
-        self._console = Console(stderr=True)
+        self._console, self._patience_s = Console(stderr=True), patience_s
         self._started, self._first, self._tenth = time.monotonic(), done, int(10 * done / max(total, 1))
         self._bar: Bar | None = None
         if not quiet and self._console.is_terminal:
@@ -35,22 +36,25 @@ class Progress:
             self._task = self._bar.add_task(label, total=total, completed=done, note="")
 
     def __enter__(self) -> Progress:
-        if self._bar is not None:
+        if self._bar is not None and not self._patience_s:
             self._bar.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._bar is not None:
+        if self._bar is not None and self._bar.live.is_started:
             self._bar.stop()
 
     def update(self, done: int, note: str = "", label: str | None = None) -> None:
         """So much is done; ``note`` is shown beside it (losses, speed), ``label`` in place of the first one for now."""
         self.done = done
+        early = time.monotonic() - self._started < self._patience_s
         if self._bar is not None:
+            if not early:
+                self._bar.start()
             self._bar.update(self._task, completed=done, description=label or self.label)
             if note:
                 self._bar.update(self._task, note=note)
-        elif not self.quiet and int(10 * done / max(self.total, 1)) > self._tenth:
+        elif not self.quiet and not early and int(10 * done / max(self.total, 1)) > self._tenth:
             self._tenth = int(10 * done / max(self.total, 1))
             left = (time.monotonic() - self._started) * (self.total - done) / max(done - self._first, 1e-9)
             rest = f", about {left:,.0f} s left" if done < self.total else ""
@@ -74,9 +78,9 @@ class Progress:
         self._console.print(f"warning: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
-def track(items: Iterable[T], label: str, total: int, quiet: bool = False) -> Iterator[T]:
+def track(items: Iterable[T], label: str, total: int, quiet: bool = False, patience_s: float = 0.0) -> Iterator[T]:
     """Give the items one by one, and show how many have been dealt with."""
-    with Progress(label, total, quiet=quiet) as progress:
+    with Progress(label, total, quiet=quiet, patience_s=patience_s) as progress:
         for item in items:
             yield item
             progress.advance()

@@ -44,6 +44,8 @@ Whole = Annotated[int, Field(ge=0, le=LARGEST)]
 """A whole number of at least 0, such as a seed."""
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), AfterValidator(_unique)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_tuple), AfterValidator(_unique)]
+Counts = Annotated[tuple[Count, ...], BeforeValidator(_as_tuple)]
+"""Whole numbers of at least 1, which may repeat."""
 Name = Annotated[str, Field(min_length=1)]
 
 

@@ -91,7 +91,7 @@ def main() -> None:
         print(f"  {name:20}{1e3 * value:8.1f}")
 
     start = time.perf_counter()
-    table: pd.DataFrame = measures(graphs, progress=True)
+    table: pd.DataFrame = measures(graphs, quiet=False)
     report["measures_seconds"] = spent = time.perf_counter() - start
     print(f"\n{table.shape[1]} measures of {len(table)} rewired graphs: {spent:.1f} s, {1e3 * spent / len(table):.1f} ms a graph", end="")
     print(f" (making them took {report['rewiring_seconds']:.1f} s)")

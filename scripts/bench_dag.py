@@ -4,7 +4,7 @@
     python scripts/bench_dag.py                       # the hermaphrodite, 78 channels, 14x14 maps, batch 16; then 1 to 8 variants
     python scripts/bench_dag.py --batch-size 100 --variants ''
 
-The per-node loop is the one that the tests check every executor against (tests/nn/per_node_loop.py): one small module a node, as
+The per-node loop is the one that the tests check every executor against (tests/nn/dag/per_node_loop.py): one small module a node, as
 RandWire-style code has it, which stacks a node's inputs. Each contender has a process of its own; times are medians over rounds in which
 they take turns, so that a slow moment of the machine hits all of them. `peak` is the resident memory that a first training step adds.
 """
@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from elegans_pyg.datasets import Connectome
 from elegans_pyg.nn import DAGNet
 from elegans_pyg.transforms import ConstrainedDAG
-from tests.nn.per_node_loop import PerNodeLoop
+from tests.nn.dag.per_node_loop import PerNodeLoop
 
 LOOP = "per-node loop"
 

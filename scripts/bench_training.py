@@ -19,7 +19,7 @@ from torch_geometric.data import Batch
 
 from elegans_pyg.datasets import Connectome
 from elegans_pyg.models import ConnectomeClassifier
-from elegans_pyg.training import Classification, FitConfig
+from elegans_pyg.training import Classification, FitSettings
 from elegans_pyg.training.data_order import DataOrder
 from elegans_pyg.training.trainer import Trainer
 from elegans_pyg.transforms import ConstrainedDAG
@@ -58,7 +58,7 @@ def main() -> None:
         model = ConnectomeClassifier(batch, 1, 10, channels, executor=options.executor).to(options.device)
         order = DataOrder(len(images), options.batch_size, 0, torch.device(options.device))
         data = (images.to(options.device), labels.to(options.device))
-        trainer = Trainer(model, *data, FitConfig(batch_size=options.batch_size), order, Classification())
+        trainer = Trainer(model, *data, FitSettings(batch_size=options.batch_size), order, Classification())
         seconds = []
         for _ in range(3 + options.steps):
             start = time.perf_counter()

@@ -67,7 +67,7 @@ def study(norm: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     peak = {name: torch.zeros(len(seeds)) for name in ("input", "motor")}
     for iteration in range(1, options.iterations + 1):
         batch = order.next_batch()
-        judged = objective.judge(model, images.train_images[batch], images.train_labels[batch], "float32")
+        judged = objective.measure(model, images.train_images[batch], images.train_labels[batch], "float32")
         optimizer.zero_grad()
         losses = judged.losses.mean(dim=1)
         # nansum: a variant that has overflowed must not end the others, which have parameters of their own.

@@ -7,7 +7,7 @@ import torch
 from hypothesis import strategies as st
 from torch_geometric.data import Batch, Data
 
-from elegans_pyg.neuron_types import NEURON_TYPES
+from elegans_pyg.wirings import NEURON_TYPES
 
 
 def levels_of(num_nodes: int, edges: list[tuple[int, int]], inputs: set[int]) -> list[int]:

@@ -8,9 +8,9 @@ import threading
 import numpy as np
 from torch_geometric.data import Data
 
+from elegans_pyg._arguments import check_seed
 from elegans_pyg._extras import require
-from elegans_pyg.analysis.simple_graph import Ints, Measure, SimpleGraph
-from elegans_pyg.transforms.wiring import check_seed
+from elegans_pyg.analysis.simple_graph import Ints, SimpleGraph, describe
 
 # igraph has one generator for the whole process.
 _lock = threading.Lock()
@@ -62,9 +62,9 @@ def _leiden(graph: SimpleGraph, seed: int) -> tuple[Ints, float]:
 
 _TRAAG = "Traag et al. 2019, doi:10.1038/s41598-019-41695-z"
 
-COMMUNITY_MEASURES = {
-    "community_count": Measure(
-        "communities of the weighted support; an isolated neuron is one", "communities", "undirected", "communities", _TRAAG
-    ),
-    "modularity": Measure("modularity of these communities; 0 without edges", "communities", "undirected", source=_TRAAG),
-}
+COMMUNITY_MEASURES = describe(
+    "communities",
+    ("community_count", "communities of the weighted support; an isolated neuron is one", "communities", _TRAAG),
+    ("modularity", "modularity of these communities; 0 without edges", "", _TRAAG),
+    direction="undirected",
+)

@@ -6,15 +6,10 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import StringIO
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich import box
-from rich.console import Console, Group
-from rich.table import Table
-from rich.text import Text
 
 from elegans_pyg.analysis.inference import (
     Permutation,
@@ -24,10 +19,14 @@ from elegans_pyg.analysis.inference import (
     holm,
     permutation_test,
     runs_needed,
+    sign_flip_test,
     smallest_testable,
     variance_components,
 )
 
+_OF_ARM = ("family", "runs", "stopped", "unit", "n", "pairs", "mean", "sd", "low", "high")
+_DIFFERENCE = ("difference", "difference_low", "difference_high", "p", "p_holm", "p_smallest", "p_method", "delta")
+_NEEDED = ("wiring_variance", "seed_variance", "needed_observed", "needed_small")
 MIN_UNITS = 3
 ALPHA, POWER = 0.05, 0.8
 SMALL_DIFFERENCE = 0.001
@@ -36,22 +35,21 @@ SMALL_DIFFERENCE = 0.001
 SINGLE_WIRING = "connectome"
 """The family whose variants all share one wiring, whatever their wiring seeds."""
 
-HEADINGS = ("family", "runs", "accuracy %", "interval %", "diff.\npp", "interval pp", "p", "p (Holm)", "Cliff δ", "n for\n0.1 pp")
 SMALL_SHARE = 0.01
 """For values that are no shares: the difference users care about, as a share of the reference's mean."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Result of :func:`compare`: prints through rich, and turns into text, Markdown or JSON.
+    """Result of :func:`compare`; :mod:`elegans_pyg.studies.tables` shows it.
 
     Attributes:
         table: one row a family, the reference first. Accuracies are shares (0 to 1); what does not exist is missing. Columns: ``family``,
-            ``runs`` (finished), ``stopped`` (left out), ``unit`` (``"run"`` or ``"wiring"``), ``n`` (units), ``mean``, ``sd``, ``low`` and
-            ``high`` (of the units), ``difference`` (from the reference), ``difference_low``, ``difference_high``, ``p``, ``p_holm``,
-            ``p_smallest`` (attainable), ``p_method`` (``"exact"`` or ``"monte carlo"``), ``delta`` (Cliff), ``wiring_variance``,
-            ``seed_variance``, ``needed_observed`` and ``needed_small`` (units an arm that would detect the observed difference, and 0.1
-            percentage points).
+            ``runs`` (finished), ``stopped`` (left out), ``unit`` (``"run"`` or ``"wiring"``), ``n`` (units), ``pairs`` (with the
+            reference; missing where the arms are independent), ``mean``, ``sd``, ``low`` and ``high`` (of the units), ``difference``
+            (from the reference), ``difference_low``, ``difference_high``, ``p``, ``p_holm``, ``p_smallest`` (attainable), ``p_method``
+            (``"exact"`` or ``"monte carlo"``), ``delta`` (Cliff), ``wiring_variance``, ``seed_variance``, ``needed_observed`` and
+            ``needed_small`` (units an arm, or pairs, that would detect the observed difference, and 0.1 percentage points).
         notes: what a reader has to know to read the table, one sentence or two each.
         reference: family that the others are compared with.
         confidence: coverage of the intervals.
@@ -68,63 +66,13 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe content: plain numbers, ``None`` for what is missing."""
-        columns = {name: [_plain(value) for value in self.table[name]] for name in self.table.columns}
-        families = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        families = plain_rows(self.table)
         return {"reference": self.reference, "confidence": self.confidence, "families": families, "notes": list(self.notes)}
 
-    def to_markdown(self) -> str:
-        """A GitHub table, and the notes as a list."""
-        lines = ["| " + " | ".join(self._headings()).replace("\n", " ") + " |", "| --- |" + " ---: |" * (len(HEADINGS) - 1)]
-        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in self._rows()]
-        return "\n".join([*lines, "", *(f"- {note}" for note in self.notes)]) + "\n"
-
-    def to_text(self, width: int = 120) -> str:
-        """The table and the notes as plain text, ``width`` columns wide."""
-        buffer = StringIO()
-        Console(file=buffer, width=width, color_system=None, force_terminal=False, legacy_windows=False).print(self)
-        return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
-
-    def __rich__(self) -> Group:
-        table = Table(
-            title=f"{self.value[:1].upper()}{self.value[1:]} by family, compared with {self.reference}",
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-            padding=(0, 1),
-        )
-        for heading in self._headings():
-            table.add_column(Text(heading), justify="left" if heading == "family" else "right", overflow="fold")
-        for row in self._rows():
-            table.add_row(*map(Text, row))
-        notes = Table.grid(padding=(0, 1), pad_edge=False, collapse_padding=True)
-        for note in self.notes:
-            notes.add_row(Text("•"), Text(note))
-        return Group(table, notes)
-
-    def _headings(self) -> tuple[str, ...]:
-        if self.share:
-            return (*HEADINGS[:2], f"{self.value} %", *HEADINGS[3:])
-        return (*HEADINGS[:2], self.value, "interval", "diff.", "interval", *HEADINGS[6:9], f"n for\n{SMALL_SHARE:.0%}")
-
-    def _rows(self) -> list[tuple[str, ...]]:
-        scale, digits = (100, 2) if self.share else (1, 3)
-        rows: list[tuple[str, ...]] = []
-        for row in self.to_dict()["families"]:
-            spread = "" if row["sd"] is None else f" ± {scale * row['sd']:.{digits}f}"
-            rows.append(
-                (
-                    row["family"],
-                    str(row["runs"]),
-                    _scaled(row["mean"], scale, digits) + spread,
-                    _range(row["low"], row["high"], scale, digits),
-                    _scaled(row["difference"], scale, digits, "+"),
-                    _range(row["difference_low"], row["difference_high"], scale, digits, "+"),
-                    _p_value(row["p"]),
-                    _p_value(row["p_holm"]),
-                    "–" if row["delta"] is None else f"{row['delta']:+.2f}",
-                    "–" if row["needed_small"] is None else str(row["needed_small"]),
-                )
-            )
-        return rows
+    @property
+    def small(self) -> str:
+        """The difference that users care about, in words."""
+        return "0.1 pp" if self.share else f"{SMALL_SHARE:.0%}"
 
 
 def compare(
@@ -141,7 +89,9 @@ def compare(
     The *unit* of the statistics is the wiring where a family has several: the seeds that share a wiring are not independent draws from
     the family, so they are averaged first, and resampling and permutation act on the means. A family with a single wiring (the connectome,
     whose variants differ in their seed alone) has its runs as units: its spread is training noise only, and what is said about it holds
-    for that one wiring. Runs without a value (``nan``: variants that were stopped) are left out and counted.
+    for that one wiring. Where the runs of such a family have the very seeds of the reference's runs, such as those of a frozen connectome,
+    they are compared in pairs: interval, p value (by flipping the signs of the differences) and the units needed are those of the
+    differences within pairs. Runs without a value (``nan``: variants that were stopped) are left out and counted.
 
     Per family: mean and standard deviation (n - 1) of the units, BCa bootstrap intervals (Efron 1987), a two-sided permutation test on the
     difference of means (exact up to 200,000 splits), Holm's correction over the families, Cliff's delta, one-way random-effects variance of
@@ -166,9 +116,7 @@ def compare(
         TypeError: when ``results`` is not a DataFrame, or the values are not numbers.
     """
     check_results(results, value, share)
-    families = [str(name) for name in results["family"].unique()]
-    if reference not in families:
-        raise ValueError(f"reference must be one of the families in results, got {reference!r}; choose from {', '.join(families)}")
+    families = family_names("results", results, reference)
     if len(families) < 2:
         raise ValueError(f"results must hold at least two families, got only {reference!r}; add a control family such as 'rewired'")
     if resamples < 100:
@@ -176,86 +124,73 @@ def compare(
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}; give a share, such as 0.95")
 
-    families.sort(key=lambda name: name != reference)  # stable: the reference first, the others as they came
     arms = {name: _Arm(results[results["family"] == name], name, value) for name in families}
     base = arms[reference]
     rows: list[dict[str, Any]] = []
     tests: dict[str, Permutation] = {}
     for name, arm in arms.items():
         key = family_seed(seed, name)
-        low, high = bootstrap_interval(arm.units, confidence=confidence, resamples=resamples, seed=key)
-        row = {
-            "family": name,
-            "runs": arm.runs,
-            "stopped": arm.stopped,
-            "unit": arm.unit,
-            "n": len(arm.units),
-            "mean": float(arm.units.mean()) if arm.runs else math.nan,
-            "sd": float(arm.units.std(ddof=1)) if len(arm.units) > 1 else math.nan,
-            "low": low,
-            "high": high,
-        }
+        row = {"family": name, **arm.summary(confidence, resamples, key)}
         if name != reference:
-            row |= _against(arm, base, confidence, resamples, key, share)
-            if min(len(arm.units), len(base.units)) >= MIN_UNITS:
-                test = tests[name] = permutation_test(arm.units, base.units, resamples=resamples, seed=key)
+            differences = arm.differences(base)
+            row |= _against(arm, base, differences, confidence, resamples, key, share)
+            if min(map(len, (arm.units, base.units) if differences is None else (differences,))) >= MIN_UNITS:
+                test = tests[name] = (
+                    permutation_test(arm.units, base.units, resamples=resamples, seed=key)
+                    if differences is None
+                    else sign_flip_test(differences, resamples=resamples, seed=key)
+                )
                 row |= {"p": test.p, "p_smallest": test.smallest, "p_method": "exact" if test.exact else "monte carlo"}
         rows.append(row | {"wiring_variance": arm.components.between, "seed_variance": arm.components.within})
 
-    columns = [
-        "family",
-        "runs",
-        "stopped",
-        "unit",
-        "n",
-        "mean",
-        "sd",
-        "low",
-        "high",
-        "difference",
-        "difference_low",
-        "difference_high",
-        "p",
-    ]
-    columns += ["p_holm", "p_smallest", "p_method", "delta", "wiring_variance", "seed_variance", "needed_observed", "needed_small"]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=[*_OF_ARM, *_DIFFERENCE, *_NEEDED])
     table["p_holm"] = holm(table["p"].to_numpy(dtype=np.float64))
-    table = table.astype({"needed_observed": "Int64", "needed_small": "Int64", "p_method": object})
-    notes = _notes(table, arms, tests, reference, resamples, confidence, share)
+    table = table.astype({"pairs": "Int64", "needed_observed": "Int64", "needed_small": "Int64", "p_method": object})
+    notes = _notes(table, arms, tests, resamples, confidence, share)
     return Comparison(table, notes, reference, confidence, value, share)
 
 
 def check_results(results: pd.DataFrame, value: str = "accuracy", share: bool = True) -> None:
     """Check a table of one row a variant, as :func:`compare` describes it; raises what it says there about the table alone."""
     if not isinstance(results, pd.DataFrame):
-        raise TypeError(
-            f"results must be a pandas DataFrame with one row a variant, got {type(results).__name__}; use pandas.DataFrame(rows)"
-        )
-    for column in ("variant", "family", "wiring_seed", "seed", value):
-        if column not in results.columns:
-            raise ValueError(f"results must have a column {column!r}, got {', '.join(map(str, results.columns)) or 'none'}; add it")
-    if results.empty:
-        raise ValueError("results must hold at least one row, got none; give the runs to compare")
+        got = type(results).__name__
+        raise TypeError(f"results must be a pandas DataFrame with one row a variant, got {got}; use pandas.DataFrame(rows)")
+    check_columns("results", results, ("variant", "family", "wiring_seed", "seed", value))
     for column in ("variant", "family", "wiring_seed", "seed"):
         if results[column].isna().any():
             raise ValueError(f"results column {column!r} must be complete, got {int(results[column].isna().sum())} missing; fill it in")
-    repeated = results.loc[results["variant"].duplicated(), "variant"]
-    if len(repeated):
-        raise ValueError(
-            f"results must hold each variant once, got variant {repeated.iloc[0]} again; number the variants of several runs anew"
-        )
-    repeated = results[results.duplicated(["family", "wiring_seed", "seed"])]
-    if len(repeated):
-        run = repeated.iloc[0]
-        raise ValueError(
-            f"results must hold independent runs, got family {run['family']!r}, wiring_seed {run['wiring_seed']}, seed {run['seed']} "
-            "twice; drop the copy or use another seed"
-        )
+    check_once("results", results, ("variant",), "number the variants of several runs anew")
+    check_once("results", results, ("family", "wiring_seed", "seed"), "drop the copy or use another seed: runs must be independent")
     if not pd.api.types.is_numeric_dtype(results[value]):
         raise TypeError(f"results column {value!r} must hold numbers, got {results[value].dtype}; convert it with pandas.to_numeric")
     outside = results.loc[(results[value] < 0) | (results[value] > 1), value]
     if share and len(outside):
         raise ValueError(f"results column {value!r} must lie between 0 and 1, got {outside.iloc[0]}; divide percentages by 100")
+
+
+def check_columns(argument: str, table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Refuse a table that lacks one of the columns, or has no rows."""
+    for column in columns:
+        if column not in table.columns:
+            raise ValueError(f"{argument} must have a column {column!r}, got {', '.join(map(str, table.columns)) or 'none'}; add it")
+    if table.empty:
+        raise ValueError(f"{argument} must hold at least one row, got none; give the table of a run")
+
+
+def check_once(argument: str, table: pd.DataFrame, columns: Sequence[str], remedy: str) -> None:
+    """Refuse a table with two rows that agree in all these columns."""
+    repeated = table[table.duplicated(list(columns))]
+    if len(repeated):
+        found = ", ".join(f"{column} {repeated[column].iloc[0]}" for column in columns)
+        raise ValueError(f"{argument} must differ in {', '.join(columns)} from row to row, got {found} twice; {remedy}")
+
+
+def family_names(argument: str, table: pd.DataFrame, reference: str | None) -> list[str]:
+    """The families of a table, the reference (if there is to be one) first and the others as they come."""
+    families = [str(name) for name in table["family"].unique()]
+    if reference is not None and reference not in families:
+        raise ValueError(f"reference must be one of the families in {argument}, got {reference!r}; choose from {', '.join(families)}")
+    return sorted(families, key=lambda name: name != reference)
 
 
 class _Arm:
@@ -273,6 +208,31 @@ class _Arm:
         _, group, sizes = np.unique(wirings, return_inverse=True, return_counts=True)
         self.units: Values = runs if single else np.bincount(group, weights=runs) / sizes
         self.seeds: tuple[int, int] = (int(sizes.min()), int(sizes.max())) if not single and self.runs else (1, 1)
+        self.by_seed = rows.set_index("seed")[value].astype(np.float64)
+
+    def summary(self, confidence: float, resamples: int, key: Sequence[int]) -> dict[str, Any]:
+        """Counts, mean and spread of the units."""
+        low, high = bootstrap_interval(self.units, confidence=confidence, resamples=resamples, seed=key)
+        return {
+            "runs": self.runs,
+            "stopped": self.stopped,
+            "unit": self.unit,
+            "n": len(self.units),
+            "mean": float(self.units.mean()) if self.runs else math.nan,
+            "sd": float(self.units.std(ddof=1)) if len(self.units) > 1 else math.nan,
+            "low": low,
+            "high": high,
+        }
+
+    def differences(self, base: _Arm) -> Values | None:
+        """From the runs of ``base`` with the same seeds, where both have finished; ``None`` if the two arms are no pairs."""
+        seeds, others = self.by_seed.index, base.by_seed.index
+        if {self.unit, base.unit} != {"run"} or not (seeds.is_unique and others.is_unique and set(seeds) == set(others)):
+            return None
+        return (self.by_seed.loc[others] - base.by_seed).dropna().to_numpy()
+
+
+Arms = dict[str, _Arm]
 
 
 def family_seed(seed: int, family: str) -> tuple[int, int]:
@@ -281,88 +241,96 @@ def family_seed(seed: int, family: str) -> tuple[int, int]:
 
 
 def units_by_family(results: pd.DataFrame, value: str = "accuracy") -> dict[str, Values]:
-    """The units that :func:`compare` reckons with, by family: wirings' means, or the runs of a family with a single wiring."""
+    """The units of :func:`compare`, by family: wirings' means, or the runs of a family with a single wiring."""
     return {str(name): _Arm(results[results["family"] == name], str(name), value).units for name in results["family"].unique()}
 
 
-def _against(arm: _Arm, base: _Arm, confidence: float, resamples: int, key: Sequence[int], share: bool) -> dict[str, Any]:
-    if not (arm.runs and base.runs):
-        return {}
-    difference = float(arm.units.mean() - base.units.mean())
+def _against(
+    arm: _Arm, base: _Arm, differences: Values | None, confidence: float, resamples: int, key: Sequence[int], share: bool
+) -> dict[str, Any]:
+    paired = differences is not None
+    pairs = {"pairs": len(differences)} if differences is not None else {}
+    if not (arm.runs and base.runs) or pairs.get("pairs") == 0:
+        return pairs
     small = SMALL_DIFFERENCE if share else SMALL_SHARE * abs(float(base.units.mean()))
-    low, high = bootstrap_interval(arm.units, base.units, confidence=confidence, resamples=resamples, seed=key)
-    freedom = len(arm.units) + len(base.units) - 2
-    squares = sum(float(np.sum((units - units.mean()) ** 2)) for units in (arm.units, base.units))
-    sd = math.sqrt(squares / freedom) if freedom else math.nan
+    if differences is not None:
+        difference, off = float(differences.mean()), differences - differences.mean()
+        low, high = bootstrap_interval(differences, confidence=confidence, resamples=resamples, seed=key)
+    else:
+        difference = float(arm.units.mean() - base.units.mean())
+        low, high = bootstrap_interval(arm.units, base.units, confidence=confidence, resamples=resamples, seed=key)
+        off = np.concatenate([units - units.mean() for units in (arm.units, base.units)])
+    freedom = len(off) - (1 if paired else 2)
+    sd = math.sqrt(float(off @ off) / freedom) if freedom > 0 else math.nan
     return {
+        **pairs,
         "difference": difference,
         "difference_low": low,
         "difference_high": high,
         "delta": cliffs_delta(arm.units, base.units),
-        "needed_observed": runs_needed(difference, sd, power=POWER, alpha=ALPHA),
-        "needed_small": runs_needed(small, sd, power=POWER, alpha=ALPHA),
+        "needed_observed": runs_needed(difference, sd, power=POWER, alpha=ALPHA, paired=paired),
+        "needed_small": runs_needed(small, sd, power=POWER, alpha=ALPHA, paired=paired),
     }
 
 
-def _notes(
-    table: pd.DataFrame,
-    arms: dict[str, _Arm],
-    tests: dict[str, Permutation],
-    reference: str,
-    resamples: int,
-    confidence: float,
-    share: bool,
-) -> list[str]:
+def _notes(table: pd.DataFrame, arms: Arms, tests: dict[str, Permutation], resamples: int, confidence: float, share: bool) -> list[str]:
+    (reference, base), *others = arms.items()
     unit, small = (" in percentage points (pp)", "0.1 pp") if share else ("", f"{SMALL_SHARE:.0%} of {reference}'s mean")
-    base = arms[reference]
-    others = {name: arm for name, arm in arms.items() if name != reference}
     notes = [f"Intervals: {100 * confidence:g} % BCa bootstrap. Differences: family minus {reference}{',' if unit else ''}{unit}."]
     if any(len(arm.units) < 10 for arm in arms.values()):
         notes.append("Bootstrap intervals from fewer than 10 units come out too narrow: read them as a lower bound on the uncertainty.")
     notes += _unit_notes(arms, reference, share)
-    stopped = {name: arm for name, arm in arms.items() if arm.stopped}
-    if stopped:
-        counts = ", ".join(f"{name} {arm.stopped} of {arm.stopped + arm.runs}" for name, arm in stopped.items())
+    pairs = {str(row.family): int(row.pairs) for row in table.dropna(subset=["pairs"]).itertuples()}
+    if pairs:
+        counts = ", ".join(f"{name} {count}" for name, count in pairs.items())
+        notes.append(
+            f"Compared with {reference} in pairs of runs with the same seed: {counts} pairs. Difference, interval, p and the units needed"
+            " are those of the differences within pairs."
+        )
+    counts = ", ".join(f"{name} {arm.stopped} of {arm.stopped + arm.runs}" for name, arm in arms.items() if arm.stopped)
+    if counts:
         notes.append(f"Left out, as they were stopped before they had an accuracy: {counts}. The means describe the runs that finished.")
 
     exact = [name for name, test in tests.items() if test.exact]
     if exact:
         smallest = "; ".join(f"{name} {tests[name].smallest:.2g}" for name in exact)
-        notes.append(f"p by exact permutation of the units, all splits enumerated; the smallest attainable p: {smallest}.")
+        signs = " (of pairs, all signs of the differences)" if pairs.keys() & set(exact) else ""
+        notes.append(f"p by exact permutation of the units, all splits enumerated{signs}; the smallest attainable p: {smallest}.")
     if len(exact) < len(tests):
-        names = ", ".join(name for name in tests if name not in exact)
-        smallest = f"{1 / (resamples + 1):.2g}"
-        notes.append(
-            f"p by {resamples:,} random permutations ({names}), counting the observed split too; the smallest attainable p: {smallest}."
-        )
+        how = f"{resamples:,} random permutations ({', '.join(name for name in tests if name not in exact)})"
+        notes.append(f"p by {how}, counting the observed split too; the smallest attainable p: {1 / (resamples + 1):.2g}.")
     # With k families Holm multiplies the smallest p value by k, so the level to reach is that much lower.
     hopeless = [name for name, test in tests.items() if test.smallest * len(tests) > ALPHA]
     if hopeless:
-        fewest = smallest_testable(ALPHA / len(tests))
+        fewest = " and ".join(
+            f"{smallest_testable(ALPHA / len(tests), kind)} {'pairs' if kind else 'an arm'}"
+            for kind in (False, True)
+            if kind in {name in pairs for name in hopeless}
+        )
         notes.append(
             f"Too few units for any difference to be significant on its own at {ALPHA:g} after Holm's correction: {', '.join(hopeless)}. "
-            f"At least {fewest} an arm are needed for that."
+            f"At least {fewest} are needed for that."
         )
-    for name, arm in others.items():
-        if name in tests:
-            continue
+    for name, arm in [(name, arm) for name, arm in others if name not in tests]:
         needed = table.loc[table["family"] == name, "needed_small"].iloc[0]
-        more = "the spread is not known yet" if pd.isna(needed) else f"about {needed} an arm to detect {small}"
+        each = "pairs" if name in pairs else "an arm"
+        more = "the spread is not known yet" if pd.isna(needed) else f"about {needed} {each} to detect {small}"
         notes.append(
-            f"No p value for {name}: {_count(arm)} against {_count(base)} of {reference}; at least {MIN_UNITS} an arm are needed "
-            f"({smallest_testable(ALPHA)} to reach {ALPHA:g}), and {more}."
+            f"No p value for {name}: {_count(arm)} against {_count(base)} of {reference}; at least {MIN_UNITS} {each} are needed "
+            f"({smallest_testable(ALPHA, name in pairs)} to reach {ALPHA:g}), and {more}."
         )
     observed = table.dropna(subset=["needed_observed"])
     if len(observed):
         counts = ", ".join(f"{name} {needed:,}" for name, needed in zip(observed["family"], observed["needed_observed"], strict=True))
         notes.append(
             f"Units an arm that would detect the observed difference ({100 * POWER:g} % power, level {ALPHA:g} before Holm's correction, "
-            f"normal approximation with the pooled standard deviation): {counts}. The last column is the same for {small}."
+            f"normal approximation with the standard deviation, pooled or of the differences within pairs): {counts}. "
+            f"The last column is the same for {small}."
         )
     return notes
 
 
-def _unit_notes(arms: dict[str, _Arm], reference: str, share: bool) -> list[str]:
+def _unit_notes(arms: Arms, reference: str, share: bool) -> list[str]:
     scale, unit = (100, ", in pp") if share else (1, "")
     notes = []
     single = [name for name, arm in arms.items() if arm.unit == "run"]
@@ -403,21 +371,6 @@ def _count(arm: _Arm) -> str:
     return f"{len(arm.units)} {arm.unit}{'' if len(arm.units) == 1 else 's'}"
 
 
-def _plain(value: Any) -> Any:
-    if pd.isna(value):
-        return None
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _scaled(value: float | None, scale: int, digits: int, sign: str = "") -> str:
-    return "–" if value is None else f"{scale * value:{sign}.{digits}f}"
-
-
-def _range(low: float | None, high: float | None, scale: int, digits: int, sign: str = "") -> str:
-    return "–" if low is None else f"{_scaled(low, scale, digits, sign)}{', ' if sign else '–'}{_scaled(high, scale, digits, sign)}"
-
-
-def _p_value(p: float | None) -> str:
-    if p is None:
-        return "–"
-    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
+def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as JSON takes them: plain numbers, ``None`` for what is missing."""
+    return [{name: None if pd.isna(cell) else cell for name, cell in row.items()} for row in table.astype(object).to_dict("records")]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from torch_geometric.data import Data
 
-from elegans_pyg.analysis.simple_graph import Measure, SimpleGraph
+from elegans_pyg.analysis.simple_graph import SimpleGraph, describe
 
 _PARTS = ("level", "input_mask", "output_mask")
 
@@ -27,18 +27,9 @@ def width_profile(data: Data) -> pd.DataFrame:
         ValueError: if ``data`` is no DAG, or its levels do not fit its edges.
     """
     graph, level, inputs, outputs = _read(data)
-    deep = int(level.max()) + 1
-    reached = level >= 0
-    into = level[graph.target[reached[graph.source]]]
-    return pd.DataFrame(
-        {
-            "level": np.arange(deep),
-            "width": np.bincount(level[reached], minlength=deep),
-            "inputs": np.bincount(level[inputs], minlength=deep),
-            "outputs": np.bincount(level[outputs], minlength=deep),
-            "edges_in": np.bincount(into, minlength=deep),
-        }
-    )
+    reached, deep = level >= 0, int(level.max()) + 1
+    parts = {"width": reached, "inputs": inputs, "outputs": outputs, "edges_in": graph.target[reached[graph.source]]}
+    return pd.DataFrame({"level": np.arange(deep), **{name: np.bincount(level[part], minlength=deep) for name, part in parts.items()}})
 
 
 def count_paths(data: Data) -> tuple[list[int], list[int]]:
@@ -77,18 +68,13 @@ def path_betweenness(data: Data) -> np.ndarray:
     Raises:
         ValueError: if ``data`` is no DAG, its levels do not fit its edges, or it has no path.
     """
-    before, after = count_paths(data)
-    total = _total(data, before)
-    # Python divides whole numbers of any size correctly, even where neither fits a float.
-    return np.array([p * q / total for p, q in zip(before, after, strict=True)])
+    return _betweenness(data)[0]
 
 
 def dag_measures(data: Data) -> dict[str, float]:
     """The columns of group ``dag``."""
     graph, level, inputs, outputs = _read(data)
-    before, after = count_paths(data)
-    total = _total(data, before)
-    through = np.array([p * q / total for p, q in zip(before, after, strict=True)])
+    through, total = _betweenness(data)
     inner = through[~(inputs | outputs)]
     reached = level >= 0
     widths = np.bincount(level[reached])
@@ -108,19 +94,21 @@ def dag_measures(data: Data) -> dict[str, float]:
     }
 
 
-def _total(data: Data, before: list[int]) -> int:
+def _betweenness(data: Data) -> tuple[np.ndarray, int]:
+    """Share of the paths through each node, and the number of paths."""
+    before, after = count_paths(data)
     total = sum(before[node] for node in np.flatnonzero(data.output_mask.cpu().numpy()).tolist())
     if not total:
         raise ValueError("data: expected a DAG with a path from an input node to an output node, got none; check its input_mask")
-    return total
+    # Python divides whole numbers of any size correctly, even where neither fits a float.
+    return np.array([p * q / total for p, q in zip(before, after, strict=True)]), total
 
 
 def _read(data: Data) -> tuple[SimpleGraph, np.ndarray, np.ndarray, np.ndarray]:
     missing = [name for name in _PARTS if data.get(name) is None]
     if missing:
-        raise ValueError(
-            f"data: expected a DAG, got a wiring without {', '.join(missing)}; make one with ConstrainedDAG() or RandomDAG(seed)"
-        )
+        lacks = ", ".join(missing)
+        raise ValueError(f"data: expected a DAG, got a wiring without {lacks}; make one with ConstrainedDAG() or RandomDAG(seed)")
     graph = SimpleGraph.from_data(data)
     level, inputs, outputs = (data[name].cpu().numpy() for name in _PARTS)
     wrong = (level[graph.source] >= 0) & (level[graph.target] <= level[graph.source])
@@ -131,18 +119,18 @@ def _read(data: Data) -> tuple[SimpleGraph, np.ndarray, np.ndarray, np.ndarray]:
     return graph, level, inputs, outputs
 
 
-DAG_MEASURES = {
-    name: Measure(description, "dag", "dag", unit, needs="level")
-    for name, description, unit in (
-        ("levels", "levels, from the input nodes' to the last", "levels"),
-        ("width_max", "most nodes on one level", "nodes"),
-        ("width_sd", "standard deviation of the number of nodes over levels", "nodes"),
-        ("input_nodes", "nodes that take the input", "nodes"),
-        ("output_nodes", "reached nodes without outgoing edge", "nodes"),
-        ("unreached_nodes", "nodes that no input reaches", "nodes"),
-        ("edge_span", "mean number of levels that an edge between reached nodes leads up; 0 without edges", "levels"),
-        ("paths_log10", "decimal logarithm of the number of input-to-output paths", "log10 paths"),
-        ("path_edges", "mean number of edges over all input-to-output paths", "edges"),
-        ("betweenness_max", "largest share of input-to-output paths through a node that is neither input nor output; 0 if all are", ""),
-    )
-}
+DAG_MEASURES = describe(
+    "dag",
+    ("levels", "levels, from the input nodes' to the last", "levels"),
+    ("width_max", "most nodes on one level", "nodes"),
+    ("width_sd", "standard deviation of the number of nodes over levels", "nodes"),
+    ("input_nodes", "nodes that take the input", "nodes"),
+    ("output_nodes", "reached nodes without outgoing edge", "nodes"),
+    ("unreached_nodes", "nodes that no input reaches", "nodes"),
+    ("edge_span", "mean number of levels that an edge between reached nodes leads up; 0 without edges", "levels"),
+    ("paths_log10", "decimal logarithm of the number of input-to-output paths", "log10 paths"),
+    ("path_edges", "mean number of edges over all input-to-output paths", "edges"),
+    ("betweenness_max", "largest share of input-to-output paths through a node that is neither input nor output; 0 if all are"),
+    direction="dag",
+    needs="level",
+)

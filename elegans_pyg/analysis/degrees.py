@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from torch_geometric.data import Data
 
-from elegans_pyg.analysis.simple_graph import Floats, Ints, Measure, SimpleGraph, share
+from elegans_pyg.analysis.simple_graph import Floats, Ints, SimpleGraph, describe, share
 
 _DIRECTIONS = ("in", "out", "total")
 _RICH_SHARE = 0.1
@@ -30,15 +30,8 @@ def degree_distribution(data: Data, direction: str = "total", weighted: bool = F
     """
     values = node_degrees(SimpleGraph.from_data(data, synapses), direction, weighted)
     found, neurons = np.unique(values, return_counts=True)
-    shares = neurons / len(values)
-    return pd.DataFrame(
-        {
-            "strength" if weighted else "degree": found,
-            "neurons": neurons,
-            "share": shares,
-            "share_above": neurons[::-1].cumsum()[::-1] / len(values),
-        }
-    )
+    table = pd.DataFrame({"strength" if weighted else "degree": found, "neurons": neurons, "share": neurons / len(values)})
+    return table.assign(share_above=neurons[::-1].cumsum()[::-1] / len(values))
 
 
 def node_degrees(graph: SimpleGraph, direction: str, weighted: bool = False) -> Ints | Floats:
@@ -136,41 +129,30 @@ def _rich_density(graph: SimpleGraph, density: float) -> float:
 
 
 _NEWMAN = "Newman 2003, doi:10.1103/PhysRevE.67.026126"
-_TOWLSON = "Towlson et al. 2013, doi:10.1523/JNEUROSCI.3784-12.2013"
 
-SIZE_MEASURES = {
-    "nodes": Measure("neurons, isolated ones included", "size", unit="neurons"),
-    "edges": Measure("ordered pairs of different neurons with a synapse, of whatever kind, counted once", "size", unit="edges"),
-    "self_loops": Measure("neurons with a synapse onto themselves; all other measures leave these synapses out", "size", unit="neurons"),
-    "isolated": Measure("neurons without any edge", "size", unit="neurons"),
-    "density": Measure("edges over the ordered pairs of neurons; 0 for one neuron", "size"),
-}
-DEGREE_MEASURES = {
-    "reciprocity": Measure("share of edges with one the other way round; 0 without edges", "degrees"),
-    "reciprocity_excess": Measure(
-        "reciprocity beyond that of random edges, (r - density) / (1 - density); 0 for a complete graph",
-        "degrees",
-        source="Garlaschelli & Loffredo 2004, doi:10.1103/PhysRevLett.93.268701",
-    ),
-    "in_degree_max": Measure("most neurons that synapse onto one", "degrees", unit="neurons"),
-    "out_degree_max": Measure("most neurons that one synapses onto", "degrees", unit="neurons"),
-    "in_degree_sd": Measure("standard deviation of the in-degree over neurons", "degrees", unit="neurons"),
-    "out_degree_sd": Measure("standard deviation of the out-degree over neurons", "degrees", unit="neurons"),
-    "in_strength_sd": Measure("standard deviation of the summed incoming weights", "degrees", unit="weight"),
-    "out_strength_sd": Measure("standard deviation of the summed outgoing weights", "degrees", unit="weight"),
-    "degree_assortativity": Measure(
-        "correlation over edges of the source's out-degree with the target's in-degree; 0 where either is the same on all edges",
-        "degrees",
-        source=_NEWMAN,
-    ),
-    "type_assortativity": Measure(
-        "excess of edges inside types over chance, relative to the largest possible; 0 where all are inside one type",
-        "degrees",
-        source=_NEWMAN,
-    ),
-    "rich_club": Measure(
-        "density among the tenth of neurons of highest total degree (ties included) over that of the graph; 0 without edges",
-        "degrees",
-        source=_TOWLSON,
-    ),
-}
+SIZE_MEASURES = describe(
+    "size",
+    ("nodes", "neurons, isolated ones included", "neurons"),
+    ("edges", "ordered pairs of different neurons with a synapse, of whatever kind, counted once", "edges"),
+    ("self_loops", "neurons with a synapse onto themselves; all other measures leave these synapses out", "neurons"),
+    ("isolated", "neurons without any edge", "neurons"),
+    ("density", "edges over the ordered pairs of neurons; 0 for one neuron"),
+)
+_BEYOND_CHANCE = "reciprocity beyond that of random edges, (r - density) / (1 - density); 0 for a complete graph"
+_BY_DEGREE = "correlation over edges of the source's out-degree with the target's in-degree; 0 where either is the same on all edges"
+_BY_TYPE = "excess of edges inside types over chance, relative to the largest possible; 0 where all are inside one type"
+_RICH = "density among the tenth of neurons of highest total degree (ties included) over that of the graph; 0 without edges"
+DEGREE_MEASURES = describe(
+    "degrees",
+    ("reciprocity", "share of edges with one the other way round; 0 without edges"),
+    ("reciprocity_excess", _BEYOND_CHANCE, "", "Garlaschelli & Loffredo 2004, doi:10.1103/PhysRevLett.93.268701"),
+    ("in_degree_max", "most neurons that synapse onto one", "neurons"),
+    ("out_degree_max", "most neurons that one synapses onto", "neurons"),
+    ("in_degree_sd", "standard deviation of the in-degree over neurons", "neurons"),
+    ("out_degree_sd", "standard deviation of the out-degree over neurons", "neurons"),
+    ("in_strength_sd", "standard deviation of the summed incoming weights", "weight"),
+    ("out_strength_sd", "standard deviation of the summed outgoing weights", "weight"),
+    ("degree_assortativity", _BY_DEGREE, "", _NEWMAN),
+    ("type_assortativity", _BY_TYPE, "", _NEWMAN),
+    ("rich_club", _RICH, "", "Towlson et al. 2013, doi:10.1523/JNEUROSCI.3784-12.2013"),
+)

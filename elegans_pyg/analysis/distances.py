@@ -8,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
+from scipy.special import rel_entr
 from torch_geometric.data import Batch, Data, Dataset
 
 from elegans_pyg.analysis.measures import list_wirings
 from elegans_pyg.analysis.motif_tables import SHAPES, three_node_classes
 from elegans_pyg.analysis.motifs import count_motifs
-from elegans_pyg.analysis.simple_graph import SimpleGraph
+from elegans_pyg.analysis.simple_graph import SimpleGraph, share
 from elegans_pyg.analysis.spectrum import sorted_eigenvalues
 
 
@@ -46,9 +47,10 @@ def jensen_shannon(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
     if not (p.any() and q.any()):
         return float(p.any() or q.any())
     p, q = p / p.sum(), q / q.sum()
+    # Not divided by its own sum: equal shares are to be at a distance of exactly 0.
     middle = (p + q) / 2
-    halves = (np.sum(side[side > 0] * np.log2(side[side > 0] / middle[side > 0])) for side in (p, q))
-    return float(np.sqrt(min(1.0, max(0.0, sum(halves) / 2))))
+    bits = float((rel_entr(p, middle) + rel_entr(q, middle)).sum() / (2 * np.log(2)))
+    return float(np.sqrt(np.clip(bits, 0.0, 1.0)))
 
 
 def edge_overlap(first: Data, second: Data, synapses: str = "all") -> float:
@@ -59,19 +61,13 @@ def edge_overlap(first: Data, second: Data, synapses: str = "all") -> float:
     Raises:
         ValueError: if the names are not unique, or the wirings have no names and different numbers of neurons.
     """
-    sets = [_edge_set(data, _named(first, second), synapses) for data in (first, second)]
-    if sets[0] == sets[1]:
-        return 1.0
-    return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
-
-
-def _named(first: Data, second: Data) -> bool:
     named = first.get("neuron_name") is not None and second.get("neuron_name") is not None
     if not named and first.num_nodes != second.num_nodes:
         raise ValueError(
             f"second: expected {first.num_nodes} neurons as in the first wiring, got {second.num_nodes}; name the neurons of both"
         )
-    return named
+    ours, theirs = (_edge_set(data, named, synapses) for data in (first, second))
+    return share(len(ours & theirs), len(ours | theirs), otherwise=1.0)
 
 
 def _edge_set(data: Data, named: bool, synapses: str) -> set[tuple[str | int, str | int]]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import product
 from math import perm, sqrt
 
 import numpy as np
 import pandas as pd
 from torch_geometric.data import Data
 
-from elegans_pyg.analysis.simple_graph import Bools, Floats, Ints, Measure, SimpleGraph, Words, count_ones, divergence, pack
-from elegans_pyg.neuron_types import NEURON_TYPES
+from elegans_pyg.analysis.simple_graph import Bools, Floats, Ints, SimpleGraph, Words, count_ones, describe, divergence, pack
+from elegans_pyg.wirings import NEURON_TYPES
 
 _PARK = "Park & Barabási 2007, doi:10.1073/pnas.0705081104"
 _LENGTHS = (1, 2, 3)
@@ -60,22 +61,11 @@ def dyads(data: Data, lengths: Sequence[int] = _LENGTHS, synapses: str = "all") 
     for length in lengths:
         pairs = graph.unpack(found[length]).T if length in found else nothing
         observed = _count(found.get(length), graph)
-        for a in present:
-            for b in present:
-                mean, variance = _moments(pairs, graph.type_counts, int(a), int(b))
-                count, sd = int(observed[a, b]), sqrt(variance)
-                rows.append(
-                    {
-                        "length": int(length),
-                        "source": NEURON_TYPES[a],
-                        "target": NEURON_TYPES[b],
-                        "observed": count,
-                        "expected": float(mean),
-                        "ratio": float(count / mean) if mean else 1.0,
-                        "sd": sd,
-                        "z": float(count - mean) / sd if sd else 0.0,
-                    }
-                )
+        for a, b in product(present, repeat=2):
+            mean, variance = _moments(pairs, graph.type_counts, int(a), int(b))
+            count, sd = int(observed[a, b]), sqrt(variance)
+            ratio, z = float(count / mean) if mean else 1.0, float(count - mean) / sd if sd else 0.0
+            rows.append((int(length), NEURON_TYPES[a], NEURON_TYPES[b], count, float(mean), ratio, sd, z))
     return pd.DataFrame(rows, columns=["length", "source", "target", "observed", "expected", "ratio", "sd", "z"])
 
 
@@ -125,14 +115,12 @@ def dyad_measures(graph: SimpleGraph) -> dict[str, float]:
     """The columns of group ``dyads``."""
     values = {}
     steps = graph.pairs_by_distance()
-    types = [NEURON_TYPES.index(name) for name in _COLUMN_TYPES]
     for length in _LENGTHS:
         observed = _count(next(steps, None), graph)
         expected = expected_counts(observed.sum(), graph.type_counts)
         ratio = np.divide(observed, expected, out=np.ones_like(expected), where=expected > 0)
-        for a in types:
-            for b in types:
-                values[_column(a, b, length)] = float(ratio[a, b])
+        for a, b in product(_COLUMN_TYPES, repeat=2):
+            values[_column(a, b, length)] = float(ratio[NEURON_TYPES.index(a), NEURON_TYPES.index(b)])
         values["dyadic_information" + _suffix(length)] = divergence(observed, expected)
     return values
 
@@ -141,22 +129,20 @@ def _suffix(length: int) -> str:
     return "" if length == 1 else f"_path{length}"
 
 
-def _column(a: int, b: int, length: int) -> str:
-    pair = f"dyadicity_{NEURON_TYPES[a]}" if a == b else f"heterophilicity_{NEURON_TYPES[a]}_{NEURON_TYPES[b]}"
-    return pair + _suffix(length)
+def _column(a: str, b: str, length: int) -> str:
+    return (f"dyadicity_{a}" if a == b else f"heterophilicity_{a}_{b}") + _suffix(length)
 
 
-def _describe() -> dict[str, Measure]:
-    entries = {}
+def _describe() -> list[tuple[str, ...]]:
+    entries: list[tuple[str, ...]] = []
     for length in _LENGTHS:
         along = "edges" if length == 1 else f"pairs at directed distance {length}"
-        for a in _COLUMN_TYPES:
-            for b in _COLUMN_TYPES:
-                text = f"{along} from {a} to {b} neurons over their number if types were dealt at random; 1 where none are expected"
-                entries[_column(NEURON_TYPES.index(a), NEURON_TYPES.index(b), length)] = Measure(text, "dyads", source=_PARK)
+        for a, b in product(_COLUMN_TYPES, repeat=2):
+            text = f"{along} from {a} to {b} neurons over their number if types were dealt at random; 1 where none are expected"
+            entries.append((_column(a, b, length), text, "", _PARK))
         text = f"divergence of the {along} by types of both ends, all types, from a random deal of types; 0 where there are none"
-        entries["dyadic_information" + _suffix(length)] = Measure(text, "dyads", unit="bits", source=_PARK)
+        entries.append(("dyadic_information" + _suffix(length), text, "bits", _PARK))
     return entries
 
 
-DYAD_MEASURES = _describe()
+DYAD_MEASURES = describe("dyads", *_describe())

@@ -1,16 +1,21 @@
-"""Simple models of a value, judged on wirings that they have not seen."""
+"""Simple models of a value, tried on wirings that they have not seen."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy import stats
 from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
+from elegans_pyg._progress import Progress
 from elegans_pyg.analysis.inference import Values
 
 Numbers = npt.NDArray[np.int64]
@@ -27,19 +32,15 @@ class ModelScores:
     """What :func:`cross_validate` finds; every number is a mean over the repeats of the cross-validation.
 
     Attributes:
-        q2: by model, the share of the value's variance that is predicted on unseen wirings.
-        q2_sd: its standard deviation over the repeats.
-        rank: by model, Spearman's correlation of predicted and true values; ``nan`` where the predictions are all the same.
-        error: by model, the mean absolute error, in the unit of the values.
+        models: one row a model (``family``, ``ridge``, ``forest``): ``q2``, the share of the value's variance that is predicted on unseen
+            wirings, ``q2_sd``, its standard deviation over the repeats, ``rank``, Spearman's correlation of predicted and true values
+            (``nan`` where the predictions are all the same), and ``error``, the mean absolute error, in the unit of the values.
         weights: ridge's coefficient of each measure, for one standard deviation of it, in the unit of the values; ``(m,)``.
         importance: how much the forest's squared error on unseen wirings grows when a measure is shuffled among them, as a share of the
             variance; ``(m,)``.
     """
 
-    q2: dict[str, float]
-    q2_sd: dict[str, float]
-    rank: dict[str, float]
-    error: dict[str, float]
+    models: pd.DataFrame
     weights: Values
     importance: Values
 
@@ -53,7 +54,7 @@ def cross_validate(
     folds: int = 5,
     repeats: int = 5,
     seed: int = 0,
-    step: Callable[[], None] | None = None,
+    quiet: bool = True,
 ) -> ModelScores:
     r"""Predict values from measures with a ridge regression and a random forest, and from the family alone.
 
@@ -75,7 +76,7 @@ def cross_validate(
         folds: number of folds; at most half the number of wirings.
         repeats: of the cross-validation, over other folds.
         seed: of the folds and the forest.
-        step: called after every fold.
+        quiet: show no progress on standard error.
 
     Raises:
         ValueError: if there are fewer than two wirings a fold, fewer than 2 folds, or values without spread.
@@ -85,47 +86,34 @@ def cross_validate(
         raise ValueError(f"folds: expected at least 2, with two wirings each, got {folds} for {count} wirings; give another number")
     if np.ptp(values) == 0:
         raise ValueError(f"values: expected some that differ, got {values[0]:g} for all; there is nothing to predict")
-    names = ("family", "ridge", "forest")
-    q2: dict[str, list[float]] = {name: [] for name in names}
-    rank: dict[str, list[float]] = {name: [] for name in names}
-    error: dict[str, list[float]] = {name: [] for name in names}
+    rows = []
     weights, importance = np.zeros(measures.shape[1]), np.zeros(measures.shape[1])
-    for repeat in range(repeats):
-        predicted = {name: np.empty(len(values)) for name in (*names, "mean")}
-        for fold, (train, test) in enumerate(grouped_splits(wirings, families, folds, np.random.default_rng([seed, repeat]))):
-            mean = values[train].mean()
-            predicted["mean"][test] = mean
-            predicted["family"][test] = [
-                values[train][families[train] == family].mean() if (families[train] == family).any() else mean for family in families[test]
-            ]
-            centre, scale = measures[train].mean(axis=0), measures[train].std(axis=0)
-            scale[scale == 0] = 1
-            fitted, unseen = (measures[train] - centre) / scale, (measures[test] - centre) / scale
-            generator = np.random.default_rng([seed, repeat, fold])
-            penalty = _best_penalty(fitted, values[train], grouped_splits(wirings[train], families[train], _INNER_FOLDS, generator))
-            slopes = _ridge(fitted, values[train], (penalty,))[0]
-            predicted["ridge"][test] = mean + unseen @ slopes
-            weights += slopes / (folds * repeats)
-            forest = RandomForestRegressor(TREES, min_samples_leaf=2, max_features=1 / 3, random_state=int(generator.integers(2**31)))
-            forest.fit(fitted, values[train])
-            predicted["forest"][test] = forest.predict(unseen)
-            importance += _growth(forest, unseen, values[test], predicted["forest"][test], generator) / (len(values) * repeats)
-            if step is not None:
-                step()
-        total = float(np.sum((values - predicted["mean"]) ** 2))
-        for name in names:
-            q2[name].append(1 - float(np.sum((values - predicted[name]) ** 2)) / total)
-            error[name].append(float(np.abs(values - predicted[name]).mean()))
-            flat = np.ptp(predicted[name]) == 0
-            rank[name].append(math.nan if flat else float(stats.spearmanr(predicted[name], values).statistic))
-    return ModelScores(
-        {name: float(np.mean(q2[name])) for name in names},
-        {name: float(np.std(q2[name])) for name in names},
-        {name: float(np.mean(rank[name])) for name in names},
-        {name: float(np.mean(error[name])) for name in names},
-        weights,
-        importance / float(values.var()),
-    )
+    with Progress("fitting models", folds * repeats, quiet=quiet) as progress:
+        for repeat in range(repeats):
+            predicted = {name: np.empty(len(values)) for name in ("family", "ridge", "forest", "mean")}
+            for fold, (train, test) in enumerate(grouped_splits(wirings, families, folds, np.random.default_rng([seed, repeat]))):
+                generator = np.random.default_rng([seed, repeat, fold])
+                predicted["mean"][test] = values[train].mean()
+                means = pd.Series(values[train]).groupby(families[train]).mean()
+                predicted["family"][test] = means.reindex(families[test]).fillna(values[train].mean())
+                inner = list(grouped_splits(wirings[train], families[train], _INNER_FOLDS, generator))
+                ridge = make_pipeline(StandardScaler(), RidgeCV(PENALTIES, cv=inner, scoring=_score))
+                predicted["ridge"][test] = ridge.fit(measures[train], values[train]).predict(measures[test])
+                weights += ridge[-1].coef_ / (folds * repeats)
+                trees = RandomForestRegressor(TREES, min_samples_leaf=2, max_features=1 / 3, random_state=int(generator.integers(2**31)))
+                forest = make_pipeline(StandardScaler(), trees)
+                predicted["forest"][test] = forest.fit(measures[train], values[train]).predict(measures[test])
+                growth = _growth(forest, measures[test], values[test], predicted["forest"][test], generator)
+                importance += growth / (len(values) * repeats)
+                progress.advance()
+            mean = predicted.pop("mean")
+            for name, found in predicted.items():
+                q2 = 1 - np.sum((values - found) ** 2) / np.sum((values - mean) ** 2)
+                rank = math.nan if np.ptp(found) == 0 else stats.spearmanr(found, values).statistic
+                rows.append((name, q2, rank, np.abs(values - found).mean()))
+    scores = pd.DataFrame(rows, columns=["model", "q2", "rank", "error"]).groupby("model", sort=False)
+    models = scores.mean().assign(q2_sd=scores["q2"].std(ddof=0))[["q2", "q2_sd", "rank", "error"]]
+    return ModelScores(models.reset_index(), weights, importance / float(values.var()))
 
 
 def grouped_splits(wirings: Numbers, families: Numbers, folds: int, generator: np.random.Generator) -> Splits:
@@ -139,27 +127,14 @@ def grouped_splits(wirings: Numbers, families: Numbers, folds: int, generator: n
         yield np.flatnonzero(fold_of[row] != fold), np.flatnonzero(fold_of[row] == fold)
 
 
-def _ridge(measures: Values, values: Values, penalties: Sequence[float]) -> Values:
-    r"""Coefficients :math:`(X^\top X + \lambda I)^{-1} X^\top (y - \bar y)` of centred measures, for each penalty: ``(penalties, m)``."""
-    left, singular, right = np.linalg.svd(measures, full_matrices=False)
-    shrunk = singular / (singular**2 + np.asarray(penalties)[:, None])
-    return np.asarray((shrunk * (left.T @ (values - values.mean()))) @ right, dtype=np.float64)
+def _score(model: RidgeCV, measures: Values, values: Values) -> float:
+    return -float(((model.predict(measures) - values) ** 2).sum())
 
 
-def _best_penalty(measures: Values, values: Values, splits: Splits) -> float:
-    loss = np.zeros(len(PENALTIES))
-    for train, test in splits:
-        centre = measures[train].mean(axis=0)
-        slopes = _ridge(measures[train] - centre, values[train], PENALTIES)
-        predicted = values[train].mean() + (measures[test] - centre) @ slopes.T
-        loss += ((values[test][:, None] - predicted) ** 2).sum(axis=0)
-    return PENALTIES[int(loss.argmin())]
-
-
-def _growth(forest: RandomForestRegressor, measures: Values, values: Values, predicted: Values, generator: np.random.Generator) -> Values:
+def _growth(forest: Pipeline, measures: Values, values: Values, predicted: Values, generator: np.random.Generator) -> Values:
     """How much each measure's shuffling adds to the sum of squared errors, mean of ``_SHUFFLES``."""
     rows, columns = measures.shape
-    # All shufflings at once: a forest takes longer to be called than to predict.
+    # All shufflings at once, where scikit-learn's permutation_importance calls the forest for each: that takes longer than to predict.
     copies = np.broadcast_to(measures, (columns, _SHUFFLES, rows, columns)).copy()
     for column in range(columns):
         for shuffle in range(_SHUFFLES):

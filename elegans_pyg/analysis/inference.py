@@ -22,7 +22,8 @@ while sums of the same shares in another order differ in the last bits and would
 
 
 class Permutation(NamedTuple):
-    """Outcome of :func:`permutation_test`: the p value, the smallest one these values allow, and how it was found."""
+    """Outcome of a permutation test: the p value, the smallest one these values allow, whether all splits (or signs) were enumerated, and
+    how many there are."""
 
     p: float
     smallest: float
@@ -123,6 +124,37 @@ def permutation_test(sample: Values, other: Values, *, resamples: int = 10_000, 
     return Permutation((reached + 1) / (resamples + 1), 1 / (resamples + 1), False, splits)
 
 
+def sign_flip_test(differences: Values, *, resamples: int = 10_000, seed: int | Sequence[int] = 0) -> Permutation:
+    r"""Two-sided permutation test on the mean of differences within pairs (Fisher 1935, "The Design of Experiments", section 21).
+
+    If the two of a pair are alike, each difference could as well have the other sign. The p value is the share of the :math:`2^n` choices
+    of signs whose absolute mean is at least the observed one. Up to ``EXACT_SPLITS`` choices are all enumerated; beyond, random ones are
+    drawn, and counted as in :func:`permutation_test`.
+
+    Args:
+        differences: one a pair, shape ``(n,)``.
+        resamples: number of random choices of signs when they are too many to enumerate.
+        seed: of the random signs.
+
+    Raises:
+        ValueError: when there is no pair.
+    """
+    pairs = len(differences)
+    if pairs == 0:
+        raise ValueError("differences must hold at least one value, got none; leave out the empty arm")
+    observed, splits = abs(float(differences.mean())), 2**pairs
+    if splits <= EXACT_SPLITS:
+        signs = 1 - 2 * (np.arange(splits)[:, None] >> np.arange(pairs) & 1)
+        means = np.abs(signs @ differences) / pairs
+        return Permutation(float(np.mean(means >= observed - TIE)), float(np.mean(means >= means.max() - TIE)), True, splits)
+    generator = np.random.default_rng(seed)
+    reached, block = 0, max(1, 1_000_000 // pairs)
+    for start in range(0, resamples, block):
+        signs = generator.choice([-1.0, 1.0], (min(block, resamples - start), pairs))
+        reached += int(np.count_nonzero(np.abs(signs @ differences) / pairs >= observed - TIE))
+    return Permutation((reached + 1) / (resamples + 1), 1 / (resamples + 1), False, splits)
+
+
 def holm(p_values: Values) -> Values:
     """Holm's step-down correction for testing several hypotheses, from "A Simple Sequentially Rejective Multiple Test Procedure"
     (Holm 1979, https://www.jstor.org/stable/4615733): the k-th smallest of m p values is multiplied by m - k + 1, kept monotone and
@@ -185,16 +217,17 @@ def variance_components(values: Values, groups: Sequence[int] | npt.NDArray[np.i
     return Components(max(between, 0.0), within, bool(between < -TIE))
 
 
-def runs_needed(difference: float, sd: float, *, power: float = 0.8, alpha: float = 0.05) -> int | None:
+def runs_needed(difference: float, sd: float, *, power: float = 0.8, alpha: float = 0.05, paired: bool = False) -> int | None:
     r"""Runs an arm that detect ``difference`` in a two-sided test at level ``alpha`` with probability ``power``, by the normal
     approximation :math:`n = 2 (z_{1-\alpha/2} + z_{power})^2 \sigma^2 / \delta^2`, and never fewer than an exact permutation test needs to
-    reach ``alpha`` at all (4 an arm for 0.05, since 3 against 3 has only 20 splits).
+    reach ``alpha`` at all (4 an arm for 0.05, since 3 against 3 has only 20 splits). Of pairs, :math:`n` is half of that, and at least 6.
 
     Args:
         difference: of the two means.
-        sd: standard deviation inside an arm, in the same unit.
+        sd: standard deviation inside an arm, or of the differences within pairs, in the same unit.
         power: probability of detecting the difference.
         alpha: level of the test.
+        paired: whether the runs are compared in pairs.
 
     Returns:
         The number, or ``None`` when it does not exist (no difference) or cannot be known (``sd`` is 0 or ``nan``).
@@ -202,12 +235,12 @@ def runs_needed(difference: float, sd: float, *, power: float = 0.8, alpha: floa
     if not (sd > 0 and abs(difference) > TIE):
         return None
     z = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))
-    return max(smallest_testable(alpha), math.ceil(2 * (z * sd / difference) ** 2))
+    return max(smallest_testable(alpha, paired), math.ceil((1 if paired else 2) * (z * sd / difference) ** 2))
 
 
-def smallest_testable(alpha: float) -> int:
-    """Fewest runs an arm at which the exact two-sided permutation test of two equal arms can reach a p value of ``alpha``."""
+def smallest_testable(alpha: float, paired: bool = False) -> int:
+    """Fewest runs an arm at which the exact two-sided permutation test of two equal arms, or of pairs, can reach a p value of ``alpha``."""
     runs = 2
-    while 2 / math.comb(2 * runs, runs) > alpha:
+    while 2 / (2**runs if paired else math.comb(2 * runs, runs)) > alpha:
         runs += 1
     return runs

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.progress import track
 from torch_geometric.data import Batch, Data, Dataset
 
+from elegans_pyg._arguments import check_seed
+from elegans_pyg._extras import require
+from elegans_pyg._progress import track
 from elegans_pyg.analysis.communities import COMMUNITY_MEASURES, community_measures
 from elegans_pyg.analysis.dag_shape import DAG_MEASURES, dag_measures
 from elegans_pyg.analysis.degrees import DEGREE_MEASURES, SIZE_MEASURES, degree_measures, size_measures
@@ -29,7 +29,6 @@ from elegans_pyg.analysis.small_world import (
 )
 from elegans_pyg.analysis.spectrum import SPECTRUM_MEASURES, spectrum_measures
 from elegans_pyg.analysis.symmetry import SYMMETRY_MEASURES, symmetry_measures
-from elegans_pyg.transforms.wiring import check_seed
 
 MEASURES: dict[str, Measure] = {
     **SIZE_MEASURES,
@@ -61,10 +60,14 @@ _GROUPS: dict[str, Callable[[SimpleGraph, Data, int], dict[str, float]]] = {
     "communities": lambda graph, data, seed: community_measures(graph, seed),
 }
 _ON_REQUEST = ("small_world", "four_motifs", "communities")
+_EXTRAS = {
+    "four_motifs": ("numba", "fast", "counting motifs of four neurons"),
+    "communities": ("igraph", "structure", "finding communities"),
+}
 
 
 def measures(
-    graphs: Data | Batch | Dataset | Sequence[Data], which: Sequence[str] | None = None, seed: int = 0, progress: bool = False
+    graphs: Data | Batch | Dataset | Sequence[Data], which: Sequence[str] | None = None, seed: int = 0, quiet: bool = True
 ) -> pd.DataFrame:
     """Measure the structure of wirings, cyclic connectomes and DAGs alike.
 
@@ -95,7 +98,7 @@ def measures(
         which: names of measures and groups, in the order of the columns wanted; by default every group that is not on request and that
             all the wirings can have.
         seed: of the random graphs and of the search for communities, the same for every wiring: equal wirings have equal rows.
-        progress: show a progress bar, if standard error is a terminal.
+        quiet: show no progress on standard error.
 
     Returns:
         one row a wiring, in order, and one column a measure.
@@ -107,7 +110,7 @@ def measures(
         ImportError: if a group on request needs an extra that is not installed.
     """
     wirings = list_wirings(graphs)
-    names = _chosen(which, wirings)
+    names = chosen_measures(which, wirings)
     groups = list(dict.fromkeys(MEASURES[name].group for name in names))
     check_seed(seed)
 
@@ -124,7 +127,7 @@ def measures(
     todo = sorted(first.values())
     pool = ThreadPoolExecutor(min(os.cpu_count() or 1, len(todo)), thread_name_prefix="elegans-measures")
     try:
-        found = dict(zip(todo, _shown(pool.map(measure, todo), len(todo), progress), strict=True))
+        found = dict(zip(todo, track(pool.map(measure, todo), "measuring wirings", len(todo), quiet), strict=True))
     finally:
         # After an error, or Ctrl-C, the wirings that wait are not measured.
         pool.shutdown(cancel_futures=True)
@@ -133,14 +136,9 @@ def measures(
 
 def list_wirings(graphs: Data | Batch | Dataset | Sequence[Data]) -> list[Data]:
     """The wirings in what :func:`measures` takes."""
-    if isinstance(graphs, Batch):
-        wirings = graphs.to_data_list()
-    elif isinstance(graphs, Data):
-        wirings = [graphs]
-    elif isinstance(graphs, Dataset | Sequence):
-        wirings = list(graphs)
-    else:
+    if not isinstance(graphs, Data | Dataset | Sequence):
         raise TypeError(f"graphs: expected a Data, a Batch, a dataset or a sequence of Data, got {type(graphs).__name__}; give the wirings")
+    wirings = graphs.to_data_list() if isinstance(graphs, Batch) else [graphs] if isinstance(graphs, Data) else list(graphs)
     if not wirings:
         raise ValueError("graphs: expected at least one wiring, got none; give the wirings to measure")
     for number, data in enumerate(wirings):
@@ -149,13 +147,12 @@ def list_wirings(graphs: Data | Batch | Dataset | Sequence[Data]) -> list[Data]:
     return wirings
 
 
-def _chosen(which: Sequence[str] | None, wirings: list[Data]) -> list[str]:
+def chosen_measures(which: Sequence[str] | None, wirings: Sequence[Data]) -> list[str]:
+    """The columns that :func:`measures` gives for these wirings; raises what it says there, but measures nothing."""
     needs = {entry.needs for entry in MEASURES.values() if entry.needs}
     lacking = {need: next((i for i, data in enumerate(wirings) if data.get(need) is None), None) for need in needs}
     if which is None:
-        return [
-            name for name, entry in MEASURES.items() if entry.group not in _ON_REQUEST and (not entry.needs or lacking[entry.needs] is None)
-        ]
+        return [name for name, entry in MEASURES.items() if entry.group not in _ON_REQUEST and lacking.get(entry.needs) is None]
     if isinstance(which, str):
         raise TypeError(f"which: expected a sequence of names, got {which!r}; put it in a list")
     names: list[str] = []
@@ -165,32 +162,24 @@ def _chosen(which: Sequence[str] | None, wirings: list[Data]) -> list[str]:
         elif wanted in _GROUPS:
             names.extend(name for name, entry in MEASURES.items() if entry.group == wanted)
         else:
-            raise ValueError(
-                f"which: expected groups ({', '.join(_GROUPS)}) or measures ({', '.join(MEASURES)}), got {wanted!r}; choose from these"
-            )
+            choices = f"groups ({', '.join(_GROUPS)}) or measures ({', '.join(MEASURES)})"
+            raise ValueError(f"which: expected {choices}, got {wanted!r}; choose from these")
     if not names:
         raise ValueError("which: expected at least one measure or group, got none; leave it out for those of every wiring")
     names = list(dict.fromkeys(names))
     for name in names:
         number = lacking.get(MEASURES[name].needs)
         if number is not None:
-            raise ValueError(
-                f"which: {name!r} needs wirings with {MEASURES[name].needs}, and wiring {number} has none; leave the measure out"
-            )
+            lacks = MEASURES[name].needs
+            raise ValueError(f"which: {name!r} needs wirings with {lacks}, and wiring {number} has none; leave the measure out")
+    for group in {MEASURES[name].group for name in names} & _EXTRAS.keys():
+        require(*_EXTRAS[group])
     return names
 
 
 def _fingerprint(data: Data) -> bytes:
     """All that measures look at."""
     parts = ("edge_index", "edge_weight", "edge_type", "neuron_type", "level", "input_mask", "output_mask")
-    arrays = [data[name].detach().cpu().numpy() for name in parts if data.get(name) is not None]
-    names = "\0".join(data.neuron_name) if data.get("neuron_name") is not None else ""
-    return b"\0".join(
-        [*(repr((array.shape, array.dtype)).encode() + np.ascontiguousarray(array).tobytes() for array in arrays), names.encode()]
-    )
-
-
-def _shown(rows: Iterator[dict[str, float]], count: int, progress: bool) -> Iterable[dict[str, float]]:
-    if not (progress and sys.stderr.isatty()):
-        return rows
-    return track(rows, "measuring wirings", total=count, console=Console(stderr=True), transient=True)
+    arrays = [np.ascontiguousarray(data[name].detach().cpu().numpy()) for name in parts if data.get(name) is not None]
+    names = "\0".join(data.get("neuron_name") or [])
+    return b"\0".join([*(repr((array.shape, array.dtype)).encode() + array.tobytes() for array in arrays), names.encode()])

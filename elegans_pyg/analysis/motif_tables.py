@@ -12,9 +12,10 @@ from functools import lru_cache
 from itertools import permutations
 
 import numpy as np
+from networkx.algorithms.triads import TRICODE_TO_NAME
 
 from elegans_pyg.analysis.simple_graph import Bools, Ints
-from elegans_pyg.neuron_types import NEURON_TYPES
+from elegans_pyg.wirings import NEURON_TYPES
 
 COLOURS = len(NEURON_TYPES)
 SHAPES = ("003", "012", "102", "021D", "021U", "021C", "111D", "111U", "030T", "030C", "201", "120D", "120U", "120C", "210", "300")
@@ -88,28 +89,11 @@ class Classes:
 def three_node_classes() -> Classes:
     keys = np.arange(64 * COLOURS**3)
     smallest = canonical(keys, 3, COLOURS)
-    shape_of_code = np.array([_shape(adjacent) for adjacent in split(np.arange(64), 3, 1)[0]])
+    # NetworkX numbers the edges of a triad in the same order.
+    shape_of_code = np.array([SHAPES.index(TRICODE_TO_NAME[code]) for code in range(64)])
     connected = shape_of_code[keys % 64] >= SHAPES.index("021D")
     class_key = np.unique(smallest[connected])
     of_key = np.where(connected, np.searchsorted(class_key, smallest), -1)
     first_code = np.array([int(np.flatnonzero(shape_of_code == shape)[0]) for shape in range(len(SHAPES))])
     coloured = of_key[first_code[:, None] + 64 * np.arange(COLOURS**3)]
     return Classes(class_key, of_key, shape_of_code[class_key % 64], coloured)
-
-
-def _shape(adjacent: Bools) -> int:
-    """Position in ``SHAPES`` of three nodes, ``(3, 3)``."""
-    mutual = int((adjacent & adjacent.T).sum()) // 2
-    one_way = int(adjacent.sum()) - 2 * mutual
-    name = f"{mutual}{one_way}{3 - mutual - one_way}"
-    out, into = adjacent.sum(axis=1), adjacent.sum(axis=0)
-    if name == "021":
-        name += "D" if out.max() == 2 else "U" if into.max() == 2 else "C"
-    elif name == "111":
-        # The one-way edge leads to the mutual pair, down, or away from it, up.
-        name += "D" if into.max() == 2 else "U"
-    elif name == "030":
-        name += "T" if out.max() == 2 else "C"
-    elif name == "120":
-        name += "D" if (into == 0).any() else "U" if (out == 0).any() else "C"
-    return SHAPES.index(name)

@@ -12,8 +12,8 @@ from torch_geometric.data import Data
 
 from elegans_pyg._extras import require
 from elegans_pyg.analysis.motif_tables import COLOURS, SHAPES, arrows, canonical, split, three_node_classes
-from elegans_pyg.analysis.simple_graph import Floats, Ints, Measure, SimpleGraph, divergence, entropy, share
-from elegans_pyg.neuron_types import NEURON_TYPES
+from elegans_pyg.analysis.simple_graph import Floats, Ints, SimpleGraph, describe, divergence, entropy, share
+from elegans_pyg.wirings import NEURON_TYPES
 
 _ADAMI = "Adami et al. 2011, doi:10.1162/artl_a_00045"
 _TRIADS = "Holland & Leinhardt 1976, doi:10.2307/270703"
@@ -303,28 +303,19 @@ def _count_four(graph: SimpleGraph, coloured: bool) -> tuple[Ints, Ints]:
     return keys, counts
 
 
-MOTIF_MEASURES = {
-    "connected_triples": Measure("connected triples of neurons", "motifs", unit="triples", source=_MILO),
-    "motif_entropy": Measure(
-        "entropy of the connected triples by shape and types of neurons; 0 where there are none", "motifs", unit="bits", source=_ADAMI
-    ),
-    "motif_information": Measure(
-        "entropy of coloured motifs under a random colouring, less motif_entropy; 0 without motifs", "motifs", unit="bits", source=_ADAMI
-    ),
-    "motif_divergence": Measure(
-        "divergence of coloured motifs from those under a random colouring; 0 without motifs", "motifs", unit="bits", source=_ADAMI
-    ),
-    "triad_entropy": Measure(
-        "entropy of the connected triples by shape alone; 0 where there are none", "motifs", unit="bits", source=_TRIADS
-    ),
-    "closed_share": Measure("share of connected triples with all three pairs joined; 0 where there are none", "motifs", source=_TRIADS),
-    "feed_forward_loops": Measure("triples of shape 030T", "motifs", unit="triples", source=_MILO),
-    "three_cycles": Measure("triples of shape 030C", "motifs", unit="triples", source=_TRIADS),
-    "connected_quadruples": Measure("connected quadruples of neurons", "four_motifs", unit="quadruples", source=_MILO),
-    "four_motif_entropy": Measure(
-        "entropy of the connected quadruples by shape and types; 0 where there are none", "four_motifs", unit="bits", source=_ADAMI
-    ),
-    "four_shape_entropy": Measure(
-        "entropy of the connected quadruples by shape alone; 0 where there are none", "four_motifs", unit="bits", source=_MILO
-    ),
-}
+MOTIF_MEASURES = describe(
+    "motifs",
+    ("connected_triples", "connected triples of neurons", "triples", _MILO),
+    ("motif_entropy", "entropy of the connected triples by shape and types of neurons; 0 where there are none", "bits", _ADAMI),
+    ("motif_information", "entropy of coloured motifs under a random colouring, less motif_entropy; 0 without motifs", "bits", _ADAMI),
+    ("motif_divergence", "divergence of coloured motifs from those under a random colouring; 0 without motifs", "bits", _ADAMI),
+    ("triad_entropy", "entropy of the connected triples by shape alone; 0 where there are none", "bits", _TRIADS),
+    ("closed_share", "share of connected triples with all three pairs joined; 0 where there are none", "", _TRIADS),
+    ("feed_forward_loops", "triples of shape 030T", "triples", _MILO),
+    ("three_cycles", "triples of shape 030C", "triples", _TRIADS),
+) | describe(
+    "four_motifs",
+    ("connected_quadruples", "connected quadruples of neurons", "quadruples", _MILO),
+    ("four_motif_entropy", "entropy of the connected quadruples by shape and types; 0 where there are none", "bits", _ADAMI),
+    ("four_shape_entropy", "entropy of the connected quadruples by shape alone; 0 where there are none", "bits", _MILO),
+)

@@ -61,12 +61,13 @@ def rank_correlations(
         raise ValueError(f"columns: expected one row for each of the {len(values)} values, got shape {columns.shape}; take them together")
     if not (np.isfinite(columns).all() and np.isfinite(values).all()):
         raise ValueError("columns: expected finite numbers, got some that are not; leave out those rows or columns")
-    strata = _strata(np.zeros(len(values), dtype=np.int64) if groups is None else groups)
-    order = np.concatenate(strata) if strata else np.empty(0, dtype=np.int64)
+    _, group = np.unique(np.zeros(len(values)) if groups is None else groups, return_inverse=True)
+    strata = [rows for number in range(int(group.max(initial=-1)) + 1) if len(rows := np.flatnonzero(group == number)) > 1]
     sizes = [len(stratum) for stratum in strata]
-    ranked = np.concatenate([_centred_ranks(columns[stratum]) for stratum in strata]) if strata else np.empty((0, columns.shape[1]))
-    target = np.concatenate([_centred_ranks(values[stratum, None])[:, 0] for stratum in strata]) if strata else np.empty(0)
-    length = np.sqrt((ranked**2).sum(axis=0) * (target**2).sum()) if len(order) else np.zeros(columns.shape[1])
+    both = np.column_stack([columns, values])
+    ranks = np.concatenate([np.empty((0, both.shape[1])), *(_centred_ranks(both[stratum]) for stratum in strata)])
+    ranked, target = ranks[:, :-1], ranks[:, -1]
+    length = np.sqrt((ranked**2).sum(axis=0) * (target**2).sum())
     varies = length > TIE
     rho, p, smallest = (np.full(columns.shape[1], math.nan) for _ in range(3))
     ranked = ranked[:, varies] / length[varies]
@@ -117,8 +118,7 @@ def pairs_needed(rho: float, *, power: float = 0.8, alpha: float = 0.05) -> int 
     least = fewest_pairs(alpha)
     if abs(rho) > 1 - TIE:
         return least
-    z = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))
-    return max(least, math.ceil(3 + (1 + rho**2 / 2) * (z / math.atanh(rho)) ** 2))
+    return max(least, math.ceil(_pairs(rho, power, alpha)))
 
 
 def smallest_rho(count: int, *, power: float = 0.8, alpha: float = 0.05) -> float:
@@ -126,8 +126,12 @@ def smallest_rho(count: int, *, power: float = 0.8, alpha: float = 0.05) -> floa
     a permutation test needs to reach ``alpha``."""
     if count < max(4, fewest_pairs(alpha)):
         return math.nan
+    return float(optimize.brentq(lambda rho: _pairs(rho, power, alpha) - count, 1e-6, 1 - 1e-12))
+
+
+def _pairs(rho: float, power: float, alpha: float) -> float:
     z = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))
-    return float(optimize.brentq(lambda rho: 3 + (1 + rho**2 / 2) * (z / math.atanh(rho)) ** 2 - count, 1e-6, 1 - 1e-12))
+    return 3 + (1 + rho**2 / 2) * (z / math.atanh(rho)) ** 2
 
 
 def fewest_pairs(alpha: float) -> int:
@@ -138,31 +142,20 @@ def fewest_pairs(alpha: float) -> int:
     return pairs
 
 
-def _strata(groups: Groups) -> list[Groups]:
-    """The rows of each group of two or more."""
-    _, group = np.unique(groups, return_inverse=True)
-    return [rows for number in range(int(group.max(initial=-1)) + 1) if len(rows := np.flatnonzero(group == number)) > 1]
-
-
 def _centred_ranks(columns: Values) -> Values:
     return np.asarray(stats.rankdata(columns, axis=0) - (len(columns) + 1) / 2, dtype=np.float64) / (len(columns) + 1)
 
 
 def _all_orders(sizes: Sequence[int], orders: int) -> Iterator[Groups]:
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).tolist()
-    each = [list(permutations(range(start, start + size))) for start, size in zip(starts, sizes, strict=True)]
-    length = sum(sizes)
-    everything = chain.from_iterable(chain.from_iterable(parts) for parts in product(*each))
-    yield np.fromiter(everything, dtype=np.int64, count=orders * length).reshape(orders, length)
+    strata = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    every = chain.from_iterable(chain.from_iterable(parts) for parts in product(*(list(permutations(part.tolist())) for part in strata)))
+    yield np.fromiter(every, dtype=np.int64, count=orders * sum(sizes)).reshape(orders, sum(sizes))
 
 
 def _random_orders(sizes: Sequence[int], resamples: int, width: int, seed: int | Sequence[int]) -> Iterator[Groups]:
     generator = np.random.default_rng(seed)
     rows = max(1, _BLOCK // width)
+    strata = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
     for start in range(0, resamples, rows):
         count = min(rows, resamples - start)
-        parts, first = [], 0
-        for size in sizes:
-            parts.append(generator.permuted(np.broadcast_to(np.arange(first, first + size), (count, size)), axis=1))
-            first += size
-        yield np.concatenate(parts, axis=1)
+        yield np.concatenate([generator.permuted(np.broadcast_to(part, (count, len(part))), axis=1) for part in strata], axis=1)

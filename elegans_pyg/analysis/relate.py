@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from io import StringIO
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich import box
-from rich.console import Console, Group
-from rich.table import Table
-from rich.text import Text
 
-from elegans_pyg.analysis.compare import ALPHA, POWER
+from elegans_pyg.analysis.compare import ALPHA, POWER, check_columns, plain_rows
 from elegans_pyg.analysis.grouped_models import ModelScores, cross_validate
 from elegans_pyg.analysis.inference import TIE, Values, holm
 from elegans_pyg.analysis.rank_correlation import RankTest, fewest_pairs, pairs_needed, rank_correlations, rho_interval, smallest_rho
@@ -24,12 +19,10 @@ FOLDS, REPEATS = 5, 5
 MEDIUM = 0.5
 """The correlation that a run should be able to find; with fewer wirings than that takes, the notes say how many are missing."""
 
-HEADINGS = ("measure", "rho", "interval", "p", "p\n(Holm)", "rho in\nfamily", "p", "p\n(Holm)", "ridge\npp", "forest")
-
 
 @dataclass(frozen=True)
 class Relation:
-    """Result of :func:`relate`: prints through rich, and turns into text or JSON.
+    """Result of :func:`relate`; :mod:`elegans_pyg.studies.tables` shows it.
 
     Attributes:
         table: one row a measure, the strongest correlation first. Columns: ``measure``; ``n`` (wirings), ``rho`` (Spearman, over the
@@ -50,49 +43,8 @@ class Relation:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe content: plain numbers, ``None`` for what is missing."""
-        tables = {
-            name: [{key: None if pd.isna(cell) else cell for key, cell in row.items()} for row in table.astype(object).to_dict("records")]
-            for name, table in (("measures", self.table), ("models", self.models))
-        }
+        tables = {"measures": plain_rows(self.table), "models": plain_rows(self.models)}
         return {"value": self.value, **tables, "notes": list(self.notes)}
-
-    def to_text(self, width: int = 120) -> str:
-        """Tables and notes as plain text, ``width`` columns wide."""
-        buffer = StringIO()
-        Console(file=buffer, width=width, color_system=None, force_terminal=False, legacy_windows=False).print(self)
-        return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
-
-    def __rich__(self) -> Group:
-        table = Table(title=f"{self.value.capitalize()} and structure", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
-        for number, heading in enumerate(HEADINGS):
-            # A long name may break, a number must not.
-            table.add_column(Text(heading), justify="right" if number else "left", overflow="fold", no_wrap=number > 0)
-        for row in self.to_dict()["measures"]:
-            interval = "–" if row["low"] is None else f"{row['low']:+.2f}, {row['high']:+.2f}"
-            table.add_row(
-                Text(row["measure"]),
-                _signed(row["rho"]),
-                interval,
-                _p_value(row["p"]),
-                _p_value(row["p_holm"]),
-                _signed(row["rho_within"]),
-                _p_value(row["p_within"]),
-                _p_value(row["p_within_holm"]),
-                "–" if row["ridge"] is None else f"{100 * row['ridge']:+.2f}",
-                _signed(row["forest"]),
-            )
-        parts: list[Table] = [table]
-        if len(self.models):
-            models = Table(title="Predicted on unseen wirings", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
-            for number, heading in enumerate(("model", "Q²", "rank correlation", "mean error, pp")):
-                models.add_column(heading, justify="right" if number else "left")
-            for row in self.to_dict()["models"]:
-                models.add_row(row["model"], f"{row['q2']:+.2f} ± {row['q2_sd']:.2f}", _signed(row["rank"]), f"{100 * row['error']:.2f}")
-            parts.append(models)
-        notes = Table.grid(padding=(0, 1), pad_edge=False, collapse_padding=True)
-        for note in self.notes:
-            notes.add_row(Text("•"), Text(note))
-        return Group(*parts, notes)
 
 
 def relate(
@@ -102,7 +54,7 @@ def relate(
     *,
     seed: int = 0,
     resamples: int = 10_000,
-    step: Callable[[], None] | None = None,
+    quiet: bool = True,
 ) -> Relation:
     """Relate the measures of wirings to what the networks built from them achieve.
 
@@ -122,7 +74,7 @@ def relate(
         value: column of what was achieved, as shares between 0 and 1.
         seed: of the permutations, folds and forests.
         resamples: random permutations where they are too many to enumerate; at least 100.
-        step: called after every fold of the models, ``FOLDS * REPEATS`` times if they are fitted.
+        quiet: show no progress on standard error.
 
     Raises:
         ValueError: for a missing column, no rows, no measures, a wiring whose runs differ in a measure, or ``resamples`` out of range.
@@ -159,12 +111,9 @@ def relate(
     models = pd.DataFrame(columns=["model", "q2", "q2_sd", "rank", "error"])
     wirings = finished["wiring"].nunique()
     if wirings >= 2 * FOLDS and used and np.ptp(finished[value]) > TIE:
-        scores = _models(finished, used, value, seed, step)
+        scores = _models(finished, used, value, seed, quiet)
         table["ridge"], table["forest"] = scores.weights, scores.importance
-        models = pd.DataFrame(
-            [(name, scores.q2[name], scores.q2_sd[name], scores.rank[name], scores.error[name]) for name in scores.q2],
-            columns=models.columns,
-        )
+        models = scores.models
         notes.append(
             f"Models: {REPEATS} times {FOLDS}-fold cross-validation with all runs of a wiring in one fold; Q² is the share of the variance"
             " between runs that is predicted, ± over the repeats. Measures add to the family's name only where ridge or forest beat it."
@@ -176,10 +125,10 @@ def relate(
     return Relation(table, models, notes, value)
 
 
-def _models(finished: pd.DataFrame, used: list[str], value: str, seed: int, step: Callable[[], None] | None) -> ModelScores:
+def _models(finished: pd.DataFrame, used: list[str], value: str, seed: int, quiet: bool) -> ModelScores:
     wirings, families = (pd.factorize(finished[name])[0].astype(np.int64) for name in ("wiring", "family"))
     columns, values = finished[used].to_numpy(dtype=np.float64), finished[value].to_numpy(dtype=np.float64)
-    return cross_validate(columns, values, wirings, families, folds=FOLDS, repeats=REPEATS, seed=seed, step=step)
+    return cross_validate(columns, values, wirings, families, folds=FOLDS, repeats=REPEATS, seed=seed, quiet=quiet)
 
 
 def _add_p(table: pd.DataFrame, test: RankTest, name: str, units: int) -> None:
@@ -198,9 +147,7 @@ def _constant(column: pd.Series) -> bool:
 def _check(variants: pd.DataFrame, measures: Sequence[str], value: str, resamples: int) -> None:
     if not measures or isinstance(measures, str):
         raise ValueError(f"measures: expected the names of at least one column, got {measures!r}; give a list")
-    for column in ("wiring", "family", value, *measures):
-        if column not in variants.columns:
-            raise ValueError(f"variants must have a column {column!r}, got {', '.join(map(str, variants.columns)) or 'none'}; add it")
+    check_columns("variants", variants, ("wiring", "family", value, *measures))
     for column in (value, *measures):
         if not pd.api.types.is_numeric_dtype(variants[column]):
             raise TypeError(
@@ -272,13 +219,3 @@ def _power_notes(units: pd.DataFrame, wirings: int, used: list[str], models: pd.
     elif not len(models):
         notes.append("No models: all runs have the same value.")
     return notes
-
-
-def _signed(number: float | None) -> str:
-    return "–" if number is None else f"{number:+.2f}"
-
-
-def _p_value(p: float | None) -> str:
-    if p is None:
-        return "–"
-    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"

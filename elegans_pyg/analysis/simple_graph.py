@@ -9,10 +9,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+from scipy.special import entr, rel_entr
 from torch_geometric.data import Data
 
-from elegans_pyg.neuron_types import NEURON_TYPES
-from elegans_pyg.transforms.wiring import CHEMICAL, ELECTRICAL, check_wiring
+from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, NEURON_TYPES, check_wiring
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -48,6 +48,12 @@ class Measure:
     needs: str = ""
 
 
+def describe(group: str, *entries: tuple[str, ...], direction: str = "directed", needs: str = "") -> dict[str, Measure]:
+    """The measures of one group, each given as name, description, and where there are any, unit and source."""
+    filled = ((*entry, "", "")[:4] for entry in entries)
+    return {name: Measure(description, group, direction, unit, source, needs) for name, description, unit, source in filled}
+
+
 @dataclass(frozen=True)
 class SimpleGraph:
     """Who synapses onto whom: at most one edge from a neuron to another, and none to itself.
@@ -80,10 +86,6 @@ class SimpleGraph:
         if synapses not in SYNAPSES:
             raise ValueError(f"synapses: expected one of {', '.join(SYNAPSES)}, got {synapses!r}; choose one of them")
         neuron_type = data.neuron_type.cpu().numpy()
-        if neuron_type.min() < 0 or neuron_type.max() >= len(NEURON_TYPES):
-            raise ValueError(
-                f"data.neuron_type: expected 0..{len(NEURON_TYPES) - 1}, got {neuron_type.min()}..{neuron_type.max()}; see NEURON_TYPES"
-            )
         num_nodes = len(neuron_type)
         chosen = np.isin(data.edge_type.cpu().numpy(), SYNAPSES[synapses])
         source, target = data.edge_index.cpu().numpy()[:, chosen]
@@ -185,17 +187,12 @@ def share(part: float, whole: float, otherwise: float = 0.0) -> float:
 def entropy(counts: npt.ArrayLike) -> float:
     """Shannon entropy, in bits, of counts that need not add up to 1; 0 for no counts."""
     values = np.asarray(counts, dtype=np.float64)
-    values = values[values > 0]
-    shares = values / values.sum() if len(values) else values
-    return float(-(shares * np.log2(shares)).sum()) + 0.0
+    return float(entr(values / values.sum()).sum() / np.log(2)) if values.any() else 0.0
 
 
 def divergence(observed: npt.ArrayLike, expected: npt.ArrayLike) -> float:
     """Kullback-Leibler divergence, in bits, of observed from expected counts, which are above 0 wherever something was observed; 0 for
     no counts."""
     p, q = np.asarray(observed, dtype=np.float64), np.asarray(expected, dtype=np.float64)
-    here = p > 0
-    if not here.any():
-        return 0.0
     # Equal counts differ in their last bits at most, and a divergence is never below 0.
-    return max(0.0, float((p[here] / p.sum() * np.log2(p[here] / p.sum() / (q[here] / q.sum()))).sum()))
+    return max(0.0, float(rel_entr(p / p.sum(), q / q.sum()).sum() / np.log(2))) if p.any() else 0.0

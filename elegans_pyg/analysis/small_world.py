@@ -8,8 +8,9 @@ from scipy import sparse
 from scipy.sparse import csgraph
 from torch_geometric.data import Data
 
-from elegans_pyg.analysis.simple_graph import Ints, Measure, SimpleGraph, Words, count_ones, pack, share
-from elegans_pyg.transforms.wiring import check_seed, generator
+from elegans_pyg._arguments import check_seed
+from elegans_pyg.analysis.simple_graph import Ints, SimpleGraph, count_ones, describe, share
+from elegans_pyg.transforms.rewiring import generator
 
 _NULLS = 10
 
@@ -74,11 +75,9 @@ def _small_world(graph: SimpleGraph, nulls: int, seed: int) -> dict[str, float]:
     random_clustering = float(np.mean([_clustering(null) for null in random]))
     random_length = float(np.mean([_mean_length(null) for null in random]))
     lattice_clustering = _clustering(_undirected(number, _ring_pairs(number, edges)))
-    sigma = share(share(clustering, random_clustering) * random_length, length)
-    omega = share(random_length, length) - share(clustering, lattice_clustering)
     return {
-        "sigma": sigma,
-        "omega": omega,
+        "sigma": share(share(clustering, random_clustering) * random_length, length),
+        "omega": share(random_length, length) - share(clustering, lattice_clustering),
         "clustering": clustering,
         "path_length": length,
         "random_clustering": random_clustering,
@@ -131,41 +130,14 @@ def _mean_length(graph: SimpleGraph) -> float:
     return share(int(pairs @ np.arange(1, len(pairs) + 1)), int(pairs.sum()))
 
 
-def _triangles(graph: SimpleGraph) -> Ints:
-    """Twice the triangles of the support that each neuron is in."""
-    joined = pack(graph.support.toarray() > 0)
-    return _sum_rows(graph, _common(graph, joined, joined))
-
-
-def _directed_triangles(graph: SimpleGraph) -> Ints:
-    """Diagonal of the third power of the adjacency matrix plus its transpose: 1 for a one-way pair, 2 for a mutual one."""
-    adjacent = graph.adjacency.toarray() > 0
-    mutual = adjacent & adjacent.T
-    once, twice = pack(adjacent | adjacent.T), pack(mutual)
-    # Each entry is a sum of two bits, so the product of two entries is a sum of four.
-    paths = _common(graph, once, once) + _common(graph, once, twice) + _common(graph, twice, once) + _common(graph, twice, twice)
-    return _sum_rows(graph, paths * (1 + mutual[_rows(graph), graph.support.indices]))
-
-
-def _rows(graph: SimpleGraph) -> Ints:
-    """Row of each entry of the support."""
-    return np.repeat(np.arange(graph.num_nodes), np.diff(graph.support.indptr))
-
-
-def _common(graph: SimpleGraph, first: Words, second: Words) -> Ints:
-    """For each entry of the support, the bits that the first words of its row share with the second words of its column."""
-    return count_ones(first[_rows(graph)] & second[graph.support.indices])
-
-
-def _sum_rows(graph: SimpleGraph, values: Ints) -> Ints:
-    """Sum of one value an entry of the support over each row."""
-    until = np.concatenate([[0], np.cumsum(values)])[graph.support.indptr]
-    return np.diff(until)
+def _triangles(adjacent: sparse.csr_array) -> Ints:
+    """Diagonal of the third power of a symmetric matrix: of the support, twice the triangles that each neuron is in."""
+    return np.asarray(((adjacent @ adjacent) * adjacent).sum(axis=1), dtype=np.int64)
 
 
 def _clustering(graph: SimpleGraph) -> float:
     degree = np.diff(graph.support.indptr)
-    return _mean_share(_triangles(graph), degree * (degree - 1))
+    return _mean_share(_triangles(graph.support), degree * (degree - 1))
 
 
 def _mean_share(parts: Ints, wholes: Ints) -> float:
@@ -176,10 +148,11 @@ def _mean_share(parts: Ints, wholes: Ints) -> float:
 def triangle_measures(graph: SimpleGraph) -> dict[str, float]:
     """The columns of group ``triangles``."""
     degree = np.diff(graph.support.indptr)
-    triangles = _triangles(graph)
+    triangles = _triangles(graph.support)
     total = graph.in_degree + graph.out_degree
     mutual = np.bincount(graph.source[graph.is_mutual], minlength=graph.num_nodes)
-    directed = _directed_triangles(graph)
+    # 1 for a one-way pair, 2 for a mutual one.
+    directed = _triangles(graph.adjacency + graph.adjacency.T)
     return {
         "clustering": _mean_share(triangles, degree * (degree - 1)),
         "clustering_directed": _mean_share(directed, 2 * (total * (total - 1) - 2 * mutual)),
@@ -203,47 +176,30 @@ def path_measures(graph: SimpleGraph) -> dict[str, float]:
     }
 
 
+_LATORA = "Latora & Marchiori 2001, doi:10.1103/PhysRevLett.87.198701"
 _WATTS = "Watts & Strogatz 1998, doi:10.1038/30918"
 
-PATH_MEASURES = {
-    "path_length": Measure(
-        "mean length of the shortest directed paths, over ordered pairs that have one; 0 if none has", "paths", unit="edges", source=_WATTS
-    ),
-    "efficiency": Measure(
-        "mean over ordered pairs of 1 / the length of the shortest directed path, 0 for pairs without one",
-        "paths",
-        source="Latora & Marchiori 2001, doi:10.1103/PhysRevLett.87.198701",
-    ),
-    "reachable_share": Measure("share of ordered pairs with a directed path; 0 for one neuron", "paths"),
-    "diameter": Measure("longest of the shortest directed paths; 0 without edges", "paths", unit="edges"),
-    "components": Measure("weakly connected parts, isolated neurons included", "paths", "undirected", unit="parts"),
-    "largest_strong_share": Measure("share of neurons in the largest strongly connected part", "paths"),
-}
+PATH_MEASURES = describe(
+    "paths",
+    ("path_length", "mean length of the shortest directed paths, over ordered pairs that have one; 0 if none has", "edges", _WATTS),
+    ("efficiency", "mean over ordered pairs of 1 / the length of the shortest directed path, 0 for pairs without one", "", _LATORA),
+    ("reachable_share", "share of ordered pairs with a directed path; 0 for one neuron"),
+    ("diameter", "longest of the shortest directed paths; 0 without edges", "edges"),
+) | describe("paths", ("components", "weakly connected parts, isolated neurons included", "parts"), direction="undirected")
+PATH_MEASURES |= describe("paths", ("largest_strong_share", "share of neurons in the largest strongly connected part"))
+_PAIRS = "mean over neurons of the share of pairs of neighbours that are joined, 0 with fewer than 2"
+_FAGIOLO = "mean over neurons of directed triangles over those that its degrees allow, 0 where they allow none"
+_TRANSITIVITY = "share of paths of two edges whose ends are joined; 0 without such paths"
 TRIANGLE_MEASURES = {
-    "clustering": Measure(
-        "mean over neurons of the share of pairs of neighbours that are joined, 0 with fewer than 2",
-        "triangles",
-        "undirected",
-        source=_WATTS,
-    ),
-    "clustering_directed": Measure(
-        "mean over neurons of directed triangles over those that its degrees allow, 0 where they allow none",
-        "triangles",
-        source="Fagiolo 2007, doi:10.1103/PhysRevE.76.026107",
-    ),
-    "transitivity": Measure("share of paths of two edges whose ends are joined; 0 without such paths", "triangles", "undirected"),
+    **describe("triangles", ("clustering", _PAIRS, "", _WATTS), direction="undirected"),
+    **describe("triangles", ("clustering_directed", _FAGIOLO, "", "Fagiolo 2007, doi:10.1103/PhysRevE.76.026107")),
+    **describe("triangles", ("transitivity", _TRANSITIVITY), direction="undirected"),
 }
-SMALL_WORLD_MEASURES = {
-    "sigma": Measure(
-        f"clustering and path length against {_NULLS} Erdős-Rényi graphs with as many edges; 0 where these have no triangles",
-        "small_world",
-        "undirected",
-        source="Humphries & Gurney 2008, doi:10.1371/journal.pone.0002051",
-    ),
-    "omega": Measure(
-        f"path length against {_NULLS} Erdős-Rényi graphs, less clustering against a ring lattice; terms without a denominator are 0",
-        "small_world",
-        "undirected",
-        source="Telesford et al. 2011, doi:10.1089/brain.2011.0038",
-    ),
-}
+_SIGMA = f"clustering and path length against {_NULLS} Erdős-Rényi graphs with as many edges; 0 where these have no triangles"
+_OMEGA = f"path length against {_NULLS} Erdős-Rényi graphs, less clustering against a ring lattice; terms without a denominator are 0"
+SMALL_WORLD_MEASURES = describe(
+    "small_world",
+    ("sigma", _SIGMA, "", "Humphries & Gurney 2008, doi:10.1371/journal.pone.0002051"),
+    ("omega", _OMEGA, "", "Telesford et al. 2011, doi:10.1089/brain.2011.0038"),
+    direction="undirected",
+)

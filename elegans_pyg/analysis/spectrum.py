@@ -7,7 +7,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 from torch_geometric.data import Data
 
-from elegans_pyg.analysis.simple_graph import Measure, SimpleGraph
+from elegans_pyg.analysis.simple_graph import SimpleGraph, describe
 
 _ITERATIONS = 2_000
 _TOLERANCE = 1e-11
@@ -67,13 +67,11 @@ def _irreducible_radius(matrix: sparse.csr_array) -> float:
 
 def spectrum_measures(graph: SimpleGraph) -> dict[str, float]:
     """The columns of group ``spectrum``."""
-    return {
-        "spectral_radius": spectral_radius(graph.matrix(False)),
-        "spectral_radius_weighted": spectral_radius(graph.matrix(True)),
-    }
+    return {name: spectral_radius(graph.matrix(weighted)) for name, weighted in zip(SPECTRUM_MEASURES, (False, True), strict=True)}
 
 
-SPECTRUM_MEASURES = {
-    "spectral_radius": Measure("largest modulus of the eigenvalues of the directed adjacency matrix; 0 for a DAG", "spectrum"),
-    "spectral_radius_weighted": Measure("the same with the weights, all above 0, in place of 1; 0 for a DAG", "spectrum", unit="weight"),
-}
+SPECTRUM_MEASURES = describe(
+    "spectrum",
+    ("spectral_radius", "largest modulus of the eigenvalues of the directed adjacency matrix; 0 for a DAG"),
+    ("spectral_radius_weighted", "the same with the weights, all above 0, in place of 1; 0 for a DAG", "weight"),
+)

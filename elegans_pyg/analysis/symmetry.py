@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from elegans_pyg.analysis.simple_graph import Ints, Measure, SimpleGraph, share
+from elegans_pyg.analysis.simple_graph import Ints, SimpleGraph, describe, share
 
 
 def mirror_neurons(names: Sequence[str]) -> Ints:
@@ -35,13 +35,10 @@ def symmetry_measures(graph: SimpleGraph, names: Sequence[str]) -> dict[str, flo
     }
 
 
-SYMMETRY_MEASURES = {
-    "mirrored_neurons": Measure(
-        "neurons with a partner on the other side, by their names", "symmetry", unit="neurons", needs="neuron_name"
-    ),
-    "bilateral_symmetry": Measure(
-        "share of the edges with a paired neuron at an end whose mirror image, left for right, is an edge too; 0 if there are none",
-        "symmetry",
-        needs="neuron_name",
-    ),
-}
+_MIRRORED = "share of the edges with a paired neuron at an end whose mirror image, left for right, is an edge too; 0 if there are none"
+SYMMETRY_MEASURES = describe(
+    "symmetry",
+    ("mirrored_neurons", "neurons with a partner on the other side, by their names", "neurons"),
+    ("bilateral_symmetry", _MIRRORED),
+    needs="neuron_name",
+)

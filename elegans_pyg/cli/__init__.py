@@ -1,10 +1,16 @@
-"""The ``elegans-pyg`` command: a thin skin over :mod:`elegans_pyg.recipes`."""
+"""The ``elegans-pyg`` command: a thin skin over :mod:`elegans_pyg.studies`."""
+
+from __future__ import annotations
+
+import sys
 
 # A module of commands adds them to the app when it is imported.
-from elegans_pyg.cli import dynamics, echo, elegans, ensembles, reduced_order, structure  # noqa: F401
+from elegans_pyg.cli import runs, simulate, studies  # noqa: F401
 from elegans_pyg.cli.app import app
+from elegans_pyg.cli.errors import guarded
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Entry point of ``elegans-pyg``."""
-    app()
+    tokens = sys.argv[1:] if arguments is None else arguments
+    sys.exit(guarded(lambda: app(tokens, exit_on_error=False, print_error=False)))

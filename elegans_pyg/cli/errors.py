@@ -4,45 +4,48 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
-import typer
-from typer.core import TyperGroup
+from cyclopts import CycloptsError
 
 BAD_INPUT, FAILED_RUN, INTERRUPTED = 2, 1, 130
 
 
-class OneLineErrors(TyperGroup):
-    """The command group whose every error becomes one line; ``ELEGANS_PYG_DEBUG=1`` lets the traceback through."""
-
-    def main(self, *args: Any, **options: Any) -> Any:
-        try:
-            code = super().main(*args, **{**options, "standalone_mode": False})
-        except (typer.Abort, KeyboardInterrupt):
-            code = INTERRUPTED
-        except Exception as error:
-            if os.environ.get("ELEGANS_PYG_DEBUG"):
-                raise
-            code, line = explain(error)
-            print(f"error: {line}", file=sys.stderr)
-        sys.exit(code if isinstance(code, int) else 0)
+def guarded(work: Callable[[], Any]) -> int:
+    """Run ``work`` and give the exit code; ``ELEGANS_PYG_DEBUG=1`` lets tracebacks through."""
+    try:
+        work()
+    except KeyboardInterrupt as interrupt:
+        return 128 + int(getattr(interrupt, "signum", INTERRUPTED - 128))
+    except BrokenPipeError:
+        # Whoever reads our output has gone; the interpreter's last flush must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED_RUN
+    except Exception as error:
+        if os.environ.get("ELEGANS_PYG_DEBUG"):
+            raise
+        code, line = explain(error)
+        print(f"error: {line}", file=sys.stderr)
+        return code
+    return 0
 
 
 def explain(error: Exception) -> tuple[int, str]:
     """Exit code and the one line for an error."""
     text = " ".join(str(error).split())
-    # Option errors: Typer has its own copy of click or the installed one, so their class has no one place to be imported from.
-    if hasattr(error, "format_message"):
-        context = getattr(error, "ctx", None)
-        hint = f"; see {context.command_path} --help" if context is not None else ""
-        return BAD_INPUT, " ".join(str(error.format_message()).split()).rstrip(".") + hint
+    if isinstance(error, CycloptsError):
+        words = " ".join(error.command_chain or ())
+        return BAD_INPUT, f"{text[:400].rstrip('.')}; see {' '.join(('elegans-pyg', words)).strip()} --help"
     if isinstance(error, OSError):
         # What this package raises says it all in its message; what the system raises has a number, and the file apart.
         if error.strerror and error.filename is not None:
             return BAD_INPUT, f"{error.strerror}: {error.filename}"
-        return BAD_INPUT, error.strerror or text
+        return BAD_INPUT, " ".join((error.strerror or text).split())
     if isinstance(error, ValueError | TypeError | ImportError):
         return BAD_INPUT, text or type(error).__name__
-    if type(error).__name__ in ("TrainingError", "OutOfMemoryError"):
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
+        return FAILED_RUN, f"out of memory; make the network, the batch or the number of units smaller ({text[:200]})"
+    if type(error).__name__ == "TrainingError":
         return FAILED_RUN, text
-    return FAILED_RUN, f"unexpected {type(error).__name__}: {text}; this is a bug, ELEGANS_PYG_DEBUG=1 shows where it happened"
+    return FAILED_RUN, f"unexpected {type(error).__name__}: {text[:1000]}; this is a bug, ELEGANS_PYG_DEBUG=1 shows where it happened"

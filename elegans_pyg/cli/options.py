@@ -1,72 +1,150 @@
-"""Options that several commands have in common."""
+"""From settings to the options of a command."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-import typer
+import yaml
+from cyclopts import Group, Parameter
+from pydantic.fields import FieldInfo
 
-NETWORK, TRAINING, RUN = "Wiring and network", "Images and training", "Run"
+from elegans_pyg._settings import Settings, bounds, choices
 
-ConnectomeOption = Annotated[
-    str | None,
-    typer.Option("--connectome", metavar="NAME|FILE", help="Connectome by name, or a GraphML or CSV file.", rich_help_panel=NETWORK),
-]
-FamiliesOption = Annotated[
-    str | None,
-    typer.Option("--families", metavar="F,F,...", help="Families of control wirings, such as ws,er,ba,rewired.", rich_help_panel=NETWORK),
-]
-SeedsOption = Annotated[
-    int | None, typer.Option("--seeds", metavar="N", help="Runs of the connectome, each from its own seed.", rich_help_panel=NETWORK)
-]
-VariantsOption = Annotated[
-    int | None, typer.Option("--variants", metavar="N", help="Wirings drawn from each family.", rich_help_panel=NETWORK)
-]
-SeedOption = Annotated[
-    int | None,
-    typer.Option("--seed", metavar="N", help="Start of all seeds: wirings, first parameters, order of images.", rich_help_panel=NETWORK),
-]
-MatchOption = Annotated[
-    str | None,
-    typer.Option("--match", metavar="dag", help="Fit the DAG edge count of ws, er, ba to the connectome's.", rich_help_panel=NETWORK),
-]
-FamilyOptions = Annotated[
-    list[str] | None,
-    typer.Option("--family-option", metavar="F.NAME=VALUE", help="Such as rewired.fraction=0.5; may be repeated.", rich_help_panel=NETWORK),
-]
-ChannelsOption = Annotated[int | None, typer.Option("--channels", metavar="N", help="Feature maps per neuron.", rich_help_panel=NETWORK)]
-ExecutorOption = Annotated[
-    str | None, typer.Option("--executor", metavar="NAME", help="Code that walks the DAGs; see info.", rich_help_panel=NETWORK)
-]
-DatasetOption = Annotated[
-    str | None,
-    typer.Option("--dataset", metavar="NAME|FOLDER", help="Images by name (see info), or a folder of them.", rich_help_panel=TRAINING),
-]
-ImageRootOption = Annotated[
-    str | None,
-    typer.Option(
-        "--image-root", metavar="FOLDER", help="Folder that holds image sets by name, read before any download.", rich_help_panel=TRAINING
-    ),
-]
-IterationsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--iterations", metavar="N", help="Optimiser steps; the learning rate schedule keeps its proportions.", rich_help_panel=TRAINING
-    ),
-]
-BatchSizeOption = Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Images a step.", rich_help_panel=TRAINING)]
-DeviceOption = Annotated[
-    str | None, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:<number>.", rich_help_panel=TRAINING)
-]
-OutOption = Annotated[
-    Path | None, typer.Option("--out", metavar="FOLDER", help="Run folder (default: a new one in runs/).", rich_help_panel=RUN)
-]
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", metavar="FILE", help="Settings in YAML, such as a run's config.yaml; options override them.", rich_help_panel=RUN
-    ),
-]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.", rich_help_panel=RUN)]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.", rich_help_panel=RUN)]
+RUN = Group("Run", sort_key=90)
+_METAVARS = {int: "N", float: "X", str: "NAME", bool: ""}
+
+
+def settings_options(kind: type[Settings], defaults: Settings) -> list[inspect.Parameter]:
+    """One keyword-only parameter a setting, ``None`` where it is not given; help, bounds and defaults come from the settings class.
+
+    Args:
+        kind: the class.
+        defaults: what is shown as the defaults.
+    """
+    parameters = []
+    for name, (path, info) in kind.flat_fields().items():
+        value: Any = defaults
+        for step in path:
+            value = getattr(value, step)
+        group = _group(kind, path)
+        order = 10 + list(dict.fromkeys(_group(kind, way) for way, _ in kind.flat_fields().values())).index(group)
+        option = Parameter(
+            name=f"--{option_name(name)}",
+            help=_help(info, value),
+            group=Group(group, sort_key=order),
+            show_default=False,
+            negative=() if _kind(info) is not bool else None,
+        )
+        parameters.append(parameter(name, Annotated[_option_type(info) | None, option], None))
+    return parameters
+
+
+def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def shape(command: Callable[..., None], name: str, text: str, parameters: list[inspect.Parameter]) -> None:
+    """Give a function that takes ``**values`` the parameters and the help of a command."""
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {item.name: item.annotation for item in parameters}
+    command.__name__, command.__doc__ = name.replace("-", "_"), text
+
+
+def given_settings(kind: type[Settings], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings among a command's arguments that were given, lists and mappings read from their text; a tuple holds what the command
+    took without an option's name.
+
+    Raises:
+        ValueError: if a text is no such list or mapping.
+    """
+    given: dict[str, Any] = {}
+    for name, (_, info) in kind.flat_fields().items():
+        value = values.get(name)
+        if value is None:
+            continue
+        if _kind(info) is dict:
+            given[name] = _mapping(option_name(name), value)
+        elif _kind(info) is tuple:
+            parts = value if isinstance(value, tuple) else str(value).split(",")
+            given[name] = [_member(option_name(name), info, part.strip()) for part in parts if part.strip()]
+        elif isinstance(value, tuple):
+            if len(value) > 1:
+                raise ValueError(f"{option_name(name)}: expected one, got {len(value)} ({', '.join(value)[:60]}); give one")
+            given[name] = value[0]
+        else:
+            given[name] = value
+    return given
+
+
+def option_name(name: str) -> str:
+    """A setting's name as an option's; mappings are given one entry an option."""
+    return name.replace("_", "-") if name != "family_options" else "family-option"
+
+
+def _group(kind: type[Settings], path: tuple[str, ...]) -> str:
+    if len(path) == 2:
+        return path[0].capitalize()
+    owner = next(base for base in reversed(kind.__mro__) if path[0] in getattr(base, "model_fields", {}))
+    return getattr(owner, "group", "Settings")
+
+
+def _help(info: FieldInfo, default: Any) -> str:
+    text = (info.description or "").rstrip(".")
+    limit = "" if choices(info.annotation) else bounds(info)
+    shown = "none" if default is None or default == () or default == {} else _shown(default)
+    return f"{text}{f'; {limit}' if limit else ''}. [{shown}]" if text else f"[{shown}]"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        text = ",".join(map(_shown, value))
+        return text if len(text) <= 60 else f"{text[:50]}..."
+    return str(value).lower() if isinstance(value, bool) else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _kind(info: FieldInfo) -> Any:
+    """The plain type of a setting, without ``None`` and without what annotates it."""
+    found = _members(info.annotation)
+    return get_origin(found[0]) or found[0]
+
+
+def _members(annotation: Any) -> list[Any]:
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (tuple, dict, Literal) or not get_args(annotation):
+        return [annotation]
+    return [inner for part in get_args(annotation) if part is not type(None) for inner in _members(part)]
+
+
+def _option_type(info: FieldInfo) -> Any:
+    kind = _kind(info)
+    if kind is Literal:
+        return Literal[choices(info.annotation)]
+    return {tuple: str, dict: list[str]}.get(kind, kind)
+
+
+def _member(name: str, info: FieldInfo, text: str) -> Any:
+    inner = get_args(_members(info.annotation)[0])[0]
+    kind = _members(inner)[0]
+    if kind not in (int, float):
+        return text
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected numbers with commas between them, got {text[:60]!r}; write such as 0.5,0.9") from error
+
+
+def _mapping(name: str, texts: list[str]) -> dict[str, dict[str, Any]]:
+    options: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        family, dot, option = key.partition(".")
+        if not (equals and dot and family and option and value):
+            raise ValueError(f"{name}: expected FAMILY.NAME=VALUE, such as rewired.fraction=0.5, got {text[:60]!r}; write it so")
+        try:
+            options.setdefault(family, {})[option] = yaml.safe_load(value) if len(value) < 40 else value
+        except yaml.YAMLError as error:
+            raise ValueError(f"{name}: expected a number after '=', got {value!r}; correct it") from error
+    return options

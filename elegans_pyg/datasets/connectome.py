@@ -8,8 +8,10 @@ from pathlib import Path
 import networkx as nx
 from torch_geometric.data import Data, InMemoryDataset
 
+from elegans_pyg._arguments import check_choice
+from elegans_pyg._files import data_folder
 from elegans_pyg.datasets.wiring_files import read_wiring
-from elegans_pyg.datasets.wiring_tables import build_data, read_edges, read_neurons
+from elegans_pyg.datasets.wiring_tables import EDGE_COLUMNS, NEURON_COLUMNS, build_data, read_neurons, read_table
 
 _NAMES = (
     "cook2019-hermaphrodite",
@@ -18,13 +20,6 @@ _NAMES = (
     "varshney2011-hermaphrodite",
     *(f"witvliet2021-{stage}" for stage in range(1, 9)),
 )
-
-
-def data_folder() -> Path:
-    """Where the packaged text files are: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).parent.parent
-    installed = package / "data" / "connectomes"
-    return installed if installed.is_dir() else package.parent / "data" / "connectomes"
 
 
 class Connectome(InMemoryDataset):
@@ -82,15 +77,12 @@ class Connectome(InMemoryDataset):
         transform: Callable[[Data], Data] | None = None,
         pre_transform: Callable[[Data], Data] | None = None,
     ) -> None:
-        folder = data_folder() if root is None else Path(root)
+        folder = data_folder("connectomes") if root is None else Path(root)
         path = folder / f"{name}.csv"
-        if root is None and name not in _NAMES:
-            raise ValueError(f"name must be one of {', '.join(_NAMES)}, got '{name}'; a file of your own is read by Connectome.from_files")
-        for file in (path, folder / "neurons.csv"):
-            if not file.is_file():
-                raise FileNotFoundError(f"'{file}' does not exist; root must hold neurons.csv and a file for each connectome")
+        if root is None:
+            check_choice("name", name, _NAMES, "a file of your own is read by Connectome.from_files")
         super().__init__(root=None, transform=transform)
-        neurons, edges = read_neurons(folder / "neurons.csv"), read_edges(path)
+        neurons, edges = read_table(folder / "neurons.csv", NEURON_COLUMNS, "root"), read_table(path, EDGE_COLUMNS, "root")
         # Which neurons an animal has is what all of its synapses touch.
         touched = set(edges["pre"]) | set(edges["post"])
         if root is None:
@@ -111,18 +103,42 @@ class Connectome(InMemoryDataset):
         synapses: str = "chemical",
         keep_isolated: bool = False,
     ) -> Data:
-        """Read a wiring of one's own: a GraphML file, a CSV edge list (with or without a neuron table), or a NetworkX graph.
+        """Read a wiring of one's own.
 
-        Types and neurotransmitters that the source does not give are looked up among the worm's neurons by name. The formats, and what is
-        refused, are described in :func:`~elegans_pyg.datasets.wiring_files.read_wiring`.
+        * **CSV** (``.csv``, UTF-8): one edge a line, columns ``pre,post,weight,synapse``; further columns are left alone.
+        * **GraphML** (``.graphml``, ``.xml``), as neurodata publishes it (https://neurodata.io/project/connectomes): nodes with
+          ``cell_name`` and ``role``, edges either with ``synapse_type`` and ``weight`` or with ``chemical_weight`` and
+          ``electrical_weight``, of which 0 means that there is no such synapse.
+        * **NetworkX graph**, with the same attributes. ``name``, or else the node itself, serves where ``cell_name`` is missing,
+          ``cell_type``, ``neuron_type`` or ``type`` for ``role``, and ``synapse`` or ``type`` for ``synapse_type``. Undirected graphs may
+          only hold electrical synapses.
+
+        A synapse is ``chemical`` (``C``) or ``electrical`` (``E``). Electrical synapses are stored in both directions: a direction that is
+        not listed gets the weight of the other.
 
         Args:
-            source: ``.graphml``, ``.xml`` or ``.csv`` file, or graph.
-            neurons: CSV table ``name,type[,neurotransmitter]`` of the neurons.
+            source: file or graph.
+            neurons: CSV table ``name,type[,neurotransmitter]``. It then is the list of all neurons, in its order, and nothing else is
+                consulted. By default neurons are those of the source, in its order, and types and transmitters that it does not give (or
+                gives as ``NA``) are looked up among the worm's by name, with or without zeros before a number (``VA01`` is ``VA1``).
             synapses: ``"chemical"``, ``"electrical"`` or ``"both"``, as for a packaged connectome.
             keep_isolated: keep neurons that have none of these synapses.
+
+        Raises:
+            FileNotFoundError: if a file is missing.
+            TypeError: if ``source`` is neither a path nor a graph.
+            ValueError: if a file is not of its kind, too large, or not in UTF-8; if a neuron has no name or type, or is listed twice; if an
+                edge has an unknown neuron or synapse, a weight that is not finite and above 0, or is listed twice.
+
+        Example:
+            >>> graph = nx.DiGraph()
+            >>> graph.add_node("ASEL", role="sensory")
+            >>> graph.add_node("AIYL", role="inter")
+            >>> graph.add_edge("ASEL", "AIYL", weight=13, synapse="chemical")
+            >>> Connectome.from_files(graph)
+            Data(x=[2, 6], edge_index=[2, 1], edge_weight=[1], edge_type=[1], neuron_type=[2], neuron_name=[2], inhibitory=[2])
         """
-        known = read_neurons(data_folder() / "neurons.csv")
+        known = read_neurons(data_folder("connectomes") / "neurons.csv")
         return read_wiring(source, neurons, known=known, synapses=synapses, keep_isolated=keep_isolated)
 
     @staticmethod

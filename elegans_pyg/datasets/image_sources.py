@@ -10,21 +10,20 @@ import io
 import json
 import os
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from elegans_pyg._extras import require
+from elegans_pyg._files import check_file
+from elegans_pyg._progress import Progress
 
 HUB_IDS = {
     "mnist": "ylecun/mnist",
@@ -41,7 +40,8 @@ CHANNELS = {"L": 1, "RGB": 3}
 
 _SHARD_NAME = re.compile(r"(train|test)(?:-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?)?\.parquet")
 _ROWS_PER_TASK = 500
-_SECONDS_BEFORE_PROGRESS = 2.0
+_LARGEST_FILE = 2**40
+_PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -223,9 +223,10 @@ def decode(
         return stop - start
 
     # Pillow lets go of the interpreter lock while it decompresses; for tiny images a few threads are all that helps.
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, _progress(description, rows, quiet) as advance:
+    quiet = quiet or not sys.stderr.isatty()
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, Progress(description, rows, 0, quiet, _PATIENCE_S) as progress:
         for done in pool.map(decode_rows, range(0, rows, _ROWS_PER_TASK)):
-            advance(done)
+            progress.advance(done)
     return torch.from_numpy(pixels), wanted
 
 
@@ -258,31 +259,11 @@ def _load(encoded: EncodedImages, row: int) -> Any:
         raise ValueError(f"{encoded.place(row)}: expected an image, got damaged bytes ({reason}); replace the image") from error
 
 
-@contextmanager
-def _progress(description: str, total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A counter of finished rows that becomes a progress bar after two seconds, if standard error is a terminal."""
-    console = Console(stderr=True)
-    bar = Progress(console=console, transient=True)
-    task = bar.add_task(description, total=total)
-    begin = time.monotonic()
-
-    def advance(rows: int) -> None:
-        bar.update(task, advance=rows)
-        if not quiet and console.is_terminal and time.monotonic() - begin > _SECONDS_BEFORE_PROGRESS:
-            bar.start()
-
-    try:
-        yield advance
-    finally:
-        if bar.live.is_started:
-            bar.stop()
-
-
 def _read_table(path: Path) -> Any:
     pq = require("pyarrow.parquet", "images", "reading Parquet images")
     pyarrow = require("pyarrow", "images", "reading Parquet images")
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(check_file(path, "root", _LARGEST_FILE)) as file:
             return file.read(columns=[name for name in file.schema_arrow.names if name in IMAGE_COLUMNS + LABEL_COLUMNS])
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(
@@ -342,9 +323,7 @@ def _image_bytes(table: Any, place: str) -> list[bytes]:
         column = compute.struct_field(column, "bytes")
     if not (types.is_binary(column.type) or types.is_large_binary(column.type)):
         raise ValueError(f"{place}: expected image bytes, or a struct with the field 'bytes', got {kind}; store the encoded image files")
-    if column.null_count:
-        row = column.is_null().index(True).as_py()
-        raise ValueError(f"{place}, row {row} (counted from 0): expected image bytes, got null; store the encoded image or drop the row")
+    _refuse_null(column, place, "image bytes", "store the encoded image")
     return column.to_pylist()
 
 
@@ -353,10 +332,14 @@ def _labels(table: Any, place: str) -> np.ndarray:
     column = _column(table, LABEL_COLUMNS, place)
     if not types.is_integer(column.type):
         raise ValueError(f"{place}: expected whole-number labels, got {column.type}; number the classes from 0")
+    _refuse_null(column, place, "a label", "label the image")
+    return column.to_numpy().astype(np.int64)
+
+
+def _refuse_null(column: Any, place: str, expected: str, remedy: str) -> None:
     if column.null_count:
         row = column.is_null().index(True).as_py()
-        raise ValueError(f"{place}, row {row} (counted from 0): expected a label, got null; label the image or drop the row")
-    return column.to_numpy().astype(np.int64)
+        raise ValueError(f"{place}, row {row} (counted from 0): expected {expected}, got null; {remedy} or drop the row")
 
 
 def _class_names(table: Any, place: str) -> list[str] | None:

@@ -6,19 +6,18 @@ import json
 import logging
 import os
 import re
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from elegans_pyg._arguments import check_whole
+from elegans_pyg._files import cache_folder
+from elegans_pyg._tensor_files import checksum, read_tensors, write_tensors
 from elegans_pyg.datasets.image_sources import (
     HUB_IDS,
     EncodedImages,
@@ -34,7 +33,7 @@ from elegans_pyg.datasets.image_sources import (
 IMAGE_SETS = ("digits", *HUB_IDS)
 TEST_FRACTION = 0.2
 SPLIT_SEED = 2023
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 
 _TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 _log = logging.getLogger(__name__)
@@ -104,13 +103,21 @@ class ImageData:
         """The same data with its tensors on ``device``."""
         return replace(self, **{key: getattr(self, key).to(device) for key in _TENSORS})
 
+    def digest(self) -> str:
+        """SHA-256 of images, labels and class names."""
+        return checksum({name: getattr(self, name).cpu().contiguous() for name in _TENSORS}, json.dumps(self.classes))
+
     def __repr__(self) -> str:
         size = "x".join(map(str, self.train_images.shape[1:]))
         return f"ImageData({self.name}: {len(self.train_images)} train, {len(self.test_images)} test, {size}, {self.num_classes} classes)"
 
 
 def load_images(
-    name: str | Path = "digits", root: str | Path | None = None, cache: str | Path | None = None, quiet: bool = False
+    name: str | Path = "digits",
+    root: str | Path | None = None,
+    cache: str | Path | None = None,
+    quiet: bool = False,
+    train_images: int | None = None,
 ) -> ImageData:
     """Load a labelled image data set, decoding it on first use only.
 
@@ -143,30 +150,25 @@ def load_images(
     Args:
         name: A name from the table, or the path of a folder.
         root: Folder with a sub-folder for each data set (default: the environment's ``ELEGANS_PYG_IMAGES``, if set).
-        cache: Cache folder (default: ``$ELEGANS_PYG_CACHE``, ``$XDG_CACHE_HOME/elegans_pyg`` or ``~/.cache/elegans_pyg``).
+        cache: Cache folder (default: ``$ELEGANS_PYG_CACHE``, or else ``elegans_pyg`` in the user's cache folder).
         quiet: Show no progress bar.
+        train_images: Train on so many images, always the same ones, with the classes in the shares they have in all (default: on all).
 
     Raises:
-        ValueError: for an unknown name, or a source whose content is bad; one line names file and row.
+        ValueError: for an unknown name, a source whose content is bad (one line names file and row), or ``train_images`` below the number
+            of classes or above that of the training images.
         FileNotFoundError: for a missing folder, split or shard.
         ImportError: if the extra ``images`` is needed and missing.
         ConnectionError: if the hub is needed and cannot be reached.
     """
-    if name == "digits":
-        return _digits()
-    folder = _folder(name, root)
-    if folder is None:
-        hub_name = str(name)
-        return _cached(hub_name, ["hub", HUB_IDS[hub_name]], cache, quiet, lambda: read_hub(hub_name))
-    shown_name = name if isinstance(name, str) and name in HUB_IDS else folder.resolve().name
-    parquet = find_parquet(folder)
-    files = parquet or list_class_folders(folder)
-    key: list[str | int] = [str(folder.resolve())]
-    for split in sorted(files):
-        for path in files[split]:
-            status = path.stat()
-            key += [split, str(path.relative_to(folder)), status.st_size, status.st_mtime_ns]
-    return _cached(shown_name, key, cache, quiet, lambda: read_parquet(parquet) if parquet else read_class_folders(files))
+    data = _digits() if name == "digits" else _loaded(name, root, cache, quiet)
+    if train_images is None:
+        return data
+    present = len(data.train_labels.unique())
+    if not present <= check_whole("train_images", train_images, 1) <= len(data.train_labels):
+        raise ValueError(f"train_images: expected {present:,} to {len(data.train_labels):,} of {data.name}, got {train_images}; change it")
+    rows = torch.from_numpy(stratified_part(data.train_labels.numpy(), train_images))
+    return replace(data, train_images=data.train_images[rows], train_labels=data.train_labels[rows])
 
 
 def stratified_split(labels: np.ndarray, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -189,15 +191,37 @@ def stratified_split(labels: np.ndarray, keys: Sequence[str]) -> tuple[np.ndarra
     return np.setdiff1d(np.arange(len(labels)), test), np.sort(np.array(test, dtype=np.int64))
 
 
-def cache_folder(cache: str | Path | None = None) -> Path:
-    """The folder that decoded images are kept in: ``cache``, or the first one the environment names."""
-    if cache is not None:
-        return Path(cache).expanduser()
-    if own := os.environ.get("ELEGANS_PYG_CACHE"):
-        return Path(own).expanduser()
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared) / "elegans_pyg"
-    return Path.home() / ".cache" / "elegans_pyg"
+def stratified_part(labels: np.ndarray, count: int) -> np.ndarray:
+    """Row numbers of ``count`` rows, in which the classes have the shares that they have in all; a smaller part lies in every larger one.
+
+    A class's rows are in the order of the SHA-256 of ``"2023/<row number>"``; the first of every class come first.
+
+    Args:
+        labels: Class number of each row.
+        count: from the number of classes to that of the rows.
+    """
+    ranks = np.argsort([sha256(f"{SPLIT_SEED}/{row}".encode()).digest() for row in range(len(labels))]).argsort()
+    share = np.empty(len(labels))
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        share[rows] = ranks[rows].argsort().argsort() / len(rows)
+    return np.sort(np.lexsort((ranks, share))[:count])
+
+
+def _loaded(name: str | Path, root: str | Path | None, cache: str | Path | None, quiet: bool) -> ImageData:
+    folder = _folder(name, root)
+    if folder is None:
+        hub_name = str(name)
+        return _cached(hub_name, ["hub", HUB_IDS[hub_name]], cache, quiet, lambda: read_hub(hub_name))
+    shown_name = name if isinstance(name, str) and name in HUB_IDS else folder.resolve().name
+    parquet = find_parquet(folder)
+    files = parquet or list_class_folders(folder)
+    key: list[str | int] = [str(folder.resolve())]
+    for split in sorted(files):
+        for path in files[split]:
+            status = path.stat()
+            key += [split, str(path.relative_to(folder)), status.st_size, status.st_mtime_ns]
+    return _cached(shown_name, key, cache, quiet, lambda: read_parquet(parquet) if parquet else read_class_folders(files))
 
 
 def _folder(name: str | Path, root: str | Path | None) -> Path | None:
@@ -253,49 +277,17 @@ def _relative_names(encoded: EncodedImages) -> list[str]:
 def _cached(name: str, key: Sequence[str | int], cache: str | Path | None, quiet: bool, read: Callable[[], EncodedSet]) -> ImageData:
     """The data set ``key`` identifies: from the cache, or else read, decoded and put there."""
     digest = sha256(json.dumps([CACHE_FORMAT, SPLIT_SEED, *key]).encode()).hexdigest()
-    path = cache_folder(cache) / "images" / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}-{digest[:20]}.safetensors"
+    folder = cache_folder() if cache is None else Path(cache).expanduser()
+    path = folder / "images" / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}-{digest[:20]}.safetensors"
     if os.path.exists(path):
         try:
-            return _read_cache(path, name)
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            tensors, classes = read_tensors(path)
+            return ImageData(name, **tensors, classes=classes)
+        except (OSError, ValueError, TypeError) as error:
             _log.warning("%s: unusable image cache is rebuilt (%s)", path, str(error).partition("\n")[0])
     data = _decoded(name, read(), quiet)
     try:
-        _write_cache(path, data)
-    except (OSError, SafetensorError) as error:
-        _log.warning(
-            "%s: images are not cached (%s); set ELEGANS_PYG_CACHE to a writable folder with room", path, str(error).partition("\n")[0]
-        )
+        write_tensors(path, {key: getattr(data, key).contiguous() for key in _TENSORS}, data.classes)
+    except OSError as error:
+        _log.warning("%s: images are not cached (%s); or set ELEGANS_PYG_CACHE", path, error.strerror)
     return data
-
-
-def _checksum(tensors: dict[str, Tensor]) -> str:
-    """CRC-32 of all four tensors: safetensors checks sizes, but not the numbers."""
-    value = 0
-    for key in _TENSORS:
-        value = zlib.crc32(tensors[key].numpy().data, value)
-    return f"{value:08x}"
-
-
-def _read_cache(path: Path, name: str) -> ImageData:
-    with safe_open(path, framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in _TENSORS}
-        metadata = file.metadata()
-    if metadata["crc32"] != _checksum(tensors):
-        raise ValueError("checksum differs")
-    return ImageData(name, **tensors, classes=json.loads(metadata["classes"]))
-
-
-def _write_cache(path: Path, data: ImageData) -> None:
-    tensors = {key: getattr(data, key).contiguous() for key in _TENSORS}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.stem}-{uuid4().hex}.part")
-    try:
-        temporary.touch()
-        usual_mode = temporary.stat().st_mode
-        save_file(tensors, temporary, {"classes": json.dumps(data.classes), "crc32": _checksum(tensors)})
-        # safetensors closes its files to other users, who may share the cache.
-        temporary.chmod(usual_mode)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

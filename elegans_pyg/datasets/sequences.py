@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -10,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from elegans_pyg._arguments import check_choice, check_number, check_seed, check_whole
 
 Series = npt.NDArray[np.float64]
 
@@ -220,36 +221,22 @@ def sequence_task(
 
     Raises:
         ValueError: for an unknown name, a negative seed, an empty segment, or a setting out of range.
-        TypeError: for a setting that the task does not have.
+        TypeError: for a setting that the task does not have, or a length or seed that is no integer.
     """
-    if name not in SEQUENCE_TASKS:
-        raise ValueError(f"name must be one of {', '.join(SEQUENCE_TASKS)}, got {name!r}; choose one of them")
-    if seed < 0:
-        raise ValueError(f"seed must be at least 0, got {seed}; change it")
+    check_choice("name", name, SEQUENCE_TASKS)
+    check_seed(seed)
     lengths = {"washout": washout, "train": train, "validation": validation, "test": test}
     for part, length in lengths.items():
-        least = 0 if part == "washout" else 2
-        if length < least:
-            raise ValueError(f"{part} must be at least {least} time steps, got {length}; raise it")
+        check_whole(part, length, 0 if part == "washout" else 2)
     make, metric = SEQUENCE_TASKS[name]
     known = make.__code__.co_varnames[2 : make.__code__.co_argcount]
     for key, value in settings.items():
         if key not in known:
             raise TypeError(f"{key} must be a setting of {name!r} ({', '.join(known) or 'it has none'}), got {value}; leave it out")
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{key} must be above 0, got {value}; change it")
+        check_number(key, value, above=True)
     rng = np.random.default_rng([list(SEQUENCE_TASKS).index(name), seed])
     inputs, targets = make(rng, sum(lengths.values()), **settings)
     ends = np.cumsum(list(lengths.values())).tolist()
     first, second, third, fourth = (slice(low, high) for low, high in zip([0, *ends], ends, strict=False))
-    return SequenceTask(
-        name,
-        torch.from_numpy(inputs.copy()),
-        torch.from_numpy(targets.copy()),
-        washout=first,
-        train=second,
-        validation=third,
-        test=fourth,
-        metric=metric,
-        settings={"seed": seed, **lengths, **settings},
-    )
+    tensors = torch.from_numpy(inputs.copy()), torch.from_numpy(targets.copy())
+    return SequenceTask(name, *tensors, first, second, third, fourth, metric, {"seed": seed, **lengths, **settings})

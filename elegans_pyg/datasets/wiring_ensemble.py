@@ -5,26 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-import time
 import warnings
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import networkx as nx
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.progress import track
 from torch_geometric.data import Data, InMemoryDataset
 from torch_geometric.transforms import BaseTransform
 
+from elegans_pyg._arguments import check_choice, check_seed, check_whole, shown
+from elegans_pyg._progress import track
 from elegans_pyg.datasets.graph_cache import hash_graph, load_graphs, save_graphs
 from elegans_pyg.transforms import FAMILIES, ConstrainedDAG, RandomDAG
-from elegans_pyg.transforms.wiring import check_seed, check_wiring
+from elegans_pyg.wirings import check_wiring
 
-_DAGS = ("constrained", "random")
 _TOLERANCE = 0.01
 _MATCH_TRIES = 64
 _CACHE_FORMAT = 1
@@ -93,7 +90,8 @@ class WiringEnsemble(InMemoryDataset):
         progress: bool = True,
         **options: float,
     ) -> None:
-        _check_arguments(base, family, count, match, dag, options)
+        _check_arguments(base, family, match, dag, options)
+        count = check_whole("count", count, 1)
         super().__init__(None if root is None else str(Path(root).expanduser()))
         self.family, self.seed, self.match, self.dag, self.options = family, check_seed(seed), match, dag, options
         self._base = base
@@ -121,10 +119,10 @@ class WiringEnsemble(InMemoryDataset):
             :class:`~elegans_pyg.nn.DAGNet` with 3x3 kernels: one an edge of the DAG and ``11 C`` a node.
 
         Raises:
-            ValueError: if ``channels`` is below 1.
+            TypeError: if ``channels`` is no integer.
+            ValueError: if it is below 1.
         """
-        if channels < 1:
-            raise ValueError(f"channels: expected 1 or more, got {channels}; give the network's number of channels")
+        check_whole("channels", channels, 1)
         base_dag = self._dag_step(self.seed)(self._base)
         rows = [{"variant": -1, "family": "base", "variant_seed": None, **_counts(base_dag, _edges_without_loops(self._base), channels)}]
         for number in self.indices():
@@ -148,7 +146,8 @@ class WiringEnsemble(InMemoryDataset):
     def _make(self, count: int, progress: bool) -> list[Data]:
         wanted = self._dag_step(self.seed)(self._base).num_edges if self.match else None
         graphs = []
-        for number in _with_progress(count, f"{self.family} wirings", progress):
+        quiet = not (progress and sys.stderr.isatty())
+        for number in track(range(count), f"{self.family} wirings", count, quiet, _PATIENCE_S):
             tag = zlib.crc32(self.family.encode())
             variant_seed = int(np.random.SeedSequence([self.seed, tag, number]).generate_state(1)[0])
             graph, edges = self._variant(variant_seed, self.options) if wanted is None else self._matched(variant_seed, wanted)
@@ -207,18 +206,12 @@ class WiringEnsemble(InMemoryDataset):
         return graphs
 
 
-def _check_arguments(base: Data, family: str, count: int, match: str | None, dag: str, options: dict[str, float]) -> None:
-    check_wiring(base)
-    if "level" in base:
-        raise ValueError("base: expected a cyclic connectome, got a DAG (it has levels); give the connectome, the DAG is made here")
-    if family not in FAMILIES:
-        raise ValueError(f"family: expected one of {', '.join(FAMILIES)}, got {family!r}; choose one of them")
-    if isinstance(count, bool) or not isinstance(count, int):
-        raise TypeError(f"count: expected a positive integer, got {count!r}; give the number of variants")
-    if count < 1:
-        raise ValueError(f"count: expected a positive integer, got {count}; give the number of variants")
-    if dag not in _DAGS:
-        raise ValueError(f"dag: expected one of {', '.join(_DAGS)}, got {dag!r}; choose one of them")
+def _check_arguments(base: Data, family: str, match: str | None, dag: str, options: dict[str, float]) -> None:
+    check_wiring(base, "base", cyclic=True)
+    if not _edges_without_loops(base):
+        raise ValueError("base: expected synapses between different neurons, got none, or self-loops alone; give another wiring")
+    check_choice("family", family, FAMILIES)
+    check_choice("dag", dag, ("constrained", "random"))
     known = FAMILIES[family].options
     for name in options:
         if name not in known:
@@ -226,7 +219,7 @@ def _check_arguments(base: Data, family: str, count: int, match: str | None, dag
     if match is None:
         return
     if match != "dag":
-        raise ValueError(f"match: expected None or 'dag', got {match!r}; choose one of them")
+        raise ValueError(f"match: expected None or 'dag', got {shown(match)}; choose one of them")
     if not FAMILIES[family].has_density:
         able = ", ".join(name for name, entry in FAMILIES.items() if entry.has_density)
         raise ValueError(
@@ -262,17 +255,3 @@ def _nearest_untried(edges: int, tried: set[int]) -> int:
             if candidate > 0 and candidate not in tried:
                 return candidate
         step += 1
-
-
-def _with_progress(count: int, description: str, progress: bool) -> Iterator[int]:
-    """Count up, and show a bar from the time on when it has proved slow."""
-    if not (progress and sys.stderr.isatty()):
-        yield from range(count)
-        return
-    start, number = time.monotonic(), 0
-    while number < count and time.monotonic() - start < _PATIENCE_S:
-        yield number
-        number += 1
-    if number < count:
-        console = Console(stderr=True)
-        yield from track(range(number, count), description, total=count, completed=number, console=console, transient=True)

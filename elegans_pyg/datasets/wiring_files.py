@@ -7,87 +7,58 @@ makes the ``Data``.
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from xml.parsers import expat
 
 import networkx as nx
 import pandas as pd
 from torch_geometric.data import Data
 
+from elegans_pyg._arguments import shown
+from elegans_pyg._files import read_bounded
 from elegans_pyg.datasets.wiring_tables import (
     NEURON_COLUMNS,
     SYNAPSE_WORDS,
-    SYNAPSES,
     build_data,
-    read_bytes,
     read_edges,
     read_neurons,
     rows_of,
     text_of,
 )
+from elegans_pyg.wirings import SYNAPSES
 
 # Compared in lower case without "_" and "-": GML writers have to drop them, so `cell_name` is also met as `cellname`.
 _NAME_ATTRIBUTES = ("cellname", "neuronname", "name")
 _TYPE_ATTRIBUTES = ("celltype", "neurontype", "role", "type")
 _TRANSMITTER_ATTRIBUTES = ("neurotransmitter", "neurotransmitters")
 _SYNAPSE_ATTRIBUTES = ("synapsetype", "synapse", "type")
+_ENCODINGS = ("utf-8", "utf-16", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252")
 _GIVE_TABLE = f"give neurons=FILE.csv with the columns {','.join(NEURON_COLUMNS)}[,neurotransmitter]"
 
 
 def read_wiring(
-    source: str | os.PathLike[str] | nx.Graph,
-    neurons: str | os.PathLike[str] | None = None,
+    source: str | Path | nx.Graph,
+    neurons: str | Path | None = None,
     *,
     known: pd.DataFrame | None = None,
     synapses: str = "both",
     keep_isolated: bool = False,
 ) -> Data:
-    """Read a wiring of one's own.
-
-    * **CSV** (``.csv``, UTF-8): one edge a line, columns ``pre,post,weight,synapse``; further columns are left alone.
-    * **GraphML** (``.graphml``, ``.xml``), as neurodata publishes it (https://neurodata.io/project/connectomes): nodes with ``cell_name``
-      and ``role``, edges either with ``synapse_type`` and ``weight`` or with ``chemical_weight`` and ``electrical_weight``, of which 0
-      means that there is no such synapse.
-    * **NetworkX graph**, with the same attributes. ``name``, or else the node itself, serves where ``cell_name`` is missing, ``cell_type``,
-      ``neuron_type`` or ``type`` for ``role``, and ``synapse`` or ``type`` for ``synapse_type``. Undirected graphs may only
-      hold electrical synapses.
-
-    A synapse is ``chemical`` (``C``) or ``electrical`` (``E``). Electrical synapses are stored in both directions: a direction that is not
-    listed gets the weight of the other.
+    """Read a wiring of one's own, as :meth:`Connectome.from_files <elegans_pyg.datasets.Connectome.from_files>` describes it.
 
     Args:
-        source: File or graph.
-        neurons: CSV table of the neurons, columns ``name,type[,neurotransmitter]``. It then is the list of all neurons, in its order, and
-            nothing else is consulted. By default neurons are those of the source, in its order.
-        known: Table with columns ``name``, ``type`` and ``neurotransmitter``, in which types and transmitters that the source does not
-            give (or gives as ``NA``) are looked up by name, with or without zeros before a number (``VA01`` is ``VA1``).
-        synapses: Which to keep: ``"chemical"``, ``"electrical"`` or ``"both"``.
-        keep_isolated: Keep neurons that have none of these synapses.
+        known: table with columns ``name``, ``type`` and ``neurotransmitter``, in which what the source does not give is looked up.
 
     Returns:
         ``Data`` as described in :func:`build_data`.
-
-    Raises:
-        FileNotFoundError: if a file is missing.
-        TypeError: if ``source`` is neither a path nor a graph.
-        ValueError: if a file is not of its kind, or holds what :func:`build_data` refuses.
-
-    Example:
-        >>> graph = nx.DiGraph()
-        >>> graph.add_node("ASEL", role="sensory")
-        >>> graph.add_node("AIYL", role="inter")
-        >>> graph.add_edge("ASEL", "AIYL", weight=13, synapse="chemical")
-        >>> read_wiring(graph)
-        Data(x=[2, 6], edge_index=[2, 1], edge_weight=[1], edge_type=[1], neuron_type=[2], neuron_name=[2], inhibitory=[2])
     """
     table = None if neurons is None else read_neurons(neurons)
     if isinstance(source, nx.Graph):
         found, edges = _graph_tables(source, "graph")
-    elif isinstance(source, str | os.PathLike):
+    elif isinstance(source, str | Path):
         path = Path(source)
         suffix = path.suffix.lower()
         if suffix == ".csv":
@@ -95,8 +66,10 @@ def read_wiring(
         elif suffix in (".graphml", ".xml"):
             found, edges = _read_graphml(path)
         else:
-            read_bytes(path)  # a missing file or a folder is the better reason to refuse it
-            raise ValueError(f"{path}: expected a file name ending in .csv, .graphml or .xml, got '{path.suffix}'; rename or convert it")
+            read_bounded(path, "source")  # a missing file or a folder is the better reason to refuse it
+            raise ValueError(
+                f"{path}: expected a file name ending in .csv, .graphml or .xml, got {shown(path.suffix)}; rename or convert it"
+            )
     else:
         raise TypeError(f"source: expected a path or a NetworkX graph, got {type(source).__name__}; give one of these")
     if table is None:
@@ -124,10 +97,10 @@ def _complete(neurons: pd.DataFrame, known: pd.DataFrame | None) -> pd.DataFrame
         entry = entries.get(name) or entries.get(re.sub(r"(?<=[A-Za-z])0+(?=[1-9])", "", name)) or {}
         kind = row["type"] or text_of(entry.get("type"))
         if not kind:
-            raise ValueError(f"{place}: expected a neuron of known type, got '{name}', of which none is given or known; {_GIVE_TABLE}")
+            raise ValueError(f"{place}: expected a neuron of known type, got {shown(name)}, of which none is given or known; {_GIVE_TABLE}")
         transmitter = row["neurotransmitter"] or text_of(entry.get("neurotransmitter"))
         rows.append({"name": name, "type": kind, "neurotransmitter": transmitter, "place": place})
-    return pd.DataFrame(rows, columns=["name", "type", "neurotransmitter", "place"])
+    return pd.DataFrame(rows, columns=["name", "type", "neurotransmitter", "place"], dtype=object)
 
 
 def _check_listed(found: pd.DataFrame, table: pd.DataFrame) -> None:
@@ -137,20 +110,22 @@ def _check_listed(found: pd.DataFrame, table: pd.DataFrame) -> None:
     for row, place in rows_of(found, "neurons"):
         name = row["name"]
         if name not in listed:
-            raise ValueError(f"{place}: expected a neuron of the neuron table, got '{name}'; add it to the table or remove the node")
+            raise ValueError(f"{place}: expected a neuron of the neuron table, got {shown(name)}; add it to the table or remove the node")
         if name in places:
-            raise ValueError(f"{place}: expected each neuron once, got '{name}' again, after {places[name]}; remove one of them")
+            raise ValueError(f"{place}: expected each neuron once, got {shown(name)} again, after {places[name]}; remove one of them")
         places[name] = place
 
 
 def _read_graphml(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    content = read_bytes(path)
+    content = read_bounded(path, "source")
+    if not content.strip():
+        raise ValueError(f"{path}: expected a wiring, got an empty file; fill it or give another")
     node_lines, edge_lines = _graphml_lines(path, content)
     try:
         graph = nx.read_graphml(io.BytesIO(content), force_multigraph=True)
     # NetworkX lets through whatever its conversions of undeclared keys and ill-typed values raise.
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise ValueError(f"{path}: expected GraphML, got what cannot be read ({reason}); correct or export it again") from error
     if graph.number_of_edges() != sum(map(len, edge_lines.values())):
         raise ValueError(f"{path}: expected one graph with edge ids that differ, got several graphs or equal ids; export it again")
@@ -163,35 +138,38 @@ def _graphml_lines(path: Path, content: bytes) -> tuple[dict[str, int], dict[tup
     edges: dict[tuple[str, str], list[int]] = {}
     parser = expat.ParserCreate()
 
+    def refuse(expected: str, got: str, remedy: str, line: int | None = None) -> NoReturn:
+        raise ValueError(f"{path}, line {line or parser.CurrentLineNumber}: expected {expected}, got {got}; {remedy}")
+
     def start(tag: str, attributes: dict[str, str]) -> None:
-        line = parser.CurrentLineNumber
         kind = tag.rpartition(":")[2]
         wanted = {"node": ("id",), "edge": ("source", "target")}.get(kind, ())
         for attribute in wanted:
             if attribute not in attributes:
-                raise ValueError(f"{path}, line {line}: expected the attribute {attribute} of the {kind}, got none; add it")
+                refuse(f"the attribute {attribute} of the {kind}", "none", "add it")
         if kind == "node":
-            if attributes["id"] in nodes:
-                got = f"'{attributes['id']}' again, after line {nodes[attributes['id']]}"
-                raise ValueError(f"{path}, line {line}: expected each node id once, got {got}; remove one of them")
-            nodes[attributes["id"]] = line
+            if (name := attributes["id"]) in nodes:
+                refuse("each node id once", f"{shown(name)} again, after line {nodes[name]}", "remove one of them")
+            nodes[name] = parser.CurrentLineNumber
         elif kind == "edge":
-            edges.setdefault((attributes["source"], attributes["target"]), []).append(line)
+            edges.setdefault((attributes["source"], attributes["target"]), []).append(parser.CurrentLineNumber)
 
-    def refuse_entity(name: str, *_: Any) -> None:
-        # Entities are how a small file grows without bound.
-        raise ValueError(f"{path}, line {parser.CurrentLineNumber}: expected no entity declarations, got '{name}'; remove it")
+    def declaration(_version: str, encoding: str | None, _standalone: int) -> None:
+        if encoding and encoding.lower() not in _ENCODINGS:
+            refuse(f"an encoding of {', '.join(_ENCODINGS)}", shown(encoding), "save it as UTF-8")
 
-    parser.StartElementHandler = start
-    parser.EntityDeclHandler = refuse_entity
+    # Declared entities, and attributes with declared values, are how a small file grows without bound.
+    parser.XmlDeclHandler, parser.StartElementHandler = declaration, start
+    parser.EntityDeclHandler = lambda name, *_: refuse("no entity declarations", shown(name), "remove it")
+    parser.AttlistDeclHandler = lambda element, *_: refuse("no attribute declarations", f"some of {shown(element)}", "remove them")
     try:
         parser.Parse(content, True)
-    except (expat.ExpatError, LookupError) as error:
+    except expat.ExpatError as error:
         raise ValueError(f"{path}: expected GraphML, got malformed XML ({error}); correct or export it again") from None
     for ends, lines in edges.items():
         for end in ends:
             if end not in nodes:
-                raise ValueError(f"{path}, line {lines[0]}: expected an edge between listed nodes, got '{end}'; add the node")
+                refuse("an edge between listed nodes", shown(end), "add the node", lines[0])
     return nodes, edges
 
 
@@ -207,13 +185,13 @@ def _graph_tables(
     for node, raw in graph.nodes(data=True):
         attributes = _plain_keys(raw)
         names[node] = _first(attributes, _NAME_ATTRIBUTES) or str(node).strip()
-        where = f"{place}, node '{node}'" if node_lines is None else f"{place}, line {node_lines[node]}"
+        where = f"{place}, node {shown(str(node))}" if node_lines is None else f"{place}, line {node_lines[node]}"
         kind, transmitter = _first(attributes, _TYPE_ATTRIBUTES), _first(attributes, _TRANSMITTER_ATTRIBUTES)
         neurons.append({"name": names[node], "type": kind, "neurotransmitter": transmitter, "place": where})
     edges = []
     passed: dict[tuple[Any, Any], int] = {}
     for pre, post, raw in graph.edges(data=True):
-        where = f"{place}, edge '{names[pre]}' to '{names[post]}'"
+        where = f"{place}, edge {shown(names[pre])} to {shown(names[post])}"
         if edge_lines is not None:
             # An undirected graph may give an edge's ends back in the other order.
             ends = (pre, post) if passed.get((pre, post), 0) < len(edge_lines.get((pre, post), ())) else (post, pre)
@@ -235,7 +213,7 @@ def _synapses_of(attributes: dict[str, Any], place: str) -> list[tuple[str, Any]
         synapse = _first(attributes, _SYNAPSE_ATTRIBUTES)
         for attribute, missing in (("synapse_type", not synapse), ("weight", "weight" not in attributes)):
             if missing:
-                got = ", ".join(sorted(attributes)) or "none"
+                got = shown(", ".join(sorted(attributes)))[1:-1] or "none"
                 raise ValueError(f"{place}: expected an edge with the attribute {attribute}, got {got}; add it")
         return [(synapse, attributes["weight"])]
     pairs = [(synapse, attributes[f"{synapse}weight"]) for synapse in SYNAPSES if f"{synapse}weight" in attributes]

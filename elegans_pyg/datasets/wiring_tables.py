@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,9 +18,10 @@ import pandas as pd
 import torch
 from torch_geometric.data import Data
 
-from elegans_pyg.neuron_types import NEURON_TYPES
+from elegans_pyg._arguments import check_choice, shown
+from elegans_pyg._files import read_text
+from elegans_pyg.wirings import ELECTRICAL, NEURON_TYPES, SYNAPSES
 
-SYNAPSES = ("chemical", "electrical")
 EDGE_COLUMNS = ("pre", "post", "weight", "synapse")
 NEURON_COLUMNS = ("name", "type")
 
@@ -39,24 +39,58 @@ _TYPE_WORDS = {name: number for number, name in enumerate(NEURON_TYPES)} | {
 }
 
 
-def read_edges(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a CSV edge list as text: columns ``pre,post,weight,synapse`` and ``place``; :func:`build_data` checks the contents.
+_FLOAT32 = np.finfo(np.float32)
+
+
+def read_edges(path: str | Path) -> pd.DataFrame:
+    """An edge list as text, as :func:`read_table` reads it; :func:`build_data` checks the contents."""
+    return read_table(path, EDGE_COLUMNS, "source")
+
+
+def read_neurons(path: str | Path) -> pd.DataFrame:
+    """A neuron table as text, as :func:`read_table` reads it; :func:`build_data` checks the contents."""
+    return read_table(path, NEURON_COLUMNS, "neurons")
+
+
+def read_table(path: str | Path, required: Sequence[str], what: str) -> pd.DataFrame:
+    """The CSV table in ``path`` as text, with each row's ``place``.
+
+    Args:
+        path: file in UTF-8.
+        required: columns that it must have; others are kept.
+        what: the argument that named the file, for the messages.
 
     Raises:
         FileNotFoundError: if the file is missing.
         ValueError: if it is no CSV file in UTF-8, is empty, or lacks a column.
     """
-    return _read_csv(Path(path), EDGE_COLUMNS)
-
-
-def read_neurons(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a CSV neuron table as text: columns ``name,type``, ``place`` and any others; :func:`build_data` checks the contents.
-
-    Raises:
-        FileNotFoundError: if the file is missing.
-        ValueError: if it is no CSV file in UTF-8, is empty, or lacks a column.
-    """
-    return _read_csv(Path(path), NEURON_COLUMNS)
+    # pandas' own reader would forget the line numbers and turn a neuron ``NA`` into NaN.
+    reader = csv.reader(io.StringIO(read_text(path, what), newline=""), strict=True, skipinitialspace=True)
+    columns: list[str] = []
+    records: list[list[str]] = []
+    try:
+        for cells in reader:
+            fields = [cell.strip() for cell in cells]
+            place = f"{path}, line {reader.line_num}"
+            if not any(fields):
+                continue
+            if not columns:
+                columns = fields
+                if missing := [column for column in required if column not in columns]:
+                    got = shown(",".join(columns))
+                    raise ValueError(f"{place}: expected the columns {','.join(required)}, got {got}; add '{missing[0]}'")
+                if len(set(columns)) < len(columns) or "place" in columns:
+                    got = shown(",".join(columns))
+                    raise ValueError(f"{place}: expected column names that differ from each other and from 'place', got {got}; rename them")
+            elif len(fields) != len(columns):
+                raise ValueError(f"{place}: expected {len(columns)} fields as in the first line, got {len(fields)}; correct the line")
+            else:
+                records.append([*fields, place])
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: expected CSV, got a broken line ({error}); correct its quotes") from None
+    if not records:
+        raise ValueError(f"{path}: expected lines after the first, got none; fill the file or give another")
+    return pd.DataFrame(records, columns=[*columns, "place"])
 
 
 def build_data(neurons: pd.DataFrame, edges: pd.DataFrame, *, synapses: str = "both", keep_isolated: bool = False) -> Data:
@@ -80,12 +114,11 @@ def build_data(neurons: pd.DataFrame, edges: pd.DataFrame, *, synapses: str = "b
         ValueError: if a neuron has no name, no type of the known ones, or is listed twice; if an edge has a neuron that is not listed, an
             unknown synapse, a weight that is not a finite number above 0, or is listed twice; if no edge is left.
     """
-    if synapses not in (*SYNAPSES, "both"):
-        raise ValueError(f"synapses: expected one of {', '.join(SYNAPSES)}, both, got '{synapses}'; choose one of these")
+    check_choice("synapses", synapses, (*SYNAPSES, "both"))
     number, types, inhibitory = _check_neurons(neurons)
     weights = _check_edges(edges, number)
     for (pre, post, kind), weight in list(weights.items()):
-        if kind == SYNAPSE_WORDS["electrical"]:
+        if kind == ELECTRICAL:
             weights.setdefault((post, pre, kind), weight)
     chosen = sorted(key for key in weights if synapses in ("both", SYNAPSES[key[2]]))
     if not chosen:
@@ -116,12 +149,16 @@ def _check_neurons(neurons: pd.DataFrame) -> tuple[dict[str, int], list[int], li
     inhibitory: list[bool] = []
     for row, place in rows_of(neurons, "neurons"):
         name, word = text_of(row["name"]), text_of(row["type"])
-        if not name:
-            raise ValueError(f"{place}: expected a neuron's name, got nothing; name it")
+        if not name or not name.isprintable():
+            got = shown(name) if name else "nothing"
+            raise ValueError(f"{place}: expected a neuron's name, of printable characters, got {got}; name it")
         if name in number:
-            raise ValueError(f"{place}: expected each neuron once, got '{name}' again, after {places[number[name]]}; remove one of them")
+            raise ValueError(
+                f"{place}: expected each neuron once, got {shown(name)} again, after {places[number[name]]}; remove one of them"
+            )
         if word.lower() not in _TYPE_WORDS:
-            raise ValueError(f"{place}: expected a type of {', '.join(NEURON_TYPES)}, got '{word}' for neuron '{name}'; correct it")
+            got = f"{shown(word)} for neuron {shown(name)}"
+            raise ValueError(f"{place}: expected a type of {', '.join(NEURON_TYPES)}, got {got}; correct it")
         number[name] = len(number)
         places.append(place)
         types.append(_TYPE_WORDS[word.lower()])
@@ -141,32 +178,31 @@ def _check_edges(edges: pd.DataFrame, number: dict[str, int]) -> dict[tuple[int,
             if not name:
                 raise ValueError(f"{place}: expected a neuron's name in {column}, got nothing; fill it in or remove the edge")
             if name not in number:
-                raise ValueError(f"{place}: expected a listed neuron, got '{name}'; add it to the neurons or remove the edge")
+                raise ValueError(f"{place}: expected a listed neuron, got {shown(name)}; add it to the neurons or remove the edge")
         word = text_of(row["synapse"])
         if word.lower() not in SYNAPSE_WORDS:
-            raise ValueError(f"{place}: expected the synapse to be {' or '.join(SYNAPSES)}, got '{word}'; correct it")
+            raise ValueError(f"{place}: expected the synapse to be {' or '.join(SYNAPSES)}, got {shown(word)}; correct it")
         key = number[ends[0]], number[ends[1]], SYNAPSE_WORDS[word.lower()]
         if key in weights:
-            edge = f"{SYNAPSES[key[2]]} edge '{ends[0]}' to '{ends[1]}'"
+            edge = f"{SYNAPSES[key[2]]} edge {shown(ends[0])} to {shown(ends[1])}"
             raise ValueError(f"{place}: expected each edge once, got the {edge} again, after {places[key]}; join or remove them")
-        weights[key] = _weight(row["weight"], place)
+        weights[key] = number_of(row["weight"], place, float(_FLOAT32.smallest_subnormal), wanted="a weight above 0")
         places[key] = place
     return weights
 
 
-def _weight(value: Any, place: str) -> float:
-    wrong = ValueError(f"{place}: expected a weight above 0 and finite in float32, got '{value}'; correct it or remove the edge")
-    # `float` would read True as 1 and "1_0" as 10.
-    if isinstance(value, bool | np.bool_) or "_" in str(value):
-        raise wrong
+def number_of(
+    value: Any, place: str, low: float = -float(_FLOAT32.max), high: float = float(_FLOAT32.max), wanted: str = "a number"
+) -> float:
+    """A number in a file or a graph, at least ``low`` and at most ``high``."""
     try:
-        weight = float(value)
+        # `float` would read True as 1 and "1_0" as 10.
+        number = math.nan if isinstance(value, bool | np.bool_) or "_" in str(value) else float(value)
     except (TypeError, ValueError, OverflowError):
-        raise wrong from None
-    limits = np.finfo(np.float32)
-    if not math.isfinite(weight) or not float(limits.smallest_subnormal) <= weight <= float(limits.max):
-        raise wrong
-    return weight
+        number = math.nan
+    if not low <= number <= high:
+        raise ValueError(f"{place}: expected {wanted}, finite in float32, got {shown(value)}; correct or remove it")
+    return number
 
 
 def text_of(value: Any) -> str:
@@ -175,57 +211,6 @@ def text_of(value: Any) -> str:
 
 
 def rows_of(table: pd.DataFrame, what: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Each row of a table and its place."""
     for position, row in enumerate(table.to_dict("records")):
         yield row, row.get("place") or f"{what}, row {position}"
-
-
-def read_bytes(path: Path) -> bytes:
-    if path.is_dir():
-        raise ValueError(f"{path}: expected a file, got a folder; give a file inside it")
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: expected a file, got nothing there; check the path")
-    content = path.read_bytes()
-    if not content.strip():
-        raise ValueError(f"{path}: expected a wiring, got an empty file; fill it or give another")
-    return content
-
-
-def _read_csv(path: Path, required: Sequence[str]) -> pd.DataFrame:
-    """The table in ``path`` as text, with each row's ``place``."""
-    # pandas' own reader would forget the line numbers and turn a neuron ``NA`` into NaN.
-    try:
-        text = read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected UTF-8 text, got byte {error.start} that is none; save it as CSV in UTF-8") from None
-    if "\0" in text:
-        raise ValueError(f"{path}: expected text, got a binary file; save it as CSV in UTF-8")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
-    columns: list[str] = []
-    records: list[list[str]] = []
-    try:
-        for cells in reader:
-            fields = [cell.strip() for cell in cells]
-            place = f"{path}, line {reader.line_num}"
-            if not any(fields):
-                continue
-            if not columns:
-                columns = _check_columns(fields, required, place)
-            elif len(fields) != len(columns):
-                raise ValueError(f"{place}: expected {len(columns)} fields as in the first line, got {len(fields)}; correct the line")
-            else:
-                records.append([*fields, place])
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: expected CSV, got a broken line ({error}); correct its quotes") from None
-    if not records:
-        raise ValueError(f"{path}: expected lines after the first, got none; fill the file or give another")
-    return pd.DataFrame(records, columns=[*columns, "place"])
-
-
-def _check_columns(columns: list[str], required: Sequence[str], place: str) -> list[str]:
-    got = ",".join(columns)
-    for column in required:
-        if column not in columns:
-            raise ValueError(f"{place}: expected the columns {','.join(required)}, got {got}; add '{column}'")
-    if len(set(columns)) < len(columns) or "place" in columns:
-        raise ValueError(f"{place}: expected column names that differ from each other and from 'place', got {got}; rename them")
-    return columns

@@ -1,9 +1,10 @@
-"""The living worm: membrane models, simulation under many stimuli at once, and NEURON as the reference."""
+"""The living worm: membrane models, simulation under many stimuli at once, what it gave, and NEURON as the reference."""
 
 from elegans_pyg.dynamics.neuron_backend import NeuronRun, simulate_neuron
 from elegans_pyg.dynamics.scenarios import SCENARIOS, Scenario
 from elegans_pyg.dynamics.simulate import simulate
 from elegans_pyg.dynamics.stimuli import Stimuli, stimuli
+from elegans_pyg.dynamics.waveforms import Waveforms
 from elegans_pyg.dynamics.worm import State, Worm
 
-__all__ = ["SCENARIOS", "NeuronRun", "Scenario", "State", "Stimuli", "Worm", "simulate", "simulate_neuron", "stimuli"]
+__all__ = ["SCENARIOS", "NeuronRun", "Scenario", "State", "Stimuli", "Waveforms", "Worm", "simulate", "simulate_neuron", "stimuli"]

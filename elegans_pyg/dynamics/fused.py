@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from torch import Tensor, empty, get_num_threads
+from torch import Tensor, empty
 
 from elegans_pyg._extras import require
+from elegans_pyg._threads import share
 from elegans_pyg.dynamics.integrate import STEEPEST, expanded
 from elegans_pyg.dynamics.worm import State, Worm
-from elegans_pyg.transforms.wiring import ELECTRICAL
+from elegans_pyg.wirings import ELECTRICAL
 
 Array = npt.NDArray[Any]
 
 # Stimuli of one kernel call: enough to fill vector registers, few enough for the state of 302 neurons to stay in a second-level cache.
 _WIDEST = 32
-_pools: dict[int, ThreadPoolExecutor] = {}
-# A forked child has no threads of its parent's.
-os.register_at_fork(after_in_child=_pools.clear)
 
 
 def integrate_fused(worm: Worm, state: State, current: Tensor, inputs: Tensor, record: Tensor, dt_ms: float) -> Tensor:
@@ -56,22 +49,7 @@ def integrate_fused(worm: Worm, state: State, current: Tensor, inputs: Tensor, r
         np.ascontiguousarray(current.detach().numpy()),
         result.numpy(),
     )
-    kernel = kernels.integrate_stimuli
-    if not kernel.signatures and sys.stderr.isatty():
-        with Console(stderr=True).status("Preparing the simulator: compiled once, then read from Numba's cache"):
-            kernel(0, 0, *arguments)
-    threads = min(get_num_threads(), stimuli)
-    parts = threads * -(-stimuli // (threads * _WIDEST))
-    bounds = [stimuli * part // parts for part in range(parts + 1)]
-    if threads == 1:
-        for low, high in itertools.pairwise(bounds):
-            kernel(low, high, *arguments)
-        return result
-    if threads not in _pools:
-        _pools[threads] = ThreadPoolExecutor(threads, thread_name_prefix="elegans-simulate")
-    running = [_pools[threads].submit(kernel, low, high, *arguments) for low, high in itertools.pairwise(bounds)]
-    for future in running:
-        future.result()
+    share(kernels.integrate_stimuli, stimuli, *arguments, largest=_WIDEST)
     return result
 
 

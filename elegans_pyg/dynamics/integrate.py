@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from elegans_pyg.dynamics.worm import State, Worm
-from elegans_pyg.transforms.wiring import ELECTRICAL
+from elegans_pyg.wirings import ELECTRICAL
 
 # Beyond this a logistic function is 0 or 1 to within 1e-17.
 STEEPEST = 40.0
@@ -35,7 +35,7 @@ class Circuit(NamedTuple):
     gap_sum: Tensor
 
 
-class Carry(NamedTuple):
+class Staggered(NamedTuple):
     """The state between steps: voltages at the step's start, the rest half a step later; and the step before's, for extrapolation."""
 
     voltage: Tensor
@@ -92,7 +92,7 @@ class Integrator:
         other.circuit = circuit
         return other
 
-    def start(self, state: State) -> Carry:
+    def start(self, state: State) -> Staggered:
         """Move everything but the voltages by half a step."""
         voltage, activation, gates, calcium = state
         half = self.dt / 2
@@ -102,12 +102,12 @@ class Integrator:
             current = self._calcium_current(voltage, gates[:, 3] ** 2 * gates[:, 4] * block)
             calcium = self._calcium(calcium, current, half)
             gates = self._gates(gates, voltage, half)
-        return Carry(voltage, self._activation(activation, voltage, half), gates, calcium, voltage @ self.circuit.gaps, block)
+        return Staggered(voltage, self._activation(activation, voltage, half), gates, calcium, voltage @ self.circuit.gaps, block)
 
-    def step(self, carry: Carry, current: Tensor) -> Carry:
+    def step(self, staggered: Staggered, current: Tensor) -> Staggered:
         """One step under the constant current ``(S, N)``."""
         circuit, membrane = self.circuit, self.membrane
-        voltage, activation, gates, calcium, gap_before, block_before = carry
+        voltage, activation, gates, calcium, gap_before, block_before = staggered
         synaptic, drive = (activation @ circuit.synapses).chunk(2, dim=1)
         gap = voltage @ circuit.gaps
         total = circuit.leak + circuit.gap_sum + synaptic
@@ -129,7 +129,7 @@ class Integrator:
             gates = self._gates(gates, voltage, self.dt)
             middle = (opening + gates[:, 3] ** 2 * gates[:, 4]) / 2 * (1.5 * block - 0.5 * block_before)
             calcium = self._calcium(calcium, self._calcium_current(voltage, middle), self.dt)
-        return Carry(voltage, self._activation(activation, voltage, self.dt), gates, calcium, gap, block)
+        return Staggered(voltage, self._activation(activation, voltage, self.dt), gates, calcium, gap, block)
 
     def _gates(self, gates: Tensor, voltage: Tensor, span: float) -> Tensor:
         target = torch.sigmoid((voltage.unsqueeze(1) - self.midpoint) / self.scale)
@@ -179,24 +179,24 @@ def integrate(
     """
     stimuli, steps, _ = current.shape
     integrator = Integrator(worm, dt_ms, current.dtype, current.device)
-    carry = integrator.start(expanded(state, stimuli, current))
+    staggered = integrator.start(expanded(state, stimuli, current))
     number = len(worm.neuron_name)
 
     def run(current: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Voltages of a segment, and the state after it."""
         steps = integrator.under(Circuit(*tensors[: len(Circuit._fields)]))
-        carry = Carry(*tensors[len(Circuit._fields) :])
+        staggered = Staggered(*tensors[len(Circuit._fields) :])
         voltages = []
         for step in range(current.size(1)):
             everywhere = current.new_zeros(stimuli, number).index_copy(1, inputs, current[:, step])
-            carry = steps.step(carry, everywhere)
-            voltages.append(carry.voltage[:, record])
-        return torch.stack(voltages, dim=1), *carry
+            staggered = steps.step(staggered, everywhere)
+            voltages.append(staggered.voltage[:, record])
+        return torch.stack(voltages, dim=1), *staggered
 
     parts = []
     for part in current.split(segment or max(1, round(steps**0.5)), dim=1):
-        voltages, *after = _Segment.apply(run, part, *integrator.circuit, *carry)
-        carry = Carry(*after)
+        voltages, *after = _Segment.apply(run, part, *integrator.circuit, *staggered)
+        staggered = Staggered(*after)
         parts.append(voltages)
     return torch.cat(parts, dim=1)
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from elegans_pyg._arguments import check_choice
+from elegans_pyg._files import data_folder
 
 MEMBRANES = ("c302-C1", "kunert")
 # The kernels know these gates by place, so the order is fixed: n opens k_slow, p and q k_fast, e and f ca_boyle.
 GATES = (("k_slow", "n", 1), ("k_fast", "p", 4), ("k_fast", "q", 1), ("ca_boyle", "e", 2), ("ca_boyle", "f", 1))
 CHANNELS = ("k_slow", "k_fast", "ca_boyle")
-
-
-def biophysics_folder() -> Path:
-    """Where the packaged text files are: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).parent.parent
-    installed = package / "data" / "biophysics"
-    return installed if installed.is_dir() else package.parent / "data" / "biophysics"
 
 
 @dataclass(frozen=True)
@@ -88,9 +83,8 @@ class Membrane:
         Raises:
             ValueError: for an unknown name.
         """
-        if name not in MEMBRANES:
-            raise ValueError(f"membrane: expected one of {', '.join(MEMBRANES)}, got {name!r}; choose one of these")
-        table = json.loads((biophysics_folder() / f"{name}.json").read_text())
+        check_choice("membrane", name, MEMBRANES)
+        table = json.loads((data_folder("biophysics") / f"{name}.json").read_text())
         synapse = table["synapse"]
         excitatory, inhibitory = synapse["excitatory"], synapse["inhibitory"]
         graded = synapse["kinetics"] == "graded"
@@ -103,9 +97,7 @@ class Membrane:
             kinetics=synapse["kinetics"],
             threshold_mV=_common(excitatory, inhibitory, "threshold_mV"),
             delta_mV=_common(excitatory, inhibitory, "delta_mV"),
-            rates_per_ms=(
-                (_common(excitatory, inhibitory, "rate_per_ms"),) if graded else (synapse["rise_per_ms"], synapse["decay_per_ms"])
-            ),
+            rates_per_ms=(_common(excitatory, inhibitory, "rate_per_ms"),) if graded else (synapse["rise_per_ms"], synapse["decay_per_ms"]),
             excitatory=Synapse(excitatory["conductance_nS"], excitatory["reversal_mV"]),
             inhibitory_synapse=Synapse(inhibitory["conductance_nS"], inhibitory["reversal_mV"]),
             gap_junction_nS=table["gap_junction_nS"],

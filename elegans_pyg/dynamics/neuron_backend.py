@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elegans_pyg._arguments import check_choice, check_whole
+from elegans_pyg._files import cache_folder
 from elegans_pyg.dynamics.simulate import check_current, count_steps
 from elegans_pyg.dynamics.worm import Worm
 
@@ -74,10 +76,8 @@ def simulate_neuron(
         RuntimeError: if c302, jNeuroML or NEURON fails; the message ends with what it said.
         ValueError: for an unknown parameter set or neuron, and currents as in :func:`~elegans_pyg.dynamics.simulate`.
     """
-    if parameters not in LEVELS:
-        raise ValueError(f"parameters: expected one of {', '.join(LEVELS)}, got {parameters!r}; choose one of these")
-    if isinstance(substeps, bool) or not isinstance(substeps, int) or substeps < 1:
-        raise ValueError(f"substeps: expected a whole number from 1 on, got {substeps!r}; give one, such as 1")
+    check_choice("parameters", parameters, LEVELS)
+    check_whole("substeps", substeps, 1)
     steps = count_steps(dt_ms, duration_ms)
     worm = Worm("c302-C1")
     gone = worm.resolve(ablate, "ablate", classes=True)
@@ -86,7 +86,7 @@ def simulate_neuron(
     recorded = worm.neuron_name if record is None else worm.resolve(record, "record")
     check_current(current_pA, steps, into)
     interpreter = _interpreter(python)
-    network = _network(Path(folder) if folder is not None else _cache_folder(), interpreter, parameters, sorted(gone))
+    network = _network(Path(folder) if folder is not None else cache_folder("neuron"), interpreter, parameters, sorted(gone))
     with tempfile.TemporaryDirectory() as work:
         job, result = Path(work) / "job.npz", Path(work) / "result.npz"
         np.savez(
@@ -135,10 +135,6 @@ def _interpreter(python: str | Path | None) -> Path:
         if shutil.which(program) is None:
             raise FileNotFoundError(f"NEURON's reference simulation needs '{program}', which is not on PATH; run: apt install {package}")
     return interpreter
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "elegans_pyg" / "neuron"
 
 
 def _network(folder: Path, interpreter: Path, parameters: str, ablated: list[str]) -> Path:

@@ -1,8 +1,10 @@
-"""What is stirred and what is watched: the behaviours for which reduced-order models are fitted."""
+"""Which neurons are driven and which recorded: the behaviours for which reduced-order models are fitted."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from elegans_pyg._arguments import check_choice
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,5 @@ SCENARIOS = {
 
 def scenario(name: str) -> Scenario:
     """Raises ``ValueError`` for an unknown name."""
-    if name not in SCENARIOS:
-        raise ValueError(f"scenario: expected one of {', '.join(SCENARIOS)}, got {name!r}; choose one of them")
+    check_choice("scenario", name, SCENARIOS)
     return SCENARIOS[name]

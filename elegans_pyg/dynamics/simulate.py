@@ -9,9 +9,10 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from elegans_pyg._arguments import check_choice
 from elegans_pyg.dynamics.integrate import integrate
 from elegans_pyg.dynamics.worm import State, Worm
-from elegans_pyg.transforms.wiring import ELECTRICAL
+from elegans_pyg.wirings import ELECTRICAL
 
 EXECUTORS = ("auto", "plain", "fused")
 
@@ -69,12 +70,9 @@ def simulate(
     """
     steps = count_steps(dt_ms, duration_ms)
     intact, worm = worm, worm.without(ablate) if len(ablate) else worm
-    _check_left(intact, worm, inputs, "inputs")
-    into = worm.resolve(inputs, "inputs")
+    into = _resolved(intact, worm, inputs, "inputs")
     check_current(current_pA, steps, into)
-    if record is not None:
-        _check_left(intact, worm, record, "record")
-    recorded = worm.neuron_name if record is None else worm.resolve(record, "record")
+    recorded = worm.neuron_name if record is None else _resolved(intact, worm, record, "record")
     if not recorded:
         raise ValueError("record: expected at least one neuron, got none; name some, or give None for all")
     _check_tables(worm)
@@ -109,19 +107,18 @@ def count_steps(dt_ms: float, duration_ms: float) -> int:
     return steps
 
 
-def _check_left(intact: Worm, worm: Worm, names: Sequence[str], argument: str) -> None:
+def _resolved(intact: Worm, worm: Worm, names: Sequence[str], argument: str) -> list[str]:
     gone = set(intact.neuron_name) - set(worm.neuron_name)
     for name in names:
         if name in gone:
             raise ValueError(f"{argument}: expected neurons that are left, got {name}, which ablate removes; leave it out of one of them")
+    return worm.resolve(names, argument)
 
 
 def check_current(current: Tensor, steps: int, inputs: list[str]) -> None:
-    if not isinstance(current, Tensor) or not current.is_floating_point():
+    if not isinstance(current, Tensor) or current.dtype not in (torch.float32, torch.float64):
         got = str(current.dtype) if isinstance(current, Tensor) else type(current).__name__
-        raise TypeError(f"current_pA: expected a floating-point tensor, got {got}; make it with torch.tensor(..., dtype=torch.float32)")
-    if current.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"current_pA: expected float32 or float64, got {current.dtype}; convert it with .float()")
+        raise TypeError(f"current_pA: expected a tensor of float32 or float64, got {got}; convert it with .float()")
     if current.dim() != 3 or current.size(0) == 0 or current.size(1) != steps or current.size(2) != len(inputs):
         raise ValueError(
             f"current_pA: expected (stimuli, {steps} steps, {len(inputs)} inputs) for these dt_ms, duration_ms and inputs,"
@@ -140,13 +137,8 @@ def _check_tables(worm: Worm) -> None:
     """What users may replace: the kernels read these without looking at their sizes."""
     data = worm.data
     edges, neurons = (data.edge_index.size(1),), (len(worm.neuron_name),)
-    shapes: dict[str, tuple[int, ...]] = {
-        "conductance_nS": edges,
-        "reversal_mV": edges,
-        "capacitance_pF": neurons,
-        "leak_nS": neurons,
-        "threshold_mV": neurons,
-    }
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("conductance_nS", "reversal_mV"), edges)
+    shapes |= dict.fromkeys(("capacitance_pF", "leak_nS", "threshold_mV"), neurons)
     if worm.membrane.channels is not None:
         shapes["channel_nS"] = (3, *neurons)
     for name, shape in shapes.items():
@@ -192,8 +184,7 @@ def _checked_state(state: State, worm: Worm, current: Tensor) -> State:
 
 
 def _fused(executor: str, current: Tensor, gradients: bool) -> bool:
-    if executor not in EXECUTORS:
-        raise ValueError(f"executor: expected one of {', '.join(EXECUTORS)}, got {executor!r}; choose one of these")
+    check_choice("executor", executor, EXECUTORS)
     possible = current.device.type == "cpu" and not gradients
     if executor == "fused" and not possible:
         reason = "gradients are wanted" if gradients else f"current_pA is on {current.device}"

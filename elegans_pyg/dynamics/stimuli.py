@@ -1,4 +1,4 @@
-"""Currents to stir a nervous system with: eight kinds of shape, drawn from a seed."""
+"""Currents to drive a nervous system with: eight kinds of shape, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from elegans_pyg._arguments import check_choice, check_number, check_seed
 
 Array = npt.NDArray[np.floating[Any]]
 Shape = Callable[[np.random.Generator, float], Callable[[Array], Array]]
@@ -114,17 +116,14 @@ def stimuli(
         ValueError: for an unknown kind, no group or kind, or a number that is not above 0.
     """
     for name, value in (("dt_ms", dt_ms), ("duration_ms", duration_ms), ("amplitude_pA", amplitude_pA)):
-        if not 0 < value < float("inf"):
-            raise ValueError(f"{name}: expected a number above 0, got {value}; give one")
-    if seed < 0:
-        raise ValueError(f"seed: expected 0 or more, got {seed}; give such a number")
+        check_number(name, value, above=True)
+    check_seed(seed)
     if not groups or min(groups) < 1:
         raise ValueError(f"groups: expected one number of neurons or more, each at least 1, got {list(groups)}; give the groups' sizes")
     if not kinds:
         raise ValueError("kinds: expected one kind or more, got none; give one for each stimulus")
-    unknown = [kind for kind in kinds if kind not in _SHAPES]
-    if unknown:
-        raise ValueError(f"kinds: expected some of {', '.join(KINDS)}, got {unknown[0]!r}; choose among them")
+    for kind in kinds:
+        check_choice("kinds", kind, KINDS)
     steps = round(duration_ms / dt_ms)
     middle = (np.arange(steps) + 0.5) * dt_ms
     result = np.zeros((len(kinds), steps, sum(groups)))

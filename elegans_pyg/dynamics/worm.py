@@ -13,10 +13,12 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import subgraph
 
-from elegans_pyg.datasets.connectome import Connectome, data_folder
+from elegans_pyg._arguments import check_choice, shown
+from elegans_pyg._files import data_folder
+from elegans_pyg.datasets.connectome import Connectome
 from elegans_pyg.datasets.wiring_tables import build_data, read_edges, read_neurons
-from elegans_pyg.dynamics.membrane import MEMBRANES, Membrane, biophysics_folder
-from elegans_pyg.transforms.wiring import CHEMICAL, ELECTRICAL, check_wiring
+from elegans_pyg.dynamics.membrane import MEMBRANES, Membrane
+from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, check_wiring
 
 
 class State(NamedTuple):
@@ -84,15 +86,14 @@ class Worm:
     """
 
     def __init__(self, name: str = "c302-C1") -> None:
-        if name not in MEMBRANES:
-            raise ValueError(f"name: expected one of {', '.join(self.names())}, got {name!r}; other wirings: Worm.from_connectome")
+        check_choice("name", name, MEMBRANES, "other wirings: Worm.from_connectome")
         membrane = Membrane.load(name)
         if membrane.neurons is None:
             wiring = Connectome("varshney2011-hermaphrodite", synapses="both", keep_isolated=True)[0]
         else:
-            neurons = read_neurons(data_folder() / "neurons.csv")
+            neurons = read_neurons(data_folder("connectomes") / "neurons.csv")
             neurons = neurons[neurons["name"].isin(membrane.neurons)]
-            edges = read_edges(biophysics_folder() / f"{name}.csv")
+            edges = read_edges(data_folder("biophysics") / f"{name}.csv")
             wiring = build_data(neurons, edges, synapses="both", keep_isolated=True)
             wiring.inhibitory = torch.tensor([neuron in (membrane.inhibitory or ()) for neuron in wiring.neuron_name])
         self._set(wiring, membrane)
@@ -141,12 +142,11 @@ class Worm:
             ValueError: if it lacks an attribute or has a broken one, or for an unknown membrane.
         """
         check_wiring(data)
-        for name, length in (("neuron_name", None), ("inhibitory", None)):
-            if data.get(name) is None:
-                raise ValueError(f"data.{name}: expected an entry a neuron, got none; load the wiring with Connectome")
-            length = len(data[name])
-            if length != data.neuron_type.numel():
-                raise ValueError(f"data.{name}: expected {data.neuron_type.numel()} entries, one a neuron, got {length}; correct it")
+        number = data.neuron_type.numel()
+        for name in ("neuron_name", "inhibitory"):
+            length = 0 if data.get(name) is None else len(data[name])
+            if length != number:
+                raise ValueError(f"data.{name}: expected {number} entries, one a neuron, got {length}; load the wiring with Connectome")
         worm = cls.__new__(cls)
         # On a copy: PyG moves a graph in place.
         worm._set(copy.copy(data).cpu(), Membrane.load(membrane))
@@ -202,7 +202,7 @@ class Worm:
             if not members:
                 near = difflib.get_close_matches(str(name).upper(), known, n=4, cutoff=0.5)
                 choices = f"nearest are {', '.join(near)}" if near else f"they are {', '.join(known[:4])}, ..."
-                raise ValueError(f"{argument}: expected a neuron of this worm's {len(known)}, got {name!r}; {choices}")
+                raise ValueError(f"{argument}: expected a neuron of this worm's {len(known)}, got {shown(name)}; {choices}")
             for member in members:
                 if member in found:
                     raise ValueError(f"{argument}: expected each neuron once, got '{member}' twice; name it once")
@@ -256,5 +256,5 @@ class Worm:
 @lru_cache(maxsize=1)
 def _classes() -> dict[str, str]:
     """Class of every neuron of either sex."""
-    table = read_neurons(data_folder() / "neurons.csv")
+    table = read_neurons(data_folder("connectomes") / "neurons.csv")
     return dict(zip(table["name"], table["class"], strict=True))

@@ -11,14 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch_geometric.data import Batch, Data
 
-from elegans_pyg.nn.dag import DAGNet, resolve_seeds
+from elegans_pyg.models.variants import check_images
+from elegans_pyg.nn import DAGNet
+from elegans_pyg.nn.variants import VariantNetwork, resolve_seeds, uniform
 
 
 class VariantConv(nn.Module):
     r"""``V`` separate 2D convolutions, run as one.
 
     Args:
-        num_variants: ``V``.
         in_channels, out_channels, kernel_size, stride, padding: as in :class:`torch.nn.Conv2d`.
         generators: one a variant; the first parameters are uniform in :math:`\pm 1/\sqrt{\text{fan in}}`, torch.nn.Conv2d's own start.
 
@@ -30,7 +31,6 @@ class VariantConv(nn.Module):
 
     def __init__(
         self,
-        num_variants: int,
         in_channels: int,
         out_channels: int,
         kernel_size: int,
@@ -42,9 +42,9 @@ class VariantConv(nn.Module):
         self.stride, self.padding = stride, padding
         shape = (out_channels, in_channels, kernel_size, kernel_size)
         bound = 1 / math.sqrt(in_channels * kernel_size**2)
-        self.weight = nn.Parameter(_uniform(shape, bound, generators))
-        self.bias = nn.Parameter(_uniform(shape[:1], bound, generators))
-        self.num_variants = num_variants
+        self.weight = _uniform(shape, bound, generators)
+        self.bias = _uniform(shape[:1], bound, generators)
+        self.num_variants = len(generators)
 
     def forward(self, x: Tensor) -> Tensor:
         shared = x.dim() == 4
@@ -61,20 +61,18 @@ class VariantLinear(nn.Module):
     def __init__(self, in_features: int, out_features: int, generators: Sequence[torch.Generator]) -> None:
         super().__init__()
         bound = 1 / math.sqrt(in_features)
-        self.weight = nn.Parameter(_uniform((out_features, in_features), bound, generators))
-        self.bias = nn.Parameter(_uniform((out_features,), bound, generators))
+        self.weight = _uniform((out_features, in_features), bound, generators)
+        self.bias = _uniform((out_features,), bound, generators)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.baddbmm(self.bias.unsqueeze(1), x, self.weight.transpose(1, 2))
 
 
-def _uniform(shape: tuple[int, ...], bound: float, generators: Sequence[torch.Generator]) -> Tensor:
-    """One draw a variant, always in float32, so that a seed means the same in every precision."""
-    drawn = [torch.empty(shape, dtype=torch.float32).uniform_(-bound, bound, generator=g) for g in generators]
-    return torch.stack(drawn).to(torch.get_default_dtype())
+def _uniform(shape: tuple[int, ...], bound: float, generators: Sequence[torch.Generator]) -> nn.Parameter:
+    return nn.Parameter(uniform(generators, [1] * len(generators), shape, bound).to(torch.get_default_dtype()))
 
 
-class ConnectomeClassifier(nn.Module):
+class ConnectomeClassifier(VariantNetwork):
     """Image classifiers wired by ``V`` DAGs, trained side by side and sharing nothing.
 
     The architecture of Park & Kim (2023), doi:10.5607/en23004: a 3x3 convolution with stride 2 (the source) feeds every input node of the
@@ -113,54 +111,16 @@ class ConnectomeClassifier(nn.Module):
         if num_classes < 2:
             raise ValueError(f"num_classes must be at least 2, got {num_classes}")
         self.in_channels, self.num_classes = in_channels, num_classes
-        variants = batch.num_graphs if isinstance(batch, Batch) else 1
-        seeds = resolve_seeds(seeds, variants)
         self.dag = DAGNet(batch, channels, seeds=seeds, **options)
+        self.num_variants = variants = self.dag.num_variants
         # Streams of their own: the outer layers do not depend on how many numbers a wiring's nodes drew.
-        generators = [torch.Generator().manual_seed(seed ^ 0x5EED_0000_0000) for seed in seeds]
-        self.source = VariantConv(variants, in_channels, channels, 3, generators, stride=2, padding=1)
-        self.sink = VariantConv(variants, channels, channels, 1, generators)
+        generators = [torch.Generator().manual_seed(seed ^ 0x5EED_0000_0000) for seed in resolve_seeds(seeds, variants)]
+        self.source = VariantConv(in_channels, channels, 3, generators, stride=2, padding=1)
+        self.sink = VariantConv(channels, channels, 1, generators)
         self.linear = VariantLinear(channels, num_classes, generators)
-
-    @property
-    def num_variants(self) -> int:
-        return self.dag.num_variants
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(V, B, K)`` of images ``(B, in_channels, H, W)`` or ``(V, B, in_channels, H, W)``."""
-        if images.dim() not in (4, 5) or images.size(-3) != self.in_channels or (images.dim() == 5 and images.size(0) != self.num_variants):
-            raise ValueError(
-                f"images must be (B, {self.in_channels}, H, W) or ({self.num_variants}, B, {self.in_channels}, H, W),"
-                f" got {tuple(images.shape)}"
-            )
+        check_images(images, self.num_variants, self.in_channels)
         maps = self.sink(self.dag(self.source(images)))
         return self.linear(maps.mean((-2, -1)))
-
-    def variant_ptr(self) -> dict[str, list[int]]:
-        """The ``V + 1`` offsets that split the first dimension of each entry of ``state_dict()`` among the variants.
-
-        Raises:
-            ValueError: if the nodes are modules of the user's, whose parameters have no such split.
-        """
-        if self.dag.node_modules is not None:
-            raise ValueError("variant_ptr is for the built-in node operation; with node_operation the parameters are modules, one a node")
-        each = list(range(self.num_variants + 1))
-        of_dag = {"dag.edge_weight": self.dag.edge_ptr}
-        return {name: of_dag.get(name, self.dag.node_ptr) if name.startswith("dag.") else each for name in self.state_dict()}
-
-    def variant_state_dict(self, variant: int) -> dict[str, Tensor]:
-        """The entries of ``state_dict()`` that belong to one variant: the state of the same classifier built from that wiring alone."""
-        if not 0 <= variant < self.num_variants:
-            raise ValueError(f"variant must be in 0..{self.num_variants - 1}, got {variant}")
-        ptr = self.variant_ptr()
-        return {name: tensor[ptr[name][variant] : ptr[name][variant + 1]] for name, tensor in self.state_dict().items()}
-
-    def parameters_per_variant(self, norm: bool = True) -> list[int]:
-        """Number of trainable parameters of each variant; without BatchNorm's own if ``norm`` is false, as Park & Kim count (0.21 M)."""
-        ptr = self.variant_ptr()
-        totals = [0] * self.num_variants
-        for name, parameter in self.named_parameters():
-            if norm or not name.startswith("dag.norm_"):
-                for variant in range(self.num_variants):
-                    totals[variant] += (ptr[name][variant + 1] - ptr[name][variant]) * parameter[0].numel()
-        return totals

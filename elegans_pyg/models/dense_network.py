@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from elegans_pyg.models.variants import Copies, VariantNetwork, seeded
-from elegans_pyg.nn.dag import resolve_seeds
+from elegans_pyg.models.variants import Copies, seeded
+from elegans_pyg.nn.variants import VariantNetwork, resolve_seeds
 
 
 class DenseNetwork(VariantNetwork):
@@ -36,14 +36,7 @@ class DenseNetwork(VariantNetwork):
     def __init__(self, width: int, parameters: int, num_variants: int = 1, seeds: int | Sequence[int] = 0) -> None:
         super().__init__()
         self.width = self.out_features = width
-        once = width + 3
-        middle = max(1, round(math.sqrt(max(once**2 + parameters - 3 * width, 0)) - once))
-        # The second width is what the first one leaves; of near-by pairs the one that comes nearest.
-        pairs = [(first, max(1, round((parameters - 3 * width - once * first) / (first + once)))) for first in range(middle, middle + 10)]
-        counts = [once * (first + second) + first * second + 3 * width for first, second in pairs]
-        count, self.hidden = min(zip(counts, pairs, strict=True), key=lambda pair: abs(pair[0] - parameters))
-        if abs(count - parameters) > 0.01 * parameters:
-            raise ValueError(f"parameters: the nearest to {parameters:,} at width {width} is {count:,}, over 1 % off; widen the network")
+        self.hidden = hidden_widths(width, parameters)
         self.num_variants = num_variants
 
         def build() -> nn.Module:
@@ -58,3 +51,20 @@ class DenseNetwork(VariantNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
+
+
+def hidden_widths(width: int, parameters: int) -> tuple[int, int]:
+    """:math:`h_1` and :math:`h_2` of a :class:`DenseNetwork`.
+
+    Raises:
+        ValueError: if none come within 1 % of ``parameters``.
+    """
+    once = width + 3
+    middle = max(1, round(math.sqrt(max(once**2 + parameters - 3 * width, 0)) - once))
+    # The second width is what the first one leaves; of near-by pairs the one that comes nearest.
+    pairs = [(first, max(1, round((parameters - 3 * width - once * first) / (first + once)))) for first in range(middle, middle + 10)]
+    counts = [once * (first + second) + first * second + 3 * width for first, second in pairs]
+    count, hidden = min(zip(counts, pairs, strict=True), key=lambda pair: abs(pair[0] - parameters))
+    if abs(count - parameters) > 0.01 * parameters:
+        raise ValueError(f"parameters: the nearest to {parameters:,} at width {width} is {count:,}, over 1 % off; widen the network")
+    return hidden

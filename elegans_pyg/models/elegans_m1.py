@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from elegans_pyg.models.elegans_m2 import check_images, check_joinable, variants_of
+from elegans_pyg.models.elegans_m2 import check_joinable
 from elegans_pyg.models.encoders import RESNET9_CHANNELS, make_encoders
-from elegans_pyg.models.variants import Copies, VariantNetwork, seeded
-from elegans_pyg.nn.dag import resolve_seeds
+from elegans_pyg.models.variants import Copies, check_images, seeded
+from elegans_pyg.nn.variants import VariantNetwork, resolve_seeds
 
 
 class ElegansM1(VariantNetwork):
@@ -63,23 +63,19 @@ class ElegansM1(VariantNetwork):
         super().__init__()
         if num_classes < 2:
             raise ValueError(f"num_classes: expected at least 2, got {num_classes}; give the number of classes")
-        if network is None:
-            if num_variants is None or num_variants < 1:
-                raise ValueError(f"num_variants: expected at least 1 where there is no network, got {num_variants}; give it")
-            self.num_variants = num_variants
-        else:
-            self.num_variants = variants_of(network)
-            if num_variants not in (None, self.num_variants):
-                raise ValueError(f"num_variants: the network has {self.num_variants}, got {num_variants}; leave it out")
-        self.in_channels = in_channels
-        own_seeds = resolve_seeds(seeds, self.num_variants)
+        width, own = (None, num_variants) if network is None else check_joinable(network)
+        if own is None or own < 1:
+            raise ValueError(f"num_variants: expected at least 1 where there is no network, got {num_variants}; give it")
+        if num_variants not in (None, own):
+            raise ValueError(f"num_variants: the network has {own}, got {num_variants}; leave it out")
+        self.num_variants, self.in_channels = own, in_channels
+        own_seeds = resolve_seeds(seeds, own)
         self.encoder, features = make_encoders(encoder, in_channels, own_seeds, encoder_channels, weights, image_size)
         generators = [torch.Generator().manual_seed(seed ^ 0xE1E1_0000_0000) for seed in own_seeds]
-        self.network, self.frozen, last = network, bool(getattr(network, "frozen", False)), features
+        self.network, self.frozen, last = network, bool(getattr(network, "frozen", False)), width or features
         self.latent: Copies | None = None
-        if network is not None:
-            last = check_joinable(network)
-            self.latent = Copies([seeded(lambda: _latent(features, last), generator) for generator in generators])
+        if width is not None:
+            self.latent = Copies([seeded(lambda: nn.Sequential(nn.Linear(features, last), nn.LayerNorm(last)), own) for own in generators])
         self.linear = Copies([seeded(lambda: nn.Linear(last, num_classes), generator) for generator in generators])
 
     def forward(self, images: Tensor) -> Tensor:
@@ -90,7 +86,3 @@ class ElegansM1(VariantNetwork):
             x = self.latent(x)
             x = x * self.network(x.detach() if self.frozen else x)
         return self.linear(x)
-
-
-def _latent(features: int, width: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(features, width), nn.LayerNorm(width))

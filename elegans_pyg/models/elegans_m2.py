@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from elegans_pyg.models.variants import Copies, VariantNetwork, seeded
-from elegans_pyg.nn.dag import resolve_seeds
+from elegans_pyg.models.variants import Copies, check_images, seeded
+from elegans_pyg.nn.variants import VariantNetwork, resolve_seeds
 
 PUBLISHED_WIDTH = 784
 PUBLISHED_CHANNELS = (240, 120, 120)
@@ -59,43 +59,16 @@ class ElegansM2(VariantNetwork):
         seeds: int | Sequence[int] = 0,
     ) -> None:
         super().__init__()
-        width = check_joinable(network)
-        if min(image_size) < 8:
-            raise ValueError(f"image_size: expected at least 8x8 pixels, got {image_size[0]}x{image_size[1]}; enlarge the images")
+        width, self.num_variants = check_joinable(network)
+        outer = outer_layers(width, in_channels, image_size)
         if echo and any(parameter.requires_grad for parameter in network.parameters()):
             raise ValueError("echo: expected a frozen network, got one with trainable parameters; build it with freeze=True")
-        self.num_variants, self.in_channels, self.image_size = variants_of(network), in_channels, image_size
-        scale = width / PUBLISHED_WIDTH
-        channels = [max(1, round(count * scale)) for count in PUBLISHED_CHANNELS]
-        wide, middle = (max(CODE, round(count * scale)) for count in (512, 256))
+        self.in_channels, self.image_size = in_channels, image_size
         # A stream of its own: the outer layers do not depend on how many numbers the network drew.
         generators = [torch.Generator().manual_seed(seed ^ 0xE2E2_0000_0000) for seed in resolve_seeds(seeds, self.num_variants)]
-        halves = [tuple(size // part for size in image_size) for part in (1, 2, 4)]
-
-        def encoder() -> nn.Module:
-            layers: list[nn.Module] = []
-            for number, (inputs, outputs) in enumerate(zip([in_channels, *channels[:2]], channels, strict=True)):
-                layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ELU()] + ([nn.MaxPool2d(2)] if number < 2 else [])
-            flat = channels[2] * halves[2][0] * halves[2][1]
-            return nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, width), nn.LayerNorm(width))
-
-        def bottleneck() -> nn.Module:
-            layers: list[nn.Module] = []
-            for inputs, outputs in ((width, width), (width, wide), (wide, middle)):
-                layers += [nn.Linear(inputs, outputs), nn.ELU()]
-            return nn.Sequential(*layers, nn.Linear(middle, CODE))
-
-        def decoder() -> nn.Module:
-            layers: list[nn.Module] = [nn.Unflatten(1, (8, 4, 4)), nn.BatchNorm2d(8)]
-            for inputs, outputs, size in zip([8, *channels[:0:-1]], channels[::-1], halves[::-1], strict=True):
-                layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ELU(), nn.Upsample(size)]
-            return nn.Sequential(*layers, nn.Conv2d(channels[0], in_channels, 3, padding=1))
-
-        self.encoder = Copies([seeded(encoder, generator) for generator in generators])
+        self.encoder, self.bottleneck, self.decoder = (Copies([seeded(build, generator) for generator in generators]) for build in outer)
         self.encoder.requires_grad_(not echo)
         self.network = network
-        self.bottleneck = Copies([seeded(bottleneck, generator) for generator in generators])
-        self.decoder = Copies([seeded(decoder, generator) for generator in generators])
 
     def encode(self, images: Tensor) -> Tensor:
         """The codes ``(V, B, 128)`` of images ``(B, C, H, W)`` or ``(V, B, C, H, W)`` of 0 and 1."""
@@ -109,26 +82,46 @@ class ElegansM2(VariantNetwork):
         return self.decoder(self.encode(images))
 
 
-def check_joinable(network: Any) -> int:
-    """The width of a network; ``ValueError`` if its output cannot be joined to its input by an elementwise product."""
+def outer_layers(width: int, in_channels: int, image_size: tuple[int, int]) -> tuple[Callable[[], nn.Module], ...]:
+    """What makes the encoder, the layers down to the code and the decoder of :class:`ElegansM2`.
+
+    Raises:
+        ValueError: if the images are smaller than 8x8 pixels.
+    """
+    if min(image_size) < 8:
+        raise ValueError(f"image_size: expected at least 8x8 pixels, got {image_size[0]}x{image_size[1]}; enlarge the images")
+    scale = width / PUBLISHED_WIDTH
+    channels = [max(1, round(count * scale)) for count in PUBLISHED_CHANNELS]
+    wide, middle = (max(CODE, round(count * scale)) for count in (512, 256))
+    halves = [tuple(size // part for size in image_size) for part in (1, 2, 4)]
+
+    def encoder() -> nn.Module:
+        layers: list[nn.Module] = []
+        for number, (inputs, outputs) in enumerate(zip([in_channels, *channels[:2]], channels, strict=True)):
+            layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ELU()] + ([nn.MaxPool2d(2)] if number < 2 else [])
+        flat = channels[2] * halves[2][0] * halves[2][1]
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, width), nn.LayerNorm(width))
+
+    def bottleneck() -> nn.Module:
+        layers: list[nn.Module] = []
+        for inputs, outputs in ((width, width), (width, wide), (wide, middle)):
+            layers += [nn.Linear(inputs, outputs), nn.ELU()]
+        return nn.Sequential(*layers, nn.Linear(middle, CODE))
+
+    def decoder() -> nn.Module:
+        layers: list[nn.Module] = [nn.Unflatten(1, (8, 4, 4)), nn.BatchNorm2d(8)]
+        for inputs, outputs, size in zip([8, *channels[:0:-1]], channels[::-1], halves[::-1], strict=True):
+            layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ELU(), nn.Upsample(size)]
+        return nn.Sequential(*layers, nn.Conv2d(channels[0], in_channels, 3, padding=1))
+
+    return encoder, bottleneck, decoder
+
+
+def check_joinable(network: Any) -> tuple[int, int]:
+    """Width and number of variants of a network; ``ValueError`` if its output cannot be joined to its input by an elementwise product."""
     if network.out_features != network.width:
         raise ValueError(
             f"network: expected as many outputs as inputs ({network.width}) for the elementwise product, got {network.out_features};"
             " read it out with 'attention' or 'mean'"
         )
-    return int(network.width)
-
-
-def variants_of(network: Any) -> int:
-    """Number of variants of a network."""
-    return int(network.num_variants)
-
-
-def check_images(images: Tensor, num_variants: int, in_channels: int, size: tuple[int, int] | None = None) -> None:
-    """Raises ``ValueError`` if images have another shape than ``(B, C, H, W)`` or ``(V, B, C, H, W)``."""
-    shape = tuple(images.shape)
-    fits = len(shape) in (4, 5) and shape[-3] == in_channels and (size is None or shape[-2:] == size)
-    if not fits or (len(shape) == 5 and shape[0] != num_variants):
-        height, width = ("H", "W") if size is None else size
-        expected = f"(B, {in_channels}, {height}, {width})"
-        raise ValueError(f"images: expected {expected}, or ({num_variants}, {expected[1:]}, got {shape}; convert them")
+    return network.width, network.num_variants

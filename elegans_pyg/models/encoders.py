@@ -78,20 +78,17 @@ def make_encoders(
         ValueError: for an unknown name, or weights that do not fit.
         ImportError: if timm is needed and missing.
     """
+    check_encoder(name, weights, image_size)
     if name == "resnet9":
-        if weights is not None:
-            raise ValueError(f"weights: 'resnet9' is trained from scratch, got {weights}; leave them out, or name a timm model")
-        if min(image_size) < 8:
-            raise ValueError(f"image_size: 'resnet9' expects at least 8x8 pixels, got {image_size[0]}x{image_size[1]}; enlarge the images")
         generators = [torch.Generator().manual_seed(seed ^ 0xE4C0_0000_0000) for seed in seeds]
         return Copies([seeded(lambda: ResNet9(in_channels, channels), generator) for generator in generators]), channels[3]
     timm = require("timm", "timm", f"the encoder {name!r}")
-    if not timm.is_model(name):
-        close = ", ".join(timm.list_models(f"*{name}*")[:8]) or "resnet9, or a name that timm.list_models() has"
-        raise ValueError(f"encoder: unknown choice {name!r}; choose from {close}")
     encoders = [_timm_encoder(timm.create_model, name, in_channels, seed, image_size) for seed in seeds]
     if weights is not None:
-        state = _read_weights(weights)
+        try:
+            state = load_file(Path(weights).expanduser())
+        except SafetensorError as error:
+            raise ValueError(f"weights: {weights} is no safetensors file ({error}); convert it") from error
         for encoder, _ in encoders:
             own = {entry: state[entry] for entry in encoder.state_dict() if entry in state}
             missing = [entry for entry, tensor in encoder.state_dict().items() if entry not in own or own[entry].shape != tensor.shape]
@@ -99,6 +96,28 @@ def make_encoders(
                 raise ValueError(f"weights: {weights} does not fit {name}, first at {missing[0]}; give the weights of that model")
             encoder.load_state_dict(own)
     return Copies([encoder for encoder, _ in encoders]), encoders[0][1]
+
+
+def check_encoder(name: str, weights: str | Path | None = None, image_size: tuple[int, int] | None = None) -> None:
+    """Refuse what :func:`make_encoders` would, as far as it shows before anything is built.
+
+    Raises:
+        ValueError: for an unknown name, weights that the encoder does not take, or images that are too small.
+        FileNotFoundError: if there is no file of weights.
+        ImportError: if timm is needed and missing.
+    """
+    if name == "resnet9":
+        if weights is not None:
+            raise ValueError(f"weights: 'resnet9' is trained from scratch, got {weights}; leave them out, or name a timm model")
+        if image_size is not None and min(image_size) < 8:
+            raise ValueError(f"image_size: 'resnet9' expects at least 8x8 pixels, got {image_size[0]}x{image_size[1]}; enlarge the images")
+        return
+    if weights is not None and not Path(weights).expanduser().is_file():
+        raise FileNotFoundError(f"weights: {weights} is not there; give the safetensors file of the encoder {name!r}")
+    timm = require("timm", "timm", f"the encoder {name!r}")
+    if not timm.is_model(name):
+        close = ", ".join(timm.list_models(f"*{name}*")[:8]) or "resnet9, or a name that timm.list_models() has"
+        raise ValueError(f"encoder: unknown choice {name!r}; choose from {close}")
 
 
 def _timm_encoder(create: Callable[..., Any], name: str, in_channels: int, seed: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
@@ -118,10 +137,3 @@ def _timm_encoder(create: Callable[..., Any], name: str, in_channels: int, seed:
     with torch.no_grad():
         features = encoder.eval()(torch.zeros(1, in_channels, *size)).shape[1]
     return encoder.train(), features
-
-
-def _read_weights(path: str | Path) -> dict[str, Tensor]:
-    try:
-        return load_file(Path(path).expanduser())
-    except SafetensorError as error:
-        raise ValueError(f"weights: {path} is no safetensors file ({error}); convert it") from error

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from elegans_pyg._files import read_bounded, sha256, write_atomic
+from elegans_pyg.nn.executors import check_choice
 from elegans_pyg.nn.recurrent import CELLS, EXECUTORS, GATES, choose_executor, recurrent
+from elegans_pyg.nn.variants import resolve_seeds
 
 _FORMAT = 1
 _SETTINGS = ("cell", "inputs", "outputs", "hidden", "seeds")
@@ -58,8 +59,8 @@ class ReducedOrder(nn.Module):
         - **buffers:** ``input_scale (I,)`` in pA, ``output_scale (O,)`` and ``output_zero (O,)`` in mV, see :meth:`predict_mV`
 
     Raises:
-        ValueError: for an unknown cell or executor, sizes below 1, seeds that are not one a replica, or inputs of another shape.
-        ImportError: for ``executor="fused"`` without Numba.
+        ValueError: for an unknown cell or executor, ``executor="fused"`` where it does not apply, sizes below 1, seeds that are not one a
+            replica, or inputs of another shape.
     """
 
     weight: nn.Parameter
@@ -83,8 +84,7 @@ class ReducedOrder(nn.Module):
         super().__init__()
         if cell not in CELLS:
             raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {cell!r}; choose one of them")
-        if executor not in EXECUTORS:
-            raise ValueError(f"executor: expected one of {', '.join(EXECUTORS)}, got {executor!r}; choose one of them")
+        self.executor = check_choice("executor", executor, EXECUTORS)
         for name, neurons in (("inputs", inputs), ("outputs", outputs)):
             if isinstance(neurons, str):
                 raise TypeError(f"{name}: expected a number or a list of names, got the string {neurons!r}; write [{neurons!r}]")
@@ -92,14 +92,10 @@ class ReducedOrder(nn.Module):
         self.output_names = [f"output {k}" for k in range(outputs)] if isinstance(outputs, int) else list(outputs)
         sizes = {"inputs": len(self.input_names), "outputs": len(self.output_names), "hidden": hidden, "replicas": replicas}
         for name, size in sizes.items():
-            if isinstance(size, bool) or not isinstance(size, int):
-                raise TypeError(f"{name}: expected a whole number, got {size!r}; give one of at least 1")
             if size < 1:
                 raise ValueError(f"{name}: expected 1 or more, got {size}; give a positive number")
-        self.seeds = [seeds + k for k in range(replicas)] if isinstance(seeds, int) else [int(seed) for seed in seeds]
-        if len(self.seeds) != replicas:
-            raise ValueError(f"seeds: expected one for each of the {replicas} replicas, got {len(self.seeds)}; give as many or an integer")
-        self.cell, self.hidden, self.executor = cell, hidden, executor
+        self.seeds = resolve_seeds(seeds, replicas)
+        self.cell, self.hidden = cell, hidden
         starts = [_first_parameters(cell, sizes["inputs"], sizes["outputs"], hidden, seed) for seed in self.seeds]
         for name in starts[0]:
             drawn = torch.stack([start[name] for start in starts])
@@ -111,6 +107,15 @@ class ReducedOrder(nn.Module):
     @property
     def replicas(self) -> int:
         return len(self.seeds)
+
+    @property
+    def num_variants(self) -> int:
+        """What training calls the replicas."""
+        return self.replicas
+
+    def variant_ptr(self) -> dict[str, list[int]]:
+        """Every parameter's first row of each replica; the scaling is common to all."""
+        return {name: list(range(self.replicas + 1)) for name, _ in self.named_parameters()}
 
     def parameters_per_replica(self) -> int:
         """Trainable numbers of one replica, what the paper calls the number of parameters."""
@@ -171,7 +176,6 @@ class ReducedOrder(nn.Module):
             the folder.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         tensors = save({name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()})
         settings = {
             "format_version": _FORMAT,
@@ -181,11 +185,11 @@ class ReducedOrder(nn.Module):
             "hidden": self.hidden,
             "seeds": self.seeds,
             "notes": notes,
-            "sha256": hashlib.sha256(tensors).hexdigest(),
+            "sha256": sha256(tensors),
         }
         # The tensors first: whoever finds new settings finds what they describe.
-        _write(folder / "model.safetensors", tensors)
-        _write(folder / "model.json", json.dumps(settings, indent=1, allow_nan=False).encode())
+        write_atomic(folder / "model.safetensors", tensors)
+        write_atomic(folder / "model.json", json.dumps(settings, indent=1, allow_nan=False).encode())
         return folder
 
     @classmethod
@@ -196,16 +200,12 @@ class ReducedOrder(nn.Module):
             FileNotFoundError: if a file is missing.
             ValueError: if a file is damaged or of another version.
         """
-        folder = Path(folder)
-        for name in ("model.json", "model.safetensors"):
-            if not (folder / name).is_file():
-                raise FileNotFoundError(f"folder: {folder / name} is missing; give a folder that ReducedOrder.save wrote")
-        content = (folder / "model.safetensors").read_bytes()
+        text, content = (read_bounded(Path(folder) / name, "folder") for name in ("model.json", "model.safetensors"))
         try:
-            settings = json.loads((folder / "model.json").read_bytes())
+            settings = json.loads(text)
             if settings["format_version"] != _FORMAT:
                 raise ValueError(f"format version {settings['format_version']!r} instead of {_FORMAT}")
-            if settings["sha256"] != hashlib.sha256(content).hexdigest():
+            if settings["sha256"] != sha256(content):
                 raise ValueError("model.safetensors has another sha256")
             cell, inputs, outputs, hidden, seeds = (settings[name] for name in _SETTINGS)
             state = load(content)
@@ -230,23 +230,10 @@ class ReducedOrder(nn.Module):
         """
         from elegans_pyg.models.reduced_order_onnx import onnx_model
 
-        content, path = onnx_model(self, replica).SerializeToString(), Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, content)
-        return path
+        return write_atomic(Path(path), onnx_model(self, replica).SerializeToString())
 
     def extra_repr(self) -> str:
         return f"{self.cell}, {len(self.input_names)} -> {self.hidden} -> {len(self.output_names)}, replicas={self.replicas}"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """All at once: a reader sees the old file or the new one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _first_parameters(cell: str, inputs: int, outputs: int, hidden: int, seed: int) -> dict[str, Tensor]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
+from torch_geometric.utils import cumsum
 
-from elegans_pyg.neuron_types import NEURON_TYPES, SENSORY
-from elegans_pyg.nn import reservoir_walk
-from elegans_pyg.nn.dag import check_choice, resolve_seeds
-from elegans_pyg.nn.spectral_radius import spectral_radius
-from elegans_pyg.transforms.wiring import CHEMICAL, check_wiring
+from elegans_pyg.nn.executors import check_choice, choose, refusal
+from elegans_pyg.nn.reservoir import ReservoirWeights, walk
+from elegans_pyg.nn.reservoir.spectral_radius import spectral_radius
+from elegans_pyg.nn.variants import resolve_seeds, uniform
+from elegans_pyg.wirings import CHEMICAL, NEURON_TYPES, SENSORY, check_wiring
 
 READOUTS = ("motor", "all")
 EXECUTORS = ("auto", "fused", "sparse")
@@ -103,30 +104,43 @@ class Reservoir(nn.Module):
         self.in_features, self.signed = in_features, signed
         self.readout, self.executor = check_choice("readout", readout, READOUTS), check_choice("executor", executor, EXECUTORS)
         graphs: list[Data] = batch.to_data_list() if isinstance(batch, Batch) else [batch]
-        pairs = enumerate(zip(graphs, resolve_seeds(seeds, len(graphs)), strict=True))
-        parts = [self._variant(number, graph, seed, input_scale, bias_scale) for number, (graph, seed) in pairs]
-        nodes, own_radius, row_ptr, source, weight, input_node, input_weight, bias, readout_node = zip(*parts, strict=True)
-        counts = [len(part) for part in readout_node]
-        if len(set(counts)) > 1:
+        seeds = resolve_seeds(seeds, len(graphs))
+        weights, own_radius = zip(*(self._scaled(number, graph) for number, graph in enumerate(graphs)), strict=True)
+        sizes = torch.tensor([graph.neuron_type.numel() for graph in graphs])
+        node_ptr = cumsum(sizes)
+        variant = torch.repeat_interleave(torch.arange(len(graphs)), sizes)
+        kind = torch.cat([graph.neuron_type.cpu() for graph in graphs])
+        source, target = torch.cat([graph.edge_index.cpu() + first for graph, first in zip(graphs, node_ptr, strict=False)], dim=1)
+        input_node = (kind == SENSORY).nonzero().flatten()
+        readout_node = torch.arange(len(kind)) if readout == "all" else (kind == MOTOR).nonzero().flatten()
+        inputs, reads = (torch.bincount(variant[found], minlength=len(graphs)) for found in (input_node, readout_node))
+        for role, counts in (("sensory", inputs), (readout, reads)):
+            if not bool(counts.all()):
+                number = int(counts.argmin())
+                raise ValueError(f"batch must hold wirings with {role} neurons, got none in variant {number}; check neuron_type")
+        if int(reads.min()) < int(reads.max()):
             raise ValueError(
-                f"batch must hold wirings with equal numbers of {readout} neurons, got {min(counts)} to {max(counts)}; build a Reservoir"
-                " for each number"
+                f"batch must hold wirings with equal numbers of {readout} neurons, got {int(reads.min())} to {int(reads.max())}; build a"
+                " Reservoir for each number"
             )
 
-        node_ptr = _offsets([int(n) for n in nodes])
-        edge_ptr = _offsets([len(part) for part in source])
+        order = torch.argsort(target * len(kind) + source, stable=True)
         self.register_buffer("node_ptr", node_ptr)
-        ends = [part[1:] + first for part, first in zip(row_ptr, edge_ptr, strict=False)]
-        self.register_buffer("row_ptr", torch.cat([edge_ptr[:1], *ends]))
-        self.register_buffer("source", torch.cat([part + first for part, first in zip(source, node_ptr, strict=False)]))
-        self.register_buffer("input_ptr", _offsets([len(part) for part in input_node]))
-        self.register_buffer("input_node", torch.cat([part + first for part, first in zip(input_node, node_ptr, strict=False)]))
-        self.register_buffer("readout_node", torch.stack([part + first for part, first in zip(readout_node, node_ptr, strict=False)]))
+        self.register_buffer("row_ptr", cumsum(torch.bincount(target, minlength=len(kind))))
+        self.register_buffer("source", source[order])
+        self.register_buffer("input_ptr", cumsum(inputs))
+        self.register_buffer("input_node", input_node)
+        self.register_buffer("readout_node", readout_node.view(len(graphs), -1))
         dtype = torch.get_default_dtype() if dtype is None else dtype
         if dtype not in (torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}; take one of them")
-        for name, values in (("edge_weight", weight), ("input_weight", input_weight), ("bias", bias)):
-            self.register_buffer(name, torch.cat(values).to(dtype))
+        self.register_buffer("edge_weight", torch.cat(weights)[order].to(dtype))
+        # Drawn apart, so that the bias does not depend on F; in float64, so that a seed means the same in every precision.
+        draws = [("input_weight", 0x0EC0_0000_0000, inputs, (in_features,), input_scale), ("bias", 0x0EC1_0000_0000, sizes, (), bias_scale)]
+        for name, stream, rows, columns, scale in draws:
+            generators = [torch.Generator().manual_seed(seed ^ stream) for seed in seeds]
+            drawn = uniform(generators, rows.tolist(), columns, 1, torch.float64)
+            self.register_buffer(name, (scale * drawn).to(dtype))
         self.register_buffer("wiring_radius", torch.tensor(own_radius, dtype=torch.float64))
         self.register_buffer("radius", _per_variant("radius", radius, len(graphs)).to(dtype))
         self.register_buffer("leak", _per_variant("leak", leak, len(graphs), most=1.0).to(dtype))
@@ -162,85 +176,37 @@ class Reservoir(nn.Module):
             state = self.bias.new_zeros(sequences, nodes)
         elif state.shape != (sequences, nodes):
             raise ValueError(f"state must be ({sequences}, {nodes}), got {tuple(state.shape)}; take it from run() on this reservoir")
-        return self._walk()(self.weights(), inputs.to(self.bias), state.to(self.bias))
+        return getattr(walk, self.executor_in_use())(self.weights(), inputs.to(self.bias), state.to(self.bias))
 
-    def weights(self) -> reservoir_walk.ReservoirWeights:
+    def weights(self) -> ReservoirWeights:
         """Everything that the executors walk with; the recurrent weights are scaled to each variant's radius."""
         edges = self.row_ptr[self.node_ptr[1:]] - self.row_ptr[self.node_ptr[:-1]]
         scaled = self.edge_weight * torch.repeat_interleave(self.radius, edges)
-        return reservoir_walk.ReservoirWeights(
-            self.node_ptr,
-            self.row_ptr,
-            self.source,
-            scaled,
-            self.input_ptr,
-            self.input_node,
-            self.input_weight,
-            self.bias,
-            self.leak,
-            self.readout_node,
-        )
+        return ReservoirWeights(weight=scaled, **{name: getattr(self, name) for name in ReservoirWeights._fields if name != "weight"})
 
     def executor_in_use(self) -> str:
         """What ``"auto"`` comes down to here and now."""
-        return "fused" if self._walk() is reservoir_walk.fused else "sparse"
+        return choose(self.executor, refusal(self.bias.device, self.bias.dtype, devices=("cpu",)), plain="sparse")
 
     def extra_repr(self) -> str:
         return f"variants={self.num_variants}, nodes={self.bias.numel()}, edges={self.edge_weight.numel()}, readout={self.readout!r}"
 
-    def _walk(self) -> Callable[[reservoir_walk.ReservoirWeights, Tensor, Tensor], tuple[Tensor, Tensor]]:
-        if self.executor == "sparse":
-            return reservoir_walk.sparse
-        reason = reservoir_walk.refusal(self.bias.device, self.bias.dtype)
-        if reason and self.executor == "fused":
-            raise ValueError(f"executor 'fused' cannot run: {reason}; or use executor='sparse'")
-        return reservoir_walk.sparse if reason else reservoir_walk.fused
-
-    def _variant(self, number: int, graph: Data, seed: int, input_scale: float, bias_scale: float) -> tuple[Tensor, ...]:
-        """One variant: number of nodes, radius, row_ptr, source, weight (radius 1), input nodes and weights, bias, readout nodes."""
+    def _scaled(self, number: int, graph: Data) -> tuple[Tensor, float]:
+        """The weights of one variant's edges at spectral radius 1, in float64, and the radius before."""
         check_wiring(graph)
-        nodes = graph.neuron_type.numel()
-        source, target = graph.edge_index.cpu()
         weight = graph.edge_weight.detach().cpu().double()
         if self.signed:
             if graph.get("inhibitory") is None:
                 raise ValueError("batch must say which neurons are inhibitory, got a wiring that does not; set signed=False")
-            negative = graph.inhibitory.cpu()[source] & (graph.edge_type.cpu() == CHEMICAL)
+            negative = graph.inhibitory.cpu()[graph.edge_index[0].cpu()] & (graph.edge_type.cpu() == CHEMICAL)
             weight = torch.where(negative, -weight, weight)
-        radius = spectral_radius(graph.edge_index.cpu().numpy(), weight.numpy(), nodes)
+        radius = spectral_radius(graph.edge_index.cpu().numpy(), weight.numpy(), graph.neuron_type.numel())
         if radius == 0:
             raise ValueError(
                 f"batch must hold wirings with a spectral radius above 0, got 0 for variant {number}, where no activity can return; give"
                 " the cyclic connectome, not its DAG"
             )
-        order = torch.argsort(target * nodes + source, stable=True)
-        row_ptr = torch.cat([torch.zeros(1, dtype=torch.int64), torch.bincount(target, minlength=nodes).cumsum(0)])
-        kind = graph.neuron_type.cpu()
-        input_node = (kind == SENSORY).nonzero().flatten()
-        readout_node = torch.arange(nodes) if self.readout == "all" else (kind == MOTOR).nonzero().flatten()
-        for role, found in (("sensory", input_node), (self.readout, readout_node)):
-            if not len(found):
-                raise ValueError(f"batch must hold wirings with {role} neurons, got none in variant {number}; check neuron_type")
-        # Always drawn in float64, so that a seed means the same in every precision; apart, so that the bias does not depend on F.
-        draws = [torch.Generator().manual_seed(seed ^ stream) for stream in (0x0EC0_0000_0000, 0x0EC1_0000_0000)]
-        input_weight = torch.empty(len(input_node), self.in_features, dtype=torch.float64).uniform_(-1, 1, generator=draws[0])
-        bias = torch.empty(nodes, dtype=torch.float64).uniform_(-1, 1, generator=draws[1])
-        scaled = weight[order] / radius
-        return (
-            torch.tensor(nodes),
-            torch.tensor(radius),
-            row_ptr,
-            source[order],
-            scaled,
-            input_node,
-            input_scale * input_weight,
-            bias_scale * bias,
-            readout_node,
-        )
-
-
-def _offsets(counts: Sequence[int]) -> Tensor:
-    return torch.tensor([0, *counts]).cumsum(0)
+        return weight / radius, radius
 
 
 def _per_variant(name: str, value: float | Sequence[float], variants: int, most: float = float("inf")) -> Tensor:

@@ -8,41 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from elegans_pyg.nn.variants import VariantNetwork
+
 _INITIALISED = (nn.Linear, nn.Conv2d)
-
-
-class VariantNetwork(nn.Module):
-    """What ensembles of whole networks share: which entries of ``state_dict()`` belong to which variant.
-
-    A child module with a ``variant_ptr()`` of its own is asked; of every other entry the first dimension is the variants'.
-    """
-
-    num_variants: int
-    """``V``."""
-
-    def variant_ptr(self) -> dict[str, list[int]]:
-        """The ``V + 1`` offsets that split the first dimension of each entry of ``state_dict()`` among the variants."""
-        pointers = {name: list(range(self.num_variants + 1)) for name in self.state_dict()}
-        for child, module in self.named_children():
-            if callable(own := getattr(module, "variant_ptr", None)):
-                pointers |= {f"{child}.{name}": offsets for name, offsets in own().items()}
-        return pointers
-
-    def variant_state_dict(self, variant: int) -> dict[str, Tensor]:
-        """The entries of ``state_dict()`` that belong to one variant: the state of the same model built for that variant alone."""
-        if not 0 <= variant < self.num_variants:
-            raise ValueError(f"variant: expected 0 to {self.num_variants - 1}, got {variant}; give one of these")
-        pointers = self.variant_ptr()
-        return {name: tensor[pointers[name][variant] : pointers[name][variant + 1]] for name, tensor in self.state_dict().items()}
-
-    def parameters_per_variant(self, trainable: bool = False) -> list[int]:
-        """Number of parameters of each variant; of those that are trained alone if ``trainable``."""
-        pointers, totals = self.variant_ptr(), [0] * self.num_variants
-        for name, parameter in self.named_parameters():
-            if len(parameter) and (parameter.requires_grad or not trainable):
-                for variant in range(self.num_variants):
-                    totals[variant] += (pointers[name][variant + 1] - pointers[name][variant]) * parameter[0].numel()
-        return totals
 
 
 class Copies(VariantNetwork):
@@ -133,6 +101,16 @@ class SideBySide(VariantNetwork):
         return torch.cat([model(part) for model, part in zip(self.models, parts, strict=True)])
 
 
+def check_images(images: Tensor, num_variants: int, in_channels: int, size: tuple[int, int] | None = None) -> None:
+    """Raises ``ValueError`` if images have another shape than ``(B, C, H, W)`` or ``(V, B, C, H, W)``."""
+    shape = tuple(images.shape)
+    fits = len(shape) in (4, 5) and shape[-3] == in_channels and (size is None or shape[-2:] == size)
+    if not fits or (len(shape) == 5 and shape[0] != num_variants):
+        height, width = ("H", "W") if size is None else size
+        expected = f"(B, {in_channels}, {height}, {width})"
+        raise ValueError(f"images: expected {expected}, or ({num_variants}, {expected[1:]}, got {shape}; convert them")
+
+
 def seeded(build: Callable[[], nn.Module], generator: torch.Generator) -> nn.Module:
     """Build a module of linear layers, convolutions and normalisations with first parameters from ``generator``.
 
@@ -157,3 +135,22 @@ def seeded(build: Callable[[], nn.Module], generator: torch.Generator) -> nn.Mod
         elif next(part.parameters(recurse=False), None) is not None:
             raise TypeError(f"build: expected linear layers, convolutions and normalisations, got a {type(part).__name__}; add its start")
     return module
+
+
+@torch.inference_mode()
+def footprint(build: Callable[[], nn.Module], *shape: int, device: str = "meta") -> tuple[int, int]:
+    """Number of parameters of a module, and of numbers that its layers compute for one input.
+
+    Args:
+        build: makes the module.
+        shape: of one input, without the batch.
+        device: on ``"meta"`` neither takes up memory.
+    """
+    computed: list[int] = []
+    with torch.device(device):
+        module = build().eval()
+        for layer in module.modules():
+            if next(layer.children(), None) is None:
+                layer.register_forward_hook(lambda _, inputs, output: computed.append(output.numel()))
+        module(torch.zeros(1, *shape))
+    return sum(parameter.numel() for parameter in module.parameters()), sum(computed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import Any
 
 import numpy as np
 import torch
@@ -38,8 +37,6 @@ class Workspace:
             self._buffers.append(np.empty(size, np.uint8))
             return torch.from_numpy(self._buffers[-1]).view(like.dtype)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Workspace:
-        return Workspace()
-
+    # A copy starts without buffers.
     def __reduce__(self) -> tuple[type[Workspace], tuple[()]]:
         return Workspace, ()

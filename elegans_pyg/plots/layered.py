@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from torch_geometric.data import Data
 
-from elegans_pyg.neuron_types import NEURON_TYPES
-from elegans_pyg.plots.layout import LayeredLayout, layered_layout
-from elegans_pyg.plots.style import HALO, INK, TYPE_COLOURS, clean, numbers
+from elegans_pyg.plots.layout import Floats, Integers, LayeredLayout, layered_layout
+from elegans_pyg.plots.style import HALO, INK, TYPE_COLOURS, dot, dress, numbers
+from elegans_pyg.wirings import NEURON_TYPES
+
+Box = tuple[float, float, float, float]
 
 
 def layered_dag(data: Data, hubs: int = 10) -> Figure:
@@ -48,65 +50,30 @@ def layered_dag(data: Data, hubs: int = 10) -> Figure:
     degree = np.bincount(edges.ravel(), minlength=len(level))
     colours = np.array([to_rgba(TYPE_COLOURS[name]) for name in NEURON_TYPES])
 
-    depth = len(layout.left)
     width = float(np.clip(2.5 + 0.19 * layout.right[-1], 7, 22))
     figure = Figure(figsize=(width, float(np.clip(0.75 * width, 5.5, 8.6))), layout=ConstrainedLayoutEngine(h_pad=0.06, hspace=0.02))
     graph, profile = figure.subplots(2, 1, sharex=True, height_ratios=[6.6, 1])
-    strength = np.sqrt(np.abs(weights) / max(np.abs(weights).max(initial=0), 1e-12))
-    order = np.argsort(strength, kind="stable")
-    shade = colours[types[edges[0]]]
-    shade[:, 3] = np.clip(250 / max(edges.shape[1], 1), 0.08, 0.5) + 0.22 * strength
-    curves = _curves(layout, edges)
-    graph.add_collection(
-        LineCollection(list(curves[order]), colors=shade[order], linewidths=(0.35 + 1.3 * strength)[order], zorder=1), autolim=False
-    )
+    _draw_edges(graph, _curves(layout, edges), colours[types[edges[0]]], weights)
     placed = level >= 0
     sizes = 16 + 120 * degree / max(degree.max(initial=0), 1)
     for index, name in enumerate(NEURON_TYPES):
         for mask, edge, width in ((~output, "white", 0.6), (output, INK, 1.4)):
             chosen = placed & mask & (types == index)
             if chosen.any():
-                graph.scatter(
-                    layout.x[chosen],
-                    layout.y[chosen],
-                    s=sizes[chosen],
-                    color=TYPE_COLOURS[name],
-                    edgecolors=edge,
-                    linewidths=width,
-                    zorder=3,
-                )
+                look = {"color": TYPE_COLOURS[name], "edgecolors": edge, "linewidths": width, "zorder": 3}
+                graph.scatter(layout.x[chosen], layout.y[chosen], s=sizes[chosen], **look)
     graph.set_xlim(layout.left[0] - 0.4, layout.right[-1] + 0.4)
     graph.set_ylim(-0.02, 1.02)
     graph.axis("off")
     present = [index for index in range(len(NEURON_TYPES)) if (placed & (types == index)).any()]
-    handles = [
-        Line2D(
-            [],
-            [],
-            marker="o",
-            ls="",
-            ms=8,
-            color=TYPE_COLOURS[NEURON_TYPES[i]],
-            label=f"{NEURON_TYPES[i]} ({(placed & (types == i)).sum()})",
-        )
-        for i in present
-    ]
-    ring = Line2D([], [], marker="o", ls="", ms=8, mfc="white", mec=INK, mew=1.4, label=f"output ({output.sum()})")
-    graph.legend(
-        handles=[*handles, ring],
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.0),
-        ncols=len(present) + 1,
-        frameon=False,
-        fontsize=10,
-        handletextpad=0.2,
-    )
+    handles = [dot(TYPE_COLOURS[NEURON_TYPES[i]], f"{NEURON_TYPES[i]} ({(placed & (types == i)).sum()})") for i in present]
+    handles.append(dot("white", f"output ({output.sum()})", mec=INK, mew=1.4))
+    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(handles)}
+    graph.legend(handles=handles, frameon=False, fontsize=10, handletextpad=0.2, **place)
     unplaced = int((~placed).sum())
     missing = f"; {unplaced} that no input reaches not drawn" if unplaced else ""
-    graph.set_title(
-        f"{placed.sum():,} neurons, {edges.shape[1]:,} edges, {depth} levels{missing}", loc="left", fontsize=11, color=INK, pad=26
-    )
-
+    title = f"{placed.sum():,} neurons, {edges.shape[1]:,} edges, {len(layout.left)} levels{missing}"
+    graph.set_title(title, loc="left", fontsize=11, color=INK, pad=26)
     _level_profile(profile, layout, level, types, present)
     if data.get("neuron_name") is not None:
         best = np.argsort(-degree, kind="stable")[:hubs]
@@ -115,9 +82,16 @@ def layered_dag(data: Data, hubs: int = 10) -> Figure:
     return figure
 
 
-def _level_profile(
-    axes: Axes, layout: LayeredLayout, level: npt.NDArray[np.int64], types: npt.NDArray[np.int64], present: list[int]
-) -> None:
+def _draw_edges(axes: Axes, curves: Floats, shade: Floats, weights: Floats) -> None:
+    """Weak edges first, strong ones broader and less transparent."""
+    strength = np.sqrt(np.abs(weights) / max(np.abs(weights).max(initial=0), 1e-12))
+    shade[:, 3] = np.clip(250 / max(len(curves), 1), 0.08, 0.5) + 0.22 * strength
+    order = np.argsort(strength, kind="stable")
+    lines = LineCollection(list(curves[order]), colors=shade[order], linewidths=(0.35 + 1.3 * strength)[order], zorder=1)
+    axes.add_collection(lines, autolim=False)
+
+
+def _level_profile(axes: Axes, layout: LayeredLayout, level: Integers, types: Integers, present: list[int]) -> None:
     widths = np.bincount(level[level >= 0])
     ceiling = int(widths.max())
     if len(widths) > 1 and ceiling > 3 * np.sort(widths)[-2]:
@@ -125,29 +99,20 @@ def _level_profile(
     bottom = np.zeros(len(widths))
     for index in present:
         heights = np.bincount(level[(level >= 0) & (types == index)], minlength=len(widths))
-        axes.bar(
-            layout.left + 0.08,
-            heights,
-            layout.right - layout.left - 0.16,
-            bottom=bottom,
-            align="edge",
-            color=TYPE_COLOURS[NEURON_TYPES[index]],
-        )
+        colour, width = TYPE_COLOURS[NEURON_TYPES[index]], layout.right - layout.left - 0.16
+        axes.bar(layout.left + 0.08, heights, width, bottom=bottom, align="edge", color=colour)
         bottom += heights
     for depth in np.flatnonzero(widths > ceiling):
         middle = (layout.left[depth] + layout.right[depth]) / 2
         axes.text(middle, ceiling, f"{widths[depth]} ↑", ha="center", va="top", fontsize=8.5, color=INK, path_effects=HALO)
-    axes.set_ylim(0, ceiling * 1.04)
     step = next(step for step in (1, 2, 5, 10, 20, 50, 100, len(widths)) if len(widths) / step <= 15)
     ticks = np.arange(0, len(widths), step)
     axes.set_xticks((layout.left + layout.right)[ticks] / 2, ticks)
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    axes.set_xlabel("level")
-    axes.set_ylabel("neurons")
-    clean(axes)
+    dress(axes, grid=None, xlabel="level", ylabel="neurons", ylim=(0, ceiling * 1.04))
 
 
-def _curves(layout: LayeredLayout, edges: npt.NDArray[np.int64], points: int = 18) -> npt.NDArray[np.float64]:
+def _curves(layout: LayeredLayout, edges: Integers, points: int = 18) -> Floats:
     """Edges as cubic Bézier curves that leave and arrive level, sampled: shape ``(E, points, 2)``."""
     t = np.linspace(0, 1, points)
     x0, x1 = layout.x[edges][:, :, None]
@@ -158,9 +123,7 @@ def _curves(layout: LayeredLayout, edges: npt.NDArray[np.int64], points: int = 1
     return np.stack([x, y], axis=-1)
 
 
-def _label_nodes(
-    figure: Figure, axes: Axes, layout: LayeredLayout, nodes: list[int], sizes: npt.NDArray[np.float64], names: list[str]
-) -> None:
+def _label_nodes(figure: Figure, axes: Axes, layout: LayeredLayout, nodes: list[int], sizes: Floats, names: list[str]) -> None:
     """Names beside their dots, each where it covers least of the names already there and of all dots."""
     figure.draw_without_rendering()
     scale = 72 / figure.dpi
@@ -168,7 +131,7 @@ def _label_nodes(
     dots = np.where(np.isnan(dots), 1e9, dots)
     area = axes.get_window_extent()
     radius = np.sqrt(sizes) / 2
-    taken: list[tuple[float, float, float, float]] = []
+    taken: list[Box] = []
     for node in nodes:
         width, height = 5.0 * len(names[node]) + 1, 8.0
         reach = radius[node] + 2
@@ -177,25 +140,20 @@ def _label_nodes(
             cx = dots[node, 0] + dx * (reach + width / 2)
             cy = dots[node, 1] + dy * (reach + height / 2)
             box = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
-            overlap = sum(
-                max(0.0, min(box[2], other[2]) - max(box[0], other[0])) * max(0.0, min(box[3], other[3]) - max(box[1], other[1]))
-                for other in taken
-            )
+            overlap = sum(_overlap(box, other) for other in taken)
             nearest = np.maximum(np.abs(dots - (cx, cy)) - (width / 2, height / 2), 0)
             covered = np.count_nonzero((nearest**2).sum(axis=1) < radius**2)
             outside = max(0.0, area.x0 * scale - box[0]) + max(0.0, box[2] - area.x1 * scale)
             choices.append((10 * overlap + 15 * covered + 50 * outside + rank, dx, dy, box))
         _, dx, dy, box = min(choices)
         taken.append(box)
-        axes.annotate(
-            names[node],
-            (layout.x[node], layout.y[node]),
-            (dx * reach, dy * reach),
-            textcoords="offset points",
-            ha=("right", "center", "left")[dx + 1],
-            va=("top", "center", "bottom")[dy + 1],
-            fontsize=7.5,
-            color=INK,
-            path_effects=HALO,
-            zorder=5,
-        )
+        sides: dict[str, Any] = {"ha": ("right", "center", "left")[dx + 1], "va": ("top", "center", "bottom")[dy + 1]}
+        look: dict[str, Any] = {"fontsize": 7.5, "color": INK, "path_effects": HALO, "zorder": 5}
+        where, offset = (layout.x[node], layout.y[node]), (dx * reach, dy * reach)
+        axes.annotate(names[node], where, offset, textcoords="offset points", **sides, **look)
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """Area that two boxes share."""
+    across, along = min(one[2], other[2]) - max(one[0], other[0]), min(one[3], other[3]) - max(one[1], other[1])
+    return max(0.0, across) * max(0.0, along)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from elegans_pyg.plots.style import INK, MUTED, RED, RULE, TYPE_COLOURS, Array, numbers
+from elegans_pyg.plots.style import INK, MUTED, RED, RULE, TYPE_COLOURS, Array, colour_bar, numbers
 
 
 def examples(
@@ -55,11 +55,10 @@ def examples(
             picture = pictures[index].transpose(1, 2, 0)
             axes.imshow(picture[..., 0] if picture.shape[2] == 1 else picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.set(xticks=[], yticks=[])
-            axes.spines[:].set(color=TYPE_COLOURS["inter"] if kind else RED, linewidth=1.2)
-            size = 9 if max(map(len, classes)) < 9 else 7
+            size, mark, colour = 9 if max(map(len, classes)) < 9 else 7, "✓" if kind else "✗", TYPE_COLOURS["inter"] if kind else RED
+            axes.spines[:].set(color=colour, linewidth=1.2)
             axes.set_title(classes[truth[index]], fontsize=size, color=INK, pad=3)
-            mark = "✓" if kind else "✗"
-            axes.set_xlabel(f"{mark} {classes[guess[index]]}", fontsize=size, color=TYPE_COLOURS["inter"] if kind else RED, labelpad=3)
+            axes.set_xlabel(f"{mark} {classes[guess[index]]}", fontsize=size, color=colour, labelpad=3)
     return figure
 
 
@@ -91,23 +90,19 @@ def confusion_matrix(labels: Array, predictions: Array, classes: Sequence[str]) 
     font = 9 if small else min(8.0, 540 / size)
     axes.set_xticks(range(size), classes, rotation=90 if not small or max(map(len, classes)) > 3 else 0, fontsize=font)
     axes.set_yticks(range(size), classes, fontsize=font)
-    axes.tick_params(length=0, pad=2)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.set_xticks(np.arange(size + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(size + 1) - 0.5, minor=True)
+    axes.set(xlabel="predicted", ylabel="true")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(np.arange(size + 1) - 0.5, minor=True)
     axes.grid(which="minor", color=RULE, lw=0.6 if small else 0.25)
-    axes.tick_params(which="minor", length=0)
+    axes.tick_params(which="both", length=0, pad=2)
     axes.spines[:].set_color(RULE)
     if small:
         for row, column in zip(*np.nonzero(counts), strict=True):
             share = shares[row, column]
             text = f"{counts[row, column]:,}\n{100 * share:.1f} %"
             axes.text(column, row, text, ha="center", va="center", fontsize=7, linespacing=1.15, color="white" if share > 0.35 else INK)
-    bar = figure.colorbar(picture, ax=axes, shrink=0.7, pad=0.015, ticks=[0, 0.01, 0.05, 0.2, 0.5, 1])
-    bar.ax.set_yticklabels(["0 %", "1 %", "5 %", "20 %", "50 %", "100 %"], fontsize=8)
-    bar.set_label("share of the true class", fontsize=9)
-    bar.outline.set_visible(False)
+    ticks = {share: f"{share:.0%}".replace("%", " %") for share in (0, 0.01, 0.05, 0.2, 0.5, 1)}
+    colour_bar(figure, picture, axes, "share of the true class", ticks, size=9, shrink=0.7, pad=0.015)
     accuracy = counts.trace() / counts.sum()
     axes.set_title(f"{100 * accuracy:.2f} % of {counts.sum():,} right", loc="left", fontsize=11, color=INK)
     figure.draw_without_rendering()  # square cells and long names: the layout needs a second pass, the caller's drawing, to settle

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from elegans_pyg.analysis.relate import Relation
-from elegans_pyg.neuron_types import NEURON_TYPES
-from elegans_pyg.plots.style import FAMILY_STYLES, INK, MUTED, RED, RULE, TYPE_COLOURS, clean, family_styles
+from elegans_pyg.plots.style import (
+    BARE,
+    FAMILY_STYLES,
+    INK,
+    MUTED,
+    RED,
+    RULE,
+    TYPE_COLOURS,
+    colour_bar,
+    dot,
+    dress,
+    family_styles,
+    heat_axes,
+)
+from elegans_pyg.wirings import NEURON_TYPES
 
 _TARGET_DASHES = {"sensory": "-", "inter": (0, (5, 1.5)), "motor": (0, (1, 1.2))}
 _REWIRINGS = {"rewired": "degrees kept", "random_rewired": "degrees lost"}
@@ -35,38 +51,21 @@ def value_against_measures(variants: pd.DataFrame, relation: Relation, reference
     families = [str(name) for name in variants["family"].unique()]
     styles = family_styles(families, families[0] if reference is None else reference)
     names = relation.table["measure"].tolist()
-    width = min(4 if len(names) <= 12 else 6, len(names))
-    height = math.ceil(len(names) / width)
-    figure = Figure(figsize=(max(3.1 * width, 5.0), 2.55 * height + 0.6), layout="constrained")
-    panels = figure.subplots(height, width, squeeze=False, sharey=True)
-    for axes, row in zip(panels.flat, relation.table.itertuples(), strict=False):
+    figure, panels = _panels(names, 4 if len(names) <= 12 else 6, 3.1, 2.55, sharey=True)
+    for axes, row in zip(panels, relation.table.itertuples(), strict=True):
         for family in reversed(families):
             runs = variants[variants["family"] == family]
             colour = styles[family][0]
             axes.scatter(runs[row.measure], 100 * runs[relation.value], s=14, color=colour, alpha=0.6, lw=0, zorder=3)
             wirings = runs.groupby("wiring")[[row.measure, relation.value]].agg(["mean", "size"])
             several = wirings[wirings[(row.measure, "size")] > 1]
-            axes.scatter(
-                several[(row.measure, "mean")],
-                100 * several[(relation.value, "mean")],
-                s=34,
-                facecolors="none",
-                edgecolors=colour,
-                lw=1.1,
-                zorder=4,
-            )
-        clean(axes)
-        axes.grid(color=RULE, lw=0.5)
-        axes.set_title(row.measure.replace("_", " "), loc="left", fontsize=9, color=INK)
+            means = several[(row.measure, "mean")], 100 * several[(relation.value, "mean")]
+            axes.scatter(*means, s=34, facecolors="none", edgecolors=colour, lw=1.1, zorder=4)
         p = "" if math.isnan(row.p_holm) else f", p = {row.p_holm:.2g}"
         inside = "" if math.isnan(row.rho_within) else f"; inside families {row.rho_within:+.2f}"
         axes.set_xlabel(f"ρ = {row.rho:+.2f}{p}{inside}", fontsize=8, color=MUTED)
-        axes.tick_params(labelsize=8)
-        axes.locator_params(axis="x", nbins=5)
-    for axes in panels.flat[len(names) :]:
-        axes.set_visible(False)
     figure.supylabel(f"{relation.value} (%)", fontsize=10)
-    handles = [Line2D([], [], marker="o", ls="", ms=5, color=styles[family][0], label=family) for family in families]
+    handles = [dot(styles[family][0], family, 5) for family in families]
     figure.legend(handles=handles, loc="outside upper left", ncols=min(len(families), 8), frameon=False, fontsize=9)
     return figure
 
@@ -96,17 +95,13 @@ def fading_dyads(curves: pd.DataFrame, effects: pd.DataFrame) -> Figure:
             for axes, value in zip(panels[:, column], ("left", "unusual"), strict=True):
                 axes.plot(100 * curve["fraction"], 100 * curve[value], **style)
         title = "along edges" if length == 1 else f"along shortest paths of {length} edges"
-        panels[0, column].set_title(f"{title}: {len(chosen)} of 9 pairs", loc="left", fontsize=10, color=MUTED)
-        panels[1, column].set_xlabel("edges redrawn (%)")
-    for axes in panels.flat:
-        clean(axes)
-        axes.grid(color=RULE, lw=0.6)
-        axes.margins(x=0.01)
-    for axes in panels[0]:
-        axes.axhline(0, color=MUTED, lw=0.8)
-    for axes in panels[1]:
-        axes.axhline(2.5, color=MUTED, lw=0.8, ls=(0, (2, 2)))
-        axes.set_ylim(-3, 103)
+        upper, lower = panels[:, column]
+        dress(upper, f"{title}: {len(chosen)} of 9 pairs", "both")
+        dress(lower, grid="both", xlabel="edges redrawn (%)", ylim=(-3, 103))
+        upper.axhline(0, color=MUTED, lw=0.8)
+        lower.axhline(2.5, color=MUTED, lw=0.8, ls=(0, (2, 2)))
+        for axes in (upper, lower):
+            axes.margins(x=0.01)
     panels[1, 0].annotate("expected by chance", (1, 4), ha="left", va="bottom", fontsize=8, color=MUTED)
     panels[0, 0].set_ylabel("effect left (%)")
     panels[1, 0].set_ylabel("graphs significant at 0.05 (%)")
@@ -133,31 +128,20 @@ def measures_by_fraction(curves: pd.DataFrame) -> Figure:
     names = [str(name) for name in changes[changes].index]
     if not names:
         raise ValueError("curves: expected a measure that changes, got none; redraw more edges")
-    width = min(5, len(names))
-    height = math.ceil(len(names) / width)
-    figure = Figure(figsize=(max(2.6 * width, 5.0), 2.0 * height + 0.6), layout="constrained")
-    panels = figure.subplots(height, width, squeeze=False, sharex=True)
+    figure, panels = _panels(names, 5, 2.6, 2.0, sharex=True)
     families = [str(name) for name in curves["family"].unique()]
-    for axes, name in zip(panels.flat, names, strict=False):
+    for axes, name in zip(panels, names, strict=True):
         for family in families:
             rows = curves[(curves["measure"] == name) & (curves["family"] == family)].sort_values("fraction")
             colour, dash = FAMILY_STYLES[family]
             axes.fill_between(100 * rows["fraction"], rows["low"], rows["high"], color=colour, alpha=0.2, lw=0)
             axes.plot(100 * rows["fraction"], rows["mean"], color=colour, ls=dash, lw=1.7)
-        clean(axes)
-        axes.grid(color=RULE, lw=0.5)
-        axes.set_title(name.replace("_", " "), loc="left", fontsize=9, color=INK)
-        axes.tick_params(labelsize=8)
         axes.margins(x=0.01)
-        axes.locator_params(axis="y", nbins=5)
-    for axes in panels.flat[len(names) :]:
-        axes.set_visible(False)
     figure.supxlabel("edges redrawn (%)", fontsize=10)
-    handles = [
-        Line2D([], [], color=FAMILY_STYLES[name][0], ls=FAMILY_STYLES[name][1], lw=2, label=_REWIRINGS.get(name, name)) for name in families
-    ]
+    lines = [(_REWIRINGS.get(name, name), *FAMILY_STYLES[name]) for name in families]
+    handles = [Line2D([], [], color=colour, ls=dash, lw=2, label=label) for label, colour, dash in lines]
     figure.suptitle(str(curves["connectome"].iloc[0]), x=0.01, ha="left", fontsize=11, color=INK)
-    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=9, handlelength=3)
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), **BARE)
     return figure
 
 
@@ -193,14 +177,9 @@ def score_map(scores: pd.DataFrame, families: pd.DataFrame | None = None) -> Fig
             axes.scatter(np.full(len(significant), place), significant, s=5, c=np.where(dark, "white", INK), lw=0)
     if boundary < len(columns):
         axes.axvline(boundary - 0.5, color="white", lw=4)
-    axes.set_xticks(range(len(columns)), list(columns), rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=7)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02, shrink=0.5, ticks=[-100, -10, -2, 0, 2, 10, 100])
-    bar.ax.set_yticklabels(["−100", "−10", "−2", "0", "2", "10", "100"])
-    bar.set_label("z against rewired graphs (degrees kept)", fontsize=8)
-    bar.ax.tick_params(labelsize=8)
+    heat_axes(axes, [name.replace("_", " ") for name in names], list(columns))
+    ticks = {float(z): f"{z}".replace("-", "−") for z in (-100, -10, -2, 0, 2, 10, 100)}
+    colour_bar(figure, image, axes, "z against rewired graphs (degrees kept)", ticks, fraction=0.03, pad=0.02, shrink=0.5)
     return figure
 
 
@@ -226,10 +205,8 @@ def score_dots(scores: pd.DataFrame) -> Figure:
     axes.scatter(rows["z"], height, s=24, facecolors=np.where(significant, RED, "white"), edgecolors=RED, lw=1.1, zorder=3)
     axes.set_xscale("symlog", linthresh=10)
     axes.set_yticks(height, [str(name).replace("_", " ") for name in rows["measure"]], fontsize=8)
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlabel("z against the null model (filled: p after Holm's correction ≤ 0.05; grey: −2 to 2)")
-    axes.grid(axis="x", color=RULE, lw=0.5)
-    clean(axes)
+    label = "z against the null model (filled: p after Holm's correction ≤ 0.05; grey: −2 to 2)"
+    dress(axes, grid="x", xlabel=label, ylim=(len(rows) - 0.4, -0.6))
     axes.tick_params(axis="y", length=0)
     return figure
 
@@ -253,18 +230,13 @@ def type_pairs(dyads: pd.DataFrame) -> Figure:
                 strong = abs(shown[row, column]) > 1.4
                 text = f"{table.loc[source, target]:.2f}"
                 axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if strong else INK)
-        axes.set_xticks(range(len(types)), types, rotation=45, ha="right", fontsize=8)
-        axes.set_yticks(range(len(types)), types if axes is panels[0] else [], fontsize=8)
-        title = "edges" if length == 1 else f"shortest paths of {length}"
-        axes.set_title(title, loc="left", fontsize=10, color=MUTED)
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
+        heat_axes(axes, types, types)
+        axes.tick_params(labelleft=axes is panels[0])
+        axes.set_title("edges" if length == 1 else f"shortest paths of {length}", loc="left", fontsize=10, color=MUTED)
     panels[0].set_ylabel("from")
     figure.supxlabel("to", fontsize=10)
-    bar = figure.colorbar(image, ax=list(panels), fraction=0.02, pad=0.01, ticks=[-2, -1, 0, 1, 2])
-    bar.ax.set_yticklabels(["¼", "½", "1", "2", "4"])
-    bar.set_label("observed / expected", fontsize=8)
-    bar.ax.tick_params(labelsize=8)
+    ticks = {-2.0: "¼", -1.0: "½", 0.0: "1", 1.0: "2", 2.0: "4"}
+    colour_bar(figure, image, list(panels), "observed / expected", ticks, fraction=0.02, pad=0.01)
     return figure
 
 
@@ -283,24 +255,29 @@ def measures_by_family(table: pd.DataFrame, measures: list[str]) -> Figure:
         raise ValueError("table: expected wirings that differ in a measure, got none; there is nothing to draw")
     families = [str(name) for name in table["family"].unique()]
     styles = family_styles(families, families[0])
-    width = min(4, len(names))
-    height = math.ceil(len(names) / width)
-    figure = Figure(figsize=(max(2.9 * width, 5.0), (0.75 + 0.22 * len(families)) * height + 0.3), layout="constrained")
-    panels = figure.subplots(height, width, squeeze=False, sharey=True)
-    for axes, name in zip(panels.flat, names, strict=False):
+    figure, panels = _panels(names, 4, 2.9, 0.75 + 0.22 * len(families), sharey=True)
+    for axes, name in zip(panels, names, strict=True):
         for row, family in enumerate(families):
             values = table.loc[table["family"] == family, name]
             axes.scatter(values, np.full(len(values), row), s=18, color=styles[family][0], alpha=0.6, lw=0)
-        axes.set_ylim(len(families) - 0.5, -0.5)
         axes.set_yticks(range(len(families)), families, fontsize=8)
-        axes.set_title(name.replace("_", " "), loc="left", fontsize=9, color=INK)
-        axes.tick_params(labelsize=8)
-        axes.locator_params(axis="x", nbins=5)
-        axes.grid(axis="x", color=RULE, lw=0.5)
-        clean(axes)
-    for axes in panels.flat[len(names) :]:
-        axes.set_visible(False)
+        axes.set_ylim(len(families) - 0.5, -0.5)
     return figure
+
+
+def _panels(names: Sequence[str], most: int, width: float, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of small panels of ``width`` by ``height`` inches, at most ``most`` in a row, each named after its measure."""
+    across = min(most, len(names))
+    down = math.ceil(len(names) / across)
+    figure = Figure(figsize=(max(width * across, 5.0), height * down + 0.6), layout="constrained")
+    panels = list(figure.subplots(down, across, squeeze=False, **shared).flat)
+    for axes, name in zip(panels, names, strict=False):
+        dress(axes, name.replace("_", " "), "both", INK, 9)
+        axes.tick_params(labelsize=8)
+        axes.locator_params(nbins=5)
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    return figure, panels[: len(names)]
 
 
 def pair_of(measure: str) -> tuple[str, str]:

@@ -1,168 +1,214 @@
-"""The structure of one connectome against rewired graphs, or of all wirings of a run, as a table and figures."""
+"""The structure of one wiring against rewired graphs, or of all wirings of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import pandas as pd
-from matplotlib.figure import Figure
-from rich import box
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from rich.text import Text
-from torch_geometric.data import Data
+from pydantic import AfterValidator, Field, model_validator
 
-from elegans_pyg import plots
-from elegans_pyg.analysis import MEASURES, dyads, measures
-from elegans_pyg.analysis.null_model import against_null
-from elegans_pyg.recipes.config import RunConfig
-from elegans_pyg.recipes.relate import wiring_name
-from elegans_pyg.recipes.run import build_variants, load_connectome, say
-from elegans_pyg.recipes.run_folder import RunFolder
-from elegans_pyg.recipes.structure_claims import ALPHA
-from elegans_pyg.recipes.sweep import Point, make_graph
-from elegans_pyg.recipes.tables import write_table, write_whole
+from elegans_pyg._settings import Names, Settings, Whole
+from elegans_pyg.recipes.elegans_structure import MOST, Point, redraw
+from elegans_pyg.recipes.ensemble import REFERENCE, load_wiring
+from elegans_pyg.studies.settings import OptionalFile, Wiring
+from elegans_pyg.studies.study import Finished, Report, Shard, Study
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from torch_geometric.data import Data
 
-@dataclass(frozen=True)
-class Analysis:
-    """Measures, and where they are.
+    from elegans_pyg.studies.units import Units
 
-    Attributes:
-        title: what was measured.
-        table: of a connectome: one row a measure, ``measure``, ``value``, and with rewired graphs the rest of
-            :func:`~elegans_pyg.analysis.null_model.against_null`. Of a run: one row a variant, ``variant``, ``family``, ``wiring_seed``,
-            ``seed``, ``wiring``, and the measures.
-        measures: which were taken.
-        notes: what a reader has to know.
-        file: the table.
-        figures: the figures' files, without their suffixes.
-    """
-
-    title: str
-    table: pd.DataFrame
-    measures: list[str]
-    notes: list[str]
-    file: Path
-    figures: list[Path]
-
-    def rendered(self) -> Table:
-        """The table for the terminal; of a run, each family's mean and standard deviation over its wirings."""
-        table = Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
-        table.add_column("measure")
-        if "value" in self.table:
-            against = "z" in self.table
-            for heading in ("value", *(("rewired", "z", "p", "p (Holm)") if against else ()), "unit"):
-                table.add_column(heading, justify="left" if heading == "unit" else "right")
-            for row in self.table.to_dict("records"):
-                cells = [f"{row['value']:,.4g}"]
-                if against:
-                    cells += [f"{row['mean']:,.4g} ± {row['sd']:.2g}", _missing(row["z"], "+.1f")]
-                    cells += [_missing(row["p"], ".2g"), _missing(row["p_holm"], ".2g")]
-                table.add_row(row["measure"], *cells, MEASURES[row["measure"]].unit)
-            return table
-        unique = self.table.drop_duplicates(["family", "wiring"])
-        families = unique.groupby("family", sort=False)[self.measures]
-        mean, sd, size = families.mean(), families.std(ddof=1), families.size()
-        for family in mean.index:
-            table.add_column(Text(f"{family}\n({size[family]})"), justify="right")
-        for name in self.measures:
-            cells = [f"{mean.loc[f, name]:,.4g}" + ("" if size[f] < 2 else f" ± {sd.loc[f, name]:.2g}") for f in mean.index]
-            table.add_row(name, *cells)
-        return table
+CHUNK = 125
+"""Wirings measured as one job: a few seconds of work, for which a process of its own would not pay."""
+LEAST_NULLS = 19
+NULL = "rewired"
 
 
-def analyze_connectome(
-    name: str,
-    out: str | Path,
-    which: Sequence[str] | None = None,
-    *,
-    synapses: str = "chemical",
-    nulls: int = 100,
-    seed: int = 0,
-    quiet: bool = False,
-) -> Analysis:
-    """Measure a connectome and rewired graphs of it.
+def _known_measures(names: tuple[str, ...]) -> tuple[str, ...]:
+    if names:
+        from elegans_pyg.analysis import MEASURES
 
-    Args:
-        name: connectome, or a file that :meth:`~elegans_pyg.datasets.Connectome.from_files` reads.
-        out: folder for ``measures.parquet`` (or ``.csv``), ``dyads.csv`` and the figures.
-        which: measures, see :func:`~elegans_pyg.analysis.measures`.
-        synapses: ``"chemical"``, ``"electrical"`` or ``"both"``.
-        nulls: wholly rewired graphs, degrees kept; 0 for none.
-        seed: of these.
-        quiet: show no progress.
-
-    Raises:
-        ValueError: for an unknown connectome, measure or kind of synapse, or 1 to 18 rewired graphs.
-        FileExistsError: if ``out`` is not empty.
-    """
-    if nulls and nulls < 19:
-        raise ValueError(f"nulls: expected 0, or at least 19, with which p reaches 0.05, got {nulls}; raise it")
-    RunFolder(out).check_unused()
-    base = load_connectome(name, RunConfig(connectome=name, synapses=synapses))
-    point = Point(Path(name).stem, "rewired", 1.0, nulls, "null")
-    console = Console(stderr=True)
-    numbers = track(range(nulls), "rewiring", console=console, disable=quiet or not console.is_terminal, transient=True)
-    graphs = [base, *(make_graph(point, number, base, seed) for number in numbers)]
-    found = measures(graphs, which, seed=seed, progress=not quiet)
-    names = [str(column) for column in found.columns]
-    observed, null = found.iloc[0], found.iloc[1:]
-    table = against_null(observed, null) if nulls else pd.DataFrame({"measure": names, "value": observed.to_numpy()})
-    pairs = dyads(base)
-    folder = Path(out).expanduser()
-    figures = {"type-pairs": plots.type_pairs(pairs)}
-    notes = []
-    if nulls:
-        tested = int(table["p"].notna().sum())
-        notes.append(
-            f"Against {nulls} graphs with every neuron's degrees kept (Rewired); p by permutation, Holm's correction over {tested}."
-        )
-        if tested > ALPHA * (nulls + 1):
-            needed = round(tested / ALPHA) - 1
-            notes.append(f"No measure can reach {ALPHA:g} after Holm's correction with {nulls} graphs: {needed:,} are needed (--nulls).")
-        if table["z"].notna().any():
-            figures["scores"] = plots.score_dots(table)
-    return _write(folder, Analysis(f"{name}, {synapses} synapses", table, names, notes, folder, []), figures, pairs)
+        groups = list(dict.fromkeys(measure.group for measure in MEASURES.values()))
+        for name in names:
+            if name not in MEASURES and name not in groups:
+                raise ValueError(f"unknown choice {name!r}; choose from {', '.join(groups)} or the measures in them (analysis.MEASURES)")
+    return names
 
 
-def analyze_run(run: str | Path, out: str | Path, which: Sequence[str] | None = None, *, seed: int = 0, quiet: bool = False) -> Analysis:
-    """Measure the DAGs of all variants of a run, finished or not; arguments as of :func:`analyze_connectome`.
+Measures = Annotated[Names, AfterValidator(_known_measures)]
+
+
+class AnalyzeSettings(Settings):
+    """What is measured."""
+
+    group: ClassVar[str] = "Structure"
+
+    wiring: Wiring = Field("cook2019-hermaphrodite", description="CONNECTOME|FILE|RUN: by name, GraphML or CSV file, or run folder.")
+    neuron_table: OptionalFile = Field(None, description="CSV file with the neuron types of an edge list.")
+    synapses: Literal["chemical", "electrical", "both"] = Field("chemical", description="Kind of synapses; not for a run.")
+    measures: Measures = Field((), description="Measures or groups of them (default: the fast ones).")
+    nulls: int = Field(100, ge=0, le=MOST, description="Rewired graphs, degrees kept, to compare with; 0 for none; not for a run.")
+    seed: Whole = Field(0, description="Of the rewired graphs, and of measures that need one.")
+
+    @model_validator(mode="after")
+    def _enough_nulls(self) -> AnalyzeSettings:
+        if 0 < self.nulls < LEAST_NULLS:
+            raise ValueError(f"nulls: expected 0, or at least {LEAST_NULLS}, with which p reaches 0.05, got {self.nulls}; raise it")
+        return self
+
+
+def analyze_units(settings: AnalyzeSettings) -> Units:
+    """The wiring itself, and its rewired graphs, which follow from their seeds; or the wirings of the run's units."""
+    from elegans_pyg.analysis.measures import chosen_measures
+    from elegans_pyg.studies.units import Units, unit_seed
+
+    if Path(settings.wiring).expanduser().is_dir():
+        units = units_of_run(settings.wiring)
+    else:
+        base, name = _base(settings), Point(Path(settings.wiring).stem, NULL, 100.0, null=True).name
+        seeds = [unit_seed(settings.seed, name, number) for number in range(settings.nulls)]
+        rows: list[dict[str, object]] = [{"family": REFERENCE, "wiring_seed": 0, "seed": settings.seed}]
+        rows += [{"family": NULL, "wiring_seed": seed, "seed": seed} for seed in seeds]
+        units = Units.build(rows, [base, *[None] * settings.nulls])
+    chosen_measures(settings.measures or None, units.wirings)
+    return units
+
+
+def units_of_run(folder: str | Path) -> Units:
+    """The units of a run, finished or not, that have wirings, and the wirings without what tells apart draws of the same.
 
     Raises:
         FileNotFoundError: if the folder is no run folder.
-        FileExistsError: if ``out`` is not empty.
+        ValueError: if no unit has a wiring with an edge between two neurons.
     """
-    config = RunFolder(run).read_config()
-    RunFolder(out).check_unused()
-    batch, variants = build_variants(config, progress=not quiet)
-    graphs: list[Data] = batch.to_data_list()
-    variants["wiring"] = [wiring_name(graph) for graph in graphs]
-    if not quiet:
-        say(f"{len(variants)} variants, {variants['wiring'].nunique()} wirings")
-    found = measures(graphs, which, seed=seed, progress=not quiet)
-    names = [str(column) for column in found.columns]
-    table = pd.concat([variants.reset_index(drop=True), found], axis=1)
-    folder = Path(out).expanduser()
-    figures = {}
-    if variants["wiring"].nunique() > 1:
-        figures["families"] = plots.measures_by_family(table.drop_duplicates(["family", "wiring"]), names)
-    notes = ["Measures of the DAGs that were trained; mean and standard deviation over each family's wirings, their number in brackets."]
-    return _write(folder, Analysis(f"Wirings of {run}", table, names, notes, folder, []), figures, None)
+    from elegans_pyg.studies.saved import load_run
+    from elegans_pyg.studies.units import Units
+
+    units = load_run(folder).units
+    table = units.table[units.table["wiring"] >= 0]
+    graphs = [_bare(graph) for graph in units.graphs(table)]
+    if not any(bool((graph.edge_index[0] != graph.edge_index[1]).any()) for graph in graphs):
+        raise ValueError(f"run: {folder} has no wiring with an edge between two neurons; give another run")
+    names = [name for name in ("family", "wiring_seed", "seed", "task") if name in table]
+    return Units.build(table[names].to_dict("records"), graphs)
 
 
-def _write(folder: Path, analysis: Analysis, figures: dict[str, Figure], pairs: pd.DataFrame | None) -> Analysis:
-    file = write_table(folder / "measures", analysis.table)
-    if pairs is not None:
-        write_whole(folder / "dyads.csv", pairs.to_csv(index=False).encode())
-    for label, figure in figures.items():
-        plots.save(figure, folder / "figures" / label)
-    drawn = [folder / "figures" / label for label in figures]
-    return Analysis(analysis.title, analysis.table, analysis.measures, analysis.notes, file, drawn)
+def _bare(graph: Data) -> Data:
+    """What measures look at."""
+    from torch_geometric.data import Data
+
+    names = ("edge_index", "edge_weight", "edge_type", "neuron_type", "neuron_name", "level", "input_mask", "output_mask")
+    return Data(**{name: graph[name] for name in names if graph.get(name) is not None})
 
 
-def _missing(number: float, form: str) -> str:
-    return "–" if pd.isna(number) else format(number, form)
+@lru_cache(maxsize=1)
+def _base(settings: AnalyzeSettings) -> Data:
+    return load_wiring(settings.wiring, settings)
+
+
+def measure(settings: AnalyzeSettings, shard: Shard) -> pd.DataFrame:
+    """Measure the wirings of a shard: its rows with one column a measure."""
+    seeds = shard.units["wiring_seed"].tolist()
+    pairs = zip(shard.wirings, seeds, strict=True)
+    graphs = [redraw(_base(settings), NULL, seed, 100.0) if graph is None else graph for graph, seed in pairs]
+    return measured(settings, shard, graphs)
+
+
+def measured(settings: Any, shard: Shard, graphs: list[Data]) -> pd.DataFrame:
+    """The shard's units with the measures of their wirings; ``settings`` have ``measures`` and ``seed``."""
+    import pandas as pd
+
+    from elegans_pyg.analysis import measures
+
+    table = measures(graphs, settings.measures or None, settings.seed, quiet=shard.quiet)
+    return pd.concat([shard.units, table.astype(float)], axis=1)
+
+
+def chunk(settings: Any) -> int:
+    return CHUNK
+
+
+def measure_names(rows: pd.DataFrame) -> list[str]:
+    """The columns of measures that every wiring has."""
+    from elegans_pyg.analysis import MEASURES
+
+    return [name for name in rows if name in MEASURES and not rows[name].isna().any()]
+
+
+def report(done: Finished[AnalyzeSettings]) -> Report:
+    """The measures against the rewired graphs', or, of a run, by family."""
+    return _report_run(done) if Path(done.settings.wiring).is_dir() else _report_wiring(done)
+
+
+def _report_wiring(done: Finished[AnalyzeSettings]) -> Report:
+    import pandas as pd
+
+    from elegans_pyg import plots
+    from elegans_pyg.analysis import MEASURES, dyads
+    from elegans_pyg.analysis.null_model import against_null
+    from elegans_pyg.analysis.structure_claims import ALPHA
+    from elegans_pyg.studies.tables import MISSING, make_table
+
+    settings, names = done.settings, measure_names(done.rows)
+    observed, null = done.rows[names].iloc[0], done.rows[names].iloc[1:]
+    pairs = dyads(done.units.wirings[0])
+    figures: dict[str, Figure] = {"type-pairs": plots.type_pairs(pairs)}
+    notes, headings = [], ["measure", "unit", "value"]
+    table = pd.DataFrame({"measure": names, "value": observed.to_numpy()})
+    cells = [[name, MEASURES[name].unit, f"{value:,.4g}"] for name, value in observed.items()]
+    if settings.nulls:
+        table = against_null(observed, null)
+        headings += ["rewired", "z", "p", "p (Holm)"]
+        for row, own in zip(table.itertuples(), cells, strict=True):
+            tests = ((row.z, "+.1f"), (row.p, ".2g"), (row.p_holm, ".2g"))
+            own += [f"{row.mean:,.4g} ± {row.sd:.2g}", *(MISSING if pd.isna(value) else format(value, form) for value, form in tests)]
+        tested = int(table["p"].notna().sum())
+        notes.append(
+            f"Against {settings.nulls} graphs with every neuron's degrees kept (Rewired); p by permutation, Holm's correction over"
+            f" {tested}."
+        )
+        if tested > ALPHA * (settings.nulls + 1):
+            needed = round(tested / ALPHA) - 1
+            notes.append(
+                f"No measure can reach {ALPHA:g} after Holm's correction with {settings.nulls} graphs: {needed:,} are needed (--nulls)."
+            )
+        if table["z"].notna().any():
+            figures["scores"] = plots.score_dots(table)
+    title = f"{Path(settings.wiring).name}, {settings.synapses} synapses"
+    return Report([make_table(title, headings, cells, left=2)], notes, {"measures.csv": table, "dyads.csv": pairs}, figures)
+
+
+def _report_run(done: Finished[AnalyzeSettings]) -> Report:
+    from elegans_pyg import plots
+    from elegans_pyg.studies.tables import make_table
+
+    names = measure_names(done.rows)
+    unique = done.rows.drop_duplicates(["family", "wiring"])
+    families = unique.groupby("family", sort=False)[names]
+    mean, sd, size = families.mean(), families.std(ddof=1), families.size()
+    cells = [
+        (name, *(f"{mean.loc[f, name]:,.4g}" + ("" if size[f] < 2 else f" ± {sd.loc[f, name]:.2g}") for f in mean.index)) for name in names
+    ]
+    table = make_table(f"Wirings of {done.settings.wiring}", ("measure", *(f"{f} ({size[f]})" for f in mean.index)), cells)
+    spread = unique[names].max() - unique[names].min()
+    differ = bool((spread > 1e-9 * unique[names].abs().max().clip(lower=1.0)).any())
+    figures = {"families": plots.measures_by_family(unique, names)} if differ else {}
+    notes = ["Measures of the wirings as they were used; mean and standard deviation over each family's wirings, their number in brackets."]
+    return Report([table], notes, {}, figures)
+
+
+ANALYZE: Study[AnalyzeSettings] = Study(
+    "analyze",
+    AnalyzeSettings,
+    analyze_units,
+    measure,
+    report,
+    score="",
+    processes=True,
+    shard_size=chunk,
+    text="Measure the structure of a connectome, or of all wirings of a run, and draw it.",
+    places="wiring",
+)

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isnan, nan
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import pandas as pd
-from rich import box
-from rich.table import Table
+from pydantic import Field
 
-from elegans_pyg.datasets.waveforms import Waveforms
-from elegans_pyg.dynamics.scenarios import scenario
-from elegans_pyg.models.reduced_order import ReducedOrder
-from elegans_pyg.recipes.reduced_order import FittedRuns, fit_runs, write_file
-from elegans_pyg.training.sequences import SequenceFitConfig
+from elegans_pyg._settings import Count, Settings, Whole
+from elegans_pyg.recipes.fit_rnn import (
+    RUNS,
+    SPLITS,
+    STIMULI,
+    fit_replicas,
+    mean_and_sd,
+    model_name,
+    run_bytes,
+    run_rows,
+    seconds_of,
+    sequences_in_a_step,
+    simulation_bytes,
+    stopped_runs,
+    waveform_folder,
+    worm_hash,
+)
+from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
+from elegans_pyg.training.settings import SequenceSettings
 
-PUBLISHED_EPOCHS, PUBLISHED_RUNS = 1000, 10
-QUICK_EPOCHS, QUICK_RUNS = 150, 3
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from elegans_pyg.dynamics import Waveforms
+    from elegans_pyg.models import ReducedOrder
+    from elegans_pyg.studies.units import Units
+
+EPOCHS, QUICK_EPOCHS, QUICK_RUNS = 1_000, 150, 3
 PUBLISHED_BOUND = 1.3e-2
 """Test RMSE that the paper's GRUs of experiment 3 stay below. Its tables of numbers are not part of its text."""
 PUBLISHED_PARAMETERS = {("rnn", 16): 404, ("lstm", 8): 452, ("gru", 8): 348, ("rnn", 64): 4676, ("lstm", 32): 4868, ("gru", 32): 3684}
@@ -54,18 +73,12 @@ class Job:
 
     @property
     def name(self) -> str:
-        return f"{self.cell.upper()}-{self.hidden}"
+        return model_name(self.cell, self.hidden)
 
     @property
     def setting(self) -> str:
         """What tables have in their column of data."""
         return f"{self.data}, {self.dt_ms:g} ms" + (f", {self.times_epochs}x epochs" if self.times_epochs > 1 else "")
-
-    @property
-    def key(self) -> str:
-        """Folder of the fit; experiments that share a fit share its folder."""
-        longer = f"-{self.times_epochs}x" if self.times_epochs > 1 else ""
-        return f"{self.data.replace(' ', '-')}-{self.dt_ms:g}ms-{self.cell}-{self.hidden}{longer}"
 
 
 _NO_AVB, _NO_PLM = ("AVBL", "AVBR"), ("PLML", "PLMR")
@@ -87,183 +100,166 @@ EXPERIMENTS = {
 }
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What all experiments in a folder have in common.
+class BarbulescuSettings(Settings):
+    """One experiment."""
 
-    Attributes:
-        epochs, runs: of each fit.
-        count: stimuli of each scenario.
-        seed: of the stimuli and of the first run.
-        clip_norm: see :class:`~elegans_pyg.training.sequences.SequenceFitConfig`.
-    """
+    group: ClassVar[str] = "Experiment"
 
-    epochs: int = PUBLISHED_EPOCHS
-    runs: int = PUBLISHED_RUNS
-    count: int = 40
-    seed: int = 0
-    clip_norm: float | None = None
-
-    def __post_init__(self) -> None:
-        # Before they are written to a folder, which they would otherwise make useless.
-        SequenceFitConfig(self.epochs, clip_norm=self.clip_norm)
-        for name, least in (("runs", 1), ("count", 4), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: expected {least} or more, got {getattr(self, name)}; give such a number")
-
-
-QUICK = Settings(QUICK_EPOCHS, QUICK_RUNS)
+    experiment: int = Field(1, ge=1, le=5, description="Which one.")
+    epochs: Count = Field(EPOCHS, description="Passes over the training stimuli.")
+    runs: Count = Field(RUNS, description="Runs of each model, each from its own seed.")
+    count: int = Field(STIMULI, ge=4, le=2**53, description="Stimuli of each scenario.")
+    seed: Whole = Field(0, description="Start of all seeds: stimuli and first parameters.")
+    clip_norm: float | None = Field(None, gt=0, description="Largest norm of each run's gradient (default: no limit).")
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """A finished experiment, or as much of it as was done before Ctrl-C.
+class Fitted:
+    """The runs of a job.
 
     Attributes:
-        number: 1 to 5.
-        table: one row a job: ``data``, ``model``, ``parameters``, ``published_parameters``, mean and standard deviation over the runs of
-            the RMSE of each split (``train``, ``train_sd``, ...), ``published`` (a bound on ``test``), ``seconds``.
-        outputs: one row a job and output: ``data``, ``model``, ``output`` and, as means over the runs, ``rmse`` (in units of its own
-            range) and ``rmse_mV``.
-        fits: by job.
-        waveforms: by job.
-        findings: what came out, in words.
-        notes: what a reader has to know to compare it with the paper.
+        model: of its first shard.
+        history: one row an epoch and run: ``epoch``, ``replica``, ``train``, ``validation``.
     """
 
-    number: int
-    table: pd.DataFrame
-    outputs: pd.DataFrame
-    fits: dict[Job, FittedRuns]
-    waveforms: dict[Job, Waveforms]
-    findings: list[str]
-    notes: list[str]
-    interrupted: bool = False
-
-    def tables(self) -> list[Table]:
-        """For the terminal."""
-        title = f"Experiment {self.number}: {TITLES[self.number]}. RMSE in units of the widest output's range over the training stimuli"
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-        for heading in ("data", "model", "params (paper)", "train", "validation", "test", "paper", "seconds"):
-            table.add_column(heading, justify="left" if heading in ("data", "model") else "right", no_wrap=heading != "data")
-        for row in self.table.itertuples():
-            measured = [_mean_and_sd(getattr(row, split), getattr(row, f"{split}_sd")) for split in ("train", "validation", "test")]
-            published = "" if pd.isna(row.published_parameters) else f" ({row.published_parameters:,.0f})"
-            bound = "–" if pd.isna(row.published) else f"< {row.published:g}"
-            table.add_row(row.data, row.model, f"{row.parameters:,}{published}", *measured, bound, f"{row.seconds:,.0f}")
-        if self.number != 4:
-            return [table]
-        each = Table(
-            title="Test RMSE of each output in units of its own range, and in mV, mean over runs", title_justify="left", box=box.SIMPLE_HEAD
-        )
-        wide = self.outputs.pivot(index=["data", "model"], columns="output", values="rmse")
-        in_mV = self.outputs.pivot(index=["data", "model"], columns="output", values="rmse_mV")
-        for heading in ("data", "model", *(f"{name} (mV)" for name in wide.columns)):
-            each.add_column(heading, justify="left" if heading in ("data", "model") else "right")
-        for index, values in wide.iterrows():
-            cells = [f"{value:.4f} ({in_mV.loc[index, name]:.3f})" for name, value in values.items()]
-            each.add_row(*index, *cells)
-        return [table, each]
+    job: Job
+    model: ReducedOrder
+    history: pd.DataFrame
+    waveforms: Waveforms
 
 
-def reproduce(
-    number: int, out: str | Path, settings: Settings | None = None, *, quiet: bool = False, report: Callable[[str], None] | None = None
-) -> Experiment:
-    """Run one experiment in ``out``, where fits that are finished are read and one that was interrupted is gone on with.
-
-    Args:
-        number: 1 to 5.
-        out: folder of all experiments of the same settings, since they share data and fits.
-        settings: ``None`` for the published ones.
-        quiet: no progress.
-        report: told of each fit as it starts.
-
-    Raises:
-        ValueError: for another number, or a folder with other settings or damaged files.
-        OSError: if the folder cannot be written.
-    """
-    if number not in EXPERIMENTS:
-        raise ValueError(f"experiment: expected 1 to 5, got {number}; choose one of them")
-    out, settings = Path(out), settings or Settings()
-    _claim(out, settings)
-    fits: dict[Job, FittedRuns] = {}
-    waveforms: dict[Job, Waveforms] = {}
-    interrupted = False
-    for job in EXPERIMENTS[number]:
-        if report is not None:
-            report(f"{job.setting}: {job.name}")
-        epochs = job.times_epochs * settings.epochs
-        config = SequenceFitConfig(epochs, clip_norm=settings.clip_norm, checkpoint_every=max(1, epochs // 20))
-        data = _waveforms(job, settings, out / "waveforms", quiet)
-        fit = fit_runs(data, out / "fits" / job.key, job.cell, job.hidden, settings.runs, settings.seed, config, quiet=quiet)
-        interrupted = fit.interrupted
-        if interrupted:
-            break
-        fits[job], waveforms[job] = fit, data
-    table = _table(number, fits)
-    outputs = _outputs(fits)
-    if not interrupted:
-        write_file(out / f"experiment-{number}.csv", table.to_csv(index=False).encode())
-        write_file(out / f"experiment-{number}-outputs.csv", outputs.to_csv(index=False).encode())
-    findings = [] if interrupted else _FINDINGS[number](table, outputs)
-    return Experiment(number, table, outputs, fits, waveforms, findings, _notes(number, settings), interrupted)
+def base(given: Mapping[str, Any], quick: bool) -> BarbulescuSettings:
+    return BarbulescuSettings(epochs=QUICK_EPOCHS, runs=QUICK_RUNS) if quick else BarbulescuSettings()
 
 
-def _claim(out: Path, settings: Settings) -> None:
-    """Note the settings in a new folder, or compare them with those of an old one."""
-    path = out / "settings.json"
-    if not path.is_file():
-        if out.is_dir() and any(out.iterdir()):
-            raise FileExistsError(f"out: {out} is not empty and holds no experiments; give another folder")
-        write_file(path, json.dumps(asdict(settings), indent=1).encode())
-        return
-    try:
-        before = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"out: {path} is damaged ({error}); give another folder") from error
-    if before != asdict(settings):
-        raise ValueError(f"out: {out} holds experiments with {before}, not {asdict(settings)}; give another folder, or those settings")
+def units(settings: BarbulescuSettings) -> Units:
+    from elegans_pyg.studies.units import Units
 
-
-def _waveforms(job: Job, settings: Settings, root: Path, quiet: bool) -> Waveforms:
-    if job.joined:
-        outputs = (*scenario("fcm16").outputs, *scenario("nictation").outputs)
-        parts = [
-            Waveforms(name, job.dt_ms, settings.count, settings.seed, outputs=outputs, root=root, quiet=quiet)
-            for name in ("fcm16", "nictation")
-        ]
-        return parts[0].joined(parts[1])
-    data = Waveforms("fcm", job.dt_ms, settings.count, settings.seed, root=root, quiet=quiet)
-    return data.without_inputs(*job.without) if job.without else data
-
-
-def _table(number: int, fits: dict[Job, FittedRuns]) -> pd.DataFrame:
     rows = []
-    for job, fit in fits.items():
+    for number, job in enumerate(EXPERIMENTS[settings.experiment]):
+        rows += run_rows(job.name, settings.runs, settings.seed, task=job.setting, job=number)
+    return Units.build(rows, [None] * len(rows))
+
+
+def memory(settings: BarbulescuSettings, units: Units) -> Memory:
+    from elegans_pyg.dynamics.waveforms import count_samples
+
+    needs, fixed = [], 0
+    for job in EXPERIMENTS[settings.experiment]:
+        scenarios = _scenarios_of(job)
+        inputs = sum(len(scenario.input_names) for scenario in scenarios)
+        outputs = sum(len(scenario.outputs) for scenario in scenarios)
+        sequences = len(scenarios) * sequences_in_a_step(settings.count, SequenceSettings().batch_size)
+        needs.append(run_bytes(job.cell, job.hidden, inputs, outputs, sequences, count_samples(job.dt_ms)[1]))
+        fixed = max(fixed, simulation_bytes(len(scenarios) * settings.count, inputs, outputs))
+    return Memory(fixed, units.table["job"].map(dict(enumerate(needs))).to_numpy())
+
+
+def waveforms_of(job: Job, settings: BarbulescuSettings, root: Path, quiet: bool = True) -> Waveforms:
+    """What a job learns, simulated or read from ``root``."""
+    from elegans_pyg.dynamics import Waveforms
+
+    scenarios = _scenarios_of(job)
+    outputs = [name for scenario in scenarios for name in scenario.outputs]
+    chosen = (job.dt_ms, settings.count, settings.seed)
+    first, *others = (Waveforms(scenario.name, *chosen, outputs=outputs, root=root, quiet=quiet) for scenario in scenarios)
+    for other in others:
+        first = first.joined(other)
+    return first.without_inputs(*job.without) if job.without else first
+
+
+def measure(settings: BarbulescuSettings, shard: Shard) -> pd.DataFrame:
+    job = EXPERIMENTS[settings.experiment][int(shard.units["job"].iloc[0])]
+    waveforms = waveforms_of(job, settings, waveform_folder(shard.folder), shard.quiet)
+    training = SequenceSettings(epochs=job.times_epochs * settings.epochs, clip_norm=settings.clip_norm)
+    return fit_replicas(shard, waveforms, job.cell, job.hidden, training)
+
+
+def report(done: Finished[BarbulescuSettings]) -> Report:
+    """Measured errors beside the published numbers, and what came out in words."""
+    from elegans_pyg.recipes.reduced_order_figures import experiment_figures
+    from elegans_pyg.studies.tables import bullets
+
+    number = done.settings.experiment
+    history, errors = done.joined("history.csv"), done.joined("outputs.csv")
+    folders = _folders_of_jobs(done)
+    table = job_table(done.rows, number, [seconds_of(own) for own in folders])
+    outputs = errors.groupby(["task", "family", "output"], sort=False)[["rmse", "rmse_mV"]].mean().reset_index()
+    outputs = outputs.rename(columns={"task": "data", "family": "model"})
+    findings = _FINDINGS[number](table, outputs)
+    fits = [_fitted(done, job, own, history) for job, own in zip(EXPERIMENTS[number], folders, strict=True)]
+    return Report(
+        [_error_table(number, table), *([_output_table(outputs)] if number == 4 else []), bullets(findings)],
+        [*_notes(number, done.settings), *stopped_runs(done.rows)],
+        {"models.csv": table.drop(columns="seconds"), "outputs.csv": errors, "history.csv": history},
+        experiment_figures(number, fits, table, outputs, PUBLISHED_BOUND),
+        {"experiment": number, "findings": findings},
+    )
+
+
+def job_table(rows: pd.DataFrame, number: int, seconds: list[float]) -> pd.DataFrame:
+    """One row a job: ``data``, ``model``, ``hidden``, ``parameters``, ``published_parameters``, mean and standard deviation over the runs
+    of the RMSE of each split (``train``, ``train_sd``, ...), ``published`` (a bound on ``test``), ``runs``, ``seconds``."""
+    import pandas as pd
+
+    table = []
+    for job, (_, own), spent in zip(EXPERIMENTS[number], rows.groupby("job", sort=False), seconds, strict=True):
         row = {
             "data": job.setting,
             "model": job.name,
             "hidden": job.hidden,
-            "parameters": fit.model.parameters_per_replica(),
-            "published_parameters": PUBLISHED_PARAMETERS.get((job.cell, job.hidden)) if job.data == "fcm" else None,
+            "parameters": own["parameters"].iloc[0],
+            "published_parameters": PUBLISHED_PARAMETERS.get((job.cell, job.hidden), nan) if job.data == "fcm" else nan,
         }
-        for split in ("train", "validation", "test"):
-            row |= {split: fit.results[split].mean(), f"{split}_sd": fit.results[split].std()}
-        row |= {"published": PUBLISHED_BOUND if number == 3 else None, "runs": len(fit.results), "seconds": fit.seconds}
-        rows.append(row)
-    return pd.DataFrame(rows)
+        for split in SPLITS:
+            row |= {split: own[split].mean(), f"{split}_sd": own[split].std()}
+        table.append({**row, "published": PUBLISHED_BOUND if number == 3 else nan, "runs": len(own), "seconds": spent})
+    return pd.DataFrame(table)
 
 
-def _outputs(fits: dict[Job, FittedRuns]) -> pd.DataFrame:
-    parts = []
-    for job, fit in fits.items():
-        mean = fit.outputs.groupby("output", sort=False)[["rmse", "rmse_mV"]].mean().reset_index()
-        parts.append(mean.assign(data=job.setting, model=job.name))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+def _scenarios_of(job: Job) -> list[Any]:
+    from elegans_pyg.dynamics import SCENARIOS
+
+    return [SCENARIOS[name] for name in (("fcm16", "nictation") if job.joined else ("fcm",))]
 
 
-def _mean_and_sd(mean: float, sd: float) -> str:
-    return f"{mean:.4f}" if pd.isna(sd) else f"{mean:.4f} ± {sd:.4f}"
+def _folders_of_jobs(done: Finished[Any]) -> list[list[Path]]:
+    """The shards of each job."""
+    shards = done.units.table.groupby("job", sort=False)["shard"].unique()
+    return [[done.shards[number - 1] for number in own] for own in shards]
+
+
+def _fitted(done: Finished[BarbulescuSettings], job: Job, folders: list[Path], history: pd.DataFrame) -> Fitted:
+    from elegans_pyg.models import ReducedOrder
+
+    own = history[(history["family"] == job.name) & (history["task"] == job.setting)].rename(columns={"variant": "replica"})
+    waveforms = waveforms_of(job, done.settings, waveform_folder(folders[0]))
+    return Fitted(job, ReducedOrder.load(folders[0]), own, waveforms)
+
+
+def _error_table(number: int, table: pd.DataFrame) -> Any:
+    from elegans_pyg.studies.tables import make_table
+
+    paper, bound = (["paper"], [f"< {PUBLISHED_BOUND:g}"]) if number == 3 else ([], [])
+    cells = []
+    for row in table.itertuples():
+        measured = [mean_and_sd(getattr(row, split), getattr(row, f"{split}_sd")) for split in SPLITS]
+        published = "" if isnan(row.published_parameters) else f" ({row.published_parameters:,.0f})"
+        cells.append((row.data, row.model, f"{row.parameters:,}{published}", *measured, *bound, f"{row.seconds:,.0f}"))
+    title = f"Experiment {number}: {TITLES[number]}. RMSE in units of the widest output's range over the training stimuli"
+    return make_table(title, ("data", "model", "params (paper)", *SPLITS, *paper, "seconds"), cells, left=2)
+
+
+def _output_table(outputs: pd.DataFrame) -> Any:
+    from elegans_pyg.studies.tables import make_table
+
+    names = sorted(outputs["output"].unique())
+    cells = []
+    for (data, model), own in outputs.groupby(["data", "model"]):
+        own = own.set_index("output")
+        cells.append((data, model, *(f"{own.loc[name, 'rmse']:.4f} ({own.loc[name, 'rmse_mV']:.3f})" for name in names)))
+    title = "Test RMSE of each output in units of its own range, and in mV, mean over runs"
+    return make_table(title, ("data", "model", *(f"{name} (mV)" for name in names)), cells, left=2)
 
 
 def _cells(table: pd.DataFrame, outputs: pd.DataFrame) -> list[str]:
@@ -330,11 +326,11 @@ def _scenarios(table: pd.DataFrame, outputs: pd.DataFrame) -> list[str]:
 _FINDINGS = {1: _cells, 2: _sizes, 3: _lengths, 4: _importance, 5: _scenarios}
 
 
-def _notes(number: int, settings: Settings) -> list[str]:
+def _notes(number: int, settings: BarbulescuSettings) -> list[str]:
     notes = []
-    if settings.epochs < PUBLISHED_EPOCHS or settings.runs < PUBLISHED_RUNS:
+    if settings.epochs < EPOCHS or settings.runs < RUNS:
         notes.append(
-            f"Shortened: {settings.epochs:,} of {PUBLISHED_EPOCHS:,} epochs, {settings.runs} of {PUBLISHED_RUNS} runs, so larger errors"
+            f"Shortened: {settings.epochs:,} of {EPOCHS:,} epochs, {settings.runs} of {RUNS} runs, so larger errors"
             " than published are to be expected, most of all of the RNN with its low learning rate."
         )
     notes.append(
@@ -347,6 +343,26 @@ def _notes(number: int, settings: Settings) -> list[str]:
         + (f"; clipped at a norm of {settings.clip_norm:g}." if settings.clip_norm else " or clipping.")
     )
     if number == 5:
+        from elegans_pyg.models import ReducedOrder
+
         first = ReducedOrder("gru", 10, 28, 16)
         notes.append(f"10 inputs and 28 outputs, all recorded in both scenarios; GRU-16 has {first.parameters_per_replica():,} parameters.")
     return notes
+
+
+BARBULESCU: Study[BarbulescuSettings] = Study(
+    "reproduce barbulescu",
+    BarbulescuSettings,
+    units,
+    measure,
+    report,
+    data=lambda settings: {"worm": worm_hash()},
+    memory=memory,
+    base=base,
+    score="test",
+    text="""Barbulescu et al. 2023: recurrent networks in place of the nervous system.
+
+    Experiments: 1 RNN, LSTM, GRU of like size; 2 GRUs of six sizes; 3 sequences of 0.5 and 0.1 ms; 4 models without some inputs; 5 two
+    scenarios in one model. Each is a run of its own, in a folder of its own; by default with the published 10 runs of 1,000 epochs.""",
+    quick=f"{QUICK_RUNS} runs of {QUICK_EPOCHS} epochs: less than 3 minutes.",
+)

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import pandas as pd
-import torch
-from rich import box
-from rich.table import Table
+from pydantic import AfterValidator, Field
 
-from elegans_pyg.datasets.images import ImageData
-from elegans_pyg.models import DenseNetwork, ElegansM1
-from elegans_pyg.models.encoders import RESNET9_CHANNELS
-from elegans_pyg.models.variants import VariantNetwork
-from elegans_pyg.recipes.config import absolute
-from elegans_pyg.recipes.elegans import (
-    Arm,
-    ElegansConfig,
-    ElegansResult,
-    draw_arms,
-    network_parameters,
-    run_arms,
-    tensor_network,
-    together,
-    wired_or_not,
+from elegans_pyg._settings import Counts, Name
+from elegans_pyg.recipes.ensemble import images_of
+from elegans_pyg.recipes.tensor_networks import (
+    ENCODER,
+    TensorSettings,
+    Width,
+    build_models,
+    network_scores,
+    report_networks,
+    tensor_data,
+    tensor_memory,
+    tensor_units,
+    with_spread,
 )
-from elegans_pyg.training import Classification, FitConfig, resolve_device
+from elegans_pyg.studies.settings import OptionalFile, Wiring
+from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
+from elegans_pyg.training.settings import FitSettings, Precision
 
-RESERVOIR, DENSE, ENCODER = "reservoir", "dense", "encoder"
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from elegans_pyg.models.variants import VariantNetwork
+    from elegans_pyg.studies.units import Units
+
+RESERVOIR, DENSE = "reservoir", "dense"
 LABELS = {
-    "connectome": "connectome",
     RESERVOIR: "connectome, frozen (reservoir)",
     DENSE: "dense head, equal parameters",
     ENCODER: "bare encoder",
@@ -39,150 +41,161 @@ LABELS = {
 PUBLISHED = {"cifar10": 0.9999, "cifar100": 0.9999}
 """Top-1 accuracy in the abstract of Elegans-AI (2024), with neither code nor weights nor logs for this model."""
 
-
-@dataclass(frozen=True)
-class ElegansM1Config(ElegansConfig):
-    """The settings of M1: those of :class:`~elegans_pyg.recipes.elegans.ElegansConfig`, and the encoder's.
-
-    Args:
-        encoder, encoder_channels, weights: of :class:`~elegans_pyg.models.ElegansM1`.
-    """
-
-    dataset: str = "cifar10"
-    width: int = 128
-    encoder: str = "resnet9"
-    encoder_channels: tuple[int, ...] = RESNET9_CHANNELS
-    weights: str | None = None
-    training: FitConfig = field(default_factory=FitConfig)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "encoder_channels", tuple(self.encoder_channels))
-
-    def with_absolute_paths(self) -> ElegansM1Config:
-        return replace(super().with_absolute_paths(), weights=None if self.weights is None else absolute(self.weights))
+COMMON: dict[str, Any] = {"learning_rate": 0.004, "schedule": "cosine", "augment": "crop_flip_cutout", "validation_fraction": 0.02}
+FULL: dict[str, Any] = {
+    **{"iterations": 3_600, "batch_size": 512, "warmup": 0.2, "eval_every": 450, "checkpoint_every": 900},
+    **{"weight_decay": 0.05, "eval_batch_size": 1_000},
+}
+QUICK: dict[str, Any] = {
+    **{"iterations": 500, "batch_size": 64, "warmup": 0.1, "eval_every": 250, "checkpoint_every": 250},
+    **{"weight_decay": 0.01, "eval_batch_size": 250},
+}
 
 
-@dataclass(frozen=True)
-class ReproductionM1:
-    """Published numbers beside measured ones.
-
-    Attributes:
-        run: the run.
-        accuracy: one row a network: ``network``, ``runs``, ``parameters``, ``trained``, ``mean`` and ``sd`` of the test accuracy.
-        notes: what a reader has to know to compare the two.
-    """
-
-    run: ElegansResult
-    accuracy: pd.DataFrame
-    notes: list[str]
-
-    def table(self) -> Table:
-        """The accuracies, for the terminal."""
-        config = self.run.config
-        table = Table(title=f"Test accuracy on {config.dataset}", title_justify="left", box=box.SIMPLE_HEAD)
-        for heading in ("network", "runs", "parameters", "trained", "accuracy %"):
-            table.add_column(heading, justify="left" if heading == "network" else "right")
-        published = PUBLISHED.get(config.dataset)
-        if published is not None:
-            table.add_row("published (unverified)", "1", "107 M", "–", f"{100 * published:.2f}")
-        for row in self.accuracy.itertuples():
-            spread = "" if pd.isna(row.sd) else f" ± {100 * row.sd:.2f}"
-            table.add_row(row.network, str(row.runs), f"{row.parameters:,.0f}", f"{row.trained:,.0f}", f"{100 * row.mean:.2f}{spread}")
-        return table
+def _small(channels: tuple[int, ...]) -> tuple[int, ...]:
+    if max(channels) > 100_000:
+        raise ValueError(f"expected at most 100,000 each, got {max(channels)}; lower it")
+    return channels
 
 
-def elegans_m1_config(quick: bool = False, device: str = "auto") -> ElegansM1Config:
-    """The settings of the reproduction, and of its shortened form.
+class M1Settings(TensorSettings):
+    """The settings of M1: those of all tensor networks, and the encoder's."""
 
-    Args:
-        quick: minutes on two CPU cores: a ResNet-9 of 16, 32, 64 and 64 channels, width 32, one run of the connectome and each control and
-            one wiring of each family, 500 iterations.
-        device: where to train; on CUDA in bfloat16.
-    """
-    precision = "bfloat16" if resolve_device(device).type == "cuda" else "float32"
-    common: dict[str, Any] = {"schedule": "cosine", "augment": "crop_flip_cutout", "device": device, "precision": precision}
-    if quick:
-        training = FitConfig(
-            iterations=500, batch_size=64, learning_rate=0.004, warmup=0.1, eval_every=250, checkpoint_every=250, **common,
-            weight_decay=0.01, validation_fraction=0.02, eval_batch_size=250,
-        )  # fmt: skip
-        return ElegansM1Config(width=32, seeds=1, variants=1, encoder_channels=(16, 32, 64, 64), training=training)
-    training = FitConfig(
-        iterations=3_600, batch_size=512, learning_rate=0.004, warmup=0.2, eval_every=450, checkpoint_every=900, **common,
-        weight_decay=0.05, validation_fraction=0.02, eval_batch_size=1_000,
-    )  # fmt: skip
-    return ElegansM1Config(training=training)
+    group: ClassVar[str] = "Network"
 
-
-def reproduce(config: ElegansM1Config, out: str | Path | None = None, *, resume: bool = False, quiet: bool = False) -> ReproductionM1:
-    """Train connectome, reservoir, families and controls, and set them against the paper.
-
-    Arguments and errors are those of :func:`~elegans_pyg.recipes.elegans.run_arms`.
-    """
-    parameters = network_parameters(config)
-
-    def build(arms: list[Arm], images: ImageData) -> VariantNetwork:
-        models: list[VariantNetwork] = []
-        for kind, group in wired_or_not(arms, RESERVOIR):
-            seeds = [arm.seed for arm in group]
-            network: torch.nn.Module | None = None
-            if kind == DENSE:
-                network = DenseNetwork(config.width, parameters, len(group), seeds)
-            elif kind != ENCODER:
-                network = tensor_network(group, config, freeze=kind == "frozen")
-            model = ElegansM1(
-                network,
-                images.num_classes,
-                images.in_channels,
-                encoder=config.encoder,
-                encoder_channels=config.encoder_channels,
-                weights=config.weights,
-                image_size=images.image_size,
-                num_variants=len(group),
-                seeds=seeds,
-            )
-            models.append(model)
-        return together(models)
-
-    arms = draw_arms(config, RESERVOIR, (DENSE, ENCODER))
-    nothing = [None] * len(arms)
-    done = run_arms(
-        config,
-        arms,
-        build,
-        Classification(),
-        lambda model, images: ({}, nothing[: model.num_variants]),
-        lambda samples, images: {},
-        "reproduce elegans-m1 --resume --out <this folder>",
-        out,
-        resume=resume,
-        quiet=quiet,
+    dataset: Wiring = Field("cifar10", description="Images by name (see info), or a folder of them.")
+    width: Width = Field(128, description="Features of every neuron's value.")
+    encoder: Name = Field("resnet9", description="resnet9, or a timm model's name (extra timm).")
+    encoder_channels: Annotated[Counts, Field(min_length=4, max_length=4), AfterValidator(_small)] = Field(
+        (64, 128, 256, 512), description="The four widths of resnet9."
     )
-    return ReproductionM1(done, _accuracy(done.results) if not done.interrupted else pd.DataFrame(), _notes(config))
+    weights: OptionalFile = Field(None, description="Safetensors file with a timm encoder's parameters; nothing is downloaded.")
+    training: FitSettings = FitSettings(**COMMON, **FULL)
 
 
-def _accuracy(results: pd.DataFrame) -> pd.DataFrame:
-    rows = []
-    for family, group in results.groupby("family", sort=False):
-        finished = group["accuracy"].dropna()
-        network = LABELS.get(str(family), str(family))
-        rows.append((network, family, len(finished), group["parameters"].mean(), group["trained"].mean(), finished.mean(), finished.std()))
-    return pd.DataFrame(rows, columns=["network", "family", "runs", "parameters", "trained", "mean", "sd"])
+def m1_settings(given: Mapping[str, Any], quick: bool = False) -> M1Settings:
+    """The settings of the reproduction; on CUDA in bfloat16.
+
+    ``quick``, for minutes on two CPU cores: a ResNet-9 of 16, 32, 64 and 64 channels, width 32, one run of the connectome and each control
+    and one wiring of each family, 500 iterations.
+    """
+    precision: Precision = "bfloat16" if _on_cuda(given.get("device", "auto")) else "float32"
+    training = FitSettings(**COMMON, **(QUICK if quick else FULL), precision=precision, data_seed=given.get("seed", 0))
+    if quick:
+        return M1Settings(width=32, seeds=1, variants=1, encoder_channels=(16, 32, 64, 64), training=training)
+    return M1Settings(training=training)
 
 
-def _notes(config: ElegansM1Config) -> list[str]:
-    full, notes = elegans_m1_config(device="cpu"), []
-    if config.training.iterations * config.training.batch_size < full.training.iterations * full.training.batch_size:
-        images = config.training.iterations * config.training.batch_size
-        notes.append(
-            f"Shortened: {images:,} images a run instead of {full.training.iterations * full.training.batch_size:,}, a {config.encoder} of"
-            f" {', '.join(map(str, config.encoder_channels))} channels, width {config.width}, {config.seeds} run(s) and {config.variants}"
-            " wiring(s) a family; accuracies below those of the full length are to be expected."
+def _on_cuda(device: Any) -> bool:
+    if device != "auto":
+        return str(device).startswith("cuda")
+    from elegans_pyg.training import resolve_device
+
+    return resolve_device("auto").type == "cuda"
+
+
+def m1_units(settings: M1Settings) -> Units:
+    """Connectome, reservoir, families, and the controls without a wiring."""
+    return tensor_units(settings, RESERVOIR, (DENSE, ENCODER))
+
+
+def check_and_hash(settings: M1Settings) -> dict[str, str]:
+    """Hashes of images and of weights; refuses an encoder that is not to be had before the images are looked for."""
+    from elegans_pyg._files import sha256
+    from elegans_pyg.models.encoders import check_encoder, make_encoders
+
+    check_encoder(settings.encoder, settings.weights)
+    hashes = tensor_data(settings)
+    images = images_of(settings)
+    check_encoder(settings.encoder, settings.weights, images.image_size)
+    if settings.weights is not None:
+        make_encoders(settings.encoder, images.in_channels, [0], weights=settings.weights, image_size=images.image_size)
+        hashes["weights"] = sha256(Path(settings.weights).expanduser().read_bytes())
+    return hashes
+
+
+def m1_memory(settings: M1Settings, units: Units) -> Memory:
+    """See :func:`~elegans_pyg.recipes.tensor_networks.tensor_memory`; an encoder's share is counted on the encoder itself."""
+    from elegans_pyg.models.encoders import ResNet9, make_encoders
+    from elegans_pyg.models.variants import footprint
+
+    images = images_of(settings)
+    name, shape = settings.encoder, (images.in_channels, *images.image_size)
+    if name == "resnet9":
+        return tensor_memory(settings, footprint(lambda: ResNet9(images.in_channels, settings.encoder_channels), *shape))
+    encoder = make_encoders(name, images.in_channels, [0], image_size=images.image_size)[0]
+    return tensor_memory(settings, footprint(lambda: encoder, 1, *shape, device="cpu"))
+
+
+def measure(settings: M1Settings, shard: Shard) -> pd.DataFrame:
+    """Train the shard's classifiers side by side, and test them."""
+    from elegans_pyg.models import ElegansM1
+    from elegans_pyg.studies.fitting import fit_shard, fitted_rows
+
+    images = images_of(settings)
+
+    def build(network: Any, seeds: list[int]) -> VariantNetwork:
+        return ElegansM1(
+            network,
+            images.num_classes,
+            images.in_channels,
+            encoder=settings.encoder,
+            encoder_channels=settings.encoder_channels,
+            weights=settings.weights,
+            image_size=images.image_size,
+            num_variants=len(seeds),
+            seeds=seeds,
         )
-    if config.dataset in PUBLISHED:
+
+    model = build_models(settings, shard, RESERVOIR, build)
+    return fitted_rows(shard, fit_shard(shard, model, images, settings.training), model)
+
+
+def report(done: Finished[M1Settings]) -> Report:
+    """Accuracies beside the published one, and the families against the connectome."""
+    from elegans_pyg.studies.tables import MISSING, make_table
+
+    dataset, networks = done.settings.dataset, network_scores(done.rows, LABELS, ["accuracy"])
+    cells = []
+    if Path(dataset).name in PUBLISHED:
+        cells.append(("published (unverified)", "1", "107 M", MISSING, f"{100 * PUBLISHED[Path(dataset).name]:.2f}"))
+    for row in networks.itertuples():
+        accuracy = with_spread(row.accuracy, row.accuracy_sd)
+        cells.append((row.network, str(row.runs), f"{row.parameters:,.0f}", f"{row.trained:,.0f}", accuracy))
+    answer = make_table(f"Test accuracy on {dataset}", ("network", "runs", "parameters", "trained", "accuracy %"), cells)
+    return report_networks(done, "accuracy", answer, networks, _notes(done.settings))
+
+
+def _notes(settings: M1Settings) -> list[str]:
+    notes, training = [], settings.training
+    images, full = training.iterations * training.batch_size, FULL["iterations"] * FULL["batch_size"]
+    if images < full:
+        notes.append(
+            f"Shortened: {images:,} images a run instead of {full:,}, a {settings.encoder} of"
+            f" {', '.join(map(str, settings.encoder_channels))} channels, width {settings.width}, {settings.seeds} run(s) and"
+            f" {settings.variants} wiring(s) a family; accuracies below those of the full length are to be expected."
+        )
+    if Path(settings.dataset).name in PUBLISHED:
         notes.append(
             "The published 99.99 % cannot be reproduced: encoder, training and weights were never released. What can be compared is the"
             " same encoder with different heads."
         )
     return notes
+
+
+ELEGANS_M1: Study[M1Settings] = Study(
+    "reproduce elegans-m1",
+    M1Settings,
+    m1_units,
+    measure,
+    report,
+    data=check_and_hash,
+    memory=m1_memory,
+    base=m1_settings,
+    shard_size=lambda settings: settings.at_once or None,
+    text="""ElegansNet M1 (2023): CIFAR classifiers with the connectome between encoder and classes.
+
+    Connectome, reservoir (frozen), rewired and generated wirings, and as controls the bare encoder and a dense head of as many parameters.
+    --dataset cifar10 (the default) or cifar100. In full for a GPU, where it computes in bfloat16; --quick is for two CPU cores.""",
+    quick="A shortened form, for two CPU cores.",
+)

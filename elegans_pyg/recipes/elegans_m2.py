@@ -2,137 +2,131 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import pandas as pd
-import torch
-from matplotlib.figure import Figure
-from rich import box
-from rich.table import Table
-from sklearn.linear_model import RidgeClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from torch import Tensor
+from pydantic import Field
 
-from elegans_pyg import plots
-from elegans_pyg.datasets.images import ImageData
-from elegans_pyg.models import DenseNetwork, ElegansM2, SideBySide
-from elegans_pyg.models.variants import VariantNetwork
-from elegans_pyg.recipes.elegans import (
-    Arm,
-    ElegansConfig,
-    ElegansResult,
-    draw_arms,
-    network_parameters,
-    on_device,
-    run_arms,
-    tensor_network,
-    together,
-    wired_or_not,
+from elegans_pyg.recipes.ensemble import images_of
+from elegans_pyg.recipes.tensor_networks import (
+    TensorSettings,
+    build_models,
+    network_scores,
+    report_networks,
+    tensor_data,
+    tensor_memory,
+    tensor_units,
+    with_spread,
 )
-from elegans_pyg.training import Autoencoding, FitConfig
+from elegans_pyg.studies.settings import Wiring
+from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
+from elegans_pyg.training.settings import FitSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+    from elegans_pyg.datasets.images import ImageData
+    from elegans_pyg.models.variants import VariantNetwork
+    from elegans_pyg.studies.units import Units
 
 ECHO, PLAIN = "echo", "plain"
-LABELS = {"connectome": "connectome", ECHO: "connectome, echo version", PLAIN: "no tensor network, equal parameters"}
+LABELS = {ECHO: "connectome, echo version", PLAIN: "no tensor network, equal parameters"}
 SCORES = ("pixel_accuracy", "pixel_f1", "mse", "ssim", "probe_accuracy")
 PUBLISHED = {"pixel_accuracy": 0.99791, "pixel_f1": 0.99306, "mse": 0.0018}
-"""The peak of the released log, at epoch 409, on the test set that also picked it. The paper calls the first "top-1 accuracy"."""
-PUBLISHED_COLLAPSE = 0.847
-"""Pixel accuracy in the released log from epoch 809 on."""
+"""The peak of the released log, at epoch 409, on the test set that also picked it. The paper calls the first "top-1 accuracy". From epoch
+809 on the log says 0.847, which is what no ink at all scores; scripts/m2_collapse.py shows why."""
 PROBE_IMAGES = 5_000
 PICTURES = 10
+SAMPLES = "samples.safetensors"
+
+COMMON: dict[str, Any] = {"schedule": "cosine", "clip_norm": 1.0, "select": "best"}
+FULL: dict[str, Any] = {
+    **{"iterations": 40_000, "batch_size": 128, "learning_rate": 0.001, "warmup": 0.02, "eval_every": 500, "checkpoint_every": 2_000},
+}
+QUICK: dict[str, Any] = {
+    **{"iterations": 300, "batch_size": 50, "learning_rate": 0.003, "warmup": 0.05, "eval_every": 100, "checkpoint_every": 100},
+    "validation_fraction": 1 / 120,
+}
+PUBLISHED_WIDTH, QUICK_WIDTH = 784, 64
 
 
-@dataclass(frozen=True)
-class ReproductionM2:
-    """Published numbers beside measured ones.
+class M2Settings(TensorSettings):
+    """The settings of M2.
 
-    Attributes:
-        run: the run.
-        scores: one row a network: ``network``, ``runs``, ``parameters``, ``trained``, and mean and standard deviation of each of
-            :data:`SCORES` on the test images.
-        notes: what a reader has to know to compare the two.
+    The validation images, out of the training images, pick each unit's weights (``select``: best); the test images are looked at once.
     """
 
-    run: ElegansResult
-    scores: pd.DataFrame
-    notes: list[str]
+    group: ClassVar[str] = "Network"
 
-    def table(self) -> Table:
-        """The scores, for the terminal."""
-        table = Table(title=f"Test images of {self.run.config.dataset}, binarised at 0.3", title_justify="left", box=box.SIMPLE_HEAD)
-        for heading in ("network", "runs", "parameters", "pixel accuracy %", "pixel F1", "MSE", "SSIM", "probe accuracy %"):
-            table.add_column(heading, justify="left" if heading == "network" else "right")
-        table.add_row("published (best of the test set)", "1", "–", "99.791", "0.99306", "0.0018", "–", "–")
-        for row in self.scores.to_dict(orient="records"):
-            cells = [row["network"], str(row["runs"]), f"{row['parameters']:,.0f}"]
-            for name, scale, digits in zip(SCORES, (100, 1, 1, 1, 100), (3, 5, 4, 4, 2), strict=True):
-                spread = row[f"{name}_sd"]
-                cells.append(f"{scale * row[name]:.{digits}f}" + ("" if pd.isna(spread) else f" ± {scale * spread:.{digits}f}"))
-            table.add_row(*cells)
-        return table
+    dataset: Wiring = Field("mnist", description="Images by name (see info), or a folder of them.")
+    training: FitSettings = FitSettings(**COMMON, **FULL)
 
 
-def elegans_m2_config(quick: bool = False, width: int | None = None) -> ElegansConfig:
-    """The settings of the reproduction, and of its shortened form.
+def m2_settings(given: Mapping[str, Any], quick: bool = False) -> M2Settings:
+    """The settings of the reproduction.
 
-    Args:
-        quick: minutes on two CPU cores: width 64, 3 runs of the connectome and each control, 2 wirings of each family, 300 iterations.
-        width: of the tensors; 784 in full and 64 in short by default.
+    ``quick``, for minutes on two CPU cores: width 64, 3 runs of the connectome and each control, 2 wirings of each family, 300 iterations.
     """
+    training = FitSettings(**COMMON, **(QUICK if quick else FULL), data_seed=given.get("seed", 0))
     if quick:
-        training = FitConfig(
-            iterations=300,
-            batch_size=50,
-            learning_rate=0.003,
-            schedule="cosine",
-            warmup=0.05,
-            clip_norm=1.0,
-            select="best",
-            eval_every=100,
-            checkpoint_every=100,
-            validation_fraction=1 / 120,
-        )
-        return ElegansConfig(width=width or 64, seeds=3, variants=2, training=training)
-    training = FitConfig(
-        iterations=40_000,
-        batch_size=128,
-        learning_rate=0.001,
-        schedule="cosine",
-        warmup=0.02,
-        clip_norm=1.0,
-        select="best",
-        eval_every=500,
-        checkpoint_every=2_000,
-    )
-    return ElegansConfig(width=width or 784, at_once=10 if (width or 784) > 256 else 0, training=training)
+        return M2Settings(width=QUICK_WIDTH, seeds=3, variants=2, training=training)
+    wide = given.get("width", PUBLISHED_WIDTH)
+    return M2Settings(at_once=10 if isinstance(wide, int) and wide > 256 else 0, training=training)
 
 
-def reproduce(config: ElegansConfig, out: str | Path | None = None, *, resume: bool = False, quiet: bool = False) -> ReproductionM2:
-    """Train connectome, echo version, families and plain autoencoders, and set them against the paper.
+def m2_units(settings: M2Settings) -> Units:
+    """Connectome, echo version, families, and plain autoencoders."""
+    return tensor_units(settings, ECHO, (PLAIN,))
 
-    The validation images, out of the training images, pick each variant's evaluation (``select="best"`` in the settings); the test images
-    are looked at once. Arguments and errors are those of :func:`~elegans_pyg.recipes.elegans.run_arms`.
-    """
-    parameters = network_parameters(config)
 
-    def build(arms: list[Arm], images: ImageData) -> VariantNetwork:
-        models: list[VariantNetwork] = []
-        for kind, group in wired_or_not(arms, ECHO):
-            seeds = [arm.seed for arm in group]
-            if kind == PLAIN:
-                network: torch.nn.Module = DenseNetwork(config.width, parameters, len(group), seeds)
-            else:
-                network = tensor_network(group, config, freeze=kind == "frozen")
-            models.append(ElegansM2(network, images.in_channels, images.image_size, echo=kind == "frozen", seeds=seeds))
-        return together(models)
+def check_and_hash(settings: M2Settings) -> dict[str, str]:
+    """Hash of the images, which must be large enough for the encoder."""
+    from elegans_pyg.models.elegans_m2 import outer_layers
 
-    arms = draw_arms(config, ECHO, (PLAIN,))
-    command = "reproduce elegans-m2 --resume --out <this folder>"
-    done = run_arms(config, arms, build, Autoencoding(), _judge, _draw, command, out, resume=resume, quiet=quiet)
-    return ReproductionM2(done, _scores(done.results) if not done.interrupted else pd.DataFrame(), _notes(done))
+    hashes, images = tensor_data(settings), images_of(settings)
+    outer_layers(settings.width, images.in_channels, images.image_size)
+    return hashes
+
+
+def m2_memory(settings: M2Settings, units: Units) -> Memory:
+    """See :func:`~elegans_pyg.recipes.tensor_networks.tensor_memory`."""
+    from elegans_pyg.models.elegans_m2 import CODE, outer_layers
+    from elegans_pyg.models.variants import footprint
+
+    images = images_of(settings)
+    shapes = ((images.in_channels, *images.image_size), (settings.width,), (CODE,))
+    layers = outer_layers(settings.width, images.in_channels, images.image_size)
+    parts = [footprint(build, *shape) for build, shape in zip(layers, shapes, strict=True)]
+    return tensor_memory(settings, (sum(part[0] for part in parts), sum(part[1] for part in parts)))
+
+
+def measure(settings: M2Settings, shard: Shard) -> pd.DataFrame:
+    """Train the shard's autoencoders side by side, test them, read digits off their codes, and keep what the first of each family made of
+    some images."""
+    import torch
+    from safetensors.torch import save
+
+    from elegans_pyg._files import write_atomic
+    from elegans_pyg.models import ElegansM2
+    from elegans_pyg.studies.fitting import fit_shard, fitted_rows
+    from elegans_pyg.training import Autoencoding
+
+    images = images_of(settings)
+
+    def build(network: Any, seeds: list[int]) -> VariantNetwork:
+        return ElegansM2(network, images.in_channels, images.image_size, echo=getattr(network, "frozen", False), seeds=seeds)
+
+    model = build_models(settings, shard, ECHO, build)
+    rows = fitted_rows(shard, fit_shard(shard, model, images, settings.training, Autoencoding()), model)
+    with torch.inference_mode():
+        rows["probe_accuracy"] = _probe(model, images)
+        pictures = model(_targets(model, images.test_images[:PICTURES])).sigmoid().float().cpu()
+    first = rows.drop_duplicates("family")
+    samples = {str(family): pictures[place].contiguous() for place, family in zip(first.index, first["family"], strict=True)}
+    write_atomic(shard.folder / SAMPLES, save(samples))
+    return rows
 
 
 def probe_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
@@ -144,63 +138,84 @@ def probe_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_label
         train, test: codes ``(n, 128)``.
         train_labels, test_labels: ``(n,)``.
     """
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     probe = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1.0))
     probe.fit(train.double().numpy(), train_labels.numpy())
     return float(probe.score(test.double().numpy(), test_labels.numpy()))
 
 
-@torch.inference_mode()
-def _judge(model: VariantNetwork, images: ImageData) -> tuple[dict[str, list[float]], list[Any]]:
+def _probe(model: VariantNetwork, images: ImageData) -> list[float]:
+    import torch
+
     # Spread over the whole set, since the images of a folder may come class by class.
     shown = torch.linspace(0, len(images.train_images) - 1, min(PROBE_IMAGES, len(images.train_images))).round().long()
     train, test = (_codes(model, pixels) for pixels in (images.train_images[shown], images.test_images))
     labels = images.train_labels[shown]
-    accuracies = []
-    for own, other in zip(train, test, strict=True):
-        finite = bool(own.isfinite().all() and other.isfinite().all())
-        accuracies.append(probe_accuracy(own, labels, other, images.test_labels) if finite else float("nan"))
-    pictures = _targets(model, images.test_images[:PICTURES])
-    return {"probe_accuracy": accuracies}, list(model(pictures).sigmoid().float().cpu())
+    return [
+        probe_accuracy(own, labels, other, images.test_labels) if bool(own.isfinite().all() and other.isfinite().all()) else float("nan")
+        for own, other in zip(train, test, strict=True)
+    ]
 
 
-def _codes(model: VariantNetwork, pixels: Tensor) -> Tensor:
+def _codes(model: Any, pixels: Tensor) -> Tensor:
     """Codes ``(V, n, 128)`` of all variants, on the CPU."""
-    models = list(model.models) if isinstance(model, SideBySide) else [model]
+    import torch
+
     batches = []
     for batch in pixels.split(250):
         targets = _targets(model, batch)
-        batches.append(torch.cat([one.encode(targets) for one in models if isinstance(one, ElegansM2)]).float().cpu())
+        batches.append(torch.cat([one.encode(targets) for one in getattr(model, "models", [model])]).float().cpu())
     return torch.cat(batches, dim=1)
 
 
-def _targets(model: torch.nn.Module, pixels: Tensor) -> Tensor:
-    return Autoencoding().targets(pixels.to(on_device(model))).to(next(model.parameters()).dtype)
+def _targets(model: Any, pixels: Tensor) -> Tensor:
+    from elegans_pyg.training import Autoencoding
+
+    own = next(model.parameters())
+    return Autoencoding().targets(pixels.to(own.device)).to(own.dtype)
 
 
-def _draw(samples: dict[str, Any], images: ImageData) -> dict[str, Figure]:
-    originals = Autoencoding().targets(images.test_images[:PICTURES])
-    return {"reconstructions": plots.reconstructions(originals, samples)}
+def report(done: Finished[M2Settings]) -> Report:
+    """Scores beside the published ones, the families against the connectome, and reconstructions."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from elegans_pyg import plots
+    from elegans_pyg.studies.tables import MISSING, make_table
+    from elegans_pyg.training import Autoencoding
+
+    samples: dict[str, Tensor] = {}
+    for folder in done.shards:
+        try:
+            samples = load((folder / SAMPLES).read_bytes()) | samples
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"run: {folder / SAMPLES} is missing or damaged; start anew in another folder") from error
+    samples = {family: samples[family] for family in dict.fromkeys(done.rows["family"])}
+    originals = Autoencoding().targets(images_of(done.settings).test_images[:PICTURES])
+    networks = network_scores(done.rows, LABELS, SCORES)
+    best = (f"{100 * PUBLISHED['pixel_accuracy']:.3f}", f"{PUBLISHED['pixel_f1']:.5f}", f"{PUBLISHED['mse']:.4f}")
+    cells: list[tuple[str, ...]] = [("published (best of the test set)", "1", MISSING, *best, MISSING, MISSING)]
+    for row in networks.to_dict(orient="records"):
+        scores = [
+            with_spread(row[name], row[f"{name}_sd"], scale, digits)
+            for name, scale, digits in zip(SCORES, (100, 1, 1, 1, 100), (3, 5, 4, 4, 2), strict=True)
+        ]
+        cells.append((row["network"], str(row["runs"]), f"{row['parameters']:,.0f}", *scores))
+    headings = ("network", "runs", "parameters", "pixel accuracy %", "pixel F1", "MSE", "SSIM", "probe accuracy %")
+    answer = make_table(f"Test images of {done.settings.dataset}, binarised at 0.3", headings, cells)
+    figures = {"reconstructions": plots.reconstructions(originals, samples)}
+    return report_networks(done, SCORES[0], answer, networks, _notes(done.settings), figures)
 
 
-def _scores(results: pd.DataFrame) -> pd.DataFrame:
-    rows = []
-    for family, group in results.groupby("family", sort=False):
-        finished = group.dropna(subset=["pixel_accuracy"])
-        row: dict[str, Any] = {"network": LABELS.get(str(family), str(family)), "family": family, "runs": len(finished)}
-        row |= {name: group[name].mean() for name in ("parameters", "trained")}
-        for name in SCORES:
-            row |= {name: finished[name].mean(), f"{name}_sd": finished[name].std()}
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _notes(done: ElegansResult) -> list[str]:
-    config, published = done.config, elegans_m2_config()
-    notes = []
-    if config.training.iterations < published.training.iterations or config.width < published.width:
+def _notes(settings: M2Settings) -> list[str]:
+    notes, full, training = [], M2Settings(), settings.training
+    if training.iterations < full.training.iterations or settings.width < full.width:
         notes.append(
-            f"Shortened: {config.training.iterations:,} of {published.training.iterations:,} iterations, width {config.width} of"
-            f" {published.width}, {config.seeds} of {published.seeds} runs and {config.variants} of {published.variants} wirings a family,"
+            f"Shortened: {training.iterations:,} of {full.training.iterations:,} iterations, width {settings.width} of"
+            f" {full.width}, {settings.seeds} of {full.seeds} runs and {settings.variants} of {full.variants} wirings a family,"
             " so scores below the published ones are to be expected."
         )
     notes += [
@@ -210,6 +225,25 @@ def _notes(done: ElegansResult) -> list[str]:
         f"Probe accuracy, the honest counterpart of an unsupervised top-1 accuracy: digits read off the 128-number code by ridge"
         f" regression on {PROBE_IMAGES:,} labelled training images.",
     ]
-    if config.dataset != "mnist":
-        notes.append(f"The paper has no numbers for {config.dataset}: it used mnist.")
+    if (name := Path(settings.dataset).name) != "mnist":
+        notes.append(f"The paper has no numbers for {name}: it used mnist.")
     return notes
+
+
+ELEGANS_M2: Study[M2Settings] = Study(
+    "reproduce elegans-m2",
+    M2Settings,
+    m2_units,
+    measure,
+    report,
+    data=check_and_hash,
+    memory=m2_memory,
+    base=m2_settings,
+    score=SCORES[0],
+    shard_size=lambda settings: settings.at_once or None,
+    text="""ElegansNet M2 (2023): autoencoders of binarised MNIST with the connectome in the middle.
+
+    Connectome, echo version (frozen), rewired and generated wirings, and the same autoencoder with dense layers of as many parameters. In
+    full, width 784 and 40,000 iterations, for hours on a GPU; --quick, or --width, --iterations and the like, shorten it.""",
+    quick="A shortened form, for two CPU cores.",
+)

@@ -1,40 +1,297 @@
-"""The main job: the connectome and its controls, trained side by side on real images in a few minutes."""
+"""The main job: the connectome and its controls, trained side by side on images, and compared; and the same for a single wiring."""
 
 from __future__ import annotations
 
-from elegans_pyg.recipes.config import RunConfig, schedule_for
-from elegans_pyg.training.config import FitConfig
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-ITERATIONS = 500
-CHANNELS = 24
-BATCH_SIZE = 50
+from pydantic import Field, model_validator
+
+from elegans_pyg._settings import Count, Free, Names, Place, Whole
+from elegans_pyg.studies.settings import (
+    CONTROL_FAMILIES,
+    Family,
+    FamilyOptions,
+    ImageSettings,
+    WiringSettings,
+    check_family_options,
+    training_for,
+)
+from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
+from elegans_pyg.training.settings import FitSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch_geometric.data import Data
+
+    from elegans_pyg.datasets.images import ImageData
+    from elegans_pyg.studies.units import Units
+
+ITERATIONS, CHANNELS, BATCH_SIZE = 500, 24, 50
+REFERENCE = "connectome"
 
 
-def ensemble_config(iterations: int = ITERATIONS) -> RunConfig:
-    """Park & Kim's recipe, scaled down to minutes on two CPU cores.
+class ClassifierSettings(WiringSettings, ImageSettings):
+    """What all image classifiers on DAGs have in common."""
 
-    The hermaphrodite with 3 seeds and 3 wirings each of Watts-Strogatz, Erdős-Rényi, Barabási-Albert and rewired controls, on the 8x8
-    digits. Optimiser, learning rate and the proportions of its schedule are the published ones (doi:10.5607/en23004); channels, iterations
-    and the batch of 50, half the published one, were compared on validation images.
+    group: ClassVar[str] = "Network"
+
+    dag: Literal["constrained", "random"] = Field(
+        "constrained", description="How a wiring becomes a DAG: constrained (Park & Kim 2023) or random (Roberts et al. 2019)."
+    )
+    match: Literal["dag"] | None = Field(None, description="dag: fit the DAG edge counts of ws, er, ba to the connectome's.")
+    channels: Count = Field(CHANNELS, description="Feature maps per node.")
+    edge_activation: Literal["identity", "sigmoid", "dale"] = Field(
+        "identity", description="Of the edge weights: none, RandWire's sigmoid, or one sign per neuron (Dale's principle)."
+    )
+    edge_init: Literal["in_degree", "synapse_count"] = Field("in_degree", description="First edge weights.")
+    executor: Annotated[Literal["auto", "levels", "fused"], Free()] = Field("auto", description="Code that walks the DAGs; see info.")
+    training: FitSettings = FitSettings(batch_size=BATCH_SIZE, **training_for({}, ITERATIONS))
+
+
+class EnsembleSettings(ClassifierSettings, FamilyOptions):
+    """The connectome's runs, and wirings of each family of controls; the defaults are Park & Kim's (2023, doi:10.5607/en23004) recipe
+    scaled down to minutes on two CPU cores: channels, iterations and batch were compared on validation images."""
+
+    group: ClassVar[str] = "Wirings"
+
+    beside: Annotated[Names, Place()] = Field((), description="Further connectomes, each a family of its own name.")
+    seeds: Whole = Field(3, description="Runs of the connectome, each from its own seed; 0 leaves it out.")
+    variants: Count = Field(3, description="Wirings drawn from each family.")
+    repeats: Count = Field(1, description="Runs of each of these wirings.")
+
+    @model_validator(mode="after")
+    def _something_to_train(self) -> EnsembleSettings:
+        if self.seeds == 0 and not self.families:
+            raise ValueError("seeds: expected at least 1 where there are no families, got 0; raise it or name a family")
+        for name in self.beside:
+            label = Path(name).stem
+            if label in (REFERENCE, *CONTROL_FAMILIES):
+                raise ValueError(f"beside: {name!r} would be known as {label!r}, which is another family's name already; rename the file")
+        return self
+
+
+class TrainSettings(ClassifierSettings):
+    """One wiring, in one or more runs."""
+
+    group: ClassVar[str] = "Wirings"
+
+    family: Family = Field(REFERENCE, description="The connectome itself, or one wiring of this family.")
+    family_options: dict[str, dict[str, float]] = Field({}, description="Options of the family, such as rewired.fraction=0.5.")
+    seeds: Count = Field(1, description="Runs of the wiring, each from its own seed.")
+
+    @model_validator(mode="after")
+    def _options_exist(self) -> TrainSettings:
+        check_family_options(self.family_options, () if self.family == REFERENCE else (self.family,))
+        return self
+
+    def as_ensemble(self) -> EnsembleSettings:
+        """The ensemble that this is a part of."""
+        shared = {name: getattr(self, name) for name in (*ClassifierSettings.model_fields, "family_options")}
+        if self.family == REFERENCE:
+            return EnsembleSettings(**shared, families=(), seeds=self.seeds)
+        return EnsembleSettings(**shared, families=(self.family,), seeds=0, variants=1, repeats=self.seeds)
+
+
+def base_settings(kind: type[ClassifierSettings], given: Mapping[str, Any]) -> Any:
+    """The defaults of a class, with the schedule in proportion to the iterations asked for."""
+    return kind(training=FitSettings(batch_size=BATCH_SIZE, **training_for(dict(given), ITERATIONS)))
+
+
+def load_wiring(name: str, settings: Any) -> Data:
+    """The connectome of that name, or the one in that file.
 
     Args:
-        iterations: optimiser steps; the schedule keeps its proportions.
+        name: the connectome, or a GraphML or CSV file.
+        settings: with ``synapses`` and ``neuron_table``.
+
+    Raises:
+        ValueError: for an unknown name, a wrong file, or a wiring without an edge between two neurons, on which nothing can be studied.
+        OSError: if the file cannot be read.
     """
-    return RunConfig(
-        channels=CHANNELS, training=FitConfig.from_dict({"iterations": iterations, "batch_size": BATCH_SIZE, **schedule_for(iterations)})
+    from elegans_pyg.datasets import Connectome
+
+    path = Path(name).expanduser()
+    if name in Connectome.names() or not (path.exists() or path.name != name or path.suffix):
+        graph = Connectome(name, synapses=settings.synapses)[0]
+    else:
+        graph = Connectome.from_files(path, neurons=settings.neuron_table, synapses=settings.synapses)
+    if not bool((graph.edge_index[0] != graph.edge_index[1]).any()):
+        kind = "" if settings.synapses == "both" else f"{settings.synapses} "
+        raise ValueError(f"connectome: {name} has no {kind}synapse between two neurons; choose other synapses, or another connectome")
+    return graph
+
+
+def ensemble_units(settings: EnsembleSettings) -> Units:
+    """The connectome first, then those beside it, then the families.
+
+    A wiring is drawn from its own ``wiring_seed`` (0 for a connectome's constrained DAG, which is not drawn), whatever the other families
+    and however many wirings there are; ``seed`` starts the unit's parameters.
+    """
+    from elegans_pyg.datasets import WiringEnsemble
+    from elegans_pyg.studies.units import Units, unit_seed
+    from elegans_pyg.transforms import FAMILIES
+
+    base = load_wiring(settings.connectome, settings)
+    rows: list[dict[str, object]] = []
+    graphs: list[Data | None] = []
+    connectomes = {REFERENCE: base, **{Path(name).stem: load_wiring(name, settings) for name in settings.beside}}
+    for label, connectome in connectomes.items() if settings.seeds else ():
+        dags = WiringEnsemble(connectome, "connectome", settings.seeds, settings.seed, dag=settings.dag)
+        for dag in dags if settings.dag == "random" else [dags[0]] * settings.seeds:
+            seed = unit_seed(settings.seed, REFERENCE, sum(row["family"] == label for row in rows))
+            rows.append({"family": label, "wiring_seed": seed if settings.dag == "random" else 0, "seed": seed})
+            graphs.append(dag)
+    for family in settings.families:
+        # The families without a density to choose have the connectome's own edges or degrees, and refuse to be matched.
+        match = settings.match if FAMILIES[family].has_density else None
+        options = settings.family_options.get(family, {})
+        drawn = WiringEnsemble(base, family, settings.variants, settings.seed, None, match, settings.dag, True, **options)
+        for number, dag in enumerate(drawn):
+            for repeat in range(settings.repeats):
+                seed = unit_seed(settings.seed, family, number, repeat)
+                rows.append({"family": family, "wiring_seed": unit_seed(settings.seed, family, number), "seed": seed})
+                graphs.append(dag)
+    return Units.build(rows, graphs)
+
+
+def images_of(settings: ImageSettings, quiet: bool = True) -> ImageData:
+    """The images that the settings name."""
+    from elegans_pyg.datasets import load_images
+
+    return load_images(settings.dataset, settings.image_root, quiet=quiet, train_images=settings.train_images)
+
+
+def image_hash(settings: Any) -> dict[str, str]:
+    """Digest of the images; also refuses what training on them would."""
+    from elegans_pyg.studies.fitting import check_fit
+
+    images = images_of(settings, quiet=False)
+    check_fit(settings.training, images)
+    return {"images": images.digest()}
+
+
+def classifier_memory(settings: ClassifierSettings, units: Units) -> Memory:
+    """Activations of one training step, parameters with Adam's moments, and the images, from the maps that an executor keeps per node."""
+    import numpy as np
+
+    from elegans_pyg.studies.machine import executor_for
+    from elegans_pyg.training import resolve_device
+
+    images = images_of(settings)
+    side = -(-images.image_size[0] // 2) * -(-images.image_size[1] // 2)
+    maps = 2.1 if executor_for(settings.executor, resolve_device(settings.training.device)) == "fused" else 4.5
+    nodes = np.array([graph.num_nodes for graph in units.graphs()])
+    width = 8 if settings.training.precision == "float64" else 4
+    per_node = nodes * settings.channels * (maps * settings.training.batch_size * side + 4 * 15)
+    each = width * (per_node + 4 * settings.channels**2)
+    return Memory(2 * sum(part.numel() for part in (images.train_images, images.test_images)), each.astype(np.int64))
+
+
+def measure_classifiers(settings: ClassifierSettings, shard: Shard) -> pd.DataFrame:
+    """Train the shard's classifiers side by side, and test them."""
+    import torch
+    from safetensors.torch import save
+    from torch_geometric.data import Batch
+
+    from elegans_pyg._files import write_atomic
+    from elegans_pyg.models import ConnectomeClassifier
+    from elegans_pyg.studies.fitting import fit_shard, fitted_rows
+
+    images, graphs = images_of(settings), shard.graphs()
+    # A random DAG has no distances from the sensory neurons, and a batch holds only what all of its graphs have.
+    keys = [set(graph.keys()) for graph in graphs]
+    model = ConnectomeClassifier(
+        Batch.from_data_list(graphs, exclude_keys=sorted(set.union(*keys) - set.intersection(*keys))),
+        images.in_channels,
+        images.num_classes,
+        settings.channels,
+        seeds=shard.units["seed"].tolist(),
+        executor=settings.executor,
+        edge_activation=settings.edge_activation,
+        edge_init=settings.edge_init,
+    )
+    fitted = fit_shard(shard, model, images, settings.training)
+    predictions = fitted.test_predictions
+    assert predictions is not None  # as this objective has classes
+    write_atomic(shard.folder / "predictions.safetensors", save({"predictions": predictions.to(torch.int16).contiguous()}))
+    rows = fitted_rows(shard, fitted, model)
+    rows["parameters_without_norm"] = model.parameters_per_variant(norm=False)
+    return rows.assign(executor=model.dag.executor_in_use())
+
+
+def report_classifiers(done: Finished[Any]) -> Report:
+    """Compare the families, say what does not match, and draw."""
+    from elegans_pyg.analysis import compare
+    from elegans_pyg.recipes.classifier_figures import classifier_figures, joined_predictions
+    from elegans_pyg.studies.match import TOLERANCE, match_table, wiring_counts
+    from elegans_pyg.studies.tables import bullets, comparison_table
+
+    rows = done.rows
+    comparison = compare(rows, reference=str(rows["family"].iloc[0])) if rows["family"].nunique() > 1 else None
+    match = match_table(wiring_counts(done.units.graphs(), rows))
+    predictions, content = joined_predictions(done)
+    metrics = done.joined("metrics.csv")
+    findings = {
+        "executor": str(rows["executor"].iloc[0]),
+        "iterations": done.settings.training.iterations,
+        "dataset": done.settings.dataset,
+        "match": match.to_dict(orient="records"),
+    }
+    answer = _accuracy_table(rows) if comparison is None else comparison_table(comparison)
+    off = [f"{row.family}: off by over {TOLERANCE:.0%} in {row.differs}" for row in match.itertuples() if row.differs]
+    stopped = [f"Unit {row.variant} ({row.family}) was stopped: {row.stopped}." for row in rows.itertuples() if row.stopped]
+    return Report(
+        [answer, _match_table(match), bullets(off)],
+        stopped,
+        {"metrics.csv": metrics, "predictions.safetensors": content},
+        classifier_figures(done, images_of(done.settings), metrics, predictions),
+        findings,
+        comparison,
     )
 
 
-def train_config(wiring: str = "constrained", seeds: int = 1, iterations: int = ITERATIONS) -> RunConfig:
-    """The same for a single wiring.
+def _accuracy_table(rows: pd.DataFrame) -> Any:
+    from elegans_pyg.studies.tables import MISSING, make_table
 
-    Args:
-        wiring: ``"constrained"`` or ``"random"``: the connectome, made into a DAG that way; or a family: one wiring drawn from it.
-        seeds: runs of this wiring, which differ in their first parameters only.
-        iterations: optimiser steps.
-    """
-    base = ensemble_config(iterations)
-    if wiring in ("constrained", "connectome"):
-        return base.updated({"families": [], "seeds": seeds})
-    family = "random_dag" if wiring == "random" else wiring
-    return base.updated({"families": [family], "seeds": 0, "variants": 1, "repeats": seeds})
+    cells = [
+        (str(row.variant), row.family, str(row.wiring_seed), str(row.seed), MISSING if row.stopped else f"{100 * row.accuracy:.2f}")
+        for row in rows.itertuples()
+    ]
+    return make_table("Test accuracy", ("unit", "family", "wiring seed", "seed", "accuracy %"), cells, left=2)
+
+
+def _match_table(match: pd.DataFrame) -> Any:
+    from elegans_pyg.studies.tables import make_table
+
+    names = [name for name in match.columns if name not in ("family", "differs")]
+    cells = [(row["family"], *(f"{row[name]:,.1f}".removesuffix(".0") for name in names)) for row in match.to_dict(orient="records")]
+    return make_table("Wirings, means by family", ("family", *names), cells)
+
+
+ENSEMBLE: Study[EnsembleSettings] = Study(
+    "ensemble",
+    EnsembleSettings,
+    ensemble_units,
+    measure_classifiers,
+    report_classifiers,
+    data=image_hash,
+    memory=classifier_memory,
+    base=lambda given, quick: base_settings(EnsembleSettings, given),
+    text="""Train the connectome and its controls side by side, and compare them: the main job.
+
+    By default: the hermaphrodite with 3 seeds and 3 wirings each of ws, er, ba and rewired, 24 channels, 500 iterations on the embedded
+    8x8 digits.""",
+)
+TRAIN: Study[TrainSettings] = Study(
+    "train",
+    TrainSettings,
+    lambda settings: ensemble_units(settings.as_ensemble()),
+    measure_classifiers,
+    report_classifiers,
+    data=image_hash,
+    memory=classifier_memory,
+    base=lambda given, quick: base_settings(TrainSettings, given),
+    text="Train one wiring: by default the hermaphrodite's constrained DAG, 24 channels, 500 iterations on the embedded 8x8 digits.",
+)

@@ -1,24 +1,49 @@
 """Training an ensemble: the loop, its checkpoints, its metrics and the device it runs on."""
 
-from elegans_pyg.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from elegans_pyg.training.config import FitConfig
-from elegans_pyg.training.device import resolve_device
-from elegans_pyg.training.evaluation import Evaluation, evaluate
-from elegans_pyg.training.fit import FitResult, TrainingError, fit
-from elegans_pyg.training.objective import Autoencoding, Classification, Objective
+from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from elegans_pyg.training.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
+    from elegans_pyg.training.device import resolve_device
+    from elegans_pyg.training.evaluation import Evaluation, evaluate
+    from elegans_pyg.training.loop import FitResult, TrainingError, fit
+    from elegans_pyg.training.objective import Autoencoding, Classification, Objective
+    from elegans_pyg.training.settings import FitSettings, SequenceSettings
+
+_ROOMS = {
+    "checkpoint": ("Checkpoint", "has_checkpoint", "load_checkpoint", "save_checkpoint"),
+    "device": ("resolve_device",),
+    "evaluation": ("Evaluation", "evaluate"),
+    "loop": ("FitResult", "TrainingError", "fit"),
+    "objective": ("Autoencoding", "Classification", "Objective"),
+    "settings": ("FitSettings", "SequenceSettings"),
+}
 __all__ = [
     "Autoencoding",
     "Checkpoint",
     "Classification",
     "Evaluation",
-    "FitConfig",
     "FitResult",
+    "FitSettings",
     "Objective",
+    "SequenceSettings",
     "TrainingError",
     "evaluate",
     "fit",
+    "has_checkpoint",
     "load_checkpoint",
     "resolve_device",
     "save_checkpoint",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # On first use, since PyTorch takes seconds to import, and the settings are read for every --help.
+    for module, names in _ROOMS.items():
+        if name in names:
+            globals()[name] = value = getattr(import_module(f"{__name__}.{module}"), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

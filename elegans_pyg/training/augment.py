@@ -11,7 +11,7 @@ from torch import Tensor
 # The data order's streams are 0 to 2; a stream's number is part of its seed, so that no two overlap.
 _AUGMENT = 3
 GREY = 128
-"""What padding and cutouts are filled with: 0 once pixels are scaled to ``p / 255 - 0.5``."""
+"""What padding and cutouts are filled with: 0 once pixels are scaled to ``p / 255 - 0.5``; floating-point images get 0."""
 
 
 class Augmentation:
@@ -27,7 +27,7 @@ class Augmentation:
         self.seed, self.variant_seeds = seed, variant_seeds
 
     def __call__(self, images: Tensor, iteration: int) -> Tensor:
-        """Change a step's images, ``(B, C, H, W)`` or ``(V, B, C, H, W)`` uint8, on their device; the input is left alone."""
+        """Change a step's images, ``(B, C, H, W)`` or ``(V, B, C, H, W)``, on their device; the input is left alone."""
         keys = [()] if self.variant_seeds is None else [(own,) for own in self.variant_seeds]
         count, (height, width) = images.shape[-4], images.shape[-2:]
         drawn = [self._draw((iteration, *key), count, height, width) for key in keys]
@@ -53,4 +53,4 @@ def _crop_flip_cutout(images: Tensor, offsets: Tensor) -> Tensor:
     image = torch.arange(len(images), device=images.device).view(-1, 1, 1)
     # Indexing around the channels puts them last: (B, H, W, C).
     moved = images[image, :, row.clamp(0, height - 1).unsqueeze(2), column.clamp(0, width - 1).unsqueeze(1)].movedim(-1, 1)
-    return torch.where((inside & ~cut).unsqueeze(1), moved, GREY)
+    return torch.where((inside & ~cut).unsqueeze(1), moved, GREY if images.dtype == torch.uint8 else 0.0)

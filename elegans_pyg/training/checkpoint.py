@@ -1,8 +1,7 @@
-"""Checkpoints that a crash cannot spoil: a folder of safetensors and JSON, swapped in whole."""
+"""Checkpoints that a crash cannot spoil: a folder of safetensors, a table and JSON, swapped in whole."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -14,9 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-FORMAT_VERSION = 1
-_TENSOR_FILES = ("model.safetensors", "optimizer.safetensors")
-_BEST_FILE = "best.safetensors"
+from elegans_pyg._files import sha256, write_atomic
+
+FORMAT_VERSION = 2
+_TENSOR_FILES = ("model", "optimizer", "best", "final")
+_METRICS, _STATE = "metrics.csv", "state.json"
+_REMEDY = "put it back or start anew in another folder"
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,21 @@ class Checkpoint:
         model: The model's ``state_dict()``.
         optimizer: The optimiser's state, flattened to named tensors.
         best: Another ``state_dict()`` of the model, with every variant's weights at its best evaluation, where a run keeps these.
+        final: What the test of a finished run found.
+        metrics: The losses and scores so far, as CSV.
     """
 
     state: dict[str, Any]
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     best: dict[str, Tensor] = field(default_factory=dict)
+    final: dict[str, Tensor] = field(default_factory=dict)
+    metrics: bytes = b""
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run's folder holds one to resume from; a crash can have left it under its second name."""
+    return (folder / "checkpoint").is_dir() or (folder / "checkpoint.old").is_dir()
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -49,28 +60,21 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     Raises:
         OSError: if it cannot be written (disk full, no permission); the checkpoint from before is kept.
     """
-    temporary, old = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
+    temporary, old = _others(folder)
     try:
-        if not folder.exists() and old.exists():
-            # A crash came between the two renames below: the old one has its name back before anything is removed.
-            old.rename(folder)
-        shutil.rmtree(temporary, ignore_errors=True)
+        clear_leftovers(folder)
         temporary.mkdir()
-        checksums = {}
-        files = dict(zip(_TENSOR_FILES, (checkpoint.model, checkpoint.optimizer), strict=True))
-        if checkpoint.best:
-            files[_BEST_FILE] = checkpoint.best
-        for name, tensors in files.items():
-            content = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
-            checksums[name] = hashlib.sha256(content).hexdigest()
-            _write_durably(temporary / name, content)
+        files = {_METRICS: checkpoint.metrics}
+        for name in _TENSOR_FILES:
+            tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in getattr(checkpoint, name).items()}
+            files[f"{name}.safetensors"] = save(tensors)
         state = {"format_version": FORMAT_VERSION, **checkpoint.state}
-        state["sha256"] = {**checksums, "state": _state_checksum(state)}
-        _write_durably(temporary / "state.json", json.dumps(state, indent=1, allow_nan=False).encode())
+        state["sha256"] = {**{name: sha256(content) for name, content in files.items()}, "state": _state_checksum(state)}
+        files[_STATE] = json.dumps(state, indent=1, allow_nan=False).encode()
+        for name, content in files.items():
+            write_atomic(temporary / name, content)
         _flush_folder(temporary)
         if folder.exists():
-            if old.exists():
-                shutil.rmtree(old)
             folder.rename(old)
         temporary.rename(folder)
         _flush_folder(folder.parent)
@@ -80,6 +84,17 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         kept = "the checkpoint from before is kept" if folder.exists() or old.exists() else "there is no earlier one"
         raise OSError(error.errno, f"checkpoint: could not write {folder} ({reason}); {kept}; free space and resume") from error
     shutil.rmtree(old, ignore_errors=True)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what a killed :func:`save_checkpoint` left beside ``folder``, and give the checkpoint its name back."""
+    temporary, old = _others(folder)
+    if not folder.exists() and old.exists():
+        # The crash came between the two renames: the old one has its name back before anything is removed.
+        old.rename(folder)
+    for path in (temporary, old):
+        if path.exists():
+            shutil.rmtree(path)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -94,54 +109,55 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """
     if not folder.is_dir():
         # A crash between the two renames of a save leaves the old one under this name.
-        old = folder.with_name(folder.name + ".old")
+        old = _others(folder)[1]
         if not old.is_dir():
             raise FileNotFoundError(
                 f"checkpoint: there is none in {folder.parent} (expected the folder {folder.name!r}); start without resume"
             )
         folder = old
-    for name in (*_TENSOR_FILES, "state.json"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"checkpoint: {folder / name} is missing; put it back or start anew in another folder")
+    content = _read(folder / _STATE)
     try:
-        state = json.loads((folder / "state.json").read_bytes())
+        state = json.loads(content)
         version, checksums = state["format_version"], dict(state.pop("sha256"))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(
-            f"checkpoint: {folder / 'state.json'} is damaged ({error!r}); put it back or start anew in another folder"
-        ) from error
+        raise ValueError(f"checkpoint: {folder / _STATE} is damaged ({error!r}); {_REMEDY}") from error
     if version != FORMAT_VERSION:
         raise ValueError(
             f"checkpoint: expected format version {FORMAT_VERSION} in {folder}, got {version!r}; read it with the version that wrote it"
         )
-    if checksums.get("state") != _state_checksum(state):
-        raise ValueError(
-            f"checkpoint: {folder / 'state.json'} is damaged (its sha256 differs); put it back or start anew in another folder"
-        )
-    if _BEST_FILE in checksums and not (folder / _BEST_FILE).is_file():
-        raise FileNotFoundError(f"checkpoint: {folder / _BEST_FILE} is missing; put it back or start anew in another folder")
-    tensors = []
-    for name in (*_TENSOR_FILES, *([_BEST_FILE] if _BEST_FILE in checksums else [])):
-        content = (folder / name).read_bytes()
-        if hashlib.sha256(content).hexdigest() != checksums.get(name):
-            raise ValueError(f"checkpoint: {folder / name} is damaged (its sha256 differs); put it back or start anew in another folder")
+    _check_sum(folder / _STATE, _state_checksum(state), checksums.get("state"))
+    tensors = {}
+    for name in _TENSOR_FILES:
+        path = folder / f"{name}.safetensors"
+        content = _read(path)
+        _check_sum(path, sha256(content), checksums.get(path.name))
         try:
-            tensors.append(load(content))
+            tensors[name] = load(content)
         except SafetensorError as error:
-            raise ValueError(f"checkpoint: {folder / name} holds no safetensors ({error}); start anew in another folder") from error
-    return Checkpoint(state, *tensors)
+            raise ValueError(f"checkpoint: {path} holds no safetensors ({error}); start anew in another folder") from error
+    metrics = _read(folder / _METRICS)
+    _check_sum(folder / _METRICS, sha256(metrics), checksums.get(_METRICS))
+    return Checkpoint(state, **tensors, metrics=metrics)
+
+
+def _others(folder: Path) -> tuple[Path, Path]:
+    return folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint: {path} is missing; {_REMEDY}")
+    return path.read_bytes()
+
+
+def _check_sum(path: Path, found: str, expected: Any) -> None:
+    if found != expected:
+        raise ValueError(f"checkpoint: {path} is damaged (its sha256 differs); {_REMEDY}")
 
 
 def _state_checksum(state: dict[str, Any]) -> str:
     """Of everything in ``state.json`` but the checksums; a changed digit in a generator's state would go unseen otherwise."""
-    return hashlib.sha256(json.dumps(state, allow_nan=False).encode()).hexdigest()
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    return sha256(json.dumps(state, allow_nan=False).encode())
 
 
 def _flush_folder(folder: Path) -> None:

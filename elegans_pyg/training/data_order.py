@@ -11,23 +11,26 @@ from torch import Tensor
 
 # Streams of random numbers that one data seed gives rise to; a stream's number is part of its seed, so that no two overlap.
 _SPLIT, _SHARED, _VARIANT = 0, 1, 2
+PART = 4
+"""The stream of the validation images that evaluations before the last take."""
 
 
-def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+def stratified_split(labels: Tensor, fraction: float, seed: int, stream: int = _SPLIT) -> tuple[Tensor, Tensor]:
     """Split the training images into those trained on and those held out, with the same share held out of every class.
 
     The held-out count is ``round(fraction * n)``; what rounding down per class leaves goes to the classes with the largest remainders.
 
     Args:
-        labels: ``(n,)`` int64.
+        labels: ``(n,)`` int64; other targets are one class.
         fraction: Share to hold out, in [0, 1).
         seed: Seed of the choice.
+        stream: Which of the random streams of the seed.
 
     Returns:
         Sorted indices ``(n - m,)`` to train on and ``(m,)`` to validate on.
     """
-    generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_SPLIT,)))
-    classes = labels.cpu().numpy()
+    generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))
+    classes = labels.cpu().numpy() if labels.dim() == 1 else np.zeros(len(labels), dtype=np.int64)
     members = [generator.permutation(np.flatnonzero(classes == value)) for value in np.unique(classes)]
     quota = np.array([fraction * len(member) for member in members])
     held_out = np.floor(quota).astype(np.int64)
@@ -92,5 +95,43 @@ class DataOrder:
         """Go on from where :meth:`state_dict` was taken of an order made with the same arguments."""
         for generator, saved in zip(self._generators, state["generators"], strict=True):
             generator.bit_generator.state = saved
+        self.epoch, self.position = state["epoch"], state["position"]
+        self._shuffle()
+
+
+class EpochOrder:
+    """Batches of indices without end, an epoch's last short one kept; the order of an epoch comes from the seed and its number alone.
+
+    Args:
+        size: Number of samples; if one batch holds them all, they stay in their own order.
+        batch_size: Samples a batch.
+        seed: Data seed.
+        device: Where the indices are wanted.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int, device: torch.device) -> None:
+        self.size, self.batch_size, self.seed, self.device = size, batch_size, seed, device
+        self.epoch = self.position = 0
+        self._shuffle()
+
+    def _shuffle(self) -> None:
+        order = torch.arange(self.size)
+        if self.size > self.batch_size:
+            order = torch.randperm(self.size, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch))
+        self._order = order.to(self.device)
+
+    def next_batch(self) -> Tensor:
+        """Indices ``(B,)`` of the next batch."""
+        if self.position >= self.size:
+            self.epoch, self.position = self.epoch + 1, 0
+            self._shuffle()
+        batch = self._order[self.position : self.position + self.batch_size]
+        self.position += self.batch_size
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.position = state["epoch"], state["position"]
         self._shuffle()

@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
 import torch
 
-
-def check_device_name(name: Any) -> None:
-    """Refuse what is no device's name, whether or not the device is there.
-
-    Raises:
-        ValueError: if ``name`` is none of ``"auto"``, ``"cpu"``, ``"cuda"`` and ``"cuda:<number>"``.
-    """
-    if not isinstance(name, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
-        raise ValueError(f"device: expected 'auto', 'cpu', 'cuda' or 'cuda:<number>', got {name!r}; give one of these")
+from elegans_pyg.training.settings import check_device_name
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -27,7 +16,10 @@ def resolve_device(name: str = "auto") -> torch.device:
     Raises:
         ValueError: if ``name`` is none of these, or names a CUDA device that is not there.
     """
-    check_device_name(name)
+    try:
+        check_device_name(name)
+    except ValueError as error:
+        raise ValueError(f"device: {error}") from None
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)

@@ -1,4 +1,4 @@
-"""Losses and scores of every variant over a set of images."""
+"""Losses and scores of every variant over a set of samples."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elegans_pyg.training.objective import Classification, Objective, VariantModel
+from elegans_pyg.training.objective import BatchResult, Classification, Objective, VariantModel
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One pass over a set of images.
+    """One pass over a set of images or sequences.
 
     Args:
         loss: ``(V,)`` mean loss.
@@ -25,6 +25,16 @@ class Evaluation:
     loss: np.ndarray
     scores: dict[str, np.ndarray]
     predictions: Tensor | None
+
+    @classmethod
+    def from_batches(cls, objective: Objective, batches: list[BatchResult]) -> Evaluation:
+        """Put the results of all batches together."""
+        count = sum(batch.samples for batch in batches)
+        loss = torch.stack([batch.losses.detach().mean(dim=1, dtype=torch.float64) * batch.samples for batch in batches]).sum(dim=0) / count
+        scores = objective.scores(torch.stack([batch.counts for batch in batches]).sum(dim=0), count).cpu().numpy()
+        predictions = [batch.predictions for batch in batches if batch.predictions is not None]
+        together = torch.cat(predictions, dim=1).cpu().clone() if predictions else None
+        return cls(objective.total(loss).cpu().numpy(), dict(zip(objective.score_names, scores.T.copy(), strict=True)), together)
 
 
 def evaluate(
@@ -42,10 +52,10 @@ def evaluate(
 
     Args:
         model: ``V`` variants.
-        images: ``(n, C, H, W)`` uint8, on the model's device.
-        labels: ``(n,)`` int64, on the model's device.
+        images: ``(n, C, H, W)`` uint8, or what else the objective takes, on the model's device.
+        labels: ``(n,)`` int64, or what else the objective takes, on the model's device.
         batch_size: Images a batch.
-        precision: As in :class:`~elegans_pyg.training.FitConfig`.
+        precision: As in :class:`~elegans_pyg.training.FitSettings`.
         objective: Loss and scores; by default those of :class:`~elegans_pyg.training.Classification`.
         stop: Asked before every batch; once it says ``True`` the evaluation is given up.
         progress: Told, after every batch, how many images of how many are done.
@@ -56,25 +66,16 @@ def evaluate(
     objective = objective or Classification()
     was_training = model.training
     model.eval()
-    loss_sum = torch.zeros(model.num_variants, dtype=torch.float64, device=images.device)
-    counts = torch.zeros(len(loss_sum), len(objective.count_names), dtype=torch.float64, device=images.device)
-    predictions = []
+    batches = []
     try:
         with torch.inference_mode():
             for start in range(0, len(images), batch_size):
                 if stop is not None and stop():
                     return None
                 batch = slice(start, start + batch_size)
-                judged = objective.judge(model, images[batch], labels[batch], precision)
-                loss_sum += judged.losses.sum(dim=1, dtype=torch.float64)
-                counts += judged.counts
-                if judged.predictions is not None:
-                    predictions.append(judged.predictions)
+                batches.append(objective.measure(model, images[batch], labels[batch], precision))
                 if progress is not None:
                     progress(min(start + batch_size, len(images)), len(images))
-            together = torch.cat(predictions, dim=1) if predictions else None
-            scores = objective.scores(counts, len(images)).cpu().numpy()
+            return Evaluation.from_batches(objective, batches)
     finally:
         model.train(was_training)
-    by_name = dict(zip(objective.score_names, scores.T.copy(), strict=True))
-    return Evaluation((loss_sum / len(images)).cpu().numpy(), by_name, None if together is None else together.cpu().clone())

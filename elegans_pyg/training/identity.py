@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from elegans_pyg.training.config import FitConfig
-from elegans_pyg.training.objective import Classification, Objective, VariantModel
-
-if TYPE_CHECKING:
-    from elegans_pyg.datasets.images import ImageData
+from elegans_pyg.training.data import FitData
+from elegans_pyg.training.objective import Objective, VariantModel
+from elegans_pyg.training.settings import FitSettings
 
 _INTEGER_COLUMNS = ("variant", "wiring_seed", "seed")
-# Settings that a resumed run may change: they say how long and where to train and what to keep, not what is computed.
-_FREE_SETTINGS = ("iterations", "device", "checkpoint_every", "tensorboard")
 
 
 def variant_table(variants: pd.DataFrame | None, count: int) -> pd.DataFrame:
@@ -43,16 +38,16 @@ def variant_table(variants: pd.DataFrame | None, count: int) -> pd.DataFrame:
     return variants[columns].reset_index(drop=True).astype({name: np.int64 for name in _INTEGER_COLUMNS})
 
 
-def describe_run(model: VariantModel, images: ImageData, config: FitConfig, table: pd.DataFrame, objective: Objective) -> dict[str, Any]:
+def describe_run(model: VariantModel, data: FitData, settings: FitSettings, table: pd.DataFrame, objective: Objective) -> dict[str, Any]:
     """What a checkpoint keeps of a run's inputs, as plain JSON values."""
     digest = hashlib.sha256()
-    for tensor in (images.train_images, images.train_labels, images.test_images, images.test_labels):
+    for tensor in (part for pair in data.splits().values() for part in pair):
         digest.update(tensor.cpu().contiguous().numpy().data)
-    shapes = [list(images.train_images.shape), list(images.test_images.shape)]
+    shapes = {name: list(pair[0].shape) for name, pair in data.splits().items()}
     return {
-        "config": asdict(config),
+        "settings": settings.fixed(),
         "objective": repr(objective),
-        "dataset": {"name": images.name, "shapes": shapes, "classes": list(images.classes), "sha256": digest.hexdigest()},
+        "dataset": {"name": data.name, "shapes": shapes, "classes": list(data.classes), "sha256": digest.hexdigest()},
         "model": {name: f"{tuple(tensor.shape)} {tensor.dtype}" for name, tensor in model.state_dict().items()},
         "variants": {str(row["variant"]): row for row in json.loads(table.to_json(orient="records"))},
     }
@@ -69,25 +64,23 @@ def check_same_run(state: dict[str, Any], run: dict[str, Any]) -> None:
         ValueError: naming the first input that differs, or saying that ``iterations`` is less than what is done already.
     """
     saved, given = state["run"], json.loads(json.dumps(run))
-    done, wanted = state["iteration"], given["config"]["iterations"]
+    done, wanted = state["iteration"], given["settings"]["iterations"]
     if wanted < done:
         raise ValueError(f"iterations: expected at least the {done} that the checkpoint has done, got {wanted}; raise it")
-    # Settings that came later than the checkpoint had their defaults then.
-    before = FitConfig.from_dict(saved["config"])
+    before = FitSettings(**saved["settings"])
     if wanted != before.iterations and not before.extensible:
         raise ValueError(
             f"iterations: was {before.iterations} in the checkpoint and is {wanted} now, but a learning rate with schedule 'cosine' or"
             " warmup depends on it; give the run's own number, or start anew"
         )
-    saved = {"objective": repr(Classification()), **saved, "config": asdict(before)}
-    for section in ("config", "objective", "dataset", "variants", "model"):
+    for section in ("settings", "objective", "dataset", "variants", "model"):
         _check_same(section, saved[section], given[section])
 
 
 def _check_same(name: str, saved: Any, given: Any) -> None:
     if isinstance(saved, dict) and isinstance(given, dict):
         for key in [*saved, *(key for key in given if key not in saved)]:
-            if not (name == "config" and key in _FREE_SETTINGS):
+            if (name, key) != ("settings", "iterations"):
                 _check_same(f"{name}.{key}", saved.get(key), given.get(key))
     elif saved != given:
         raise ValueError(f"resume: {name} was {saved!r} in the checkpoint and is {given!r} now; give the run's own inputs, or start anew")

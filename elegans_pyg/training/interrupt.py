@@ -1,4 +1,4 @@
-"""Ctrl-C that lets the step in hand finish."""
+"""Ctrl-C and a request to end (SIGTERM, SIGHUP) that let the step in hand finish."""
 
 from __future__ import annotations
 
@@ -8,40 +8,51 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
 
 class InterruptGuard:
-    """Within this context the first Ctrl-C only sets :attr:`requested`; a second one raises ``KeyboardInterrupt`` at once.
+    """Within this context the first Ctrl-C, SIGTERM or SIGHUP only sets :attr:`signal`; a second one raises ``KeyboardInterrupt`` at once.
 
-    The handler from before is put back on leaving. Where there can be no handler (off the main thread) or the process has been told to
-    ignore the signal (``nohup``), nothing is changed and :attr:`requested` stays ``False``.
+    The handlers from before are put back on leaving. Where there can be no handler (off the main thread) or the process has been told to
+    ignore a signal (``nohup``), nothing is changed for it.
 
     Args:
-        message: Written to standard error at the first Ctrl-C; empty for none.
+        message: Written to standard error at the first signal; empty for none.
+
+    Attributes:
+        signal: Number of the first signal, or ``None``; a command that ends for it exits with 128 + this number.
     """
 
     def __init__(self, message: str = "") -> None:
-        self.requested = False
+        self.signal: int | None = None
         self._message = message
-        self._previous: Any = None
+        self._previous: dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal came."""
+        return self.signal is not None
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt
-        self.requested = True
+        self.signal = signum
         if self._message:
             # print() is not reentrant, and a signal can arrive in the middle of another one.
             os.write(2, f"\n{self._message}\n".encode())
 
     def __enter__(self) -> InterruptGuard:
         if threading.current_thread() is threading.main_thread():
-            previous = signal.getsignal(signal.SIGINT)
-            # None is a handler that was not installed from Python: it could not be put back.
-            if previous is not None and previous != signal.SIG_IGN:
-                self._previous = previous
-                signal.signal(signal.SIGINT, self._handle)
+            for number in SIGNALS:
+                previous = signal.getsignal(number)
+                # None is a handler that was not installed from Python: it could not be put back.
+                if previous is not None and previous != signal.SIG_IGN:
+                    self._previous[number] = previous
+                    signal.signal(number, self._handle)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-            self._previous = None
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)
+        self._previous = {}

@@ -12,11 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Parameter
 
-from elegans_pyg.training.config import PRECISIONS
+from elegans_pyg.training.data import Pair
 
 
 class VariantModel(Protocol):
-    """What training asks of a model: a :class:`torch.nn.Module` that knows how many variants it holds and what belongs to which."""
+    """What training asks of a model: a :class:`torch.nn.Module` that knows how many variants it holds and what belongs to which.
+
+    ``variant_ptr()`` gives, for every parameter and buffer, the offsets of the variants' parts; buffers that it leaves out are constants
+    that all variants share.
+    """
 
     training: bool
 
@@ -40,40 +44,57 @@ class VariantModel(Protocol):
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
 
 
-class Judged(NamedTuple):
-    """One batch, judged.
+class BatchResult(NamedTuple):
+    """Losses and counts of one batch.
 
     Args:
-        losses: ``(V, B)`` loss of every variant for every image.
-        counts: ``(V, K)`` float64 sums over the batch, from which :meth:`Objective.scores` reckons.
+        losses: ``(V, B)`` loss of every variant for every image, or ``(V, 1)``, their mean.
+        counts: ``(V, K)`` float64 sums over the batch, from which :meth:`Objective.scores` are computed.
         predictions: ``(V, B)`` int64 predicted classes, where there are classes.
+        samples: ``B``.
     """
 
     losses: Tensor
     counts: Tensor
     predictions: Tensor | None
+    samples: int
 
 
 class Objective(ABC):
     """A loss for each variant and image, and scores over many images.
 
-    Scores are reckoned from sums, so that batches add up and a checkpoint in the middle of an epoch keeps them.
+    Scores are computed from sums, so that batches add up and a checkpoint in the middle of an epoch keeps them.
     """
 
     score_names: ClassVar[tuple[str, ...]]
-    """Columns beside ``loss``; the first is the one reported, higher is better, and the best evaluation is chosen by it."""
+    """Columns beside ``loss``; the first is the one reported, and the best evaluation is chosen by it."""
     count_names: ClassVar[tuple[str, ...]]
+    fused_adam: ClassVar[bool] = True
+    """Whether Adam's fused kernels may be used: the fastest, but on a CPU they round the end of a tensor otherwise than its middle, so that
+    the last bits of a variant depend on its place among the others."""
+    lowest_is_best: ClassVar[bool] = False
+    """Whether the best of the first score is the lowest one."""
+    beside: ClassVar[bool] = False
+    """Whether evaluations before the last one go through the model beside the next step's batch, by :meth:`measure_both`."""
 
     @abstractmethod
-    def judge(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> Judged:
+    def measure(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> BatchResult:
         """Loss and counts of every variant for a batch.
 
         Args:
             model: ``V`` variants.
-            images: ``(B, C, H, W)`` or ``(V, B, C, H, W)`` uint8.
-            labels: ``(B,)`` or ``(V, B)`` int64.
-            precision: As in :class:`~elegans_pyg.training.FitConfig`.
+            images: ``(B, C, H, W)`` or ``(V, B, C, H, W)`` uint8 (or what else the model takes).
+            labels: ``(B,)`` or ``(V, B)`` int64 (or other targets).
+            precision: As in :class:`~elegans_pyg.training.FitSettings`.
         """
+
+    def measure_both(self, model: VariantModel, batch: Pair, other: Pair, precision: str) -> tuple[BatchResult, BatchResult]:
+        """:meth:`measure` for a batch to train on and, without gradients, for other samples, in one forward pass."""
+        raise NotImplementedError
+
+    def total(self, mean: Tensor) -> Tensor:
+        """Loss ``(V,)`` to minimise, from the mean ``(V,)`` of the losses of a batch: the mean itself by default."""
+        return mean
 
     @abstractmethod
     def scores(self, counts: Tensor, images: int) -> Tensor:
@@ -87,8 +108,8 @@ class Classification(Objective):
     score_names: ClassVar[tuple[str, ...]] = ("accuracy",)
     count_names: ClassVar[tuple[str, ...]] = ("correct",)
 
-    def judge(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> Judged:
-        """See :meth:`Objective.judge`; raises ``ValueError`` if the logits have another shape than ``(V, B, K)``."""
+    def measure(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> BatchResult:
+        """See :meth:`Objective.measure`; raises ``ValueError`` if the logits have another shape than ``(V, B, K)``."""
         with _autocast(images, precision):
             logits = model(scale_pixels(images, precision))
         if logits.dim() != 3 or logits.shape[:2] != (model.num_variants, labels.shape[-1]):
@@ -100,7 +121,7 @@ class Classification(Objective):
         labels = labels.expand(logits.shape[:2])
         losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
         predicted = logits.detach().argmax(dim=-1)
-        return Judged(losses, (predicted == labels).sum(dim=1, keepdim=True).double(), predicted)
+        return BatchResult(losses, (predicted == labels).sum(dim=1, keepdim=True).double(), predicted, labels.size(1))
 
     def scores(self, counts: Tensor, images: int) -> Tensor:
         return counts / images
@@ -117,7 +138,7 @@ class Autoencoding(Objective):
     - ``pixel_f1``: :math:`2TP / (2TP + FP + FN)` for ink, :math:`\hat p >` ``ink_threshold``, over the pixels of all images ("micro").
     - ``mse``: mean of :math:`(\hat p - t)^2`.
     - ``ssim``: mean structural similarity of :math:`\hat p` and :math:`t` (Wang et al. 2004, doi:10.1109/TIP.2003.819861), with the 7x7
-      uniform window, data range 1 and unbiased covariances of scikit-image's ``structural_similarity``. Judged in evaluation only: NaN
+      uniform window, data range 1 and unbiased covariances of scikit-image's ``structural_similarity``. Computed in evaluation only: NaN
       for the training split.
 
     Args:
@@ -139,11 +160,13 @@ class Autoencoding(Objective):
                 raise ValueError(f"{name}: expected a number between 0 and 1, got {getattr(self, name)}; give a share such as 0.3")
 
     def targets(self, images: Tensor, precision: str = "float32") -> Tensor:
-        """uint8 images as 0 and 1."""
-        return (images > self.threshold * 255).to(torch.float64 if precision == "float64" else torch.float32)
+        """Images as 0 and 1; of floating-point ones, 1 is full brightness."""
+        return (images > self.threshold * (255 if images.dtype == torch.uint8 else 1)).to(
+            torch.float64 if precision == "float64" else torch.float32
+        )
 
-    def judge(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> Judged:
-        """See :meth:`Objective.judge`; raises ``ValueError`` if the logits have another shape than ``(V,)`` and the images'."""
+    def measure(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> BatchResult:
+        """See :meth:`Objective.measure`; raises ``ValueError`` if the logits have another shape than ``(V,)`` and the images'."""
         target = self.targets(images, precision)
         with _autocast(images, precision):
             logits = model(target)
@@ -164,7 +187,7 @@ class Autoencoding(Objective):
                 (shares - target).square().mean(dim=(2, 3, 4)).double(),
                 torch.full_like(losses, torch.nan, dtype=torch.float64) if model.training else structural_similarity(shares, target),
             ]
-        return Judged(losses, torch.stack(counts, dim=2).sum(dim=1), None)
+        return BatchResult(losses, torch.stack(counts, dim=2).sum(dim=1), None, losses.size(1))
 
     def scores(self, counts: Tensor, images: int) -> Tensor:
         right, true_ink, false_ink, missed_ink, squared_error, similarity = counts.unbind(dim=1)
@@ -197,9 +220,10 @@ def structural_similarity(one: Tensor, other: Tensor, window: int = 7) -> Tensor
 
 
 def scale_pixels(images: Tensor, precision: str) -> Tensor:
-    """uint8 pixels to :math:`p / 255 - 0.5`, in float64 for that precision and float32 for the others."""
-    return images.to(torch.float64 if precision == "float64" else torch.float32).div_(255).sub_(0.5)
+    """uint8 pixels to :math:`p / 255 - 0.5`, in float64 for that precision and float32 for the others; other images as they are."""
+    scaled = images.to(torch.float64 if precision == "float64" else torch.float32)
+    return scaled.div_(255).sub_(0.5) if images.dtype == torch.uint8 else scaled
 
 
 def _autocast(images: Tensor, precision: str) -> torch.autocast:
-    return torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=PRECISIONS[precision] == torch.bfloat16)
+    return torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import torch
 from torch import Tensor
 
 from elegans_pyg.training.augment import Augmentation
-from elegans_pyg.training.config import FitConfig
-from elegans_pyg.training.data_order import DataOrder
-from elegans_pyg.training.objective import Objective, VariantModel
+from elegans_pyg.training.data import Pair
+from elegans_pyg.training.data_order import DataOrder, EpochOrder
+from elegans_pyg.training.objective import BatchResult, Objective, VariantModel
+from elegans_pyg.training.settings import FitSettings
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -27,15 +29,15 @@ class Trainer:
 
     Args:
         model: ``V`` variants, on the device and in the precision to train in.
-        images: ``(n, C, H, W)`` uint8 training images, on the same device.
-        labels: ``(n,)`` int64.
-        config: The settings.
+        images: ``(n, C, H, W)`` training images, or other inputs, on the same device.
+        labels: ``(n,)`` int64, or other targets.
+        settings: Those of the run.
         order: Which images a step takes.
         objective: Loss and scores.
         augmentation: Changes a step's images; ``None`` leaves them as they are.
 
     Raises:
-        ValueError: if ``model.variant_ptr()`` does not split every entry of its ``state_dict()``.
+        ValueError: if ``model.variant_ptr()`` does not split every parameter.
     """
 
     def __init__(
@@ -43,12 +45,12 @@ class Trainer:
         model: VariantModel,
         images: Tensor,
         labels: Tensor,
-        config: FitConfig,
-        order: DataOrder,
+        settings: FitSettings,
+        order: DataOrder | EpochOrder,
         objective: Objective,
         augmentation: Augmentation | None = None,
     ) -> None:
-        self.model, self.images, self.labels, self.config, self.order = model, images, labels, config, order
+        self.model, self.images, self.labels, self.settings, self.order = model, images, labels, settings, order
         self.objective, self.augmentation = objective, augmentation
         _check_partition(model)
         pointers = model.variant_ptr()
@@ -61,9 +63,11 @@ class Trainer:
             owners.append(variants.repeat_interleave(counts))
         self._owner, self._lengths = torch.cat(owners), [len(owner) for owner in owners]
         # The fused kernels exist for the CPU and for CUDA, and update all parameters in one go.
-        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=config.learning_rate, fused=True)
+        self.optimizer = torch.optim.Adam(
+            self.parameters.values(), lr=settings.learning_rate, eps=settings.adam_eps, fused=objective.fused_adam
+        )
         self._decaying = [number for number, parameter in enumerate(self.parameters.values()) if parameter.dim() >= 3]
-        self.best = BestWeights(model) if config.select == "best" else None
+        self.best = BestWeights(model, objective.lowest_is_best) if settings.select == "best" else None
         self.iteration = 0
         self.last_evaluation = 0
         self.stopped_at = torch.full((model.num_variants,), -1, device=images.device)
@@ -72,23 +76,34 @@ class Trainer:
 
     def reset_running(self) -> None:
         """Start the running training loss and scores anew."""
-        self._steps = 0
+        self._samples = 0
         self._loss_sum = torch.zeros(self.model.num_variants, dtype=torch.float64, device=self.images.device)
         shape = (self.model.num_variants, len(self.objective.count_names))
         self._counts = torch.zeros(shape, dtype=torch.float64, device=self.images.device)
 
-    def step(self) -> None:
-        """Train every variant on its next batch."""
-        learning_rate = self.config.learning_rate_at(self.iteration)
+    def step(self, beside: Pair | None = None, note: Callable[[BatchResult], None] | None = None) -> None:
+        """Train every variant on its next batch.
+
+        Args:
+            beside: Other samples that go through the model in the same forward pass, before the update; the objective must allow it.
+            note: Told their result, before the step changes anything.
+        """
+        learning_rate = self.settings.learning_rate_at(self.iteration)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        self.iteration += 1
         batch = self.order.next_batch()
         images = self.images[batch]
         if self.augmentation is not None:
-            images = self.augmentation(images, self.iteration)
-        judged = self.objective.judge(self.model, images, self.labels[batch], self.config.precision)
-        losses = judged.losses.mean(dim=1)
+            images = self.augmentation(images, self.iteration + 1)
+        labels, precision = self.labels[batch], self.settings.precision
+        if beside is None:
+            result = self.objective.measure(self.model, images, labels, precision)
+        else:
+            result, other = self.objective.measure_both(self.model, (images, labels), beside, precision)
+            if note is not None:
+                note(other)
+        self.iteration += 1
+        losses = self.objective.total(result.losses.mean(dim=1))
         running = self.stopped_at < 0
         self.stopped_at = torch.where(running & ~torch.isfinite(losses), self.iteration, self.stopped_at)
         running = self.stopped_at < 0
@@ -96,15 +111,15 @@ class Trainer:
         losses = torch.where(running, losses, 0.0)
         losses.sum().backward()
         self._hold_stopped(running)
-        if self.config.clip_norm:
+        if self.settings.clip_norm:
             self._clip()
-        if self.config.weight_decay:
-            self._decay(running, learning_rate * self.config.weight_decay)
+        if self.settings.weight_decay:
+            self._decay(running, learning_rate * self.settings.weight_decay)
         self.optimizer.step()
-        self._steps += 1
+        self._samples += result.samples
         self._losses = losses.detach()
-        self._loss_sum += self._losses
-        self._counts += judged.counts
+        self._loss_sum.add_(self._losses, alpha=result.samples)
+        self._counts += result.counts
 
     @torch.no_grad()
     def _hold_stopped(self, running: Tensor) -> None:
@@ -128,7 +143,7 @@ class Trainer:
             raise ValueError(f"clip_norm: the loss does not depend on {names}; leave these parameters out of the model, or clip none")
         squares = torch.cat([gradient.reshape(len(gradient), -1).double().square().sum(dim=1) for gradient in gradients])
         norms = torch.zeros_like(self._loss_sum).index_add_(0, self._owner, squares).sqrt()
-        factors = (self.config.clip_norm / norms.clamp(min=self.config.clip_norm))[self._owner].split(self._lengths)
+        factors = (self.settings.clip_norm / norms.clamp(min=self.settings.clip_norm))[self._owner].split(self._lengths)
         for gradient, factor in zip(gradients, factors, strict=True):
             gradient.mul_(factor.to(gradient.dtype).view(-1, *[1] * (gradient.dim() - 1)))
 
@@ -143,8 +158,8 @@ class Trainer:
 
     def running_metrics(self) -> tuple[list[float], list[list[float]]]:
         """Mean training loss ``(V,)`` and scores ``(scores, V)`` since :meth:`reset_running`; of no meaning for a stopped variant."""
-        scores = self.objective.scores(self._counts, self._steps * self.config.batch_size)
-        return [total / self._steps for total in self._loss_sum.tolist()], scores.T.tolist()
+        scores = self.objective.scores(self._counts, self._samples)
+        return [total / self._samples for total in self._loss_sum.tolist()], scores.T.tolist()
 
     def last_loss(self) -> float:
         """Mean loss, in the last step, of the variants still training; reading it waits for the device."""
@@ -152,16 +167,16 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Position, running sums and generator states, as plain JSON values; the optimiser's tensors are in :meth:`optimizer_tensors`."""
-        # By name, and with null for the NaN that JSON lacks: what a score that training does not judge adds up to.
+        # By name, and with null for the NaN that JSON lacks: what a score that training does not compute adds up to.
         sums = zip(self.objective.count_names, self._counts.T.tolist(), strict=True)
         counts = {name: [value if value == value else None for value in values] for name, values in sums}
         state = {
             "iteration": self.iteration,
-            "learning_rate": self.config.learning_rate_at(self.iteration),
+            "learning_rate": self.settings.learning_rate_at(self.iteration),
             "last_evaluation": self.last_evaluation,
             "data_order": self.order.state_dict(),
             "stopped_at": self.stopped_at.tolist(),
-            "running": {"steps": self._steps, "loss_sum": self._loss_sum.tolist(), **counts},
+            "running": {"samples": self._samples, "loss_sum": self._loss_sum.tolist(), **counts},
         }
         if self.best is not None:
             state["best"] = self.best.state_dict()
@@ -187,7 +202,7 @@ class Trainer:
         device = self.images.device
         self.iteration, self.last_evaluation = state["iteration"], state["last_evaluation"]
         self.stopped_at = torch.tensor(state["stopped_at"], device=device)
-        self._steps = state["running"]["steps"]
+        self._samples = state["running"]["samples"]
         self._loss_sum = torch.tensor(state["running"]["loss_sum"], dtype=torch.float64, device=device)
         sums = [[math.nan if value is None else value for value in state["running"][name]] for name in self.objective.count_names]
         self._counts = torch.tensor(sums, dtype=torch.float64, device=device).T.contiguous()
@@ -198,23 +213,24 @@ class BestWeights:
 
     Args:
         model: ``V`` variants.
+        lowest: Whether the lowest score is the best.
     """
 
-    def __init__(self, model: VariantModel) -> None:
-        self.model = model
+    def __init__(self, model: VariantModel, lowest: bool = False) -> None:
+        self.model, self._sign = model, -1.0 if lowest else 1.0
         self.score = np.full(model.num_variants, -math.inf)
         self.iteration = np.zeros(model.num_variants, dtype=np.int64)
         self.weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
     def offer(self, scores: np.ndarray, iteration: int) -> None:
-        """Take the weights of the variants whose score is higher than any before; NaN never is."""
+        """Take the weights of the variants whose score is better than any before; NaN never is."""
+        scores = self._sign * scores
         pointers, current = self.model.variant_ptr(), self.model.state_dict()
         for variant in np.flatnonzero(scores > self.score).tolist():
             self.score[variant], self.iteration[variant] = scores[variant], iteration
-            for name, kept in self.weights.items():
-                rows = slice(pointers[name][variant], pointers[name][variant + 1])
-                if rows.stop > rows.start:
-                    kept[rows] = current[name][rows]
+            for name, offsets in pointers.items():
+                rows = slice(offsets[variant], offsets[variant + 1])
+                self.weights[name][rows] = current[name][rows]
 
     def state_dict(self) -> dict[str, Any]:
         """Scores and iterations, as plain JSON values."""
@@ -231,11 +247,13 @@ class BestWeights:
 
 def _check_partition(model: VariantModel) -> None:
     pointers, entries = model.variant_ptr(), model.state_dict()
-    if set(pointers) != set(entries):
-        names = ", ".join(sorted(set(pointers) ^ set(entries)))
-        raise ValueError(f"model: variant_ptr() and state_dict() differ in {names}; give offsets for every parameter and buffer")
-    for name, tensor in entries.items():
-        offsets, rows = pointers[name], tensor.shape[0] if tensor.dim() else 0
+    wrong = (set(pointers) - set(entries)) | ({name for name, _ in model.named_parameters()} - set(pointers))
+    if wrong:
+        names = ", ".join(sorted(wrong))
+        raise ValueError(f"model: variant_ptr() and state_dict() differ in {names}; give offsets for every parameter")
+    for name, offsets in pointers.items():
+        tensor = entries[name]
+        rows = tensor.shape[0] if tensor.dim() else 0
         if len(offsets) != model.num_variants + 1 or offsets[0] != 0 or offsets[-1] != rows or sorted(offsets) != list(offsets):
             expected = f"{model.num_variants + 1} rising offsets from 0 to {rows}"
             raise ValueError(

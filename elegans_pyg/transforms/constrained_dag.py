@@ -6,9 +6,9 @@ import numpy as np
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from elegans_pyg.neuron_types import SENSORY
 from elegans_pyg.transforms.levels import distance_from, mark_dag
-from elegans_pyg.transforms.wiring import check_wiring, with_edges
+from elegans_pyg.transforms.rewiring import with_edges
+from elegans_pyg.wirings import SENSORY, check_wiring
 
 
 class ConstrainedDAG(BaseTransform):

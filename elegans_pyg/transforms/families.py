@@ -5,15 +5,11 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 
-from elegans_pyg.transforms.barabasi_albert import BarabasiAlbert
-from elegans_pyg.transforms.erdos_renyi import ErdosRenyi
-from elegans_pyg.transforms.generated import GeneratedWiring
+from elegans_pyg.transforms.generated import BarabasiAlbert, ErdosRenyi, GeneratedWiring, WattsStrogatz
 from elegans_pyg.transforms.random_rewired import RandomRewired
-from elegans_pyg.transforms.rewired import Rewired
-from elegans_pyg.transforms.type_rewired import TypeRewired
-from elegans_pyg.transforms.watts_strogatz import WattsStrogatz
+from elegans_pyg.transforms.rewired import Rewired, TypeRewired
+from elegans_pyg.transforms.rewiring import Rewiring
 from elegans_pyg.transforms.weight_shuffled import WeightShuffled
-from elegans_pyg.transforms.wiring import Rewiring
 
 
 @dataclass(frozen=True)

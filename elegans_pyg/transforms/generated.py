@@ -1,13 +1,14 @@
-"""What the random-graph generators share: as many edges as the base has, its synapse counts, its neurons in random places."""
+"""Controls from random-graph generators: as many edges as the base has, its synapse counts, its neurons in random places."""
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 
+import networkx as nx
 import numpy as np
 
-from elegans_pyg.transforms.wiring import EdgeSet, Rewiring
+from elegans_pyg._arguments import check_number
+from elegans_pyg.transforms.rewiring import EdgeSet, Rewiring
 
 
 class GeneratedWiring(Rewiring):
@@ -32,11 +33,7 @@ class GeneratedWiring(Rewiring):
 
     def __init__(self, seed: int, density: float = 1.0) -> None:
         super().__init__(seed)
-        if isinstance(density, bool) or not isinstance(density, int | float | np.number):
-            raise TypeError(f"density: expected a number above 0, got {density!r}; give one, such as 1.0")
-        if not (math.isfinite(density) and density > 0):
-            raise ValueError(f"density: expected a number above 0, got {density}; give one, such as 1.0")
-        self.density = float(density)
+        self.density = check_number("density", density, above=True)
 
     @abstractmethod
     def max_edges(self, num_nodes: int, directed: bool) -> int:
@@ -61,7 +58,85 @@ class GeneratedWiring(Rewiring):
         return EdgeSet(edges.kind, edges.num_nodes, new[:, 0], new[:, 1], rng.permutation(weight))
 
 
-def turned_at_random(edges: np.ndarray, seed: int) -> np.ndarray:
+class ErdosRenyi(GeneratedWiring):
+    r"""A graph drawn uniformly from all with the base's numbers of nodes and edges, :math:`G(N, E)`.
+
+    From Erdős & Rényi (1959), "On random graphs I", Publ. Math. Debrecen 6, 290-297, doi:10.5486/PMD.1959.6.3-4.12, by
+    :func:`networkx.gnm_random_graph`; chemical edges are drawn as directed ones, so reciprocal pairs occur. Nodes, synapse counts,
+    electrical synapses and self-loops are as in :class:`GeneratedWiring`.
+
+    Args:
+        seed: non-negative integer; the same seed gives the same graph.
+        density: number of edges, as a multiple of the base's.
+
+    Raises:
+        ValueError: if more edges are asked for than there are pairs of neurons, or ``data`` is no cyclic connectome.
+    """
+
+    def max_edges(self, num_nodes: int, directed: bool) -> int:
+        pairs = num_nodes * (num_nodes - 1)
+        return pairs if directed else pairs // 2
+
+    def generate(self, num_nodes: int, num_edges: int, directed: bool, seed: int) -> np.ndarray:
+        return np.array(nx.gnm_random_graph(num_nodes, num_edges, seed=seed, directed=directed).edges)
+
+
+class WattsStrogatz(GeneratedWiring):
+    r"""A ring in which every node is joined to its nearest neighbours, with a share of the edges moved elsewhere.
+
+    From Watts & Strogatz (1998), "Collective dynamics of 'small-world' networks", Nature 393, 440-442, doi:10.1038/30918, by
+    :func:`networkx.watts_strogatz_graph` with :math:`k = 2 \lceil E / N \rceil` neighbours, which makes :math:`N k / 2 \ge E` edges; the
+    surplus is removed at random. Each becomes one directed edge, so there are no reciprocal pairs. Nodes, synapse counts, electrical
+    synapses and self-loops are as in :class:`GeneratedWiring`.
+
+    Args:
+        seed: non-negative integer; the same seed gives the same graph.
+        p: share of edges moved, from 0 (the ring) to 1.
+        density: number of edges, as a multiple of the base's.
+
+    Raises:
+        ValueError: if more edges are asked for than there are pairs of neurons, or ``data`` is no cyclic connectome.
+    """
+
+    def __init__(self, seed: int, p: float = 0.1, density: float = 1.0) -> None:
+        super().__init__(seed, density)
+        self.p = check_number("p", p, high=1.0)
+
+    def max_edges(self, num_nodes: int, directed: bool) -> int:
+        return num_nodes * (num_nodes - 1) // 2
+
+    def generate(self, num_nodes: int, num_edges: int, directed: bool, seed: int) -> np.ndarray:
+        neighbours = 2 * -(-num_edges // num_nodes)
+        graph = nx.watts_strogatz_graph(num_nodes, neighbours, self.p, seed=seed)
+        return _turned_at_random(np.array(graph.edges), seed)
+
+
+class BarabasiAlbert(GeneratedWiring):
+    r"""A graph grown node by node, each new one joined to :math:`m` others with a chance proportional to their degree.
+
+    From Barabási & Albert (1999), "Emergence of scaling in random networks", Science 286, 509-512, doi:10.1126/science.286.5439.509, by
+    :func:`networkx.barabasi_albert_graph` with the smallest :math:`m` whose :math:`m (N - m)` edges are at least :math:`E`; the surplus
+    is removed at random. Each becomes one directed edge, so there are no reciprocal pairs. Nodes, synapse counts, electrical synapses
+    and self-loops are as in :class:`GeneratedWiring`.
+
+    Args:
+        seed: non-negative integer; the same seed gives the same graph.
+        density: number of edges, as a multiple of the base's.
+
+    Raises:
+        ValueError: if more than :math:`\lfloor N^2 / 4 \rfloor` edges are asked for, or ``data`` is no cyclic connectome.
+    """
+
+    def max_edges(self, num_nodes: int, directed: bool) -> int:
+        return num_nodes**2 // 4
+
+    def generate(self, num_nodes: int, num_edges: int, directed: bool, seed: int) -> np.ndarray:
+        joined = next(m for m in range(1, num_nodes) if m * (num_nodes - m) >= num_edges)
+        graph = nx.barabasi_albert_graph(num_nodes, joined, seed=seed)
+        return _turned_at_random(np.array(graph.edges), seed)
+
+
+def _turned_at_random(edges: np.ndarray, seed: int) -> np.ndarray:
     """Undirected edges ``(M, 2)``, each with its ends in random order."""
     flip = np.random.default_rng(seed).random(len(edges)) < 0.5
     return np.where(flip[:, None], edges[:, ::-1], edges)

@@ -7,8 +7,10 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
+from elegans_pyg._arguments import check_seed
 from elegans_pyg.transforms.levels import mark_dag
-from elegans_pyg.transforms.wiring import ELECTRICAL, check_seed, check_wiring, generator, with_edges
+from elegans_pyg.transforms.rewiring import generator, with_edges
+from elegans_pyg.wirings import ELECTRICAL, check_wiring
 
 
 class RandomDAG(BaseTransform):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from elegans_pyg.transforms.wiring import EdgeSet, Rewiring, check_share
+from elegans_pyg._arguments import check_number
+from elegans_pyg.transforms.rewiring import EdgeSet, Rewiring
 
 
 class RandomRewired(Rewiring):
@@ -28,7 +29,7 @@ class RandomRewired(Rewiring):
 
     def __init__(self, seed: int, fraction: float = 1.0) -> None:
         super().__init__(seed)
-        self.fraction = check_share("fraction", fraction)
+        self.fraction = check_number("fraction", fraction, high=1.0)
 
     def redraw(self, edges: EdgeSet, neuron_type: np.ndarray, rng: np.random.Generator) -> EdgeSet:
         number, ends = edges.num_nodes, np.stack([edges.source, edges.target])

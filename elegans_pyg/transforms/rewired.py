@@ -1,4 +1,4 @@
-"""Rewiring by swaps, which keeps every neuron's degrees."""
+"""Rewiring by swaps, which keeps every neuron's degrees, or its degrees to and from each type of neuron."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from elegans_pyg.transforms.wiring import EdgeSet, Rewiring, check_share
+from elegans_pyg._arguments import check_number
+from elegans_pyg.transforms.rewiring import EdgeSet, Rewiring
 
 _SWAPS_PER_EDGE = 10
 
@@ -40,7 +41,7 @@ class Rewired(Rewiring):
 
     def __init__(self, seed: int, fraction: float = 1.0) -> None:
         super().__init__(seed)
-        self.fraction = check_share("fraction", fraction)
+        self.fraction = check_number("fraction", fraction, high=1.0)
 
     def redraw(self, edges: EdgeSet, neuron_type: np.ndarray, rng: np.random.Generator) -> EdgeSet:
         chosen = rng.permutation(len(edges))[: round(self.fraction * len(edges))]
@@ -60,6 +61,32 @@ class Rewired(Rewiring):
     ) -> tuple[list[np.ndarray], list[bool]]:
         """The edges that may swap with each other, and whether an edge may be turned round before it does."""
         return [chosen], [not directed]
+
+
+class TypeRewired(Rewired):
+    r"""Swap targets as :class:`Rewired` does, but only between edges that join the same two types of neuron.
+
+    Keeps every neuron's numbers of incoming and outgoing edges for each type at the other end, and with them the number of edges from each
+    type to each other: what is left to chance is which neuron of a type is joined to which. For electrical synapses the two types have no
+    order. All else, the warning included, is as in :class:`Rewired`.
+
+    Args:
+        seed: non-negative integer; the same seed gives the same graph.
+        fraction: share of each kind's edges that takes part; they are chosen at random, and swap among themselves. 0 gives an equal graph.
+
+    Raises:
+        ValueError: if ``data`` is no cyclic connectome.
+    """
+
+    def blocks(
+        self, source: np.ndarray, target: np.ndarray, chosen: np.ndarray, neuron_type: np.ndarray, directed: bool
+    ) -> tuple[list[np.ndarray], list[bool]]:
+        if not directed:
+            turn = neuron_type[source] > neuron_type[target]
+            source[turn], target[turn] = target[turn], source[turn]
+        pre, post = neuron_type[source[chosen]], neuron_type[target[chosen]]
+        types = sorted(set(zip(pre.tolist(), post.tolist(), strict=True)))
+        return [chosen[(pre == a) & (post == b)] for a, b in types], [not directed and a == b for a, b in types]
 
 
 def _swap(

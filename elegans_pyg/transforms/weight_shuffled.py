@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from elegans_pyg.transforms.wiring import EdgeSet, Rewiring
+from elegans_pyg.transforms.rewiring import EdgeSet, Rewiring
 
 
 class WeightShuffled(Rewiring):

@@ -10,6 +10,7 @@ from scipy import stats
 
 from elegans_pyg.analysis import Comparison, compare
 from elegans_pyg.analysis.inference import runs_needed
+from elegans_pyg.studies.tables import comparison_table, to_markdown, to_text
 
 Rows = list[tuple[str, int, int, float]]
 
@@ -186,7 +187,7 @@ def test_constant_accuracies():
 
 def test_renderings_hold_the_same_numbers():
     comparison = compare(table([*CONNECTOME, *WS, *runs("ba", [0.96, math.nan])]))
-    text, markdown = comparison.to_text(130), comparison.to_markdown()
+    text, markdown = to_text(comparison_table(comparison)), to_markdown(comparison_table(comparison))
     for part in ("97.24 ± 0.21", "96.50 ± 0.57", f"{row(comparison, 'ws')['p']:.3f}", "-0.74"):
         assert part in text
         assert part in markdown
@@ -198,6 +199,42 @@ def test_renderings_hold_the_same_numbers():
     assert content["families"][2]["sd"] is None
     assert isinstance(content["families"][1]["needed_small"], int)
     assert content["notes"] == comparison.notes
+
+
+FROZEN = [0.968, 0.971, 0.972, 0.9705, 0.970, 0.9651]
+
+
+def test_runs_of_the_same_seeds_are_compared_in_pairs():
+    base = [0.970, 0.972, 0.975, 0.971, 0.974, 0.966]
+    rows = [*runs("connectome", base, wirings=False), *runs("frozen", FROZEN, wirings=False)[::-1], *runs("ws", base)]
+    comparison = compare(table(rows))
+    frozen, ws = row(comparison, "frozen"), row(comparison, "ws")
+    differences = np.array(FROZEN) - np.array(base)
+    assert (frozen["pairs"], frozen["difference"]) == (6, pytest.approx(differences.mean()))
+    assert frozen["p"] == frozen["p_smallest"] == 2 / 64
+    assert frozen["difference_low"] < frozen["difference"] < frozen["difference_high"] < 0
+    assert frozen["needed_observed"] == runs_needed(differences.mean(), differences.std(ddof=1), paired=True)
+    assert "frozen 6 pairs" in note(comparison, "Compared with connectome in pairs")
+    assert "all signs of the differences" in note(comparison, "p by exact permutation")
+    # Wirings that happen to have the same seeds are no pairs.
+    assert pd.isna(ws["pairs"])
+    # Nor are runs of which one has a seed that the other has not.
+    other = compare(table([*rows[:11], ("frozen", 0, 77, FROZEN[0])]))
+    assert pd.isna(row(other, "frozen")["pairs"])
+    assert row(other, "frozen")["p"] > 2 / 64
+    assert not any(text.startswith("Compared with connectome in pairs") for text in other.notes)
+
+
+def test_a_stopped_run_takes_its_pair_along():
+    base = [0.970, 0.972, 0.975, math.nan]
+    comparison = compare(table([*runs("connectome", base, wirings=False), *runs("frozen", [0.96, math.nan, 0.97, 0.98], wirings=False)]))
+    frozen = row(comparison, "frozen")
+    assert (frozen["pairs"], frozen["difference"]) == (2, pytest.approx(-0.0075))
+    told = note(comparison, "No p value for frozen: 3 runs against 3 runs of connectome; at least 3 pairs are needed (6 to reach 0.05)")
+    assert f"about {frozen['needed_small']} pairs to detect 0.1 pp" in told
+    nothing = compare(table([*runs("connectome", [0.97, math.nan], wirings=False), *runs("frozen", [math.nan, 0.9], wirings=False)]))
+    assert row(nothing, "frozen")["pairs"] == 0
+    assert pd.isna(row(nothing, "frozen")["difference"])
 
 
 GOOD = table([*CONNECTOME, *WS])
@@ -214,8 +251,8 @@ GOOD = table([*CONNECTOME, *WS])
         (GOOD.assign(accuracy=100 * GOOD["accuracy"]), {}, "between 0 and 1, got 97.0; divide percentages by 100"),
         (GOOD.assign(accuracy=-0.1), {}, "between 0 and 1, got -0.1"),
         (GOOD.assign(accuracy=math.inf), {}, "between 0 and 1, got inf"),
-        (GOOD.assign(variant=3), {}, "each variant once, got variant 3 again"),
-        (GOOD.assign(seed=0), {}, "independent runs, got family 'connectome', wiring_seed 0, seed 0 twice"),
+        (GOOD.assign(variant=3), {}, "differ in variant from row to row, got variant 3 twice"),
+        (GOOD.assign(seed=0), {}, "got family connectome, wiring_seed 0, seed 0 twice; drop the copy"),
         (GOOD.assign(wiring_seed=math.nan), {}, "column 'wiring_seed' must be complete, got 9 missing"),
         (GOOD, {"resamples": 10}, "resamples must be at least 100, got 10"),
         (GOOD, {"confidence": 95}, "confidence must lie between 0 and 1, got 95"),
@@ -250,10 +287,10 @@ def test_values_that_are_no_shares() -> None:
         assert table.loc["er", column] == pytest.approx(shares.loc["er", column])
     arms = [group["memory capacity"].std(ddof=1) for _, group in frame.groupby("family")]
     assert table.loc["er", "needed_small"] == runs_needed(0.01 * means["connectome"], float(np.sqrt(np.mean(np.square(arms)))))
-    text = comparison.to_text()
+    text = to_text(comparison_table(comparison))
     assert "Memory capacity by family, compared with connectome" in text
     assert f"{means['er']:.3f} ±" in text
     assert "%  " not in text
     assert " pp" not in text
     assert "1% of connectome's mean" in " ".join(text.split())
-    assert "| memory capacity |" in comparison.to_markdown()
+    assert "| memory capacity |" in to_markdown(comparison_table(comparison))

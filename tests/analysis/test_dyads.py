@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 from elegans_pyg.analysis import dyads
 from elegans_pyg.analysis.dyads import dyad_measures
-from elegans_pyg.neuron_types import NEURON_TYPES
+from elegans_pyg.wirings import NEURON_TYPES
 from tests.analysis.graphs import digraph, simple, wiring, wirings
 
 

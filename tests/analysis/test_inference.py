@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from elegans_pyg.analysis.inference import (
     holm,
     permutation_test,
     runs_needed,
+    sign_flip_test,
     smallest_testable,
     variance_components,
 )
@@ -175,3 +176,45 @@ def test_runs_needed_where_there_is_no_number():
     assert runs_needed(0.01, math.nan) is None
     assert runs_needed(0.5, 0.001) == smallest_testable(0.05) == 4
     assert smallest_testable(0.01) == 5  # 2 / 252, where 2 / 70 is too many
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(-30, 30), min_size=1, max_size=8))
+def test_sign_flips_count_every_choice_of_signs(rights):
+    sums = [abs(sum(sign * right for sign, right in zip(signs, rights, strict=True))) for signs in product((1, -1), repeat=len(rights))]
+    test = sign_flip_test(np.array(rights) / 360)
+    assert test.exact
+    assert test.splits == 2 ** len(rights)
+    assert test.p == pytest.approx(np.mean(np.array(sums) >= abs(sum(rights))))
+    assert test.smallest == pytest.approx(np.mean(np.array(sums) == max(sums)))
+
+
+@pytest.mark.parametrize("pairs", [4, 11])
+def test_sign_flips_agree_with_scipy(pairs):
+    generator = np.random.default_rng(pairs)
+    sample, other = generator.normal(0.971, 0.002, pairs), generator.normal(0.97, 0.002, pairs)
+    expected = stats.permutation_test(
+        (sample, other), lambda x, y: abs(np.mean(x - y)), alternative="greater", n_resamples=np.inf, permutation_type="samples"
+    ).pvalue
+    assert sign_flip_test(sample - other).p == pytest.approx(expected, rel=1e-12)
+
+
+def test_random_sign_flips_approach_the_paired_t_test_and_repeat():
+    differences = np.random.default_rng(3).normal(0.002, 0.006, 40)
+    test = sign_flip_test(differences, resamples=20_000, seed=5)
+    assert not test.exact
+    assert test.p == pytest.approx(stats.ttest_1samp(differences, 0).pvalue, abs=0.01)
+    assert test == sign_flip_test(differences, resamples=20_000, seed=5)
+    assert sign_flip_test(np.full(40, 0.1), resamples=999).p == 0.001
+
+
+def test_no_pair_is_refused():
+    with pytest.raises(ValueError, match="differences must hold at least one value, got none"):
+        sign_flip_test(np.array([]))
+
+
+def test_pairs_needed():
+    assert smallest_testable(0.05, paired=True) == 6
+    assert sign_flip_test(np.arange(1.0, 7.0)).smallest == 2 / 64
+    assert runs_needed(0.01, 0.01, paired=True) == math.ceil((1.959964 + 0.841621) ** 2)
+    assert runs_needed(1.0, 0.01, paired=True) == 6

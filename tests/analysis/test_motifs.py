@@ -12,7 +12,7 @@ from elegans_pyg.analysis import four_motif_spectrum, motif_counts, motif_inform
 from elegans_pyg.analysis.motif_tables import COLOURS, canonical, join, split, three_node_classes
 from elegans_pyg.analysis.motifs import four_motif_measures, motif_measures
 from elegans_pyg.datasets import Connectome
-from elegans_pyg.neuron_types import NEURON_TYPES
+from elegans_pyg.wirings import NEURON_TYPES
 from tests.analysis.graphs import digraph, random_wiring, simple, wiring, wirings
 from tests.analysis.networkx_census import coloured_census, smallest
 from tests.dags import dags

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
+from elegans_pyg._files import data_folder
 from elegans_pyg.datasets import Connectome
-from elegans_pyg.datasets.connectome import data_folder
-from elegans_pyg.neuron_types import NEURON_TYPES
+from elegans_pyg.wirings import NEURON_TYPES
 
 # name: neurons and edges of the chemical graph, its self-loops; pairs of the electrical one; neurons by type (in the order of NEURON_TYPES)
 COUNTS = {
@@ -39,7 +39,7 @@ def edges_by_name(data: Data) -> dict[tuple[str, str], float]:
 
 def test_every_packaged_connectome_is_counted_here():
     assert list(COUNTS) == Connectome.names()
-    assert sorted(path.stem for path in data_folder().glob("*.csv") if path.stem != "neurons") == sorted(COUNTS)
+    assert sorted(path.stem for path in data_folder("connectomes").glob("*.csv") if path.stem != "neurons") == sorted(COUNTS)
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -50,7 +50,7 @@ def test_counts(name):
     assert data.num_edges == chemical
     assert int((data.edge_index[0] == data.edge_index[1]).sum()) == loops
     assert data.neuron_type.bincount(minlength=len(NEURON_TYPES)).tolist() == types
-    with (data_folder() / f"{name}.csv").open(newline="") as file:
+    with (data_folder("connectomes") / f"{name}.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert all(float(row["weight"]) > 0 for row in rows)
     electrical = Connectome(name, synapses="electrical")[0]
@@ -95,7 +95,7 @@ def test_published_facts():
 
 def test_the_whole_animal_has_302_neurons():
     assert Connectome("cook2019-hermaphrodite", synapses="both", pharynx=True)[0].num_nodes == 302
-    table = pd.read_csv(data_folder() / "neurons.csv", keep_default_na=False)
+    table = pd.read_csv(data_folder("connectomes") / "neurons.csv", keep_default_na=False)
     assert (table["sex"] != "male").sum() == 302
     assert table["name"].is_unique
     assert set(table["type"]) <= set(NEURON_TYPES)
@@ -149,9 +149,9 @@ def test_from_files_looks_up_the_worms_neurons(tmp_path):
 
 
 def test_bad_arguments_are_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"name must be one of cook2019-hermaphrodite, .*, got 'cook2020'; .* Connectome\.from_files"):
+    with pytest.raises(ValueError, match=r"name: expected one of cook2019-hermaphrodite, .*, got 'cook2020'; .* Connectome\.from_files"):
         Connectome("cook2020")
     with pytest.raises(ValueError, match="synapses: expected one of chemical, electrical, both, got 'gap'"):
         Connectome(synapses="gap")
-    with pytest.raises(FileNotFoundError, match=r"mine\.csv' does not exist; root must hold neurons\.csv"):
+    with pytest.raises(FileNotFoundError, match=r"root: there is no file '.*neurons\.csv'; check the name"):
         Connectome("mine", root=tmp_path)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from elegans_pyg.datasets import image_sources, images
-from elegans_pyg.datasets.images import ImageData, load_images, stratified_split
+from elegans_pyg.datasets import image_sources
+from elegans_pyg.datasets.images import ImageData, load_images, stratified_part, stratified_split
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -119,6 +119,37 @@ def test_stratified_split_is_a_partition_with_a_fifth_of_every_class(labels):
     back = np.arange(len(labels))[::-1]
     _, reversed_test = stratified_split(array[back], [keys[row] for row in back])
     assert {keys[row] for row in test} == {keys[back[row]] for row in reversed_test}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.data())
+def test_stratified_part_keeps_the_classes_shares(labels, data):
+    array = np.array(labels)
+    counts = np.bincount(array)
+    count = data.draw(st.integers(int((counts > 0).sum()), len(labels)))
+    rows = stratified_part(array, count)
+    assert len(set(rows.tolist())) == count
+    assert rows.tolist() == sorted(rows.tolist())
+    kept = np.bincount(array[rows], minlength=len(counts))
+    assert (kept[counts > 0] >= 1).all()
+    # Of every class the same share, to within one image.
+    bound = max((n - 1) / total for n, total in zip(kept, counts, strict=True) if total)
+    assert all(n / total >= bound - 1e-9 for n, total in zip(kept, counts, strict=True) if total)
+    assert set(rows.tolist()) <= set(stratified_part(array, min(count + 3, len(labels))).tolist())
+
+
+def test_a_part_of_the_training_images():
+    whole, part = load_images("digits"), load_images("digits", train_images=100)
+    assert len(part.train_images) == 100
+    assert part.train_labels.bincount().tolist() == [10] * 10
+    assert int((part.train_images.long().sum((1, 2, 3)) * torch.arange(100)).sum()) == 24742903
+    assert torch.equal(part.test_images, whole.test_images)
+    assert_same(load_images("digits", train_images=1438), whole)
+    for wrong in (9, 1439):
+        with pytest.raises(ValueError, match=f"train_images: expected 10 to 1,438 of digits, got {wrong}; change it"):
+            load_images("digits", train_images=wrong)
+    with pytest.raises(TypeError, match=r"train_images: expected an integer, got 1\.5"):
+        load_images("digits", train_images=1.5)
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (4, 6, 3)])
@@ -290,11 +321,10 @@ def test_unwritable_cache_warns_once_and_goes_on(tmp_path, caplog):
 
 
 def test_full_disk_warns_and_leaves_no_partial_file(tmp_path, caplog, monkeypatch):
-    def full(tensors, path, metadata):
-        Path(path).write_bytes(b"half a file")
+    def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(images, "save_file", full)
+    monkeypatch.setattr(os, "fsync", full)
     assert len(load_images(parquet_folder(tmp_path / "mine")).train_images) == 9
     assert "No space left on device" in caplog.text
     assert not list((tmp_path / "cache" / "images").iterdir())
@@ -541,16 +571,16 @@ def test_hub_without_the_extra_is_named(monkeypatch):
 
 
 @pytest.mark.parametrize(("terminal", "quiet", "shown"), [(True, False, True), (True, True, False), (False, False, False)])
-def test_progress_only_after_a_while_on_a_terminal(tmp_path, monkeypatch, terminal, quiet, shown):
-    text = io.StringIO()
-    console = image_sources.Console
-    monkeypatch.setattr(image_sources, "Console", lambda stderr: console(file=text, force_terminal=terminal))
+def test_progress_only_after_a_while_on_a_terminal(tmp_path, monkeypatch, capsys, terminal, quiet, shown):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    monkeypatch.setenv("TERM", "xterm")
     load_images(parquet_folder(tmp_path / "fast"))
-    assert text.getvalue() == ""
-    monkeypatch.setattr(image_sources, "_SECONDS_BEFORE_PROGRESS", -1.0)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(image_sources, "_PATIENCE_S", 0.0)
     load_images(parquet_folder(tmp_path / "slow"), quiet=quiet)
-    assert ("slow: decoding" in text.getvalue()) == shown
-    assert shown or text.getvalue() == ""
+    text = capsys.readouterr().err
+    assert ("slow: decoding" in text) == shown
+    assert shown or text == ""
 
 
 def image_data(**changes) -> ImageData:

@@ -139,13 +139,13 @@ def test_scores() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ValueError, match=r"name must be one of memory, narma10, .* got 'henon'"):
+    with pytest.raises(ValueError, match=r"name: expected one of memory, narma10, .* got 'henon'"):
         sequence_task("henon")
-    with pytest.raises(ValueError, match="seed must be at least 0"):
+    with pytest.raises(ValueError, match="seed: expected 0 or more"):
         sequence_task("memory", -1)
-    with pytest.raises(ValueError, match="validation must be at least 2 time steps, got 1"):
+    with pytest.raises(ValueError, match="validation: expected 2 or more, got 1"):
         sequence_task("memory", validation=1)
     with pytest.raises(TypeError, match=r"order must be a setting of 'memory' \(delays\)"):
         sequence_task("memory", order=2)
-    with pytest.raises(ValueError, match="delays must be above 0, got 0"):
+    with pytest.raises(ValueError, match="delays: expected a number above 0, got 0"):
         sequence_task("memory", delays=0)

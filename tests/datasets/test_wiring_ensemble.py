@@ -154,9 +154,9 @@ def test_refusals(base: Data) -> None:
         WiringEnsemble(base, "connectome", count=1, p=0.5)
     with pytest.raises(ValueError, match="p: expected a number from 0 to 1, got 3"):
         WiringEnsemble(base, "ws", count=1, p=3)
-    with pytest.raises(ValueError, match="count: expected a positive integer, got 0"):
+    with pytest.raises(ValueError, match="count: expected 1 or more, got 0"):
         WiringEnsemble(base, "ws", count=0)
-    with pytest.raises(TypeError, match=r"count: expected a positive integer, got 1\.5"):
+    with pytest.raises(TypeError, match=r"count: expected an integer, got 1\.5"):
         WiringEnsemble(base, "ws", count=1.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="match: expected None or 'dag', got 'edges'"):
         WiringEnsemble(base, "ws", count=1, match="edges")
@@ -166,6 +166,13 @@ def test_refusals(base: Data) -> None:
         WiringEnsemble(base, "ws", count=1, match="dag", density=1.1)
     with pytest.raises(ValueError, match="seed: expected 0 or more, got -1"):
         WiringEnsemble(base, "ws", count=1, seed=-1)
+    with pytest.raises(ValueError, match=r"seed: expected less than 2\*\*63, got 9{20}"):
+        WiringEnsemble(base, "ws", count=1, seed=int("9" * 20))
+    loops = base.clone()
+    loops.edge_index = torch.arange(base.num_edges).remainder(40).repeat(2, 1)
+    for match in (None, "dag"):
+        with pytest.raises(ValueError, match="base: expected synapses between different neurons, got none, or self-loops alone"):
+            WiringEnsemble(loops, "er", count=1, match=match)
     with pytest.raises(ValueError, match="base: expected a cyclic connectome, got a DAG"):
         WiringEnsemble(ConstrainedDAG()(base), "ws", count=1)
 
@@ -256,7 +263,7 @@ def test_a_damaged_cache_is_made_again(base: Data, tmp_path: Path, spoil: object
 def test_cache_is_readable_without_this_library(base: Data, tmp_path: Path) -> None:
     ensemble = WiringEnsemble(base, "er", 2, root=tmp_path)
     with safe_open(cache_files(tmp_path)[0], framework="numpy") as file:
-        description = json.loads(file.metadata()["content"])["description"]
+        description = json.loads(json.loads(file.metadata()["elegans_pyg"])["content"])["description"]
         assert (description["family"], description["count"], description["options"]) == ("er", 2, {})
         assert np.array_equal(file.get_tensor("1/edge_index"), ensemble[1].edge_index.numpy())
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from elegans_pyg.datasets.wiring_files import read_wiring
 from elegans_pyg.datasets.wiring_tables import build_data, read_edges, read_neurons
-from elegans_pyg.neuron_types import NEURON_TYPES
+from elegans_pyg.wirings import NEURON_TYPES
 
 KNOWN = pd.DataFrame(
     [
@@ -229,23 +229,26 @@ def test_undirected_graphs_hold_electrical_synapses_only():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"w\.csv: expected a wiring, got an empty file; fill it"),
-        (" \n\n", r"w\.csv: expected a wiring, got an empty file"),
+        ("", r"w\.csv: expected text, got an empty file; fill it"),
+        (" \n\n", r"w\.csv: expected text, got an empty file"),
         ("pre,post,weight,synapse\n", r"w\.csv: expected lines after the first, got none; fill"),
-        ("pre,post,synapse\na,b,C\n", r"w\.csv, line 1: expected the columns pre,post,weight,synapse, got pre,post,synapse; add 'weight'"),
-        ("pre;post;weight;synapse\na;b;1;C\n", r"w\.csv, line 1: expected the columns .* got pre;post;weight;synapse; add 'pre'"),
+        (
+            "pre,post,synapse\na,b,C\n",
+            r"w\.csv, line 1: expected the columns pre,post,weight,synapse, got 'pre,post,synapse'; add 'weight'",
+        ),
+        ("pre;post;weight;synapse\na;b;1;C\n", r"w\.csv, line 1: expected the columns .* got 'pre;post;weight;synapse'; add 'pre'"),
         ("pre,post,weight,synapse,pre\na,b,1,C,d\n", r"w\.csv, line 1: expected column names that differ"),
         (EDGES + "ASEL,VA1,1\n", r"w\.csv, line 5: expected 4 fields as in the first line, got 3; correct"),
         (EDGES + "ASEL,VA1,1,C,9\n", r"w\.csv, line 5: expected 4 fields as in the first line, got 5; correct"),
         (EDGES + 'ASEL,"VA1,1,C\n', r"w\.csv, line 5: expected CSV, got a broken line \(.*\); correct its quotes"),
-        (EDGES + "ASEL,VA1,nan,C\n", r"w\.csv, line 5: expected a weight above 0 and finite in float32, got 'nan'; correct"),
-        (EDGES + "\n\nASEL,VA1,inf,C\n", r"w\.csv, line 7: expected a weight above 0 and finite in float32, got 'inf'"),
+        (EDGES + "ASEL,VA1,nan,C\n", r"w\.csv, line 5: expected a weight above 0, finite in float32, got 'nan'; correct"),
+        (EDGES + "\n\nASEL,VA1,inf,C\n", r"w\.csv, line 7: expected a weight above 0, finite in float32, got 'inf'"),
         (EDGES + "ASEL,VA1,-1,C\n", r"w\.csv, line 5: .* got '-1'"),
         (EDGES + "ASEL,VA1,0,C\n", r"w\.csv, line 5: .* got '0'"),
         (EDGES + "ASEL,VA1,1e39,C\n", r"w\.csv, line 5: .* got '1e39'"),
         (EDGES + "ASEL,VA1,1e-50,C\n", r"w\.csv, line 5: .* got '1e-50'"),
         (EDGES + "ASEL,VA1,1_0,C\n", r"w\.csv, line 5: .* got '1_0'"),
-        (EDGES + "ASEL,VA1,many,C\n", r"w\.csv, line 5: .* got 'many'; correct it or remove the edge"),
+        (EDGES + "ASEL,VA1,many,C\n", r"w\.csv, line 5: .* got 'many'; correct or remove it"),
         (EDGES + "ASEL,VA1,,C\n", r"w\.csv, line 5: .* got ''"),
         (EDGES + "ASEL,VA1,1,gap\n", r"w\.csv, line 5: expected the synapse to be chemical or electrical, got 'gap'; correct"),
         (
@@ -257,7 +260,7 @@ def test_undirected_graphs_hold_electrical_synapses_only():
             EDGES + "ASEL,Q9,1,C\n",
             r"w\.csv, line 5: expected a neuron of known type, got 'Q9', .*; give neurons=FILE\.csv with the columns name,type",
         ),
-        (EDGES.encode("utf-16"), r"w\.csv: expected UTF-8 text, got byte 0 that is none; save it as CSV in UTF-8"),
+        (EDGES.encode("utf-16"), r"w\.csv: expected UTF-8 text, got byte 0 that is none; save it in UTF-8"),
         (EDGES.replace("ASEL", "ASÉL").encode("latin-1"), r"w\.csv: expected UTF-8 text, got byte \d+ that is none"),
         (b"pre,post\0,weight,synapse\n", r"w\.csv: expected text, got a binary file"),
     ],
@@ -271,13 +274,13 @@ def test_broken_edge_lists_are_refused(write, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name\nASEL\n", r"n\.csv, line 1: expected the columns name,type, got name; add 'type'"),
+        ("name\nASEL\n", r"n\.csv, line 1: expected the columns name,type, got 'name'; add 'type'"),
         (
             NEURONS + "Q,robot\n",
             r"n\.csv, line 6: expected a type of sensory, inter, motor, .*, other, got 'robot' for neuron 'Q'; correct it",
         ),
         (NEURONS + "Q,\n", r"n\.csv, line 6: expected a type of .* got '' for neuron 'Q'"),
-        (NEURONS + ",motor\n", r"n\.csv, line 6: expected a neuron's name, got nothing; name it"),
+        (NEURONS + ",motor\n", r"n\.csv, line 6: expected a neuron's name, of printable characters, got nothing; name it"),
         (NEURONS + "ASEL,motor\n", r"n\.csv, line 6: expected each neuron once, got 'ASEL' again, after .*n\.csv, line 2; remove one"),
         (
             NEURONS.replace("VA1,motor\n", ""),
@@ -299,14 +302,14 @@ def test_broken_neuron_tables_are_refused(write, text, message):
         (GRAPHML, "\x89PNG\r\n\x00\x01", r"w\.graphml: expected GraphML, got malformed XML"),
         (GRAPHML, "", r"w\.graphml: expected a wiring, got an empty file"),
         (GRAPHML, "<html/>", r"w\.graphml: expected GraphML, got what cannot be read \(file not successfully read as graphml\)"),
-        ('encoding="UTF-8"', 'encoding="no-such"', r"w\.graphml: expected GraphML, got malformed XML"),
+        ('encoding="UTF-8"', 'encoding="no-such"', r"w\.graphml, line 1: expected an encoding of utf-8, .*, got 'no-such'; save it as"),
         ('<node id="n3">', '<node id="n0">', r"w\.graphml, line 14: expected each node id once, got 'n0' again, after line 11; remove"),
         ('<node id="n3">', "<node>", r"w\.graphml, line 14: expected the attribute id of the node, got none; add it"),
         (">DD01<", ">VA01<", r"w\.graphml, line 14: expected each neuron once, got 'VA01' again, after .*line 13"),
         ('target="n3"', 'target="n9"', r"w\.graphml, line 18: expected an edge between listed nodes, got 'n9'; add the node"),
         ('target="n3"', "", r"w\.graphml, line 18: expected the attribute target of the edge, got none"),
-        (">13<", ">-13<", r"w\.graphml, line 15: expected a weight above 0 and finite in float32, got '-13.0'"),
-        (">13<", ">NaN<", r"w\.graphml, line 15: .* got 'nan'"),
+        (">13<", ">-13<", r"w\.graphml, line 15: expected a weight above 0, finite in float32, got -13\.0"),
+        (">13<", ">NaN<", r"w\.graphml, line 15: .* got nan; correct"),
         (">13<", ">many<", r"w\.graphml: expected GraphML, got what cannot be read \(could not convert string to float: 'many'\)"),
         ('<data key="e_weight">13</data>', "", r"w\.graphml, line 15: expected an edge with the attribute weight, got synapsetype; add it"),
         (
@@ -333,7 +336,9 @@ def test_broken_graphml_is_refused(write, old, new, message):
 def test_bad_weights_in_graphs_are_refused(weight):
     graph = digraph()
     graph.add_edge("c", "a", weight=weight, synapse="chemical")
-    with pytest.raises(ValueError, match=r"graph, edge 'c' to 'a': expected a weight above 0 and finite in float32, got '"):
+    with pytest.raises(
+        ValueError, match=r"graph, edge 'c' to 'a': expected a weight above 0, finite in float32, got .+; correct or remove it"
+    ):
         read_wiring(graph)
 
 
@@ -347,7 +352,7 @@ def test_bad_weights_in_graphs_are_refused(weight):
             {"chemical_weight": 0, "electrical_weight": 0.0},
             r"expected a chemical_weight or electrical_weight above 0, got neither; correct",
         ),
-        ({"chemical_weight": -1}, r"expected a weight above 0 and finite in float32, got '-1'"),
+        ({"chemical_weight": -1}, r"expected a weight above 0, finite in float32, got -1"),
     ],
 )
 def test_edges_of_graphs_that_say_too_little_are_refused(attributes, message):
@@ -368,13 +373,13 @@ def test_graphs_without_types_or_edges_are_refused():
 
 def test_sources_that_are_none_are_refused(write, tmp_path):
     for name in ("missing.csv", "missing.graphml", "missing"):
-        with pytest.raises(FileNotFoundError, match=rf"{name}: expected a file, got nothing there; check the path"):
+        with pytest.raises(FileNotFoundError, match=rf"source: there is no file '.*{name}'; check the name"):
             read_wiring(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"missing\.csv"):
         read_wiring(write("w.csv", EDGES), tmp_path / "missing.csv")
     for folder in (tmp_path, tmp_path / "folder.csv", tmp_path / "folder.graphml"):
         folder.mkdir(exist_ok=True)
-        with pytest.raises(ValueError, match=r"expected a file, got a folder; give a file inside it"):
+        with pytest.raises(ValueError, match=r"source: expected an ordinary file, and '.*' is a folder; give a file"):
             read_wiring(str(folder))
     with pytest.raises(ValueError, match=r"w\.xlsx: expected a file name ending in \.csv, \.graphml or \.xml, got '\.xlsx'; rename"):
         read_wiring(write("w.xlsx", b"PK"))

@@ -87,7 +87,7 @@ def test_a_failing_build_says_why_and_leaves_nothing(tmp_path: Path, monkeypatch
     ("change", "message"),
     [
         ({"parameters": "C2"}, "parameters: expected one of C1, D, got 'C2'"),
-        ({"substeps": 0}, "substeps: expected a whole number from 1 on, got 0"),
+        ({"substeps": 0}, "substeps: expected 1 or more, got 0"),
         ({"inputs": ["AVBQ"]}, "inputs: expected a neuron of this worm's 302, got 'AVBQ'"),
     ],
 )

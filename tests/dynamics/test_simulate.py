@@ -246,9 +246,13 @@ def test_kunerts_network_stays_at_rest_without_input() -> None:
         (
             {"current_pA": torch.zeros(1, 200, 2, dtype=torch.int64)},
             TypeError,
-            "current_pA: expected a floating-point tensor, got torch.int64",
+            "current_pA: expected a tensor of float32 or float64, got torch.int64",
         ),
-        ({"current_pA": torch.zeros(1, 200, 2, dtype=torch.float16)}, TypeError, "current_pA: expected float32 or float64"),
+        (
+            {"current_pA": torch.zeros(1, 200, 2, dtype=torch.float16)},
+            TypeError,
+            "current_pA: expected a tensor of float32 or float64, got torch.float16",
+        ),
         ({"current_pA": torch.zeros(0, 200, 2)}, ValueError, "current_pA: expected"),
         ({"executor": "fast"}, ValueError, "executor: expected one of auto, plain, fused, got 'fast'"),
         ({"executor": "fused", "current_pA": torch.zeros(1, 200, 2, requires_grad=True)}, ValueError, "gradients are wanted"),

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from elegans_pyg.datasets.waveforms import KINDS_OF_SPLIT
 from elegans_pyg.dynamics import SCENARIOS, Worm, stimuli
 from elegans_pyg.dynamics.scenarios import scenario
 from elegans_pyg.dynamics.stimuli import KINDS
+from elegans_pyg.dynamics.waveforms import KINDS_OF_SPLIT
 
 FORTY = [KINDS[k % len(KINDS)] for k in range(40)]
 
@@ -74,7 +74,7 @@ def test_kinds_are_what_they_are_called() -> None:
 
 
 def test_wrong_arguments_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"kinds: expected some of step, ramp, .*, got 'square'"):
+    with pytest.raises(ValueError, match=r"kinds: expected one of step, ramp, .*, got 'square'"):
         stimuli([1], ["square"])
     with pytest.raises(ValueError, match="kinds: expected one kind or more"):
         stimuli([1], [])

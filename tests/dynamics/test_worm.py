@@ -114,7 +114,7 @@ def test_refuses_unknown_names_and_broken_wirings() -> None:
         Worm.from_connectome(five(), "hodgkin")
     data = five()
     del data.inhibitory
-    with pytest.raises(ValueError, match=r"data.inhibitory: expected an entry a neuron, got none"):
+    with pytest.raises(ValueError, match=r"data.inhibitory: expected 5 entries, one a neuron, got 0"):
         Worm.from_connectome(data)
     data = five()
     data.neuron_name = ["N0"]
@@ -128,6 +128,6 @@ def test_a_file_with_other_gates_is_refused(monkeypatch: pytest.MonkeyPatch, tmp
     table = json.loads((FOLDER / "c302-C1.json").read_text())
     table["channels"]["k_fast"]["gates"]["p"]["power"] = 3
     (tmp_path / "c302-C1.json").write_text(json.dumps(table))
-    monkeypatch.setattr("elegans_pyg.dynamics.membrane.biophysics_folder", lambda: tmp_path)
+    monkeypatch.setattr("elegans_pyg.dynamics.membrane.data_folder", lambda _: tmp_path)
     with pytest.raises(ValueError, match="channels: expected the gates and powers"):
         Membrane.load("c302-C1")

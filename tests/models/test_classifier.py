@@ -9,7 +9,7 @@ from torch_geometric.data import Batch
 
 from elegans_pyg.models import ConnectomeClassifier
 from tests.dags import random_dag
-from tests.nn.per_node_loop import PerNodeLoop
+from tests.nn.dag.per_node_loop import PerNodeLoop
 
 DAGS = [random_dag(1, 7, 0.5), random_dag(2, 4, 0.6), random_dag(3, 9, 0.3, share_of_inputs=0.5)]
 
@@ -78,9 +78,9 @@ def test_parameter_counts_add_up():
 
 def test_bad_input_is_refused():
     model = ConnectomeClassifier(Batch.from_data_list(DAGS), 1, 10, channels=4)
-    with pytest.raises(ValueError, match=r"images must be \(B, 1, H, W\) or \(3, B, 1, H, W\), got \(2, 3, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"images: expected \(B, 1, H, W\), or \(3, B, 1, H, W\), got \(2, 3, 8, 8\)"):
         model(torch.zeros(2, 3, 8, 8))
-    with pytest.raises(ValueError, match=r"images must be .* got \(2, 5, 1, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"images: expected .* got \(2, 5, 1, 8, 8\)"):
         model(torch.zeros(2, 5, 1, 8, 8))
     with pytest.raises(ValueError, match="seeds must hold one integer for each of the 3 variants, got 2"):
         ConnectomeClassifier(Batch.from_data_list(DAGS), 1, 10, channels=4, seeds=[1, 2])
@@ -88,5 +88,5 @@ def test_bad_input_is_refused():
         ConnectomeClassifier(DAGS[0], 1, 1)
     with pytest.raises(ValueError, match="in_channels must be at least 1, got 0"):
         ConnectomeClassifier(DAGS[0], 0, 10)
-    with pytest.raises(ValueError, match=r"variant must be in 0\.\.2, got 3"):
+    with pytest.raises(ValueError, match=r"variant: expected 0 to 2, got 3"):
         model.variant_state_dict(3)

@@ -13,7 +13,7 @@ from torch import nn
 from elegans_pyg.datasets.images import ImageData
 from elegans_pyg.models import DenseNetwork, ElegansM1
 from elegans_pyg.models.encoders import ResNet9, make_encoders
-from elegans_pyg.training import FitConfig, fit
+from elegans_pyg.training import FitSettings, fit
 from tests.models.wirings import network
 
 SMALL = {"encoder_channels": (2, 3, 4, 5), "image_size": (8, 8)}
@@ -47,7 +47,7 @@ def test_resnet9_against_its_equation() -> None:
 
 @pytest.mark.parametrize("head", ["wired", "reservoir", "dense", "bare"])
 def test_variants_train_together_as_they_do_alone(head: str) -> None:
-    config = FitConfig(iterations=5, batch_size=10, precision="float64", eval_every=5, augment="crop_flip_cutout", weight_decay=0.1)
+    config = FitSettings(iterations=5, batch_size=10, precision="float64", eval_every=5, augment="crop_flip_cutout", weight_decay=0.1)
     table = pd.DataFrame({"variant": range(2), "family": list("ab"), "wiring_seed": 0, "seed": [3, 8]})
 
     def train(which: list[int]) -> ElegansM1:
@@ -70,7 +70,7 @@ def test_variants_train_together_as_they_do_alone(head: str) -> None:
 def test_a_reservoir_is_left_as_it_is_and_its_encoder_learns() -> None:
     model = ElegansM1(network([1, 2], freeze=True), 4, seeds=[1, 2], **SMALL)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    fit(model, make_images(), FitConfig(iterations=2, batch_size=20, eval_every=2), quiet=True)
+    fit(model, make_images(), FitSettings(iterations=2, batch_size=20, eval_every=2), quiet=True)
     changed = {name.split(".")[0] for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed == {"encoder", "latent", "linear"}
 

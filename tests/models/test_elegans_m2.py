@@ -8,7 +8,7 @@ import torch
 
 from elegans_pyg.datasets import load_images
 from elegans_pyg.models import DenseNetwork, ElegansM2
-from elegans_pyg.training import Autoencoding, FitConfig, fit
+from elegans_pyg.training import Autoencoding, FitSettings, fit
 from tests.models.wirings import network
 
 
@@ -54,7 +54,9 @@ def test_the_join_is_the_product_with_the_networks_input() -> None:
 @pytest.mark.parametrize("data_order", ["shared", "variant"])
 def test_variants_train_together_as_they_do_alone(data_order: str) -> None:
     images = load_images("digits")
-    config = FitConfig(iterations=6, batch_size=10, precision="float64", data_order=data_order, eval_every=3, clip_norm=0.5, select="best")
+    config = FitSettings(
+        iterations=6, batch_size=10, precision="float64", data_order=data_order, eval_every=3, clip_norm=0.5, select="best"
+    )
     table = pd.DataFrame({"variant": range(3), "family": list("abc"), "wiring_seed": 0, "seed": [3, 8, 4]})
 
     def train(which: list[int]) -> ElegansM2:
@@ -73,7 +75,7 @@ def test_variants_train_together_as_they_do_alone(data_order: str) -> None:
 def test_echo_trains_code_and_decoder_alone() -> None:
     model = ElegansM2(network([1, 2], freeze=True), image_size=(8, 8), echo=True, seeds=[1, 2])
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    config = FitConfig(iterations=3, batch_size=20, eval_every=3)
+    config = FitSettings(iterations=3, batch_size=20, eval_every=3)
     fit(model, load_images("digits"), config, objective=Autoencoding(), quiet=True)
     changed = {name.split(".")[0] for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed == {"bottleneck", "decoder"}

@@ -117,19 +117,19 @@ def test_damaged_models_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="holds no whole model"):
             ReducedOrder.load(folder)
     settings.unlink()
-    with pytest.raises(FileNotFoundError, match=r"model\.json is missing"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*model\.json"):
         ReducedOrder.load(folder)
 
 
 def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="cell: expected one of rnn, lstm, gru, got 'esn'"):
         ReducedOrder("esn")
-    with pytest.raises(ValueError, match="executor: expected one of auto, torch, fused, got 'fast'"):
+    with pytest.raises(ValueError, match="executor must be one of auto, torch, fused, got 'fast'"):
         ReducedOrder(executor="fast")
     for name in ("inputs", "outputs", "hidden", "replicas"):
         with pytest.raises(ValueError, match=f"{name}: expected 1 or more, got 0"):
             ReducedOrder(**{name: 0})  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="seeds: expected one for each of the 2 replicas, got 3"):
+    with pytest.raises(ValueError, match="seeds must hold one integer for each of the 2 variants, got 3"):
         ReducedOrder(replicas=2, seeds=[1, 2, 3])
     model = ReducedOrder(inputs=3)
     with pytest.raises(ValueError, match=r"x: expected \(sequences, steps, 3\), got \(2, 5, 4\)"):

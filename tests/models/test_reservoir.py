@@ -9,8 +9,8 @@ from torch_geometric.data import Batch, Data
 
 from elegans_pyg.datasets import Connectome, sequence_task
 from elegans_pyg.models import Reservoir, RidgeReadout
-from elegans_pyg.neuron_types import NEURON_TYPES
 from elegans_pyg.transforms import ConstrainedDAG, ErdosRenyi, Rewired
+from elegans_pyg.wirings import NEURON_TYPES
 from tests.transforms.wirings import random_connectome
 
 MOTOR = NEURON_TYPES.index("motor")
@@ -205,5 +205,5 @@ def test_refusals(hermaphrodite: Data) -> None:
         reservoir(torch.rand(5, 3))
     with pytest.raises(ValueError, match=r"state must be \(2, 282\), got \(1, 282\)"):
         reservoir(torch.rand(2, 5, 1), torch.zeros(1, 282))
-    with pytest.raises(ValueError, match=r"executor 'fused' cannot run: .*torch.bfloat16"):
+    with pytest.raises(ValueError, match=r"executor='fused' does not apply: .*torch.bfloat16"):
         Reservoir(chemical, executor="fused").to(torch.bfloat16)(torch.rand(1, 2, 1))

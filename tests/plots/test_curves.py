@@ -80,7 +80,7 @@ def test_another_reference_or_none():
         (metrics().iloc[:0], {}, "at least one row"),
         (metrics(), {"reference": "male"}, "got 'male'; choose from ws, connectome"),
         (metrics(), {"split": "dev"}, "got 'dev'; choose from train, validation"),
-        (pd.concat([metrics(), metrics()]), {}, "iteration 10 of variant 0 twice"),
+        (pd.concat([metrics(), metrics()]), {}, "got iteration 10, variant 0 twice"),
     ],
 )
 def test_curves_refuse_bad_metrics(frame, options, message):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import matplotlib
 import numpy as np
 import pytest
@@ -119,16 +121,28 @@ def test_figures_are_written_whole_and_repeatably(tmp_path):
     assert {name: matplotlib.rcParams[name] for name in settings} == settings
 
 
-def test_a_failed_write_keeps_the_old_figure(tmp_path, monkeypatch):
+def test_a_failed_write_names_the_file_and_keeps_the_old_one(tmp_path, monkeypatch):
     figure = layered_dag(dag())
     (tmp_path / "dag.png").write_text("old")
 
-    def full_disk(file, **options):
-        file.write_bytes(b"half")
+    def full_disk(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(figure, "savefig", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match=r"could not write .*dag\.png \(No space left on device\); free space"):
         save(figure, tmp_path / "dag")
     assert [file.name for file in tmp_path.iterdir()] == ["dag.png"]
     assert (tmp_path / "dag.png").read_text() == "old"
+
+
+def test_drawing_fails_before_anything_is_written(tmp_path, monkeypatch):
+    figure = layered_dag(dag())
+
+    def broken(file, **options):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(figure, "savefig", broken)
+    with pytest.raises(KeyboardInterrupt):
+        save(figure, tmp_path / "new" / "dag")
+    assert list(tmp_path.iterdir()) == []

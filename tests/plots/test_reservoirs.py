@@ -57,7 +57,7 @@ def test_scores_have_a_panel_a_task_and_the_table_s_intervals() -> None:
     rows = frame[frame["task"] == "memory"].assign(wiring_seed=frame["variant"], seed=0)
     rows.loc[rows["family"] == "connectome", ["wiring_seed", "seed"]] = [[0, s] for s in range(4)]
     table = compare(rows, value="score", share=False).table.set_index("family")
-    bars = [line.get_xdata() for line in axes.get_lines() if line.get_linewidth() == 2.2]
+    bars = [line.get_xdata() for line in axes.get_lines() if line.get_linewidth() == 2.4]
     np.testing.assert_allclose(bars[1], table.loc["er", ["low", "high"]].to_numpy(dtype=float))
     dashed = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
     assert dashed[0].get_xdata()[0] == pytest.approx(10.15)

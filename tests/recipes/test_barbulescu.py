@@ -1,31 +1,31 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
-import torch
 
+from elegans_pyg import dynamics
 from elegans_pyg.models import ReducedOrder
-from elegans_pyg.recipes import barbulescu, barbulescu_figures, reduced_order
-from elegans_pyg.recipes.barbulescu import EXPERIMENTS, Job, Settings, reproduce
-from elegans_pyg.recipes.barbulescu_figures import draw_experiment, draw_fit
-from elegans_pyg.recipes.reduced_order import fit_runs
-from elegans_pyg.training import sequences
-from elegans_pyg.training.sequences import SequenceFitConfig
-from tests.recipes.waves import leaky
+from elegans_pyg.recipes import barbulescu
+from elegans_pyg.recipes.barbulescu import BARBULESCU, EXPERIMENTS, BarbulescuSettings, waveforms_of
+from elegans_pyg.studies import Interrupted, load_run, run_study, unit_seed
+from elegans_pyg.studies.tables import to_text
+from tests.commands import invoke, refused
+from tests.recipes.waves import stop_after, use_leaky
 
-TINY = Settings(epochs=3, runs=2, count=8)
+TINY = ("--epochs", "2", "--runs", "2", "--count", "8", "--quiet")
 
 
-@pytest.fixture(autouse=True)
-def no_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fake(name: str, dt_ms: float, count: int, seed: int, **options: object) -> object:
-        return leaky(name, dt_ms, count, seed, options.get("outputs"))  # type: ignore[arg-type]
+def settings(number: int, **more: Any) -> BarbulescuSettings:
+    return BarbulescuSettings(**{"experiment": number, "epochs": 3, "runs": 2, "count": 8, **more})
 
-    monkeypatch.setattr(barbulescu, "Waveforms", fake)
+
+@pytest.fixture
+def leaky_waves(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_leaky(monkeypatch)
 
 
 def test_the_experiments_are_the_papers() -> None:
@@ -35,119 +35,131 @@ def test_the_experiments_are_the_papers() -> None:
     assert [(job.hidden, job.dt_ms) for job in EXPERIMENTS[3]] == [(4, 0.5), (8, 0.5), (4, 0.1), (8, 0.1), (4, 0.1)]
     assert {job.without for job in EXPERIMENTS[4]} == {("AVBL", "AVBR"), ("PLML", "PLMR")}
     assert models[5] == [(cell, hidden) for cell in ("lstm", "gru") for hidden in (8, 16, 32)]
-    assert (Settings().epochs, Settings().runs, Settings().count) == (1000, 10, 40)
+    published, quick = BARBULESCU.make(), BARBULESCU.make(quick=True)
+    assert (published.epochs, published.runs, published.count) == (1000, 10, 40)
+    assert (quick.epochs, quick.runs, quick.count) == (150, 3, 40)
 
 
+@pytest.mark.usefixtures("leaky_waves")
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
-def test_every_experiment_runs(tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = reproduce(number, tmp_path / "out", TINY, quiet=True)
-    jobs = EXPERIMENTS[number]
-    assert len(done.table) == len(jobs) == len(done.fits)
-    assert (done.table["runs"] == 2).all()
-    saved = pd.read_csv(tmp_path / "out" / f"experiment-{number}.csv")
-    assert saved["test"].tolist() == pytest.approx(done.table["test"].tolist())
-    for job, row in zip(jobs, done.table.itertuples(), strict=True):
-        results = done.fits[job].results
-        assert row.test == pytest.approx(results["test"].mean())
-        assert row.test_sd == pytest.approx(results["test"].std())
-        assert row.parameters == done.fits[job].model.parameters_per_replica()
-        each = done.outputs[(done.outputs["model"] == job.name) & (done.outputs["data"] == row.data)]
-        assert len(each) == len(done.waveforms[job].output_names) == (28 if number == 5 else 4)
+def test_every_experiment_runs(tmp_path: Path, number: int) -> None:
+    result = run_study(BARBULESCU, settings(number), tmp_path / "out", quiet=True)
+    jobs, rows = EXPERIMENTS[number], result.results
+    assert len(rows) == 2 * len(jobs)
+    # All models begin their runs from the same seeds, a shard a model.
+    assert rows["seed"].tolist() == [unit_seed(0, "connectome", 0, run) for run in range(2)] * len(jobs)
+    assert pd.read_csv(tmp_path / "out" / "units.csv")["shard"].tolist() == [1 + job for job in range(len(jobs)) for _ in range(2)]
+    table, outputs = (pd.read_csv(tmp_path / "out" / name) for name in ("models.csv", "outputs.csv"))
+    assert (table["runs"] == 2).all()
+    for place, (job, row) in enumerate(zip(jobs, table.itertuples(), strict=True)):
+        own = rows[(rows["family"] == job.name) & (rows["task"] == job.setting)]
+        assert row.test == pytest.approx(own["test"].mean())
+        assert row.test_sd == pytest.approx(own["test"].std())
+        model = ReducedOrder.load(tmp_path / "out" / "shards" / f"{1 + place:05}")
+        assert row.parameters == model.parameters_per_replica()
+        each = outputs[outputs["variant"] == own["variant"].iloc[1]]
+        assert each["output"].tolist() == model.output_names
+        assert (each["family"] == job.name).all()
+        assert len(each) == (28 if number == 5 else 4)
     if number == 1:
-        assert (done.table["parameters"] == done.table["published_parameters"]).all()
+        assert (table["parameters"] == table["published_parameters"]).all()
     if number == 4:
-        assert done.waveforms[jobs[0]].input_names == ["PLML", "PLMR"]
-        assert done.waveforms[jobs[-1]].input_names == ["AVBL", "AVBR"]
+        assert ReducedOrder.load(tmp_path / "out" / "shards" / "00001").input_names == ["PLML", "PLMR"]
+        assert model.input_names == ["AVBL", "AVBR"]
     if number == 5:
-        assert len(done.waveforms[jobs[0]].input_names) == 10
-    assert done.findings
-    assert any("3 of 1,000 epochs, 2 of 10 runs" in note for note in done.notes)
-    assert len(done.tables()) == (2 if number == 4 else 1)
-    if number == 2:
-        figures = draw_experiment(done, tmp_path / "figures")
-        assert [figure.name[13:] for figure in figures] == ["losses", "traces", "sizes"]
-        assert all(figure.with_name(figure.name + ".png").stat().st_size > 10_000 for figure in figures)
-    else:
-        # Writing files takes most of the time of drawing.
-        monkeypatch.setattr(barbulescu_figures, "save", lambda figure, path: figure.draw_without_rendering())
-        figures = draw_experiment(done, tmp_path / "figures")
-        assert len(figures) == {1: 2, 3: 4, 4: 5, 5: 3}[number]
+        assert len(model.input_names) == 10
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["findings"]
+    assert any("3 of 1,000 epochs, 2 of 10 runs" in note for note in summary["notes"])
+    assert ("Test RMSE of each output" in to_text(*result.report.tables)) == (number == 4)
+    assert [figure.name for figure in result.figures] == {
+        1: ["losses", "traces"],
+        2: ["losses", "traces", "sizes"],
+        3: ["losses-fcm-0.5ms", "traces-fcm-0.5ms", "losses-fcm-0.1ms", "traces-fcm-0.1ms"],
+        4: [*(f"{name}-fcm-no-{gone}-0.5ms" for gone in ("AVB", "PLM") for name in ("losses", "traces")), "outputs"],
+        5: ["losses", "traces", "outputs"],
+    }[number]
 
 
-def test_finished_fits_are_read_and_shared_by_experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = reproduce(1, tmp_path, TINY, quiet=True)
-    fitted = []
-    real = reduced_order.fit_sequences
-    monkeypatch.setattr(
-        reduced_order, "fit_sequences", lambda model, *rest, **more: fitted.append(model.hidden) or real(model, *rest, **more)
-    )
-    again = reproduce(1, tmp_path, TINY, quiet=True)
-    assert not fitted
-    pd.testing.assert_frame_equal(again.table, first.table, check_exact=False, rtol=1e-12)
-    reproduce(2, tmp_path, TINY, quiet=True)
-    assert fitted == [2, 4, 16, 64]
+@pytest.mark.slow
+def test_the_worms_waveforms_of_two_scenarios(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = settings(5, count=4, epochs=1, runs=1)
+    result = run_study(BARBULESCU, own, tmp_path / "out", quiet=True)
+    assert result.results["test"].between(0, 1).all()
+    assert all(figure.with_name(f"{figure.name}.png").stat().st_size > 10_000 for figure in result.figures)
+    # Simulated once for all shards, and read when the figures are drawn again.
+    root = tmp_path / "out" / "shards" / "waveforms"
+    assert sorted(path.name.rsplit("ms-", 1)[0] for path in root.iterdir()) == ["waveforms-fcm16-0.5", "waveforms-nictation-0.5"]
+    monkeypatch.setattr("elegans_pyg.dynamics.waveforms.simulate", lambda *_, **__: pytest.fail("simulated again"))
+    kept = waveforms_of(EXPERIMENTS[5][0], own, root)
+    assert (len(kept), len(kept.input_names), len(kept.output_names)) == (8, 10, 28)
+    assert len(load_run(tmp_path / "out").redraw()) == 3
 
 
-def test_an_interrupted_experiment_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = reproduce(3, tmp_path / "whole", TINY, quiet=True)
-    real, epochs = sequences._Fit._train_epoch, []
-
-    def interrupting(self: sequences._Fit) -> None:
-        real(self)
-        epochs.append(self.epoch)
-        if len(epochs) == 5:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(sequences._Fit, "_train_epoch", interrupting)
-    stopped = reproduce(3, tmp_path / "parts", TINY, quiet=True)
-    assert stopped.interrupted
-    assert len(stopped.fits) == 1
-    assert not (tmp_path / "parts" / "experiment-3.csv").exists()
-    done = reproduce(3, tmp_path / "parts", TINY, quiet=True)
-    assert len(epochs) == 18
-    columns = [column for column in whole.table if column != "seconds"]
-    pd.testing.assert_frame_equal(done.table[columns], whole.table[columns])
+@pytest.mark.usefixtures("leaky_waves")
+def test_an_interrupted_experiment_resumes_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_study(BARBULESCU, settings(3), tmp_path / "whole", quiet=True)
+    with monkeypatch.context() as patched:
+        stop_after(patched, 9)
+        with pytest.raises(Interrupted):
+            run_study(BARBULESCU, settings(3), tmp_path / "parts", quiet=True)
+    shards = tmp_path / "parts" / "shards"
+    assert [(shards / f"{number:05}" / "rows.csv").exists() for number in (1, 2)] == [True, False]
+    assert not (tmp_path / "parts" / "results.csv").exists()
+    first = (shards / "00001" / "fit.json").stat().st_mtime_ns
+    run_study(BARBULESCU, settings(3), tmp_path / "parts", resume=True, quiet=True)
+    assert (shards / "00001" / "fit.json").stat().st_mtime_ns == first
+    for name in ("results.csv", "models.csv", "outputs.csv", "history.csv"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    with pytest.raises(ValueError, match="resume: experiment is 3 in"):
+        run_study(BARBULESCU, settings(2), tmp_path / "parts", resume=True, quiet=True)
 
 
-def test_folders_of_something_else_are_refused(tmp_path: Path) -> None:
-    reproduce(2, tmp_path / "a", TINY, quiet=True)
-    with pytest.raises(ValueError, match=r"out: .* holds experiments with .*'epochs': 3.* not .*'epochs': 4"):
-        reproduce(2, tmp_path / "a", Settings(4, 2, 8), quiet=True)
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "letter.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="is not empty and holds no experiments"):
-        reproduce(2, tmp_path / "b", TINY, quiet=True)
-    with pytest.raises(FileExistsError, match="is not empty and holds no fit"):
-        fit_runs(leaky(), tmp_path / "b", runs=1, config=SequenceFitConfig(2), quiet=True)
-    with pytest.raises(ValueError, match="experiment: expected 1 to 5, got 6"):
-        reproduce(6, tmp_path / "a", TINY)
+@pytest.mark.usefixtures("leaky_waves")
+def test_the_command_sets_published_beside_measured(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, text, err = invoke("reproduce", "barbulescu", "--experiment", 1, "--quick", "--out", out, *TINY)
+    assert (code, err) == (0, "")
+    assert "Experiment 1: RNN, LSTM and GRU of like size" in " ".join(text.split())
+    for count in ("404", "452", "348", "4,676", "4,868", "3,684"):
+        assert f" {count} ({count}) " in text
+    assert "Shortened: 2 of 1,000 epochs, 2 of 10 runs" in " ".join(text.split())
+    assert "The paper finds the plain RNN worst at both sizes" in " ".join(text.split())
+    assert f"run folder: {out}" in text
+    assert "holds a run already" in refused("reproduce", "barbulescu", "--out", out, "--epochs", 3)
+    assert "epochs is 2 in" in refused("reproduce", "barbulescu", "--resume", "--out", out, "--epochs", 3)
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"runs": 0}, {"seed": -1}, {"count": 3}, {"clip_norm": 0.0}, {"clip_norm": float("nan")}])
-def test_settings_out_of_range_are_refused_before_a_folder_is_made(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected"):
-        Settings(**wrong)  # type: ignore[arg-type]
+@pytest.mark.usefixtures("leaky_waves")
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        stop_after(patched, 1)
+        code, text, err = invoke("reproduce", "barbulescu", "--experiment", 3, "--out", out, *TINY)
+    assert (code, text) == (130, "")
+    assert f"interrupted; go on with: elegans-pyg reproduce barbulescu --resume --out {out}" in err
+    assert invoke("reproduce", "barbulescu", "--resume", "--out", out, "--quiet")[0] == 0
 
 
-def test_damaged_results_are_not_read(tmp_path: Path) -> None:
-    fit = fit_runs(leaky(), tmp_path / "fit", runs=2, config=SequenceFitConfig(2), quiet=True)
-    for name in ("results", "history", "outputs"):
-        path = fit.folder / f"{name}.csv"
-        whole = path.read_text()
-        for damaged in ("\n".join(whole.splitlines()[:-1]) + "\n", whole.replace("seed", "seeds", 1), ""):
-            path.write_text(damaged)
-            with pytest.raises(ValueError, match=r"out: .* holds no whole fit .*; delete it"):
-                fit_runs(leaky(), tmp_path / "fit", runs=2, config=SequenceFitConfig(2), quiet=True)
-        path.write_text(whole)
-    again = fit_runs(leaky(), tmp_path / "fit", runs=2, config=SequenceFitConfig(2), quiet=True)
-    pd.testing.assert_frame_equal(again.results, fit.results)
-
-
-def test_an_output_that_never_moves_has_no_range_to_be_compared_with(tmp_path: Path) -> None:
-    data = leaky()
-    data.voltage_mV[..., 0] = -58
-    fit = fit_runs(data, tmp_path / "fit", runs=1, config=SequenceFitConfig(2), quiet=True)
-    assert fit.outputs["rmse"].isna().tolist() == [True, False, False, False]
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (("--experiment", 6), "experiment: expected at most 5, got 6"),
+        (("--epochs", 0), "epochs: expected at least 1, got 0"),
+        (("--runs", 0), "runs: expected at least 1, got 0"),
+        (("--seed", -1), "seed: expected at least 0, got -1"),
+        (("--count", 3), "count: expected at least 4, got 3"),
+        (("--clip-norm", 0), "clip_norm: expected a number above 0, got 0.0"),
+        (("--clip-norm", "nan"), "clip_norm: expected a finite number, got nan"),
+        (("--count", 10_000_000), "memory: one unit needs about "),
+    ],
+)
+def test_settings_out_of_range_are_refused_before_anything_is_simulated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: tuple[object, ...], message: str
+) -> None:
+    monkeypatch.setattr(dynamics, "Waveforms", lambda *_, **__: pytest.fail("simulated"))
+    assert refused("reproduce", "barbulescu", *wrong, "--out", tmp_path / "new").startswith(f"error: {message}")
+    assert not (tmp_path / "new").exists()
 
 
 def verdicts(number: int, rows: list[tuple[str, str, float]], train: list[float] | None = None, outputs: object = None) -> str:
@@ -194,39 +206,8 @@ def test_verdicts_on_inputs_and_scenarios(agrees: bool) -> None:
     assert f"reproduces {'DB1' if agrees else 'RMER'} best" in found
 
 
-def test_one_fit_is_kept_whole(tmp_path: Path) -> None:
-    data = leaky()
-    config = SequenceFitConfig(4)
-    fit = fit_runs(data, tmp_path / "fit", "lstm", 3, runs=2, seed=7, config=config, quiet=True)
-    loaded = ReducedOrder.load(tmp_path / "fit")
-    rows = data.indices("test")
-    predicted = loaded.predict_mV(data.current_pA[rows])
-    span = data.scaling()[2]
-    own = ((predicted - data.voltage_mV[rows]) / span).square().mean((1, 2, 3)).sqrt()
-    assert own.tolist() == pytest.approx(fit.results["test"].tolist(), rel=1e-4)
-    in_mV = (predicted - data.voltage_mV[rows]).square().mean((1, 2)).sqrt()
-    assert in_mV.flatten().tolist() == pytest.approx(fit.outputs["rmse_mV"].tolist(), rel=1e-3)
-    assert (in_mV / data.ranges_mV()).flatten().tolist() == pytest.approx(fit.outputs["rmse"].tolist(), rel=1e-3)
-    best = fit.history.loc[fit.history.groupby("replica")["validation"].idxmin()]
-    assert best["epoch"].tolist() == fit.results["best_epoch"].tolist()
-    assert best["validation"].tolist() == pytest.approx(fit.results["validation"].tolist(), rel=1e-5)
-    assert fit.results["seed"].tolist() == [7, 8]
-    assert [path.name for path in draw_fit(fit, data)] == ["losses", "traces"]
-    again = fit_runs(data, tmp_path / "fit", "lstm", 3, runs=2, seed=7, config=config, quiet=True)
-    pd.testing.assert_frame_equal(again.results, fit.results)
-    assert torch.equal(again.model.weight, fit.model.weight)
-    with pytest.raises(ValueError, match="holds a fit with hidden 3 instead of 4"):
-        fit_runs(data, tmp_path / "fit", "lstm", 4, runs=2, seed=7, config=config, quiet=True)
-    with pytest.raises(ValueError, match="holds a fit with waveforms"):
-        fit_runs(leaky(seed=1), tmp_path / "fit", "lstm", 3, runs=2, seed=7, config=config, quiet=True)
-    kept = json.loads((tmp_path / "fit" / "fit.json").read_text())
-    assert kept["seconds"] == pytest.approx(fit.seconds)
-    (tmp_path / "fit" / "results.csv").unlink()
-    with pytest.raises(ValueError, match="holds no whole fit"):
-        fit_runs(data, tmp_path / "fit", "lstm", 3, runs=2, seed=7, config=config, quiet=True)
-
-
-def test_a_job_is_named_by_its_data() -> None:
-    keys = [job.key for jobs in EXPERIMENTS.values() for job in jobs]
-    assert len(set(keys)) == len({job for jobs in EXPERIMENTS.values() for job in jobs}) == 10 + 3 + 12 + 6
-    assert Job("gru", 4).key == "fcm-0.5ms-gru-4"
+def test_help_names_the_defaults() -> None:
+    text = " ".join(invoke("reproduce", "barbulescu", "--help")[1].replace("│", " ").split())
+    assert "3 runs of 150 epochs" in text
+    assert "10 runs of 1,000 epochs" in text
+    assert "in a folder of its own" in text

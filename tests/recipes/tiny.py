@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from elegans_pyg.recipes.config import RunConfig
-from elegans_pyg.training import FitConfig
+from elegans_pyg.recipes.ensemble import EnsembleSettings
+from elegans_pyg.training.settings import FitSettings
 
 TYPES = ("sensory", "inter", "motor")
 
@@ -25,10 +26,10 @@ def write_wiring(folder: Path) -> tuple[Path, Path]:
     return wiring, neurons
 
 
-def tiny_config(folder: Path, **changes: object) -> RunConfig:
+def tiny_settings(folder: Path, **changes: Any) -> EnsembleSettings:
     wiring, neurons = write_wiring(folder)
-    training = FitConfig(iterations=4, batch_size=20, eval_every=2, checkpoint_every=2, lr_decay_every=3, device="cpu")
-    base = RunConfig(
+    training = FitSettings(iterations=4, batch_size=20, eval_every=2, checkpoint_every=2, lr_decay_every=3, device="cpu")
+    base = EnsembleSettings(
         connectome=str(wiring),
         neuron_table=str(neurons),
         families=("er", "rewired"),
@@ -38,4 +39,4 @@ def tiny_config(folder: Path, **changes: object) -> RunConfig:
         executor="levels",
         training=training,
     )
-    return base.updated(changes)
+    return base.model_copy(update=changes)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from elegans_pyg.datasets.images import ImageData
-from elegans_pyg.training import FitConfig
+from elegans_pyg.training import FitSettings
 
 
 def make_images(train: int = 96, test: int = 25, seed: int = 0) -> ImageData:
@@ -74,9 +74,9 @@ def make_table(families: Sequence[str] = ("connectome", "er", "ws")) -> pd.DataF
     )
 
 
-def settings(**changes: object) -> FitConfig:
+def settings(**changes: object) -> FitSettings:
     values = {"iterations": 20, "batch_size": 16, "eval_every": 5, "checkpoint_every": 6, "validation_fraction": 0.25, "device": "cpu"}
-    return FitConfig.from_dict({**values, **changes})
+    return FitSettings(**{**values, **changes})
 
 
 def make_ensemble(**options: Callable[[int], None]) -> Ensemble:

@@ -54,7 +54,7 @@ def test_round_trip_keeps_every_kind_of_tensor(tmp_path: Path) -> None:
     for name, tensor in tensors.items():
         torch.testing.assert_close(loaded.model[name], tensor, rtol=0, atol=0, equal_nan=True)
     assert loaded.optimizer == {}
-    assert loaded.state == {"format_version": 1, "iteration": 3, "deep": {"big": 2**127 + 1, "small": 0.1}}
+    assert loaded.state == {"format_version": 2, "iteration": 3, "deep": {"big": 2**127 + 1, "small": 0.1}}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint"]
 
 
@@ -136,7 +136,7 @@ def test_states_that_are_json_but_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"state.json is damaged"):
         load_checkpoint(folder)
     (folder / "state.json").write_text(json.dumps({**state, "format_version": 99}))
-    with pytest.raises(ValueError, match=r"expected format version 1 in .*, got 99; read it with the version that wrote it"):
+    with pytest.raises(ValueError, match=r"expected format version 2 in .*, got 99; read it with the version that wrote it"):
         load_checkpoint(folder)
     (folder / "state.json").write_text(json.dumps({**state, "iteration": 2}))
     with pytest.raises(ValueError, match=r"state.json is damaged \(its sha256 differs\)"):

@@ -18,6 +18,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from elegans_pyg._progress import Progress
 from elegans_pyg.training import FitResult, TrainingError, fit, load_checkpoint
 from elegans_pyg.training.data_order import DataOrder, stratified_split
 from tests.training.double import Ensemble, make_ensemble, make_images, make_table, settings
@@ -25,9 +26,9 @@ from tests.training.double import Ensemble, make_ensemble, make_images, make_tab
 IMAGES = make_images()
 
 
-def run(model: Ensemble, *, images=IMAGES, table=None, out=None, resume=False, quiet=True, **changes) -> FitResult:
+def run(model: Ensemble, *, images=IMAGES, table=None, out=None, resume=False, quiet=True, progress=None, **changes) -> FitResult:
     table = make_table() if table is None else table
-    return fit(model, images, settings(**changes), variants=table, out=out, resume=resume, quiet=quiet)
+    return fit(model, images, settings(**changes), variants=table, out=out, resume=resume, quiet=quiet, progress=progress)
 
 
 def assert_same_tensors(one: Ensemble, other: Ensemble) -> None:
@@ -155,6 +156,7 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     before = load_checkpoint(tmp_path / "checkpoint").state["seconds"]
     again = run(make_ensemble(), out=tmp_path, resume=True)
     assert again.seconds > before > 0
+    assert torch.equal(first.test_predictions, again.test_predictions)
     pd.testing.assert_frame_equal(first.metrics, again.metrics)
     pd.testing.assert_frame_equal(first.results, again.results)
 
@@ -179,7 +181,7 @@ def test_resume_drops_what_is_newer_than_the_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"learning_rate": 0.1}, r"config\.learning_rate was 0\.004 in the checkpoint and is 0\.1 now"),
+        ({"learning_rate": 0.1}, r"settings\.learning_rate was 0\.004 in the checkpoint and is 0\.1 now"),
         ({"iterations": 5}, "iterations: expected at least the 20 that the checkpoint has done, got 5"),
         ({"images": make_images(seed=1)}, r"dataset\.sha256 was"),
         ({"images": replace(IMAGES, name="others")}, r"dataset\.name was 'patterns' in the checkpoint and is 'others' now"),
@@ -201,9 +203,127 @@ def test_resume_needs_a_run(tmp_path: Path) -> None:
     run(make_ensemble(), out=tmp_path)
     with pytest.raises(FileExistsError, match="holds a run already; resume it"):
         run(make_ensemble(), out=tmp_path)
-    (tmp_path / "metrics.csv").unlink()
-    with pytest.raises(FileNotFoundError, match="is missing beside its checkpoint"):
-        run(make_ensemble(), out=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("damage", ["deleted", "truncated", "edited"])
+def test_metrics_heal(tmp_path: Path, damage: str) -> None:
+    path, model = tmp_path / "metrics.csv", make_ensemble()
+    run(make_ensemble(), out=tmp_path)
+    whole = path.read_bytes()
+
+    def harm() -> None:
+        path.unlink()
+        if damage != "deleted":
+            path.write_bytes(whole[: len(whole) // 2] if damage == "truncated" else whole.replace(b"0.", b"9."))
+
+    harm()
+    run(model, out=tmp_path, resume=True)
+    assert path.read_bytes() == whole
+    # The same where the damage is done in the middle of a run, before the resume and before the end.
+    other, path = tmp_path / "other", tmp_path / "other" / "metrics.csv"
+    stopping = make_ensemble(on_forward=lambda call: signal.raise_signal(signal.SIGINT) if call == 12 else None)
+    run(stopping, out=other)
+    harm()
+    run(make_ensemble(on_forward=lambda call: harm() if call == 2 else None), out=other, resume=True)
+    assert path.read_bytes() == whole
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_anew(tmp_path: Path) -> None:
+    expected = run(make_ensemble(), out=tmp_path / "whole")
+    for resume in (True, False):
+        folder = tmp_path / f"started-{resume}"
+        folder.mkdir()
+        (folder / "metrics.csv").write_text("iteration,var")
+        actual = run(make_ensemble(), out=folder, resume=resume)
+        pd.testing.assert_frame_equal(actual.metrics, expected.metrics, check_exact=True)
+        assert (folder / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
+
+
+@pytest.mark.parametrize("select", ["last", "best"])
+def test_a_finished_run_is_read_and_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str], select: str) -> None:
+    model = make_ensemble()
+    first = run(model, out=tmp_path, select=select)
+    again = Ensemble([4, 7, 5], [90, 91, 92])
+    again.register_forward_pre_hook(lambda module, inputs: pytest.fail("the model was run"))
+    second = run(again, out=tmp_path, resume=True, quiet=False, select=select)
+    assert "finished before, at iteration 20; nothing is left to train" in capsys.readouterr().err
+    assert_same_tensors(model, again)
+    pd.testing.assert_frame_equal(first.metrics, second.metrics, check_exact=True)
+    pd.testing.assert_frame_equal(first.results, second.results)
+    assert torch.equal(first.test_predictions, second.test_predictions)
+    assert first.validation_accuracy.tolist() == second.validation_accuracy.tolist()
+    assert (second.interrupted, second.tested_at.tolist()) == (False, first.tested_at.tolist())
+
+
+def test_evaluations_before_the_last_take_a_fixed_part(tmp_path: Path) -> None:
+    sizes: list[int] = []
+    model = make_ensemble()
+    model.register_forward_pre_hook(lambda module, inputs: None if module.training else sizes.append(len(inputs[0])))
+    first = run(model, eval_images=9, eval_batch_size=100)
+    assert sizes == [9, 9, 9, 24, 25]
+    second = run(make_ensemble(), eval_images=9, eval_batch_size=5)
+    np.testing.assert_allclose(first.metrics["loss"], second.metrics["loss"], rtol=1e-6)
+    sizes.clear()
+    # By default max(batch_size, 0.3 eval_every batch_size).
+    model = make_ensemble()
+    model.register_forward_pre_hook(lambda module, inputs: None if module.training else sizes.append(len(inputs[0])))
+    run(model, eval_batch_size=100, eval_every=4, iterations=8)
+    run(model, eval_batch_size=100, eval_every=2, iterations=4)
+    assert sizes == [19, 24, 25, 16, 24, 25]
+
+
+class Samples(torch.utils.data.Dataset):
+    def __init__(self, images: object, labels: object) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[object, object]:
+        return self.images[index], self.labels[index]
+
+
+def test_data_sets_of_pytorch() -> None:
+    pair = Samples(IMAGES.train_images, IMAGES.train_labels.tolist()), Samples(IMAGES.test_images.numpy(), IMAGES.test_labels.numpy())
+    one, other, scaled = make_ensemble(), make_ensemble(), make_ensemble()
+    expected = run(one)
+    actual = run(other, images=pair)
+    assert_same_tensors(one, other)
+    pd.testing.assert_frame_equal(expected.results, actual.results)
+    # Floating-point images are used as they are.
+    floats = tuple(Samples(torch.as_tensor(part.images).float() / 255 - 0.5, part.labels) for part in pair)
+    run(scaled, images=floats)
+    for name, tensor in one.state_dict().items():
+        torch.testing.assert_close(tensor, scaled.state_dict()[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (
+            [torch.zeros(1, 6, 6), torch.zeros(1, 6, 5)],
+            [0, 1],
+            r"expected image 1 of shape \(1, 6, 6\) torch.float32 like the first",
+        ),
+        ([torch.zeros(6, 6)], [0], r"train: expected image 0 of shape \(C, H, W\), got \(6, 6\)"),
+        ([torch.zeros(1, 6, 6)], [0.5], r"train: expected a whole number as label of image 0, got 0\.5"),
+        ([torch.zeros(1, 6, 6)], [torch.tensor([1, 0])], "train: expected a whole number as label of image 0"),
+        ([], [], "train: expected at least one image, got none"),
+    ],
+)
+def test_data_sets_that_do_not_stack(images: list, labels: list, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        run(make_ensemble(), images=(Samples(images, labels), Samples(images, labels)))
+    assert "\n" not in str(error.value)
+
+
+def test_one_display_over_many_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("shards", 40) as progress:
+        run(make_ensemble(), quiet=False, progress=progress)
+        assert progress.done == 20
+        run(make_ensemble(), quiet=False, progress=progress)
+    assert progress.done == 40
+    assert "40 of 40" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("poison_at", [0, 7])
@@ -291,7 +411,7 @@ def test_interrupt_without_a_folder_and_handler_restored(capsys: pytest.CaptureF
     before = signal.getsignal(signal.SIGINT)
     model = make_ensemble(on_forward=lambda call: signal.raise_signal(signal.SIGINT) if call == 3 else None)
     result = run(model, quiet=False)
-    assert (result.interrupted, result.iterations) == (True, 3)
+    assert (result.interrupted, result.iterations, result.signal) == (True, 3, signal.SIGINT)
     assert "interrupted after iteration 3\n" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -309,7 +429,7 @@ def test_works_off_the_main_thread() -> None:
 
 def test_full_disk_keeps_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
-        if os.readlink(f"/proc/self/fd/{descriptor}").endswith("optimizer.safetensors"):
+        if os.readlink(f"/proc/self/fd/{descriptor}").rpartition("/")[2].startswith(".optimizer.safetensors"):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     model = make_ensemble(on_forward=lambda call: monkeypatch.setattr(os, "fsync", full) if call == 9 else None)
@@ -327,8 +447,12 @@ def test_quiet_and_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.out == captured.err == ""
     run(make_ensemble(), iterations=10, quiet=False)
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split("  ")[0] for line in lines] == ["iteration 5/10", "iteration 10/10"]
-    assert all("validation accuracy" in line and "images/s" in line for line in lines)
+    assert 5 <= len(lines) <= 11
+    assert all(line.startswith(("training: ", "validation: ", "test: ")) and "samples/s" in line for line in lines)
+    assert all("s left" in line for line in lines[:-1])
+    assert [line.partition("iteration ")[2].split()[0] for line in lines[-1:]] == ["10/10"]
+    assert "test: 10 of 10" in lines[-1]
+    assert "validation accuracy" in lines[-1]
 
 
 def test_progress_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -337,7 +461,7 @@ def test_progress_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     run(make_ensemble(), quiet=False)
     shown = capsys.readouterr().err
     assert "20/20" in shown
-    assert "images/s" in shown
+    assert "samples/s" in shown
 
 
 def test_without_validation() -> None:

@@ -25,6 +25,16 @@ def test_first_asks_second_insists(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().err == "\nagain to stop at once\n"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_signal_is_known(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with InterruptGuard() as guard:
+        assert guard.signal is None
+        signal.raise_signal(number)
+        assert (guard.requested, guard.signal) == (True, number)
+    assert signal.getsignal(number) is before
+
+
 def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

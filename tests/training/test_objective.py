@@ -210,7 +210,7 @@ def test_clipping_is_each_variants_own_norm() -> None:
         optimizer = torch.optim.AdamW(groups, lr=0.05, weight_decay=0.1)
         for _ in range(3):
             batch = chosen[order.next_batch()]
-            judged = Autoencoding().judge(alone, IMAGES.train_images[batch], IMAGES.train_labels[batch], "float64")
+            judged = Autoencoding().measure(alone, IMAGES.train_images[batch], IMAGES.train_labels[batch], "float64")
             optimizer.zero_grad()
             judged.losses.mean().backward()
             nn.utils.clip_grad_norm_(alone.parameters(), 0.01)

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from torch_geometric.data import Data
 
 from elegans_pyg.datasets import Connectome
-from elegans_pyg.neuron_types import SENSORY
 from elegans_pyg.transforms import ConstrainedDAG
+from elegans_pyg.wirings import SENSORY
 from tests.transforms.wirings import connectomes, digraph, edge_list, random_connectome, same
 
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import strategies as st
 from torch_geometric.data import Data
 
-from elegans_pyg.neuron_types import NEURON_TYPES
+from elegans_pyg.wirings import NEURON_TYPES
 
 
 def random_connectome(

@@ -20,8 +20,11 @@ from numba import types
 from numba.extending import overload
 
 from elegans_pyg._compiled import REASSOCIATION, compiled
-from elegans_pyg.nn.recurrent.products import add_products
+from elegans_pyg.nn.recurrent.products import LANES, add_products
 
+__all__ = ["LANES", "backward", "forward"]
+
+# The numbers of the cells in ``scan.CELLS``.
 RNN, LSTM, GRU = 0, 1, 2
 # Steps whose gradients are collected before they are summed: 16 steps of 32 sequences and 64 gated units stay in a second-level cache.
 _BLOCK = 16
@@ -93,14 +96,9 @@ def _add_outer(grad, a, b, rows, columns, length):
                 s11 += x1 * y1
                 s12 += x1 * y2
                 s13 += x1 * y3
-            grad[j, k] += s00
-            grad[j, k + 1] += s01
-            grad[j, k + 2] += s02
-            grad[j, k + 3] += s03
-            grad[j + 1, k] += s10
-            grad[j + 1, k + 1] += s11
-            grad[j + 1, k + 2] += s12
-            grad[j + 1, k + 3] += s13
+            for m, (upper, lower) in enumerate(((s00, s10), (s01, s11), (s02, s12), (s03, s13))):
+                grad[j, k + m] += upper
+                grad[j + 1, k + m] += lower
             k += 4
         while k < columns:
             b0 = b[k, :length]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from elegans_pyg._extras import require
+from elegans_pyg._threads import share
+from elegans_pyg.nn.executors import check_choice, choose, refusal
 
 CELLS = ("rnn", "lstm", "gru")
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
@@ -20,21 +20,11 @@ def choose_executor(executor: str, x: Tensor) -> str:
     """``"torch"`` or ``"fused"``; ``"auto"`` takes ``"fused"`` on the CPU where Numba is installed.
 
     Raises:
-        ValueError: for an unknown name, or ``"fused"`` with a tensor that its kernels do not take.
-        ImportError: for ``"fused"`` without Numba.
+        ValueError: for an unknown name, or ``"fused"`` without Numba or with a tensor that its kernels do not take.
     """
-    if executor not in EXECUTORS:
-        raise ValueError(f"executor: expected one of {', '.join(EXECUTORS)}, got {executor!r}; choose one of them")
-    fits = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-    if executor == "auto":
-        return "fused" if fits and not x.requires_grad and importlib.util.find_spec("numba") is not None else "torch"
-    if executor == "fused":
-        require("numba", "fast", "executor 'fused'")
-        if not fits:
-            raise ValueError(f"executor: 'fused' expects float32 or float64 on the CPU, got {x.dtype} on {x.device}; use 'torch'")
-        if x.requires_grad:
-            raise ValueError("executor: 'fused' expects x without a gradient, got one that requires it; use 'torch'")
-    return executor
+    check_choice("executor", executor, EXECUTORS)
+    refused = "its kernels take an x without a gradient, and x requires one" if x.requires_grad else ""
+    return choose(executor, refused or refusal(x.device, x.dtype, devices=("cpu",)), plain="torch")
 
 
 def recurrent(
@@ -93,24 +83,32 @@ class _FusedScan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, cell: str, trained: int, x: Tensor, weight: Tensor, bias: Tensor, readout: Tensor, offset: Tensor) -> Tensor:
-        from elegans_pyg.nn.recurrent import cpu
+        from elegans_pyg.nn.recurrent import kernels
 
         wanted = any(ctx.needs_input_grad)
         parameters = [parameter.detach().contiguous() for parameter in (weight, bias, readout, offset)]
-        lanes = pad(x.detach().permute(1, 2, 0), (0, -x.size(0) % cpu.LANES)).contiguous()
-        y, *history = cpu.forward(cell, lanes, *parameters, record=wanted)
+        lanes = pad(x.detach().permute(1, 2, 0), (0, -x.size(0) % kernels.LANES)).contiguous()
+        replicas, (steps, _, count) = len(weight), lanes.shape
+        kept = steps if wanted else 0
+
+        def history(steps: int, rows: int) -> Tensor:
+            return x.new_empty(replicas, steps, rows, count)
+
+        y, states, gates = history(steps, readout.size(1)), history(kept, readout.size(2)), history(kept, bias.size(1))
+        cells = history(kept if cell == "lstm" else 0, readout.size(2))
+        share(kernels.forward, replicas, CELLS.index(cell), wanted, lanes, *parameters, y, states, cells, gates, largest=1)
         if wanted:
             ctx.cell, ctx.trained = cell, trained
-            ctx.save_for_backward(lanes, *parameters, *history)
+            ctx.save_for_backward(lanes, *parameters, states, cells, gates)
         return y[..., : x.size(0)].permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        from elegans_pyg.nn.recurrent import cpu
+        from elegans_pyg.nn.recurrent import kernels
 
         lanes, weight, bias, readout, offset, *history = ctx.saved_tensors
         own = grad[:, : ctx.trained].permute(0, 2, 3, 1)
-        grad_y = pad(own, (0, -ctx.trained % cpu.LANES)).contiguous()
+        grad_y = pad(own, (0, -ctx.trained % kernels.LANES)).contiguous()
         grads = [torch.zeros_like(parameter) for parameter in (weight, bias, readout, offset)]
-        cpu.backward(ctx.cell, lanes, weight, readout, *history, grad_y, *grads)
+        share(kernels.backward, len(weight), CELLS.index(ctx.cell), lanes, weight, readout, *history, grad_y, *grads, largest=1)
         return None, None, None, *grads

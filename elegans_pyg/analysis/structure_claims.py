@@ -1,0 +1,154 @@
+"""What ElegansNet (2023) says about the connectome's dyads under rewiring, put to the test."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from elegans_pyg.analysis.inference import holm
+
+ALPHA = 0.05
+SLIGHT = 0.05
+"""What counts as slight rewiring: the share of edges redrawn."""
+GRADUAL = 0.1
+"""Share redrawn at which an effect that goes gradually is still more than half there."""
+FALLING = -0.9
+"""Rank correlation of the effect's size with the share redrawn, at which it falls all the way."""
+TYPES = ("sensory", "inter", "motor")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the paper, and what was found.
+
+    Attributes:
+        connectome: the one it was tested on.
+        family: how edges were redrawn.
+        claim: ``"fade"`` or ``"multi-dyadic"``.
+        text: the claim, in words.
+        tested: effects that the connectome has, to which the claim applies.
+        held: of these, those for which it held.
+        detail: measured numbers, in words.
+    """
+
+    connectome: str
+    family: str
+    claim: str
+    text: str
+    tested: int
+    held: int
+    detail: str
+
+    @property
+    def verdict(self) -> str:
+        if not self.tested:
+            return "no answer: no such effect"
+        if self.held == self.tested:
+            return f"held ({self.held} of {self.tested})"
+        return "did not hold" + (f" (only {self.held} of {self.tested})" if self.held else f" (0 of {self.tested})")
+
+
+def dyad_columns(length: int) -> list[str]:
+    """The measures of type pairs along shortest paths of that length."""
+    suffix = "" if length == 1 else f"_path{length}"
+    return [(f"dyadicity_{a}" if a == b else f"heterophilicity_{a}_{b}") + suffix for a, b in product(TYPES, TYPES)]
+
+
+def dyad_effects(curves: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """The type pairs whose dyadicity or heterophilicity in the connectome is not due to chance, and how each goes with rewiring.
+
+    Args:
+        curves: of one connectome and family: ``fraction``, ``measure``, ``left`` (share of the effect left), ``unusual`` (share of the
+            graphs that are unusual for the null model as the connectome is).
+        scores: the connectome against that null model, see :func:`~elegans_pyg.analysis.null_model.against_null`.
+
+    Returns:
+        one row a pair and length with an effect at level 0.05, corrected (Holm) over the 9 pairs for edges, and over the 18 of pairs and
+        lengths for paths of 2 and 3: ``measure``, ``length``, ``z`` and ``p_holm`` of the connectome; ``falling`` (rank correlation of
+        the effect's size with the fraction), ``half`` (fraction at which half is left), ``left_gradual`` (share left at the fraction
+        nearest 0.1), ``lost`` (smallest fraction at which at most half of the graphs are unusual) and ``unusual_slight`` (share unusual at
+        the fraction nearest 0.05).
+    """
+    scores = scores.set_index("measure")
+    rows = []
+    for lengths in ((1,), (2, 3)):
+        family = [(name, length) for length in lengths for name in dyad_columns(length) if name in scores.index]
+        corrected = holm(scores.loc[[name for name, _ in family], "p"].to_numpy(dtype=np.float64))
+        for (name, length), p in zip(family, corrected, strict=True):
+            if not p <= ALPHA:
+                continue
+            curve = curves[curves["measure"] == name].sort_values("fraction")
+            fraction, left, unusual = (curve[column].to_numpy(dtype=np.float64) for column in ("fraction", "left", "unusual"))
+            # An effect that has turned into its opposite is gone.
+            left = np.maximum(left, 0)
+            lost = fraction[unusual <= 0.5]
+            rows.append(
+                {
+                    "measure": name,
+                    "length": length,
+                    "z": float(scores.loc[name, "z"]),
+                    "p_holm": float(p),
+                    "falling": float(stats.spearmanr(fraction, left).statistic) if np.ptp(left) > 0 else 0.0,
+                    "half": _crossing(fraction, left, 0.5),
+                    "left_gradual": float(left[np.abs(fraction - GRADUAL).argmin()]),
+                    "lost": float(lost.min()) if len(lost) else math.nan,
+                    "unusual_slight": float(unusual[np.abs(fraction - SLIGHT).argmin()]),
+                }
+            )
+    columns = ["measure", "length", "z", "p_holm", "falling", "half", "left_gradual", "lost", "unusual_slight"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def check_claims(connectome: str, family: str, effects: pd.DataFrame) -> list[Claim]:
+    """Whether the two claims held, from :func:`dyad_effects`."""
+    direct, far = effects[effects["length"] == 1], effects[effects["length"] > 1]
+    fading = direct[(direct["falling"] <= FALLING) & (direct["left_gradual"] > 0.5)]
+    gone = far[far["unusual_slight"] <= 0.5]
+    fade = Claim(
+        connectome,
+        family,
+        "fade",
+        "interactions of sensory, inter- and motor neurons are not due to chance, and gradually lose significance with rewiring",
+        len(direct),
+        len(fading),
+        f"half of the effect is left at {_range(direct['half'])} rewired, half of the graphs are still significant at"
+        f" {_range(direct['lost'])}",
+    )
+    multi = Claim(
+        connectome,
+        family,
+        "multi-dyadic",
+        f"the multi-dyadic effect along shortest paths of 2 and 3 edges is lost after slight rewiring ({SLIGHT:.0%})",
+        len(far),
+        len(gone),
+        f"at {SLIGHT:.0%} rewired, {_range(far['unusual_slight'])} of the graphs still have the effect (along edges"
+        f" {_range(direct['unusual_slight'])}); half of it is left at {_range(far['half'])} rewired",
+    )
+    return [fade, multi]
+
+
+def _crossing(fraction: np.ndarray, share: np.ndarray, level: float) -> float:
+    """Where a falling curve first reaches the level, by linear interpolation; ``nan`` if it does not."""
+    below = np.flatnonzero(share <= level)
+    if not len(below):
+        return math.nan
+    first = int(below[0])
+    if first == 0:
+        return float(fraction[0])
+    x, y = fraction[first - 1 : first + 1], share[first - 1 : first + 1]
+    return float(x[0] + (y[0] - level) / (y[0] - y[1]) * (x[1] - x[0]))
+
+
+def _range(shares: pd.Series) -> str:
+    found = shares.dropna()
+    never = f", never for {len(shares) - len(found)}" if len(found) < len(shares) else ""
+    if found.empty:
+        return "no fraction" if len(shares) else "–"
+    if found.max() - found.min() < 0.005:
+        return f"{found.median():.0%}{never}"
+    return f"{found.min():.0%} to {found.max():.0%} (median {found.median():.0%}){never}"

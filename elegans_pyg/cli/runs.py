@@ -1,0 +1,62 @@
+"""Looking at what there is, and at finished runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from elegans_pyg.cli.app import app
+
+
+@app.command
+def info() -> None:
+    """Show connectomes, families, image sets, executors, devices and versions."""
+    from elegans_pyg.studies.info import info_tables
+    from elegans_pyg.studies.tables import show
+
+    show(*info_tables())
+
+
+@app.command
+def compare(
+    *runs: Annotated[Path, Parameter(help="Run folders, of any study that compares families.", negative=())],
+    reference: Annotated[str | None, Parameter(help="Family to compare with (default: the connectome).")] = None,
+    json_file: Annotated[Path | None, Parameter(name="--json", help="Also write the table to this file.")] = None,
+) -> None:
+    """Join the results of several runs and compare their families."""
+    from elegans_pyg._files import write_atomic
+    from elegans_pyg.studies.saved import compare_runs
+    from elegans_pyg.studies.tables import comparison_table, show
+
+    if not runs:
+        raise ValueError("run: expected one run folder or more, got none; name some")
+    comparisons = compare_runs(runs, reference)
+    for comparison in comparisons:
+        show(comparison_table(comparison))
+    if json_file is not None:
+        content = [comparison.to_dict() for comparison in comparisons]
+        text = json.dumps(content[0] if len(content) == 1 else content, indent=2, allow_nan=False)
+        write_atomic(json_file, f"{text}\n".encode())
+
+
+@app.command
+def plot(run: Annotated[Path, Parameter(help="Run folder.")], /) -> None:
+    """Draw all figures of a finished run again."""
+    from elegans_pyg.studies.saved import load_run
+
+    for figure in load_run(run).redraw():
+        print(f"{figure}.png")
+
+
+@app.command
+def join(run: Annotated[Path, Parameter(help="Run folder whose shards were run apart.")], /) -> None:
+    """Report on a run once all of its shards are done."""
+    from elegans_pyg.cli.studies import print_result
+    from elegans_pyg.studies.run import join_folder
+    from elegans_pyg.studies.saved import load_run
+
+    loaded = load_run(run)
+    print_result(loaded.study, join_folder(loaded.study, loaded.settings, loaded.folder))

@@ -1,0 +1,148 @@
+"""The commands that run studies: their options come from the settings classes."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from elegans_pyg.cli.app import app, reproduce_app
+from elegans_pyg.cli.options import RUN, given_settings, parameter, settings_options, shape
+from elegans_pyg.studies.registry import RECIPES, find
+from elegans_pyg.studies.study import Interrupted, Study
+
+
+def _flag(text: str) -> Any:
+    return Annotated[bool, Parameter(help=text, group=RUN, negative=(), show_default=False)]
+
+
+def _option(kind: Any, text: str, **more: Any) -> Any:
+    return Annotated[kind | None, Parameter(help=text, group=RUN, show_default=False, **more)]
+
+
+RUN_OPTIONS = {
+    "out": (_option(Path, "Run folder (default: a new one in runs/)."), None),
+    "config": (_option(Path, "Settings in YAML, such as a run's config.yaml; options override them."), None),
+    "resume": (_flag("Go on with the run in --out."), False),
+    "engine": (_option(Literal["local", "ray"], "What runs the shards: this machine, or Ray (extra cluster). [local]"), None),
+    "address": (_option(str, "Of a Ray cluster (default: one on this machine)."), None),
+    "cpus": (_option(int, "Cores a task of Ray (default: one, or all where a shard uses them)."), None),
+    "workers": (_option(int, "Processes, or tasks of Ray at a time (default: one a core)."), None),
+    "shard": (_option(str, "I/N: run the I-th of N shards only, for job arrays; then: elegans-pyg join FOLDER."), None),
+    "quiet": (Annotated[bool, Parameter(name=["--quiet", "-q"], help="No progress.", group=RUN, negative=(), show_default=False)], False),
+}
+
+
+def add_study(name: str, study: Study[Any], text: str) -> None:
+    """Make a study a command.
+
+    Args:
+        name: its words.
+        study: the study.
+        text: what ``--help`` says of it.
+    """
+    # A study that is told its device does not look for a GPU, which would take the seconds that PyTorch takes to import.
+    has_device = "device" in study.settings.flat_fields()
+    defaults = study.make({"device": "cpu"}).with_flat({"device": "auto"}) if has_device else study.make()
+    run_options = [parameter(key, *value) for key, value in RUN_OPTIONS.items()]
+    if study.quick:
+        run_options.insert(2, parameter("quick", _flag(study.quick), False))
+
+    def command(*places: str, **values: Any) -> None:
+        run_command(study, places, {**{key: default for key, (_, default) in RUN_OPTIONS.items()}, **values})
+
+    parameters = [*settings_options(study.settings, defaults), *run_options]
+    if study.places:
+        hint = Parameter(help=study.settings.model_fields[study.places].description or "", show_default=False)
+        kind = Annotated[str, hint]
+        parameters = [item for item in parameters if item.name != study.places]
+        parameters.insert(0, inspect.Parameter(study.places, inspect.Parameter.VAR_POSITIONAL, annotation=kind))
+    shape(command, study.short_name, text, parameters)
+    (reproduce_app if name.startswith("reproduce ") else app).command(command, name=study.short_name)
+
+
+def run_command(study: Study[Any], places: tuple[str, ...], values: dict[str, Any]) -> None:
+    """Run a study as its command line says, and print what it ends in."""
+    from elegans_pyg.studies.folder import RunFolder
+    from elegans_pyg.studies.run import run_array_shard, run_study
+
+    if places:
+        values = {**values, str(study.places): places}
+    settings = _settings(study, values)
+    if values["shard"] is not None:
+        number, count = _shard(values["shard"])
+        if values["out"] is None:
+            raise ValueError("out: expected --out with the run folder that all shards share; add it")
+        run_array_shard(study, settings, values["out"], number, count, quiet=values["quiet"])
+        print(f"shard {number} of {count} is done; once all are: elegans-pyg join {shlex.quote(str(values['out']))}")
+        return
+    new = values["out"] is None
+    folder = RunFolder.free(study.short_name) if new else RunFolder(values["out"])
+    options = {"quiet": values["quiet"], "workers": values["workers"], "address": values["address"], "cpus": values["cpus"]}
+    try:
+        result = run_study(study, settings, folder.path, values["engine"] or "local", values["resume"], **options)
+    except KeyboardInterrupt as interrupt:
+        remedy = "nothing was done yet, start it again"
+        if folder.started():
+            remedy = f"go on with: elegans-pyg {study.name} --resume --out {shlex.quote(str(folder.path))}"
+        print(f"interrupted; {remedy}", file=sys.stderr)
+        raise Interrupted(getattr(interrupt, "signum", 2)) from None
+    finally:
+        if new and folder.path.is_dir() and not any(folder.path.iterdir()):
+            folder.path.rmdir()
+    print_result(study, result)
+
+
+def print_result(study: Study[Any], result: Any) -> None:
+    """The end of a run's output: the answer, what to know about it, where everything is, and how to have it again."""
+    from elegans_pyg.studies.tables import show
+
+    show(*result.report.tables)
+    for note in result.report.notes:
+        show(f"• {note}")
+    print(f"{len(result.results)} units took {result.seconds:,.0f} s")
+    for figure in result.figures:
+        print(f"figure: {figure}.png")
+    print(f"run folder: {result.out}")
+    print(f"repeat it:  elegans-pyg {study.name} --config {shlex.quote(str(result.out / 'config.yaml'))}")
+
+
+def _settings(study: Study[Any], values: dict[str, Any]) -> Any:
+    from elegans_pyg.studies.folder import RunFolder
+
+    given = given_settings(study.settings, values)
+    if not values["resume"]:
+        return study.make(given, config=values["config"], quick=values.get("quick", False))
+    if values["out"] is None:
+        raise ValueError("resume: expected --out with the folder of the run to go on with; add it")
+    for name in ("config", "quick"):
+        if values.get(name):
+            raise ValueError(f"{name}: a run goes on with its own settings, so --{name} cannot be used with --resume; leave it out")
+    folder = RunFolder(values["out"])
+    if folder.started():
+        if folder.study_name() != study.name:
+            raise ValueError(
+                f"out: {folder.path} holds a run of another command; go on with it by: elegans-pyg {folder.study_name()} --resume"
+                f" --out {folder.path}"
+            )
+        return folder.read_config(study.settings).with_flat(given)
+    if folder.started() is None or not folder.path.is_dir():
+        raise FileNotFoundError(f"run: {folder.path} is no run folder, it has no config.yaml; give a folder that a run was written to")
+    return study.make(given)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    if not re.fullmatch(r"\d{1,9}/\d{1,9}", text):
+        raise ValueError(f"shard: expected I/N, such as 3/100, got {text[:40]!r}; write it so")
+    number, count = map(int, text.split("/"))
+    return number, count
+
+
+for _name in RECIPES:
+    _study = find(_name)
+    add_study(_name, _study, _study.text)

@@ -1,0 +1,301 @@
+"""Currents into a few neurons and the voltages of a few others: what reduced-order models learn from."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from elegans_pyg._arguments import check_choice, check_seed, check_whole
+from elegans_pyg._files import sha256
+from elegans_pyg._tensor_files import read_tensors, write_tensors
+from elegans_pyg.datasets.graph_cache import hash_graph
+from elegans_pyg.dynamics.scenarios import Scenario
+from elegans_pyg.dynamics.scenarios import scenario as scenario_named
+from elegans_pyg.dynamics.simulate import simulate
+from elegans_pyg.dynamics.stimuli import stimuli
+from elegans_pyg.dynamics.waveform_files import read_waveform
+from elegans_pyg.dynamics.worm import Worm
+
+DURATION_MS = 500.0
+STEP_MS = 0.05
+REST_MS = 200.0
+SPLITS = ("train", "validation", "test")
+KINDS_OF_SPLIT = {
+    "train": ("step", "ramp", "pulse train", "sum"),
+    "validation": ("pulse", "sine"),
+    "test": ("chirp", "noise"),
+}
+"""Which kinds of stimulus each split holds: no kind is in two of them."""
+_FORMAT = 2
+
+
+class Waveforms:
+    """Currents and voltages of one scenario, simulated, in three splits of unlike stimuli.
+
+    After Barbulescu et al. (2023), doi:10.1038/s41598-022-25421-w: 40 stimuli of 500 ms, sampled every 0.5 or 0.1 ms, 50 % of them for
+    training, 25 % for validation and 25 % for the test. Theirs were separated by hand; here the splits have different kinds of shape
+    (:data:`KINDS_OF_SPLIT`). The network is simulated in steps of 0.05 ms, after 200 ms of rest that are not part of the waveforms, as it
+    starts out of equilibrium. Sample ``t`` has the mean current from ``t dt_ms`` to ``(t + 1) dt_ms`` and the voltage at the end of that.
+
+    Args:
+        scenario: name, see :data:`~elegans_pyg.dynamics.scenarios.SCENARIOS`.
+        dt_ms: time between samples, a multiple of 0.05 ms that divides 500 ms.
+        count: stimuli, 4 or more.
+        seed: of the stimuli; non-negative.
+        amplitude_pA: largest current; ``None`` for the scenario's.
+        outputs: neurons to record in place of the scenario's.
+        worm: the nervous system; ``None`` for ``Worm("c302-C1")``.
+        root: folder to keep the result in, in a file of its own for each choice of arguments; ``None`` keeps nothing.
+        quiet: say nothing while it simulates.
+
+    Attributes:
+        current_pA: ``(S, T, I)`` float32; ``voltage_mV``: ``(S, T, O)`` float32; ``time_ms``: ``(T,)``.
+        input_names, output_names: the neurons.
+        kind: of each stimulus; ``split``: the split of each stimulus, ``"train"``, ``"validation"`` or ``"test"``.
+        scenario, dt_ms: as given.
+
+    Raises:
+        ValueError: for an unknown scenario, a number out of range, a voltage that is not finite, or a file in ``root`` that is damaged.
+        OSError: if ``root`` cannot be read or written.
+    """
+
+    def __init__(
+        self,
+        scenario: str = "fcm",
+        dt_ms: float = 0.5,
+        count: int = 40,
+        seed: int = 0,
+        amplitude_pA: float | None = None,
+        outputs: Sequence[str] | None = None,
+        worm: Worm | None = None,
+        root: str | Path | None = None,
+        quiet: bool = False,
+    ) -> None:
+        chosen = scenario_named(scenario)
+        every, samples = count_samples(dt_ms)
+        # Each split needs a stimulus.
+        check_whole("count", count, 4)
+        self.scenario, self.dt_ms = scenario, dt_ms
+        self.input_names = chosen.input_names
+        self.output_names = list(chosen.outputs if outputs is None else outputs)
+        self.split = _split(count, (count - count // 2) // 2)
+        self.kind = []
+        for name in SPLITS:
+            kinds = KINDS_OF_SPLIT[name]
+            self.kind += [kinds[k % len(kinds)] for k in range(self.split.count(name))]
+        amplitude = chosen.amplitude_pA if amplitude_pA is None else amplitude_pA
+        current = stimuli(chosen.groups, self.kind, STEP_MS, DURATION_MS, amplitude, check_seed(seed)).current_pA
+        tensors = _simulated(chosen, self.output_names, current, every, worm or Worm("c302-C1"), root, quiet)
+        self.current_pA, self.voltage_mV = tensors["current_pA"], tensors["voltage_mV"]
+        self.time_ms = torch.arange(1, samples + 1, dtype=torch.float64) * dt_ms
+
+    @classmethod
+    def _of(cls, like: Waveforms, **changes: Any) -> Waveforms:
+        made = cls.__new__(cls)
+        made.__dict__.update(like.__dict__ | changes)
+        return made
+
+    @classmethod
+    def from_files(
+        cls, files: Sequence[str | Path], inputs: Sequence[str], outputs: Sequence[str], split: Sequence[str] | None = None
+    ) -> Waveforms:
+        """Waveforms of one's own, such as the authors' (github.com/gmestre98/Celegans-ForwardCrawling-RNNs, ``Dataset1``, ``Dataset2``).
+
+        Each file holds one stimulus, a row a sample, separated by white space: number, time in s, voltages in V, currents. (The authors'
+        currents are in units that the paper does not name; they are taken for pA.)
+
+        Args:
+            files: one a stimulus.
+            inputs: neurons that the currents flow into, ``outputs``: neurons of the voltages; in the order of the columns.
+            split: of each file, one of ``"train"``, ``"validation"``, ``"test"``; ``None`` for the first half, and a quarter each.
+
+        Raises:
+            ValueError: naming file and line, for a file that is empty, ragged, not numeric, not finite or not in equal steps of time; if
+                the files differ in length or step; or if ``split`` does not fit.
+            OSError: if a file cannot be read.
+        """
+        for name, neurons in (("inputs", inputs), ("outputs", outputs)):
+            if isinstance(neurons, str):
+                raise TypeError(f"{name}: expected a list of neurons, got the string {neurons!r}; write [{neurons!r}]")
+            if not neurons or len(set(neurons)) < len(neurons) or not all(neuron.strip() == neuron != "" for neuron in neurons):
+                raise ValueError(f"{name}: expected one name or more, each once, got {', '.join(map(repr, neurons))}; name each column")
+        paths = [Path(file) for file in files]
+        if len(paths) < 3:
+            raise ValueError(f"files: expected 3 or more, one at least for each split, got {len(paths)}; give more")
+        read = [read_waveform(path, len(inputs), len(outputs)) for path in paths]
+        for path, (time, _, _) in zip(paths, read, strict=True):
+            if len(time) != len(read[0][0]) or not torch.allclose(time - time[0], read[0][0] - read[0][0][0], atol=1e-6):
+                raise ValueError(
+                    f"{path}: expected the {len(read[0][0])} samples of {paths[0].name} at its times, got {len(time)} from {time[0]} to"
+                    f" {time[-1]} ms; read files of one data set"
+                )
+        chosen = _split(len(paths), (len(paths) - len(paths) // 2 + 1) // 2) if split is None else list(split)
+        if len(chosen) != len(paths) or set(chosen) != set(SPLITS):
+            raise ValueError(
+                f"split: expected {', '.join(SPLITS)} for {len(paths)} files, each at least once, got {len(chosen)} with "
+                f"{', '.join(sorted(set(chosen))) or 'none'}; name one split for each file"
+            )
+        made = cls.__new__(cls)
+        made.scenario, made.time_ms = "files", read[0][0]
+        made.dt_ms = float(made.time_ms[-1] - made.time_ms[0]) / (len(made.time_ms) - 1)
+        made.voltage_mV, made.current_pA = (torch.stack([part[k] for part in read]).float() for k in (1, 2))
+        made.input_names, made.output_names, made.split = list(inputs), list(outputs), chosen
+        made.kind = [path.name for path in paths]
+        return made
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def indices(self, split: str) -> list[int]:
+        """Positions of a split's stimuli."""
+        check_choice("split", split, SPLITS)
+        return [number for number, name in enumerate(self.split) if name == split]
+
+    def scaling(self) -> tuple[Tensor, Tensor, Tensor]:
+        """``input_scale (I,)`` in pA, ``output_zero (O,)`` and ``output_scale (O,)`` in mV, of the training set.
+
+        All inputs have one scale, by which the currents of a sample, as a vector, have a length of at most 1. So have all outputs, as all
+        of the paper's have one unit: each starts from 0 and the widest runs to 1, so that a scaled RMSE of 0.01 is one percent of the
+        widest output's range. What never moves at all is left at a scale of 1.
+        """
+        rows = self.indices("train")
+        longest, span = self.current_pA[rows].norm(dim=2).max(), self.ranges_mV()
+        widest, one = span.max(), torch.ones(())
+        low = self.voltage_mV[rows].amin((0, 1))
+        inputs = torch.where(longest > 0, longest, one).repeat(len(self.input_names))
+        return inputs, low, torch.where(widest > 0, widest, one).repeat(len(low))
+
+    def ranges_mV(self) -> Tensor:
+        """How far each output moves in the training set, ``(O,)``."""
+        voltage = self.voltage_mV[self.indices("train")].flatten(0, 1)
+        return voltage.amax(0) - voltage.amin(0)
+
+    def scaled(self, split: str) -> tuple[Tensor, Tensor]:
+        """Scaled currents ``(S, T, I)`` and voltages ``(S, T, O)`` of a split, by the training set's :meth:`scaling`."""
+        rows = self.indices(split)
+        inputs, zero, scale = self.scaling()
+        return self.current_pA[rows] / inputs, (self.voltage_mV[rows] - zero) / scale
+
+    def without_inputs(self, *names: str) -> Waveforms:
+        """The same waveforms without the currents into some neurons, whose effect on the voltages stays."""
+        for name in names:
+            check_choice("names", name, self.input_names)
+        kept = [k for k, name in enumerate(self.input_names) if name not in names]
+        if not kept:
+            raise ValueError("names: expected at least one input to be left, got all of them; leave one")
+        return Waveforms._of(self, current_pA=self.current_pA[..., kept], input_names=[self.input_names[k] for k in kept])
+
+    def joined(self, other: Waveforms) -> Waveforms:
+        """These stimuli and ``other``'s, with the inputs of both: neurons that a stimulus does not drive get a current of 0.
+
+        Raises:
+            ValueError: if the two were not sampled alike or did not record the same neurons.
+        """
+        if not torch.equal(self.time_ms, other.time_ms) or self.output_names != other.output_names:
+            raise ValueError(
+                f"other: expected the samples and the {len(self.output_names)} outputs of {self.scenario!r}, got another dt_ms or other"
+                " outputs; make both with the same dt_ms and outputs"
+            )
+        names = [*self.input_names, *(name for name in other.input_names if name not in self.input_names)]
+        currents = []
+        for part in (self, other):
+            wide = torch.zeros(*part.current_pA.shape[:2], len(names))
+            wide[..., [names.index(name) for name in part.input_names]] = part.current_pA
+            currents.append(wide)
+        return Waveforms._of(
+            self,
+            scenario=f"{self.scenario}+{other.scenario}",
+            current_pA=torch.cat(currents),
+            voltage_mV=torch.cat([self.voltage_mV, other.voltage_mV]),
+            input_names=names,
+            kind=self.kind + other.kind,
+            split=self.split + other.split,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Waveforms('{self.scenario}', {len(self)} stimuli of {len(self.time_ms)} samples,"
+            f" {len(self.input_names)} inputs, {len(self.output_names)} outputs)"
+        )
+
+
+def count_samples(dt_ms: float) -> tuple[int, int]:
+    """Steps of the simulation between two samples, and samples of a stimulus.
+
+    Raises:
+        ValueError: if ``dt_ms`` is no multiple of the step that divides the stimulus.
+    """
+    every, samples = (round(dt_ms / STEP_MS), round(DURATION_MS / dt_ms)) if 0 < dt_ms < math.inf else (0, 0)
+    if every < 1 or not math.isclose(every * STEP_MS, dt_ms) or not math.isclose(samples * dt_ms, DURATION_MS):
+        raise ValueError(f"dt_ms: expected a multiple of {STEP_MS} ms that divides {DURATION_MS:.0f} ms, got {dt_ms}; take 0.5 or 0.1")
+    return every, samples
+
+
+def _split(count: int, validation: int) -> list[str]:
+    """The first half for training, then so many for validation, and the rest for the test."""
+    train = count // 2
+    return ["train"] * train + ["validation"] * validation + ["test"] * (count - train - validation)
+
+
+def _simulated(
+    scenario: Scenario, outputs: list[str], current: Tensor, every: int, worm: Worm, root: str | Path | None, quiet: bool
+) -> dict[str, Tensor]:
+    """Simulate, or read what was simulated before."""
+    description = {
+        "format": _FORMAT,
+        "scenario": asdict(scenario),
+        "outputs": outputs,
+        "dt_ms": every * STEP_MS,
+        "current": sha256(current.numpy().tobytes()),
+        "worm": hash_graph(worm.data),
+        "membrane": asdict(worm.membrane),
+    }
+    key = sha256(json.dumps(description, sort_keys=True).encode())[:16]
+    path = None if root is None else Path(root).expanduser() / f"waveforms-{scenario.name}-{every * STEP_MS:g}ms-{key}.safetensors"
+    if path is not None and path.is_file():
+        try:
+            tensors, stored = read_tensors(path)
+        except ValueError as error:
+            raise ValueError(f"root: {path} is damaged ({error}); delete it, and it is simulated again") from error
+        if stored != key:
+            raise ValueError(f"root: {path} is damaged (it holds other waveforms); delete it, and it is simulated again")
+        return tensors
+    with Console(stderr=True, quiet=quiet or not sys.stderr.isatty()).status(
+        f"Simulating {len(current)} stimuli of scenario {scenario.name}"
+    ):
+        tensors = _simulate(scenario, outputs, current, every, worm)
+    if path is not None:
+        write_tensors(path, tensors, key)
+    return tensors
+
+
+def _simulate(scenario: Scenario, outputs: list[str], current: Tensor, every: int, worm: Worm) -> dict[str, Tensor]:
+    resting = current.new_zeros(len(current), round(REST_MS / STEP_MS), current.size(2))
+    _, voltage = simulate(
+        worm,
+        torch.cat([resting, current], dim=1),
+        scenario.input_names,
+        dt_ms=STEP_MS,
+        duration_ms=REST_MS + DURATION_MS,
+        record=outputs,
+        ablate=scenario.ablate,
+    )
+    voltage = voltage[:, resting.size(1) :]
+    bad = (~voltage.isfinite()).any(2).any(1).nonzero().flatten().tolist()
+    if bad:
+        raise ValueError(
+            f"amplitude_pA: expected finite voltages, got others in stimuli {bad} of up to {float(current.max()):g} pA; take less"
+        )
+    return {
+        "current_pA": current.unflatten(1, (-1, every)).mean(2).float().contiguous(),
+        "voltage_mV": voltage[:, every - 1 :: every].float().contiguous(),
+    }

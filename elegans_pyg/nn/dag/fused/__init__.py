@@ -1,0 +1,1 @@
+"""Executor ``fused``: the whole DAG in one walk per variant and channel."""

@@ -1,0 +1,155 @@
+"""The fused walk as a differentiable operator, the same for both back ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elegans_pyg.nn.dag.fused.walk import Parameters, Shape, walks
+
+
+def _backend(device: torch.device) -> Any:
+    # Imported on use: Numba and Triton are optional, and slow to import.
+    if device.type == "cpu":
+        from elegans_pyg.nn.dag.fused import cpu
+
+        return cpu
+    from elegans_pyg.nn.dag.fused import cuda
+
+    return cuda
+
+
+def _to_walk(maps: Tensor) -> Tensor:
+    """``(V, B, C, H, W)`` as ``(V, C, H * W * B)``."""
+    # For maps of one pixel, reshape alone would give back a view with strides, which the kernels do not expect.
+    return maps.permute(0, 2, 3, 4, 1).reshape(maps.size(0), maps.size(2), -1).contiguous()
+
+
+def _new_maps(like: Tensor) -> Tensor:
+    """Unset maps of the same shape, laid out as :func:`_to_walk` has them."""
+    variants, images, channels, height, width = like.shape
+    return like.new_empty(variants, channels, height, width, images).permute(0, 4, 1, 2, 3)
+
+
+def _shape(maps: Tensor) -> Shape:
+    _, images, channels, height, width = maps.shape
+    return Shape(channels, height, width, images)
+
+
+# The walk is an operator of PyTorch's, with shapes that torch.compile can work out without looking inside.
+@torch.library.custom_op(
+    "elegans_pyg::walk",
+    mutates_args=(),
+    schema="(Tensor x, Tensor edge_weight, Tensor conv_weight, Tensor norm_weight, Tensor norm_bias, Tensor running_mean,"
+    " Tensor running_var, int handle, bool training, bool record, float momentum, float eps, ScalarType kept_type)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
+def _walk(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    """The maps ``out``; the running statistics after this step; and for the way back ``z``, ``relu``, ``used``, mean and variance."""
+    *tensors, handle, training, record, momentum, eps, kept_type = arguments
+    walk, backend = walks[handle], _backend(x.device)
+    parameters = Parameters(*walk.gathered(*tensors))
+    out = _new_maps(x)
+    count = x[0, :, 0].numel()
+    z = walk.workspace.take(walk.nodes.numel() * x.size(2) * count, x.new_empty(0, dtype=kept_type))
+    relu = walk.workspace.take(z.numel() if record or backend.NEEDS_RELU else 0, z)
+    backend.forward(_shape(x), training, record, eps, walk.graph_in(x.dtype), parameters, _to_walk(x), z, relu, _to_walk(out))
+    statistics = [running.clone() for running in tensors[-2:]]
+    if training:
+        for running, batch in zip(statistics, (parameters.mean, parameters.variance * (count / (count - 1))), strict=True):
+            running.index_copy_(0, walk.nodes, running.index_select(0, walk.nodes).lerp_(batch, momentum))
+    return out, *statistics, z, relu, torch.zeros(1, dtype=torch.uint8), parameters.mean, parameters.variance
+
+
+@_walk.register_fake
+def _(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    *_, norm_bias, running_mean, running_var, handle, _, record, _, _, kept_type = arguments
+    nodes = walks[handle].nodes.numel()
+    z = x.new_empty(nodes * x[0].numel(), dtype=kept_type)
+    relu = torch.empty_like(z) if record or x.device.type != "cpu" else z.new_empty(0)
+    used = torch.empty(1, dtype=torch.uint8, device="cpu")
+    statistics = [norm_bias.new_empty(nodes, norm_bias.size(1)) for _ in range(2)]
+    return _new_maps(x), torch.empty_like(running_mean), torch.empty_like(running_var), z, relu, used, *statistics
+
+
+@torch.library.custom_op(
+    "elegans_pyg::walk_back",
+    mutates_args=("relu", "used"),
+    schema="(Tensor grad, Tensor x, Tensor z, Tensor(a!) relu, Tensor(b!) used, Tensor mean, Tensor variance, Tensor edge_weight,"
+    " Tensor conv_weight, Tensor norm_weight, Tensor norm_bias, int handle, bool training, float eps)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
+def _walk_back(grad: Tensor, x: Tensor, z: Tensor, relu: Tensor, used: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    """Gradients of ``x`` and of the four parameters. It leaves gradients where ``relu`` was, and says so in ``used``."""
+    mean, variance, *tensors, handle, training, eps = arguments
+    walk, backend, shape = walks[handle], _backend(x.device), _shape(x)
+    graph, parameters = walk.graph_in(x.dtype), Parameters(*(*walk.gathered(*tensors), mean, variance))
+    if used.item():
+        # The first way back overwrote the rectified sums: the same walk with the same statistics makes them anew.
+        maps = _to_walk(x)
+        backend.forward(shape, False, True, eps, graph, parameters, maps, torch.empty_like(z), relu, torch.empty_like(maps))
+    used.fill_(1)
+    grad_x = _new_maps(x)
+    # A term a channel of each edge's gradient, added up in one order: no atomics, the same bits every time.
+    results = [x.new_empty(shape.channels, walk.edges.numel()), *(torch.empty_like(p) for p in parameters[1:4])]
+    backend.backward(shape, training, eps, graph, parameters, _to_walk(grad), z, relu, _to_walk(grad_x), *results)
+    results[0] = results[0].sum(0)
+    gradients = [torch.zeros_like(p) for p in tensors]
+    for gradient, result, places in zip(gradients, results, (walk.edges, *[walk.nodes] * 3), strict=True):
+        gradient.index_copy_(0, places, result.view(-1, *gradient.shape[1:]))
+    return grad_x, *gradients
+
+
+@_walk_back.register_fake
+def _(grad: Tensor, x: Tensor, z: Tensor, relu: Tensor, used: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    return _new_maps(x), *(torch.empty_like(p) for p in arguments[2:6])
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, *parameters = inputs[:5]
+    ctx.handle, ctx.training, _, _, ctx.eps, _ = inputs[7:]
+    # Gradients of the other outputs are never asked for, and zeros in their place would take as much room as all maps.
+    ctx.set_materialize_grads(False)
+    _, _, _, z, relu, used, mean, variance = output
+    ctx.save_for_backward(x, z, mean, variance, *parameters)
+    # Not saved as the others are: the way back writes to them, which autograd would take for a mistake when it comes a second time.
+    ctx.relu, ctx.used = relu.detach(), used
+    # A walk is found by its number only while somebody holds it.
+    ctx.walk = walks[ctx.handle]
+
+
+def _differentiate(ctx: Any, grad: Tensor | None, *others: Tensor | None) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None,) * 13
+    x, z, *tensors = ctx.saved_tensors
+    return *_walk_back(grad, x, z, ctx.relu, ctx.used, *tensors, ctx.handle, ctx.training, ctx.eps), *(None,) * 8
+
+
+_walk.register_autograd(_differentiate, setup_context=_save)
+
+
+def run_fused(
+    handle: int, training: bool, momentum: float, eps: float, x: Tensor, *tensors: Tensor, kept_type: torch.dtype | None = None
+) -> Tensor:
+    """Walk all variants of a :class:`~elegans_pyg.nn.dag.fused.walk.Walk`, each channel by itself.
+
+    Args:
+        handle: of the walk, which is on the device of ``x``.
+        training: normalise by the batch's statistics and update the running ones, instead of normalising by those.
+        momentum, eps: of BatchNorm.
+        x: input maps ``(V, B, C, H, W)``; float32, or on the CPU float64.
+        *tensors: edge_weight, conv_weight, norm_weight, norm_bias, running_mean, running_var of all edges ``(E,)`` and nodes
+            ``(N, C, 3, 3)`` and ``(N, C)`` of the batch, of the type of ``x``.
+        kept_type: type that maps are stored in, that of ``x`` by default; sums and statistics are in the type of ``x``.
+
+    Returns:
+        mean over the output nodes of each variant, ``(V, B, C, H, W)``.
+    """
+    out, *statistics = _walk(x, *tensors, handle, training, torch.is_grad_enabled(), momentum, eps, kept_type or x.dtype)[:3]
+    if training:
+        with torch.no_grad():
+            for running, now in zip(tensors[-2:], statistics, strict=True):
+                running.copy_(now)
+    return out

@@ -1,0 +1,125 @@
+"""What the kernels of executor ``fused`` read: a batch of DAGs, variant after variant."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch_geometric.utils import cumsum
+
+from elegans_pyg.nn.dag.schedule import Schedule
+from elegans_pyg.nn.workspace import Workspace
+
+
+class Graph(NamedTuple):
+    """Nodes ``A`` and edges ``M`` of ``V`` variants, variant after variant, each by level.
+
+    Attributes:
+        node_ptr ``(V + 1,)``: offsets of the variants into the nodes.
+        in_ptr ``(A + 1,)``, in_source ``(M,)``: incoming edges of each node, and where they start, counted inside the variant.
+        out_ptr ``(A + 1,)``, out_target ``(M,)``, out_edge ``(M,)``: outgoing edges, where they end (inside the variant), and their places.
+        is_input ``(A,)``, is_output ``(A,)``: 0 or 1, uint8.
+        output_share ``(V,)``: one over the number of output nodes.
+    """
+
+    node_ptr: Tensor
+    in_ptr: Tensor
+    in_source: Tensor
+    out_ptr: Tensor
+    out_target: Tensor
+    out_edge: Tensor
+    is_input: Tensor
+    is_output: Tensor
+    output_share: Tensor
+
+
+class Shape(NamedTuple):
+    """Shape of a walk's maps: each is laid out ``(H, W, B)``."""
+
+    channels: int
+    height: int
+    width: int
+    images: int
+
+
+class Parameters(NamedTuple):
+    """Of the walk's edges ``(M,)`` and nodes ``(A, C, 9)``, ``(A, C)``, in walk order; the last two are BatchNorm's statistics."""
+
+    edge_weight: Tensor
+    conv_weight: Tensor
+    norm_weight: Tensor
+    norm_bias: Tensor
+    mean: Tensor
+    variance: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """A :class:`Schedule` variant after variant, and where its nodes and edges stand in the batch.
+
+    Attributes:
+        nodes ``(A,)``: node of each place in the walk.
+        edges ``(M,)``: edge of each place, sorted by target.
+        graph: what the kernels read; its numbers are float64.
+        workspace: room for the maps.
+        handle: number that an operator finds this walk by while anybody holds it; operators take tensors and plain numbers only.
+    """
+
+    nodes: Tensor
+    edges: Tensor
+    graph: Graph
+    workspace: Workspace
+    handle: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "handle", next(_handles))
+        walks[self.handle] = self
+
+    def __reduce__(self) -> tuple[type[Walk], tuple[Any, ...]]:
+        # A copy is a walk of its own, with its own handle.
+        return Walk, (self.nodes, self.edges, self.graph, self.workspace)
+
+    @classmethod
+    def from_schedule(cls, schedule: Schedule, workspace: Workspace, device: torch.device) -> Walk:
+        by_variant = torch.argsort(schedule.variant, stable=True)
+        place = torch.empty_like(by_variant)
+        place[by_variant] = torch.arange(by_variant.numel())
+        node_ptr = cumsum(torch.bincount(schedule.variant, minlength=schedule.num_variants))
+        local = place - node_ptr[schedule.variant]
+
+        by_target = torch.argsort(place[schedule.target], stable=True)
+        source, target = schedule.source[by_target], schedule.target[by_target]
+        by_source = torch.argsort(place[source], stable=True)
+        flags = torch.zeros(2, place.numel(), dtype=torch.uint8)
+        flags[0, place[: schedule.level_ptr[1]]] = 1
+        flags[1, place[schedule.output]] = 1
+        graph = Graph(
+            node_ptr=node_ptr,
+            in_ptr=cumsum(torch.bincount(place[target], minlength=place.numel())),
+            in_source=local[source],
+            out_ptr=cumsum(torch.bincount(place[source], minlength=place.numel())),
+            out_target=local[target[by_source]],
+            out_edge=by_source,
+            is_input=flags[0],
+            is_output=flags[1],
+            output_share=1 / schedule.output_ptr.diff().double(),
+        )
+        nodes, edges = schedule.order[by_variant].to(device), schedule.edge_order[by_target].to(device)
+        return cls(nodes, edges, Graph(*(part.to(device) for part in graph)), workspace)
+
+    def graph_in(self, dtype: torch.dtype) -> Graph:
+        """The graph with its numbers in the type of the sums."""
+        return self.graph._replace(output_share=self.graph.output_share.to(dtype))
+
+    def gathered(self, edge_weight: Tensor, conv_weight: Tensor, *of_nodes: Tensor) -> tuple[Tensor, ...]:
+        """Parameters of the batch's edges and nodes, in walk order."""
+        return edge_weight.index_select(0, self.edges), *(p.index_select(0, self.nodes) for p in (conv_weight.flatten(2), *of_nodes))
+
+
+_handles = itertools.count()
+walks: weakref.WeakValueDictionary[int, Walk] = weakref.WeakValueDictionary()
+"""Every walk that somebody holds, by its handle."""

@@ -1,0 +1,211 @@
+"""Executor ``levels``: plain PyTorch and PyG, all nodes of one level of all variants at once, with no map stored per edge.
+
+Maps live in one buffer of rows, ``C*H*W`` values each. The rows of a level with ``n`` nodes are laid out ``(B, n)``, so that they are at
+once the input of one grouped convolution and addressable by (image, node). The weighted sum over incoming edges is then one call of
+:func:`torch.nn.functional.embedding_bag`, which reads each source row once per edge, adds in registers and writes each target row once.
+Backward walks the levels in reverse and gathers the gradient of a node from its successors by the transposed sums, so that nothing is
+accumulated in an undefined order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch_geometric.utils import cumsum, segment
+
+from elegans_pyg.nn.dag.node_operation import LevelOperation, Saved
+from elegans_pyg.nn.dag.schedule import Schedule
+from elegans_pyg.nn.workspace import Workspace
+
+_PIECE_BYTES = 8 * 2**20
+
+
+class Sums(NamedTuple):
+    """Weighted sums of rows: the rows, where each sum starts among them, the sum of each row, and the edges behind the rows."""
+
+    rows: Tensor
+    offsets: Tensor
+    of_row: Tensor
+    edges: Tensor
+
+
+@dataclass(frozen=True)
+class LevelPlan:
+    """A :class:`Schedule` made concrete for one shape of maps and device.
+
+    The walk goes in pieces ``ptr[i]:ptr[i + 1]`` of positions: levels, the wide ones cut into several.
+    """
+
+    ptr: list[int]
+    num_inputs: int
+    incoming: list[Sums]
+    outgoing: list[Sums]
+    input_variant: Tensor
+    input_ptr: Tensor
+    input_rows: Tensor
+    output_rows: Tensor
+    output_ptr: Tensor
+    outputs_of_piece: list[tuple[Tensor, Tensor]]
+    workspace: Workspace
+
+
+def make_plan(schedule: Schedule, batch_size: int, map_bytes: int, device: torch.device, workspace: Workspace) -> LevelPlan:
+    """Spell out which rows each piece of a level reads, for ``batch_size`` images whose maps have ``map_bytes`` bytes each.
+
+    ``workspace``, where maps are kept, may be shared among plans.
+    """
+    images = torch.arange(batch_size).view(-1, 1)
+    # On the CPU, larger pieces leave the cache, and every temporary over 32 MiB is asked of the system anew.
+    widest = max(1, _PIECE_BYTES // (batch_size * map_bytes)) if device.type == "cpu" else schedule.order.numel()
+    pieces = [low for start, end in pairwise(schedule.level_ptr) for low in range(start, end, widest)] + [schedule.order.numel()]
+    ptr = torch.tensor(pieces)
+    width = ptr.diff()
+    piece_of = torch.repeat_interleave(torch.arange(width.numel()), width)
+    start, stride = ptr[piece_of], width[piece_of]
+    first_row = batch_size * start + torch.arange(piece_of.numel()) - start
+
+    def rows_of(positions: Tensor) -> Tensor:
+        return (first_row[positions].view(-1, 1) + images.T * stride[positions].view(-1, 1)).view(-1).to(device)
+
+    def sums(edges: Tensor, read: Tensor, counts: Tensor) -> Sums:
+        lengths = counts.repeat(batch_size)
+        return Sums(
+            rows=(first_row[read] + images * stride[read]).view(-1).to(device),
+            offsets=cumsum(lengths)[:-1].to(device),
+            of_row=torch.repeat_interleave(torch.arange(lengths.numel()), lengths).to(device),
+            edges=edges.to(device),
+        )
+
+    in_degree = schedule.edge_ptr.diff()
+    out_degree = torch.bincount(schedule.source, minlength=piece_of.numel())
+    by_source = torch.argsort(schedule.source, stable=True)
+    out_ptr = cumsum(out_degree)
+    incoming, outgoing, outputs_of_piece = [], [], []
+    output_variant = torch.repeat_interleave(torch.arange(schedule.num_variants), schedule.output_ptr.diff())
+    for low, high in pairwise(pieces):
+        edges = torch.arange(int(schedule.edge_ptr[low]), int(schedule.edge_ptr[high]))
+        incoming.append(sums(edges, schedule.source[edges], in_degree[low:high]))
+        edges = by_source[int(out_ptr[low]) : int(out_ptr[high])]
+        outgoing.append(sums(edges, schedule.target[edges], out_degree[low:high]))
+        here = ((schedule.output >= low) & (schedule.output < high)).nonzero().view(-1)
+        outputs_of_piece.append(((schedule.output[here] - low).to(device), output_variant[here].to(device)))
+    input_variant = schedule.variant[: schedule.level_ptr[1]]
+    return LevelPlan(
+        ptr=pieces,
+        num_inputs=schedule.level_ptr[1],
+        incoming=incoming,
+        outgoing=outgoing,
+        input_variant=input_variant.to(device),
+        input_ptr=cumsum(torch.bincount(input_variant, minlength=schedule.num_variants)).to(device),
+        input_rows=rows_of(torch.arange(schedule.level_ptr[1])),
+        output_rows=rows_of(schedule.output),
+        output_ptr=schedule.output_ptr.to(device),
+        outputs_of_piece=outputs_of_piece,
+        workspace=workspace,
+    )
+
+
+def _weighted_sum(rows: Tensor, sums: Sums, weight: Tensor, batch_size: int) -> Tensor:
+    """``out[i] = sum over the rows r of sum i of weight[edge of r] * rows[r]``."""
+    if sums.rows.numel() == 0:
+        return rows.new_zeros(sums.offsets.numel(), rows.size(1))
+    per_row = weight[sums.edges].to(rows.dtype).repeat(batch_size)
+    return F.embedding_bag(sums.rows, rows, sums.offsets, mode="sum", per_sample_weights=per_row)
+
+
+class _LevelWalk(torch.autograd.Function):
+    """The whole walk as one differentiable function, so that no autograd graph grows with the number of edges.
+
+    Inputs: maps ``x (V, B, C, H, W)``, weights ``(M,)`` in the order of the schedule's edges, and the node operation's parameters.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        plan: LevelPlan,
+        schedule: Schedule,
+        operation: LevelOperation,
+        record: bool,
+        x: Tensor,
+        weight: Tensor,
+        *parameters: Tensor,
+    ) -> Tensor:
+        variants, images, *shape = x.shape
+        size = x[0, 0].numel()
+        count = images * schedule.order.numel()
+        rows, *kept = (plan.workspace.take(count * size, x).view(count, size) for _ in range(1 + record * operation.maps_kept))
+        steps: list[Saved] = []
+        for piece, (low, high) in enumerate(pairwise(plan.ptr)):
+            if high <= plan.num_inputs:
+                a = x.transpose(0, 1)[:, plan.input_variant[low:high]]
+            else:
+                a = _weighted_sum(rows, plan.incoming[piece], weight, images).view(images, high - low, *shape)
+            y, *room = (buffer[images * low : images * high].view(images, high - low, *shape) for buffer in (rows, *kept))
+            steps.append(operation.forward(slice(low, high), a, parameters, room if record else None, out=y))
+            del a
+        outputs = rows[plan.output_rows].view(-1, images * size)
+        result = segment(outputs, plan.output_ptr, reduce="mean").to(x.dtype).view(variants, images, *shape)
+        if record:
+            ctx.plan, ctx.operation, ctx.num_parameters = plan, operation, len(parameters)
+            ctx.graphs, ctx.lengths = [step.graphs for step in steps], [len(step.tensors) for step in steps]
+            ctx.save_for_backward(weight, rows, *kept, *parameters, *(tensor for step in steps for tensor in step.tensors))
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        plan, operation = ctx.plan, ctx.operation
+        weight, rows, *saved = ctx.saved_tensors
+        kept, saved = saved[: operation.maps_kept], saved[operation.maps_kept :]
+        parameters, tensors = saved[: ctx.num_parameters], saved[ctx.num_parameters :]
+        stored = iter(tensors)
+        steps = [Saved(tuple(islice(stored, length)), graphs) for length, graphs in zip(ctx.lengths, ctx.graphs, strict=True)]
+        variants, images, *shape = grad.shape
+        size = rows.size(1)
+        # `grad_rows` holds the gradient of each node's weighted sum a_n, which is what its predecessors gather.
+        grad_rows = plan.workspace.take(rows.numel(), rows).view_as(rows)
+        grad_weight = torch.zeros_like(weight)
+        grad_parameters = operation.empty_gradients(parameters)
+        grad_output = (grad / plan.output_ptr.diff().view(-1, 1, 1, 1, 1)).to(rows.dtype).transpose(0, 1)
+        for piece in reversed(range(len(plan.ptr) - 1)):
+            low, high = plan.ptr[piece : piece + 2]
+            grad_y = _weighted_sum(grad_rows, plan.outgoing[piece], weight, images).view(images, high - low, *shape)
+            node, variant = plan.outputs_of_piece[piece]
+            if node.numel():
+                grad_y[:, node] += grad_output[:, variant]
+            grad_a = grad_rows[images * low : images * high]
+            room = [buffer[images * low : images * high].view_as(grad_y) for buffer in kept]
+            operation.backward(slice(low, high), steps[piece], grad_y, parameters, room, grad_parameters, out=grad_a.view_as(grad_y))
+            sums = plan.incoming[piece]
+            if sums.rows.numel():
+                # d loss / d w_e = <gradient of a at the target, y of the source>, summed over the images.
+                by_row = torch.ops.aten._embedding_bag_per_sample_weights_backward
+                products = by_row(grad_a, rows, sums.rows, sums.offsets, sums.of_row, 0, -1)
+                grad_weight[sums.edges] = products.view(images, -1).sum(0, dtype=weight.dtype)
+        grad_input = None
+        if ctx.needs_input_grad[4]:
+            inputs = grad_rows[plan.input_rows].view(-1, images * size)
+            grad_input = segment(inputs, plan.input_ptr, reduce="sum").view(variants, images, *shape)
+        return None, None, None, None, grad_input, grad_weight, *grad_parameters
+
+
+@torch.compiler.disable
+def run_levels(schedule: Schedule, plan: LevelPlan, operation: LevelOperation, x: Tensor, weight: Tensor) -> Tensor:
+    """Walk ``schedule`` level by level.
+
+    Args:
+        schedule: the walk.
+        plan: from :func:`make_plan`, for as many images and the device of ``x``.
+        operation: what a node does.
+        x: input maps, ``(V, B, C, H, W)``; its type is the one that the maps are kept in.
+        weight: one weight an edge of the schedule, ``(M,)``.
+
+    Returns:
+        mean over the output nodes of each variant, ``(V, B, C, H, W)``.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        return _LevelWalk.apply(plan, schedule, operation, torch.is_grad_enabled(), x, weight, *operation.parameters)

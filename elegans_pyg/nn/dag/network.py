@@ -1,0 +1,257 @@
+"""DAGNet: message passing along a batch of DAGs, with a small convolution at every node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
+from torch_geometric.utils import degree
+
+from elegans_pyg.nn.dag.levels import LevelPlan, make_plan, run_levels
+from elegans_pyg.nn.dag.node_operation import DepthwiseOperation, LevelOperation, ModuleOperation
+from elegans_pyg.nn.dag.schedule import Schedule
+from elegans_pyg.nn.executors import EXECUTORS, check_choice, choose, refusal, reluctance
+from elegans_pyg.nn.variants import VariantNetwork, resolve_seeds, uniform
+from elegans_pyg.nn.workspace import Workspace
+
+if TYPE_CHECKING:
+    from elegans_pyg.nn.dag.fused.walk import Walk
+
+EDGE_ACTIVATIONS = ("identity", "sigmoid", "dale")
+EDGE_INITS = ("in_degree", "synapse_count")
+
+
+class DAGNet(VariantNetwork):
+    r"""Level-by-level message passing on ``V`` DAGs at once, each node a ReLU, a depthwise convolution and a BatchNorm.
+
+    The network of Park & Kim, "Caenorhabditis elegans Connectomes of both Sexes as Image Classifiers", Exp. Neurobiol. 32(2):102-109
+    (2023), doi:10.5607/en23004, after Xie et al., "Exploring Randomly Wired Neural Networks for Image Recognition" (2019),
+    arXiv:1904.01569:
+
+    .. math::
+        a_n &= x_v \text{ (input nodes)}, \qquad a_n = \sum_{e=(m,n)} w_e\, y_m \text{ (other nodes)} \\
+        y_n &= \mathrm{BatchNorm}(\mathrm{conv}_{k \times k}(\mathrm{ReLU}(a_n))) \\
+        \mathrm{out}_v &= \mathrm{mean}\{y_n : n \text{ an output node of variant } v\}
+
+    BatchNorm is over images, rows and columns, per node and channel; the convolution is depthwise and has no bias. Variants share nothing.
+    Nodes that no input reaches are left out.
+
+    Args:
+        batch: a DAG or a ``Batch`` of DAGs, of any sizes and depths.
+        channels: feature maps per node, ``C``.
+        kernel_size: side of the convolution kernel, odd.
+        executor: ``"levels"``, plain PyTorch and PyG; ``"fused"``, one compiled walk per variant and channel, several times faster (3x3
+            kernels and the built-in node operation; on the CPU float32 or float64, with the extra ``fast``; on CUDA float32, with maps in
+            bfloat16 under autocast); or ``"auto"``, which is fused on the CPU wherever that applies (:meth:`fused_refusal` says why it
+            does not) and levels on CUDA, where fused has not been timed yet.
+        edge_activation: what a stored weight goes through before it is used: ``"identity"``; ``"sigmoid"`` as RandWire does; ``"dale"``:
+            softplus, negative where the presynaptic neuron is inhibitory (``batch.inhibitory``), so that each neuron keeps one sign.
+        edge_init: size of the weights in use at the start: ``"in_degree"``: :math:`1/\sqrt{d_n}` for a target with :math:`d_n` incoming
+            edges; ``"synapse_count"``: :math:`s_e / \sqrt{\sum_{e'} s_{e'}^2}`, with :math:`s_e` the synapse count ``batch.edge_weight``
+            and :math:`e'` the incoming edges of the same target. A sigmoid ends below 1, so it starts from at most 0.95.
+        node_operation: factory ``channels -> Module`` that replaces ReLU, convolution and BatchNorm: it is called once a node, and each
+            module maps ``(B, C, H, W)`` to the same shape. Nodes then run one by one.
+        momentum, eps: of BatchNorm, as in :class:`torch.nn.BatchNorm2d`.
+        seeds: one seed a variant, or an integer ``s`` for ``s, s + 1, ...``; a variant's first parameters depend on its own seed alone.
+
+    Shapes:
+        - **input:** ``(V, B, C, H, W)``
+        - **output:** ``(V, B, C, H, W)``
+        - **parameters:** ``edge_weight (E,)``, ``conv_weight (N, C, k, k)``, ``norm_weight (N, C)``, ``norm_bias (N, C)``; buffers
+          ``running_mean (N, C)``, ``running_var (N, C)``. ``edge_index (2, E)`` lists the edges in the order of ``edge_weight``.
+
+    Raises:
+        ValueError: for an unknown option, an even or non-positive kernel size, or graphs that are no DAGs (see :class:`Schedule`).
+        TypeError: if ``batch`` is no ``Data`` or ``Batch``.
+    """
+
+    edge_index: Tensor
+    _order: Tensor
+    _edge_order: Tensor
+    _edge_sign: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(
+        self,
+        batch: Data | Batch,
+        channels: int,
+        kernel_size: int = 3,
+        executor: str = "auto",
+        edge_activation: str = "identity",
+        edge_init: str = "in_degree",
+        node_operation: Callable[[int], nn.Module] | None = None,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+        seeds: int | Sequence[int] = 0,
+    ) -> None:
+        super().__init__()
+        if channels < 1:
+            raise ValueError(f"channels must be at least 1, got {channels}")
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd and positive, so that maps keep their size, got {kernel_size}")
+        self.executor = check_choice("executor", executor, EXECUTORS)
+        self.edge_activation = check_choice("edge_activation", edge_activation, EDGE_ACTIVATIONS)
+        check_choice("edge_init", edge_init, EDGE_INITS)
+        self.schedule = Schedule.from_batch(batch)
+        self.channels, self.kernel_size, self.momentum, self.eps = channels, kernel_size, momentum, eps
+        self.num_variants, nodes = self.schedule.num_variants, self.schedule.num_nodes
+        ptr = batch.ptr.cpu() if isinstance(batch, Batch) else torch.tensor([0, nodes])
+        edge_index = batch.edge_index.cpu()
+        self.node_ptr: list[int] = ptr.tolist()
+        variant_of_edge = torch.bucketize(edge_index[0], ptr, right=True) - 1
+        if bool((variant_of_edge.diff() < 0).any()):
+            raise ValueError("edges of a Batch must come variant by variant; build it with Batch.from_data_list([...])")
+        self.edge_ptr: list[int] = [0, *torch.bincount(variant_of_edge, minlength=self.num_variants).cumsum(0).tolist()]
+        self.register_buffer("edge_index", edge_index.clone(), persistent=False)
+        self.register_buffer("_order", self.schedule.order, persistent=False)
+        self.register_buffer("_edge_order", self.schedule.edge_order, persistent=False)
+        if edge_activation == "dale":
+            if "inhibitory" not in batch:
+                raise ValueError(
+                    "edge_activation='dale' needs batch.inhibitory, one bool a node, which the graphs lack; add it to each graph"
+                )
+            sign = 1.0 - 2.0 * batch.inhibitory.cpu()[edge_index[0]].to(torch.get_default_dtype())
+            self.register_buffer("_edge_sign", sign, persistent=False)
+        self.edge_weight = nn.Parameter(_initial_edge_weight(batch, edge_index, nodes, edge_activation, edge_init))
+
+        generators = [torch.Generator().manual_seed(seed) for seed in resolve_seeds(seeds, self.num_variants)]
+        sizes = [high - low for low, high in pairwise(self.node_ptr)]
+        self.node_modules: nn.ModuleList | None = None
+        if node_operation is None:
+            # torch.nn.Conv2d's own start, uniform in +-1/sqrt(fan_in).
+            drawn = uniform(generators, sizes, (channels, kernel_size, kernel_size), 1 / kernel_size)
+            self.conv_weight = nn.Parameter(drawn.to(torch.get_default_dtype()))
+            self.norm_weight = nn.Parameter(torch.ones(nodes, channels))
+            self.norm_bias = nn.Parameter(torch.zeros(nodes, channels))
+            self.register_buffer("running_mean", torch.zeros(nodes, channels))
+            self.register_buffer("running_var", torch.ones(nodes, channels))
+        else:
+            modules = []
+            for n, generator in zip(sizes, generators, strict=True):
+                # Modules draw from the global generator, so its state is set aside while they do.
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(generator.initial_seed())
+                    modules += [node_operation(channels) for _ in range(n)]
+            self.node_modules = nn.ModuleList(modules)
+        self._plans: dict[tuple[int, int, torch.device], LevelPlan] = {}
+        self._walks: dict[torch.device, Walk] = {}
+        self._workspace = Workspace()
+        self.executor_in_use()  # refuses now what could only fail later
+
+    def weights_in_use(self) -> Tensor:
+        """Edge weights after ``edge_activation``, ``(E,)``, in the order of ``edge_index``."""
+        if self.edge_activation == "sigmoid":
+            return self.edge_weight.sigmoid()
+        if self.edge_activation == "dale":
+            return self._edge_sign * nn.functional.softplus(self.edge_weight)
+        return self.edge_weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(V, B, C, H, W)`` to the mean over each variant's output nodes, of the same shape."""
+        if x.dim() != 5 or x.size(0) != self.num_variants or x.size(2) != self.channels:
+            raise ValueError(f"x must be (V, B, C, H, W) = ({self.num_variants}, B, {self.channels}, H, W), got {tuple(x.shape)}")
+        if x.numel() == 0:
+            raise ValueError(f"x must hold at least one image of at least one pixel, got {tuple(x.shape)}")
+        if self.training and self.node_modules is None and x[:, :, 0].numel() == self.num_variants:
+            raise ValueError(
+                "BatchNorm in training needs more than one value a channel, got one image of one pixel; use a larger batch or eval()"
+            )
+        kept_type = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+        if self.executor_in_use() == "levels":
+            return self._run_levels(x.to(kept_type))
+        # Sums are in the parameters' own type. Only on a GPU are maps worth storing in a shorter one, there under autocast.
+        stored = kept_type if x.device.type == "cuda" and kept_type == torch.bfloat16 else self.edge_weight.dtype
+        return self._run_fused(x.to(self.edge_weight.dtype), stored).to(kept_type)
+
+    def executor_in_use(self) -> str:
+        """The executor that runs this network where its parameters are now.
+
+        Raises:
+            ValueError: if it was told to be ``"fused"`` and that does not apply.
+        """
+        return choose(self.executor, self.fused_refusal(), reluctance(self.edge_weight.device))
+
+    def fused_refusal(self) -> str:
+        """Why executor ``fused`` does not apply to this network where its parameters are now; empty if it does."""
+        if self.node_modules is not None:
+            return "it has the built-in node operation only, and this network has node_operation"
+        if self.kernel_size != 3:
+            return f"it has 3x3 kernels only, and this network's are {self.kernel_size}x{self.kernel_size}"
+        return refusal(self.edge_weight.device, self.edge_weight.dtype)
+
+    def variant_ptr(self) -> dict[str, list[int]]:
+        """See :meth:`VariantNetwork.variant_ptr`.
+
+        Raises:
+            ValueError: if the nodes are modules of the user's, whose parameters have no such split.
+        """
+        if self.node_modules is not None:
+            raise ValueError("variant_ptr is for the built-in node operation; with node_operation the parameters are modules, one a node")
+        return {name: self.edge_ptr if name == "edge_weight" else self.node_ptr for name in self.state_dict()}
+
+    def _run_fused(self, x: Tensor, kept_type: torch.dtype) -> Tensor:
+        from elegans_pyg.nn.dag.fused.operator import run_fused
+
+        tensors = (self.weights_in_use(), self.conv_weight, self.norm_weight, self.norm_bias, self.running_mean, self.running_var)
+        return run_fused(self._walk_on(x.device), self.training, self.momentum, self.eps, x, *tensors, kept_type=kept_type)
+
+    @torch.compiler.assume_constant_result
+    def _walk_on(self, device: torch.device) -> int:
+        """The handle of this network's walk on ``device``, made on first use."""
+        from elegans_pyg.nn.dag.fused.walk import Walk
+
+        if device not in self._walks:
+            self._walks[device] = Walk.from_schedule(self.schedule, self._workspace, device)
+        return self._walks[device].handle
+
+    def _run_levels(self, x: Tensor) -> Tensor:
+        weight = self.weights_in_use()[self._edge_order]
+        key = (x.size(1), x[0, 0].numel() * x.element_size(), x.device)
+        if key not in self._plans:
+            # Two plans serve training and evaluation; a third batch size, the last of an epoch, replaces the oldest.
+            while len(self._plans) >= 3:
+                self._plans.pop(next(iter(self._plans)))
+            self._plans[key] = make_plan(self.schedule, *key, self._workspace)
+        operation: LevelOperation
+        if self.node_modules is not None:
+            operation = ModuleOperation([self.node_modules[node] for node in self.schedule.order.tolist()])
+            return run_levels(self.schedule, self._plans[key], operation, x, weight)
+        mean, var = self.running_mean[self._order], self.running_var[self._order]
+        parameters = [p.index_select(0, self._order) for p in (self.conv_weight, self.norm_weight, self.norm_bias)]
+        operation = DepthwiseOperation(parameters, mean, var, self.training, self.momentum, self.eps)
+        out = run_levels(self.schedule, self._plans[key], operation, x, weight)
+        if self.training:
+            self.running_mean.index_copy_(0, self._order, mean)
+            self.running_var.index_copy_(0, self._order, var)
+        return out
+
+    def extra_repr(self) -> str:
+        s = self.schedule
+        return (
+            f"variants={s.num_variants}, nodes={s.num_nodes}, edges={s.num_edges}, levels={s.num_levels}, channels={self.channels},"
+            f" kernel_size={self.kernel_size}, executor={self.executor}, edge_activation={self.edge_activation}"
+        )
+
+
+def _initial_edge_weight(batch: Data, edge_index: Tensor, nodes: int, edge_activation: str, edge_init: str) -> Tensor:
+    dtype = torch.get_default_dtype()
+    target = edge_index[1]
+    if edge_init == "in_degree":
+        weight = degree(target, nodes, dtype=dtype)[target].rsqrt()
+    else:
+        if "edge_weight" not in batch:
+            raise ValueError("edge_init='synapse_count' needs batch.edge_weight, which the graphs lack; use edge_init='in_degree'")
+        count = batch.edge_weight.cpu().to(dtype)
+        if not bool((torch.isfinite(count) & (count > 0)).all()):
+            raise ValueError("edge_init='synapse_count' needs finite, positive synapse counts in batch.edge_weight")
+        weight = count / torch.zeros(nodes, dtype=dtype).index_add_(0, target, count.square())[target].sqrt()
+    if edge_activation == "sigmoid":
+        return torch.logit(weight.clamp(max=0.95))
+    if edge_activation == "dale":
+        return weight.expm1().log()
+    return weight

@@ -1,0 +1,150 @@
+"""What a node does with the weighted sum of its inputs, for many nodes of a level at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Tensors = Sequence[Tensor]
+
+
+class Saved(NamedTuple):
+    """What a backward step needs: tensors, which autograd frees, and anything else, which lives as long as the graph."""
+
+    tensors: tuple[Tensor, ...] = ()
+    graphs: Any = None
+
+
+class DepthwiseOperation:
+    """``y = BatchNorm(depthwise_conv(ReLU(a)))``, with parameters and statistics in schedule order.
+
+    Positions ``part`` are a level, or part of one; maps are ``(B, n, C, H, W)`` for its ``n`` nodes.
+
+    Args:
+        parameters: convolution weight ``(A, C, k, k)``, norm weight ``(A, C)``, norm bias ``(A, C)``.
+        running_mean, running_var: ``(A, C)``; updated in place in training.
+        training: normalise by the batch's own statistics (over images, rows and columns) instead of the running ones.
+        momentum, eps: as in :class:`torch.nn.BatchNorm2d`.
+    """
+
+    maps_kept = 2
+    """How many maps a node are kept for :meth:`backward`: the rectified sum and the convolution's output."""
+
+    def __init__(
+        self, parameters: list[Tensor], running_mean: Tensor, running_var: Tensor, training: bool, momentum: float, eps: float
+    ) -> None:
+        self.parameters = parameters
+        self.running_mean, self.running_var = running_mean, running_var
+        self.training, self.momentum, self.eps = training, momentum, eps
+
+    def forward(self, part: slice, a: Tensor, parameters: Tensors, kept: Tensors | None, out: Tensor) -> Saved:
+        """Write the nodes' maps to ``out``; may overwrite ``a``. Unless ``kept`` is None, write to it what :meth:`backward` needs."""
+        images, nodes, channels, *size = a.shape
+        conv_weight, norm_weight, norm_bias = (p[part] for p in parameters)
+        kernel = conv_weight.size(-1)
+        together = (images, nodes * channels, *size)
+        relu = torch.clamp(a, min=0, out=a if kept is None else kept[0]).view(together)
+        taps = conv_weight.to(relu.dtype).reshape(-1, 1, kernel, kernel)
+        z = F.conv2d(relu, taps, padding=kernel // 2, groups=nodes * channels)
+        if kept is not None:
+            kept[1].copy_(z.view(a.shape))
+        mean, inverse_std = (norm_weight.new_empty(nodes * channels if self.training else 0) for _ in range(2))
+        torch.native_batch_norm(
+            z,
+            norm_weight.reshape(-1),
+            norm_bias.reshape(-1),
+            self.running_mean[part].view(-1),
+            self.running_var[part].view(-1),
+            self.training,
+            self.momentum,
+            self.eps,
+            out=(out.view(z.shape), mean, inverse_std),
+        )
+        return Saved((mean, inverse_std))
+
+    def empty_gradients(self, parameters: Tensors) -> list[Tensor]:
+        """Room for the gradients of ``parameters``, which the backward walk fills level by level."""
+        return [torch.empty_like(p) for p in parameters]
+
+    def backward(
+        self, part: slice, saved: Saved, grad_y: Tensor, parameters: Tensors, kept: Tensors, gradients: list[Tensor], out: Tensor
+    ) -> None:
+        """Write the gradient of ``a`` to ``out``, and those of the nodes' parameters to their places in ``gradients``."""
+        images, nodes, channels, *size = grad_y.shape
+        relu, z = (maps.view(images, nodes * channels, *size) for maps in kept)
+        mean, inverse_std = saved.tensors
+        conv_weight, norm_weight, _ = (p[part] for p in parameters)
+        kernel = conv_weight.size(-1)
+        statistics = (self.running_mean[part].view(-1), self.running_var[part].view(-1), mean, inverse_std)
+        grad_z, grad_norm_weight, grad_norm_bias = torch.ops.aten.native_batch_norm_backward(
+            grad_y.reshape(z.shape), z, norm_weight.reshape(-1), *statistics, self.training, self.eps, [True, True, True]
+        )
+        taps = conv_weight.to(relu.dtype).reshape(-1, 1, kernel, kernel)
+        same, one = [kernel // 2] * 2, [1, 1]
+        grad_relu, grad_taps, _ = torch.ops.aten.convolution_backward(
+            grad_z, relu, taps, None, one, same, one, False, [0, 0], z.size(1), [True, True, False]
+        )
+        for total, grad in zip(gradients, (grad_taps, grad_norm_weight, grad_norm_bias), strict=True):
+            total[part] = grad.view(total[part].shape)
+        torch.ops.aten.threshold_backward(grad_relu, relu, 0, grad_input=out.view(relu.shape))
+
+
+class ModuleOperation:
+    """One module a node, each mapping ``(B, C, H, W)`` to the same shape; called node by node.
+
+    Args:
+        modules: the module of every position of the schedule.
+    """
+
+    maps_kept = 0
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self._modules = modules
+        named = [dict(module.named_parameters()) for module in modules]
+        self.parameters = [p for own in named for p in own.values()]
+        self._names = [list(own) for own in named]
+        self._offsets = [0, *accumulate(map(len, named))]
+
+    def forward(self, part: slice, a: Tensor, parameters: Tensors, kept: Tensors | None, out: Tensor) -> Saved:
+        graphs = []
+        record = kept is not None
+        with torch.set_grad_enabled(record):
+            for node, position in enumerate(range(part.start, part.stop)):
+                # A copy, because other nodes of the level may overwrite what a view shares.
+                leaf = a[:, node].contiguous().detach()
+                own = [p.detach() for p in parameters[self._offsets[position] : self._offsets[position + 1]]]
+                if record:
+                    leaf.requires_grad_()
+                    for p in own:
+                        p.requires_grad_()
+                y = torch.func.functional_call(self._modules[position], dict(zip(self._names[position], own, strict=True)), (leaf,))
+                if y.shape != leaf.shape:
+                    raise ValueError(
+                        f"node_operation must keep the shape of its maps, {tuple(leaf.shape)}, but returned {tuple(y.shape)};"
+                        " pad so that height and width stay, and keep the channels"
+                    )
+                out[:, node] = y.detach()
+                graphs.append(([leaf, *own], y) if record else None)
+        return Saved(graphs=graphs)
+
+    def empty_gradients(self, parameters: Tensors) -> list[Tensor]:
+        return [torch.zeros_like(p) for p in parameters]
+
+    def backward(
+        self, part: slice, saved: Saved, grad_y: Tensor, parameters: Tensors, kept: Tensors, gradients: list[Tensor], out: Tensor
+    ) -> None:
+        for node, position in enumerate(range(part.start, part.stop)):
+            leaves, y = saved.graphs[node]
+            # A module may leave some of its parameters, or even its input, unused.
+            # Its graph is kept, for a second backward pass.
+            grads = torch.autograd.grad(y, leaves, grad_y[:, node], retain_graph=True, allow_unused=True, materialize_grads=True)
+            out[:, node] = grads[0]
+            gradients[self._offsets[position] : self._offsets[position + 1]] = list(grads[1:])
+
+
+LevelOperation = DepthwiseOperation | ModuleOperation

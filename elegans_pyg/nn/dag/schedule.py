@@ -1,0 +1,136 @@
+"""The order in which a batch of DAGs is walked: nodes by level, edges by target, all variants side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+from torch_geometric.utils import cumsum, degree
+
+_DAG_ATTRIBUTES = ("edge_index", "level", "input_mask", "output_mask")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The walk over a batch of DAGs; a *position* is a node's place in that walk.
+
+    Only nodes that some input reaches have a position. Positions run level by level and, inside a level, variant by variant.
+
+    Attributes:
+        num_variants: number of graphs ``V``.
+        num_nodes: number of nodes of the batch ``N``, those left out counted too.
+        num_edges: number of edges of the batch ``E``, those left out counted too.
+        order ``(A,)``: node of each position.
+        level_ptr: ``L + 1`` offsets into positions; level ``l`` is ``level_ptr[l]:level_ptr[l + 1]``.
+        variant ``(A,)``: variant of each position.
+        edge_order ``(M,)``: edges of the walk, sorted by target position, then source position.
+        source ``(M,)``, target ``(M,)``: their end points, as positions.
+        edge_ptr ``(A + 1,)``: incoming edges of position ``p`` are ``edge_ptr[p]:edge_ptr[p + 1]`` of the three above.
+        output ``(O,)``: positions of the output nodes, variant by variant.
+        output_ptr ``(V + 1,)``: offsets of the variants into ``output``.
+    """
+
+    num_variants: int
+    num_nodes: int
+    num_edges: int
+    order: Tensor
+    level_ptr: list[int]
+    variant: Tensor
+    edge_order: Tensor
+    source: Tensor
+    target: Tensor
+    edge_ptr: Tensor
+    output: Tensor
+    output_ptr: Tensor
+
+    @property
+    def num_levels(self) -> int:
+        return len(self.level_ptr) - 1
+
+    @classmethod
+    def from_batch(cls, batch: Data | Batch) -> Schedule:
+        """Check a batch of DAGs once, and order it.
+
+        Args:
+            batch: a DAG (``Data`` with ``edge_index``, ``level``, ``input_mask``, ``output_mask``) or a ``Batch`` of them, from
+                :class:`~elegans_pyg.transforms.ConstrainedDAG` or :class:`~elegans_pyg.transforms.RandomDAG`.
+
+        Raises:
+            TypeError: if ``batch`` is neither.
+            ValueError: if an attribute is missing or of the wrong length, an edge does not go from a lower to a higher level or points
+                outside its graph, an input node has incoming edges, or a variant has no input or no output node.
+        """
+        level, output_mask, edge_index, kept, variant_of_node = _checked(batch)
+        num_nodes, num_variants, reached = level.numel(), int(variant_of_node[-1]) + 1, level >= 0
+        order = torch.argsort(torch.where(reached, level, level.max() + 1), stable=True)[: int(reached.sum())]
+        level_ptr: list[int] = cumsum(torch.bincount(level[reached])).tolist()
+        position = torch.full((num_nodes,), -1)
+        position[order] = torch.arange(order.numel())
+
+        source, target = position[edge_index[:, kept]]
+        by_target = torch.argsort(target * max(order.numel(), 1) + source, stable=True)
+        source, target = source[by_target], target[by_target]
+        output = position[(output_mask & reached).nonzero().view(-1)]
+        return cls(
+            num_variants=num_variants,
+            num_nodes=num_nodes,
+            num_edges=edge_index.size(1),
+            order=order,
+            level_ptr=level_ptr,
+            variant=variant_of_node[order],
+            edge_order=kept[by_target],
+            source=source,
+            target=target,
+            edge_ptr=cumsum(torch.bincount(target, minlength=order.numel())),
+            output=output,
+            output_ptr=cumsum(torch.bincount(variant_of_node[order[output]], minlength=num_variants)),
+        )
+
+
+def _checked(batch: Data | Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Levels, output nodes, edges, edges out of nodes that some input reaches, and each node's variant; what is refused says Schedule."""
+    if not isinstance(batch, Data):
+        raise TypeError(f"batch must be a Data or Batch of DAGs, got {type(batch).__name__}; make one with Batch.from_data_list([...])")
+    missing = [name for name in _DAG_ATTRIBUTES if name not in batch]
+    if missing:
+        raise ValueError(
+            f"batch must hold DAGs, but has no {', '.join(missing)}; apply ConstrainedDAG() or RandomDAG() to each graph first"
+        )
+    level, edge_index, num_nodes = batch.level.cpu(), batch.edge_index.cpu(), batch.level.numel()
+    input_mask, output_mask = batch.input_mask.cpu(), batch.output_mask.cpu()
+    ptr = batch.ptr.cpu() if isinstance(batch, Batch) else torch.tensor([0, num_nodes])
+    num_variants = ptr.numel() - 1
+    if num_nodes == 0:
+        raise ValueError("batch must hold at least one node, got none; check the connectome that it was made from")
+    if input_mask.shape != (num_nodes,) or output_mask.shape != (num_nodes,) or int(ptr[-1]) != num_nodes:
+        raise ValueError(
+            f"level, input_mask and output_mask must each hold one value a node, got {num_nodes}, {input_mask.numel()} and"
+            f" {output_mask.numel()} for {int(ptr[-1])} nodes; make the DAGs again"
+        )
+    if edge_index.numel() and (int(edge_index.min()) < 0 or int(edge_index.max()) >= num_nodes):
+        raise ValueError(f"edge_index must lie in 0..{num_nodes - 1}, got {int(edge_index.min())}..{int(edge_index.max())}")
+    variant_of_node = torch.repeat_interleave(torch.arange(num_variants), ptr.diff())
+    # The kernels take a source's place inside its target's variant: checked here, once, and never in a walk.
+    crossing = variant_of_node[edge_index[0]] != variant_of_node[edge_index[1]]
+    if bool(crossing.any()):
+        source, target = edge_index[:, int(crossing.nonzero()[0])].tolist()
+        raise ValueError(f"an edge must stay inside its variant, but {source} -> {target} leads to another; build the batch anew")
+
+    if not torch.equal(level == 0, input_mask):
+        raise ValueError("level must be 0 on the input nodes and only there; make the DAGs again with ConstrainedDAG() or RandomDAG()")
+    # An edge out of a node that no input reaches carries nothing.
+    kept = (level >= 0)[edge_index[0]].nonzero().view(-1)
+    source_level, target_level = level[edge_index[:, kept]]
+    if bool((target_level <= source_level).any()):
+        worst = int(kept[int((target_level <= source_level).nonzero()[0])])
+        raise ValueError(
+            f"every edge must go from a lower to a higher level, but edge {edge_index[0, worst]} -> {edge_index[1, worst]} goes from"
+            f" level {level[edge_index[0, worst]]} to {level[edge_index[1, worst]]}; the graph is no DAG, or its levels are stale"
+        )
+    for mask, what in ((input_mask, "input"), (output_mask & (level >= 0), "output")):
+        counts = degree(variant_of_node[mask], num_variants, dtype=torch.long)
+        if bool((counts == 0).any()):
+            raise ValueError(f"variant {int((counts == 0).nonzero()[0])} has no {what} node; every DAG needs at least one")
+    return level, output_mask, edge_index, kept, variant_of_node

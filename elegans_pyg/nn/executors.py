@@ -1,0 +1,53 @@
+"""Executors: names, and where compiled kernels can run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+import torch
+
+EXECUTORS = ("auto", "levels", "fused")
+_TYPES = {"cpu": (torch.float32, torch.float64), "cuda": (torch.float32,)}
+_NEEDS = {"cpu": ("numba", "'elegans-pyg[fast]'"), "cuda": ("triton", "triton")}
+
+
+def check_choice(argument: str, value: str, choices: Sequence[str]) -> str:
+    """Return ``value`` if it is among ``choices``, else raise a ``ValueError`` that lists them."""
+    if value not in choices:
+        raise ValueError(f"{argument} must be one of {', '.join(choices)}, got '{value}'")
+    return value
+
+
+def refusal(device: torch.device, dtype: torch.dtype, devices: Sequence[str] = ("cpu", "cuda")) -> str:
+    """Why there are no compiled kernels for tensors of this kind; empty if there are.
+
+    Args:
+        device, dtype: of the tensors.
+        devices: kinds of device that there are kernels for.
+    """
+    if device.type not in devices:
+        return f"it has no kernels for the device '{device.type}', only for {' and '.join(devices)}"
+    known = _TYPES[device.type]
+    if dtype not in known:
+        return f"its {device.type} kernels know {' and '.join(map(str, known))}, and the parameters are {dtype}"
+    module, remedy = _NEEDS[device.type]
+    if find_spec(module) is None:
+        return f"its {device.type} kernels need '{module}', which is not installed; run: pip install {remedy}"
+    return ""
+
+
+def reluctance(device: torch.device) -> str:
+    """Why ``auto`` leaves the fused executor to those who ask for it by name on such a device; empty if it does not."""
+    return "" if device.type == "cpu" else f"it has not been timed on '{device.type}' yet, and runs only if asked for by name"
+
+
+def choose(executor: str, refused: str, reluctant: str = "", plain: str = "levels") -> str:
+    """``plain`` or ``"fused"``, which ``"auto"`` takes if nothing speaks against it.
+
+    Raises:
+        ValueError: for ``"fused"`` in spite of a refusal.
+    """
+    if executor == "fused" and refused:
+        raise ValueError(f"executor='fused' does not apply: {refused}; use executor='auto' or '{plain}'")
+    return plain if executor == plain or refused or (executor == "auto" and reluctant) else "fused"

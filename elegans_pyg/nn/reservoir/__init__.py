@@ -1,0 +1,5 @@
+"""Reservoirs: walking them through time, and the spectral radius of a wiring."""
+
+from elegans_pyg.nn.reservoir.walk import ReservoirWeights
+
+__all__ = ["ReservoirWeights"]

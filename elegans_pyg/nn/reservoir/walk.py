@@ -1,0 +1,96 @@
+"""Walking reservoirs through time: in compiled kernels on the CPU, or by sparse products anywhere."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elegans_pyg._threads import share
+
+# Doublings and limit of the kernels' tanh: the fewest that keep it within two units in the last place.
+_TANH = {torch.float32: (4, 10.0), torch.float64: (7, 20.0)}
+
+
+class ReservoirWeights(NamedTuple):
+    """Reservoirs of ``V`` variants, their nodes numbered through, edges sorted by target.
+
+    Attributes:
+        node_ptr: ``V + 1`` offsets of the variants into nodes.
+        row_ptr ``(N + 1,)``, source ``(E,)``, weight ``(E,)``: incoming edges of each node; ``source`` is counted in the batch.
+        input_ptr: ``V + 1`` offsets of the variants into the input nodes.
+        input_node ``(I,)``, input_weight ``(I, F)``: ditto.
+        bias ``(N,)``, leak ``(V,)``.
+        readout_node ``(V, R)``: counted in the batch.
+    """
+
+    node_ptr: Tensor
+    row_ptr: Tensor
+    source: Tensor
+    weight: Tensor
+    input_ptr: Tensor
+    input_node: Tensor
+    input_weight: Tensor
+    bias: Tensor
+    leak: Tensor
+    readout_node: Tensor
+
+
+def fused(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """All steps of a variant at once, variants shared among as many threads as PyTorch uses.
+
+    Args:
+        weights: float32 or float64, on the CPU.
+        inputs: ``(V, B, T, F)``, or ``(1, B, T, F)`` for the same in every variant.
+        state: ``(B, N)``, before the first step.
+
+    Returns:
+        states of the readout nodes ``(V, B, T, R)``, and of all nodes after the last step ``(B, N)``.
+    """
+    from elegans_pyg.nn.reservoir.kernels import LANES, walk_reservoirs
+
+    variants, sequences = weights.leak.numel(), inputs.size(1)
+    # Lanes are padded: few sequences are faster one by one.
+    lanes = LANES if 2 * sequences > LANES else 1
+    halvings, limit = _TANH[weights.weight.dtype]
+    sizes = weights.node_ptr.diff()
+    first_node = torch.repeat_interleave(weights.node_ptr[:-1], sizes)
+    of_edge = torch.repeat_interleave(first_node, weights.row_ptr.diff())
+    of_input = torch.repeat_interleave(weights.node_ptr[:-1], weights.input_ptr.diff())
+    # From NumPy, which asks for large pages: states of many steps touch fewer of them for the first time.
+    shape = (variants, sequences, inputs.size(2), weights.readout_node.size(1))
+    out = torch.from_numpy(np.empty(shape, dtype=inputs.numpy().dtype))
+    state = state.clone()
+    inside = weights._replace(
+        source=_unsigned(weights.source - of_edge),
+        input_node=_unsigned(weights.input_node - of_input),
+        readout_node=_unsigned(weights.readout_node - weights.node_ptr[:-1, None]),
+    )
+    share(walk_reservoirs, variants * -(-sequences // lanes), lanes, halvings, limit, inside, inputs.contiguous(), state, out)
+    return out, state
+
+
+def _unsigned(index: Tensor) -> Tensor:
+    return torch.from_numpy(index.numpy().astype(np.uint32))
+
+
+def sparse(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """One block-diagonal sparse product a step, on any device, in float32 and float64; arguments and results are those of :func:`fused`."""
+    nodes, sequences = weights.bias.numel(), inputs.size(1)
+    variant = torch.repeat_interleave(torch.arange(weights.leak.numel(), device=inputs.device), weights.node_ptr.diff())
+    of_input = variant[weights.input_node] if inputs.size(0) > 1 else torch.zeros_like(weights.input_node)
+    leak = weights.leak[variant, None]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        matrix = torch.sparse_csr_tensor(weights.row_ptr, weights.source, weights.weight, (nodes, nodes), check_invariants=False)
+    out = inputs.new_empty(inputs.size(2), *weights.readout_node.shape, sequences)
+    s = state.T.contiguous()
+    for t in range(inputs.size(2)):
+        drive = weights.bias[:, None].repeat(1, sequences)
+        drive[weights.input_node] += torch.einsum("if,ibf->ib", weights.input_weight, inputs[of_input, :, t])
+        s = torch.lerp(s, torch.tanh(torch.sparse.mm(matrix, s) + drive), leak)
+        out[t] = s[weights.readout_node]
+    return out.permute(1, 3, 0, 2).contiguous(), s.T.contiguous()

@@ -1,0 +1,224 @@
+"""TensorNetwork: a connectome as a network of dense units whose values are multiplied along its synapses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch_geometric.data import Batch, Data
+
+from elegans_pyg.nn.executors import EXECUTORS, check_choice, choose, refusal
+from elegans_pyg.nn.tensor.program import TensorProgram, compile_program
+from elegans_pyg.nn.tensor.readout import MotorAttention
+from elegans_pyg.nn.tensor.roles import PUBLISHED_ORDER, RolePair
+from elegans_pyg.nn.tensor.walk import Parameters, Rules, walk
+from elegans_pyg.nn.variants import VariantNetwork, resolve_seeds, uniform
+from elegans_pyg.nn.workspace import Workspace
+
+COMBINES = ("mul", "add")
+NORMS = ("state", "unit", "none")
+READOUTS = ("attention", "mean", "concat")
+# Elementwise, without parameters and without randomness.
+ACTIVATIONS = (
+    *("celu", "elu", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish", "relu", "relu6"),
+    *("selu", "sigmoid", "silu", "softplus", "softshrink", "softsign", "tanh", "tanhshrink"),
+)
+
+
+class TensorNetwork(VariantNetwork):
+    r"""``V`` connectomes as networks of dense units, one a neuron, whose values are multiplied along the synapses.
+
+    The tensor network of Bardozzo, Terlizzi, Simoncini, Lió & Tagliaferri, "Elegans-AI: How the connectome of a living organism could model
+    artificial neural networks", Neurocomputing 584:127598 (2024), doi:10.1016/j.neucom.2024.127598. Every sensor starts with the
+    input, :math:`t_n = x`, every other neuron without a value. Synapses :math:`m \to n` are then visited one by one, by role pair in the
+    order of ``order`` and inside a pair by source, then target, both kinds of synapse alike:
+
+    .. math::
+        t_n &\leftarrow \phi(W_n\, v_m + b_n) && \text{if } n \text{ has no value yet (its unit creates it)} \\
+        t_n &\leftarrow t_n \odot v_m \quad\text{or}\quad t_n + v_m && \text{if it has one (\texttt{combine})}
+
+    where :math:`v_m` is what is read of the source, see ``norm``. A synapse whose source has no value yet is passed over. The final values
+    of the motor neurons are the output, through ``readout``. Synapse counts (``edge_weight``) play no part.
+
+    The visits are made once, at construction: every change of a value is a version of it, the versions form a DAG, those that no motor
+    neuron's final value depends on are left out, with their units, and the rest runs level by level, all variants and all units of a
+    level in a few batched products; changes of a value that nobody reads in between are one product. ``program`` holds the result, and
+    ``program.synapses`` how many synapses were visited, passed over and effective. **In the published order fewer than half are
+    effective:** nothing that reaches a sensor, an interneuron from a motor neuron or an interneuron from an interneuron is read again
+    before a motor neuron is. Of the 3,225 of ``varshney2011-hermaphrodite``, both kinds, 1,492 are; choose another ``order`` to use more.
+
+    - **Roles.** Of ``neuron_type``, sensory neurons are sensors and motor neurons motor neurons; all others count as interneurons, because
+      for pharyngeal, sex-specific and other neurons the type does not say whether they sense or move, and an interneuron neither gets the
+      input nor is read. Generated and rewired graphs keep the base's types, hence its proportions.
+    - **Stability.** Products of many values overflow: on that connectome with width 64 and LayerNormed input, ``norm="none"`` and
+      ``"unit"`` leave 18 to 19 % of the motor neurons' values finite in float32 and 44 % in float64. With the default, what is read is a
+      LayerNorm of the neuron's own and enters a product as a factor near one,
+
+      .. math::
+          v_m = \mathrm{LayerNorm}_m(t_m), \qquad t_n \leftarrow t_n \odot (1 + v_m / k_n)
+
+      with :math:`k_n` the number of synapses that reach :math:`n` when it has a value. As no feature of a LayerNorm exceeds
+      :math:`\sqrt{w}`, at first :math:`|t_n|` is at most :math:`(1 + \sqrt{w}/k)^k < e^{\sqrt w}` times what it was created with, whatever
+      the input, the wiring and the order. Sums are of plain :math:`v_m`.
+    - **Size.** At width 784 ``varshney2011-hermaphrodite`` has 106,250,032 parameters: 168 units of 615,440, 251 LayerNorms of 1,568 and
+      the attention's 2,462,544. The 107 M published for the CIFAR network, encoder included, fit that; 196 units, one for every neuron that
+      is no sensor, would be 120.6 M. The 28 that are missing reach no motor neuron in that order.
+
+    Args:
+        batch: a wiring or a ``Batch`` of wirings, cyclic as they are.
+        width: features of every value, ``w``.
+        combine: ``"mul"`` (published) or ``"add"``.
+        activation: an elementwise function of :mod:`torch.nn.functional` by name: ``"elu"`` (published), ``"relu"``, ``"tanh"``, ...
+        norm: ``"state"``, as above; ``"unit"``, a LayerNorm after each unit's activation and plain values read; ``"none"`` (published).
+        order: the nine role pairs, ``(source, target)`` out of ``"sensor"``, ``"interneuron"``, ``"motor"``, in the order of the visits.
+            Published is sensor, interneuron, then motor to the other two roles, then each to itself.
+        skip: role pairs whose synapses are not visited.
+        reapply: role pairs whose synapses go through the target's unit every time, not only the first: :math:`v_m` in the second line
+            is then :math:`\phi(W_n v_m + b_n)`. A sensor has a unit only if something effective does so.
+        readout: ``"attention"`` (published), :class:`~elegans_pyg.nn.tensor.readout.MotorAttention` with ``x`` as the query; ``"mean"``;
+            or ``"concat"``, every motor neuron's features, zero for those that nothing reaches.
+        heads: of the attention.
+        freeze: make a reservoir: no parameter, the attention's included, asks for a gradient, and a pass keeps nothing for one. No gradient
+            flows to ``x`` either, so an ``x`` that asks for one is refused.
+        executor: ``"levels"``, plain PyTorch; ``"fused"``, products taken by compiled kernels, which are for the CPU, float32 or float64,
+            and ``combine="mul"``, with the extra ``fast``; or ``"auto"``, fused wherever that applies (:meth:`fused_refusal` says why it
+            does not).
+        seeds: one seed a variant, or an integer ``s`` for ``s, s + 1, ...``; a variant's first parameters depend on its own seed alone.
+
+    Shapes:
+        - **input:** ``(V, B, width)``, or ``(B, width)`` for the same input in every variant
+        - **output:** ``(V, B, width)``; with ``"concat"`` ``(V, B, M * width)`` for ``M`` motor neurons, ``out_features`` in either case
+        - **parameters:** ``unit_weight (U, width, width)``, ``unit_bias (U, width)``, ``norm_weight``, ``norm_bias (N, width)`` and the
+          attention's; ``program.unit_neuron`` and ``program.norm_neuron`` say whose they are, and :meth:`variant_ptr` which variant's
+
+    Raises:
+        TypeError: if ``batch`` is no ``Data`` or ``Batch``.
+        ValueError: for an unknown option or role, an ``order`` without some pair, a width that LayerNorm or the heads do not fit, graphs
+            that are no wirings, a variant whose motor neurons no sensor reaches, or ``"concat"`` of unequal numbers of motor neurons.
+    """
+
+    _motor_row: Tensor
+    _motor_valid: Tensor
+
+    def __init__(
+        self,
+        batch: Data | Batch,
+        width: int,
+        *,
+        combine: str = "mul",
+        activation: str = "elu",
+        norm: str = "state",
+        order: Sequence[RolePair] = PUBLISHED_ORDER,
+        skip: Sequence[RolePair] = (),
+        reapply: Sequence[RolePair] = (),
+        readout: str = "attention",
+        heads: int = 1,
+        freeze: bool = False,
+        executor: str = "auto",
+        seeds: int | Sequence[int] = 0,
+    ) -> None:
+        super().__init__()
+        self.combine, self.norm = check_choice("combine", combine, COMBINES), check_choice("norm", norm, NORMS)
+        self.activation, self.readout = check_choice("activation", activation, ACTIVATIONS), check_choice("readout", readout, READOUTS)
+        least = 1 if norm == "none" and readout != "attention" else 2
+        if width < least:
+            raise ValueError(f"width must be at least {least}, so that LayerNorm has something to compare, got {width}")
+        if heads < 1 or width % heads:
+            raise ValueError(f"heads must divide width, {width}, got {heads}; choose another number of heads")
+        self.width, self.frozen = width, freeze
+        self.program = compile_program(batch, norm, order, skip, reapply)
+        if readout == "concat" and len(set(self.program.num_motors)) > 1:
+            counts = self.program.num_motors
+            raise ValueError(f"readout='concat' needs as many motor neurons in every variant, got {counts}; use 'attention' or 'mean'")
+        self.num_variants = self.program.num_variants
+        seeds = resolve_seeds(seeds, self.num_variants)
+        units, norms = self.program.unit_ptr, self.program.norm_ptr
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        counts, bound, dtype = [high - low for low, high in pairwise(units)], 1 / math.sqrt(width), torch.get_default_dtype()
+        self.unit_weight = nn.Parameter(uniform(generators, counts, (width, width), bound).to(dtype))
+        self.unit_bias = nn.Parameter(uniform(generators, counts, (width,), bound).to(dtype))
+        self.norm_weight = nn.Parameter(torch.ones(norms[-1], width))
+        self.norm_bias = nn.Parameter(torch.zeros(norms[-1], width))
+        self.attention: MotorAttention | None = None
+        if readout == "attention":
+            # A stream of its own, so that it does not depend on how many numbers the units drew.
+            self.attention = MotorAttention(width, heads, [torch.Generator().manual_seed(seed ^ 0xA77E_0000_0000) for seed in seeds])
+        if freeze:
+            self.requires_grad_(False)
+        slot = self.program.motor_slot
+        if readout != "concat":
+            slot = torch.cat([torch.arange(b - a) for a, b in pairwise(self.program.output_ptr)])
+        variant = torch.repeat_interleave(torch.arange(self.num_variants), torch.tensor(self.program.output_ptr).diff())
+        places = self.program.num_motors[0] if readout == "concat" else int(slot.max()) + 1
+        valid = torch.zeros(self.num_variants, places, dtype=torch.bool)
+        valid[variant, slot] = True
+        # Rows of the walk's output by variant and place; where there is none, any row stands in, and the mask says so.
+        row = torch.zeros(self.num_variants, places, dtype=torch.long)
+        row[variant, slot] = torch.arange(len(slot))
+        self.register_buffer("_motor_row", row, persistent=False)
+        self.register_buffer("_motor_valid", valid, persistent=False)
+        self.executor = check_choice("executor", executor, EXECUTORS)
+        self.executor_in_use()  # refuses now what could only fail later
+        self._workspace = Workspace()
+        self._programs: dict[tuple[torch.device, torch.dtype], TensorProgram] = {}
+
+    @property
+    def out_features(self) -> int:
+        return self.width * self.program.num_motors[0] if self.readout == "concat" else self.width
+
+    def fused_refusal(self) -> str:
+        """Why executor ``fused`` does not apply to this network where its parameters are now; empty if it does."""
+        if self.combine != "mul":
+            return "its kernels are for products, and this network's combine is 'add'"
+        return refusal(self.unit_weight.device, self.unit_weight.dtype, devices=("cpu",))
+
+    def executor_in_use(self) -> str:
+        """The executor that runs this network where its parameters are now.
+
+        Raises:
+            ValueError: if it was told to be ``"fused"`` and that does not apply.
+        """
+        return choose(self.executor, self.fused_refusal())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(V, B, width)``, or ``(B, width)`` for the same input in every variant, to ``(V, B, out_features)``."""
+        if x.dim() not in (2, 3) or x.size(-1) != self.width or (x.dim() == 3 and x.size(0) != self.num_variants):
+            raise ValueError(f"x must be (B, {self.width}) or ({self.num_variants}, B, {self.width}), got {tuple(x.shape)}")
+        if self.frozen and x.requires_grad and torch.is_grad_enabled():
+            raise ValueError("x: expected no gradient to be asked of a frozen network, got x that requires one; give x.detach()")
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return self._forward(x)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        device, dtype = self.unit_weight.device, self.unit_weight.dtype
+        x = x.to(dtype).expand(self.num_variants, -1, -1)
+        low = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else dtype
+        if (device, dtype) not in self._programs:
+            self._programs[device, dtype] = self.program.to(device, dtype)
+        gated = self.combine == "mul" and self.norm == "state"
+        rules = Rules(getattr(F, self.activation), self.combine, gated, 1e-5, low, self.executor_in_use() == "fused")
+        parameters = Parameters(self.unit_weight, self.unit_bias, self.norm_weight, self.norm_bias)
+        motors = walk(self._programs[device, dtype], rules, self._workspace, x, parameters)[self._motor_row]
+        valid = self._motor_valid
+        if self.attention is not None:
+            return self.attention(x, motors, valid)
+        motors = torch.where(valid[:, :, None, None], motors, 0.0)
+        if self.readout == "mean":
+            return motors.sum(1) / valid.sum(1)[:, None, None]
+        return motors.transpose(1, 2).flatten(2)
+
+    def variant_ptr(self) -> dict[str, list[int]]:
+        """The ``V + 1`` offsets that split the first dimension of each entry of ``state_dict()`` among the variants."""
+        units = dict.fromkeys(("unit_weight", "unit_bias"), self.program.unit_ptr)
+        return super().variant_ptr() | units | dict.fromkeys(("norm_weight", "norm_bias"), self.program.norm_ptr)
+
+    def extra_repr(self) -> str:
+        p = self.program
+        return (
+            f"variants={p.num_variants}, units={p.unit_ptr[-1]}, rows={p.num_rows}, levels={p.num_levels}, width={self.width},"
+            f" combine={self.combine}, norm={self.norm}, activation={self.activation}, readout={self.readout}, frozen={self.frozen}"
+        )

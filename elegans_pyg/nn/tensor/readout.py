@@ -1,0 +1,61 @@
+"""What a tensor network's motor neurons are read by: attention, their mean, or all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from elegans_pyg.nn.variants import uniform
+
+
+class MotorAttention(nn.Module):
+    r"""Multi-head attention of the network's input over the motor neurons' values, then LayerNorm; one for each of ``V`` variants.
+
+    Vaswani et al., "Attention Is All You Need" (2017), arXiv:1706.03762:
+
+    .. math::
+        \alpha_h = \mathrm{softmax}_m\Big(\frac{(Q_h x + q_h) \cdot K_h y_m}{\sqrt{d}}\Big), \qquad
+        \mathrm{out} = \mathrm{LayerNorm}\Big(O\,\big\Vert_h \big(V_h \sum_m \alpha_{hm} y_m + v_h\big) + o\Big)
+
+    with :math:`d = \text{width} / \text{heads}`. It is torch.nn.MultiheadAttention without a bias on the keys, which adds the same to all
+    scores of a query and so changes nothing. Neither keys nor values of the motor neurons are ever made: the query goes through
+    :math:`K^T`, and the values are mixed before they go through :math:`V`, which is the same and saves two products a motor neuron.
+
+    Args:
+        width: features of ``x`` and of a motor neuron.
+        heads: a divisor of ``width``.
+        generators: one a variant. Weights start uniform in :math:`\pm 1/\sqrt{\text{width}}`, as torch.nn.Linear's, biases at zero.
+
+    Shapes:
+        - **input:** ``x (V, B, width)``; ``motors (V, M, B, width)``; ``valid (V, M)``, whether there is such a motor neuron
+        - **output:** ``(V, B, width)``
+        - **parameters:** ``weight (V, 4, width, width)`` and ``bias (V, 3, width)`` for :math:`Q, K, V, O` and :math:`q, v, o`;
+          ``norm_weight``, ``norm_bias (V, width)``
+    """
+
+    def __init__(self, width: int, heads: int, generators: Sequence[torch.Generator]) -> None:
+        super().__init__()
+        self.heads = heads
+        bound = 1 / math.sqrt(width)
+        drawn = uniform(generators, [1] * len(generators), (4, width, width), bound)
+        self.weight = nn.Parameter(drawn.to(torch.get_default_dtype()))
+        self.bias = nn.Parameter(torch.zeros(len(generators), 3, width))
+        self.norm_weight = nn.Parameter(torch.ones(len(generators), width))
+        self.norm_bias = nn.Parameter(torch.zeros(len(generators), width))
+
+    def forward(self, x: Tensor, motors: Tensor, valid: Tensor) -> Tensor:
+        variants, batch, width = x.shape
+        to_query, to_key, to_value, to_out = self.weight.unbind(1)
+        of_query, of_value, of_out = self.bias.unsqueeze(2).unbind(1)
+        by_head = (variants, batch, self.heads, width // self.heads)
+        query = torch.baddbmm(of_query, x, to_query.mT).view(by_head)
+        query = torch.einsum("vbhd,vhdw->vbhw", query, to_key.view(variants, self.heads, -1, width)) / math.sqrt(by_head[-1])
+        score = torch.einsum("vbhw,vmbw->vbhm", query, motors).masked_fill(~valid[:, None, None], -torch.inf)
+        mixed = torch.einsum("vbhm,vmbw->vbhw", score.softmax(-1), motors)
+        value = torch.einsum("vbhw,vhdw->vbhd", mixed, to_value.view(variants, self.heads, -1, width)).flatten(2) + of_value
+        out = F.layer_norm(torch.baddbmm(of_out, value, to_out.mT), (width,))
+        return out * self.norm_weight.unsqueeze(1) + self.norm_bias.unsqueeze(1)

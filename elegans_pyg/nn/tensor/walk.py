@@ -1,0 +1,205 @@
+"""Walk a tensor network's program forwards and backwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from elegans_pyg._threads import share
+from elegans_pyg.nn.tensor.program import NORMED, UNIT, Group, TensorProgram, UnitPiece
+from elegans_pyg.nn.workspace import Workspace
+
+# Numbers of a row that a kernel takes at a time: the products of a long run, before each of its factors, stay in a second-level cache.
+_BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a step does: the activation, how values are combined (``"mul"`` or ``"add"``), whether a factor is ``1 + value / k``, and
+    whether products are taken by the compiled kernels."""
+
+    activation: Callable[[Tensor], Tensor]
+    combine: str
+    gated: bool
+    eps: float
+    matmul_dtype: torch.dtype
+    fused: bool
+
+
+class Parameters(NamedTuple):
+    """``unit_weight (U, w, w)``, ``unit_bias (U, w)``, ``norm_weight (N, w)``, ``norm_bias (N, w)``; also their gradients."""
+
+    unit_weight: Tensor
+    unit_bias: Tensor
+    norm_weight: Tensor
+    norm_bias: Tensor
+
+
+def walk(program: TensorProgram, rules: Rules, workspace: Workspace, x: Tensor, parameters: Parameters) -> Tensor:
+    """The rows ``program.output`` of inputs ``x (V, B, w)``.
+
+    With gradients, one map is kept for each row and one more for each row made by a unit; products, activations and norms are done again in
+    the backward walk, because keeping their parts would cost a map a synapse. A product is taken round by round, one factor of every row at
+    a time: torch_geometric.utils.scatter(..., reduce="mul") has the same gradients, zeros included, but took about five times as long
+    (1,024 maps of 4,096 numbers into 79 products, one core: 0.21 s backward against 0.03 s).
+    """
+    return _Walk.apply(program, rules, workspace, x, *parameters)
+
+
+class _Walk(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, program: TensorProgram, rules: Rules, workspace: Workspace, x: Tensor, *tensors: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        parameters = Parameters(*tensors)
+        needed = any(ctx.needs_input_grad)
+        size = x[0].numel()
+        table = workspace.take(program.num_rows * size, x).view(program.num_rows, *x.shape[1:])
+        table[: program.num_variants] = x
+        kept = program.num_applied if needed else 0
+        applied = workspace.take(kept * size, x).view(kept, *x.shape[1:]) if kept else table[:0]
+        for group in program.groups:
+            rows = table[group.low : group.high]
+            if group.kind == UNIT:
+                before = applied[group.applied : group.applied + len(rows)] if needed else rows
+                _apply_units(group, rules, table, parameters, before)
+            else:
+                before = _combined(group, rules, table)
+            norm = (parameters.norm_weight[group.norm], parameters.norm_bias[group.norm])
+            rows.copy_(_finish(group, rules, before, *norm))
+        ctx.program, ctx.rules, ctx.workspace = program, rules, workspace
+        ctx.save_for_backward(table, applied, *tensors)
+        return table[program.output]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, out_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
+        program, rules = ctx.program, ctx.rules
+        table, applied, *tensors = ctx.saved_tensors
+        parameters, grads = Parameters(*tensors), Parameters(*map(torch.zeros_like, tensors))
+        table_grad = ctx.workspace.take(table.numel(), table).view_as(table).zero_()
+        table_grad.index_add_(0, program.output, out_grad)
+        for group in reversed(program.groups):
+            below, rows_grad = table_grad[: group.low], table_grad[group.low : group.high]
+            partial: list[Tensor] = []
+            if group.kind == UNIT:
+                before = applied[group.applied : group.applied + len(rows_grad)]
+            else:
+                before = _combined(group, rules, table, partial)
+            if group.kind == UNIT or group.kind == NORMED:
+                rows_grad = _finish_backward(group, rules, before, parameters, grads, rows_grad)
+            if group.kind == UNIT:
+                _units_backward(group, rules, table, parameters, grads, rows_grad, below)
+            else:
+                _combined_backward(group, rules, table, partial, rows_grad, below)
+        return None, None, None, table_grad[: program.num_variants].clone(), *grads
+
+
+def _units_of(piece: UnitPiece, stored: Tensor) -> Tensor:
+    """A piece's entries of ``stored``: a view where they follow each other."""
+    return stored[slice(*piece.units)] if isinstance(piece.units, tuple) else stored[piece.units]
+
+
+def _apply_units(group: Group, rules: Rules, table: Tensor, parameters: Parameters, out: Tensor) -> None:
+    source = table.index_select(0, group.source).to(rules.matmul_dtype)
+    for piece in group.pieces:
+        weight = _units_of(piece, parameters.unit_weight).to(rules.matmul_dtype)
+        bias = _units_of(piece, parameters.unit_bias).unsqueeze(1)
+        into = out[piece.low : piece.high]
+        if rules.matmul_dtype == out.dtype:
+            torch.baddbmm(bias, source[piece.low : piece.high], weight.mT, out=into)
+        else:
+            torch.add(torch.bmm(source[piece.low : piece.high], weight.mT), bias, out=into)
+
+
+def _units_backward(
+    group: Group, rules: Rules, table: Tensor, parameters: Parameters, grads: Parameters, rows_grad: Tensor, below: Tensor
+) -> None:
+    source, low_grad = table.index_select(0, group.source).to(rules.matmul_dtype), rows_grad.to(rules.matmul_dtype)
+    source_grad = torch.empty_like(rows_grad)
+    for piece in group.pieces:
+        part = slice(piece.low, piece.high)
+        weight = _units_of(piece, parameters.unit_weight).to(rules.matmul_dtype)
+        source_grad[part] = torch.bmm(low_grad[part], weight)
+        weight_grad, bias_grad = torch.bmm(low_grad[part].mT, source[part]), rows_grad[part].sum(1)
+        for whole, grad in ((grads.unit_weight, weight_grad), (grads.unit_bias, bias_grad)):
+            if isinstance(piece.units, tuple):
+                whole[slice(*piece.units)] += grad
+            else:
+                whole.index_add_(0, piece.units, grad.to(whole.dtype))
+    below.index_add_(0, group.source, source_grad)
+
+
+def _finish(group: Group, rules: Rules, before: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The activation after a unit, and the norm where there is one."""
+    rows = rules.activation(before) if group.kind == UNIT else before
+    if not len(group.norm):
+        return rows
+    return F.layer_norm(rows, rows.shape[-1:], eps=rules.eps) * weight.unsqueeze(1) + bias.unsqueeze(1)
+
+
+def _finish_backward(group: Group, rules: Rules, before: Tensor, parameters: Parameters, grads: Parameters, rows_grad: Tensor) -> Tensor:
+    with torch.enable_grad():
+        norm = (parameters.norm_weight[group.norm], parameters.norm_bias[group.norm])
+        leaves = [tensor.detach().requires_grad_() for tensor in (before, *norm)]
+        wanted = leaves if len(group.norm) else leaves[:1]
+        before_grad, *norm_grad = torch.autograd.grad(_finish(group, rules, *leaves), wanted, rows_grad)
+    for whole, grad in zip((grads.norm_weight, grads.norm_bias), norm_grad, strict=False):
+        whole.index_add_(0, group.norm, grad)
+    return before_grad
+
+
+def _factor(group: Group, rules: Rules, table: Tensor, rows: Tensor) -> Tensor:
+    factor = table.index_select(0, rows)
+    return factor.mul_(group.gain[: len(rows)]).add_(1.0) if rules.gated else factor
+
+
+def _combined(group: Group, rules: Rules, table: Tensor, partial: list[Tensor] | None = None) -> Tensor:
+    """Products or sums of a group's rows; ``partial`` receives each product as it was before a round."""
+    if rules.fused:
+        out = table.new_empty(len(group.source), *table.shape[1:])
+        _run_kernel("products", group, rules, table, out)
+        return out
+    total = table.index_select(0, group.source)
+    for rows in group.rounds:
+        head = total[: len(rows)]
+        if rules.combine == "add":
+            head += table.index_select(0, rows)
+        else:
+            if partial is not None:
+                partial.append(head.clone())
+            head *= _factor(group, rules, table, rows)
+    return total
+
+
+def _combined_backward(group: Group, rules: Rules, table: Tensor, partial: list[Tensor], grad: Tensor, below: Tensor) -> None:
+    if rules.fused:
+        _run_kernel("products_backward", group, rules, table, grad, below)
+        return
+    # No division: what a factor is multiplied by is the product before it times the rest's gradient, which is right for zeros too.
+    grad = grad.clone() if rules.combine == "mul" else grad
+    for r in range(len(group.rounds) - 1, -1, -1):
+        rows = group.rounds[r]
+        head = grad[: len(rows)]
+        if rules.combine == "add":
+            below.index_add_(0, rows, head)
+        else:
+            factor_grad = partial[r].mul_(head)
+            if rules.gated:
+                factor_grad.mul_(group.gain[: len(rows)])
+            below.index_add_(0, rows, factor_grad)
+            head *= _factor(group, rules, table, rows)
+    below.index_add_(0, group.source, grad)
+
+
+def _run_kernel(name: str, group: Group, rules: Rules, table: Tensor, *grads: Tensor) -> None:
+    from elegans_pyg.nn.tensor import kernels
+
+    table, *grads_flat = (tensor.flatten(1) for tensor in (table, *grads))
+    blocks = -(-table.size(1) // _BLOCK)
+    gain = group.gain.view(-1)
+    share(getattr(kernels, name), blocks, _BLOCK, table, group.source, *group.factors, gain, rules.gated, *grads_flat)

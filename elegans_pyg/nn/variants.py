@@ -1,0 +1,72 @@
+"""Ensembles of networks in one module: which parameters are whose, and from which seed they start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def resolve_seeds(seeds: int | Sequence[int], num_variants: int) -> list[int]:
+    """One seed a variant; an integer ``s`` stands for ``s, s + 1, ...``.
+
+    Raises:
+        ValueError: if a sequence does not hold one seed a variant.
+    """
+    if isinstance(seeds, int):
+        return [seeds + variant for variant in range(num_variants)]
+    if len(seeds) != num_variants:
+        raise ValueError(f"seeds must hold one integer for each of the {num_variants} variants, got {len(seeds)}; or give a single integer")
+    return [int(seed) for seed in seeds]
+
+
+def uniform(
+    generators: Sequence[torch.Generator], rows: Sequence[int], shape: tuple[int, ...], bound: float, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Numbers uniform in ± ``bound``, ``(sum of rows, *shape)``: ``rows[v]`` of variant ``v``, from its own generator.
+
+    They are drawn in ``dtype`` whatever the parameters' own type, so that a seed means the same in every precision.
+    """
+    drawn = zip(rows, generators, strict=True)
+    return torch.cat([torch.empty(n, *shape, dtype=dtype).uniform_(-bound, bound, generator=own) for n, own in drawn])
+
+
+class VariantNetwork(nn.Module):
+    """What ensembles of networks share: which entries of ``state_dict()`` belong to which variant.
+
+    A child module with a ``variant_ptr()`` of its own is asked; of every other entry the first dimension is the variants'.
+    """
+
+    num_variants: int
+    """``V``."""
+
+    def variant_ptr(self) -> dict[str, list[int]]:
+        """The ``V + 1`` offsets that split the first dimension of each entry of ``state_dict()`` among the variants."""
+        pointers = {name: list(range(self.num_variants + 1)) for name in self.state_dict()}
+        for child, module in self.named_children():
+            if callable(own := getattr(module, "variant_ptr", None)):
+                pointers |= {f"{child}.{name}": offsets for name, offsets in own().items()}
+        return pointers
+
+    def variant_state_dict(self, variant: int) -> dict[str, Tensor]:
+        """The entries of ``state_dict()`` that belong to one variant: the state of the same model built for that variant alone."""
+        if not 0 <= variant < self.num_variants:
+            raise ValueError(f"variant: expected 0 to {self.num_variants - 1}, got {variant}; give one of these")
+        pointers = self.variant_ptr()
+        return {name: tensor[pointers[name][variant] : pointers[name][variant + 1]] for name, tensor in self.state_dict().items()}
+
+    def parameters_per_variant(self, trainable: bool = False, norm: bool = True) -> list[int]:
+        """Number of parameters of each variant.
+
+        Args:
+            trainable: count only those that are trained.
+            norm: count a layer's own normalisation (``norm_weight``, ``norm_bias``) too; Park & Kim do not (0.21 M).
+        """
+        pointers, totals = self.variant_ptr(), [0] * self.num_variants
+        for name, parameter in self.named_parameters():
+            counted = norm or not name.rpartition(".")[2].startswith("norm_")
+            if counted and len(parameter) and (parameter.requires_grad or not trainable):
+                for variant in range(self.num_variants):
+                    totals[variant] += (pointers[name][variant + 1] - pointers[name][variant]) * parameter[0].numel()
+        return totals

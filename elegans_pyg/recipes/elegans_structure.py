@@ -1,0 +1,376 @@
+"""ElegansNet (2023), section II-A: which structure of the connectome is not due to chance, and how it fades when edges are redrawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from elegans_pyg._settings import Names, Numbers, Settings, Whole
+from elegans_pyg.studies.study import Finished, Report, Shard, Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from torch_geometric.data import Data
+
+    from elegans_pyg.analysis.structure_claims import Claim
+    from elegans_pyg.studies.units import Units
+
+CHUNK = 20
+"""Graphs a unit."""
+MOST = 100_000
+REWIRINGS = ("rewired", "random_rewired")
+"""Degrees kept, and not kept."""
+GENERATED = ("ws", "er", "ba", "type_rewired")
+QUICK: dict[str, Any] = {
+    "connectomes": ("cook2019-hermaphrodite",),
+    "stages": ("witvliet2021-1", "witvliet2021-8"),
+    "points": (0.0, 5.0, 10.0, 25.0, 50.0, 100.0),
+    "graphs": 20,
+    "nulls": 400,
+}
+
+
+def _percentages(points: tuple[float, ...]) -> tuple[float, ...]:
+    for point in points:
+        if not 0 <= point <= 100:
+            raise ValueError(f"expected percentages from 0 to 100, got {point:g}; correct it")
+    return tuple(sorted(points))
+
+
+class StructureSettings(Settings):
+    """Which connectomes are rewired, and how."""
+
+    group: ClassVar[str] = "Wirings"
+
+    connectomes: Annotated[Names, Field(min_length=1)] = Field(
+        ("cook2019-hermaphrodite", "cook2019-male", "varshney2011-hermaphrodite"), description="Connectomes to rewire step by step."
+    )
+    stages: Names = Field(
+        tuple(f"witvliet2021-{stage}" for stage in range(1, 9)), description="Connectomes to compare with wholly rewired graphs only."
+    )
+    points: Annotated[Numbers, Field(min_length=3), AfterValidator(_percentages)] = Field(
+        (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0), description="Percentages of edges redrawn."
+    )
+    graphs: int = Field(100, ge=2, le=MOST, description="Graphs a point.")
+    nulls: int = Field(1_500, ge=19, le=MOST, description="Wholly rewired graphs to compare with.")
+    synapses: Literal["chemical", "electrical", "both"] = Field(
+        "chemical", description="Kind of synapses; with both, the kinds are rewired apart, and merged for the measures."
+    )
+    seed: Whole = Field(0, description="Of all graphs.")
+
+    @model_validator(mode="after")
+    def _swept_once(self) -> StructureSettings:
+        if both := [name for name in self.stages if name in self.connectomes]:
+            raise ValueError(f"stages: {both[0]!r} is rewired step by step already; leave it out of stages")
+        return self
+
+
+@dataclass(frozen=True)
+class Point:
+    """Graphs of one kind.
+
+    Attributes:
+        connectome: name of the base.
+        family: how its edges are redrawn; ``connectome`` for the base itself.
+        percent: share of the edges that is redrawn, for the families with that option.
+        null: whether other points are compared with it; its graphs have seeds of their own.
+    """
+
+    connectome: str
+    family: str
+    percent: float | None = None
+    null: bool = False
+
+    @property
+    def name(self) -> str:
+        share = "" if self.percent is None else f"-{self.percent:g}"
+        return f"{self.connectome}-{self.family}{share}{'-null' if self.null else ''}"
+
+
+def structure_settings(given: Mapping[str, Any], quick: bool = False) -> StructureSettings:
+    """The full sweep, or one of minutes."""
+    return StructureSettings(**(QUICK if quick else {}))
+
+
+def one_chunk(settings: StructureSettings) -> int:
+    """A unit a shard: seconds of work, of which a kill loses no more."""
+    return 1
+
+
+def all_points(settings: StructureSettings) -> Iterator[tuple[Point, int]]:
+    """Every point, and how many graphs it has."""
+    for name in settings.connectomes:
+        yield Point(name, "connectome"), 1
+        for family in REWIRINGS:
+            yield Point(name, family, 100.0, null=True), settings.nulls
+            for percent in settings.points:
+                yield Point(name, family, percent), settings.graphs
+        for family in GENERATED:
+            yield Point(name, family), settings.graphs
+    for name in settings.stages:
+        yield Point(name, "connectome"), 1
+        yield Point(name, "rewired", 100.0, null=True), settings.nulls
+
+
+def structure_units(settings: StructureSettings) -> Units:
+    """One unit a chunk of graphs of a point: those numbered from ``first`` on, ``count`` of them, the ``seed`` that of the first.
+
+    Only the connectomes themselves are kept as wirings: a graph follows from its connectome, its point and its number.
+    """
+    from elegans_pyg.studies.units import Units, unit_seed
+
+    rows: list[dict[str, object]] = []
+    graphs: list[Data | None] = []
+    for point, total in all_points(settings):
+        for first in range(0, total, CHUNK):
+            seed = unit_seed(settings.seed, point.name, first)
+            known = {"family": point.family, "wiring_seed": 0 if point.family == "connectome" else seed, "seed": seed}
+            rows.append({**known, **asdict(point), "first": first, "count": min(CHUNK, total - first)})
+            graphs.append(_base(point.connectome, settings.synapses) if point.family == "connectome" else None)
+    return Units.build(rows, graphs)
+
+
+def redraw(base: Data, family: str, seed: int, percent: float | None = None) -> Data:
+    """A graph of a point, from its own seed."""
+    from elegans_pyg.transforms import FAMILIES
+
+    rewiring = FAMILIES[family].rewiring
+    if rewiring is None:
+        return base
+    return rewiring(seed=seed, **({} if percent is None else {"fraction": percent / 100}))(base)
+
+
+def measure(settings: StructureSettings, shard: Shard) -> pd.DataFrame:
+    """Draw and measure the graphs of a shard: one row a graph, with its number within its point, its own seed and its measures."""
+    import pandas as pd
+
+    from elegans_pyg.analysis import measures
+    from elegans_pyg.studies.units import unit_seed
+
+    parts = []
+    for row in shard.units.to_dict("records"):
+        point = Point(row["connectome"], row["family"], None if pd.isna(row["percent"]) else row["percent"], bool(row["null"]))
+        base = _base(point.connectome, settings.synapses)
+        numbers = range(row["first"], row["first"] + row["count"])
+        seeds = [unit_seed(settings.seed, point.name, number) for number in numbers]
+        table = measures([redraw(base, point.family, seed, point.percent) for seed in seeds])
+        known = {"family": point.family, "wiring_seed": 0 if point.family == "connectome" else seeds, "seed": seeds, **asdict(point)}
+        known = pd.DataFrame({"variant": row["variant"], **known, "point": point.name, "graph": numbers})
+        parts.append(pd.concat([known, table.astype(float)], axis=1))
+    return pd.concat(parts, ignore_index=True)
+
+
+@lru_cache(maxsize=16)
+def _base(connectome: str, synapses: str) -> Data:
+    from elegans_pyg.datasets import Connectome
+
+    return Connectome(connectome, synapses=synapses)[0]
+
+
+class _Tables:
+    """The measures of each point, and what follows from them."""
+
+    def __init__(self, done: Finished[StructureSettings]) -> None:
+        from elegans_pyg.analysis import MEASURES
+
+        self.settings = done.settings
+        names = [name for name in done.rows if name in MEASURES]
+        self._points = {str(name): rows[names].reset_index(drop=True) for name, rows in done.rows.groupby("point", sort=False)}
+
+    def graphs(self, connectome: str, family: str, percent: float | None = None, null: bool = False) -> pd.DataFrame:
+        return self._points[Point(connectome, family, percent, null).name]
+
+    def null(self, connectome: str, family: str = "rewired") -> pd.DataFrame:
+        return self.graphs(connectome, family, 100.0, null=True)
+
+    def observed(self, connectome: str) -> pd.Series:
+        return self.graphs(connectome, "connectome").iloc[0]
+
+    def scores(self) -> pd.DataFrame:
+        """Every connectome against its wholly rewired graphs (degrees kept): ``connectome`` and the columns of
+        :func:`~elegans_pyg.analysis.null_model.against_null`."""
+        from elegans_pyg.analysis.null_model import against_null
+
+        names = (*self.settings.connectomes, *self.settings.stages)
+        return _stacked({(name,): against_null(self.observed(name), self.null(name)) for name in names}, "connectome")
+
+    def curves(self) -> pd.DataFrame:
+        """One row a connectome, family of rewiring, fraction and measure: ``mean``, ``sd``, ``low``, ``high`` (middle 95 % of the graphs),
+        ``left`` (share of the connectome's distance from the null model's mean that is left; missing where there is none) and ``unusual``
+        (share of the graphs that are each unusual for the null model, at 0.05, as the connectome is)."""
+        import pandas as pd
+
+        from elegans_pyg.analysis.null_model import share_unusual
+        from elegans_pyg.analysis.structure_claims import ALPHA
+
+        parts = {}
+        for name in self.settings.connectomes:
+            observed = self.observed(name)
+            for family in REWIRINGS:
+                null = self.null(name, family)
+                # Closer to the null model's mean than its graphs are to each other, an effect has no size of which a share could be left.
+                distance = (observed - null.mean()).where((observed - null.mean()).abs() > null.std(ddof=1))
+                for percent in self.settings.points:
+                    graphs = self.graphs(name, family, percent)
+                    columns = {
+                        "mean": graphs.mean(),
+                        "sd": graphs.std(ddof=1),
+                        "low": graphs.quantile(0.025),
+                        "high": graphs.quantile(0.975),
+                        "left": (graphs.mean() - null.mean()) / distance,
+                        "unusual": share_unusual(graphs, null, observed, ALPHA),
+                    }
+                    parts[name, family, percent / 100] = pd.DataFrame(columns).rename_axis("measure").reset_index()
+        return _stacked(parts, "connectome", "family", "fraction")
+
+    def families(self) -> pd.DataFrame:
+        """One row a connectome, generated family and measure: ``mean``, ``sd``, ``z`` of the mean in the null model of :meth:`scores`."""
+        import pandas as pd
+
+        parts = {}
+        for name in self.settings.connectomes:
+            null = self.null(name)
+            for family in GENERATED:
+                graphs = self.graphs(name, family)
+                z = (graphs.mean() - null.mean()) / null.std(ddof=1).where(null.std(ddof=1) > 0)
+                columns = {"mean": graphs.mean(), "sd": graphs.std(ddof=1), "z": z}
+                parts[name, family] = pd.DataFrame(columns).rename_axis("measure").reset_index()
+        return _stacked(parts, "connectome", "family")
+
+    def effects(self, curves: pd.DataFrame) -> pd.DataFrame:
+        """The dyadic effects of each connectome, see :func:`~elegans_pyg.analysis.structure_claims.dyad_effects`."""
+        from elegans_pyg.analysis.null_model import against_null
+        from elegans_pyg.analysis.structure_claims import dyad_effects
+
+        parts = {}
+        for (name, family), rows in curves.groupby(["connectome", "family"], sort=False):
+            own = against_null(self.observed(str(name)), self.null(str(name), str(family)))
+            parts[name, family] = dyad_effects(rows, own)
+        return _stacked(parts, "connectome", "family")
+
+
+def _stacked(parts: dict[Any, pd.DataFrame], *names: str) -> pd.DataFrame:
+    """Tables one below the other, with their keys as first columns."""
+    import pandas as pd
+
+    return pd.concat([part.assign(**dict(zip(names, key, strict=True)))[[*names, *part]] for key, part in parts.items()], ignore_index=True)
+
+
+def report(done: Finished[StructureSettings]) -> Report:
+    """The answers to the paper's claims, and the most unusual measures of each connectome.
+
+    From Bardozzo, Terlizzi, Lió & Tagliaferri (2023), "ElegansNet: a brief scientific report and initial experiments", section II-A,
+    which gives no numbers: that interactions of neuron types are preserved and fade with rewiring, and that slight rewiring undoes the
+    multi-dyadic effect along paths of 2 to 3 edges.
+    """
+    from elegans_pyg.analysis.structure_claims import check_claims
+
+    tables = _Tables(done)
+    scores, curves, families = tables.scores(), tables.curves(), tables.families()
+    effects = tables.effects(curves)
+    claims: list[Claim] = []
+    for name in done.settings.connectomes:
+        for family in REWIRINGS:
+            claims += check_claims(name, family, effects[(effects["connectome"] == name) & (effects["family"] == family)])
+    return Report(
+        [_score_table(scores), _claim_table(claims)],
+        _notes(done.settings, scores),
+        {"scores.csv": scores, "curves.csv": curves, "families.csv": families, "effects.csv": effects},
+        _figures(scores, curves, families, effects),
+        {"claims": [{**asdict(claim), "verdict": claim.verdict} for claim in claims]},
+    )
+
+
+def _score_table(scores: pd.DataFrame) -> Any:
+    from elegans_pyg.analysis.structure_claims import ALPHA
+    from elegans_pyg.studies.tables import make_table
+
+    cells = []
+    for name, rows in scores.groupby("connectome", sort=False):
+        tested = rows[rows["p"].notna()]
+        top = tested.reindex(tested["z"].abs().sort_values(ascending=False).index).head(5)
+        far = ", ".join(f"{measure} {z:+.1f}" for measure, z in zip(top["measure"], top["z"], strict=True))
+        cells.append((str(name), far, str(len(tested)), str(int((tested["p_holm"] <= ALPHA).sum()))))
+    headings = ("connectome", "farthest from chance (z)", "measures tested", f"p (Holm) ≤ {ALPHA:g}")
+    return make_table("Against rewired graphs, degrees kept", headings, cells, left=2)
+
+
+def _claim_table(claims: list[Claim]) -> Any:
+    from elegans_pyg.studies.tables import make_table
+
+    kept = {"rewired": "degrees kept", "random_rewired": "degrees lost"}
+    cells = [(claim.connectome, kept[claim.family], claim.text, claim.verdict, claim.detail) for claim in claims]
+    headings = ("connectome", "rewiring", "claim", "answer", "measured")
+    return make_table("Claims of ElegansNet (2023), section II-A", headings, cells, left=len(headings))
+
+
+def _figures(scores: pd.DataFrame, curves: pd.DataFrame, families: pd.DataFrame, effects: pd.DataFrame) -> dict[str, Figure]:
+    from elegans_pyg import plots
+    from elegans_pyg.analysis import MEASURES
+
+    figures = {"scores": plots.score_map(scores, families)}
+    for (name, family), rows in curves.groupby(["connectome", "family"], sort=False):
+        own = effects[(effects["connectome"] == name) & (effects["family"] == family)]
+        if len(own):
+            figures[f"dyads-{name}-{family}"] = plots.fading_dyads(rows, own)
+    for name, rows in curves.groupby("connectome", sort=False):
+        others = [measure for measure in rows["measure"].unique() if MEASURES[measure].group != "dyads"]
+        figures[f"measures-{name}"] = plots.measures_by_fraction(rows[rows["measure"].isin(others)])
+    return figures
+
+
+def _notes(settings: StructureSettings, scores: pd.DataFrame) -> list[str]:
+    from elegans_pyg.analysis.structure_claims import ALPHA, FALLING
+
+    tested = int(scores.groupby("connectome")["p"].count().max())
+    smallest = 1 / (settings.nulls + 1)
+    notes = [
+        f"{settings.graphs} graphs a point, {settings.nulls:,} of each null model; synapses: {settings.synapses}; seed {settings.seed}.",
+        f"p by permutation: smallest {smallest:.2g}, or {min(1.0, tested * smallest):.2g} after Holm's correction over {tested} measures.",
+        "The paper gives no numbers and no test; what counts as gradual, slight and lost is chosen here: gradual, if the effect falls"
+        f" all the way (rank correlation with the fraction at most {FALLING:g}) and more than half is left at 10 %; lost, if at 5 % at most"
+        " half of the graphs are still significant at 0.05. Effects: those of the connectome at p (Holm) ≤ 0.05.",
+        "With degrees kept, a fraction of the edges swap targets; with degrees lost, each end of an edge moves with that probability, as"
+        " igraph's rewire_edges does, so that more edges change.",
+    ]
+    if settings.synapses == "both":
+        notes.append(
+            "Chemical and electrical synapses are rewired apart and merged for the measures: rewired graphs, in which they coincide less"
+            " often, have more edges, and so other values of much else."
+        )
+    if tested * smallest > ALPHA:
+        needed = round(tested / ALPHA) - 1
+        notes.append(
+            f"Too few graphs of the null model for a single measure to be significant after Holm's correction: {needed:,} are needed."
+        )
+    standard, shortened = ELEGANS_STRUCTURE.make(), []
+    if settings.graphs < standard.graphs:
+        shortened.append(f"{settings.graphs} of {standard.graphs} graphs a point")
+    if len(settings.points) < len(standard.points):
+        shortened.append(f"{len(settings.points)} of {len(standard.points)} fractions")
+    named = (*settings.connectomes, *settings.stages)
+    if left_out := [name for name in (*standard.connectomes, *standard.stages) if name not in named]:
+        shortened.append(f"without {', '.join(left_out)}")
+    if shortened:
+        notes.append(f"Shortened: {'; '.join(shortened)}.")
+    return notes
+
+
+ELEGANS_STRUCTURE: Study[StructureSettings] = Study(
+    "reproduce elegans-structure",
+    StructureSettings,
+    structure_units,
+    measure,
+    report,
+    base=structure_settings,
+    score="",
+    processes=True,
+    shard_size=one_chunk,
+    text="ElegansNet 2023, section II-A: which structure is not due to chance, and how it fades when edges are redrawn.",
+    quick="Minutes: one connectome, few fractions and graphs.",
+)

@@ -1,0 +1,23 @@
+"""The one experiment framework: settings, units, run folder, engines, report."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_ROOMS = {
+    "run": ("StudyResult", "run_study"),
+    "saved": ("Run", "compare_runs", "load_run"),
+    "study": ("Finished", "Interrupted", "Memory", "Report", "Shard", "Study"),
+    "units": ("Units", "unit_seed"),
+}
+_HOMES = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    # On demand: recipes declare studies, and the command line reads their settings, without torch.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,65 @@
+"""Training the units of a shard as one ensemble."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pandas as pd
+import torch
+
+from elegans_pyg._extras import require
+from elegans_pyg.datasets.images import ImageData
+from elegans_pyg.studies.study import Interrupted, Shard
+from elegans_pyg.training import FitResult, FitSettings, Objective, fit, resolve_device
+from elegans_pyg.training.checkpoint import has_checkpoint
+from elegans_pyg.training.data import FitData
+from elegans_pyg.training.data_order import DataOrder, stratified_split
+
+
+def fit_shard(shard: Shard, model: Any, data: ImageData | FitData, training: FitSettings, objective: Objective | None = None) -> FitResult:
+    """Train and test the units of a shard, or go on with it from its checkpoint; see :func:`~elegans_pyg.training.fit`.
+
+    Raises:
+        Interrupted: if a signal ended it early, after a checkpoint.
+    """
+    fitted = fit(
+        model,
+        data,
+        training,
+        objective=objective,
+        variants=shard.variants(),
+        out=shard.folder,
+        resume=has_checkpoint(shard.folder),
+        quiet=shard.quiet,
+    )
+    if fitted.interrupted:
+        raise Interrupted(fitted.signal or signal.SIGINT)
+    return fitted
+
+
+def check_fit(training: FitSettings, images: ImageData) -> None:
+    """Refuse what :func:`~elegans_pyg.training.fit` would, before anything is written.
+
+    Raises:
+        ValueError: if the device is not there, or a batch needs more images than there are to train on.
+        ImportError: if the extra ``tensorboard`` is missing.
+    """
+    resolve_device(training.device)
+    if training.tensorboard:
+        require("torch.utils.tensorboard", "tensorboard", "writing TensorBoard files")
+    if training.last_batch == "drop":
+        chosen, _ = stratified_split(images.train_labels, training.validation_fraction, training.data_seed)
+        DataOrder(len(chosen), training.batch_size, training.data_seed, torch.device("cpu"))
+
+
+def fitted_rows(shard: Shard, fitted: FitResult, model: Any) -> pd.DataFrame:
+    """The shard's rows with the scores on the test images, the iteration of the weights tested, numbers of parameters, and why a unit was
+    stopped (empty for most)."""
+    scores = fitted.results.drop(columns=["variant", "family", "wiring_seed", "seed"])
+    rows = pd.concat([shard.units, scores.reset_index(drop=True)], axis=1)
+    rows["tested_at"] = fitted.tested_at
+    rows["parameters"] = model.parameters_per_variant()
+    rows["trained"] = model.parameters_per_variant(trainable=True)
+    rows["stopped"] = [fitted.stopped.get(variant, "") for variant in range(len(rows))]
+    return rows

@@ -1,0 +1,240 @@
+"""The folder of a study: one owner at a time, every file whole, and every file of a finished run checked against what it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+from filelock import FileLock, Timeout
+from torch_geometric.data import Data
+
+from elegans_pyg._files import PART, parse_csv, remove_parts, sha256, write_atomic
+from elegans_pyg._settings import Settings, read_yaml
+from elegans_pyg.datasets.graph_cache import load_graphs, save_graphs
+from elegans_pyg.studies.units import Units
+
+_LOCK, _HOLDER = ".lock", ".holder.json"
+_BEFORE_CONFIG = {_LOCK, _HOLDER, "wirings.safetensors", "units.csv", "identity.json"}
+"""What a run that was killed before it had settings can have left."""
+_HEAD = "# Settings of: elegans-pyg "
+
+
+class FolderInUse(OSError):
+    """Another process works in the folder."""
+
+
+class RunFolder:
+    """The folder of a study.
+
+    ============================ ====================================================================================================
+    ``config.yaml``              the settings; there from the moment that the run has begun, and never changed
+    ``identity.json``            what the results depend on: hashes of settings, wirings, units and data; versions, processor, threads
+    ``units.csv``                one row a unit, with its shard
+    ``wirings.safetensors``      the wirings
+    ``shards/<number>/``         what a shard keeps: checkpoints, its metrics, and ``rows.csv`` once it is done
+    ``results.csv``              one row a unit with its scores, once all shards are done; further tables beside it
+    ``figures/``                 figures
+    ``summary.json``             written last: findings, and the SHA-256 of all the files above
+    ============================ ====================================================================================================
+
+    Args:
+        path: the folder; it need not be there yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser()
+
+    @classmethod
+    def free(cls, name: str, parent: str | Path = "runs") -> RunFolder:
+        """Make the first of ``<parent>/<name>-1``, ``-2``, ... that is not there yet."""
+        number = 1
+        while True:
+            folder = Path(parent) / f"{name}-{number}"
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:
+                number += 1
+            else:
+                return cls(folder)
+
+    @contextmanager
+    def claim(self, wait_s: float = 0) -> Iterator[None]:
+        """Be the folder's only user; it is made if need be, and gone again afterwards if nothing was written.
+
+        Args:
+            wait_s: how long to wait for another process to leave.
+
+        Raises:
+            FileExistsError: if it holds something else than a run.
+            FolderInUse: if another process is its user; the message names it.
+            OSError: if the folder cannot be made or written.
+        """
+        if self.started() is None:
+            raise FileExistsError(f"out: {self.path} is not empty and holds no run; give another folder")
+        made = [path for path in (self.path, *self.path.parents) if not path.exists()]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(error.errno, f"out: cannot make {self.path} ({os.strerror(error.errno or 0)}); give another folder") from error
+        lock = FileLock(self.path / _LOCK, thread_local=False)
+        try:
+            lock.acquire(timeout=wait_s)
+        except Timeout:
+            raise FolderInUse(f"out: {self.path} is in use by {_holder(self.path)}; wait for it, or give another folder") from None
+        except OSError as error:
+            raise OSError(error.errno, f"out: cannot write {self.path} ({os.strerror(error.errno or 0)}); give another folder") from error
+        try:
+            remove_parts(self.path)
+            self.write_json(_HOLDER, {"pid": os.getpid(), "host": socket.gethostname()})
+            yield
+        finally:
+            if self.started() is False:
+                for name in _BEFORE_CONFIG - {_LOCK}:
+                    (self.path / name).unlink(missing_ok=True)
+                if {path.name for path in self.path.iterdir()} <= {_LOCK}:
+                    (self.path / _LOCK).unlink(missing_ok=True)
+                    for path in made:
+                        path.rmdir()
+            else:
+                (self.path / _HOLDER).unlink(missing_ok=True)
+            lock.release()
+
+    @contextmanager
+    def claim_shard(self) -> Iterator[None]:
+        """Be the only one to run this shard; raises :class:`FolderInUse` as :meth:`claim` does."""
+        lock = FileLock(self.path / _LOCK, thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise FolderInUse(f"out: {self.path} is in use by {_holder(self.path)}; wait for it, or give another folder") from None
+        try:
+            remove_parts(self.path)
+            self.write_json(_HOLDER, {"pid": os.getpid(), "host": socket.gethostname()})
+            yield
+        finally:
+            (self.path / _HOLDER).unlink(missing_ok=True)
+            lock.release()
+
+    def started(self) -> bool | None:
+        """``True`` if there is a run, ``False`` if the folder is empty or a start was killed, ``None`` if it holds something else."""
+        if (self.path / "config.yaml").is_file():
+            return True
+        names = {path.name for path in self.path.iterdir() if path.suffix != PART} if self.path.is_dir() else set()
+        return False if names <= _BEFORE_CONFIG else None
+
+    def finished(self) -> bool:
+        return (self.path / "summary.json").is_file()
+
+    def study_name(self) -> str:
+        """The command that the run is of.
+
+        Raises:
+            FileNotFoundError: if the folder holds no run.
+            ValueError: if its settings do not say.
+        """
+        if not (self.path / "config.yaml").is_file():
+            raise FileNotFoundError(f"run: {self.path} is no run folder, it has no config.yaml; give a folder that a run was written to")
+        head = (self.path / "config.yaml").read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+        if not head.startswith(_HEAD):
+            raise ValueError(f"run: {self.path / 'config.yaml'} does not say which study it is of; give a folder that a run was written to")
+        return head.removeprefix(_HEAD).strip()
+
+    def write_config(self, name: str, settings: Settings) -> None:
+        write_atomic(self.path / "config.yaml", f"{_HEAD}{name}\n{settings.to_yaml()}".encode())
+
+    def read_config(self, kind: type[Settings]) -> Any:
+        return kind(**read_yaml(self.path / "config.yaml"))
+
+    def write_units(self, units: Units) -> None:
+        save_graphs(self.path / "wirings.safetensors", units.wirings, {})
+        self.write_table("units.csv", units.table)
+
+    def read_units(self) -> Units:
+        """Raises ``ValueError`` if a file is damaged."""
+        try:
+            wirings: list[Data] = load_graphs(self.path / "wirings.safetensors")[0]
+        except (OSError, ValueError) as error:
+            raise ValueError(f"run: {self.path / 'wirings.safetensors'} is missing or damaged; start anew in another folder") from error
+        return Units(self.read_table("units.csv"), wirings)
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        write_atomic(self.path / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Raises ``ValueError`` if the file is missing or damaged."""
+        try:
+            content = json.loads((self.path / name).read_bytes())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"run: {self.path / name} is missing or damaged; start anew in another folder") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"run: {self.path / name} is damaged; start anew in another folder")
+        return content
+
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
+        write_atomic(self.path / name, table.to_csv(index=False, na_rep="nan").encode())
+
+    def read_table(self, name: str) -> pd.DataFrame:
+        """A table as it was written, to the last bit.
+
+        Raises:
+            FileNotFoundError: if there is none; the message says how to come by one.
+            ValueError: if it is not what the finished run wrote.
+        """
+        return _parse_table(self.path / name, self._read_checked(name))
+
+    def read_rows(self) -> pd.DataFrame:
+        """The rows of a shard that is done."""
+        return _parse_table(self.path / "rows.csv", (self.path / "rows.csv").read_bytes())
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        write_atomic(self.path / name, content)
+
+    def _read_checked(self, name: str) -> bytes:
+        if not (self.path / name).is_file():
+            study = self.study_name()
+            if not self.finished():
+                remedy = f"finish it with: elegans-pyg {study} --resume --out {self.path}"
+                raise FileNotFoundError(f"run: {self.path} has no {name} yet, since its run did not come to its end; {remedy}")
+            raise FileNotFoundError(f"run: {self.path / name} is missing; put it back, or run the study anew")
+        content = (self.path / name).read_bytes()
+        if self.finished():
+            known = self.read_json("summary.json").get("sha256", {}).get(name)
+            if known is not None and known != sha256(content):
+                raise ValueError(f"run: {self.path / name} was changed after its run; put it back, or run the study anew")
+        return content
+
+    def shard(self, number: int) -> RunFolder:
+        """The folder of a shard, from 1 on."""
+        return RunFolder(self.path / "shards" / f"{number:05}")
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write ``summary.json`` with the checksums of all other files outside the shards: from now on the run is finished."""
+        files = sorted(path for path in self.path.rglob("*") if path.is_file() and "shards" not in path.relative_to(self.path).parts)
+        names = [str(path.relative_to(self.path)) for path in files if path.name not in (_LOCK, _HOLDER)]
+        self.write_json("summary.json", {**summary, "sha256": {name: sha256((self.path / name).read_bytes()) for name in names}})
+
+
+def _parse_table(path: Path, content: bytes) -> pd.DataFrame:
+    try:
+        return parse_csv(content)
+    except ValueError as error:
+        raise ValueError(f"run: {path} is damaged ({str(error).strip()}); start anew in another folder") from error
+
+
+def _holder(path: Path) -> str:
+    try:
+        content = json.loads((path / _HOLDER).read_bytes())
+        pid, host = int(content["pid"]), str(content["host"])
+        name = ""
+        if host == socket.gethostname() and psutil.pid_exists(pid):
+            name = f" ({' '.join(psutil.Process(pid).cmdline())[:80]})"
+        return f"process {pid} on {host}{name}"
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        return "another process"

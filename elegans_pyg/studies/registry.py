@@ -1,0 +1,33 @@
+"""The studies that can be found by name: from the command line, or from the first line of a run folder's ``config.yaml``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+RECIPES = {
+    "ensemble": "ensemble:ENSEMBLE",
+    "train": "ensemble:TRAIN",
+    "reproduce park-kim": "park_kim:PARK_KIM",
+    "reproduce elegans-m1": "elegans_m1:ELEGANS_M1",
+    "reproduce elegans-m2": "elegans_m2:ELEGANS_M2",
+    "reproduce elegans-echo": "elegans_echo:ELEGANS_ECHO",
+    "reproduce elegans-structure": "elegans_structure:ELEGANS_STRUCTURE",
+    "reproduce barbulescu": "barbulescu:BARBULESCU",
+    "fit-rnn": "fit_rnn:FIT_RNN",
+    "analyze": "analyze:ANALYZE",
+    "relate": "relate:RELATE",
+}
+"""Module of :mod:`elegans_pyg.recipes` and name in it, by the command's words. Only names: no recipe is imported before it is asked for."""
+
+
+def find(name: str) -> Any:
+    """The study of that name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"study: unknown name {name!r}; choose from {', '.join(RECIPES)}")
+    module, _, attribute = RECIPES[name].partition(":")
+    return getattr(import_module(f"elegans_pyg.recipes.{module}"), attribute)

@@ -1,0 +1,182 @@
+"""Finished runs, taken up again from their folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch_geometric.data import Data
+
+from elegans_pyg import plots
+from elegans_pyg._settings import Settings
+from elegans_pyg.analysis import Comparison, compare
+from elegans_pyg.studies.folder import RunFolder
+from elegans_pyg.studies.registry import find
+from elegans_pyg.studies.run import join
+from elegans_pyg.studies.study import Study
+from elegans_pyg.studies.units import Units
+
+# Settings that may differ between runs of one experiment: which wirings and seeds, how many, and how they were run.
+_MAY_DIFFER = {
+    *("families", "family_options", "seeds", "variants", "repeats", "seed", "beside", "image_root", "executor", "data_seed"),
+    *("eval_every", "eval_images", "eval_batch_size", "at_once"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder of any study.
+
+    Attributes:
+        study: the study it is of.
+        settings: its settings.
+        units: its units, with their wirings.
+        folder: the folder, for further tables by name.
+    """
+
+    study: Study[Any]
+    settings: Settings
+    units: Units
+    folder: RunFolder
+
+    @property
+    def results(self) -> pd.DataFrame:
+        """One row a unit, with its scores; raises ``FileNotFoundError`` if the run has not come to its end."""
+        return self.folder.read_table("results.csv")
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """Losses and scores along the training, for studies that train."""
+        return self.folder.read_table("metrics.csv")
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Findings, notes, versions."""
+        self.folder.read_table("results.csv")
+        return self.folder.read_json("summary.json")
+
+    @property
+    def wirings(self) -> dict[str, Data]:
+        """The first wiring of every family."""
+        return self.units.first_of_families()
+
+    def redraw(self) -> list[Path]:
+        """Draw the figures of a finished run again; returns their files, without suffixes."""
+        self.folder.read_table("results.csv")
+        with self.folder.claim():
+            report, paths = join(self.study, self.settings, self.folder, self.units, write=False)
+            for path, figure in zip(paths, report.figures.values(), strict=True):
+                plots.save(figure, path)
+            kept = self.folder.read_json("summary.json")
+            self.folder.finish({name: value for name, value in kept.items() if name != "sha256"})
+        return paths
+
+
+def load_run(folder: str | Path, study: Study[Any] | None = None) -> Run:
+    """Take up the run in a folder, finished or not.
+
+    Args:
+        folder: run folder.
+        study: the study, where it is none of this package's.
+
+    Raises:
+        FileNotFoundError: if the folder holds no run.
+        ValueError: if it is of an unknown study, or damaged.
+    """
+    place = RunFolder(folder)
+    name = place.study_name()
+    study = find(name) if study is None else study
+    return Run(study, place.read_config(study.settings), place.read_units(), place)
+
+
+def join_runs(folders: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str], str]:
+    """The results of several runs as one table.
+
+    Runs with the same settings (but for wirings and seeds) add to each other's families. Otherwise a family is known as ``run/family``,
+    after the run folder's name, and a note says which settings differ.
+
+    Args:
+        folders: run folders.
+
+    Returns:
+        one row a unit, numbered anew; the notes; and the score's column.
+
+    Raises:
+        FileNotFoundError: if a folder is no run folder, or its run has no results yet.
+        ValueError: if a folder is named twice, a file is damaged, or the runs' scores cannot be compared.
+    """
+    runs = [load_run(folder) for folder in folders]
+    paths = [run.folder.path.resolve() for run in runs]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise ValueError(f"run: {path} is named twice; name each run once")
+    tables, first = [run.results for run in runs], runs[0]
+    for run in runs[1:]:
+        if run.study.score != first.study.score:
+            both = f"{first.study.score} in {first.folder.path} and {run.study.score} in {run.folder.path}"
+            raise ValueError(f"run: different scores cannot be compared ({both}); compare runs of one kind")
+        one, other = (getattr(each.settings, "dataset", None) for each in (first, run))
+        if one != other:
+            both = f"{one} in {first.folder.path} and {other} in {run.folder.path}"
+            raise ValueError(f"run: accuracies on different images cannot be compared ({both}); compare runs on the same data set")
+    differing = sorted({name for run in runs[1:] for name in _differences(first.settings, run.settings)})
+    notes = []
+    if differing:
+        names = _short_names(paths)
+        tables = [
+            table.assign(family=[f"{name}/{family}" for family in table["family"]]) for name, table in zip(names, tables, strict=True)
+        ]
+        notes.append(f"The runs differ in {', '.join(differing)}; families are kept apart by run.")
+    joined = pd.concat(tables, ignore_index=True)
+    joined["variant"] = range(len(joined))
+    return joined, notes, first.study.score
+
+
+def compare_runs(folders: Sequence[str | Path], reference: str | None = None) -> list[Comparison]:
+    """Compare the families of several runs, of each task by itself; see :func:`join_runs` and :func:`~elegans_pyg.analysis.compare`.
+
+    Args:
+        folders: run folders.
+        reference: family to compare with (default: the first of the first run, its connectome).
+    """
+    results, notes, score = join_runs(folders)
+    if score not in results:
+        raise ValueError(f"run: runs of '{load_run(folders[0]).study.name}' have no families to compare; see them with report or plot")
+    comparisons = []
+    for _, rows in results.groupby("task", sort=False) if "task" in results else [("", results)]:
+        rows = rows.assign(variant=range(len(rows)))
+        comparison = compare(rows, reference=str(rows["family"].iloc[0]) if reference is None else reference, value=score)
+        comparison.notes[:0] = notes
+        comparisons.append(comparison)
+    return comparisons
+
+
+def _differences(first: Settings, other: Settings) -> list[str]:
+    one, two = (_members(settings) for settings in (first, other))
+    different = [name for name in one if name not in _MAY_DIFFER and one[name] != two.get(name)]
+    shared = set(one.get("families") or ()) & set(two.get("families") or ())
+    options = [each.get("family_options") or {} for each in (one, two)]
+    if any(options[0].get(family) != options[1].get(family) for family in shared):
+        different.append("family_options")
+    return different
+
+
+def _members(settings: Settings) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for name, value in settings.fixed().items():
+        if isinstance(getattr(settings, name), Settings):
+            members |= value
+        else:
+            members[name] = value
+    return members
+
+
+def _short_names(paths: Sequence[Path]) -> list[str]:
+    """The folders' names, with as many of the folders above as it takes to tell them apart."""
+    length = 1
+    while len({path.parts[-length:] for path in paths}) < len(paths):
+        length += 1
+    return ["/".join(path.parts[-length:]) for path in paths]

@@ -1,0 +1,109 @@
+"""Settings that several studies share."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from elegans_pyg._settings import Count, Name, Names, Place, Settings, Whole
+
+CYCLIC_FAMILIES = ("ws", "er", "ba", "rewired", "type_rewired", "random_rewired", "weight_shuffled")
+"""The families of :data:`elegans_pyg.transforms.FAMILIES` whose wirings may have cycles."""
+CONTROL_FAMILIES = (*CYCLIC_FAMILIES, "random_dag")
+"""All of them but the connectome itself."""
+
+
+def known_choice(choices: tuple[str, ...], name: str) -> str:
+    """The name, if it is one of the choices; for members of lists, which ``Literal`` would refuse by their number."""
+    if name not in choices:
+        raise ValueError(f"unknown choice {name!r}; choose from {', '.join(choices)}")
+    return name
+
+
+def _controls(choices: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    if "connectome" in names:
+        raise ValueError("the connectome itself is always there; leave 'connectome' out of the list")
+    return tuple(known_choice(choices, name) for name in names)
+
+
+Families = Annotated[Names, AfterValidator(partial(_controls, CONTROL_FAMILIES))]
+CyclicFamilies = Annotated[Names, AfterValidator(partial(_controls, CYCLIC_FAMILIES))]
+Family = Annotated[Name, AfterValidator(lambda name: known_choice(("connectome", *CONTROL_FAMILIES), name))]
+Wiring = Annotated[Name, Place()]
+"""The name of a connectome, or a file."""
+OptionalFile = Annotated[Name | None, Place()]
+
+
+class WiringSettings(Settings):
+    """Which connectome, and which control wirings."""
+
+    group: ClassVar[str] = "Wirings"
+
+    connectome: Wiring = Field("cook2019-hermaphrodite", description="Connectome by name (see info), or a GraphML or CSV file.")
+    neuron_table: OptionalFile = Field(None, description="CSV file with the neuron types of a connectome given as an edge list.")
+    synapses: Literal["chemical", "electrical", "both"] = Field("chemical", description="Kind of synapses.")
+    seed: Whole = Field(0, description="Start of all seeds: wirings, first parameters, order of the data.")
+
+
+class ImageSettings(Settings):
+    """Which images."""
+
+    group: ClassVar[str] = "Images and training"
+
+    dataset: Wiring = Field("digits", description="Images by name (see info), or a folder of them.")
+    image_root: OptionalFile = Field(None, description="Folder that holds image sets by name, read before any download.")
+    train_images: Count | None = Field(None, description="Train on this many of the training images (default: all).")
+
+
+class FamilyOptions(Settings):
+    """Control families and their options."""
+
+    group: ClassVar[str] = "Wirings"
+
+    families: Families = Field(("ws", "er", "ba", "rewired"), description="Families of control wirings, such as ws,er,ba,rewired.")
+    family_options: dict[str, dict[str, float]] = Field({}, description="Options of a family, such as rewired.fraction=0.5.")
+
+    @model_validator(mode="after")
+    def _options_exist(self) -> FamilyOptions:
+        check_family_options(self.family_options, self.families)
+        return self
+
+
+def check_family_options(options: dict[str, dict[str, float]], families: tuple[str, ...]) -> None:
+    """Refuse options that no family of the study has.
+
+    Raises:
+        ValueError: naming the family or option that is unknown, and those there are.
+    """
+    if not options:
+        return
+    from elegans_pyg.transforms import FAMILIES
+
+    for family, values in options.items():
+        if family not in families:
+            chosen = ", ".join(families) or "none"
+            raise ValueError(f"family_options: {family!r} is not among the families of this run ({chosen}); add it to 'families'")
+        known = {**FAMILIES[family].options, **({"density": 1.0} if FAMILIES[family].has_density else {})}
+        for name in values:
+            if name not in known:
+                some = ", ".join(known) or "none"
+                raise ValueError(f"family_options: {name!r} is no option of family {family!r}; choose from {some}")
+
+
+def schedule_for(iterations: int) -> dict[str, int]:
+    """Learning rate decay, evaluations and checkpoints of a shorter or longer run: Park & Kim's proportions, of 10,000 in 15,000."""
+    return {
+        "lr_decay_every": max(1, round(iterations * 2 / 3)),
+        "eval_every": max(1, round(iterations / 30)),
+        "checkpoint_every": max(1, round(iterations / 15)),
+    }
+
+
+def training_for(given: dict[str, Any], iterations: int, **fixed: Any) -> dict[str, Any]:
+    """Training settings that go with the number of iterations asked for: the schedule keeps its proportions."""
+    wanted = given.get("iterations", iterations)
+    # A wrong number is refused later, with all the others.
+    length = wanted if isinstance(wanted, int) and wanted > 0 else iterations
+    return {"iterations": length, **schedule_for(length), "data_seed": given.get("seed", 0), **fixed}

@@ -1,0 +1,89 @@
+"""Shards: how units are split into them, and how one is run."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+
+from elegans_pyg._progress import Progress
+from elegans_pyg._settings import Settings
+from elegans_pyg.studies import machine
+from elegans_pyg.studies.folder import RunFolder
+from elegans_pyg.studies.study import Shard, Study
+from elegans_pyg.studies.units import Units
+from elegans_pyg.training.device import resolve_device
+
+S = TypeVar("S", bound=Settings)
+MEMORY_SHARE = 0.8
+"""Share of the free memory that shards may plan with."""
+
+
+def split(study: Study[S], settings: S, units: Units, shards: int | None = None) -> np.ndarray:
+    """The shard of every unit, from 1 on: contiguous, as few as fit in memory and in the study's own limit, or ``shards``.
+
+    Where the units' table has a column ``job``, whose equal values follow each other, no shard holds units of two jobs.
+
+    Raises:
+        ValueError: if a single unit does not fit, or there are to be more shards than units.
+    """
+    count = len(units.table)
+    if shards is not None and not 1 <= shards <= count:
+        raise ValueError(f"shards: expected 1 to {count}, the number of units, got {shards}; change it")
+    limit = count if study.shard_size is None else study.shard_size(settings) or count
+    if study.memory is not None:
+        memory = study.memory(settings, units)
+        device = getattr(getattr(settings, "training", None), "device", "cpu")
+        free = MEMORY_SHARE * machine.free_memory(resolve_device(device))
+        largest = int(np.max(memory.unit))
+        if memory.fixed + largest > free:
+            raise ValueError(
+                f"memory: one unit needs about {_size(memory.fixed + largest)}, and {_size(free)} can be had here; make the network, the"
+                " batch or the sequences smaller, or use a larger machine"
+            )
+        limit = min(limit, max(1, int((free - memory.fixed) // max(largest, 1))))
+    jobs = units.table.groupby("job", sort=False).size().tolist() if "job" in units.table else [count]
+    parts = [-(-size // limit) for size in jobs]
+    if shards is None:
+        within = [np.arange(size) // limit for size in jobs]
+    elif shards < sum(parts):
+        raise ValueError(f"shards: {count} units in {shards} do not fit in memory or the study's limit; give {sum(parts)} or more")
+    else:
+        while sum(parts) < shards:
+            parts[max(range(len(jobs)), key=lambda job: jobs[job] / parts[job])] += 1
+        within = [np.sort(np.arange(size) % own) for size, own in zip(jobs, parts, strict=True)]
+    before = np.cumsum([0, *parts[:-1]])
+    return np.concatenate([own + first for own, first in zip(within, before, strict=True)]) + 1
+
+
+def run_shard(study: Study[S], settings: S, folder: RunFolder, number: int, units: Units, quiet: bool = True) -> None:
+    """Run one shard, or what is left of it; done shards are left as they are.
+
+    Raises:
+        Interrupted: if it was stopped, and can be resumed.
+        FolderInUse: if another process runs this shard.
+    """
+    own = folder.shard(number)
+    if (own.path / "rows.csv").is_file():
+        return
+    own.path.mkdir(parents=True, exist_ok=True)
+    count = int(units.table["shard"].max())
+    table = units.table[units.table["shard"] == number].drop(columns="shard")
+    with own.claim_shard():
+        if (own.path / "rows.csv").is_file():
+            return
+        graphs = [units.wirings[place] if place >= 0 else None for place in table["wiring"]]
+        label = f"shard {number} of {count}" if count > 1 else ""
+        if label and not quiet:
+            Progress("", 1).say(f"{label}: {len(table)} units")
+        rows = study.measure(settings, Shard(own.path, table.reset_index(drop=True), graphs, quiet, label))
+        own.write_table("rows.csv", rows)
+
+
+def missing_shards(folder: RunFolder, units: Units) -> list[int]:
+    """Numbers of the shards that are not done."""
+    return [number for number in sorted(units.table["shard"].unique().tolist()) if not (folder.shard(number).path / "rows.csv").is_file()]
+
+
+def _size(count: float) -> str:
+    return f"{count / 2**30:,.1f} GiB" if count >= 2**30 else f"{count / 2**20:,.0f} MiB"

@@ -1,0 +1,197 @@
+"""What a recipe declares: a study.
+
+Nothing here imports torch, so that ``--help`` answers at once; :mod:`elegans_pyg.studies.run` runs what is declared.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from elegans_pyg._files import parse_csv
+from elegans_pyg._settings import Settings, read_yaml
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from torch_geometric.data import Data
+
+    from elegans_pyg.studies.units import Units
+
+S = TypeVar("S", bound=Settings)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A study was asked to stop, and can be resumed.
+
+    Args:
+        signum: the signal that asked.
+    """
+
+    def __init__(self, signum: int = signal.SIGINT) -> None:
+        super().__init__()
+        self.signum = signum
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Units that run side by side as one job.
+
+    Args:
+        folder: what the shard keeps is kept here, and read from here when it is resumed.
+        units: rows of the units' table.
+        wirings: the wiring of each row, ``None`` where a unit has none.
+        quiet: show warnings only.
+        label: what to call it while it runs.
+    """
+
+    folder: Path
+    units: pd.DataFrame
+    wirings: list[Data | None]
+    quiet: bool = True
+    label: str = ""
+
+    def graphs(self) -> list[Data]:
+        """The wirings of units that all have one."""
+        return [graph for graph in self.wirings if graph is not None]
+
+    def variants(self) -> pd.DataFrame:
+        """The units as the variants of one ensemble, numbered from 0."""
+        table = self.units[["family", "wiring_seed", "seed"]].reset_index(drop=True)
+        table.insert(0, "variant", range(len(table)))
+        return table
+
+
+@dataclass(frozen=True)
+class Memory:
+    """An estimate of what a shard needs at its peak.
+
+    Args:
+        fixed: bytes whatever its units, such as images.
+        unit: bytes a unit, ``(units,)``, or one number for all.
+    """
+
+    fixed: int
+    unit: int | np.ndarray
+
+
+@dataclass(frozen=True)
+class Finished(Generic[S]):
+    """A study whose shards are all done.
+
+    Attributes:
+        settings: of the study.
+        rows: one row a unit, with its scores.
+        units: the units, with their wirings.
+        shards: the shards' folders, in order.
+        data: what :attr:`Study.data` gave.
+    """
+
+    settings: S
+    rows: pd.DataFrame
+    units: Units
+    shards: list[Path]
+
+    def joined(self, name: str) -> pd.DataFrame:
+        """A table that every shard has written, as one; its ``variant`` counts within a shard, and becomes the unit's own number."""
+        import pandas as pd
+
+        parts = []
+        for number, folder in enumerate(self.shards, start=1):
+            part = parse_csv((folder / name).read_bytes())
+            if "variant" in part:
+                own = self.units.table.loc[self.units.table["shard"] == number, "variant"].to_numpy()
+                part["variant"] = own[part["variant"]]
+            parts.append(part)
+        return pd.concat(parts, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a study has to say.
+
+    Args:
+        tables: for the terminal, the answer first.
+        notes: what a reader has to know, a sentence or two each.
+        files: further tables, by the name of their file in the run folder.
+        figures: by name.
+        findings: for ``summary.json``: plain values.
+        comparison: the families against the reference, if the study compares families.
+    """
+
+    tables: list[Any] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    files: Mapping[str, pd.DataFrame | bytes] = field(default_factory=dict)
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    findings: Mapping[str, Any] = field(default_factory=dict)
+    comparison: Any = None
+
+
+@dataclass(frozen=True)
+class Study(Generic[S]):
+    """What a recipe declares; everything else is :func:`run_study`'s.
+
+    Args:
+        name: words of its command, such as ``"reproduce park-kim"``.
+        settings: the class of its settings.
+        units: settings to units; cheap, and without side effects. Units that have to run side by side have the same value in a column
+            ``job``, and no shard holds those of two jobs.
+        measure: settings and a shard to the shard's rows with their scores. It keeps checkpoints in the shard's folder, resumes from
+            them, and raises :class:`Interrupted` once it has stopped for a signal.
+        report: what is reported once all shards are done.
+        data: hashes of what else the results depend on, by name, such as the images' own. It also refuses, before anything is written,
+            what could not be had later.
+        memory: an estimate for ``units``; ``None`` if that is no matter.
+        base: from the options given (members of groups by their own names) and whether the short form is asked for, the settings that
+            those options are applied to. Default: the class's own defaults.
+        score: column of the rows by which families are compared.
+        processes: whether a shard keeps one core busy only, so that the local engine runs several at once.
+        shard_size: most units a shard; ``None``: as many as fit in memory. A function of the settings.
+        text: what ``--help`` says of it.
+        quick: what ``--help`` says of the short form; empty if there is none.
+        places: the setting that the command takes without an option's name, if any.
+    """
+
+    name: str
+    settings: type[S]
+    units: Callable[[S], Units]
+    measure: Callable[[S, Shard], pd.DataFrame]
+    report: Callable[[Finished[S]], Report]
+    data: Callable[[S], dict[str, str]] | None = None
+    memory: Callable[[S, Units], Memory] | None = None
+    base: Callable[[Mapping[str, Any], bool], S] | None = None
+    score: str = "accuracy"
+    processes: bool = False
+    shard_size: Callable[[S], int | None] | None = None
+    text: str = ""
+    quick: str = ""
+    places: str = ""
+
+    def make(self, options: Mapping[str, Any] | None = None, *, config: str | Path | None = None, quick: bool = False) -> S:
+        """Settings from a YAML file and from options, which override it.
+
+        Args:
+            options: settings by name; members of a group of settings by their own names.
+            config: YAML file, such as a run's ``config.yaml``.
+            quick: start from the study's short form.
+
+        Raises:
+            ValueError: for a wrong value or an unknown name; the message lists the names.
+        """
+        given: dict[str, Any] = {}
+        if config is not None:
+            for name, value in read_yaml(config).items():
+                grouped = isinstance(value, dict) and name not in self.settings.flat_fields()
+                given |= {str(inner): own for inner, own in value.items()} if grouped else {name: value}
+        given |= dict(options or {})
+        base = self.settings() if self.base is None else self.base(given, quick)
+        return base.with_flat(given)
+
+    @property
+    def short_name(self) -> str:
+        """The last word of the name."""
+        return self.name.split()[-1]

@@ -1,0 +1,213 @@
+"""Results to read: tables and notes on the terminal, as plain text and as Markdown. All of it fits the width, and no word is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from elegans_pyg.analysis.compare import Comparison
+    from elegans_pyg.analysis.relate import Relation
+
+WIDTH = 80
+"""Width of what goes into a file or another program."""
+
+MISSING = "–"
+_GAP = 2
+
+
+def show(*parts: RenderableType) -> None:
+    """Print tables and texts to standard output, as wide as the terminal, or 80 columns wide where there is none."""
+    console = Console()
+    _print(console if console.is_terminal else Console(width=WIDTH), parts)
+
+
+def to_text(*parts: RenderableType, width: int = WIDTH) -> str:
+    """What :func:`show` prints, as plain text of that width."""
+    buffer = StringIO()
+    _print(Console(file=buffer, width=width, color_system=None, force_terminal=False, legacy_windows=False), parts)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+
+def to_markdown(*parts: RenderableType) -> str:
+    """GitHub's tables, without their titles, and the notes of :func:`bullets` as lists."""
+    blocks = []
+    for part in _flat(parts):
+        if not isinstance(part, Table):
+            blocks.append(str(part))
+        elif part.box is None:
+            blocks.append("\n".join(f"- {note}" for note in part.columns[-1].cells))
+        else:
+            rules = ["---" if column.justify == "left" else "---:" for column in part.columns]
+            rows: list[Sequence[Any]] = [[column.header for column in part.columns], rules]
+            rows += zip(*(column.cells for column in part.columns), strict=True)
+            escaped = [[" ".join(str(cell).replace("|", "\\|").split()) for cell in row] for row in rows]
+            blocks.append("\n".join(f"| {' | '.join(row)} |" for row in escaped))
+    return "\n\n".join(blocks) + "\n"
+
+
+def make_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> Table:
+    """A table of texts whose first ``left`` columns are words, to the left, and whose others are numbers, to the right."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for number, heading in enumerate(headings):
+        table.add_column(Text(heading), justify="left" if number < left else "right")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def bullets(notes: Iterable[str]) -> Table:
+    """Notes as a list."""
+    table = Table.grid(padding=(0, 1), pad_edge=False, collapse_padding=True)
+    for note in notes:
+        table.add_row(Text("•"), Text(note))
+    return table
+
+
+def fit_table(table: Table, width: int) -> Group:
+    """The table in as many parts, one below the other, as it takes to fit; every part begins with the columns that tell the rows apart.
+
+    Words, in cells to the left and in headings, wrap at spaces. Numbers, in cells to the right, do not wrap. Only a word that is longer
+    than the whole width is broken.
+
+    Args:
+        table: of texts.
+        width: columns that there are.
+    """
+    keys = _count_keys(table)
+    least, most = map(list, zip(*(_widths(column, width, table.show_header) for column in table.columns), strict=True))
+    fixed = sum(least[:keys]) + _GAP * (keys - 1)
+    least = [*least[:keys], *(min(size, max(width - fixed - _GAP, 1)) for size in least[keys:])]
+    chunks: list[list[int]] = [[]]
+    for number in range(keys, len(table.columns)):
+        used = fixed + sum(least[other] + _GAP for other in chunks[-1])
+        if chunks[-1] and used + _GAP + least[number] > width:
+            chunks.append([])
+        chunks[-1].append(number)
+    parts: list[RenderableType] = [] if table.title is None else [_text(table.title, "table.title")]
+    for chunk in chunks:
+        chosen = [*range(keys), *chunk]
+        spare = max(0, width - sum(least[number] for number in chosen) - _GAP * (len(chosen) - 1))
+        room = dict(zip(chosen, (least[number] for number in chosen), strict=True))
+        for place, number in enumerate(sorted(chosen, key=lambda number: most[number] - least[number])):
+            extra = min(most[number] - least[number], spare // (len(chosen) - place))
+            room[number], spare = least[number] + extra, spare - extra
+        part = Table(box=box.SIMPLE_HEAD, show_header=table.show_header, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
+        for number in chosen:
+            part.add_column(table.columns[number].header, justify=table.columns[number].justify, width=room[number], overflow="fold")
+        for cells, row in zip(zip(*(table.columns[number].cells for number in chosen), strict=True), table.rows, strict=True):
+            part.add_row(*cells, style=row.style, end_section=row.end_section)
+        parts += [part, ""]
+    return Group(*parts)
+
+
+def comparison_table(comparison: Comparison) -> Group:
+    """Families against the reference, and the notes."""
+    scale, digits, percent, unit = (100, 2, " %", " pp") if comparison.share else (1, 3, "", "")
+    value = comparison.value
+    headings = ("family", "runs", f"{value}{percent}", f"interval{percent}", f"diff.{unit}", f"interval{unit}")
+    rows = []
+    for row in comparison.to_dict()["families"]:
+        spread = "" if row["sd"] is None else f" ± {scale * row['sd']:.{digits}f}"
+        low, high, difference_low, difference_high = (
+            None if row[name] is None else scale * row[name] for name in ("low", "high", "difference_low", "difference_high")
+        )
+        rows.append(
+            (
+                row["family"],
+                str(row["runs"]),
+                MISSING if row["mean"] is None else f"{scale * row['mean']:.{digits}f}{spread}",
+                MISSING if low is None else f"{low:.{digits}f}–{high:.{digits}f}",
+                MISSING if row["difference"] is None else f"{scale * row['difference']:+.{digits}f}",
+                MISSING if difference_low is None else f"{difference_low:+.{digits}f}, {difference_high:+.{digits}f}",
+                _p_value(row["p"]),
+                _p_value(row["p_holm"]),
+                _signed(row["delta"]),
+                MISSING if row["needed_small"] is None else str(row["needed_small"]),
+            )
+        )
+    title = f"{value[:1].upper()}{value[1:]} by family, compared with {comparison.reference}"
+    table = make_table(title, (*headings, "p", "p (Holm)", "Cliff δ", f"n for {comparison.small}"), rows)
+    return Group(table, bullets(comparison.notes))
+
+
+def relation_table(relation: Relation) -> Group:
+    """Measures against the value, the models where there are any, and the notes."""
+    content = relation.to_dict()
+    rows = [
+        (
+            row["measure"],
+            _signed(row["rho"]),
+            MISSING if row["low"] is None else f"{row['low']:+.2f}, {row['high']:+.2f}",
+            _p_value(row["p"]),
+            _p_value(row["p_holm"]),
+            _signed(row["rho_within"]),
+            _p_value(row["p_within"]),
+            _p_value(row["p_within_holm"]),
+            _signed(row["ridge"], 100),
+            _signed(row["forest"]),
+        )
+        for row in content["measures"]
+    ]
+    headings = ("measure", "rho", "interval", "p", "p (Holm)", "rho in family", "p in family", "p in family (Holm)", "ridge pp", "forest")
+    parts = [make_table(f"{relation.value.capitalize()} and structure", headings, rows)]
+    if content["models"]:
+        models = [
+            (row["model"], f"{row['q2']:+.2f} ± {row['q2_sd']:.2f}", _signed(row["rank"]), f"{100 * row['error']:.2f}")
+            for row in content["models"]
+        ]
+        parts.append(make_table("Predicted on unseen wirings", ("model", "Q²", "rank correlation", "mean error, pp"), models))
+    return Group(*parts, bullets(relation.notes))
+
+
+def _print(console: Console, parts: Iterable[RenderableType]) -> None:
+    for part in _flat(parts):
+        fitted = fit_table(part, console.width) if isinstance(part, Table) and part.box is not None and part.columns else part
+        console.print(fitted, highlight=False)
+
+
+def _flat(parts: Iterable[RenderableType]) -> Iterable[RenderableType]:
+    for part in parts:
+        if isinstance(part, Group):
+            yield from _flat(part.renderables)
+        else:
+            yield part
+
+
+def _text(cell: Any, style: str = "") -> Text:
+    text = cell.copy() if isinstance(cell, Text) else Text.from_markup(str(cell))
+    text.style = style or text.style
+    return text
+
+
+def _widths(column: Column, width: int, show_header: bool) -> tuple[int, int]:
+    """Least and most room that a column can use."""
+    cells = [_text(cell).plain for cell in column.cells]
+    header = [_text(column.header).plain] if show_header else []
+    words = max((cell_len(word) for text in (*cells, *header) for word in text.split()), default=1)
+    lines = max((cell_len(line) for text in cells for line in text.splitlines()), default=1)
+    least = max(words, lines) if column.justify == "right" and lines <= width // 2 else words
+    return least, max(least, lines, *(cell_len(line) for text in header for line in text.splitlines()))
+
+
+def _count_keys(table: Table) -> int:
+    """How many of the first columns tell the rows apart; 1 if two do not."""
+    rows = list(zip(*([_text(cell).plain for cell in column.cells] for column in table.columns), strict=True))
+    return next((keys for keys in range(1, 3) if len({row[:keys] for row in rows}) == len(rows)), 1)
+
+
+def _signed(number: float | None, scale: float = 1) -> str:
+    return MISSING if number is None else f"{scale * number:+.2f}"
+
+
+def _p_value(p: float | None) -> str:
+    if p is None:
+        return MISSING
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"

@@ -1,0 +1,100 @@
+"""The rows of a study, and the wirings they run on."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+from torch_geometric.data import Data
+
+from elegans_pyg.datasets.graph_cache import hash_graph
+from elegans_pyg.studies import machine
+
+COLUMNS = ("variant", "family", "wiring_seed", "seed", "wiring")
+
+
+def unit_seed(seed: int, family: str, wiring: int, repeat: int = 0) -> int:
+    """The one rule by which every seed of every study follows from the study's own.
+
+    A child of NumPy's ``SeedSequence``, named by the family, the number of the wiring within it and the number of the repeat, so that it
+    does not depend on what else the study holds.
+
+    (The same rule gives :class:`~elegans_pyg.datasets.WiringEnsemble` its wirings' seeds.)
+    """
+    return int(np.random.SeedSequence([seed, zlib.crc32(family.encode()), wiring, repeat]).generate_state(1)[0])
+
+
+def check_room(base: Data, count: int, argument: str) -> None:
+    """Refuse more wirings like ``base`` than memory can hold while they are drawn and written.
+
+    Args:
+        base: a wiring of their size.
+        count: how many there are to be.
+        argument: the setting that says so.
+
+    Raises:
+        ValueError: if they do not fit.
+    """
+    size = sum(value.nbytes for value in base.to_dict().values() if isinstance(value, Tensor))
+    if (most := machine.free_memory() // (4 * max(size, 1))) < count:
+        raise ValueError(f"{argument}: {count:,} wirings do not fit in memory, about {most:,} do; lower it")
+
+
+@dataclass(frozen=True)
+class Units:
+    """What a study consists of.
+
+    Args:
+        table: one row a unit, in order: ``variant`` (its number), ``family``, ``wiring_seed``, ``seed``, ``wiring`` (a position in
+            ``wirings``, -1 for none), and further columns of the study's own.
+        wirings: the distinct graphs.
+    """
+
+    table: pd.DataFrame
+    wirings: list[Data]
+
+    @classmethod
+    def build(cls, rows: Sequence[dict[str, object]], graphs: Sequence[Data | None]) -> Units:
+        """From one mapping and one graph a unit; graphs that are equal are kept once.
+
+        Args:
+            rows: ``family``, ``wiring_seed``, ``seed``, and further columns.
+            graphs: one each, ``None`` for a unit without a wiring.
+        """
+        wirings: list[Data] = []
+        known: dict[int | str, int] = {}
+        places = []
+        for graph in graphs:
+            if graph is None:
+                places.append(-1)
+                continue
+            # The same object first: hashing a graph for each of its units would take long.
+            place = known.get(id(graph))
+            if place is None:
+                place = known.setdefault(hash_graph(graph), len(wirings))
+                known[id(graph)] = place
+                if place == len(wirings):
+                    wirings.append(graph)
+            places.append(place)
+        table = pd.DataFrame(list(rows))
+        table.insert(0, "variant", range(len(table)))
+        table["wiring"] = places
+        return cls(table, wirings)
+
+    def graphs(self, table: pd.DataFrame | None = None) -> list[Data]:
+        """The wiring of each row of ``table`` (default: of all units); those without one have none to give."""
+        rows = self.table if table is None else table
+        return [self.wirings[place] for place in rows["wiring"]]
+
+    def first_of_families(self) -> dict[str, Data]:
+        """The first wiring of every family that has one."""
+        first = self.table[self.table["wiring"] >= 0].drop_duplicates("family")
+        return {str(family): self.wirings[place] for family, place in zip(first["family"], first["wiring"], strict=True)}
+
+    def counts(self) -> str:
+        """How many units of each family there are, in words."""
+        return ", ".join(f"{count} {family}" for family, count in self.table["family"].value_counts(sort=False).items())

@@ -1,0 +1,450 @@
+"""Train an ensemble of variants from the first step to the test set."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from elegans_pyg._extras import require
+from elegans_pyg._files import remove_parts
+from elegans_pyg._progress import Progress
+from elegans_pyg.training.augment import Augmentation
+from elegans_pyg.training.checkpoint import Checkpoint, clear_leftovers, has_checkpoint, load_checkpoint, save_checkpoint
+from elegans_pyg.training.data import FitData, Pair, as_fit_data
+from elegans_pyg.training.data_order import PART, DataOrder, EpochOrder, stratified_split
+from elegans_pyg.training.device import resolve_device
+from elegans_pyg.training.evaluation import Evaluation, evaluate
+from elegans_pyg.training.identity import check_same_run, describe_run, variant_table
+from elegans_pyg.training.interrupt import InterruptGuard
+from elegans_pyg.training.metrics import MetricsLog
+from elegans_pyg.training.objective import BatchResult, Classification, Objective, VariantModel
+from elegans_pyg.training.progress import Meter
+from elegans_pyg.training.settings import FitSettings
+from elegans_pyg.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from elegans_pyg.datasets.images import ImageData
+
+
+Values = Sequence[float] | np.ndarray
+
+
+class TrainingError(RuntimeError):
+    """No variant is left to train."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a run ends in.
+
+    Args:
+        results: One row a variant: ``variant``, ``family``, ``wiring_seed``, ``seed``, and the objective's scores on the test images,
+            such as ``accuracy`` (0 to 1; NaN for a stopped variant, and for all if the run was interrupted).
+        validation_accuracy: ``(V,)`` the objective's first score at the last evaluation; NaN where there is none.
+        metrics: The rows of ``metrics.csv``.
+        test_predictions: ``(V, n_test)`` int64 predicted classes, -1 for a stopped variant; ``None`` if the run was interrupted, or has
+            no classes to predict.
+        tested_at: ``(V,)`` iteration of the weights that the model ends with, which are those tested.
+        stopped: Why a variant was stopped, by variant.
+        interrupted: Whether Ctrl-C or another signal ended the run before its end.
+        signal: The number of that signal, or ``None``.
+        iterations: Iterations done.
+        seconds: Wall-clock time of the whole run, earlier parts of a resumed one included.
+        images_per_second: Images trained on, times variants, per second of this call's training steps.
+    """
+
+    results: pd.DataFrame
+    validation_accuracy: np.ndarray
+    metrics: pd.DataFrame
+    test_predictions: Tensor | None
+    tested_at: np.ndarray
+    stopped: dict[int, str]
+    interrupted: bool
+    signal: int | None
+    iterations: int
+    seconds: float
+    images_per_second: float
+
+
+def fit(
+    model: VariantModel,
+    data: ImageData | FitData | tuple[Dataset[Any], Dataset[Any]],
+    settings: FitSettings | None = None,
+    *,
+    objective: Objective | None = None,
+    variants: pd.DataFrame | None = None,
+    out: Path | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    progress: Progress | None = None,
+) -> FitResult:
+    """Train all variants of ``model`` on ``data`` side by side, as so many independent experiments.
+
+    Every variant ends with the parameters it would have if trained alone, to floating-point tolerance. The validation images come out of
+    the training images; the test images are looked at once, at the end, and never to choose anything: with the final weights, or, with
+    ``select="best"``, with each variant's weights of its best validation score.
+
+    With ``out``, the folder gets ``checkpoint/`` and, written from what that holds, ``metrics.csv``. A resumed run goes on bit for bit on
+    the CPU, given a model that draws no random numbers of its own (dropout would). Ctrl-C, SIGTERM and SIGHUP end the step in hand, save
+    a checkpoint and return; a second one raises ``KeyboardInterrupt`` at once. Extending ``iterations`` of a finished run replaces its
+    last evaluation and its test rows: settle the length beforehand.
+
+    Args:
+        model: ``V`` variants (:class:`~elegans_pyg.models.ConnectomeClassifier`, or a module with its ``num_variants``, ``variant_ptr()``
+            and what the objective asks for: logits ``(V, B, K)`` by default). Trained in place; left on the training device, in evaluation
+            mode, with the weights that were tested (after an interruption those of the last step).
+        data: Training and test images: :class:`~elegans_pyg.datasets.ImageData`, a pair of PyTorch data sets of (image, label), whose
+            images are uint8 or floating-point (then used as they are), or :class:`~elegans_pyg.training.data.FitData`.
+        settings: How to train; by default as Park & Kim (2023).
+        objective: What is trained for: :class:`~elegans_pyg.training.Classification` (the default),
+            :class:`~elegans_pyg.training.Autoencoding` or :class:`~elegans_pyg.training.sequences.SequenceRegression`.
+        variants: One row a variant, in order: ``variant``, ``family``, ``wiring_seed``, ``seed``. By default family ``"unnamed"``, wiring
+            seed 0, and the variant's number as seed.
+        out: Run folder, made if need be. ``None`` writes nothing.
+        resume: Go on from the checkpoint in ``out``, with the same model, data and settings (``iterations`` may grow; ``device``,
+            ``checkpoint_every`` and ``tensorboard`` may change). A run killed before its first checkpoint starts anew; a finished one is
+            read.
+        quiet: Show warnings only.
+        progress: A display that is open already, such as one over many runs; it is moved on by ``iterations`` in all.
+
+    Raises:
+        ValueError: if arguments do not fit together, or differ from the checkpoint's.
+        FileExistsError: if ``out`` holds a run already and ``resume`` is not given.
+        FileNotFoundError: if there is no run to resume.
+        OSError: if a checkpoint or the metrics cannot be written; the checkpoint from before is kept.
+        TrainingError: if the loss of every variant has become non-finite.
+    """
+    clock, settings, objective = time.perf_counter(), settings or FitSettings(), objective or Classification()
+    resolve_device(settings.device)
+    table, data = variant_table(variants, model.num_variants), as_fit_data(data)
+    if out is None and (resume or settings.tensorboard):
+        raise ValueError(f"out: expected a run folder for {'resume' if resume else 'tensorboard'}, got None; give one")
+    # Asked for before anything is written: a missing extra leaves no half-made run folder behind.
+    tensorboard = require("torch.utils.tensorboard", "tensorboard", "writing TensorBoard files") if settings.tensorboard else None
+    run = _Run(model, data, settings, objective, table, None if out is None else Path(out), clock)
+    run.open(resume)
+    with ExitStack() as stack:
+        if tensorboard is not None:
+            run.writer = tensorboard.SummaryWriter(log_dir=str(run.out_path("tensorboard")), purge_step=run.trainer.iteration + 1)
+            stack.callback(run.writer.close)
+        message = "" if quiet or (progress is not None and progress.quiet) else "ending after this step; again to stop at once"
+        guard = stack.enter_context(InterruptGuard(message))
+        base = 0 if progress is None else progress.done
+        if progress is None:
+            progress = stack.enter_context(Progress("training", settings.iterations, run.trainer.iteration, quiet))
+        run.train(guard, progress, base)
+    model.eval()
+    return run.result(guard.signal)
+
+
+class _Run:
+    """Steps, evaluations and checkpoints in their order, until the last iteration or a signal."""
+
+    def __init__(
+        self,
+        model: VariantModel,
+        data: FitData,
+        settings: FitSettings,
+        objective: Objective,
+        table: pd.DataFrame,
+        out: Path | None,
+        clock: float,
+    ) -> None:
+        self.settings, self.objective, self.table, self.out = settings, objective, table, out
+        self.description = describe_run(model, data, settings, table, objective)
+        device, dtype = resolve_device(settings.device), torch.float64 if settings.precision == "float64" else torch.float32
+        model.to(device=device, dtype=dtype)
+        model.train()
+
+        def place(pair: Pair, rows: Tensor | None = None) -> Pair:
+            parts = [part if rows is None else part[rows] for part in pair]
+            inputs, targets = (part.to(device, dtype) if part.is_floating_point() else part.to(device) for part in parts)
+            return inputs, targets
+
+        chosen: Tensor | None = None
+        validation = data.validation
+        if validation is None:
+            chosen, held_out = stratified_split(data.train[1], settings.validation_fraction, settings.data_seed)
+            validation = (data.train[0][held_out], data.train[1][held_out])
+        size, seed = len(data.train[0]) if chosen is None else len(chosen), settings.data_seed
+        own_seeds = table["seed"].tolist() if settings.data_order == "variant" else None
+        order: DataOrder | EpochOrder = (
+            DataOrder(size, settings.batch_size, seed, device, own_seeds)
+            if settings.last_batch == "drop"
+            else EpochOrder(size, settings.batch_size, seed, device)
+        )
+        augmentation = None if settings.augment == "none" else Augmentation(seed, own_seeds)
+        self.trainer = Trainer(model, *place(data.train, chosen), settings, order, objective, augmentation)
+        self.validation, self.part, self.test = place(validation), place(_part(validation, settings)), place(data.test)
+        self.log, self.stopped = MetricsLog(objective.score_names), dict[int, int]()
+        self.writer: Any = None
+        self.clock, self.saved_at = clock, -1
+        self.final: Evaluation | None = None
+        self.tested_at: np.ndarray | None = None
+        self.step_seconds = 0.0
+        self.first = 0
+
+    def out_path(self, name: str) -> Path:
+        assert self.out is not None
+        return self.out / name
+
+    def open(self, resume: bool) -> None:
+        """Make the run folder, or go on from its checkpoint."""
+        if self.out is None:
+            return
+        folder, metrics = self.out / "checkpoint", self.out / "metrics.csv"
+        if has_checkpoint(self.out) and not resume:
+            raise FileExistsError(f"out: {self.out} holds a run already; resume it or give another folder")
+        # With metrics and no checkpoint, the run was killed before its first one.
+        if resume and (has_checkpoint(self.out) or not metrics.exists()):
+            self._restore(load_checkpoint(folder))
+        self.out.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(folder)
+        remove_parts(self.out)
+        self.log.write(metrics)
+
+    def _restore(self, saved: Checkpoint) -> None:
+        state, trainer = saved.state, self.trainer
+        check_same_run(state, self.description)
+        self.log = MetricsLog(self.objective.score_names, saved.metrics)
+        trainer.load(state, saved.model, saved.optimizer, saved.best)
+        self.saved_at = self.first = trainer.iteration
+        self.clock -= state["seconds"]
+        if "final" in state and trainer.iteration == self.settings.iterations:
+            self._restore_end(state["final"], saved.final)
+
+    def _restore_end(self, end: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        rows = MetricsLog(self.objective.score_names, end["metrics"].encode()).rows
+        self.log.append(rows)
+        columns = np.array([row[6:] for row in rows if row[5] == "test"]).T
+        self.final = Evaluation(
+            columns[0], dict(zip(self.objective.score_names, columns[1:], strict=True)), tensors.pop("predictions", None)
+        )
+        self.tested_at, self.trainer.last_evaluation = np.array(end["tested_at"]), self.trainer.iteration
+        if tensors:
+            self.trainer.model.load_state_dict(tensors)
+
+    def train(self, guard: InterruptGuard, progress: Progress, base: int) -> None:
+        """Train to the end, and test."""
+        settings, trainer = self.settings, self.trainer
+        evaluations = max(math.ceil(settings.iterations / settings.eval_every) - 1, 0)
+        evaluated = evaluations * len(self.part[0]) + len(self.validation[0]) + len(self.test[0])
+        self.guard, self.progress = guard, progress
+        self.meter = Meter(
+            progress, settings.iterations, settings.batch_size, len(self.table), evaluated, self.first, self.objective.score_names[0], base
+        )
+        if self.final is None:
+            self._steps()
+            if not guard.requested:
+                self._end()
+        else:
+            self._report_stopped()
+            progress.say(f"finished before, at iteration {trainer.iteration}; nothing is left to train")
+        if self.final is not None:
+            self.meter.finish()
+        else:
+            kept = "" if self.out is None else f"; resume goes on from {self.out / 'checkpoint'}"
+            progress.say(f"interrupted after iteration {trainer.iteration}{kept}")
+        self._write_metrics(now=True)
+
+    def _steps(self) -> None:
+        settings, trainer, guard, meter = self.settings, self.trainer, self.guard, self.meter
+        asynchronous = trainer.images.device.type != "cpu"
+        mark = time.perf_counter()
+        while True:
+            iteration = trainer.iteration
+            ended = iteration >= settings.iterations
+            # The last evaluation comes with the test, after the checkpoint: a longer run goes on from there as if it had never ended here.
+            evaluation_due = iteration > trainer.last_evaluation and iteration % settings.eval_every == 0 and not ended
+            checkpoint_due = iteration > self.saved_at and (ended or iteration % settings.checkpoint_every == 0)
+            beside = evaluation_due and self.objective.beside and len(self.part[0]) > 0
+            pause = ended or evaluation_due or checkpoint_due or guard.requested
+            if pause or not asynchronous:
+                # Reading a GPU's memory waits for the steps in flight, which is why it is left to the pauses there.
+                self._report_stopped()
+            if pause:
+                self.step_seconds += time.perf_counter() - mark
+            if evaluation_due and not beside:
+                self._validate(self.part)
+            # Looked at once: a request that comes after this line is for the next time round.
+            leaving = guard.requested
+            if self.out is not None and (checkpoint_due or (leaving and iteration > self.saved_at)):
+                save_checkpoint(self.out / "checkpoint", self._checkpoint())
+                self.saved_at = iteration
+            if ended or leaving:
+                return
+            if pause:
+                mark = time.perf_counter()
+            if beside:
+                trainer.step(self.part, self._note)
+                meter.evaluating("training", len(self.part[0]))
+            else:
+                trainer.step()
+            meter.step(trainer.iteration)
+            if meter.wants_loss():
+                meter.loss(trainer.last_loss())
+
+    def _evaluate(self, split: str, data: Pair) -> Evaluation | None:
+        settings, before = self.settings, 0
+
+        def show(done: int, total: int) -> None:
+            nonlocal before
+            self.meter.evaluating(split, done - before)
+            before = done
+
+        size = settings.eval_batch_size or settings.batch_size
+        return evaluate(
+            self.trainer.model, *data, size, settings.precision, objective=self.objective, stop=lambda: self.guard.requested, progress=show
+        )
+
+    def _end(self) -> None:
+        """Evaluate on all validation samples, test, and keep the results beside the state from before."""
+        trainer = self.trainer
+        before, count = self._checkpoint(), len(self.log.rows)
+        before = replace(before, model=_copied(before.model), best=_copied(before.best))
+        if not self._validate(self.validation):
+            return
+        tested = self._test()
+        if tested is None:
+            return
+        self._record("test", tested.loss, list(tested.scores.values()))
+        self.final = tested
+        self.tested_at = np.full(len(self.table), trainer.iteration) if trainer.best is None else trainer.best.iteration
+        if self.out is not None:
+            end = MetricsLog(self.objective.score_names)
+            end.append(self.log.rows[count:])
+            final = {"metrics": end.to_csv().decode(), "tested_at": self.tested_at.tolist()}
+            tensors = {} if trainer.best is None else dict(trainer.best.weights)
+            if tested.predictions is not None:
+                tensors["predictions"] = tested.predictions
+            state = {**before.state, "seconds": time.perf_counter() - self.clock, "final": final}
+            save_checkpoint(self.out / "checkpoint", replace(before, state=state, final=tensors))
+
+    def _test(self) -> Evaluation | None:
+        model, best = self.trainer.model, self.trainer.best
+        if best is None:
+            return self._evaluate("test", self.test)
+        last = _copied(model.state_dict())
+        model.load_state_dict(best.weights)
+        final = None
+        try:
+            final = self._evaluate("test", self.test)
+        finally:
+            if final is None:
+                model.load_state_dict(last)
+        return final
+
+    def _note(self, result: BatchResult) -> None:
+        self._record_evaluation(Evaluation.from_batches(self.objective, [result]))
+
+    def _validate(self, data: Pair) -> bool:
+        evaluation = self._evaluate("validation", data) if len(data[0]) else None
+        # Given up for a signal: nothing is recorded, and the resumed run begins with this evaluation.
+        done = evaluation is not None or not len(data[0])
+        if done:
+            self._record_evaluation(evaluation)
+        return done
+
+    def _record_evaluation(self, evaluation: Evaluation | None) -> None:
+        trainer = self.trainer
+        loss, scores = trainer.running_metrics()
+        self._record("train", loss, scores)
+        headline = math.nan
+        if evaluation is not None:
+            values = list(evaluation.scores.values())
+            self._record("validation", evaluation.loss, values)
+            headline = self._mean(values[0])
+            if trainer.best is not None:
+                trainer.best.offer(np.where(trainer.stopped_at.cpu().numpy() < 0, values[0], np.nan), trainer.iteration)
+        self.meter.evaluated(self._mean(loss), headline)
+        trainer.last_evaluation = trainer.iteration
+        trainer.reset_running()
+        self._write_metrics(now=False)
+
+    def _record(self, split: str, loss: Values, scores: Sequence[Values]) -> None:
+        """Add every variant's metrics to the log and to TensorBoard, as NaN once the variant is stopped."""
+        iteration, rows = self.trainer.iteration, []
+        for number, (variant, family, wiring_seed, seed) in enumerate(self.table.itertuples(index=False, name=None)):
+            values = [math.nan if variant in self.stopped else float(column[number]) for column in (loss, *scores)]
+            rows.append((iteration, variant, family, wiring_seed, seed, split, *values))
+            for name, value in zip(("loss", *self.objective.score_names), values, strict=True) if self.writer is not None else ():
+                self.writer.add_scalar(f"{split}_{name}/{variant}-{family}", value, iteration)
+        self.log.append(rows)
+
+    def _write_metrics(self, now: bool) -> None:
+        if self.out is not None:
+            self.log.write(self.out / "metrics.csv", now)
+
+    def _mean(self, values: Values) -> float:
+        return float(np.mean([value for variant, value in enumerate(values) if variant not in self.stopped]))
+
+    def _checkpoint(self) -> Checkpoint:
+        trainer = self.trainer
+        state = {**trainer.state_dict(), "seconds": time.perf_counter() - self.clock, "run": self.description}
+        best = {} if trainer.best is None else trainer.best.weights
+        return Checkpoint(state, trainer.model.state_dict(), trainer.optimizer_tensors(), best, metrics=self.log.to_csv())
+
+    def _report_stopped(self) -> None:
+        stopped, table = self.stopped, self.table
+        for variant, iteration in enumerate(self.trainer.stopped_at.tolist()):
+            if iteration >= 0 and variant not in stopped:
+                stopped[variant] = iteration
+                self.progress.warn(f"variant {variant} ({table['family'][variant]}) stopped: non-finite loss at iteration {iteration}")
+        if len(stopped) == len(table):
+            last = max(stopped.values())
+            raise TrainingError(
+                f"training: all {len(table)} variants stopped on a non-finite loss, the last at iteration {last}; lower learning_rate"
+            )
+
+    def result(self, signal: int | None) -> FitResult:
+        trainer, final, names = self.trainer, self.final, list(self.stopped)
+        scores = {name: np.full(len(self.table), np.nan) for name in self.objective.score_names}
+        predictions = None
+        if final is not None:
+            scores = {name: values.copy() for name, values in final.scores.items()}
+            predictions = None if final.predictions is None else final.predictions.clone()
+            for values in scores.values():
+                values[names] = np.nan
+            if predictions is not None:
+                predictions[names] = -1
+        metrics = self.log.frame()
+        latest = metrics[(metrics["split"] == "validation") & (metrics["iteration"] == trainer.last_evaluation)]
+        headline = latest[self.objective.score_names[0]].to_numpy(np.float64) if len(latest) else np.full(len(self.table), np.nan)
+        steps_per_second = (trainer.iteration - self.first) / self.step_seconds if self.step_seconds else 0.0
+        return FitResult(
+            results=self.table.assign(**scores),
+            validation_accuracy=headline,
+            metrics=metrics,
+            test_predictions=predictions,
+            tested_at=np.full(len(self.table), trainer.iteration) if self.tested_at is None else self.tested_at,
+            stopped={variant: f"non-finite loss at iteration {iteration}" for variant, iteration in self.stopped.items()},
+            interrupted=final is None,
+            signal=signal if final is None else None,
+            iterations=trainer.iteration,
+            seconds=time.perf_counter() - self.clock,
+            images_per_second=steps_per_second * self.settings.batch_size * len(self.table),
+        )
+
+
+def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
+
+
+def _part(validation: Pair, settings: FitSettings) -> Pair:
+    """The fixed part of the validation samples that evaluations before the last take; a forward pass costs a third of a step."""
+    count = settings.eval_images or max(settings.batch_size, int(0.3 * settings.eval_every * settings.batch_size))
+    if count >= len(validation[0]):
+        return validation
+    _, chosen = stratified_split(validation[1], count / len(validation[0]), settings.data_seed, PART)
+    return validation[0][chosen], validation[1][chosen]

@@ -1,0 +1,121 @@
+"""What the transforms that redraw edges share: edges taken apart by kind of synapse, redrawn, and put back."""
+
+from __future__ import annotations
+
+import zlib
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
+
+from elegans_pyg._arguments import check_seed
+from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, check_wiring
+
+
+@dataclass(frozen=True)
+class EdgeSet:
+    """The synapses of one kind between two different neurons.
+
+    A chemical synapse is one entry, from ``source`` to ``target``. An electrical synapse is one entry too, with its ends in either order;
+    a ``Data`` stores it in both directions.
+    """
+
+    kind: int
+    num_nodes: int
+    source: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray
+
+    @property
+    def directed(self) -> bool:
+        return self.kind == CHEMICAL
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+def generator(name: str, *seeds: int) -> np.random.Generator:
+    """A generator of its own for each ``name``, so that two transforms given one seed draw unrelated numbers."""
+    return np.random.default_rng([zlib.crc32(name.encode()), *seeds])
+
+
+def with_edges(data: Data, source: np.ndarray, target: np.ndarray, weight: np.ndarray, kind: np.ndarray) -> Data:
+    """Replace the edges of ``data``, which is changed, by these, in the order of (source, target, type)."""
+    order = np.lexsort((kind, target, source))
+    device, dtype = data.edge_index.device, data.edge_weight.dtype
+    edge_index = np.stack([source[order], target[order]]).astype(np.int64)
+    data.edge_index = torch.from_numpy(edge_index).to(device)
+    data.edge_weight = torch.from_numpy(weight[order]).to(device, dtype)
+    data.edge_type = torch.from_numpy(kind[order].astype(np.int64)).to(device)
+    return data
+
+
+class Rewiring(BaseTransform):
+    """A transform that redraws the edges of a cyclic connectome and leaves its neurons as they are.
+
+    Chemical and electrical synapses are redrawn apart, each among its own kind, an electrical one as the undirected edge that it is, so
+    that both its directions move together. Self-loops (autapses) stay where they are, with their weights: no family touches them, and no
+    DAG keeps them.
+
+    Args:
+        seed: non-negative integer; the same seed gives the same graph.
+
+    Raises:
+        ValueError: if ``data`` is a DAG already, has two edges of one kind between the same neurons in the same direction, or an electrical
+            synapse that is not stored in both directions with one weight.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = check_seed(seed)
+
+    @abstractmethod
+    def redraw(self, edges: EdgeSet, neuron_type: np.ndarray, rng: np.random.Generator) -> EdgeSet:
+        """Return the edges that take the place of ``edges``, all of one kind; ``edges`` is left as it is."""
+
+    def forward(self, data: Data) -> Data:
+        check_wiring(data, cyclic=True)
+        edge_index = data.edge_index.cpu().numpy()
+        weight, kind = data.edge_weight.detach().cpu().numpy(), data.edge_type.cpu().numpy()
+        neuron_type = data.neuron_type.cpu().numpy()
+        loop = edge_index[0] == edge_index[1]
+        parts = [(edge_index[0, loop], edge_index[1, loop], weight[loop], kind[loop])]
+        for code in (CHEMICAL, ELECTRICAL):
+            here = (kind == code) & ~loop
+            if not here.any():
+                continue
+            edges = _edge_set(code, len(neuron_type), edge_index[0, here], edge_index[1, here], weight[here])
+            new = self.redraw(edges, neuron_type, generator(type(self).__name__, self.seed, code))
+            codes = np.full(len(new), code)
+            parts.append((new.source, new.target, new.weight, codes))
+            if not new.directed:
+                parts.append((new.target, new.source, new.weight, codes))
+        return with_edges(data, *(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in vars(self).items())})"
+
+
+def _edge_set(kind: int, num_nodes: int, source: np.ndarray, target: np.ndarray, weight: np.ndarray) -> EdgeSet:
+    order = np.lexsort((target, source))
+    source, target, weight = source[order], target[order], weight[order]
+    twice = (np.diff(source) == 0) & (np.diff(target) == 0)
+    if twice.any():
+        first = int(np.flatnonzero(twice)[0])
+        raise ValueError(
+            f"data.edge_index: expected one edge of each type from a neuron to another, got several from {source[first]} to"
+            f" {target[first]}; merge them, for example with torch_geometric.utils.coalesce(..., reduce='sum')"
+        )
+    if kind == CHEMICAL:
+        return EdgeSet(kind, num_nodes, source, target, weight)
+    up, down = source < target, source > target
+    back = np.lexsort((source[down], target[down]))
+    mirrored = (target[down][back], source[down][back], weight[down][back])
+    if not all(np.array_equal(*pair) for pair in zip((source[up], target[up], weight[up]), mirrored, strict=True)):
+        raise ValueError(
+            "data.edge_type: expected every electrical synapse in both directions with one weight, got some that are not;"
+            " add the missing directions"
+        )
+    return EdgeSet(kind, num_nodes, source[up], target[up], weight[up])

@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from elegans_pyg._settings import read_yaml
+from elegans_pyg.datasets import Connectome, load_images
+from elegans_pyg.recipes.ensemble import ENSEMBLE, TRAIN, EnsembleSettings, TrainSettings, ensemble_units
+from elegans_pyg.recipes.park_kim import PARK_KIM
+from elegans_pyg.studies import Interrupted, Report, load_run, run_study
+from elegans_pyg.studies import fitting as fitting_module
+from elegans_pyg.studies.settings import CONTROL_FAMILIES, CYCLIC_FAMILIES, schedule_for
+from elegans_pyg.training import fit
+from elegans_pyg.training.settings import FitSettings
+from elegans_pyg.transforms import FAMILIES
+from tests.recipes.tiny import tiny_settings
+
+# Figures take most of a short run's time.
+PLAIN = replace(ENSEMBLE, report=lambda done: Report(files={"metrics.csv": done.joined("metrics.csv")}))
+
+
+def test_the_families_are_those_of_transforms() -> None:
+    assert ("connectome", *CONTROL_FAMILIES) == tuple(FAMILIES)
+    assert tuple(name for name, family in FAMILIES.items() if family.rewiring is not None) == CYCLIC_FAMILIES
+
+
+def test_units_do_not_depend_on_their_company(tmp_path: Path) -> None:
+    few = ensemble_units(tiny_settings(tmp_path, families=["rewired"], seeds=1))
+    many = ensemble_units(tiny_settings(tmp_path, families=["er", "rewired"], seeds=2, variants=2, repeats=2))
+    table = many.table
+    assert table["family"].tolist() == ["connectome"] * 2 + ["er"] * 4 + ["rewired"] * 4
+    assert table["variant"].tolist() == list(range(10))
+    graphs = many.graphs()
+    assert torch.equal(few.graphs()[1].edge_index, graphs[6].edge_index)
+    assert not torch.equal(graphs[6].edge_index, graphs[8].edge_index)
+    assert few.table["seed"].tolist() == table["seed"].iloc[[0, 6]].tolist()
+    assert table.loc[table["family"] == "rewired", "wiring_seed"].nunique() == 2
+    assert set(table["wiring_seed"][:2]) == {0}
+    assert table["seed"].is_unique
+    assert len(many.wirings) == 5
+
+
+def test_another_connectome_trains_beside_the_first(tmp_path: Path) -> None:
+    changes = {"neuron_table": None, "connectome": "witvliet2021-1", "beside": ["witvliet2021-2"], "families": [], "seeds": 1}
+    units = ensemble_units(tiny_settings(tmp_path, **changes))
+    assert units.table["family"].tolist() == ["connectome", "witvliet2021-2"]
+    assert units.graphs()[1].neuron_name == Connectome("witvliet2021-2")[0].neuron_name
+
+
+def test_random_dags_are_drawn_anew_for_every_run(tmp_path: Path) -> None:
+    units = ensemble_units(tiny_settings(tmp_path, dag="random", families=[], seeds=2))
+    assert units.table["wiring_seed"].nunique() == 2
+    assert not torch.equal(units.graphs()[0].edge_index, units.graphs()[1].edge_index)
+
+
+def test_matching_leaves_alone_families_without_a_density(tmp_path: Path) -> None:
+    units = ensemble_units(tiny_settings(tmp_path, connectome="witvliet2021-1", neuron_table=None, match="dag", seeds=1))
+    edges = [graph.num_edges for graph in units.graphs()]
+    assert abs(edges[1] - edges[0]) <= 0.01 * edges[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"connectome": "cook2020"}, "expected one of cook2019-hermaphrodite"),
+        ({"connectome": "no/such.csv"}, r"no/such\.csv"),
+        ({"families": ["lattice"]}, "unknown choice 'lattice'; choose from ws"),
+        ({"family_options": {"rewired": {"share": 1}}}, "'share' is no option of family 'rewired'; choose from fraction"),
+        ({"family_options": {"er": {"seed": 1}}}, "'seed' is no option of family 'er'"),
+        ({"dataset": "imagenet"}, "expected one of digits"),
+        ({"edge_activation": "tanh"}, "edge_activation: unknown choice 'tanh'; choose from identity"),
+        ({"executor": "warp"}, "executor: unknown choice 'warp'"),
+        ({"channels": 10**7}, "memory: one unit needs about"),
+        ({"training": {"batch_size": 99_999}}, "batch_size"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_is_written(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    out = tmp_path / "out"
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
+        run_study(PLAIN, tiny_settings(tmp_path, **changes), out, quiet=True)
+    assert "\n" not in str(caught.value)
+    assert not out.exists()
+
+
+def test_two_families_cannot_have_one_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"beside: 'other/er\.csv' would be known as 'er'"):
+        tiny_settings(tmp_path, beside=["other/er.csv"])
+
+
+def test_a_run_leaves_everything_behind(tmp_path: Path) -> None:
+    config = tiny_settings(tmp_path)
+    result = run_study(ENSEMBLE, config, tmp_path / "out", quiet=True)
+    run = load_run(tmp_path / "out")
+    names = {"config.yaml", "identity.json", "units.csv", "wirings.safetensors", "metrics.csv", "results.csv", "predictions.safetensors"}
+    assert {path.name for path in run.folder.path.iterdir()} - {".lock"} == names | {"summary.json", "shards", "figures"}
+    assert run.settings == config.with_absolute_paths()
+    assert len(result.figures) >= 6
+    for figure in result.figures:
+        assert figure.with_name(figure.name + ".png").read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in figure.with_name(figure.name + ".svg").read_text()[:600]
+    assert {"families", "accuracy", "confusion", "dag-connectome", "dag-er", "dag-rewired"} <= {figure.name for figure in result.figures}
+
+    # Accuracies are what the stored predictions say about the images.
+    labels = load_images("digits").test_labels
+    predictions = load_file(run.folder.path / "predictions.safetensors")["predictions"].long()
+    stored = run.results
+    assert stored["accuracy"].tolist() == pytest.approx((predictions == labels).double().mean(1).tolist())
+    assert stored["family"].tolist() == ["connectome", "connectome", "er", "rewired"]
+
+    summary = run.summary
+    assert summary["machine"]["versions"]["torch"] == torch.__version__
+    assert (summary["units"], summary["iterations"], summary["executor"]) == (4, 4, "levels")
+    assert summary["comparison"]["reference"] == "connectome"
+    check_match(summary["match"], [run.wirings[name] for name in ("connectome", "er", "rewired")])
+
+    # Drawn again from the folder, the figures are the same bytes.
+    before = {figure: figure.with_name(figure.name + ".svg").read_bytes() for figure in result.figures}
+    assert run.redraw() == result.figures
+    assert {figure: figure.with_name(figure.name + ".svg").read_bytes() for figure in result.figures} == before
+
+
+def check_match(match: list[dict[str, Any]], dags: list[Any]) -> None:
+    """The match report, against NetworkX on the DAGs themselves."""
+    for row, dag in zip(match, dags, strict=True):
+        graph = nx.DiGraph(dag.edge_index.T.tolist())
+        graph.add_nodes_from(range(24))
+        reached = set().union(*({n} | nx.descendants(graph, n) for n in range(24) if dag.input_mask[n]))
+        assert (row["nodes"], row["edges"], row["inputs"]) == (24, graph.number_of_edges(), 6)
+        assert row["outputs"] == sum(graph.out_degree(n) == 0 for n in reached)
+        assert row["unreached"] == 24 - len(reached)
+        assert row["levels"] == nx.dag_longest_path_length(graph.subgraph(reached), weight=None) + 1
+        # Edges, 3x3 kernel and BatchNorm per node and channel; source, sink and linear layers.
+        assert row["parameters"] == graph.number_of_edges() + 24 * 2 * 11 + 2 * 10 + 2 * 3 + 10 * 3
+    edges = [row["edges"] for row in match]
+    assert ("edges" in match[1]["differs"]) == (abs(edges[1] - edges[0]) > 0.01 * edges[0])
+
+
+def test_the_same_settings_give_the_same_numbers_whatever_the_shards(tmp_path: Path) -> None:
+    config = tiny_settings(tmp_path)
+    run_study(PLAIN, config, tmp_path / "a", quiet=True)
+    run_study(PLAIN, load_run(tmp_path / "a").settings, tmp_path / "b", quiet=True)
+    run_study(PLAIN, config, tmp_path / "c", quiet=True, shards=3)
+    for name in ("metrics.csv", "results.csv", "config.yaml", "wirings.safetensors"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    whole, parts = (pd.read_csv(tmp_path / name / "results.csv") for name in ("a", "c"))
+    pd.testing.assert_frame_equal(whole, parts)
+    metrics = [pd.read_csv(tmp_path / name / "metrics.csv").sort_values(["variant", "split", "iteration"]) for name in ("a", "c")]
+    pd.testing.assert_frame_equal(*(table.reset_index(drop=True) for table in metrics), rtol=1e-5)
+
+
+def test_resuming_ends_like_an_uninterrupted_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_settings(tmp_path)
+    run_study(PLAIN, config, tmp_path / "straight", quiet=True)
+
+    def cut_short(model: object, images: object, training: FitSettings, **options: Any) -> object:
+        done = fit(model, images, training.model_copy(update={"iterations": 2}), **options)  # type: ignore[arg-type]
+        return replace(done, interrupted=True, test_predictions=None)
+
+    monkeypatch.setattr(fitting_module, "fit", cut_short)
+    with pytest.raises(Interrupted):
+        run_study(PLAIN, config, tmp_path / "halves", quiet=True)
+    assert not (tmp_path / "halves" / "results.csv").exists()
+    monkeypatch.undo()
+    run_study(PLAIN, load_run(tmp_path / "halves").settings, tmp_path / "halves", resume=True, quiet=True)
+    for name in ("metrics.csv", "results.csv"):
+        assert (tmp_path / "halves" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+
+
+def test_a_wiring_file_changed_after_the_start_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_settings(tmp_path)
+
+    def stopped(*_: object, **__: object) -> object:
+        raise Interrupted
+
+    monkeypatch.setattr(fitting_module, "fit", stopped)
+    with pytest.raises(Interrupted):
+        run_study(PLAIN, config, tmp_path / "out", quiet=True)
+    wiring = tmp_path / "small.csv"
+    wiring.write_text("\n".join(wiring.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(ValueError, match="resume: the "):
+        run_study(PLAIN, config, tmp_path / "out", resume=True, quiet=True)
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> EnsembleSettings:
+    families = draw(st.lists(st.sampled_from(["ws", "er", "ba", "rewired", "random_dag"]), unique=True, min_size=1))
+    return EnsembleSettings(
+        connectome=draw(st.text("abcé:# -'\"", min_size=1)),
+        neuron_table=draw(st.none() | st.just("a b.csv")),
+        families=tuple(families),
+        seeds=draw(st.integers(0, 5)),
+        seed=draw(st.integers(0, 2**40)),
+        match=draw(st.sampled_from([None, "dag"])),
+        family_options={"ws": {"p": draw(st.floats(0, 1))}} if "ws" in families else {},
+        training=FitSettings(learning_rate=draw(st.floats(1e-9, 10)), iterations=draw(st.integers(1, 10**6))),
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(configs())
+def test_yaml_gives_back_the_same_settings(tmp_path_factory: pytest.TempPathFactory, config: EnsembleSettings) -> None:
+    path = tmp_path_factory.mktemp("config") / "config.yaml"
+    path.write_text(config.to_yaml(), encoding="utf-8")
+    assert EnsembleSettings(**read_yaml(path)) == config
+
+
+def test_what_a_file_leaves_out_comes_from_the_study(tmp_path: Path) -> None:
+    path = tmp_path / "part.yaml"
+    path.write_text("families: [ba]\ntraining:\n  iterations: 7\n")
+    made = ENSEMBLE.make(config=path)
+    assert (made.families, made.training.iterations, made.channels, made.training.batch_size) == (("ba",), 7, 24, 50)
+    # Only what the file does not fix keeps its proportion to the run's length; options override the file.
+    path.write_text("training: {eval_every: 7}")
+    made = ENSEMBLE.make({"iterations": 60, "seed": 3}, config=path)
+    assert (made.training.iterations, made.training.lr_decay_every, made.training.eval_every) == (60, 40, 7)
+    assert (made.seed, made.training.data_seed) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("chanels: 4", "unknown key 'chanels'; choose from .*channels"),
+        ("training: {iteration: 4}", "unknown key 'iteration'; choose from .*iterations"),
+        ("training: 4", "unknown key 'training'"),
+        ("channels: many", "channels: expected a whole number, got 'many'"),
+        ("channels: true", "channels: expected a whole number"),
+        ("channels: 0", "channels: expected at least 1, got 0"),
+        ("variants: 0", "variants: expected at least 1"),
+        ("families: ws", r"families: expected a list such as \[a, b\], got 'ws'"),
+        ("families: [ws, ws]", "families: expected each value once"),
+        ("families: [connectome]", "the connectome itself is always there"),
+        ("{families: [], seeds: 0}", "seeds: expected at least 1"),
+        ("dag: dense", "dag: unknown choice 'dense'; choose from constrained, random"),
+        ("match: edges", "match: unknown choice 'edges'; choose from dag"),
+        ("connectome: 3", "connectome: expected a name, got 3"),
+        ("family_options: {random_dag: {p: 1}}", "'random_dag' is not among the families of this run"),
+        ("training: {learning_rate: fast}", "learning_rate: expected a number"),
+        ("!!python/object/apply:os.system ['true']", "is no YAML at line 1"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        ENSEMBLE.make(config=path)
+    assert "\n" not in str(error.value)
+
+
+def test_the_schedule_has_the_published_proportions() -> None:
+    published = FitSettings()
+    names = ("lr_decay_every", "eval_every", "checkpoint_every")
+    assert schedule_for(15_000) == {name: getattr(published, name) for name in names}
+    assert min(schedule_for(1).values()) == 1
+
+
+def test_files_are_named_in_full_and_known_names_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "worm.csv").mkdir()
+    monkeypatch.chdir(tmp_path)
+    config = EnsembleSettings(connectome="worm.csv", beside=("cook2019-male",), dataset="digits").with_absolute_paths()
+    assert (config.connectome, config.beside, config.dataset) == (str(tmp_path / "worm.csv"), ("cook2019-male",), "digits")
+
+
+def test_train_has_one_wiring() -> None:
+    assert (TRAIN.make().as_ensemble().families, TRAIN.make({"seeds": 4}).as_ensemble().seeds) == ((), 4)
+    random = TrainSettings(family="random_dag", seeds=2).as_ensemble()
+    assert (random.families, random.seeds, random.variants, random.repeats) == (("random_dag",), 0, 1, 2)
+    with pytest.raises(ValueError, match="unknown choice 'lattice'"):
+        TrainSettings(family="lattice")
+
+
+def test_park_kim_has_the_published_settings() -> None:
+    made = PARK_KIM.make({"dataset": "mnist"})
+    assert (made.channels, made.training.iterations, made.training.learning_rate, made.training.batch_size) == (78, 15_000, 0.004, 100)
+    assert (made.training.lr_decay_every, made.beside, made.families) == (10_000, ("cook2019-male",), ("random_dag",))
+    assert PARK_KIM.make().channels == 24
+    assert json.loads(json.dumps(made.fixed()))["training"]["iterations"] == 15_000

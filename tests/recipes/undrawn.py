@@ -1,0 +1,25 @@
+"""Figures that are not drawn: laying out dozens of panels takes most of a short study's time, and what they show is tested on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from elegans_pyg import plots
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Figures become empty files."""
+
+    def save(figure: Figure, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name(path.name + ".png").touch()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "save", save)
+        yield

@@ -1,0 +1,90 @@
+"""What is no wiring, and that every transform refuses it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch_geometric.data import Batch, Data
+from torch_geometric.transforms import BaseTransform
+
+from elegans_pyg.transforms import ConstrainedDAG, ErdosRenyi, RandomDAG, Rewired, WeightShuffled
+from tests.transforms.wirings import random_connectome
+
+ALL = pytest.mark.parametrize("transform", [ConstrainedDAG(), RandomDAG(0), ErdosRenyi(0), Rewired(0), WeightShuffled(0)])
+
+
+def changed(**attributes: object) -> Data:
+    data = random_connectome(0, 6)
+    for name, value in attributes.items():
+        data[name] = value
+    return data
+
+
+@ALL
+def test_wrong_types(transform: BaseTransform) -> None:
+    with pytest.raises(TypeError, match="expected the Data of one wiring, got DataBatch; apply the transform to each graph"):
+        transform(Batch.from_data_list([random_connectome(0, 4)]))
+
+
+@ALL
+def test_missing_attributes(transform: BaseTransform) -> None:
+    with pytest.raises(ValueError, match="has no edge_weight, edge_type, neuron_type; load one with Connectome"):
+        transform(Data(edge_index=torch.tensor([[0], [1]]), num_nodes=2))
+
+
+@ALL
+def test_empty_graph(transform: BaseTransform) -> None:
+    none = torch.empty(0, dtype=torch.long)
+    with pytest.raises(ValueError, match="at least one neuron, got an empty graph"):
+        transform(Data(edge_index=none.new_empty(2, 0), edge_weight=none.float(), edge_type=none, neuron_type=none))
+
+
+@ALL
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), 0.0, -2.0])
+def test_bad_weights(transform: BaseTransform, weight: float) -> None:
+    data = random_connectome(0, 6)
+    weights = data.edge_weight.clone()
+    weights[2] = weight
+    a, b = data.edge_index[:, 2].tolist()
+    with pytest.raises(ValueError, match=f"finite weights above zero, got {weight} on edge {a} -> {b}; mend or remove"):
+        transform(changed(edge_weight=weights))
+
+
+@ALL
+def test_bad_edges(transform: BaseTransform) -> None:
+    data = random_connectome(0, 6)
+    with pytest.raises(ValueError, match=r"data\.edge_index: expected 0\.\.5, got 1\.\.\d+; list every neuron in neuron_type"):
+        transform(changed(edge_index=data.edge_index + 1))
+    with pytest.raises(ValueError, match=r"expected edge_index \(2, E\) with edge_weight \(E,\)"):
+        transform(changed(edge_weight=data.edge_weight[1:]))
+    with pytest.raises(ValueError, match=r"data\.edge_type: expected 0\.\.1, got 2\.\.2; give 0 for chemical"):
+        transform(changed(edge_type=torch.full_like(data.edge_type, 2)))
+    with pytest.raises(ValueError, match=r"data\.edge_index: expected torch\.int64, got torch\.int32; convert it with \.long\(\)"):
+        transform(changed(edge_index=data.edge_index.int()))
+    with pytest.raises(ValueError, match=r"data\.neuron_type: expected 0\.\.5, got 6\.\.6; give positions in NEURON_TYPES"):
+        transform(changed(neuron_type=torch.full_like(data.neuron_type, 6)))
+    with pytest.raises(TypeError, match=r"data\.edge_weight: expected a tensor, got list; convert it with torch\.tensor"):
+        transform(changed(edge_weight=data.edge_weight.tolist()))
+    with pytest.raises(ValueError, match="got edge_attr too; delete it first"):
+        transform(changed(edge_attr=data.edge_weight))
+
+
+@pytest.mark.parametrize("transform", [ErdosRenyi(0), Rewired(0), WeightShuffled(0)])
+def test_rewirings_refuse_dags_and_ambiguous_edges(transform: BaseTransform) -> None:
+    data = random_connectome(0, 6)
+    with pytest.raises(ValueError, match=r"got a DAG .* rewire the connectome first"):
+        transform(ConstrainedDAG()(data))
+    twice = Data(
+        edge_index=torch.tensor([[0, 0], [1, 1]]),
+        edge_weight=torch.ones(2),
+        edge_type=torch.zeros(2).long(),
+        neuron_type=torch.zeros(2).long(),
+    )
+    with pytest.raises(ValueError, match="got several from 0 to 1; merge them"):
+        transform(twice)
+    with pytest.raises(ValueError, match="every electrical synapse in both directions with one weight"):
+        transform(changed(edge_type=torch.ones_like(data.edge_type)))
+
+
+def test_repr_names_the_options() -> None:
+    assert repr(Rewired(3, fraction=0.5)) == "Rewired(seed=3, fraction=0.5)"
