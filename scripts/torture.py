@@ -30,7 +30,8 @@ from elegans_pyg import cli
 from elegans_pyg._settings import Settings, choices
 from elegans_pyg.studies.registry import RECIPES, find
 
-NOT_COMPARED = {".lock", ".holder.json", "summary.json", "log.txt"}
+NOT_COMPARED = {".lock", ".holder.json", "summary.json", "fit.json"}
+"""What holds times, or belongs to a process."""
 HANG_S = 120
 
 
@@ -55,9 +56,15 @@ def main() -> None:
     if options.folder is None and not failures:
         os.chdir("/")
         shutil.rmtree(place)
-    for failure in failures:
-        print(f"FAILED: {failure}")
     sys.exit(1 if failures else 0)
+
+
+class Failures(list[str]):
+    """What went wrong, told as soon as it is known."""
+
+    def append(self, failure: str) -> None:
+        print(f"FAILED: {failure}", flush=True)
+        super().append(failure)
 
 
 def warm_up() -> None:
@@ -187,7 +194,7 @@ def end(child: int) -> None:
 
 def kill_studies(kills: int, seed: int, chosen: list[str]) -> list[str]:
     """Kill and resume; gives what went wrong."""
-    rng, failures = random.Random(seed), []
+    rng, failures = random.Random(seed), Failures()
     durations: dict[str, float] = {}
     counts: collections.Counter[str] = collections.Counter()
     names = [name for name in RECIPES if not chosen or name in chosen or name == "ensemble"]
@@ -253,7 +260,7 @@ def differs(reference: Path, other: Path) -> str:
 
 def give_bad_input(count: int, seed: int) -> list[str]:
     """Refusals; gives what went wrong."""
-    failures = []
+    failures = Failures()
     cases = bad_inputs()
     random.Random(seed).shuffle(cases)
     # All kinds of cases, however few are asked for: one of each group in turn.
@@ -270,6 +277,7 @@ def give_bad_input(count: int, seed: int) -> list[str]:
         if code is None:
             end(child)
             failures.append(f"hung: {shown}")
+            shutil.rmtree(place, ignore_errors=True)
             continue
         said = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
         if code == 0:

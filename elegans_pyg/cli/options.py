@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 from pydantic.fields import FieldInfo
 
 from elegans_pyg._settings import Settings, bounds, choices
@@ -36,9 +36,19 @@ def settings_options(kind: type[Settings], defaults: Settings) -> list[inspect.P
             group=Group(group, sort_key=order),
             show_default=False,
             negative=() if _kind(info) is not bool else None,
+            converter=whole if _kind(info) is int else None,
         )
         parameters.append(parameter(name, Annotated[_option_type(info) | None, option], None))
     return parameters
+
+
+def whole(kind: Any, tokens: Sequence[Token]) -> int:
+    """A whole number; the library's own reading takes 1.5 for 1."""
+    text = tokens[0].value
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f'unable to convert "{text[:60]}" into int') from None
 
 
 def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:

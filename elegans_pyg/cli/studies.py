@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from elegans_pyg.cli.app import app, reproduce_app
-from elegans_pyg.cli.options import RUN, given_settings, parameter, settings_options, shape
+from elegans_pyg.cli.options import RUN, given_settings, parameter, settings_options, shape, whole
 from elegans_pyg.studies.registry import RECIPES, find
 from elegans_pyg.studies.study import Interrupted, Study
 
@@ -22,7 +22,8 @@ def _flag(text: str) -> Any:
 
 
 def _option(kind: Any, text: str, **more: Any) -> Any:
-    return Annotated[kind | None, Parameter(help=text, group=RUN, show_default=False, **more)]
+    converter = whole if kind is int else None
+    return Annotated[kind | None, Parameter(help=text, group=RUN, show_default=False, converter=converter, **more)]
 
 
 RUN_OPTIONS = {

@@ -63,7 +63,7 @@ def expected() -> pd.DataFrame:
 def test_what_is_lost_runs_again_from_its_checkpoint(tmp_path: Path, scene: str, expected: pd.DataFrame) -> None:
     out = finish(start(tmp_path / "run", scene))
     assert f"killed a {scene}" in out
-    pd.testing.assert_frame_equal(load_run(tmp_path / "run", COUNTING).results, expected)
+    pd.testing.assert_frame_equal(load_run(tmp_path / "run", COUNTING).results, expected, check_exact=True)
 
 
 def test_a_killed_driver_is_started_again(tmp_path: Path, expected: pd.DataFrame) -> None:
@@ -77,4 +77,4 @@ def test_a_killed_driver_is_started_again(tmp_path: Path, expected: pd.DataFrame
     process.communicate()
     assert not load_run(tmp_path / "run", COUNTING).folder.finished()
     finish(start(tmp_path / "run", "none"))
-    pd.testing.assert_frame_equal(load_run(tmp_path / "run", COUNTING).results, expected)
+    pd.testing.assert_frame_equal(load_run(tmp_path / "run", COUNTING).results, expected, check_exact=True)
