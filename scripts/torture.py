@@ -99,7 +99,7 @@ def write_inputs(place: Path) -> None:
         "loops.csv": "pre,post,weight,synapse\nN00,N00,1,chemical\nN06,N06,2,chemical\n",
         "one-column.csv": "pre\nN00\n",
         "text-weight.csv": "pre,post,weight,synapse\nN00,N06,abc,chemical\n",
-        "huge-weight.csv": f"pre,post,weight,synapse\nN00,N06,{'9' * 30},chemical\n",
+        "huge-weight.csv": f"pre,post,weight,synapse\nN00,N06,{'9' * 400},chemical\n",
         "infinite.csv": "pre,post,weight,synapse\nN00,N06,1e999,chemical\n",
         "header-only.csv": "pre,post,weight,synapse\n",
         "utf7.graphml": '<?xml version="1.0" encoding="utf-7"?><graphml/>',
