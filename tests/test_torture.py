@@ -21,9 +21,9 @@ def torture(tmp_path: Path, *arguments: object) -> None:
 
 @pytest.mark.slow
 def test_killed_studies_end_like_undisturbed_ones(tmp_path: Path) -> None:
-    torture(tmp_path, "--kills", 8, "--inputs", 0, "--studies", "ensemble,train,fit-rnn,reproduce elegans-echo")
+    torture(tmp_path, "--kills", 4, "--inputs", 0, "--studies", "ensemble,train,fit-rnn,reproduce elegans-echo")
 
 
 @pytest.mark.slow
 def test_bad_input_is_refused_in_one_line(tmp_path: Path) -> None:
-    torture(tmp_path, "--kills", 0, "--inputs", 60)
+    torture(tmp_path, "--kills", 0, "--inputs", 40)
