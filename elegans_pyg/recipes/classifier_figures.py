@@ -49,7 +49,7 @@ def classifier_figures(done: Finished[Any], images: ImageData, metrics: pd.DataF
         predictions: ``(units, n_test)``.
     """
     results = done.rows
-    figures = {"families": plots.family_accuracies(results)}
+    figures = {"families": plots.family_accuracies(results, reference=str(results["family"].iloc[0]))}
     if (metrics["split"] == "validation").any():
         figures["accuracy"] = plots.accuracy_curves(metrics, reference=str(results["family"].iloc[0]))
     figures |= {f"dag-{family}": plots.layered_dag(wiring) for family, wiring in done.units.first_of_families().items()}

@@ -284,3 +284,9 @@ def test_park_kim_has_the_published_settings() -> None:
     assert (made.training.lr_decay_every, made.beside, made.families) == (10_000, ("cook2019-male",), ("random_dag",))
     assert PARK_KIM.make().channels == 24
     assert json.loads(json.dumps(made.fixed()))["training"]["iterations"] == 15_000
+
+
+def test_families_alone_are_compared_with_the_first(tmp_path: Path) -> None:
+    result = run_study(ENSEMBLE, tiny_settings(tmp_path, seeds=0), tmp_path / "out", quiet=True)
+    assert result.comparison.reference == "er"
+    assert {"families", "accuracy"} <= {figure.name for figure in result.figures}
