@@ -13,7 +13,6 @@ from pydantic.fields import FieldInfo
 from elegans_pyg._settings import Settings, bounds, choices
 
 RUN = Group("Run", sort_key=90)
-_METAVARS = {int: "N", float: "X", str: "NAME", bool: ""}
 
 
 def settings_options(kind: type[Settings], defaults: Settings) -> list[inspect.Parameter]:

@@ -39,14 +39,8 @@ RUN_OPTIONS = {
 }
 
 
-def add_study(name: str, study: Study[Any], text: str) -> None:
-    """Make a study a command.
-
-    Args:
-        name: its words.
-        study: the study.
-        text: what ``--help`` says of it.
-    """
+def add_study(study: Study[Any]) -> None:
+    """Make a study a command of its name, with an option for every setting."""
     # A study that is told its device does not look for a GPU, which would take the seconds that PyTorch takes to import.
     has_device = "device" in study.settings.flat_fields()
     defaults = study.make({"device": "cpu"}).with_flat({"device": "auto"}) if has_device else study.make()
@@ -63,8 +57,8 @@ def add_study(name: str, study: Study[Any], text: str) -> None:
         kind = Annotated[str, hint]
         parameters = [item for item in parameters if item.name != study.places]
         parameters.insert(0, inspect.Parameter(study.places, inspect.Parameter.VAR_POSITIONAL, annotation=kind))
-    shape(command, study.short_name, text, parameters)
-    (reproduce_app if name.startswith("reproduce ") else app).command(command, name=study.short_name)
+    shape(command, study.short_name, study.text, parameters)
+    (reproduce_app if study.name.startswith("reproduce ") else app).command(command, name=study.short_name)
 
 
 def run_command(study: Study[Any], places: tuple[str, ...], values: dict[str, Any]) -> None:
@@ -145,5 +139,4 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 for _name in RECIPES:
-    _study = find(_name)
-    add_study(_name, _study, _study.text)
+    add_study(find(_name))
