@@ -48,10 +48,14 @@ def write_atomic(path: Path, content: bytes) -> Path:
     return path
 
 
-def remove_parts(folder: Path) -> None:
-    """Remove what killed writers have left anywhere below ``folder``; to be called by the folder's only owner."""
-    for path in folder.rglob(f".*{PART}"):
-        path.unlink(missing_ok=True)
+def remove_parts(folder: Path, skip: str = "") -> None:
+    """Remove what killed writers have left anywhere below ``folder``, but for its folder ``skip``; for the folder's only owner to call."""
+    for top, folders, names in os.walk(folder):
+        if skip in folders and Path(top) == folder:
+            folders.remove(skip)
+        for name in names:
+            if name.startswith(".") and name.endswith(PART):
+                Path(top, name).unlink(missing_ok=True)
 
 
 def check_file(path: str | Path, what: str, limit: int) -> Path:

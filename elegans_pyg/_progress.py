@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TypeVar
 
@@ -12,6 +14,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 T = TypeVar("T")
+_FOLLOWER: ContextVar[Callable[[float], None] | None] = ContextVar("follower", default=None)
+
+
+@contextmanager
+def followed(tell: Callable[[float], None]) -> Iterator[None]:
+    """Within this context every :class:`Progress`, quiet or not, tells ``tell`` which share of its work is done, from 0 to 1."""
+    token = _FOLLOWER.set(tell)
+    try:
+        yield
+    finally:
+        _FOLLOWER.reset(token)
 
 
 class Progress:
@@ -25,7 +38,7 @@ class Progress:
         patience_s: show nothing of what takes less than this.
     """
 
-    def __init__(self, label: str, total: int, done: int = 0, quiet: bool = False, patience_s: float = 0.0) -> None:
+    def __init__(self, label: str, total: int, done: float = 0, quiet: bool = False, patience_s: float = 0.0) -> None:
         self.label, self.total, self.done, self.quiet = label, total, done, quiet
         self._console, self._patience_s = Console(stderr=True), patience_s
         self._started, self._first, self._tenth = time.monotonic(), done, int(10 * done / max(total, 1))
@@ -33,7 +46,8 @@ class Progress:
         if not quiet and self._console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
             self._bar = Bar(*columns, TimeRemainingColumn(), console=self._console, transient=True)
-            self._task = self._bar.add_task(label, total=total, completed=done, note="")
+            self._task = self._bar.add_task(label, total=total, note="")
+            self._bar.update(self._task, completed=done)
 
     def __enter__(self) -> Progress:
         if self._bar is not None and not self._patience_s:
@@ -44,9 +58,11 @@ class Progress:
         if self._bar is not None and self._bar.live.is_started:
             self._bar.stop()
 
-    def update(self, done: int, note: str = "", label: str | None = None) -> None:
+    def update(self, done: float, note: str = "", label: str | None = None) -> None:
         """So much is done; ``note`` is shown beside it (losses, speed), ``label`` in place of the first one for now."""
         self.done = done
+        if (tell := _FOLLOWER.get()) is not None:
+            tell(done / max(self.total, 1))
         early = time.monotonic() - self._started < self._patience_s
         if self._bar is not None:
             if not early:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from functools import partial
 from multiprocessing import connection, get_context, parent_process
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -29,6 +29,9 @@ RETRIES = 5
 """How often a task of Ray is tried again after its worker, or its machine, was lost."""
 AHEAD = 1_000
 """Tasks that Ray is given at a time: enough for it to choose from, and few enough for the driver's memory."""
+POLL_S = 2.0
+"""How often to look how far running shards are."""
+T = TypeVar("T")
 Engine = Callable[[Study[Any], Any, RunFolder, Units, bool], None]
 
 
@@ -61,40 +64,57 @@ def get(name: str, workers: int | None = None, address: str | None = None, cpus:
 
 def _local(study: Study[Any], settings: Settings, folder: RunFolder, units: Units, quiet: bool, workers: int | None) -> None:
     """Shards one after another in this process; or, where each keeps one core busy only, several side by side."""
-    todo = missing_shards(folder, units)
+    todo, total = missing_shards(folder, units), int(units.table["shard"].max())
     workers = min(workers or machine.cores(), len(todo)) if study.processes else 1
-    total = int(units.table["shard"].max())
-    # A single shard shows its own progress.
     small = study.processes and total > 1
     with Progress(study.short_name, total, total - len(todo), quiet=quiet or not small) as progress:
         if workers <= 1:
             for number in todo:
-                run_shard(study, settings, folder, number, units, quiet or small)
+                # A large shard shows its own progress.
+                run_shard(study, settings, folder, number, total, quiet or small)
                 progress.advance()
             return
         # Threads and a CUDA context do not survive a fork.
         pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_worker)
+
+        def submit(number: int) -> Future[None]:
+            return pool.submit(run_one, _sent(study), settings, str(folder.path), number, total, 1)
+
+        def collect(running: Iterable[Future[None]]) -> Iterable[Future[None]]:
+            done = wait(running, POLL_S, FIRST_COMPLETED).done
+            for future in done:
+                future.result()
+            return done
+
         try:
-            for _ in _side_by_side(pool, study, settings, folder, todo, workers):
-                progress.advance()
+            _keep_busy(progress, folder, todo, 2 * workers, submit, collect)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _side_by_side(
-    pool: ProcessPoolExecutor, study: Study[Any], settings: Settings, folder: RunFolder, todo: list[int], workers: int
-) -> Iterable[int]:
-    """Numbers of the shards as they are done."""
-    waiting = iter(todo)
-    running: dict[Future[None], int] = {}
+def _keep_busy(
+    progress: Progress,
+    folder: RunFolder,
+    todo: Iterable[int],
+    ahead: int,
+    submit: Callable[[int], T],
+    collect: Callable[[Iterable[T]], Iterable[T]],
+) -> None:
+    """Run all shards, up to ``ahead`` of them submitted at a time; the display also counts what has been done of those that run."""
+    waiting, finished, shown = iter(todo), int(progress.done), time.monotonic()
+    running: dict[T, int] = {}
     while True:
-        while len(running) < 2 * workers and (number := next(waiting, None)) is not None:
-            running[pool.submit(run_one, _sent(study), settings, str(folder.path), number, 1)] = number
+        while len(running) < ahead and (number := next(waiting, None)) is not None:
+            running[submit(number)] = number
         if not running:
             return
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            future.result()
-            yield running.pop(future)
+        for job in collect(running):
+            del running[job]
+            finished += 1
+        shares = 0.0
+        if time.monotonic() - shown >= POLL_S:
+            shares, shown = sum(folder.shard(number).progress() for number in running.values()), time.monotonic()
+        progress.update(max(progress.done, finished + shares), f"{finished} shards done")
 
 
 def _worker() -> None:
@@ -115,13 +135,10 @@ def _sent(study: Study[Any]) -> Study[Any] | str:
     return study.name if study.name in RECIPES else study
 
 
-def run_one(study: Study[Any] | str, settings: Settings, path: str, number: int, threads: int | None = None) -> None:
+def run_one(study: Study[Any] | str, settings: Settings, path: str, number: int, count: int, threads: int) -> None:
     """One shard in a process of its own, which knows the folder only."""
-    if threads is not None:
-        torch.set_num_threads(threads)
-    folder = RunFolder(path)
-    study = find(study) if isinstance(study, str) else study
-    run_shard(study, settings, folder, number, folder.read_units())
+    torch.set_num_threads(threads)
+    run_shard(find(study) if isinstance(study, str) else study, settings, RunFolder(path), number, count)
 
 
 def _ray(
@@ -146,23 +163,26 @@ def _ray(
         own = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address is None else {}
         ray.init(address=address, log_to_driver=False, configure_logging=False, **own)
     task = ray.remote(max_retries=RETRIES, **resources)(run_one)
-    todo = missing_shards(folder, units)
-    total = int(units.table["shard"].max())
-    sent, options, path = ray.put(_sent(study)), ray.put(settings), str(Path(folder.path).resolve())
-    waiting = iter(todo)
+    todo, total = missing_shards(folder, units), int(units.table["shard"].max())
+    sent, options, path = ray.put(_sent(study)), ray.put(settings), str(folder.path.resolve())
     running: set[Any] = set()
+
+    def submit(number: int) -> Any:
+        reference = task.remote(sent, options, path, number, total, threads)
+        running.add(reference)
+        return reference
+
+    def collect(references: Iterable[Any]) -> list[Any]:
+        some, rest = ray.wait(list(references), timeout=POLL_S)
+        done = [*some, *ray.wait(rest, num_returns=len(rest), timeout=0)[0]] if some and rest else some
+        for reference in done:
+            running.remove(reference)
+            _result(ray, reference)
+        return done
+
     try:
         with Progress(f"{study.short_name} on ray", total, total - len(todo), quiet=quiet) as progress:
-            while True:
-                while len(running) < (workers or AHEAD) and (number := next(waiting, None)) is not None:
-                    running.add(task.remote(sent, options, path, number, threads))
-                if not running:
-                    return
-                done, _ = ray.wait(list(running), timeout=1.0)
-                for reference in done:
-                    _result(ray, reference)
-                    running.remove(reference)
-                    progress.advance()
+            _keep_busy(progress, folder, todo, workers or AHEAD, submit, collect)
     except KeyboardInterrupt:
         for reference in running:
             ray.cancel(reference)

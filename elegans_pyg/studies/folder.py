@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +19,17 @@ from filelock import FileLock, Timeout
 from torch_geometric.data import Data
 
 from elegans_pyg._files import PART, parse_csv, remove_parts, sha256, write_atomic
+from elegans_pyg._progress import followed
 from elegans_pyg._settings import Settings, read_yaml
 from elegans_pyg.datasets.graph_cache import load_graphs, save_graphs
 from elegans_pyg.studies.units import Units
 
-_LOCK, _HOLDER = ".lock", ".holder.json"
-_BEFORE_CONFIG = {_LOCK, _HOLDER, "wirings.safetensors", "units.csv", "identity.json"}
+_LOCK, _HOLDER, _PROGRESS = ".lock", ".holder.json", ".progress"
+_BEFORE_CONFIG = {_LOCK, _HOLDER, "wirings", "units.csv", "identity.json"}
 """What a run that was killed before it had settings can have left."""
+_WIRINGS_A_FILE = 1_000
+"""So that a shard reads about what it needs, and no header outgrows the 100 MB that safetensors allows."""
+_PROGRESS_EVERY_S = 5.0
 _HEAD = "# Settings of: elegans-pyg "
 
 
@@ -37,7 +44,7 @@ class RunFolder:
     ``config.yaml``              the settings; there from the moment that the run has begun, and never changed
     ``identity.json``            what the results depend on: hashes of settings, wirings, units and data; versions, processor, threads
     ``units.csv``                one row a unit, with its shard
-    ``wirings.safetensors``      the wirings
+    ``wirings/<number>``         the wirings, a thousand a file
     ``shards/<number>/``         what a shard keeps: checkpoints, its metrics, and ``rows.csv`` once it is done
     ``results.csv``              one row a unit with its scores, once all shards are done; further tables beside it
     ``figures/``                 figures
@@ -83,6 +90,34 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OSError(error.errno, f"out: cannot make {self.path} ({os.strerror(error.errno or 0)}); give another folder") from error
+        with self._locked(wait_s):
+            # Shards clear away their own: another process may be writing there.
+            remove_parts(self.path, skip="shards")
+            try:
+                yield
+            finally:
+                if self.started() is False:
+                    shutil.rmtree(self.path / "wirings", ignore_errors=True)
+                    for name in _BEFORE_CONFIG - {_LOCK, "wirings"}:
+                        (self.path / name).unlink(missing_ok=True)
+                    if {path.name for path in self.path.iterdir()} <= {_LOCK}:
+                        (self.path / _LOCK).unlink(missing_ok=True)
+                        for path in made:
+                            path.rmdir()
+
+    @contextmanager
+    def claim_shard(self) -> Iterator[None]:
+        """Be the only one to run this shard, whose progress :meth:`progress` gives to others; raises :class:`FolderInUse`."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with self._locked(), followed(self._tell_progress):
+            remove_parts(self.path)
+            try:
+                yield
+            finally:
+                (self.path / _PROGRESS).unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self, wait_s: float = 0) -> Iterator[None]:
         lock = FileLock(self.path / _LOCK, thread_local=False)
         try:
             lock.acquire(timeout=wait_s)
@@ -91,36 +126,23 @@ class RunFolder:
         except OSError as error:
             raise OSError(error.errno, f"out: cannot write {self.path} ({os.strerror(error.errno or 0)}); give another folder") from error
         try:
-            remove_parts(self.path)
-            self.write_json(_HOLDER, {"pid": os.getpid(), "host": socket.gethostname()})
-            yield
-        finally:
-            if self.started() is False:
-                for name in _BEFORE_CONFIG - {_LOCK}:
-                    (self.path / name).unlink(missing_ok=True)
-                if {path.name for path in self.path.iterdir()} <= {_LOCK}:
-                    (self.path / _LOCK).unlink(missing_ok=True)
-                    for path in made:
-                        path.rmdir()
-            else:
-                (self.path / _HOLDER).unlink(missing_ok=True)
-            lock.release()
-
-    @contextmanager
-    def claim_shard(self) -> Iterator[None]:
-        """Be the only one to run this shard; raises :class:`FolderInUse` as :meth:`claim` does."""
-        lock = FileLock(self.path / _LOCK, thread_local=False)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise FolderInUse(f"out: {self.path} is in use by {_holder(self.path)}; wait for it, or give another folder") from None
-        try:
-            remove_parts(self.path)
             self.write_json(_HOLDER, {"pid": os.getpid(), "host": socket.gethostname()})
             yield
         finally:
             (self.path / _HOLDER).unlink(missing_ok=True)
             lock.release()
+
+    def _tell_progress(self, share: float) -> None:
+        path = self.path / _PROGRESS
+        if not path.is_file() or time.time() - path.stat().st_mtime >= _PROGRESS_EVERY_S:
+            path.write_text(f"{share:.4f}")
+
+    def progress(self) -> float:
+        """How much of a running shard is done, from 0 to 1, as it said in the last seconds."""
+        try:
+            return float((self.path / _PROGRESS).read_text())
+        except (OSError, ValueError):
+            return 0.0
 
     def started(self) -> bool | None:
         """``True`` if there is a run, ``False`` if the folder is empty or a start was killed, ``None`` if it holds something else."""
@@ -153,16 +175,31 @@ class RunFolder:
         return kind(**read_yaml(self.path / "config.yaml"))
 
     def write_units(self, units: Units) -> None:
-        save_graphs(self.path / "wirings.safetensors", units.wirings, {})
+        for first in range(0, len(units.wirings), _WIRINGS_A_FILE):
+            save_graphs(self._wirings_file(first), units.wirings[first : first + _WIRINGS_A_FILE], {})
         self.write_table("units.csv", units.table)
 
     def read_units(self) -> Units:
         """Raises ``ValueError`` if a file is damaged."""
+        table = self.read_table("units.csv")
+        return Units(table, [self._wiring(place) for place in range(table["wiring"].max() + 1)])
+
+    def read_shard(self, number: int) -> tuple[pd.DataFrame, list[Data | None]]:
+        """The units of one shard and their wirings, without reading all of the others'."""
+        path = self.path / "units.csv"
+        table = _read_once(path, path.stat().st_mtime_ns)
+        table = table[table["shard"] == number].drop(columns="shard").reset_index(drop=True)
+        return table, [self._wiring(place) if place >= 0 else None for place in table["wiring"]]
+
+    def _wiring(self, place: int) -> Data:
+        path = self._wirings_file(place)
         try:
-            wirings: list[Data] = load_graphs(self.path / "wirings.safetensors")[0]
+            return _graphs_once(path, path.stat().st_mtime_ns)[place % _WIRINGS_A_FILE]
         except (OSError, ValueError) as error:
-            raise ValueError(f"run: {self.path / 'wirings.safetensors'} is missing or damaged; start anew in another folder") from error
-        return Units(self.read_table("units.csv"), wirings)
+            raise ValueError(f"run: {path} is missing or damaged; start anew in another folder") from error
+
+    def _wirings_file(self, place: int) -> Path:
+        return self.path / "wirings" / f"{place // _WIRINGS_A_FILE:05}.safetensors"
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         write_atomic(self.path / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
@@ -188,6 +225,10 @@ class RunFolder:
             ValueError: if it is not what the finished run wrote.
         """
         return _parse_table(self.path / name, self._read_checked(name))
+
+    def has_rows(self) -> bool:
+        """Whether this shard is done."""
+        return (self.path / "rows.csv").is_file()
 
     def read_rows(self) -> pd.DataFrame:
         """The rows of a shard that is done."""
@@ -219,6 +260,17 @@ class RunFolder:
         files = sorted(path for path in self.path.rglob("*") if path.is_file() and "shards" not in path.relative_to(self.path).parts)
         names = [str(path.relative_to(self.path)) for path in files if path.name not in (_LOCK, _HOLDER)]
         self.write_json("summary.json", {**summary, "sha256": {name: sha256((self.path / name).read_bytes()) for name in names}})
+
+
+# A process that runs many shards of a run reads these once; the time of writing tells one run's from another's.
+@lru_cache(maxsize=1)
+def _read_once(path: Path, written_ns: int) -> pd.DataFrame:
+    return _parse_table(path, path.read_bytes())
+
+
+@lru_cache(maxsize=1)
+def _graphs_once(path: Path, written_ns: int) -> list[Data]:
+    return load_graphs(path)[0]
 
 
 def _parse_table(path: Path, content: bytes) -> pd.DataFrame:

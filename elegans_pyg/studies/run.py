@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -132,13 +132,14 @@ def run_array_shard(study: Study[S], settings: S, out: str | Path, number: int, 
         raise ValueError(f"shard: expected I/N with I from 1 to N, got {number}/{count}; change it")
     settings, folder = settings.with_absolute_paths(), RunFolder(out)
     with stopped_by_signals():
-        with folder.claim(wait_s=600):
+        # Only the first job writes; the others must not wait for each other's checks.
+        with nullcontext() if folder.started() else folder.claim(wait_s=600):
             units, finished = prepare(study, settings, folder, resume=True, shards=count, quiet=quiet)
         there = int(units.table["shard"].max())
         if there != count:
             raise ValueError(f"shard: the run in {folder.path} has {there} shards, got {number}/{count}; give /{there}, or another folder")
         if not finished:
-            run_shard(study, settings, folder, number, units, quiet)
+            run_shard(study, settings, folder, number, count, quiet)
 
 
 def join_folder(study: Study[S], settings: S, folder: RunFolder) -> StudyResult[S]:

@@ -56,33 +56,29 @@ def split(study: Study[S], settings: S, units: Units, shards: int | None = None)
     return np.concatenate([own + first for own, first in zip(within, before, strict=True)]) + 1
 
 
-def run_shard(study: Study[S], settings: S, folder: RunFolder, number: int, units: Units, quiet: bool = True) -> None:
-    """Run one shard, or what is left of it; done shards are left as they are.
+def run_shard(study: Study[S], settings: S, folder: RunFolder, number: int, count: int, quiet: bool = True) -> None:
+    """Run one shard of ``count``, or what is left of it; done shards are left as they are.
 
     Raises:
         Interrupted: if it was stopped, and can be resumed.
         FolderInUse: if another process runs this shard.
     """
     own = folder.shard(number)
-    if (own.path / "rows.csv").is_file():
+    if own.has_rows():
         return
-    own.path.mkdir(parents=True, exist_ok=True)
-    count = int(units.table["shard"].max())
-    table = units.table[units.table["shard"] == number].drop(columns="shard")
     with own.claim_shard():
-        if (own.path / "rows.csv").is_file():
+        if own.has_rows():
             return
-        graphs = [units.wirings[place] if place >= 0 else None for place in table["wiring"]]
+        table, wirings = folder.read_shard(number)
         label = f"shard {number} of {count}" if count > 1 else ""
         if label and not quiet:
             Progress("", 1).say(f"{label}: {len(table)} units")
-        rows = study.measure(settings, Shard(own.path, table.reset_index(drop=True), graphs, quiet, label))
-        own.write_table("rows.csv", rows)
+        own.write_table("rows.csv", study.measure(settings, Shard(own.path, table, wirings, quiet, label)))
 
 
 def missing_shards(folder: RunFolder, units: Units) -> list[int]:
     """Numbers of the shards that are not done."""
-    return [number for number in sorted(units.table["shard"].unique().tolist()) if not (folder.shard(number).path / "rows.csv").is_file()]
+    return [number for number in sorted(units.table["shard"].unique().tolist()) if not folder.shard(number).has_rows()]
 
 
 def _size(count: float) -> str:

@@ -235,7 +235,7 @@ class _Run:
         if tensors:
             self.trainer.model.load_state_dict(tensors)
 
-    def train(self, guard: InterruptGuard, progress: Progress, base: int) -> None:
+    def train(self, guard: InterruptGuard, progress: Progress, base: float) -> None:
         """Train to the end, and test."""
         settings, trainer = self.settings, self.trainer
         evaluations = max(math.ceil(settings.iterations / settings.eval_every) - 1, 0)

@@ -25,7 +25,7 @@ class Meter:
     """
 
     def __init__(
-        self, progress: Progress, iterations: int, batch_size: int, variants: int, evaluated: int, done: int, score: str, base: int
+        self, progress: Progress, iterations: int, batch_size: int, variants: int, evaluated: int, done: int, score: str, base: float
     ) -> None:
         self.progress, self.iterations, self.batch_size, self.variants = progress, iterations, batch_size, variants
         self._total = iterations + FORWARD * evaluated / batch_size
@@ -64,8 +64,6 @@ class Meter:
 
     def _advance(self, units: float, label: str) -> None:
         self._done += units
-        if self.progress.quiet:
-            return
         speed = (self._iteration - self._first) * self.batch_size * self.variants / max(time.monotonic() - self._started, 1e-9)
         note = f"iteration {self._iteration}/{self.iterations}{self._loss}{self._headline}  {speed:,.0f} samples/s"
         self.progress.update(self._base + int(self.iterations * min(self._done / self._total, 1.0) + 1e-9), note, label)

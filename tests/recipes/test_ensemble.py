@@ -101,7 +101,7 @@ def test_a_run_leaves_everything_behind(tmp_path: Path) -> None:
     config = tiny_settings(tmp_path)
     result = run_study(ENSEMBLE, config, tmp_path / "out", quiet=True)
     run = load_run(tmp_path / "out")
-    names = {"config.yaml", "identity.json", "units.csv", "wirings.safetensors", "metrics.csv", "results.csv", "predictions.safetensors"}
+    names = {"config.yaml", "identity.json", "units.csv", "wirings", "metrics.csv", "results.csv", "predictions.safetensors"}
     assert {path.name for path in run.folder.path.iterdir()} - {".lock"} == names | {"summary.json", "shards", "figures"}
     assert run.settings == config.with_absolute_paths()
     assert len(result.figures) >= 6
@@ -150,7 +150,7 @@ def test_the_same_settings_give_the_same_numbers_whatever_the_shards(tmp_path: P
     run_study(PLAIN, config, tmp_path / "a", quiet=True)
     run_study(PLAIN, load_run(tmp_path / "a").settings, tmp_path / "b", quiet=True)
     run_study(PLAIN, config, tmp_path / "c", quiet=True, shards=3)
-    for name in ("metrics.csv", "results.csv", "config.yaml", "wirings.safetensors"):
+    for name in ("metrics.csv", "results.csv", "config.yaml", "wirings/00000.safetensors"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     whole, parts = (pd.read_csv(tmp_path / name / "results.csv") for name in ("a", "c"))
     pd.testing.assert_frame_equal(whole, parts)

@@ -14,8 +14,11 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import torch
+from torch_geometric.data import Data
 
-from elegans_pyg.studies import Interrupted, Memory, load_run, run_study
+from elegans_pyg._progress import Progress
+from elegans_pyg.studies import Interrupted, Memory, Units, load_run, run_study
 from elegans_pyg.studies.folder import FolderInUse, RunFolder
 from elegans_pyg.studies.run import join_folder, run_array_shard, stopped_by_signals
 from elegans_pyg.studies.shards import MEMORY_SHARE, split
@@ -238,12 +241,13 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     assert not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
 
 
-@pytest.mark.parametrize("left", ["nothing", ".config.yaml.1.part", "wirings.safetensors"])
+@pytest.mark.parametrize("left", ["nothing", ".config.yaml.1.part", "units.csv", "wirings/00000.safetensors"])
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_start_that_was_killed_can_be_started_or_resumed(tmp_path: Path, left: str, resume: bool) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     if left != "nothing":
+        (folder / left).parent.mkdir(exist_ok=True)
         (folder / left).write_bytes(b"half")
     assert len(run_study(COUNTING, CountingSettings(), folder, resume=resume, quiet=True).results) == 6
     assert not list(folder.rglob("*.part"))
@@ -274,6 +278,49 @@ def test_shards_run_apart_and_are_joined(tmp_path: Path) -> None:
         run_array_shard(COUNTING, CountingSettings(), folder.path, 4, 3, quiet=True)
     run_array_shard(COUNTING, CountingSettings(), folder.path, 3, 3, quiet=True)
     pd.testing.assert_frame_equal(join_folder(COUNTING, CountingSettings(), folder).results, whole)
+
+
+def test_the_owner_of_a_run_leaves_what_its_shards_are_writing(tmp_path: Path) -> None:
+    run_study(COUNTING, CountingSettings(), tmp_path / "run", quiet=True)
+    own, shard = tmp_path / "run" / ".results.csv.1.part", tmp_path / "run" / "shards" / "00001" / ".rows.csv.1.part"
+    for path in (own, shard):
+        path.write_text("half")
+    with RunFolder(tmp_path / "run").claim():
+        assert not own.exists()
+        assert shard.exists()
+    with RunFolder(tmp_path / "run").shard(1).claim_shard():
+        assert not shard.exists()
+
+
+def test_a_running_shard_says_how_far_it_is(tmp_path: Path) -> None:
+    shard = RunFolder(tmp_path / "run").shard(3)
+    assert shard.progress() == 0
+    with shard.claim_shard(), Progress("counting", 8, quiet=True) as progress:
+        progress.advance(2)
+        assert shard.progress() == 0.25
+        progress.advance(2)
+        # Told every few seconds only.
+        assert shard.progress() == 0.25
+        os.utime(shard.path / ".progress", (0, 0))
+        progress.advance(2)
+        assert shard.progress() == 0.75
+    assert shard.progress() == 0
+
+
+def test_a_shard_reads_its_own_wirings_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("elegans_pyg.studies.folder._WIRINGS_A_FILE", 2)
+    graphs = [Data(edge_index=torch.tensor([[0], [1]]), num_nodes=number + 2) for number in range(5)]
+    units = Units.build([{"family": "er", "wiring_seed": 0, "seed": number} for number in range(6)], [*graphs, None])
+    folder = RunFolder(tmp_path)
+    folder.write_units(Units(units.table.assign(shard=[1, 1, 2, 2, 2, 3]), units.wirings))
+    assert [graph.num_nodes for graph in folder.read_units().wirings] == [2, 3, 4, 5, 6]
+    (tmp_path / "wirings" / "00000.safetensors").unlink()
+    table, wirings = folder.read_shard(2)
+    assert table["wiring"].tolist() == [2, 3, 4]
+    assert [graph.num_nodes for graph in wirings] == [4, 5, 6]
+    assert folder.read_shard(3)[1] == [None]
+    with pytest.raises(ValueError, match=r"00000\.safetensors is missing or damaged"):
+        folder.read_units()
 
 
 def test_a_cluster_ends_a_job_as_ctrl_c_does() -> None:
