@@ -12,29 +12,18 @@ TOLERANCE = 0.01
 
 
 def wiring_counts(graphs: Sequence[Data], units: pd.DataFrame) -> pd.DataFrame:
-    """Count what each unit is made of.
+    """What each unit is made of: its ``family`` and :data:`COUNTS`; ``edges`` are the DAG's, ``unreached`` nodes those that no input reaches.
 
     Args:
         graphs: the DAGs.
         units: one row each, with ``family`` and ``parameters``.
-
-    Returns:
-        one row a unit: ``family`` and :data:`COUNTS`; ``edges`` are the DAG's, ``unreached`` the nodes that no input reaches.
     """
-    rows = [
-        (
-            family,
-            int(graph.num_nodes or 0),
-            graph.edge_index.size(1),
-            int(graph.input_mask.sum()),
-            int(graph.output_mask.sum()),
-            int((graph.level < 0).sum()),
-            int(graph.level.max()) + 1,
-            int(count),
-        )
-        for family, graph, count in zip(units["family"], graphs, units["parameters"], strict=True)
+    counts = [
+        (graph.num_nodes, graph.num_edges, graph.input_mask.sum(), graph.output_mask.sum(), (graph.level < 0).sum(), graph.level.max() + 1)
+        for graph in graphs
     ]
-    return pd.DataFrame(rows, columns=["family", *COUNTS])
+    table = pd.DataFrame([map(int, row) for row in counts], columns=COUNTS[:-1])
+    return table.assign(family=units["family"].tolist(), parameters=units["parameters"].astype(int).tolist())[["family", *COUNTS]]
 
 
 def match_table(counts: pd.DataFrame) -> pd.DataFrame:
@@ -44,18 +33,19 @@ def match_table(counts: pd.DataFrame) -> pd.DataFrame:
         counts: from :func:`wiring_counts`; its first family is what the others should match.
 
     Returns:
-        one row a family: ``family``, ``wirings``, the mean of each of :data:`COUNTS`, and ``differs``: in words, which counts are off by
+        one row a family: ``family``, ``variants``, the mean of each of :data:`COUNTS`, and ``differs``: in words, which counts are off by
         more than 1 %.
     """
-    means = counts.groupby("family", sort=False)[list(COUNTS)].mean()
-    means.insert(0, "variants", counts.groupby("family", sort=False).size())
-    base = means.iloc[0]
-    differs = []
-    for _, row in means.iterrows():
-        off = []
-        for name in COUNTS:
-            change = float(row[name] - base[name])
-            if abs(change) > TOLERANCE * float(base[name]):
-                off.append(f"{name} {change / float(base[name]):+.1%}" if base[name] else f"{name} {change:+g}")
-        differs.append(", ".join(off))
-    return means.assign(differs=differs).reset_index()
+    groups = counts.groupby("family", sort=False)[list(COUNTS)]
+    means = groups.mean()
+    base, changes = means.iloc[0], means - means.iloc[0]
+    off = [
+        [
+            f"{name} {change / base[name]:+.1%}" if base[name] else f"{name} {change:+g}"
+            for name, change in row.items()
+            if abs(change) > TOLERANCE * base[name]
+        ]
+        for _, row in changes.iterrows()
+    ]
+    means.insert(0, "variants", groups.size())
+    return means.assign(differs=[", ".join(names) for names in off]).reset_index()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -111,60 +111,57 @@ def fit_table(table: Table, width: int) -> Group:
 def comparison_table(comparison: Comparison) -> Group:
     """Families against the reference, and the notes."""
     scale, digits, percent, unit = (100, 2, " %", " pp") if comparison.share else (1, 3, "", "")
-    value = comparison.value
-    headings = ("family", "runs", f"{value}{percent}", f"interval{percent}", f"diff.{unit}", f"interval{unit}")
-    rows = []
-    for row in comparison.to_dict()["families"]:
-        spread = "" if row["sd"] is None else f" ± {scale * row['sd']:.{digits}f}"
-        low, high, difference_low, difference_high = (
-            None if row[name] is None else scale * row[name] for name in ("low", "high", "difference_low", "difference_high")
-        )
-        rows.append(
-            (
-                row["family"],
-                str(row["runs"]),
-                MISSING if row["mean"] is None else f"{scale * row['mean']:.{digits}f}{spread}",
-                MISSING if low is None else f"{low:.{digits}f}–{high:.{digits}f}",
-                MISSING if row["difference"] is None else f"{scale * row['difference']:+.{digits}f}",
-                MISSING if difference_low is None else f"{difference_low:+.{digits}f}, {difference_high:+.{digits}f}",
-                _p_value(row["p"]),
-                _p_value(row["p_holm"]),
-                _signed(row["delta"]),
-                MISSING if row["needed_small"] is None else str(row["needed_small"]),
-            )
-        )
+    value, signed = comparison.value, f"+.{digits}f"
+    columns = {
+        "family": lambda row: row["family"],
+        "runs": lambda row: str(row["runs"]),
+        f"{value}{percent}": lambda row: _numbers(row, ("mean",) if row["sd"] is None else ("mean", "sd"), f".{digits}f", scale, " ± "),
+        f"interval{percent}": lambda row: _numbers(row, ("low", "high"), f".{digits}f", scale, "–"),
+        f"diff.{unit}": lambda row: _numbers(row, ("difference",), signed, scale),
+        f"interval{unit}": lambda row: _numbers(row, ("difference_low", "difference_high"), signed, scale),
+        "p": lambda row: _p_value(row["p"]),
+        "p (Holm)": lambda row: _p_value(row["p_holm"]),
+        "Cliff δ": lambda row: _numbers(row, ("delta",)),
+        f"n for {comparison.small}": lambda row: _numbers(row, ("needed_small",), ""),
+    }
     title = f"{value[:1].upper()}{value[1:]} by family, compared with {comparison.reference}"
-    table = make_table(title, (*headings, "p", "p (Holm)", "Cliff δ", f"n for {comparison.small}"), rows)
-    return Group(table, bullets(comparison.notes))
+    return Group(_table_of(title, columns, comparison.to_dict()["families"]), bullets(comparison.notes))
 
 
 def relation_table(relation: Relation) -> Group:
     """Measures against the value, the models where there are any, and the notes."""
     content = relation.to_dict()
-    rows = [
-        (
-            row["measure"],
-            _signed(row["rho"]),
-            MISSING if row["low"] is None else f"{row['low']:+.2f}, {row['high']:+.2f}",
-            _p_value(row["p"]),
-            _p_value(row["p_holm"]),
-            _signed(row["rho_within"]),
-            _p_value(row["p_within"]),
-            _p_value(row["p_within_holm"]),
-            _signed(row["ridge"], 100),
-            _signed(row["forest"]),
-        )
-        for row in content["measures"]
-    ]
-    headings = ("measure", "rho", "interval", "p", "p (Holm)", "rho in family", "p in family", "p in family (Holm)", "ridge pp", "forest")
-    parts = [make_table(f"{relation.value.capitalize()} and structure", headings, rows)]
+    measures = {
+        "measure": lambda row: row["measure"],
+        "rho": lambda row: _numbers(row, ("rho",)),
+        "interval": lambda row: _numbers(row, ("low", "high")),
+        "p": lambda row: _p_value(row["p"]),
+        "p (Holm)": lambda row: _p_value(row["p_holm"]),
+        "rho in family": lambda row: _numbers(row, ("rho_within",)),
+        "p in family": lambda row: _p_value(row["p_within"]),
+        "p in family (Holm)": lambda row: _p_value(row["p_within_holm"]),
+        "ridge pp": lambda row: _numbers(row, ("ridge",), scale=100),
+        "forest": lambda row: _numbers(row, ("forest",)),
+    }
+    models = {
+        "model": lambda row: row["model"],
+        "Q²": lambda row: f"{row['q2']:+.2f} ± {row['q2_sd']:.2f}",
+        "rank correlation": lambda row: _numbers(row, ("rank",)),
+        "mean error, pp": lambda row: _numbers(row, ("error",), ".2f", 100),
+    }
+    parts = [_table_of(f"{relation.value.capitalize()} and structure", measures, content["measures"])]
     if content["models"]:
-        models = [
-            (row["model"], f"{row['q2']:+.2f} ± {row['q2_sd']:.2f}", _signed(row["rank"]), f"{100 * row['error']:.2f}")
-            for row in content["models"]
-        ]
-        parts.append(make_table("Predicted on unseen wirings", ("model", "Q²", "rank correlation", "mean error, pp"), models))
+        parts.append(_table_of("Predicted on unseen wirings", models, content["models"]))
     return Group(*parts, bullets(relation.notes))
+
+
+def _table_of(title: str, columns: Mapping[str, Callable[[Any], str]], rows: Iterable[Any]) -> Table:
+    return make_table(title, list(columns), [[cell(row) for cell in columns.values()] for row in rows])
+
+
+def _numbers(row: Mapping[str, Any], names: Sequence[str], kind: str = "+.2f", scale: float = 1, between: str = ", ") -> str:
+    """Numbers of a row, each formatted; a dash if the first is missing."""
+    return MISSING if row[names[0]] is None else between.join(f"{scale * row[name]:{kind}}" for name in names)
 
 
 def _print(console: Console, parts: Iterable[RenderableType]) -> None:
@@ -201,10 +198,6 @@ def _count_keys(table: Table) -> int:
     """How many of the first columns tell the rows apart; 1 if two do not."""
     rows = list(zip(*([_text(cell).plain for cell in column.cells] for column in table.columns), strict=True))
     return next((keys for keys in range(1, 3) if len({row[:keys] for row in rows}) == len(rows)), 1)
-
-
-def _signed(number: float | None, scale: float = 1) -> str:
-    return MISSING if number is None else f"{scale * number:+.2f}"
 
 
 def _p_value(p: float | None) -> str:
