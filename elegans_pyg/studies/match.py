@@ -12,7 +12,7 @@ TOLERANCE = 0.01
 
 
 def wiring_counts(graphs: Sequence[Data], units: pd.DataFrame) -> pd.DataFrame:
-    """What each unit is made of: its ``family`` and :data:`COUNTS`; ``edges`` are the DAG's, ``unreached`` nodes those that no input reaches.
+    """What each unit is made of: its ``family`` and :data:`COUNTS`; ``edges`` are the DAG's, ``unreached`` nodes have no input upstream.
 
     Args:
         graphs: the DAGs.
