@@ -26,21 +26,13 @@ class VariantModel(Protocol):
 
     @property
     def num_variants(self) -> int: ...
-
     def variant_ptr(self) -> dict[str, list[int]]: ...
-
     def __call__(self, images: Tensor) -> Tensor: ...
-
     def train(self, mode: bool = True) -> Any: ...
-
     def eval(self) -> Any: ...
-
     def to(self, *args: Any, **kwargs: Any) -> Any: ...
-
     def state_dict(self) -> dict[str, Any]: ...
-
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
-
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
 
 
@@ -161,9 +153,7 @@ class Autoencoding(Objective):
 
     def targets(self, images: Tensor, precision: str = "float32") -> Tensor:
         """Images as 0 and 1; of floating-point ones, 1 is full brightness."""
-        return (images > self.threshold * (255 if images.dtype == torch.uint8 else 1)).to(
-            torch.float64 if precision == "float64" else torch.float32
-        )
+        return (images > self.threshold * (255 if images.dtype == torch.uint8 else 1)).to(float_dtype(precision))
 
     def measure(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> BatchResult:
         """See :meth:`Objective.measure`; raises ``ValueError`` if the logits have another shape than ``(V,)`` and the images'."""
@@ -221,8 +211,13 @@ def structural_similarity(one: Tensor, other: Tensor, window: int = 7) -> Tensor
 
 def scale_pixels(images: Tensor, precision: str) -> Tensor:
     """uint8 pixels to :math:`p / 255 - 0.5`, in float64 for that precision and float32 for the others; other images as they are."""
-    scaled = images.to(torch.float64 if precision == "float64" else torch.float32)
+    scaled = images.to(float_dtype(precision))
     return scaled.div_(255).sub_(0.5) if images.dtype == torch.uint8 else scaled
+
+
+def float_dtype(precision: str) -> torch.dtype:
+    """Of parameters and losses."""
+    return torch.float64 if precision == "float64" else torch.float32
 
 
 def _autocast(images: Tensor, precision: str) -> torch.autocast:
