@@ -1,4 +1,5 @@
 """Training an ensemble: the loop, its checkpoints, its metrics and the device it runs on."""
+# ruff: noqa: F401
 
 from __future__ import annotations
 
@@ -21,29 +22,12 @@ _ROOMS = {
     "objective": ("Autoencoding", "Classification", "Objective"),
     "settings": ("FitSettings", "SequenceSettings"),
 }
-__all__ = [
-    "Autoencoding",
-    "Checkpoint",
-    "Classification",
-    "Evaluation",
-    "FitResult",
-    "FitSettings",
-    "Objective",
-    "SequenceSettings",
-    "TrainingError",
-    "evaluate",
-    "fit",
-    "has_checkpoint",
-    "load_checkpoint",
-    "resolve_device",
-    "save_checkpoint",
-]
+_HOMES = {name: room for room, names in _ROOMS.items() for name in names}
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
     # On first use, since PyTorch takes seconds to import, and the settings are read for every --help.
-    for module, names in _ROOMS.items():
-        if name in names:
-            globals()[name] = value = getattr(import_module(f"{__name__}.{module}"), name)
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

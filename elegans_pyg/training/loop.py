@@ -18,10 +18,9 @@ from torch.utils.data import Dataset
 from elegans_pyg._extras import require
 from elegans_pyg._files import remove_parts
 from elegans_pyg._progress import Progress
-from elegans_pyg.training.augment import Augmentation
 from elegans_pyg.training.checkpoint import Checkpoint, clear_leftovers, has_checkpoint, load_checkpoint, save_checkpoint
 from elegans_pyg.training.data import FitData, Pair, as_fit_data
-from elegans_pyg.training.data_order import PART, DataOrder, stratified_split
+from elegans_pyg.training.data_order import PART, stratified_split
 from elegans_pyg.training.device import resolve_device
 from elegans_pyg.training.evaluation import Evaluation, evaluate
 from elegans_pyg.training.identity import check_same_run, describe_run, variant_table
@@ -172,10 +171,7 @@ class _Run:
         else:
             train, self.validation = place(data.train), place(data.validation)
         self.part, self.test = _part(self.validation, settings), place(data.test)
-        seeds = table["seed"].tolist() if settings.data_order == "variant" else None
-        order = DataOrder(len(train[0]), settings.batch_size, settings.data_seed, device, seeds, settings.last_batch == "keep")
-        augmentation = None if settings.augment == "none" else Augmentation(settings.data_seed, seeds)
-        self.trainer = Trainer(model, *train, settings, order, objective, augmentation)
+        self.trainer = Trainer(model, train, settings, objective, table["seed"].tolist())
         self.log, self.stopped = MetricsLog(objective.score_names), dict[int, int]()
         self.out: Path | None = None
         self.writer: Any = None
@@ -292,15 +288,15 @@ class _Run:
             save_checkpoint(self.out / "checkpoint", replace(before, state=state, final=tensors))
 
     def _evaluate(self, split: str, data: Pair) -> Evaluation | None:
-        settings, before = self.settings, 0
+        size, precision = self.settings.eval_batch_size or self.settings.batch_size, self.settings.precision
+
+        def stop() -> bool:
+            return self.guard.requested
 
         def show(done: int, total: int) -> None:
-            nonlocal before
-            self.meter.evaluating(split, done - before)
-            before = done
+            self.meter.evaluating(split, (done - 1) % size + 1)
 
-        model, size, stop = self.trainer.model, settings.eval_batch_size or settings.batch_size, lambda: self.guard.requested
-        return evaluate(model, *data, size, settings.precision, objective=self.objective, stop=stop, progress=show)
+        return evaluate(self.trainer.model, *data, size, precision, objective=self.objective, stop=stop, progress=show)
 
     def _validate(self, data: Pair) -> bool:
         """Whether it was not given up for a signal: then nothing is recorded, and the resumed run begins with this evaluation."""

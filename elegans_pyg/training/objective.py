@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
@@ -37,19 +38,16 @@ class VariantModel(Protocol):
 
 
 class BatchResult(NamedTuple):
-    """Losses and counts of one batch.
-
-    Args:
-        losses: ``(V, B)`` loss of every variant for every image, or ``(V, 1)``, their mean.
-        counts: ``(V, K)`` float64 sums over the batch, from which :meth:`Objective.scores` are computed.
-        predictions: ``(V, B)`` int64 predicted classes, where there are classes.
-        samples: ``B``.
-    """
+    """Of one batch."""
 
     losses: Tensor
+    """``(V, B)`` loss of every variant for every image, or ``(V, 1)``, their mean."""
     counts: Tensor
+    """``(V, K)`` float64 sums over the batch, from which :meth:`Objective.scores` are computed."""
     predictions: Tensor | None
+    """``(V, B)`` int64 predicted classes, where there are classes."""
     samples: int
+    """``B``."""
 
 
 class Objective(ABC):
@@ -102,14 +100,10 @@ class Classification(Objective):
 
     def measure(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> BatchResult:
         """See :meth:`Objective.measure`; raises ``ValueError`` if the logits have another shape than ``(V, B, K)``."""
-        with _autocast(images, precision):
-            logits = model(scale_pixels(images, precision))
+        logits = _forward(model, scale_pixels(images, precision), precision)
         if logits.dim() != 3 or logits.shape[:2] != (model.num_variants, labels.shape[-1]):
-            expected = f"({model.num_variants}, {labels.shape[-1]}, classes)"
-            raise ValueError(
-                f"model: expected logits of shape {expected}, got {tuple(logits.shape)}; return one row of logits a variant and image"
-            )
-        logits = logits.float() if logits.dtype == torch.bfloat16 else logits
+            expected, got = f"({model.num_variants}, {labels.shape[-1]}, classes)", tuple(logits.shape)
+            raise ValueError(f"model: expected logits of shape {expected}, got {got}; return one row of logits a variant and image")
         labels = labels.expand(logits.shape[:2])
         losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
         predicted = logits.detach().argmax(dim=-1)
@@ -158,12 +152,10 @@ class Autoencoding(Objective):
     def measure(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> BatchResult:
         """See :meth:`Objective.measure`; raises ``ValueError`` if the logits have another shape than ``(V,)`` and the images'."""
         target = self.targets(images, precision)
-        with _autocast(images, precision):
-            logits = model(target)
+        logits = _forward(model, target, precision)
         expected = (model.num_variants, *target.shape[-4:])
         if logits.shape != expected:
             raise ValueError(f"model: expected logits of shape {expected}, got {tuple(logits.shape)}; return one logit a variant and pixel")
-        logits = logits.float() if logits.dtype == torch.bfloat16 else logits
         target = target.expand(logits.shape)
         losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=(2, 3, 4))
         with torch.no_grad():
@@ -195,10 +187,7 @@ def structural_similarity(one: Tensor, other: Tensor, window: int = 7) -> Tensor
         raise ValueError(f"images: expected at least {window}x{window} pixels for structural similarity, got {tuple(one.shape[-2:])}")
     shape, unbias = one.shape[:2], window**2 / (window**2 - 1)
     one, other = (images.flatten(0, 1).double() for images in (one, other))
-
-    def local(values: Tensor) -> Tensor:
-        return F.avg_pool2d(values, window, stride=1)
-
+    local = partial(F.avg_pool2d, kernel_size=window, stride=1)
     mean_one, mean_other = local(one), local(other)
     variance_one = unbias * (local(one * one) - mean_one**2)
     variance_other = unbias * (local(other * other) - mean_other**2)
@@ -220,5 +209,7 @@ def float_dtype(precision: str) -> torch.dtype:
     return torch.float64 if precision == "float64" else torch.float32
 
 
-def _autocast(images: Tensor, precision: str) -> torch.autocast:
-    return torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+def _forward(model: VariantModel, inputs: Tensor, precision: str) -> Tensor:
+    with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        logits = model(inputs)
+    return logits.float() if logits.dtype == torch.bfloat16 else logits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,43 +30,38 @@ class Trainer:
 
     Args:
         model: ``V`` variants, on the device and in the precision to train in.
-        images: ``(n, C, H, W)`` training images, or other inputs, on the same device.
-        labels: ``(n,)`` int64, or other targets.
+        data: Training images ``(n, C, H, W)`` and labels ``(n,)``, or other inputs and targets, on the same device.
         settings: Those of the run.
-        order: Which images a step takes.
         objective: Loss and scores.
-        augmentation: Changes a step's images; ``None`` leaves them as they are.
+        seeds: Each variant's own, for ``data_order="variant"``.
 
     Raises:
-        ValueError: if ``model.variant_ptr()`` does not split every parameter.
+        ValueError: if ``model.variant_ptr()`` does not split every parameter, or there is less data than a batch.
     """
 
     def __init__(
-        self,
-        model: VariantModel,
-        images: Tensor,
-        labels: Tensor,
-        settings: FitSettings,
-        order: DataOrder,
-        objective: Objective,
-        augmentation: Augmentation | None = None,
+        self, model: VariantModel, data: Pair, settings: FitSettings, objective: Objective, seeds: Sequence[int] | None = None
     ) -> None:
-        self.model, self.images, self.labels, self.settings, self.order = model, images, labels, settings, order
-        self.objective, self.augmentation = objective, augmentation
+        self.model, self.settings, self.objective = model, settings, objective
+        self.images, self.labels = data
+        device, size, keep_last = self.images.device, len(self.images), settings.last_batch == "keep"
+        own_seeds = seeds if settings.data_order == "variant" else None
+        self.order = DataOrder(size, settings.batch_size, settings.data_seed, device, own_seeds, keep_last)
+        self.augmentation = None if settings.augment == "none" else Augmentation(settings.data_seed, own_seeds)
         _check_partition(model)
         pointers = model.variant_ptr()
         self.parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-        variants = torch.arange(model.num_variants, device=images.device)
+        variants = torch.arange(model.num_variants, device=device)
         # One gather a step tells the stopped rows of all parameters at once.
-        owners = [variants.repeat_interleave(torch.tensor(pointers[name], device=images.device).diff()) for name in self.parameters]
+        owners = [variants.repeat_interleave(torch.tensor(pointers[name], device=device).diff()) for name in self.parameters]
         self._owner, self._lengths = torch.cat(owners), [len(owner) for owner in owners]
         # The fused kernels exist for the CPU and for CUDA, and update all parameters in one go.
         options: dict[str, Any] = {"lr": settings.learning_rate, "eps": settings.adam_eps, "fused": objective.fused_adam}
         self.optimizer = torch.optim.Adam(self.parameters.values(), **options)
         self.best = BestWeights(model, objective.lowest_is_best) if settings.select == "best" else None
         self.iteration, self.last_evaluation = 0, 0
-        self.stopped_at = torch.full((model.num_variants,), -1, device=images.device)
-        self._losses = torch.zeros(model.num_variants, device=images.device)
+        self.stopped_at = torch.full((model.num_variants,), -1, device=device)
+        self._losses = torch.zeros(model.num_variants, device=device)
         self.reset_running()
 
     def reset_running(self) -> None:
