@@ -45,10 +45,9 @@ class FitData:
             for kind, part in zip(("inputs", "targets"), pair, strict=True):
                 if part.is_floating_point() and not bool(part.isfinite().all()):
                     raise ValueError(f"{name}: expected finite numbers, got NaN or infinity among the {kind}; leave those samples out")
-
-            if pair[0].shape[1:] != self.train[0].shape[1:]:
-                expected, got = tuple(self.train[0].shape[1:]), tuple(pair[0].shape[1:])
-                kind = "sequences" if pair[0].dim() == 3 else "samples"
+            expected, got = (tuple(inputs.shape[1:]) for inputs in (self.train[0], pair[0]))
+            if got != expected:
+                kind = "sequences" if len(got) == 2 else "samples"
                 raise ValueError(f"{name}: expected {kind} of {expected} like those of train, got {got}; cut all alike")
 
     def splits(self) -> dict[str, Pair]:

@@ -16,18 +16,15 @@ PART = 4
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int, stream: int = _SPLIT) -> tuple[Tensor, Tensor]:
-    """Split the training images into those trained on and those held out, with the same share held out of every class.
+    """Sorted indices ``(n - m,)`` to train on and ``(m,)`` to validate on, with the same share held out of every class.
 
-    The held-out count is ``round(fraction * n)``; what rounding down per class leaves goes to the classes with the largest remainders.
+    ``m`` is ``round(fraction * n)``; what rounding down per class leaves goes to the classes with the largest remainders.
 
     Args:
         labels: ``(n,)`` int64; other targets are one class.
         fraction: Share to hold out, in [0, 1).
         seed: Seed of the choice.
         stream: Which of the random streams of the seed.
-
-    Returns:
-        Sorted indices ``(n - m,)`` to train on and ``(m,)`` to validate on.
     """
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))
     classes = labels.cpu().numpy() if labels.dim() == 1 else np.zeros(len(labels), dtype=np.int64)
@@ -42,13 +39,10 @@ def stratified_split(labels: Tensor, fraction: float, seed: int, stream: int = _
 
 
 class DataOrder:
-    """Batches of indices without end, shuffled anew every epoch.
+    """Batches of ``batch_size`` of the indices below ``size`` without end, on ``device``, shuffled anew every epoch.
 
     Args:
-        size: Number of samples.
-        batch_size: Samples a batch.
         seed: Data seed.
-        device: Where the indices are wanted.
         variant_seeds: ``None`` gives one order for all variants; otherwise each variant's own seed, and variants with equal seeds share
             an order. A variant's order depends on its own seed and on ``seed`` alone, never on the variants beside it.
         keep_last: Keep the last short batch of an epoch, rather than drop it. The order, one for all variants, then comes from the seed

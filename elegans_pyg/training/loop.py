@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -121,12 +120,12 @@ def fit(
         TrainingError: if the loss of every variant has become non-finite.
     """
     clock, settings, objective = time.perf_counter(), settings or FitSettings(), objective or Classification()
-    device, table, data = resolve_device(settings.device), variant_table(variants, model.num_variants), as_fit_data(data)
+    table, data = variant_table(variants, model.num_variants), as_fit_data(data)
     if out is None and (resume or settings.tensorboard):
         raise ValueError(f"out: expected a run folder for {'resume' if resume else 'tensorboard'}, got None; give one")
     # Asked for before anything is written: a missing extra leaves no half-made run folder behind.
     tensorboard = require("torch.utils.tensorboard", "tensorboard", "writing TensorBoard files") if settings.tensorboard else None
-    run = _Run(model, data, settings, objective, table, device, clock)
+    run = _Run(model, data, settings, objective, table, clock)
     if out is not None:
         run.open(Path(out), resume)
     quiet = quiet or (progress is not None and progress.quiet)
@@ -146,18 +145,11 @@ class _Run:
     """Steps, evaluations and checkpoints in their order, until the last iteration or a signal."""
 
     def __init__(
-        self,
-        model: VariantModel,
-        data: FitData,
-        settings: FitSettings,
-        objective: Objective,
-        table: pd.DataFrame,
-        device: torch.device,
-        clock: float,
+        self, model: VariantModel, data: FitData, settings: FitSettings, objective: Objective, table: pd.DataFrame, clock: float
     ) -> None:
         self.settings, self.objective, self.table, self.clock = settings, objective, table, clock
         self.description = describe_run(model, data, settings, table, objective)
-        dtype = float_dtype(settings.precision)
+        device, dtype = resolve_device(settings.device), float_dtype(settings.precision)
         model.to(device=device, dtype=dtype)
         model.train()
 

@@ -16,13 +16,10 @@ class Meter:
     """Moves a display on by ``iterations`` in all, as a run takes its steps, evaluations and test.
 
     Args:
-        progress: The display; it may be one over many runs.
-        settings: Of the run.
-        variants: Trained side by side.
         evaluated: Samples of all evaluations and the test together.
         done: Iterations finished before, their evaluations included.
         score: Name of the score to show.
-        base: What the display had before this run.
+        base: What the display, which may be one over many runs, had before this run.
     """
 
     def __init__(self, progress: Progress, settings: FitSettings, variants: int, evaluated: int, done: int, score: str, base: int) -> None:

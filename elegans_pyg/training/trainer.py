@@ -180,11 +180,10 @@ class Trainer:
             self.best.load(state["best"], saved.best)
         self.model.load_state_dict(saved.model)
         adam: dict[int, dict[str, Tensor]] = {}
-        for number, name in enumerate(self.parameters):
-            entries = {entry: saved.optimizer[f"{name}/{entry}"] for entry in ("step", *_MOMENTS) if f"{name}/{entry}" in saved.optimizer}
-            if entries:
-                adam[number] = entries
-        self.optimizer.load_state_dict({"state": adam, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        for name, tensor in saved.optimizer.items():
+            parameter, _, entry = name.rpartition("/")
+            adam.setdefault(list(self.parameters).index(parameter), {})[entry] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": adam})
         self.order.load_state_dict(state["data_order"])
         self.iteration, self.last_evaluation = state["iteration"], state["last_evaluation"]
         self.stopped_at = torch.tensor(state["stopped_at"], device=device)
@@ -195,12 +194,7 @@ class Trainer:
 
 
 class BestWeights:
-    """Of every variant the weights of its best evaluation.
-
-    Args:
-        model: ``V`` variants.
-        lowest: Whether the lowest score is the best.
-    """
+    """Of every variant of ``model`` the weights of its best evaluation, that with the highest score, or the ``lowest``."""
 
     def __init__(self, model: VariantModel, lowest: bool = False) -> None:
         self.model, self._sign = model, -1.0 if lowest else 1.0
@@ -219,7 +213,6 @@ class BestWeights:
                 self.weights[name][rows] = current[name][rows]
 
     def load(self, state: dict[str, Any], weights: dict[str, Tensor]) -> None:
-        """Go on from a checkpoint."""
         self.score = np.nan_to_num(np.array(state["score"], dtype=np.float64), nan=-math.inf)
         self.iteration = np.array(state["iteration"])
         for name, kept in self.weights.items():
