@@ -25,15 +25,16 @@ class Augmentation:
 
     def __call__(self, images: Tensor, iteration: int) -> Tensor:
         """Change a step's images, ``(B, C, H, W)`` or ``(V, B, C, H, W)``, on their device; the input is left alone."""
-        height, width = images.shape[-2:]
-        # The crop's corner, whether to flip, and the cutout's corner.
-        limits = np.array([height // 8 * 2, width // 8 * 2, 1, height - height // 4, width - width // 4])
-        drawn = []
-        for own in [()] if self.variant_seeds is None else [(seed,) for seed in self.variant_seeds]:
-            sequence = np.random.SeedSequence(self.seed, spawn_key=(_AUGMENT, iteration, *own))
-            drawn.append(np.random.Generator(np.random.PCG64(sequence)).integers(0, limits + 1, (images.shape[-4], 5)))
-        offsets = torch.from_numpy(np.concatenate(drawn)).to(images.device, non_blocking=True)
+        keys = [()] if self.variant_seeds is None else [(own,) for own in self.variant_seeds]
+        drawn = np.concatenate([self._draw((iteration, *key), images.shape[-4], *images.shape[-2:]) for key in keys])
+        offsets = torch.from_numpy(drawn).to(images.device, non_blocking=True)
         return _crop_flip_cutout(images.reshape(-1, *images.shape[-3:]), offsets).view(images.shape)
+
+    def _draw(self, key: tuple[int, ...], count: int, height: int, width: int) -> np.ndarray:
+        """``(count, 5)``: the crop's corner, whether to flip, and the cutout's corner."""
+        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=(_AUGMENT, *key))))
+        limits = [height // 8 * 2, width // 8 * 2, 1, height - height // 4, width - width // 4]
+        return generator.integers(0, np.array(limits) + 1, (count, 5))
 
 
 def _crop_flip_cutout(images: Tensor, offsets: Tensor) -> Tensor:
