@@ -23,23 +23,20 @@ _DIFFERS, _REMEDY = "its sha256 differs", "put it back or start anew in another 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds.
-
-    Args:
-        state: Plain JSON values: iteration, settings, generator states and the like.
-        model: The model's ``state_dict()``.
-        optimizer: The optimiser's state, flattened to named tensors.
-        best: Another ``state_dict()`` of the model, with every variant's weights at its best evaluation, where a run keeps these.
-        final: What the test of a finished run found.
-        metrics: The losses and scores so far, as CSV.
-    """
+    """What a checkpoint holds."""
 
     state: dict[str, Any]
+    """Plain JSON values: iteration, settings, generator states and the like."""
     model: dict[str, Tensor]
+    """The model's ``state_dict()``."""
     optimizer: dict[str, Tensor]
+    """The optimiser's state, flattened to named tensors."""
     best: dict[str, Tensor] = field(default_factory=dict)
+    """Another ``state_dict()`` of the model, with every variant's weights at its best evaluation, where a run keeps these."""
     final: dict[str, Tensor] = field(default_factory=dict)
+    """What the test of a finished run found."""
     metrics: bytes = b""
+    """The losses and scores so far, as CSV."""
 
 
 def has_checkpoint(folder: Path) -> bool:

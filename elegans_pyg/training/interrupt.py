@@ -12,16 +12,11 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 
 class InterruptGuard(ExitStack):
-    """Within this context the first Ctrl-C, SIGTERM or SIGHUP only sets :attr:`signal`; a second one raises ``KeyboardInterrupt`` at once.
+    """Within this context the first Ctrl-C, SIGTERM or SIGHUP only sets :attr:`signal`, its number, and writes ``message``, if there is one,
+    to standard error; a second one raises ``KeyboardInterrupt`` at once. A command that ends for a signal exits with 128 + its number.
 
     The handlers from before are put back on leaving. Where there can be no handler (off the main thread) or the process has been told to
     ignore a signal (``nohup``), nothing is changed for it.
-
-    Args:
-        message: Written to standard error at the first signal; empty for none.
-
-    Attributes:
-        signal: Number of the first signal, or ``None``; a command that ends for it exits with 128 + this number.
     """
 
     def __init__(self, message: str = "") -> None:

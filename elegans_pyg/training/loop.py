@@ -21,11 +21,10 @@ from elegans_pyg.training.checkpoint import Checkpoint, clear_leftovers, has_che
 from elegans_pyg.training.data import FitData, Pair, as_fit_data
 from elegans_pyg.training.data_order import PART, stratified_split
 from elegans_pyg.training.device import resolve_device
-from elegans_pyg.training.evaluation import Evaluation, evaluate
 from elegans_pyg.training.identity import check_same_run, describe_run, variant_table
 from elegans_pyg.training.interrupt import InterruptGuard
 from elegans_pyg.training.metrics import MetricsLog
-from elegans_pyg.training.objective import Classification, Objective, VariantModel, float_dtype
+from elegans_pyg.training.objective import Classification, Evaluation, Objective, VariantModel, evaluate, float_dtype
 from elegans_pyg.training.progress import Meter
 from elegans_pyg.training.settings import FitSettings
 from elegans_pyg.training.trainer import Trainer

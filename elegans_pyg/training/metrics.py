@@ -15,14 +15,10 @@ from elegans_pyg._files import write_atomic
 
 
 class MetricsLog:
-    """Rows in memory, one a variant, split and evaluation: whose it is, the loss, and the scores.
+    """Rows in memory, one a variant, split and evaluation: whose it is, the loss, and the scores; at first those of ``content``, a CSV.
 
     The checkpoint keeps the rows as CSV; ``metrics.csv`` in the run folder is written from them, and never read. Floats have all their
     digits, so that reading the CSV gives back the same numbers.
-
-    Args:
-        score_names: Columns after ``loss``.
-        content: CSV to begin with, of :meth:`to_csv`.
     """
 
     def __init__(self, score_names: Sequence[str] = ("accuracy",), content: bytes = b"") -> None:
@@ -40,11 +36,7 @@ class MetricsLog:
         return text.getvalue().encode()
 
     def write(self, path: Path, now: bool = True) -> None:
-        """Write all rows to a file; without ``now``, leave it for later if writing would take more than about a twentieth of the time.
-
-        Raises:
-            OSError: if it cannot be written.
-        """
+        """Write all rows to a file; without ``now``, leave it for later if writing would take more than about a twentieth of the time."""
         started = time.monotonic()
         if now or started - self._written > 20 * self._seconds:
             write_atomic(path, self.to_csv())
@@ -52,5 +44,4 @@ class MetricsLog:
             self._seconds = self._written - started
 
     def frame(self) -> pd.DataFrame:
-        """The rows as a table."""
         return pd.DataFrame(self.rows, columns=self.columns)

@@ -1,13 +1,14 @@
-"""What an ensemble is trained for: the loss, and the scores that are written beside it."""
+"""What an ensemble is trained for: the loss, the scores that are written beside it, and both over a set of samples."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -175,6 +176,71 @@ class Autoencoding(Objective):
         right, true_ink, false_ink, missed_ink, squared_error, similarity = counts.unbind(dim=1)
         f1 = 2 * true_ink / (2 * true_ink + false_ink + missed_ink)
         return torch.stack([right / images, f1, squared_error / images, similarity / images], dim=1)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One pass over a set of images or sequences.
+
+    Args:
+        loss: ``(V,)`` mean loss.
+        scores: By name, ``(V,)`` each: ``accuracy`` (share of images right, from 0 to 1) where classes are told apart.
+        predictions: ``(V, n)`` int64 predicted classes; ``None`` where there are no classes.
+    """
+
+    loss: np.ndarray
+    scores: dict[str, np.ndarray]
+    predictions: Tensor | None
+
+    @classmethod
+    def from_batches(cls, objective: Objective, batches: list[BatchResult]) -> Evaluation:
+        """Put the results of all batches together."""
+        count = sum(batch.samples for batch in batches)
+        losses = [batch.losses.detach().mean(dim=1, dtype=torch.float64) * batch.samples for batch in batches]
+        loss = objective.total(torch.stack(losses).sum(dim=0) / count).cpu().numpy()
+        scores = objective.scores(torch.stack([batch.counts for batch in batches]).sum(dim=0), count).cpu().numpy()
+        predictions = [batch.predictions for batch in batches if batch.predictions is not None]
+        together = torch.cat(predictions, dim=1).cpu().clone() if predictions else None
+        return cls(loss, dict(zip(objective.score_names, scores.T.copy(), strict=True)), together)
+
+
+def evaluate(
+    model: VariantModel,
+    images: Tensor,
+    labels: Tensor,
+    batch_size: int = 100,
+    precision: str = "float32",
+    *,
+    objective: Objective | None = None,
+    stop: Callable[[], bool] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation | None:
+    """Run every variant over ``images``, in evaluation mode and without gradients; the model's mode is put back.
+
+    Args:
+        model: ``V`` variants.
+        images: ``(n, C, H, W)`` uint8, or what else the objective takes, on the model's device.
+        labels: ``(n,)`` int64, or what else the objective takes, on the model's device.
+        batch_size: Images a batch.
+        precision: As in :class:`~elegans_pyg.training.FitSettings`.
+        objective: Loss and scores; by default those of :class:`~elegans_pyg.training.Classification`.
+        stop: Asked before every batch; once it says ``True`` the evaluation is given up, and ``None`` returned.
+        progress: Told, after every batch, how many images of how many are done.
+    """
+    objective, was_training, batches = objective or Classification(), model.training, []
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(images), batch_size):
+                if stop is not None and stop():
+                    return None
+                batch = slice(start, start + batch_size)
+                batches.append(objective.measure(model, images[batch], labels[batch], precision))
+                if progress is not None:
+                    progress(min(start + batch_size, len(images)), len(images))
+            return Evaluation.from_batches(objective, batches)
+    finally:
+        model.train(was_training)
 
 
 def structural_similarity(one: Tensor, other: Tensor, window: int = 7) -> Tensor:
