@@ -39,35 +39,31 @@ class TrainingError(RuntimeError):
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a run ends in.
-
-    Args:
-        results: One row a variant: ``variant``, ``family``, ``wiring_seed``, ``seed``, and the objective's scores on the test images,
-            such as ``accuracy`` (0 to 1; NaN for a stopped variant, and for all if the run was interrupted).
-        validation_accuracy: ``(V,)`` the objective's first score at the last evaluation; NaN where there is none.
-        metrics: The rows of ``metrics.csv``.
-        test_predictions: ``(V, n_test)`` int64 predicted classes, -1 for a stopped variant; ``None`` if the run was interrupted, or has
-            no classes to predict.
-        tested_at: ``(V,)`` iteration of the weights that the model ends with, which are those tested.
-        stopped: Why a variant was stopped, by variant.
-        interrupted: Whether Ctrl-C or another signal ended the run before its end.
-        signal: The number of that signal, or ``None``.
-        iterations: Iterations done.
-        seconds: Wall-clock time of the whole run, earlier parts of a resumed one included.
-        images_per_second: Images trained on, times variants, per second of this call's training steps.
-    """
+    """What a run ends in."""
 
     results: pd.DataFrame
+    """One row a variant: ``variant``, ``family``, ``wiring_seed``, ``seed``, and the objective's scores on the test images, such as
+    ``accuracy`` (0 to 1; NaN for a stopped variant, and for all if the run was interrupted)."""
     validation_accuracy: np.ndarray
+    """``(V,)`` the objective's first score at the last evaluation; NaN where there is none."""
     metrics: pd.DataFrame
+    """The rows of ``metrics.csv``."""
     test_predictions: Tensor | None
+    """``(V, n_test)`` int64 predicted classes, -1 for a stopped variant; ``None`` if the run was interrupted, or has no classes."""
     tested_at: np.ndarray
+    """``(V,)`` iteration of the weights that the model ends with, which are those tested."""
     stopped: dict[int, str]
+    """Why a variant was stopped, by variant."""
     interrupted: bool
+    """Whether Ctrl-C or another signal ended the run before its end."""
     signal: int | None
+    """The number of that signal, or ``None``."""
     iterations: int
+    """Iterations done."""
     seconds: float
+    """Wall-clock time of the whole run, earlier parts of a resumed one included."""
     images_per_second: float
+    """Images trained on, times variants, per second of this call's training steps."""
 
 
 def fit(
@@ -100,8 +96,7 @@ def fit(
         data: Training and test images: :class:`~elegans_pyg.datasets.ImageData`, a pair of PyTorch data sets of (image, label), whose
             images are uint8 or floating-point (then used as they are), or :class:`~elegans_pyg.training.data.FitData`.
         settings: How to train; by default as Park & Kim (2023).
-        objective: What is trained for: :class:`~elegans_pyg.training.Classification` (the default),
-            :class:`~elegans_pyg.training.Autoencoding` or :class:`~elegans_pyg.training.sequences.SequenceRegression`.
+        objective: What is trained for: ``Classification`` (the default), ``Autoencoding`` or ``SequenceRegression``.
         variants: One row a variant, in order: ``variant``, ``family``, ``wiring_seed``, ``seed``. By default family ``"unnamed"``, wiring
             seed 0, and the variant's number as seed.
         out: Run folder, made if need be. ``None`` writes nothing.

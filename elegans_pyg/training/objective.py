@@ -70,14 +70,8 @@ class Objective(ABC):
 
     @abstractmethod
     def measure(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> BatchResult:
-        """Loss and counts of every variant for a batch.
-
-        Args:
-            model: ``V`` variants.
-            images: ``(B, C, H, W)`` or ``(V, B, C, H, W)`` uint8 (or what else the model takes).
-            labels: ``(B,)`` or ``(V, B)`` int64 (or other targets).
-            precision: As in :class:`~elegans_pyg.training.FitSettings`.
-        """
+        """Loss and counts of ``V`` variants for a batch of images, ``(B, C, H, W)`` or ``(V, B, C, H, W)`` uint8 (or what else the model
+        takes), and labels, ``(B,)`` or ``(V, B)`` int64 (or other targets); ``precision`` as in ``FitSettings``."""
 
     def measure_both(self, model: VariantModel, batch: Pair, other: Pair, precision: str) -> tuple[BatchResult, BatchResult]:
         """:meth:`measure` for a batch to train on and, without gradients, for other samples, in one forward pass."""
@@ -128,16 +122,13 @@ class Autoencoding(Objective):
       uniform window, data range 1 and unbiased covariances of scikit-image's ``structural_similarity``. Computed in evaluation only: NaN
       for the training split.
 
-    Args:
-        threshold: Share of full brightness above which a pixel is ink; 0.3 is the published one.
-        ink_threshold: Of ``pixel_f1``; 0.25 is the published one.
-
-    Raises:
-        ValueError: if a threshold is not between 0 and 1.
+    Raises ``ValueError`` if a threshold is not between 0 and 1.
     """
 
     threshold: float = 0.3
+    """Share of full brightness above which a pixel is ink; 0.3 is the published one."""
     ink_threshold: float = 0.25
+    """Of ``pixel_f1``; 0.25 is the published one."""
     score_names: ClassVar[tuple[str, ...]] = ("pixel_accuracy", "pixel_f1", "mse", "ssim")
     count_names: ClassVar[tuple[str, ...]] = ("right", "true_ink", "false_ink", "missed_ink", "squared_error", "similarity")
 
@@ -180,17 +171,14 @@ class Autoencoding(Objective):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One pass over a set of images or sequences.
-
-    Args:
-        loss: ``(V,)`` mean loss.
-        scores: By name, ``(V,)`` each: ``accuracy`` (share of images right, from 0 to 1) where classes are told apart.
-        predictions: ``(V, n)`` int64 predicted classes; ``None`` where there are no classes.
-    """
+    """One pass over a set of images or sequences."""
 
     loss: np.ndarray
+    """``(V,)`` mean loss."""
     scores: dict[str, np.ndarray]
+    """By name, ``(V,)`` each: ``accuracy`` (share of images right, from 0 to 1) where classes are told apart."""
     predictions: Tensor | None
+    """``(V, n)`` int64 predicted classes; ``None`` where there are no classes."""
 
     @classmethod
     def from_batches(cls, objective: Objective, batches: list[BatchResult]) -> Evaluation:
@@ -244,11 +232,8 @@ def evaluate(
 
 
 def structural_similarity(one: Tensor, other: Tensor, window: int = 7) -> Tensor:
-    """Mean structural similarity of images in 0 to 1, ``(V, B, C, H, W)`` both, as ``(V, B)`` float64; see :class:`Autoencoding`.
-
-    Raises:
-        ValueError: if the images are smaller than the window.
-    """
+    """Mean structural similarity of images in 0 to 1, ``(V, B, C, H, W)`` both, as ``(V, B)`` float64; see :class:`Autoencoding`. Raises
+    ``ValueError`` if the images are smaller than the window."""
     if min(one.shape[-2:]) < window:
         raise ValueError(f"images: expected at least {window}x{window} pixels for structural similarity, got {tuple(one.shape[-2:])}")
     shape, unbias = one.shape[:2], window**2 / (window**2 - 1)

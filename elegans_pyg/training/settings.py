@@ -16,11 +16,7 @@ Precision = Literal["float32", "bfloat16", "float64"]
 
 
 def check_device_name(name: str) -> str:
-    """Refuse what is no device's name, whether or not the device is there.
-
-    Raises:
-        ValueError: if ``name`` is none of ``"auto"``, ``"cpu"``, ``"cuda"`` and ``"cuda:<number>"``.
-    """
+    """Refuse what is no device's name, whether or not the device is there."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise ValueError(f"expected 'auto', 'cpu', 'cuda' or 'cuda:<number>', got {name!r}; give one of these")
     return name
