@@ -117,12 +117,8 @@ class Settings(BaseModel):
 
 
 def read_yaml(path: str | Path, what: str = "config") -> dict[str, Any]:
-    """The mapping in a YAML file of settings.
-
-    Raises:
-        OSError: if the file cannot be read.
-        ValueError: if it is no ordinary file, no YAML mapping, or larger, deeper or more entangled than settings ever are.
-    """
+    """The mapping in a YAML file of settings; raises ``ValueError`` if it is no ordinary file, no YAML mapping, or larger, deeper or more
+    entangled than settings ever are."""
     try:
         text = read_bounded(path, what, _BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:

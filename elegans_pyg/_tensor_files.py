@@ -34,12 +34,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], content: Any) -> Path:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
-    """Read what :func:`write_tensors` wrote.
-
-    Raises:
-        ValueError: if the file is truncated, altered, or not such a file.
-        OSError: if it cannot be read.
-    """
+    """Read what :func:`write_tensors` wrote; raises ``ValueError`` if the file is truncated, altered, or not such a file."""
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("elegans_pyg", "{}"))

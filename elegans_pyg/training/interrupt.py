@@ -12,8 +12,8 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 
 class InterruptGuard(ExitStack):
-    """Within this context the first Ctrl-C, SIGTERM or SIGHUP only sets :attr:`signal`, its number, and writes ``message``, if there is one,
-    to standard error; a second one raises ``KeyboardInterrupt`` at once. A command that ends for a signal exits with 128 + its number.
+    """Within this context the first Ctrl-C, SIGTERM or SIGHUP only sets :attr:`signal`, its number, and writes ``message``, if there is
+    one, to standard error; a second one raises ``KeyboardInterrupt`` at once. A command that ends for a signal exits with 128 + its number.
 
     The handlers from before are put back on leaving. Where there can be no handler (off the main thread) or the process has been told to
     ignore a signal (``nohup``), nothing is changed for it.

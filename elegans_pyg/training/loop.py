@@ -276,13 +276,12 @@ class _Run:
     def _evaluate(self, split: str, data: Pair) -> Evaluation | None:
         size, precision = self.settings.eval_batch_size or self.settings.batch_size, self.settings.precision
 
-        def stop() -> bool:
-            return self.guard.requested
-
         def show(done: int, total: int) -> None:
             self.meter.evaluating(split, (done - 1) % size + 1)
 
-        return evaluate(self.trainer.model, *data, size, precision, objective=self.objective, stop=stop, progress=show)
+        return evaluate(
+            self.trainer.model, *data, size, precision, objective=self.objective, stop=lambda: self.guard.requested, progress=show
+        )
 
     def _validate(self, data: Pair) -> bool:
         """Whether it was not given up for a signal: then nothing is recorded, and the resumed run begins with this evaluation."""

@@ -177,7 +177,9 @@ class Trainer:
         """Go on from a checkpoint of a run with the same model, images and settings."""
         state, device = saved.state, self.images.device
         if self.best is not None:
-            self.best.load(state["best"], saved.best)
+            self.best.score = np.nan_to_num(np.array(state["best"]["score"], dtype=np.float64), nan=-math.inf)
+            self.best.iteration = np.array(state["best"]["iteration"])
+            self.best.weights = {name: saved.best[name].to(device) for name in self.best.weights}
         self.model.load_state_dict(saved.model)
         adam: dict[int, dict[str, Tensor]] = {}
         for name, tensor in saved.optimizer.items():
@@ -211,12 +213,6 @@ class BestWeights:
             for name, offsets in pointers.items():
                 rows = slice(offsets[variant], offsets[variant + 1])
                 self.weights[name][rows] = current[name][rows]
-
-    def load(self, state: dict[str, Any], weights: dict[str, Tensor]) -> None:
-        self.score = np.nan_to_num(np.array(state["score"], dtype=np.float64), nan=-math.inf)
-        self.iteration = np.array(state["iteration"])
-        for name, kept in self.weights.items():
-            kept.copy_(weights[name])
 
 
 def _finite(values: list[float]) -> list[float | None]:
