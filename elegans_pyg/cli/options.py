@@ -21,10 +21,11 @@ def settings_options(kind: type[Settings], defaults: Settings) -> list[inspect.P
     """One keyword-only parameter a setting, ``None`` where it is not given; help and bounds come from the settings class."""
     parameters, groups = [], dict[str, Group]()
     for name, (path, info) in kind.flat_fields().items():
-        title, value, plain = _group(kind, path), reduce(getattr, path, defaults), _kind(info)
+        title, default, plain = _group(kind, path), _shown(reduce(getattr, path, defaults)), _kind(info)
+        meaning = filter(None, [(info.description or "").rstrip("."), "" if choices(info.annotation) else bounds(info)])
         option = Parameter(
             name=f"--{option_name(name)}",
-            help=_help(info, value),
+            help=f"{'; '.join(meaning)}. [{default}]",
             group=groups.setdefault(title, Group(title, sort_key=10 + len(groups))),
             show_default=False,
             negative=() if plain is not bool else None,
@@ -85,11 +86,6 @@ def _group(kind: type[Settings], path: tuple[str, ...]) -> str:
     return getattr(owner, "group", "Settings")
 
 
-def _help(info: FieldInfo, default: Any) -> str:
-    limit = "" if choices(info.annotation) else bounds(info)
-    return f"{(info.description or '').rstrip('.')}{f'; {limit}' if limit else ''}. [{_shown(default)}]"
-
-
 def _shown(value: Any) -> str:
     if value in (None, (), {}):
         return "none"
@@ -125,8 +121,8 @@ def _mapping(name: str, texts: list[str]) -> dict[str, dict[str, Any]]:
     options: dict[str, dict[str, Any]] = {}
     for text in texts:
         key, equals, value = text.partition("=")
-        family, dot, option = key.partition(".")
-        if not (equals and dot and family and option and value):
+        family, _, option = key.partition(".")
+        if not (equals and family and option and value):
             raise ValueError(f"{name}: expected FAMILY.NAME=VALUE, such as rewired.fraction=0.5, got {text[:60]!r}; write it so")
         try:
             options.setdefault(family, {})[option] = yaml.safe_load(value) if len(value) < 40 else value

@@ -85,9 +85,8 @@ def clear_leftovers(folder: Path) -> None:
     if not folder.exists() and old.exists():
         # The crash came between the two renames: the old one has its name back before anything is removed.
         old.rename(folder)
-    for path in (temporary, old):
-        if path.exists():
-            shutil.rmtree(path)
+    for path in filter(Path.exists, (temporary, old)):
+        shutil.rmtree(path)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:

@@ -231,6 +231,5 @@ def _check_partition(model: VariantModel) -> None:
         rows = tensor.shape[0] if tensor.dim() else 0
         if len(offsets) != model.num_variants + 1 or offsets[0] != 0 or offsets[-1] != rows or sorted(offsets) != list(offsets):
             expected = f"{model.num_variants + 1} rising offsets from 0 to {rows}"
-            raise ValueError(
-                f"model: expected {expected} in variant_ptr()[{name!r}], got {list(offsets)}; split the first dimension by variant"
-            )
+            got = f"in variant_ptr()[{name!r}], got {list(offsets)}"
+            raise ValueError(f"model: expected {expected} {got}; split the first dimension by variant")
