@@ -43,8 +43,8 @@ class DataOrder:
 
     Args:
         seed: Data seed.
-        variant_seeds: ``None`` gives one order for all variants; otherwise each variant's own seed, and variants with equal seeds share
-            an order. A variant's order depends on its own seed and on ``seed`` alone, never on the variants beside it.
+        seeds: ``None`` gives one order for all variants; otherwise each variant's own seed, and variants with equal seeds share an order.
+            A variant's order depends on its own seed and on ``seed`` alone, never on the variants beside it.
         keep_last: Keep the last short batch of an epoch, rather than drop it. The order, one for all variants, then comes from the seed
             and the epoch's number; if one batch holds all samples, they stay in their own order.
 
@@ -53,23 +53,17 @@ class DataOrder:
     """
 
     def __init__(
-        self,
-        size: int,
-        batch_size: int,
-        seed: int,
-        device: torch.device,
-        variant_seeds: Sequence[int] | None = None,
-        keep_last: bool = False,
+        self, size: int, batch_size: int, seed: int, device: torch.device, seeds: Sequence[int] | None = None, keep_last: bool = False
     ) -> None:
         if size < batch_size and not keep_last:
             raise ValueError(f"batch_size: expected at most the {size} images left for training, got {batch_size}; make it smaller")
         self.size, self.batch_size, self.seed, self.device, self.keep_last = size, batch_size, seed, device, keep_last
         self._variants: Tensor | None = None
         keys: list[tuple[int, ...]] = [] if keep_last else [(_SHARED,)]
-        if variant_seeds is not None:
-            if min(variant_seeds) < 0:
-                raise ValueError(f"variants: expected seeds of at least 0, got {min(variant_seeds)}; data_order='variant' draws from them")
-            distinct, which = np.unique(np.asarray(variant_seeds, dtype=np.int64), return_inverse=True)
+        if seeds is not None:
+            if min(seeds) < 0:
+                raise ValueError(f"variants: expected seeds of at least 0, got {min(seeds)}; data_order='variant' draws from them")
+            distinct, which = np.unique(np.asarray(seeds, dtype=np.int64), return_inverse=True)
             keys = [(_VARIANT, int(own)) for own in distinct]
             self._variants = torch.from_numpy(which).to(device)
         self._generators = [np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key))) for key in keys]

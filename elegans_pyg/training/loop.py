@@ -329,9 +329,9 @@ class _Run:
                 stopped[variant] = iteration
                 self.progress.warn(f"variant {variant} ({families[variant]}) stopped: non-finite loss at iteration {iteration}")
         if len(stopped) == len(families):
-            last = max(stopped.values())
+            count, last = len(stopped), max(stopped.values())
             raise TrainingError(
-                f"training: all {len(families)} variants stopped on a non-finite loss, the last at iteration {last}; lower learning_rate"
+                f"training: all {count} variants stopped on a non-finite loss, the last at iteration {last}; lower learning_rate"
             )
 
     def result(self, signal: int | None) -> FitResult:

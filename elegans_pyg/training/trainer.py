@@ -31,8 +31,6 @@ class Trainer:
     Args:
         model: ``V`` variants, on the device and in the precision to train in.
         data: Training images ``(n, C, H, W)`` and labels ``(n,)``, or other inputs and targets, on the same device.
-        settings: Those of the run.
-        objective: Loss and scores.
         seeds: Each variant's own, for ``data_order="variant"``.
 
     Raises:
