@@ -25,12 +25,7 @@ def check_choice(name: str, value: object, choices: Iterable[str], remedy: str =
 
 
 def check_whole(name: str, value: int, low: int = 0) -> int:
-    """A whole number from ``low`` on that fits into 63 bits.
-
-    Raises:
-        TypeError: if it is no integer.
-        ValueError: if it is out of the range.
-    """
+    """A whole number from ``low`` on that fits into 63 bits; raises ``TypeError`` if it is no integer, ``ValueError`` if out of range."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name}: expected an integer, got {shown(value)}; give one, such as {low}")
     if not low <= value < 2**63:
@@ -44,15 +39,12 @@ def check_seed(seed: int) -> int:
 
 
 def check_number(name: str, value: float, low: float = 0.0, high: float = math.inf, *, above: bool = False) -> float:
-    """A finite number from ``low`` to ``high``, or, with ``above``, any above ``low``.
-
-    Raises:
-        TypeError: if it is no number.
-        ValueError: if it is out of the range.
-    """
+    """A finite number from ``low`` to ``high``, or, with ``above``, any above ``low``; raises ``TypeError`` if it is no number and
+    ``ValueError`` if it is out of the range."""
     wanted = f"a number above {low:g}" if above else f"a number from {low:g} to {high:g}"
+    problem = f"{name}: expected {wanted}, got {shown(value)}; give one, such as {1.0 if above else 0.5}"
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{name}: expected {wanted}, got {shown(value)}; give one, such as {1.0 if above else 0.5}")
+        raise TypeError(problem)
     if not low <= value <= high or math.isinf(value) or (above and value == low):
-        raise ValueError(f"{name}: expected {wanted}, got {shown(value)}; give one, such as {1.0 if above else 0.5}")
+        raise ValueError(problem)
     return float(value)

@@ -12,11 +12,8 @@ REASSOCIATION = {"reassoc", "contract", "nsz", "arcp", "afn"}
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Decorator: compile on first call, without the global lock, cached on disk wherever a cache can be written.
-
-    Args:
-        **options: of :func:`numba.njit`.
-    """
+    """Decorator with the options of :func:`numba.njit`: compile on first call, without the global lock, cached on disk wherever a cache can
+    be written."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:

@@ -7,11 +7,7 @@ from types import ModuleType
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:
-    """Import ``module``, which the extra ``extra`` installs.
-
-    Raises:
-        ImportError: naming the purpose and the command that installs the extra.
-    """
+    """Import ``module``, or raise ``ImportError`` naming the purpose and the command that installs the extra which it is in."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

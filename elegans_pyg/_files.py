@@ -22,11 +22,7 @@ PART = ".part"
 
 
 def write_atomic(path: Path, content: bytes) -> Path:
-    """Write a file under another name first and rename it, so that a crash at any moment leaves the old file or the new one.
-
-    Args:
-        path: the file; its folder is made if need be.
-        content: what it is to hold.
+    """Write a file, and its folder if need be, under another name first and rename it: a crash at any moment leaves the old or the new.
 
     Raises:
         OSError: if it cannot be written (disk full, no permission); the message names the file, and an old one is kept.
@@ -62,7 +58,6 @@ def check_file(path: str | Path, what: str, limit: int) -> Path:
     """The path of an ordinary file.
 
     Args:
-        path: the file.
         what: the argument that named it, for the messages.
         limit: most bytes that such a file can sensibly have.
 
@@ -106,12 +101,8 @@ def sha256(content: bytes | memoryview) -> str:
 
 
 def read_text(path: str | Path, what: str) -> str:
-    """The content of an ordinary file of text in UTF-8, without the mark that spreadsheets begin it with.
-
-    Raises:
-        FileNotFoundError: if there is none.
-        ValueError: as :func:`read_bounded` does, or if it is no text or nothing but blanks.
-    """
+    """The content of an ordinary file of text in UTF-8, without the mark that spreadsheets begin it with; raises as :func:`check_file`, and
+    ``ValueError`` if it is no text or nothing but blanks."""
     content = read_bounded(path, what)
     try:
         text = content.decode("utf-8-sig")

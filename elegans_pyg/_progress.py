@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import TracebackType
 from typing import TypeVar
 
 from rich.console import Console
@@ -30,12 +29,7 @@ def followed(tell: Callable[[float], None]) -> Iterator[None]:
 class Progress:
     """A bar with the time left on a terminal, about ten plain lines elsewhere, nothing but warnings when ``quiet``; on standard error.
 
-    Args:
-        label: what is under way.
-        total: units of work in all.
-        done: units done before.
-        quiet: show warnings only.
-        patience_s: show nothing of what takes less than this.
+    ``done`` of the ``total`` units of work were done before; what takes less than ``patience_s`` is not shown.
     """
 
     def __init__(self, label: str, total: int, done: float = 0, quiet: bool = False, patience_s: float = 0.0) -> None:
@@ -44,8 +38,8 @@ class Progress:
         self._started, self._first, self._tenth = time.monotonic(), done, int(10 * done / max(total, 1))
         self._bar: Bar | None = None
         if not quiet and self._console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
-            self._bar = Bar(*columns, TimeRemainingColumn(), console=self._console, transient=True)
+            text, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
+            self._bar = Bar(text, BarColumn(), MofNCompleteColumn(), note, TimeRemainingColumn(), console=self._console, transient=True)
             self._task = self._bar.add_task(label, total=total, note="")
             self._bar.update(self._task, completed=done)
 
@@ -54,7 +48,7 @@ class Progress:
             self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *raised: object) -> None:
         if self._bar is not None and self._bar.live.is_started:
             self._bar.stop()
 
@@ -76,8 +70,8 @@ class Progress:
             rest = f", about {left:,.0f} s left" if done < self.total else ""
             self.say(f"{label or self.label}: {done:,.0f} of {self.total:,.0f}{rest}{'  ' if note else ''}{note}")
 
-    def advance(self, amount: int = 1, note: str = "") -> None:
-        self.update(self.done + amount, note)
+    def advance(self, amount: int = 1) -> None:
+        self.update(self.done + amount)
 
     @property
     def on_terminal(self) -> bool:

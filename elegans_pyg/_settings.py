@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
@@ -12,12 +11,13 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from elegans_pyg._arguments import shown
 from elegans_pyg._files import read_bounded
 
 S = TypeVar("S", bound="Settings")
 LARGEST = 2**53
 """Largest whole number a setting can be: beyond it, JSON readers and floats are no longer exact."""
-_CONFIG_BYTES, _CONFIG_DEPTH, _CONFIG_NODES = 2**20, 40, 20_000
+_BYTES, _DEPTH, _NODES = 2**20, 40, 20_000
 
 
 class Free:
@@ -73,15 +73,12 @@ class Settings(BaseModel):
 
     def with_flat(self: S, options: Mapping[str, Any]) -> S:
         """The same settings with some replaced; members of a group are named without the group, as on the command line."""
-        update: dict[str, Any] = {}
+        fields, update = self.flat_fields(), dict[str, Any]()
         for name, value in options.items():
-            path = self.flat_fields().get(name)
-            if path is None:
-                raise ValueError(f"settings: unknown key {name!r}; choose from {', '.join(self.flat_fields())}")
-            if len(path[0]) == 2:
-                update.setdefault(path[0][0], {})[name] = value
-            else:
-                update[name] = value
+            if name not in fields:
+                raise ValueError(f"settings: unknown key {name!r}; choose from {', '.join(fields)}")
+            group = fields[name][0][:-1]
+            (update.setdefault(group[0], {}) if group else update)[name] = value
         return self.model_copy(update=update)
 
     @classmethod
@@ -97,43 +94,50 @@ class Settings(BaseModel):
 
     def with_absolute_paths(self: S) -> S:
         """The same settings with every file or folder that is there named in full, so that they repeat the run from anywhere."""
-        values: dict[str, Any] = {}
-        for name, info in type(self).model_fields.items():
-            value = getattr(self, name)
-            if isinstance(value, Settings):
-                values[name] = value.with_absolute_paths()
-            elif _marked(info, Place) and value is not None:
-                values[name] = _absolute(value) if isinstance(value, str) else tuple(_absolute(item) for item in value)
-        return self.model_copy(update=values)
+        places = [name for name, info in type(self).model_fields.items() if _is_group(info) or _marked(info, Place)]
+        return self.model_copy(update={name: _absolute(getattr(self, name)) for name in places})
 
     def fixed(self) -> dict[str, Any]:
         """The settings that a result depends on, as plain values: all but those marked :class:`Free`."""
-        content: dict[str, Any] = {}
+        return {name: _plain(getattr(self, name)) for name, info in type(self).model_fields.items() if not _marked(info, Free)}
+
+    def to_yaml(self, indent: str = "") -> str:
+        """All settings as YAML with their meaning as comments, which :func:`read_yaml` reads back equal."""
+        lines: list[str] = []
         for name, info in type(self).model_fields.items():
             value = getattr(self, name)
             if isinstance(value, Settings):
-                content[name] = value.fixed()
-            elif not _marked(info, Free):
-                content[name] = list(value) if isinstance(value, tuple) else value
-        return content
-
-    def to_yaml(self) -> str:
-        """All settings as YAML with their meaning as comments, which :func:`read_yaml` reads back equal."""
-        return "\n".join(_yaml_lines(self)) + "\n"
+                lines += [f"{indent}{name}:\n", value.to_yaml(indent + "  ")]
+                continue
+            if note := " ".join((info.description or "").split()):
+                lines.append(f"{indent}# {note}\n")
+            text = yaml.safe_dump([_plain(value)], default_flow_style=True, allow_unicode=True, width=10**6).strip()[1:-1]
+            lines.append(f"{indent}{name}: {text}\n")
+        return "".join(lines)
 
 
 def read_yaml(path: str | Path, what: str = "config") -> dict[str, Any]:
-    """The mapping in a YAML file of settings.
-
-    Raises:
-        OSError: if the file cannot be read.
-        ValueError: if it is no ordinary file, no YAML mapping, or larger, deeper or more entangled than settings ever are.
-    """
+    """The mapping in a YAML file of settings; raises ``ValueError`` if it is no ordinary file, no YAML mapping, or larger, deeper or more
+    entangled than settings ever are."""
     try:
-        text = read_bounded(path, what, _CONFIG_BYTES).decode("utf-8-sig")
+        text = read_bounded(path, what, _BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{what}: {path} is no text file ({error.reason} at byte {error.start}); give a YAML file") from error
-    content = parse_yaml(text, f"{what}: {path}")
+    depth = 0
+    try:
+        for nodes, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            # A few lines of aliases can stand for any amount of memory.
+            aliased = isinstance(event, yaml.AliasEvent)
+            if aliased or depth > _DEPTH or nodes > _NODES:
+                problem = "has aliases" if aliased else "is nested too deep" if depth > _DEPTH else "is too long"
+                raise ValueError(f"{what}: {path} {problem} for settings; write plain 'name: value' lines")
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" at line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
+        raise ValueError(f"{what}: {path} is no YAML{line} ({problem}); write one 'name: value' a line") from error
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -142,38 +146,11 @@ def read_yaml(path: str | Path, what: str = "config") -> dict[str, Any]:
     return content
 
 
-def parse_yaml(text: str, where: str) -> Any:
-    """A YAML text as plain values; aliases are refused, since a few lines of them can stand for any amount of memory."""
-    try:
-        depth = 0
-        for nodes, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if isinstance(event, yaml.AliasEvent) or depth > _CONFIG_DEPTH or nodes > _CONFIG_NODES:
-                problem = (
-                    "has aliases"
-                    if isinstance(event, yaml.AliasEvent)
-                    else "is nested too deep"
-                    if depth > _CONFIG_DEPTH
-                    else "is too long"
-                )
-                raise ValueError(f"{where} {problem} for settings; write plain 'name: value' lines")
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" at line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
-        raise ValueError(f"{where} is no YAML{line} ({problem}); write one 'name: value' a line") from error
-
-
 def bounds(info: FieldInfo) -> str:
     """What a setting may be, in words such as ``at least 1`` or ``a, b or c``; empty if its type says it all."""
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    limits = [
-        f"{word} {getattr(item, key):g}"
-        for key, word in words.items()
-        for item in info.metadata
-        if getattr(item, key, None) is not None and getattr(item, key) != LARGEST
-    ]
+    found = [(word, getattr(item, key, None)) for key, word in words.items() for item in info.metadata]
+    limits = [f"{word} {value:g}" for word, value in found if value is not None and value != LARGEST]
     return " and ".join(limits) or ", ".join(map(str, choices(info.annotation)))
 
 
@@ -186,34 +163,29 @@ def choices(annotation: Any) -> tuple[Any, ...]:
     return ()
 
 
-def _absolute(name: str) -> str:
+def _absolute(value: Any) -> Any:
+    if isinstance(value, Settings):
+        return value.with_absolute_paths()
+    if isinstance(value, tuple):
+        return tuple(map(_absolute, value))
     try:
-        path = Path(name).expanduser()
-        return str(path.resolve()) if path.exists() else name
-    except (OSError, RuntimeError, ValueError):
-        return name
+        path = Path(value).expanduser()
+        return str(path.resolve()) if path.exists() else value
+    except (OSError, RuntimeError, TypeError, ValueError):
+        return value
 
 
-def _yaml_lines(settings: Settings, indent: str = "") -> list[str]:
-    lines: list[str] = []
-    for name, info in type(settings).model_fields.items():
-        value = getattr(settings, name)
-        if isinstance(value, Settings):
-            lines += [f"{indent}{name}:", *_yaml_lines(value, indent + "  ")]
-            continue
-        plain = list(value) if isinstance(value, tuple) else value
-        text = yaml.safe_dump([plain], default_flow_style=True, allow_unicode=True, width=10**6).strip()[1:-1]
-        note = " ".join((info.description or "").split())
-        lines += [*([f"{indent}# {note}"] if note else []), f"{indent}{name}: {text}"]
-    return lines
+def _plain(value: Any) -> Any:
+    if isinstance(value, Settings):
+        return value.fixed()
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _one_line(model: type[Settings], error: ValidationError) -> str:
     """The first problem in words: the setting, what was expected, what was got, how to mend it."""
     problem = error.errors()[0]
-    kind, context, got = problem["type"], problem.get("ctx", {}), problem["input"]
+    kind, context, got = problem["type"], problem.get("ctx", {}), shown(problem["input"])
     where = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-")) or "settings"
-    shown = repr(got) if len(repr(got)) <= 60 else repr(got)[:57] + "..."
     if kind == "extra_forbidden":
         return f"settings: unknown key {problem['loc'][-1]!r}; choose from {', '.join(model.model_fields)}"
     if kind == "value_error":
@@ -221,7 +193,7 @@ def _one_line(model: type[Settings], error: ValidationError) -> str:
         # What a validator of a whole group raises names its setting itself.
         return text if where == "settings" or _is_group(model.model_fields.get(where)) else f"{where}: {text}"
     if kind == "literal_error":
-        return f"{where}: unknown choice {shown}; choose from {context['expected'].replace(' or ', ', ').replace(chr(39), '')}"
+        return f"{where}: unknown choice {got}; choose from {context['expected'].replace(' or ', ', ').replace(chr(39), '')}"
     expected = {
         "greater_than_equal": "at least {ge}", "greater_than": "a number above {gt}", "less_than_equal": "at most {le}",
         "less_than": "a number below {lt}", "int_type": "a whole number", "float_type": "a number", "finite_number": "a finite number",
@@ -231,9 +203,9 @@ def _one_line(model: type[Settings], error: ValidationError) -> str:
     }.get(kind)  # fmt: skip
     remedy = "put it in quotes if it looks like a number" if kind == "string_type" else "change it"
     if expected is None:
-        return f"{where}: {problem['msg'][:1].lower()}{problem['msg'][1:]}, got {shown}; {remedy}"
-    limits = {key: f"{LARGEST:,}" if value == LARGEST else _plain(value) for key, value in context.items()}
-    return f"{where}: expected {expected.format(**limits)}, got {shown}; {remedy}"
+        return f"{where}: {problem['msg'][:1].lower()}{problem['msg'][1:]}, got {got}; {remedy}"
+    limits = {key: f"{LARGEST:,}" if value == LARGEST else str(value).removesuffix(".0") for key, value in context.items()}
+    return f"{where}: expected {expected.format(**limits)}, got {got}; {remedy}"
 
 
 def _is_group(info: FieldInfo | None) -> bool:
@@ -242,7 +214,3 @@ def _is_group(info: FieldInfo | None) -> bool:
 
 def _marked(info: FieldInfo, mark: type) -> bool:
     return any(isinstance(item, mark) for item in info.metadata)
-
-
-def _plain(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and math.isfinite(value) and value == int(value) else value

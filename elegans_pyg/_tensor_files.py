@@ -26,11 +26,7 @@ def checksum(tensors: dict[str, Tensor], text: str) -> str:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], content: Any) -> Path:
-    """Write contiguous tensors and JSON content, all at once: a reader sees the old file or the new one.
-
-    Raises:
-        OSError: if the file cannot be written.
-    """
+    """Write contiguous tensors and JSON content, all at once: a reader sees the old file or the new one; raises as :func:`write_atomic`."""
     text = json.dumps(content, sort_keys=True)
     # One entry, since safetensors writes several in any order, and the same content is to give the same bytes.
     header = json.dumps({"content": text, "sha256": checksum(tensors, text)}, sort_keys=True)
@@ -38,12 +34,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], content: Any) -> Path:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
-    """Read what :func:`write_tensors` wrote.
-
-    Raises:
-        ValueError: if the file is truncated, altered, or not such a file.
-        OSError: if it cannot be read.
-    """
+    """Read what :func:`write_tensors` wrote; raises ``ValueError`` if the file is truncated, altered, or not such a file."""
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("elegans_pyg", "{}"))

@@ -25,30 +25,24 @@ os.register_at_fork(after_in_child=_pool.cache_clear)
 def share(kernel: Any, count: int, *arguments: Any, largest: int | None = None) -> None:
     """Run ``kernel(first, last, *arguments)`` over ``count`` independent items on as many threads as PyTorch uses.
 
-    Args:
-        kernel: compiled by :func:`elegans_pyg._compiled.compiled`; its items share no result, so that the split does not change a bit.
-        count: number of items.
-        *arguments: tensors, also those in tuples, reach the kernel as arrays.
-        largest: most items of one call. By default there are four calls a thread, because items may differ in length.
+    The kernel is compiled by :func:`elegans_pyg._compiled.compiled`; its items share no result, so that the split does not change a bit.
+    Tensors among the arguments, also in tuples, reach it as arrays. A call takes at most ``largest`` items; by default there are four calls
+    a thread, because items may differ in length.
     """
     arguments = _arrays(arguments)
     if not kernel.signatures and sys.stderr.isatty():
         with Console(stderr=True).status("Preparing compiled kernels: compiled once, then read from Numba's cache"):
             kernel(0, 0, *arguments)
-    threads = min(get_num_threads(), count)
-    if threads == 0:
+    if not count:
         return
+    threads = min(get_num_threads(), count)
     calls = 4 * threads if threads > 1 else 1
     if largest is not None:
         calls = threads * -(-count // (threads * largest))
     calls = min(calls, count)
-    parts = list(pairwise(count * call // calls for call in range(calls + 1)))
-    if threads == 1:
-        for low, high in parts:
-            kernel(low, high, *arguments)
-        return
-    for running in [_pool(get_num_threads()).submit(kernel, low, high, *arguments) for low, high in parts]:
-        running.result()
+    run: Any = map if threads == 1 else _pool(get_num_threads()).map
+    for _ in run(lambda part: kernel(*part, *arguments), pairwise(count * call // calls for call in range(calls + 1))):
+        pass
 
 
 def _arrays(argument: Any) -> Any:

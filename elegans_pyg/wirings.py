@@ -18,12 +18,8 @@ _EDGE_ATTRIBUTES = ("edge_index", "edge_weight", "edge_type")
 
 
 def check_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> None:
-    """Refuse what is no wiring.
-
-    Args:
-        data: ``edge_index (2, E)``, ``edge_type (E,)`` and ``neuron_type (N,)`` int64, ``edge_weight (E,)`` finite and above 0.
-        argument: what the caller's user knows it as.
-        cyclic: refuse a DAG too.
+    """Refuse what is no wiring: ``edge_index (2, E)``, ``edge_type (E,)`` and ``neuron_type (N,)`` int64, ``edge_weight (E,)`` finite and
+    above 0; with ``cyclic`` a DAG too. The user knows the data as ``argument``.
 
     Raises:
         TypeError: if ``data`` is not a single ``Data``, or an attribute is no tensor.
@@ -31,14 +27,12 @@ def check_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> No
             weight is not finite and above zero, or a type is unknown.
     """
     if not isinstance(data, Data) or isinstance(data, Batch):
-        raise TypeError(
-            f"{argument}: expected the Data of one wiring, got {type(data).__name__}; apply the transform to each graph on its own"
-        )
+        kind = type(data).__name__
+        raise TypeError(f"{argument}: expected the Data of one wiring, got {kind}; apply the transform to each graph on its own")
     names = (*_EDGE_ATTRIBUTES, "neuron_type")
     if missing := [name for name in names if data.get(name) is None]:
-        raise ValueError(
-            f"{argument}: expected a wiring, but it has no {', '.join(missing)}; load one with Connectome or Connectome.from_files"
-        )
+        without = ", ".join(missing)
+        raise ValueError(f"{argument}: expected a wiring, but it has no {without}; load one with Connectome or Connectome.from_files")
     # A Data iterates over pairs, so its keys are asked for.
     if extra := [name for name in data.keys() if "edge" in name and name not in _EDGE_ATTRIBUTES]:  # noqa: SIM118
         raise ValueError(
@@ -50,30 +44,25 @@ def check_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> No
             raise TypeError(f"{argument}.{name}: expected a tensor, got {type(data[name]).__name__}; convert it with torch.tensor")
         if name != "edge_weight" and data[name].dtype != torch.int64:
             raise ValueError(f"{argument}.{name}: expected torch.int64, got {data[name].dtype}; convert it with .long()")
-    edge_index, weight, kind, neuron_type = (data[name] for name in names)
+    edge_index, weight, edge_type, neuron_type = (data[name] for name in names)
     if neuron_type.numel() == 0:
         raise ValueError(f"{argument}: expected at least one neuron, got an empty graph; check the connectome that it was made from")
-    if edge_index.dim() != 2 or edge_index.size(0) != 2 or not weight.shape == kind.shape == edge_index[0].shape:
-        raise ValueError(
-            f"{argument}: expected edge_index (2, E) with edge_weight (E,) and edge_type (E,), got"
-            f" {tuple(edge_index.shape)}, {tuple(weight.shape)} and {tuple(kind.shape)}; build them together"
-        )
+    if edge_index.dim() != 2 or edge_index.size(0) != 2 or not weight.shape == edge_type.shape == edge_index[0].shape:
+        got = f"{tuple(edge_index.shape)}, {tuple(weight.shape)} and {tuple(edge_type.shape)}"
+        raise ValueError(f"{argument}: expected edge_index (2, E) with edge_weight (E,) and edge_type (E,), got {got}; build them together")
     if cyclic and "level" in data:
-        raise ValueError(
-            f"{argument}: expected a cyclic connectome, got a DAG (it has levels); rewire the connectome first and make the DAG second"
-        )
+        remedy = "rewire the connectome first and make the DAG second"
+        raise ValueError(f"{argument}: expected a cyclic connectome, got a DAG (it has levels); {remedy}")
     _check_range(f"{argument}.neuron_type", neuron_type, len(NEURON_TYPES), "give positions in NEURON_TYPES")
     if edge_index.numel() == 0:
         return
-    _check_range(f"{argument}.edge_type", kind, len(SYNAPSES), "give 0 for chemical and 1 for electrical")
+    _check_range(f"{argument}.edge_type", edge_type, len(SYNAPSES), "give 0 for chemical and 1 for electrical")
     _check_range(f"{argument}.edge_index", edge_index, neuron_type.numel(), "list every neuron in neuron_type")
     bad = ~(torch.isfinite(weight) & (weight > 0))
     if bool(bad.any()):
-        first = int(bad.nonzero()[0])
-        raise ValueError(
-            f"{argument}.edge_weight: expected finite weights above zero, got {float(weight[first])} on edge {int(edge_index[0, first])} ->"
-            f" {int(edge_index[1, first])}; mend or remove that edge"
-        )
+        source, target = edge_index[:, bad][:, 0].tolist()
+        got = f"{float(weight[bad][0])} on edge {source} -> {target}"
+        raise ValueError(f"{argument}.edge_weight: expected finite weights above zero, got {got}; mend or remove that edge")
 
 
 def _check_range(name: str, values: Tensor, count: int, remedy: str) -> None:

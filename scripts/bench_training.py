@@ -20,7 +20,6 @@ from torch_geometric.data import Batch
 from elegans_pyg.datasets import Connectome
 from elegans_pyg.models import ConnectomeClassifier
 from elegans_pyg.training import Classification, FitSettings
-from elegans_pyg.training.data_order import DataOrder
 from elegans_pyg.training.trainer import Trainer
 from elegans_pyg.transforms import ConstrainedDAG
 
@@ -56,9 +55,8 @@ def main() -> None:
     )
     for channels in (int(text) for text in options.channels.split(",")):
         model = ConnectomeClassifier(batch, 1, 10, channels, executor=options.executor).to(options.device)
-        order = DataOrder(len(images), options.batch_size, 0, torch.device(options.device))
         data = (images.to(options.device), labels.to(options.device))
-        trainer = Trainer(model, *data, FitSettings(batch_size=options.batch_size), order, Classification())
+        trainer = Trainer(model, data, FitSettings(batch_size=options.batch_size), Classification())
         seconds = []
         for _ in range(3 + options.steps):
             start = time.perf_counter()

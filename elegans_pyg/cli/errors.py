@@ -9,7 +9,7 @@ from typing import Any
 
 from cyclopts import CycloptsError
 
-BAD_INPUT, FAILED_RUN, INTERRUPTED = 2, 1, 130
+BAD_INPUT, FAILED_RUN = 2, 1
 
 
 def guarded(work: Callable[[], Any]) -> int:
@@ -17,7 +17,7 @@ def guarded(work: Callable[[], Any]) -> int:
     try:
         work()
     except KeyboardInterrupt as interrupt:
-        return 128 + int(getattr(interrupt, "signum", INTERRUPTED - 128))
+        return 128 + int(getattr(interrupt, "signum", 2))
     except BrokenPipeError:
         # Whoever reads our output has gone; the interpreter's last flush must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

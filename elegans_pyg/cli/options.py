@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
@@ -13,31 +14,25 @@ from pydantic.fields import FieldInfo
 from elegans_pyg._settings import Settings, bounds, choices
 
 RUN = Group("Run", sort_key=90)
+QUIET = Annotated[bool, Parameter(name=["--quiet", "-q"], help="No progress.", group=RUN, negative=(), show_default=False)]
 
 
 def settings_options(kind: type[Settings], defaults: Settings) -> list[inspect.Parameter]:
-    """One keyword-only parameter a setting, ``None`` where it is not given; help, bounds and defaults come from the settings class.
-
-    Args:
-        kind: the class.
-        defaults: what is shown as the defaults.
-    """
-    parameters = []
+    """One keyword-only parameter a setting, ``None`` where it is not given; help and bounds come from the settings class."""
+    parameters, groups = [], dict[str, Group]()
     for name, (path, info) in kind.flat_fields().items():
-        value: Any = defaults
-        for step in path:
-            value = getattr(value, step)
-        group = _group(kind, path)
-        order = 10 + list(dict.fromkeys(_group(kind, way) for way, _ in kind.flat_fields().values())).index(group)
+        title, default, plain = _group(kind, path), _shown(reduce(getattr, path, defaults)), _kind(info)
+        meaning = filter(None, [(info.description or "").rstrip("."), "" if choices(info.annotation) else bounds(info)])
         option = Parameter(
             name=f"--{option_name(name)}",
-            help=_help(info, value),
-            group=Group(group, sort_key=order),
+            help=f"{'; '.join(meaning)}. [{default}]",
+            group=groups.setdefault(title, Group(title, sort_key=10 + len(groups))),
             show_default=False,
-            negative=() if _kind(info) is not bool else None,
-            converter=whole if _kind(info) is int else None,
+            negative=() if plain is not bool else None,
+            converter=whole if plain is int else None,
         )
-        parameters.append(parameter(name, Annotated[_option_type(info) | None, option], None))
+        shown: Any = Literal[choices(info.annotation)] if plain is Literal else {tuple: str, dict: list[str]}.get(plain, plain)
+        parameters.append(parameter(name, Annotated[shown | None, option], None))
     return parameters
 
 
@@ -63,27 +58,19 @@ def shape(command: Callable[..., None], name: str, text: str, parameters: list[i
 
 def given_settings(kind: type[Settings], values: Mapping[str, Any]) -> dict[str, Any]:
     """The settings among a command's arguments that were given, lists and mappings read from their text; a tuple holds what the command
-    took without an option's name.
-
-    Raises:
-        ValueError: if a text is no such list or mapping.
-    """
-    given: dict[str, Any] = {}
-    for name, (_, info) in kind.flat_fields().items():
-        value = values.get(name)
-        if value is None:
-            continue
+    took without an option's name. Raises ``ValueError`` if a text is no such list or mapping."""
+    given = {name: values[name] for name in kind.flat_fields() if values.get(name) is not None}
+    for name, value in given.items():
+        info, option = kind.flat_fields()[name][1], option_name(name)
         if _kind(info) is dict:
-            given[name] = _mapping(option_name(name), value)
+            given[name] = _mapping(option, value)
         elif _kind(info) is tuple:
             parts = value if isinstance(value, tuple) else str(value).split(",")
-            given[name] = [_member(option_name(name), info, part.strip()) for part in parts if part.strip()]
+            given[name] = [_member(option, info, part.strip()) for part in parts if part.strip()]
         elif isinstance(value, tuple):
             if len(value) > 1:
-                raise ValueError(f"{option_name(name)}: expected one, got {len(value)} ({', '.join(value)[:60]}); give one")
+                raise ValueError(f"{option}: expected one, got {len(value)} ({', '.join(value)[:60]}); give one")
             given[name] = value[0]
-        else:
-            given[name] = value
     return given
 
 
@@ -99,14 +86,9 @@ def _group(kind: type[Settings], path: tuple[str, ...]) -> str:
     return getattr(owner, "group", "Settings")
 
 
-def _help(info: FieldInfo, default: Any) -> str:
-    text = (info.description or "").rstrip(".")
-    limit = "" if choices(info.annotation) else bounds(info)
-    shown = "none" if default is None or default == () or default == {} else _shown(default)
-    return f"{text}{f'; {limit}' if limit else ''}. [{shown}]" if text else f"[{shown}]"
-
-
 def _shown(value: Any) -> str:
+    if value in (None, (), {}):
+        return "none"
     if isinstance(value, tuple):
         text = ",".join(map(_shown, value))
         return text if len(text) <= 60 else f"{text[:50]}..."
@@ -127,20 +109,10 @@ def _members(annotation: Any) -> list[Any]:
     return [inner for part in get_args(annotation) if part is not type(None) for inner in _members(part)]
 
 
-def _option_type(info: FieldInfo) -> Any:
-    kind = _kind(info)
-    if kind is Literal:
-        return Literal[choices(info.annotation)]
-    return {tuple: str, dict: list[str]}.get(kind, kind)
-
-
 def _member(name: str, info: FieldInfo, text: str) -> Any:
-    inner = get_args(_members(info.annotation)[0])[0]
-    kind = _members(inner)[0]
-    if kind not in (int, float):
-        return text
+    kind = _members(get_args(_members(info.annotation)[0])[0])[0]
     try:
-        return kind(text)
+        return kind(text) if kind in (int, float) else text
     except ValueError as error:
         raise ValueError(f"{name}: expected numbers with commas between them, got {text[:60]!r}; write such as 0.5,0.9") from error
 
@@ -149,8 +121,8 @@ def _mapping(name: str, texts: list[str]) -> dict[str, dict[str, Any]]:
     options: dict[str, dict[str, Any]] = {}
     for text in texts:
         key, equals, value = text.partition("=")
-        family, dot, option = key.partition(".")
-        if not (equals and dot and family and option and value):
+        family, _, option = key.partition(".")
+        if not (equals and family and option and value):
             raise ValueError(f"{name}: expected FAMILY.NAME=VALUE, such as rewired.fraction=0.5, got {text[:60]!r}; write it so")
         try:
             options.setdefault(family, {})[option] = yaml.safe_load(value) if len(value) < 40 else value

@@ -8,14 +8,13 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from elegans_pyg.cli.app import app
-from elegans_pyg.cli.options import RUN, given_settings, parameter, settings_options, shape
+from elegans_pyg.cli.options import QUIET, RUN, given_settings, parameter, settings_options, shape
 from elegans_pyg.recipes.simulate import SimulateSettings
 
 TEXT = """Simulate the worm's nervous system under one stimulus: voltages, and figures of them.
 
     With --out, the folder gets voltages.csv (the recorded neurons, a row a step), voltages.safetensors (all neurons) and three figures."""
 OUT = Annotated[Path | None, Parameter(help="Folder for the results, new or empty (default: nothing is written).", group=RUN)]
-QUIET = Annotated[bool, Parameter(name=["--quiet", "-q"], help="No progress.", group=RUN, negative=(), show_default=False)]
 
 
 def simulate(out: Path | None = None, quiet: bool = False, **values: Any) -> None:
@@ -37,10 +36,6 @@ def simulate(out: Path | None = None, quiet: bool = False, **values: Any) -> Non
         print(f"written to {out}")
 
 
-shape(
-    simulate,
-    "simulate",
-    TEXT,
-    [*settings_options(SimulateSettings, SimulateSettings()), parameter("out", OUT, None), parameter("quiet", QUIET, False)],
-)
+OPTIONS = settings_options(SimulateSettings, SimulateSettings())
+shape(simulate, "simulate", TEXT, [*OPTIONS, parameter("out", OUT, None), parameter("quiet", QUIET, False)])
 app.command(simulate)

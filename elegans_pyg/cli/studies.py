@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from elegans_pyg.cli.app import app, reproduce_app
-from elegans_pyg.cli.options import RUN, given_settings, parameter, settings_options, shape, whole
+from elegans_pyg.cli.options import QUIET, RUN, given_settings, parameter, settings_options, shape, whole
 from elegans_pyg.studies.registry import RECIPES, find
 from elegans_pyg.studies.study import Interrupted, Study
 
@@ -21,9 +21,8 @@ def _flag(text: str) -> Any:
     return Annotated[bool, Parameter(help=text, group=RUN, negative=(), show_default=False)]
 
 
-def _option(kind: Any, text: str, **more: Any) -> Any:
-    converter = whole if kind is int else None
-    return Annotated[kind | None, Parameter(help=text, group=RUN, show_default=False, converter=converter, **more)]
+def _option(kind: Any, text: str) -> Any:
+    return Annotated[kind | None, Parameter(help=text, group=RUN, show_default=False, converter=whole if kind is int else None)]
 
 
 RUN_OPTIONS = {
@@ -35,7 +34,7 @@ RUN_OPTIONS = {
     "cpus": (_option(int, "Cores a task of Ray (default: one, or all where a shard uses them)."), None),
     "workers": (_option(int, "Processes, or tasks of Ray at a time (default: one a core)."), None),
     "shard": (_option(str, "I/N: run the I-th of N shards only, for job arrays; then: elegans-pyg join FOLDER."), None),
-    "quiet": (Annotated[bool, Parameter(name=["--quiet", "-q"], help="No progress.", group=RUN, negative=(), show_default=False)], False),
+    "quiet": (QUIET, False),
 }
 
 
@@ -49,36 +48,35 @@ def add_study(study: Study[Any]) -> None:
         run_options.insert(2, parameter("quick", _flag(study.quick), False))
 
     def command(*places: str, **values: Any) -> None:
-        run_command(study, places, {**{key: default for key, (_, default) in RUN_OPTIONS.items()}, **values})
+        given = {str(study.places): places} if places else {}
+        run_command(study, {key: default for key, (_, default) in RUN_OPTIONS.items()} | values | given)
 
     parameters = [*settings_options(study.settings, defaults), *run_options]
     if study.places:
         hint = Parameter(help=study.settings.model_fields[study.places].description or "", show_default=False)
-        kind = Annotated[str, hint]
-        parameters = [item for item in parameters if item.name != study.places]
-        parameters.insert(0, inspect.Parameter(study.places, inspect.Parameter.VAR_POSITIONAL, annotation=kind))
+        places = inspect.Parameter(study.places, inspect.Parameter.VAR_POSITIONAL, annotation=Annotated[str, hint])
+        parameters = [places, *(item for item in parameters if item.name != study.places)]
     shape(command, study.short_name, study.text, parameters)
     (reproduce_app if study.name.startswith("reproduce ") else app).command(command, name=study.short_name)
 
 
-def run_command(study: Study[Any], places: tuple[str, ...], values: dict[str, Any]) -> None:
+def run_command(study: Study[Any], values: dict[str, Any]) -> None:
     """Run a study as its command line says, and print what it ends in."""
     from elegans_pyg.studies.folder import RunFolder
     from elegans_pyg.studies.run import run_array_shard, run_study
 
-    if places:
-        values = {**values, str(study.places): places}
-    settings = _settings(study, values)
-    if values["shard"] is not None:
-        number, count = _shard(values["shard"])
-        if values["out"] is None:
+    settings, shard, out = _settings(study, values), values["shard"], values["out"]
+    if shard is not None:
+        if not re.fullmatch(r"\d{1,9}/\d{1,9}", shard):
+            raise ValueError(f"shard: expected I/N, such as 3/100, got {shard[:40]!r}; write it so")
+        if out is None:
             raise ValueError("out: expected --out with the run folder that all shards share; add it")
-        run_array_shard(study, settings, values["out"], number, count, quiet=values["quiet"])
-        print(f"shard {number} of {count} is done; once all are: elegans-pyg join {shlex.quote(str(values['out']))}")
+        number, count = map(int, shard.split("/"))
+        run_array_shard(study, settings, out, number, count, quiet=values["quiet"])
+        print(f"shard {number} of {count} is done; once all are: elegans-pyg join {shlex.quote(str(out))}")
         return
-    new = values["out"] is None
-    folder = RunFolder.free(study.short_name) if new else RunFolder(values["out"])
-    options = {"quiet": values["quiet"], "workers": values["workers"], "address": values["address"], "cpus": values["cpus"]}
+    folder = RunFolder.free(study.short_name) if out is None else RunFolder(out)
+    options = {name: values[name] for name in ("quiet", "workers", "address", "cpus")}
     try:
         result = run_study(study, settings, folder.path, values["engine"] or "local", values["resume"], **options)
     except KeyboardInterrupt as interrupt:
@@ -88,7 +86,7 @@ def run_command(study: Study[Any], places: tuple[str, ...], values: dict[str, An
         print(f"interrupted; {remedy}", file=sys.stderr)
         raise Interrupted(getattr(interrupt, "signum", 2)) from None
     finally:
-        if new and folder.path.is_dir() and not any(folder.path.iterdir()):
+        if out is None and folder.path.is_dir() and not any(folder.path.iterdir()):
             folder.path.rmdir()
     print_result(study, result)
 
@@ -120,22 +118,13 @@ def _settings(study: Study[Any], values: dict[str, Any]) -> Any:
             raise ValueError(f"{name}: a run goes on with its own settings, so --{name} cannot be used with --resume; leave it out")
     folder = RunFolder(values["out"])
     if folder.started():
-        if folder.study_name() != study.name:
-            raise ValueError(
-                f"out: {folder.path} holds a run of another command; go on with it by: elegans-pyg {folder.study_name()} --resume"
-                f" --out {folder.path}"
-            )
+        if (other := folder.study_name()) != study.name:
+            remedy = f"go on with it by: elegans-pyg {other} --resume --out {folder.path}"
+            raise ValueError(f"out: {folder.path} holds a run of another command; {remedy}")
         return folder.read_config(study.settings).with_flat(given)
     if folder.started() is None or not folder.path.is_dir():
         raise FileNotFoundError(f"run: {folder.path} is no run folder, it has no config.yaml; give a folder that a run was written to")
     return study.make(given)
-
-
-def _shard(text: str) -> tuple[int, int]:
-    if not re.fullmatch(r"\d{1,9}/\d{1,9}", text):
-        raise ValueError(f"shard: expected I/N, such as 3/100, got {text[:40]!r}; write it so")
-    number, count = map(int, text.split("/"))
-    return number, count
 
 
 for _name in RECIPES:

@@ -1,4 +1,5 @@
 """Training an ensemble: the loop, its checkpoints, its metrics and the device it runs on."""
+# ruff: noqa: F401
 
 from __future__ import annotations
 
@@ -8,42 +9,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from elegans_pyg.training.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
     from elegans_pyg.training.device import resolve_device
-    from elegans_pyg.training.evaluation import Evaluation, evaluate
     from elegans_pyg.training.loop import FitResult, TrainingError, fit
-    from elegans_pyg.training.objective import Autoencoding, Classification, Objective
+    from elegans_pyg.training.objective import Autoencoding, Classification, Evaluation, Objective, evaluate
     from elegans_pyg.training.settings import FitSettings, SequenceSettings
 
 _ROOMS = {
     "checkpoint": ("Checkpoint", "has_checkpoint", "load_checkpoint", "save_checkpoint"),
     "device": ("resolve_device",),
-    "evaluation": ("Evaluation", "evaluate"),
     "loop": ("FitResult", "TrainingError", "fit"),
-    "objective": ("Autoencoding", "Classification", "Objective"),
+    "objective": ("Autoencoding", "Classification", "Evaluation", "Objective", "evaluate"),
     "settings": ("FitSettings", "SequenceSettings"),
 }
-__all__ = [
-    "Autoencoding",
-    "Checkpoint",
-    "Classification",
-    "Evaluation",
-    "FitResult",
-    "FitSettings",
-    "Objective",
-    "SequenceSettings",
-    "TrainingError",
-    "evaluate",
-    "fit",
-    "has_checkpoint",
-    "load_checkpoint",
-    "resolve_device",
-    "save_checkpoint",
-]
+_HOMES = {name: room for room, names in _ROOMS.items() for name in names}
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
     # On first use, since PyTorch takes seconds to import, and the settings are read for every --help.
-    for module, names in _ROOMS.items():
-        if name in names:
-            globals()[name] = value = getattr(import_module(f"{__name__}.{module}"), name)
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

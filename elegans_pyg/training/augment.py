@@ -15,12 +15,9 @@ GREY = 128
 
 
 class Augmentation:
-    """Crops, flips and cutouts, drawn for every step anew from the data seed and the step's number alone, so there is no state to save.
+    """Crops, flips and cutouts, drawn for every step anew from the data seed and the step's number, so there is no state to save.
 
-    Args:
-        seed: Data seed.
-        variant_seeds: ``None`` where all variants see the same images; otherwise each variant's own seed, from which, with ``seed`` and
-            the step, its draws come.
+    Where variants see images of their own, ``variant_seeds`` are part of what each draws from.
     """
 
     def __init__(self, seed: int, variant_seeds: Sequence[int] | None = None) -> None:
@@ -29,9 +26,8 @@ class Augmentation:
     def __call__(self, images: Tensor, iteration: int) -> Tensor:
         """Change a step's images, ``(B, C, H, W)`` or ``(V, B, C, H, W)``, on their device; the input is left alone."""
         keys = [()] if self.variant_seeds is None else [(own,) for own in self.variant_seeds]
-        count, (height, width) = images.shape[-4], images.shape[-2:]
-        drawn = [self._draw((iteration, *key), count, height, width) for key in keys]
-        offsets = torch.from_numpy(np.concatenate(drawn)).to(images.device, non_blocking=True)
+        drawn = np.concatenate([self._draw((iteration, *key), images.shape[-4], *images.shape[-2:]) for key in keys])
+        offsets = torch.from_numpy(drawn).to(images.device, non_blocking=True)
         return _crop_flip_cutout(images.reshape(-1, *images.shape[-3:]), offsets).view(images.shape)
 
     def _draw(self, key: tuple[int, ...], count: int, height: int, width: int) -> np.ndarray:

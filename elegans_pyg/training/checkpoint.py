@@ -16,30 +16,27 @@ from torch import Tensor
 from elegans_pyg._files import sha256, write_atomic
 
 FORMAT_VERSION = 2
-_TENSOR_FILES = ("model", "optimizer", "best", "final")
+_TENSORS = ("model", "optimizer", "best", "final")
 _METRICS, _STATE = "metrics.csv", "state.json"
-_REMEDY = "put it back or start anew in another folder"
+_DIFFERS, _REMEDY = "its sha256 differs", "put it back or start anew in another folder"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds.
-
-    Args:
-        state: Plain JSON values: iteration, settings, generator states and the like.
-        model: The model's ``state_dict()``.
-        optimizer: The optimiser's state, flattened to named tensors.
-        best: Another ``state_dict()`` of the model, with every variant's weights at its best evaluation, where a run keeps these.
-        final: What the test of a finished run found.
-        metrics: The losses and scores so far, as CSV.
-    """
+    """What a checkpoint holds."""
 
     state: dict[str, Any]
+    """Plain JSON values: iteration, settings, generator states and the like."""
     model: dict[str, Tensor]
+    """The model's ``state_dict()``."""
     optimizer: dict[str, Tensor]
+    """The optimiser's state, flattened to named tensors."""
     best: dict[str, Tensor] = field(default_factory=dict)
+    """Another ``state_dict()`` of the model, with every variant's weights at its best evaluation, where a run keeps these."""
     final: dict[str, Tensor] = field(default_factory=dict)
+    """What the test of a finished run found."""
     metrics: bytes = b""
+    """The losses and scores so far, as CSV."""
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -48,14 +45,10 @@ def has_checkpoint(folder: Path) -> bool:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write ``checkpoint`` to ``folder``, in place of the one that is there.
+    """Write ``checkpoint`` to ``folder``, whose parent must exist, in place of the one that is there.
 
     The files are written and flushed to the disk in ``<folder>.tmp``, which then takes the place of ``folder`` by renaming, the old one
     being ``<folder>.old`` for that moment. At every instant :func:`load_checkpoint` finds either the old or the new one complete.
-
-    Args:
-        folder: The checkpoint's folder; its parent must exist.
-        checkpoint: What to write.
 
     Raises:
         OSError: if it cannot be written (disk full, no permission); the checkpoint from before is kept.
@@ -65,7 +58,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         clear_leftovers(folder)
         temporary.mkdir()
         files = {_METRICS: checkpoint.metrics}
-        for name in _TENSOR_FILES:
+        for name in _TENSORS:
             tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in getattr(checkpoint, name).items()}
             files[f"{name}.safetensors"] = save(tensors)
         state = {"format_version": FORMAT_VERSION, **checkpoint.state}
@@ -92,67 +85,54 @@ def clear_leftovers(folder: Path) -> None:
     if not folder.exists() and old.exists():
         # The crash came between the two renames: the old one has its name back before anything is removed.
         old.rename(folder)
-    for path in (temporary, old):
-        if path.exists():
-            shutil.rmtree(path)
+    for path in filter(Path.exists, (temporary, old)):
+        shutil.rmtree(path)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read what :func:`save_checkpoint` wrote, checking every file first.
-
-    Args:
-        folder: The checkpoint's folder.
+    """Read what :func:`save_checkpoint` wrote to ``folder``, checking every file first.
 
     Raises:
         FileNotFoundError: if there is no checkpoint, or one of its files is missing.
         ValueError: if a file is damaged, or the format is one this version does not read.
     """
-    if not folder.is_dir():
-        # A crash between the two renames of a save leaves the old one under this name.
-        old = _others(folder)[1]
-        if not old.is_dir():
-            raise FileNotFoundError(
-                f"checkpoint: there is none in {folder.parent} (expected the folder {folder.name!r}); start without resume"
-            )
-        folder = old
-    content = _read(folder / _STATE)
+    # A crash between the two renames of a save leaves the old one under its second name.
+    place = folder if folder.is_dir() else _others(folder)[1]
+    if not place.is_dir():
+        raise FileNotFoundError(f"checkpoint: there is none in {folder.parent} (expected the folder {folder.name!r}); start without resume")
+    path = place / _STATE
     try:
-        state = json.loads(content)
+        state = json.loads(_read(path))
         version, checksums = state["format_version"], dict(state.pop("sha256"))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"checkpoint: {folder / _STATE} is damaged ({error!r}); {_REMEDY}") from error
+        raise ValueError(f"checkpoint: {path} is damaged ({error!r}); {_REMEDY}") from error
     if version != FORMAT_VERSION:
-        raise ValueError(
-            f"checkpoint: expected format version {FORMAT_VERSION} in {folder}, got {version!r}; read it with the version that wrote it"
-        )
-    _check_sum(folder / _STATE, _state_checksum(state), checksums.get("state"))
+        expected = f"format version {FORMAT_VERSION} in {place}"
+        raise ValueError(f"checkpoint: expected {expected}, got {version!r}; read it with the version that wrote it")
+    if _state_checksum(state) != checksums.get("state"):
+        raise ValueError(f"checkpoint: {path} is damaged ({_DIFFERS}); {_REMEDY}")
     tensors = {}
-    for name in _TENSOR_FILES:
-        path = folder / f"{name}.safetensors"
-        content = _read(path)
-        _check_sum(path, sha256(content), checksums.get(path.name))
+    for name in _TENSORS:
+        file = place / f"{name}.safetensors"
+        content = _read(file, checksums)
         try:
             tensors[name] = load(content)
         except SafetensorError as error:
-            raise ValueError(f"checkpoint: {path} holds no safetensors ({error}); start anew in another folder") from error
-    metrics = _read(folder / _METRICS)
-    _check_sum(folder / _METRICS, sha256(metrics), checksums.get(_METRICS))
-    return Checkpoint(state, **tensors, metrics=metrics)
+            raise ValueError(f"checkpoint: {file} holds no safetensors ({error}); start anew in another folder") from error
+    return Checkpoint(state, **tensors, metrics=_read(place / _METRICS, checksums))
 
 
 def _others(folder: Path) -> tuple[Path, Path]:
     return folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, checksums: dict[str, str] | None = None) -> bytes:
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint: {path} is missing; {_REMEDY}")
-    return path.read_bytes()
-
-
-def _check_sum(path: Path, found: str, expected: Any) -> None:
-    if found != expected:
-        raise ValueError(f"checkpoint: {path} is damaged (its sha256 differs); {_REMEDY}")
+    content = path.read_bytes()
+    if checksums is not None and sha256(content) != checksums.get(path.name):
+        raise ValueError(f"checkpoint: {path} is damaged ({_DIFFERS}); {_REMEDY}")
+    return content
 
 
 def _state_checksum(state: dict[str, Any]) -> str:

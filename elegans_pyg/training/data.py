@@ -18,24 +18,18 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class FitData:
-    """Inputs and targets in memory.
-
-    Args:
-        name: For messages and checkpoints.
-        train: ``(n, ...)`` inputs and ``(n, ...)`` targets.
-        test: The same, looked at once, at the end.
-        validation: The same; ``None`` takes ``validation_fraction`` of ``train``.
-        classes: Names of the classes, where there are any.
-
-    Raises:
-        ValueError: if inputs and targets differ in number, there are none, or a number is not finite.
-    """
+    """Inputs and targets in memory; raises ``ValueError`` if they differ in number, there are none, or a number is not finite."""
 
     name: str
+    """For messages and checkpoints."""
     train: Pair
+    """``(n, ...)`` inputs and ``(n, ...)`` targets."""
     test: Pair
+    """The same, looked at once, at the end."""
     validation: Pair | None = None
+    """The same; ``None`` takes ``validation_fraction`` of ``train``."""
     classes: tuple[str, ...] = ()
+    """Names of the classes, where there are any."""
 
     def __post_init__(self) -> None:
         for name, pair in self.splits().items():
@@ -45,10 +39,9 @@ class FitData:
             for kind, part in zip(("inputs", "targets"), pair, strict=True):
                 if part.is_floating_point() and not bool(part.isfinite().all()):
                     raise ValueError(f"{name}: expected finite numbers, got NaN or infinity among the {kind}; leave those samples out")
-
-            if pair[0].shape[1:] != self.train[0].shape[1:]:
-                expected, got = tuple(self.train[0].shape[1:]), tuple(pair[0].shape[1:])
-                kind = "sequences" if pair[0].dim() == 3 else "samples"
+            expected, got = (tuple(inputs.shape[1:]) for inputs in (self.train[0], pair[0]))
+            if got != expected:
+                kind = "sequences" if len(got) == 2 else "samples"
                 raise ValueError(f"{name}: expected {kind} of {expected} like those of train, got {got}; cut all alike")
 
     def splits(self) -> dict[str, Pair]:
@@ -67,13 +60,9 @@ def as_fit_data(data: FitData | ImageData | tuple[Dataset[Any], Dataset[Any]]) -
 
 
 def stack_dataset(dataset: Dataset[Any], name: str = "dataset") -> Pair:
-    """All samples of a data set of (image, label) in memory: ``(n, C, H, W)``, uint8 or floating-point, and ``(n,)`` int64.
-
-    Raises:
-        ValueError: if images are no tensors of one shape, or a label is no whole number.
-    """
-    images: list[Tensor] = []
-    labels: list[int] = []
+    """All samples of a data set of (image, label) in memory: ``(n, C, H, W)``, uint8 or floating-point, and ``(n,)`` int64; raises
+    ``ValueError`` if images are no tensors of one shape, or a label is no whole number."""
+    images, labels = list[Tensor](), list[int]()
     for index in range(len(dataset)):  # type: ignore[arg-type]
         image, label = dataset[index]
         image, value = torch.as_tensor(image), torch.as_tensor(label)

@@ -16,18 +16,15 @@ PART = 4
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int, stream: int = _SPLIT) -> tuple[Tensor, Tensor]:
-    """Split the training images into those trained on and those held out, with the same share held out of every class.
+    """Sorted indices ``(n - m,)`` to train on and ``(m,)`` to validate on, with the same share held out of every class.
 
-    The held-out count is ``round(fraction * n)``; what rounding down per class leaves goes to the classes with the largest remainders.
+    ``m`` is ``round(fraction * n)``; what rounding down per class leaves goes to the classes with the largest remainders.
 
     Args:
         labels: ``(n,)`` int64; other targets are one class.
         fraction: Share to hold out, in [0, 1).
         seed: Seed of the choice.
         stream: Which of the random streams of the seed.
-
-    Returns:
-        Sorted indices ``(n - m,)`` to train on and ``(m,)`` to validate on.
     """
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))
     classes = labels.cpu().numpy() if labels.dim() == 1 else np.zeros(len(labels), dtype=np.int64)
@@ -42,30 +39,31 @@ def stratified_split(labels: Tensor, fraction: float, seed: int, stream: int = _
 
 
 class DataOrder:
-    """Batches of image indices without end, reshuffled every epoch; the last short batch of an epoch is dropped.
+    """Batches of ``batch_size`` of the indices below ``size`` without end, on ``device``, shuffled anew every epoch.
 
     Args:
-        size: Number of images.
-        batch_size: Images a batch.
         seed: Data seed.
-        device: Where the indices are wanted.
-        variant_seeds: ``None`` gives one order for all variants; otherwise each variant's own seed, and variants with equal seeds share
-            an order. A variant's order depends on its own seed and on ``seed`` alone, never on the variants beside it.
+        seeds: ``None`` gives one order for all variants; otherwise each variant's own seed, and variants with equal seeds share an order.
+            A variant's order depends on its own seed and on ``seed`` alone, never on the variants beside it.
+        keep_last: Keep the last short batch of an epoch, rather than drop it. The order, one for all variants, then comes from the seed
+            and the epoch's number; if one batch holds all samples, they stay in their own order.
 
     Raises:
-        ValueError: if there are fewer images than one batch needs, or a variant's seed is negative.
+        ValueError: if there are fewer samples than one batch needs, or a variant's seed is negative.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int, device: torch.device, variant_seeds: Sequence[int] | None = None) -> None:
-        if size < batch_size:
+    def __init__(
+        self, size: int, batch_size: int, seed: int, device: torch.device, seeds: Sequence[int] | None = None, keep_last: bool = False
+    ) -> None:
+        if size < batch_size and not keep_last:
             raise ValueError(f"batch_size: expected at most the {size} images left for training, got {batch_size}; make it smaller")
-        self.size, self.batch_size, self.device = size, batch_size, device
+        self.size, self.batch_size, self.seed, self.device, self.keep_last = size, batch_size, seed, device, keep_last
         self._variants: Tensor | None = None
-        keys: list[tuple[int, ...]] = [(_SHARED,)]
-        if variant_seeds is not None:
-            if min(variant_seeds) < 0:
-                raise ValueError(f"variants: expected seeds of at least 0, got {min(variant_seeds)}; data_order='variant' draws from them")
-            distinct, which = np.unique(np.asarray(variant_seeds, dtype=np.int64), return_inverse=True)
+        keys: list[tuple[int, ...]] = [] if keep_last else [(_SHARED,)]
+        if seeds is not None:
+            if min(seeds) < 0:
+                raise ValueError(f"variants: expected seeds of at least 0, got {min(seeds)}; data_order='variant' draws from them")
+            distinct, which = np.unique(np.asarray(seeds, dtype=np.int64), return_inverse=True)
             keys = [(_VARIANT, int(own)) for own in distinct]
             self._variants = torch.from_numpy(which).to(device)
         self._generators = [np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key))) for key in keys]
@@ -75,12 +73,18 @@ class DataOrder:
     def _shuffle(self) -> None:
         # The states from before the shuffle are what a checkpoint keeps: they give this epoch's order again and every later one.
         self._epoch_start = [generator.bit_generator.state for generator in self._generators]
-        orders = np.stack([generator.permutation(self.size) for generator in self._generators])
-        self._orders = torch.from_numpy(orders).to(self.device)
+        if not self.keep_last:
+            orders = torch.from_numpy(np.stack([generator.permutation(self.size) for generator in self._generators]))
+        elif self.size > self.batch_size:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+            orders = torch.randperm(self.size, generator=generator).unsqueeze(0)
+        else:
+            orders = torch.arange(self.size).unsqueeze(0)
+        self._orders = orders.to(self.device)
 
     def next_batch(self) -> Tensor:
         """Indices ``(B,)`` of the next batch, or ``(V, B)`` if each variant has its own order."""
-        if self.position + self.batch_size > self.size:
+        if self.position + (1 if self.keep_last else self.batch_size) > self.size:
             self.epoch, self.position = self.epoch + 1, 0
             self._shuffle()
         batch = self._orders[:, self.position : self.position + self.batch_size]
@@ -89,49 +93,12 @@ class DataOrder:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on from here, as plain JSON values."""
-        return {"epoch": self.epoch, "position": self.position, "generators": self._epoch_start}
+        state = {"epoch": self.epoch, "position": self.position}
+        return state if self.keep_last else {**state, "generators": self._epoch_start}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where :meth:`state_dict` was taken of an order made with the same arguments."""
-        for generator, saved in zip(self._generators, state["generators"], strict=True):
+        for generator, saved in zip(self._generators, state.get("generators", ()), strict=True):
             generator.bit_generator.state = saved
-        self.epoch, self.position = state["epoch"], state["position"]
-        self._shuffle()
-
-
-class EpochOrder:
-    """Batches of indices without end, an epoch's last short one kept; the order of an epoch comes from the seed and its number alone.
-
-    Args:
-        size: Number of samples; if one batch holds them all, they stay in their own order.
-        batch_size: Samples a batch.
-        seed: Data seed.
-        device: Where the indices are wanted.
-    """
-
-    def __init__(self, size: int, batch_size: int, seed: int, device: torch.device) -> None:
-        self.size, self.batch_size, self.seed, self.device = size, batch_size, seed, device
-        self.epoch = self.position = 0
-        self._shuffle()
-
-    def _shuffle(self) -> None:
-        order = torch.arange(self.size)
-        if self.size > self.batch_size:
-            order = torch.randperm(self.size, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch))
-        self._order = order.to(self.device)
-
-    def next_batch(self) -> Tensor:
-        """Indices ``(B,)`` of the next batch."""
-        if self.position >= self.size:
-            self.epoch, self.position = self.epoch + 1, 0
-            self._shuffle()
-        batch = self._order[self.position : self.position + self.batch_size]
-        self.position += self.batch_size
-        return batch
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "position": self.position}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.position = state["epoch"], state["position"]
         self._shuffle()

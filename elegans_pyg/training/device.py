@@ -8,10 +8,7 @@ from elegans_pyg.training.settings import check_device_name
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """The device that ``name`` stands for; ``"auto"`` is CUDA if there is any, else the CPU.
-
-    Args:
-        name: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``.
+    """The device that ``"auto"`` (CUDA if there is any, else the CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"`` stands for.
 
     Raises:
         ValueError: if ``name`` is none of these, or names a CUDA device that is not there.

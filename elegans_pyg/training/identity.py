@@ -13,7 +13,7 @@ from elegans_pyg.training.data import FitData
 from elegans_pyg.training.objective import Objective, VariantModel
 from elegans_pyg.training.settings import FitSettings
 
-_INTEGER_COLUMNS = ("variant", "wiring_seed", "seed")
+_INTEGERS = ("variant", "wiring_seed", "seed")
 
 
 def variant_table(variants: pd.DataFrame | None, count: int) -> pd.DataFrame:
@@ -28,14 +28,12 @@ def variant_table(variants: pd.DataFrame | None, count: int) -> pd.DataFrame:
     missing = [name for name in columns if name not in variants.columns]
     if missing:
         raise ValueError(f"variants: expected the columns {', '.join(columns)}, got none named {', '.join(missing)}; add them")
-    for name in _INTEGER_COLUMNS:
+    for name in _INTEGERS:
         if not pd.api.types.is_integer_dtype(variants[name]):
             raise ValueError(f"variants: expected integers in column {name!r}, got {variants[name].dtype}; convert the column")
-    if variants["variant"].tolist() != list(range(count)):
-        raise ValueError(
-            f"variants: expected the rows to be variants 0 to {count - 1} in order, got {variants['variant'].tolist()}; sort them"
-        )
-    return variants[columns].reset_index(drop=True).astype({name: np.int64 for name in _INTEGER_COLUMNS})
+    if (got := variants["variant"].tolist()) != list(range(count)):
+        raise ValueError(f"variants: expected the rows to be variants 0 to {count - 1} in order, got {got}; sort them")
+    return variants[columns].reset_index(drop=True).astype({name: np.int64 for name in _INTEGERS})
 
 
 def describe_run(model: VariantModel, data: FitData, settings: FitSettings, table: pd.DataFrame, objective: Objective) -> dict[str, Any]:
@@ -54,11 +52,7 @@ def describe_run(model: VariantModel, data: FitData, settings: FitSettings, tabl
 
 
 def check_same_run(state: dict[str, Any], run: dict[str, Any]) -> None:
-    """Refuse to resume a checkpoint's run with other inputs.
-
-    Args:
-        state: The checkpoint's state.
-        run: :func:`describe_run` of the inputs given now.
+    """Refuse to resume a run, of which a checkpoint has ``state``, with other inputs, :func:`describe_run` of those given now.
 
     Raises:
         ValueError: naming the first input that differs, or saying that ``iterations`` is less than what is done already.
@@ -73,14 +67,14 @@ def check_same_run(state: dict[str, Any], run: dict[str, Any]) -> None:
             f"iterations: was {before.iterations} in the checkpoint and is {wanted} now, but a learning rate with schedule 'cosine' or"
             " warmup depends on it; give the run's own number, or start anew"
         )
+    given["settings"]["iterations"] = before.iterations
     for section in ("settings", "objective", "dataset", "variants", "model"):
         _check_same(section, saved[section], given[section])
 
 
 def _check_same(name: str, saved: Any, given: Any) -> None:
     if isinstance(saved, dict) and isinstance(given, dict):
-        for key in [*saved, *(key for key in given if key not in saved)]:
-            if (name, key) != ("settings", "iterations"):
-                _check_same(f"{name}.{key}", saved.get(key), given.get(key))
+        for key in saved | given:
+            _check_same(f"{name}.{key}", saved.get(key), given.get(key))
     elif saved != given:
         raise ValueError(f"resume: {name} was {saved!r} in the checkpoint and is {given!r} now; give the run's own inputs, or start anew")

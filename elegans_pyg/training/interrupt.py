@@ -5,29 +5,24 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from types import FrameType, TracebackType
-from typing import Any
+from contextlib import ExitStack
+from types import FrameType
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
-class InterruptGuard:
-    """Within this context the first Ctrl-C, SIGTERM or SIGHUP only sets :attr:`signal`; a second one raises ``KeyboardInterrupt`` at once.
+class InterruptGuard(ExitStack):
+    """Within this context the first Ctrl-C, SIGTERM or SIGHUP only sets :attr:`signal`, its number, and writes ``message``, if there is
+    one, to standard error; a second one raises ``KeyboardInterrupt`` at once. A command that ends for a signal exits with 128 + its number.
 
     The handlers from before are put back on leaving. Where there can be no handler (off the main thread) or the process has been told to
     ignore a signal (``nohup``), nothing is changed for it.
-
-    Args:
-        message: Written to standard error at the first signal; empty for none.
-
-    Attributes:
-        signal: Number of the first signal, or ``None``; a command that ends for it exits with 128 + this number.
     """
 
     def __init__(self, message: str = "") -> None:
+        super().__init__()
         self.signal: int | None = None
         self._message = message
-        self._previous: dict[int, Any] = {}
 
     @property
     def requested(self) -> bool:
@@ -48,11 +43,6 @@ class InterruptGuard:
                 previous = signal.getsignal(number)
                 # None is a handler that was not installed from Python: it could not be put back.
                 if previous is not None and previous != signal.SIG_IGN:
-                    self._previous[number] = previous
                     signal.signal(number, self._handle)
+                    self.callback(signal.signal, number, previous)
         return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for number, previous in self._previous.items():
-            signal.signal(number, previous)
-        self._previous = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,23 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from elegans_pyg._extras import require
 from elegans_pyg._files import remove_parts
 from elegans_pyg._progress import Progress
-from elegans_pyg.training.augment import Augmentation
 from elegans_pyg.training.checkpoint import Checkpoint, clear_leftovers, has_checkpoint, load_checkpoint, save_checkpoint
 from elegans_pyg.training.data import FitData, Pair, as_fit_data
-from elegans_pyg.training.data_order import PART, DataOrder, EpochOrder, stratified_split
+from elegans_pyg.training.data_order import PART, stratified_split
 from elegans_pyg.training.device import resolve_device
-from elegans_pyg.training.evaluation import Evaluation, evaluate
 from elegans_pyg.training.identity import check_same_run, describe_run, variant_table
 from elegans_pyg.training.interrupt import InterruptGuard
 from elegans_pyg.training.metrics import MetricsLog
-from elegans_pyg.training.objective import BatchResult, Classification, Objective, VariantModel
+from elegans_pyg.training.objective import Classification, Evaluation, Objective, VariantModel, evaluate, float_dtype
 from elegans_pyg.training.progress import Meter
 from elegans_pyg.training.settings import FitSettings
 from elegans_pyg.training.trainer import Trainer
@@ -37,44 +33,37 @@ if TYPE_CHECKING:
     from elegans_pyg.datasets.images import ImageData
 
 
-Values = Sequence[float] | np.ndarray
-
-
 class TrainingError(RuntimeError):
     """No variant is left to train."""
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a run ends in.
-
-    Args:
-        results: One row a variant: ``variant``, ``family``, ``wiring_seed``, ``seed``, and the objective's scores on the test images,
-            such as ``accuracy`` (0 to 1; NaN for a stopped variant, and for all if the run was interrupted).
-        validation_accuracy: ``(V,)`` the objective's first score at the last evaluation; NaN where there is none.
-        metrics: The rows of ``metrics.csv``.
-        test_predictions: ``(V, n_test)`` int64 predicted classes, -1 for a stopped variant; ``None`` if the run was interrupted, or has
-            no classes to predict.
-        tested_at: ``(V,)`` iteration of the weights that the model ends with, which are those tested.
-        stopped: Why a variant was stopped, by variant.
-        interrupted: Whether Ctrl-C or another signal ended the run before its end.
-        signal: The number of that signal, or ``None``.
-        iterations: Iterations done.
-        seconds: Wall-clock time of the whole run, earlier parts of a resumed one included.
-        images_per_second: Images trained on, times variants, per second of this call's training steps.
-    """
+    """What a run ends in."""
 
     results: pd.DataFrame
+    """One row a variant: ``variant``, ``family``, ``wiring_seed``, ``seed``, and the objective's scores on the test images, such as
+    ``accuracy`` (0 to 1; NaN for a stopped variant, and for all if the run was interrupted)."""
     validation_accuracy: np.ndarray
+    """``(V,)`` the objective's first score at the last evaluation; NaN where there is none."""
     metrics: pd.DataFrame
+    """The rows of ``metrics.csv``."""
     test_predictions: Tensor | None
+    """``(V, n_test)`` int64 predicted classes, -1 for a stopped variant; ``None`` if the run was interrupted, or has no classes."""
     tested_at: np.ndarray
+    """``(V,)`` iteration of the weights that the model ends with, which are those tested."""
     stopped: dict[int, str]
+    """Why a variant was stopped, by variant."""
     interrupted: bool
+    """Whether Ctrl-C or another signal ended the run before its end."""
     signal: int | None
+    """The number of that signal, or ``None``."""
     iterations: int
+    """Iterations done."""
     seconds: float
+    """Wall-clock time of the whole run, earlier parts of a resumed one included."""
     images_per_second: float
+    """Images trained on, times variants, per second of this call's training steps."""
 
 
 def fit(
@@ -107,8 +96,7 @@ def fit(
         data: Training and test images: :class:`~elegans_pyg.datasets.ImageData`, a pair of PyTorch data sets of (image, label), whose
             images are uint8 or floating-point (then used as they are), or :class:`~elegans_pyg.training.data.FitData`.
         settings: How to train; by default as Park & Kim (2023).
-        objective: What is trained for: :class:`~elegans_pyg.training.Classification` (the default),
-            :class:`~elegans_pyg.training.Autoencoding` or :class:`~elegans_pyg.training.sequences.SequenceRegression`.
+        objective: What is trained for: ``Classification`` (the default), ``Autoencoding`` or ``SequenceRegression``.
         variants: One row a variant, in order: ``variant``, ``family``, ``wiring_seed``, ``seed``. By default family ``"unnamed"``, wiring
             seed 0, and the variant's number as seed.
         out: Run folder, made if need be. ``None`` writes nothing.
@@ -126,23 +114,22 @@ def fit(
         TrainingError: if the loss of every variant has become non-finite.
     """
     clock, settings, objective = time.perf_counter(), settings or FitSettings(), objective or Classification()
-    resolve_device(settings.device)
     table, data = variant_table(variants, model.num_variants), as_fit_data(data)
     if out is None and (resume or settings.tensorboard):
         raise ValueError(f"out: expected a run folder for {'resume' if resume else 'tensorboard'}, got None; give one")
     # Asked for before anything is written: a missing extra leaves no half-made run folder behind.
     tensorboard = require("torch.utils.tensorboard", "tensorboard", "writing TensorBoard files") if settings.tensorboard else None
-    run = _Run(model, data, settings, objective, table, None if out is None else Path(out), clock)
-    run.open(resume)
+    run = _Run(model, data, settings, objective, table, clock)
+    if out is not None:
+        run.open(Path(out), resume)
+    quiet = quiet or (progress is not None and progress.quiet)
     with ExitStack() as stack:
-        if tensorboard is not None:
-            run.writer = tensorboard.SummaryWriter(log_dir=str(run.out_path("tensorboard")), purge_step=run.trainer.iteration + 1)
+        if tensorboard is not None and out is not None:
+            run.writer = tensorboard.SummaryWriter(log_dir=str(Path(out, "tensorboard")), purge_step=run.trainer.iteration + 1)
             stack.callback(run.writer.close)
-        message = "" if quiet or (progress is not None and progress.quiet) else "ending after this step; again to stop at once"
-        guard = stack.enter_context(InterruptGuard(message))
+        guard = stack.enter_context(InterruptGuard("" if quiet else "ending after this step; again to stop at once"))
         base = 0 if progress is None else progress.done
-        if progress is None:
-            progress = stack.enter_context(Progress("training", settings.iterations, run.trainer.iteration, quiet))
+        progress = progress or stack.enter_context(Progress("training", settings.iterations, run.trainer.iteration, quiet))
         run.train(guard, progress, base)
     model.eval()
     return run.result(guard.signal)
@@ -152,106 +139,75 @@ class _Run:
     """Steps, evaluations and checkpoints in their order, until the last iteration or a signal."""
 
     def __init__(
-        self,
-        model: VariantModel,
-        data: FitData,
-        settings: FitSettings,
-        objective: Objective,
-        table: pd.DataFrame,
-        out: Path | None,
-        clock: float,
+        self, model: VariantModel, data: FitData, settings: FitSettings, objective: Objective, table: pd.DataFrame, clock: float
     ) -> None:
-        self.settings, self.objective, self.table, self.out = settings, objective, table, out
+        self.settings, self.objective, self.table, self.clock = settings, objective, table, clock
         self.description = describe_run(model, data, settings, table, objective)
-        device, dtype = resolve_device(settings.device), torch.float64 if settings.precision == "float64" else torch.float32
+        device, dtype = resolve_device(settings.device), float_dtype(settings.precision)
         model.to(device=device, dtype=dtype)
         model.train()
 
-        def place(pair: Pair, rows: Tensor | None = None) -> Pair:
-            parts = [part if rows is None else part[rows] for part in pair]
-            inputs, targets = (part.to(device, dtype) if part.is_floating_point() else part.to(device) for part in parts)
+        def place(pair: Pair, rows: Tensor | slice = slice(None)) -> Pair:
+            inputs, targets = (part[rows].to(device=device, dtype=dtype if part.is_floating_point() else None) for part in pair)
             return inputs, targets
 
-        chosen: Tensor | None = None
-        validation = data.validation
-        if validation is None:
+        if data.validation is None:
             chosen, held_out = stratified_split(data.train[1], settings.validation_fraction, settings.data_seed)
-            validation = (data.train[0][held_out], data.train[1][held_out])
-        size, seed = len(data.train[0]) if chosen is None else len(chosen), settings.data_seed
-        own_seeds = table["seed"].tolist() if settings.data_order == "variant" else None
-        order: DataOrder | EpochOrder = (
-            DataOrder(size, settings.batch_size, seed, device, own_seeds)
-            if settings.last_batch == "drop"
-            else EpochOrder(size, settings.batch_size, seed, device)
-        )
-        augmentation = None if settings.augment == "none" else Augmentation(seed, own_seeds)
-        self.trainer = Trainer(model, *place(data.train, chosen), settings, order, objective, augmentation)
-        self.validation, self.part, self.test = place(validation), place(_part(validation, settings)), place(data.test)
+            train, self.validation = place(data.train, chosen), place(data.train, held_out)
+        else:
+            train, self.validation = place(data.train), place(data.validation)
+        self.part, self.test = _part(self.validation, settings), place(data.test)
+        self.trainer = Trainer(model, train, settings, objective, table["seed"].tolist())
         self.log, self.stopped = MetricsLog(objective.score_names), dict[int, int]()
+        self.out: Path | None = None
         self.writer: Any = None
-        self.clock, self.saved_at = clock, -1
-        self.final: Evaluation | None = None
+        # Set once the run is finished.
         self.tested_at: np.ndarray | None = None
-        self.step_seconds = 0.0
-        self.first = 0
+        self.predictions: Tensor | None = None
+        self.saved_at, self.first, self.step_seconds = -1, 0, 0.0
 
-    def out_path(self, name: str) -> Path:
-        assert self.out is not None
-        return self.out / name
-
-    def open(self, resume: bool) -> None:
+    def open(self, out: Path, resume: bool) -> None:
         """Make the run folder, or go on from its checkpoint."""
-        if self.out is None:
-            return
-        folder, metrics = self.out / "checkpoint", self.out / "metrics.csv"
-        if has_checkpoint(self.out) and not resume:
-            raise FileExistsError(f"out: {self.out} holds a run already; resume it or give another folder")
+        self.out, folder, metrics = out, out / "checkpoint", out / "metrics.csv"
+        if has_checkpoint(out) and not resume:
+            raise FileExistsError(f"out: {out} holds a run already; resume it or give another folder")
         # With metrics and no checkpoint, the run was killed before its first one.
-        if resume and (has_checkpoint(self.out) or not metrics.exists()):
+        if resume and (has_checkpoint(out) or not metrics.exists()):
             self._restore(load_checkpoint(folder))
-        self.out.mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
         clear_leftovers(folder)
-        remove_parts(self.out)
+        remove_parts(out)
         self.log.write(metrics)
 
     def _restore(self, saved: Checkpoint) -> None:
         state, trainer = saved.state, self.trainer
         check_same_run(state, self.description)
         self.log = MetricsLog(self.objective.score_names, saved.metrics)
-        trainer.load(state, saved.model, saved.optimizer, saved.best)
+        trainer.load(saved)
         self.saved_at = self.first = trainer.iteration
         self.clock -= state["seconds"]
         if "final" in state and trainer.iteration == self.settings.iterations:
-            self._restore_end(state["final"], saved.final)
-
-    def _restore_end(self, end: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        rows = MetricsLog(self.objective.score_names, end["metrics"].encode()).rows
-        self.log.append(rows)
-        columns = np.array([row[6:] for row in rows if row[5] == "test"]).T
-        self.final = Evaluation(
-            columns[0], dict(zip(self.objective.score_names, columns[1:], strict=True)), tensors.pop("predictions", None)
-        )
-        self.tested_at, self.trainer.last_evaluation = np.array(end["tested_at"]), self.trainer.iteration
-        if tensors:
-            self.trainer.model.load_state_dict(tensors)
+            self.log.rows += MetricsLog(self.objective.score_names, state["final"]["metrics"].encode()).rows
+            self.tested_at, trainer.last_evaluation = np.array(state["final"]["tested_at"]), trainer.iteration
+            self.predictions = saved.final.pop("predictions", None)
+            if saved.final:
+                trainer.model.load_state_dict(saved.final)
 
     def train(self, guard: InterruptGuard, progress: Progress, base: float) -> None:
         """Train to the end, and test."""
         settings, trainer = self.settings, self.trainer
-        evaluations = max(math.ceil(settings.iterations / settings.eval_every) - 1, 0)
+        evaluations = (settings.iterations - 1) // settings.eval_every
         evaluated = evaluations * len(self.part[0]) + len(self.validation[0]) + len(self.test[0])
         self.guard, self.progress = guard, progress
-        self.meter = Meter(
-            progress, settings.iterations, settings.batch_size, len(self.table), evaluated, self.first, self.objective.score_names[0], base
-        )
-        if self.final is None:
+        self.meter = Meter(progress, settings, len(self.table), evaluated, self.first, self.objective.score_names[0], base)
+        if self.tested_at is None:
             self._steps()
             if not guard.requested:
                 self._end()
         else:
             self._report_stopped()
             progress.say(f"finished before, at iteration {trainer.iteration}; nothing is left to train")
-        if self.final is not None:
+        if self.tested_at is not None:
             self.meter.finish()
         else:
             kept = "" if self.out is None else f"; resume goes on from {self.out / 'checkpoint'}"
@@ -259,7 +215,7 @@ class _Run:
         self._write_metrics(now=True)
 
     def _steps(self) -> None:
-        settings, trainer, guard, meter = self.settings, self.trainer, self.guard, self.meter
+        settings, trainer, guard = self.settings, self.trainer, self.guard
         asynchronous = trainer.images.device.type != "cpu"
         mark = time.perf_counter()
         while True:
@@ -287,150 +243,117 @@ class _Run:
             if pause:
                 mark = time.perf_counter()
             if beside:
-                trainer.step(self.part, self._note)
-                meter.evaluating("training", len(self.part[0]))
+                trainer.step(self.part, lambda result: self._record_evaluation(Evaluation.from_batches(self.objective, [result])))
+                self.meter.evaluating("training", len(self.part[0]))
             else:
                 trainer.step()
-            meter.step(trainer.iteration)
-            if meter.wants_loss():
-                meter.loss(trainer.last_loss())
-
-    def _evaluate(self, split: str, data: Pair) -> Evaluation | None:
-        settings, before = self.settings, 0
-
-        def show(done: int, total: int) -> None:
-            nonlocal before
-            self.meter.evaluating(split, done - before)
-            before = done
-
-        size = settings.eval_batch_size or settings.batch_size
-        return evaluate(
-            self.trainer.model, *data, size, settings.precision, objective=self.objective, stop=lambda: self.guard.requested, progress=show
-        )
+            self.meter.step(trainer.iteration, trainer.last_loss)
 
     def _end(self) -> None:
         """Evaluate on all validation samples, test, and keep the results beside the state from before."""
-        trainer = self.trainer
+        trainer, best = self.trainer, self.trainer.best
         before, count = self._checkpoint(), len(self.log.rows)
         before = replace(before, model=_copied(before.model), best=_copied(before.best))
         if not self._validate(self.validation):
             return
-        tested = self._test()
+        if best is not None:
+            trainer.model.load_state_dict(best.weights)
+        tested = self._evaluate("test", self.test)
         if tested is None:
+            trainer.model.load_state_dict(before.model)
             return
-        self._record("test", tested.loss, list(tested.scores.values()))
-        self.final = tested
-        self.tested_at = np.full(len(self.table), trainer.iteration) if trainer.best is None else trainer.best.iteration
+        self._record("test", tested.loss, *tested.scores.values())
+        self.predictions = tested.predictions
+        self.tested_at = np.full(len(self.table), trainer.iteration) if best is None else best.iteration
         if self.out is not None:
-            end = MetricsLog(self.objective.score_names)
-            end.append(self.log.rows[count:])
-            final = {"metrics": end.to_csv().decode(), "tested_at": self.tested_at.tolist()}
-            tensors = {} if trainer.best is None else dict(trainer.best.weights)
+            final = {"metrics": self.log.to_csv(count).decode(), "tested_at": self.tested_at.tolist()}
+            tensors = {} if best is None else dict(best.weights)
             if tested.predictions is not None:
                 tensors["predictions"] = tested.predictions
             state = {**before.state, "seconds": time.perf_counter() - self.clock, "final": final}
             save_checkpoint(self.out / "checkpoint", replace(before, state=state, final=tensors))
 
-    def _test(self) -> Evaluation | None:
-        model, best = self.trainer.model, self.trainer.best
-        if best is None:
-            return self._evaluate("test", self.test)
-        last = _copied(model.state_dict())
-        model.load_state_dict(best.weights)
-        final = None
-        try:
-            final = self._evaluate("test", self.test)
-        finally:
-            if final is None:
-                model.load_state_dict(last)
-        return final
+    def _evaluate(self, split: str, data: Pair) -> Evaluation | None:
+        size, precision = self.settings.eval_batch_size or self.settings.batch_size, self.settings.precision
 
-    def _note(self, result: BatchResult) -> None:
-        self._record_evaluation(Evaluation.from_batches(self.objective, [result]))
+        def show(done: int, total: int) -> None:
+            self.meter.evaluating(split, (done - 1) % size + 1)
+
+        return evaluate(
+            self.trainer.model, *data, size, precision, objective=self.objective, stop=lambda: self.guard.requested, progress=show
+        )
 
     def _validate(self, data: Pair) -> bool:
+        """Whether it was not given up for a signal: then nothing is recorded, and the resumed run begins with this evaluation."""
         evaluation = self._evaluate("validation", data) if len(data[0]) else None
-        # Given up for a signal: nothing is recorded, and the resumed run begins with this evaluation.
         done = evaluation is not None or not len(data[0])
         if done:
             self._record_evaluation(evaluation)
         return done
 
     def _record_evaluation(self, evaluation: Evaluation | None) -> None:
-        trainer = self.trainer
-        loss, scores = trainer.running_metrics()
-        self._record("train", loss, scores)
-        headline = math.nan
+        trainer, headline = self.trainer, math.nan
+        training = [variant for variant in range(len(self.table)) if variant not in self.stopped]
+        loss = self._record("train", *trainer.running_metrics())[training, 0].mean()
         if evaluation is not None:
-            values = list(evaluation.scores.values())
-            self._record("validation", evaluation.loss, values)
-            headline = self._mean(values[0])
+            score = self._record("validation", evaluation.loss, *evaluation.scores.values())[:, 1]
+            headline = score[training].mean()
             if trainer.best is not None:
-                trainer.best.offer(np.where(trainer.stopped_at.cpu().numpy() < 0, values[0], np.nan), trainer.iteration)
-        self.meter.evaluated(self._mean(loss), headline)
+                trainer.best.offer(score, trainer.iteration)
+        self.meter.evaluated(loss, headline)
         trainer.last_evaluation = trainer.iteration
         trainer.reset_running()
         self._write_metrics(now=False)
 
-    def _record(self, split: str, loss: Values, scores: Sequence[Values]) -> None:
-        """Add every variant's metrics to the log and to TensorBoard, as NaN once the variant is stopped."""
-        iteration, rows = self.trainer.iteration, []
-        for number, (variant, family, wiring_seed, seed) in enumerate(self.table.itertuples(index=False, name=None)):
-            values = [math.nan if variant in self.stopped else float(column[number]) for column in (loss, *scores)]
-            rows.append((iteration, variant, family, wiring_seed, seed, split, *values))
-            for name, value in zip(("loss", *self.objective.score_names), values, strict=True) if self.writer is not None else ():
-                self.writer.add_scalar(f"{split}_{name}/{variant}-{family}", value, iteration)
-        self.log.append(rows)
+    def _record(self, split: str, *columns: np.ndarray) -> np.ndarray:
+        """Add loss and scores, ``(V,)`` each, to the log and to TensorBoard, as NaN once a variant is stopped; also ``(V, columns)``."""
+        iteration, values = self.trainer.iteration, np.column_stack(columns)
+        values[list(self.stopped)] = np.nan
+        for named, own in zip(self.table.itertuples(index=False, name=None), values.tolist(), strict=True):
+            self.log.rows.append((iteration, *named, split, *own))
+            for name, value in zip(("loss", *self.objective.score_names), own, strict=True) if self.writer is not None else ():
+                self.writer.add_scalar(f"{split}_{name}/{named[0]}-{named[1]}", value, iteration)
+        return values
 
     def _write_metrics(self, now: bool) -> None:
         if self.out is not None:
             self.log.write(self.out / "metrics.csv", now)
 
-    def _mean(self, values: Values) -> float:
-        return float(np.mean([value for variant, value in enumerate(values) if variant not in self.stopped]))
-
     def _checkpoint(self) -> Checkpoint:
-        trainer = self.trainer
-        state = {**trainer.state_dict(), "seconds": time.perf_counter() - self.clock, "run": self.description}
-        best = {} if trainer.best is None else trainer.best.weights
-        return Checkpoint(state, trainer.model.state_dict(), trainer.optimizer_tensors(), best, metrics=self.log.to_csv())
+        return self.trainer.checkpoint(self.log.to_csv(), seconds=time.perf_counter() - self.clock, run=self.description)
 
     def _report_stopped(self) -> None:
-        stopped, table = self.stopped, self.table
+        stopped, families = self.stopped, self.table["family"]
         for variant, iteration in enumerate(self.trainer.stopped_at.tolist()):
             if iteration >= 0 and variant not in stopped:
                 stopped[variant] = iteration
-                self.progress.warn(f"variant {variant} ({table['family'][variant]}) stopped: non-finite loss at iteration {iteration}")
-        if len(stopped) == len(table):
-            last = max(stopped.values())
+                self.progress.warn(f"variant {variant} ({families[variant]}) stopped: non-finite loss at iteration {iteration}")
+        if len(stopped) == len(families):
+            count, last = len(stopped), max(stopped.values())
             raise TrainingError(
-                f"training: all {len(table)} variants stopped on a non-finite loss, the last at iteration {last}; lower learning_rate"
+                f"training: all {count} variants stopped on a non-finite loss, the last at iteration {last}; lower learning_rate"
             )
 
     def result(self, signal: int | None) -> FitResult:
-        trainer, final, names = self.trainer, self.final, list(self.stopped)
-        scores = {name: np.full(len(self.table), np.nan) for name in self.objective.score_names}
-        predictions = None
-        if final is not None:
-            scores = {name: values.copy() for name, values in final.scores.items()}
-            predictions = None if final.predictions is None else final.predictions.clone()
-            for values in scores.values():
-                values[names] = np.nan
-            if predictions is not None:
-                predictions[names] = -1
-        metrics = self.log.frame()
-        latest = metrics[(metrics["split"] == "validation") & (metrics["iteration"] == trainer.last_evaluation)]
-        headline = latest[self.objective.score_names[0]].to_numpy(np.float64) if len(latest) else np.full(len(self.table), np.nan)
+        trainer, metrics, names = self.trainer, self.log.frame(), list(self.objective.score_names)
+
+        def scores(split: str, iteration: int) -> pd.DataFrame:
+            rows = metrics[(metrics["split"] == split) & (metrics["iteration"] == iteration)]
+            return rows.set_index("variant")[names].reindex(self.table["variant"]).astype(np.float64)
+
+        predictions = None if self.predictions is None else self.predictions.clone()
+        if predictions is not None:
+            predictions[list(self.stopped)] = -1
         steps_per_second = (trainer.iteration - self.first) / self.step_seconds if self.step_seconds else 0.0
         return FitResult(
-            results=self.table.assign(**scores),
-            validation_accuracy=headline,
+            results=self.table.join(scores("test", trainer.iteration)),
+            validation_accuracy=scores("validation", trainer.last_evaluation)[names[0]].to_numpy(),
             metrics=metrics,
             test_predictions=predictions,
             tested_at=np.full(len(self.table), trainer.iteration) if self.tested_at is None else self.tested_at,
             stopped={variant: f"non-finite loss at iteration {iteration}" for variant, iteration in self.stopped.items()},
-            interrupted=final is None,
-            signal=signal if final is None else None,
+            interrupted=self.tested_at is None,
+            signal=signal if self.tested_at is None else None,
             iterations=trainer.iteration,
             seconds=time.perf_counter() - self.clock,
             images_per_second=steps_per_second * self.settings.batch_size * len(self.table),

@@ -1,12 +1,14 @@
-"""What an ensemble is trained for: the loss, and the scores that are written beside it."""
+"""What an ensemble is trained for: the loss, the scores that are written beside it, and both over a set of samples."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,38 +28,27 @@ class VariantModel(Protocol):
 
     @property
     def num_variants(self) -> int: ...
-
     def variant_ptr(self) -> dict[str, list[int]]: ...
-
     def __call__(self, images: Tensor) -> Tensor: ...
-
     def train(self, mode: bool = True) -> Any: ...
-
     def eval(self) -> Any: ...
-
     def to(self, *args: Any, **kwargs: Any) -> Any: ...
-
     def state_dict(self) -> dict[str, Any]: ...
-
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
-
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
 
 
 class BatchResult(NamedTuple):
-    """Losses and counts of one batch.
-
-    Args:
-        losses: ``(V, B)`` loss of every variant for every image, or ``(V, 1)``, their mean.
-        counts: ``(V, K)`` float64 sums over the batch, from which :meth:`Objective.scores` are computed.
-        predictions: ``(V, B)`` int64 predicted classes, where there are classes.
-        samples: ``B``.
-    """
+    """Of one batch."""
 
     losses: Tensor
+    """``(V, B)`` loss of every variant for every image, or ``(V, 1)``, their mean."""
     counts: Tensor
+    """``(V, K)`` float64 sums over the batch, from which :meth:`Objective.scores` are computed."""
     predictions: Tensor | None
+    """``(V, B)`` int64 predicted classes, where there are classes."""
     samples: int
+    """``B``."""
 
 
 class Objective(ABC):
@@ -79,14 +70,8 @@ class Objective(ABC):
 
     @abstractmethod
     def measure(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> BatchResult:
-        """Loss and counts of every variant for a batch.
-
-        Args:
-            model: ``V`` variants.
-            images: ``(B, C, H, W)`` or ``(V, B, C, H, W)`` uint8 (or what else the model takes).
-            labels: ``(B,)`` or ``(V, B)`` int64 (or other targets).
-            precision: As in :class:`~elegans_pyg.training.FitSettings`.
-        """
+        """Loss and counts of ``V`` variants for a batch of images, ``(B, C, H, W)`` or ``(V, B, C, H, W)`` uint8 (or what else the model
+        takes), and labels, ``(B,)`` or ``(V, B)`` int64 (or other targets); ``precision`` as in ``FitSettings``."""
 
     def measure_both(self, model: VariantModel, batch: Pair, other: Pair, precision: str) -> tuple[BatchResult, BatchResult]:
         """:meth:`measure` for a batch to train on and, without gradients, for other samples, in one forward pass."""
@@ -110,14 +95,10 @@ class Classification(Objective):
 
     def measure(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> BatchResult:
         """See :meth:`Objective.measure`; raises ``ValueError`` if the logits have another shape than ``(V, B, K)``."""
-        with _autocast(images, precision):
-            logits = model(scale_pixels(images, precision))
+        logits = _forward(model, scale_pixels(images, precision), precision)
         if logits.dim() != 3 or logits.shape[:2] != (model.num_variants, labels.shape[-1]):
-            expected = f"({model.num_variants}, {labels.shape[-1]}, classes)"
-            raise ValueError(
-                f"model: expected logits of shape {expected}, got {tuple(logits.shape)}; return one row of logits a variant and image"
-            )
-        logits = logits.float() if logits.dtype == torch.bfloat16 else logits
+            expected, got = f"({model.num_variants}, {labels.shape[-1]}, classes)", tuple(logits.shape)
+            raise ValueError(f"model: expected logits of shape {expected}, got {got}; return one row of logits a variant and image")
         labels = labels.expand(logits.shape[:2])
         losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
         predicted = logits.detach().argmax(dim=-1)
@@ -141,16 +122,13 @@ class Autoencoding(Objective):
       uniform window, data range 1 and unbiased covariances of scikit-image's ``structural_similarity``. Computed in evaluation only: NaN
       for the training split.
 
-    Args:
-        threshold: Share of full brightness above which a pixel is ink; 0.3 is the published one.
-        ink_threshold: Of ``pixel_f1``; 0.25 is the published one.
-
-    Raises:
-        ValueError: if a threshold is not between 0 and 1.
+    Raises ``ValueError`` if a threshold is not between 0 and 1.
     """
 
     threshold: float = 0.3
+    """Share of full brightness above which a pixel is ink; 0.3 is the published one."""
     ink_threshold: float = 0.25
+    """Of ``pixel_f1``; 0.25 is the published one."""
     score_names: ClassVar[tuple[str, ...]] = ("pixel_accuracy", "pixel_f1", "mse", "ssim")
     count_names: ClassVar[tuple[str, ...]] = ("right", "true_ink", "false_ink", "missed_ink", "squared_error", "similarity")
 
@@ -161,19 +139,15 @@ class Autoencoding(Objective):
 
     def targets(self, images: Tensor, precision: str = "float32") -> Tensor:
         """Images as 0 and 1; of floating-point ones, 1 is full brightness."""
-        return (images > self.threshold * (255 if images.dtype == torch.uint8 else 1)).to(
-            torch.float64 if precision == "float64" else torch.float32
-        )
+        return (images > self.threshold * (255 if images.dtype == torch.uint8 else 1)).to(float_dtype(precision))
 
     def measure(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> BatchResult:
         """See :meth:`Objective.measure`; raises ``ValueError`` if the logits have another shape than ``(V,)`` and the images'."""
         target = self.targets(images, precision)
-        with _autocast(images, precision):
-            logits = model(target)
+        logits = _forward(model, target, precision)
         expected = (model.num_variants, *target.shape[-4:])
         if logits.shape != expected:
             raise ValueError(f"model: expected logits of shape {expected}, got {tuple(logits.shape)}; return one logit a variant and pixel")
-        logits = logits.float() if logits.dtype == torch.bfloat16 else logits
         target = target.expand(logits.shape)
         losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=(2, 3, 4))
         with torch.no_grad():
@@ -195,20 +169,76 @@ class Autoencoding(Objective):
         return torch.stack([right / images, f1, squared_error / images, similarity / images], dim=1)
 
 
-def structural_similarity(one: Tensor, other: Tensor, window: int = 7) -> Tensor:
-    """Mean structural similarity of images in 0 to 1, ``(V, B, C, H, W)`` both, as ``(V, B)`` float64; see :class:`Autoencoding`.
+@dataclass(frozen=True)
+class Evaluation:
+    """One pass over a set of images or sequences."""
 
-    Raises:
-        ValueError: if the images are smaller than the window.
+    loss: np.ndarray
+    """``(V,)`` mean loss."""
+    scores: dict[str, np.ndarray]
+    """By name, ``(V,)`` each: ``accuracy`` (share of images right, from 0 to 1) where classes are told apart."""
+    predictions: Tensor | None
+    """``(V, n)`` int64 predicted classes; ``None`` where there are no classes."""
+
+    @classmethod
+    def from_batches(cls, objective: Objective, batches: list[BatchResult]) -> Evaluation:
+        """Put the results of all batches together."""
+        count = sum(batch.samples for batch in batches)
+        losses = [batch.losses.detach().mean(dim=1, dtype=torch.float64) * batch.samples for batch in batches]
+        loss = objective.total(torch.stack(losses).sum(dim=0) / count).cpu().numpy()
+        scores = objective.scores(torch.stack([batch.counts for batch in batches]).sum(dim=0), count).cpu().numpy()
+        predictions = [batch.predictions for batch in batches if batch.predictions is not None]
+        together = torch.cat(predictions, dim=1).cpu().clone() if predictions else None
+        return cls(loss, dict(zip(objective.score_names, scores.T.copy(), strict=True)), together)
+
+
+def evaluate(
+    model: VariantModel,
+    images: Tensor,
+    labels: Tensor,
+    batch_size: int = 100,
+    precision: str = "float32",
+    *,
+    objective: Objective | None = None,
+    stop: Callable[[], bool] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation | None:
+    """Run every variant over ``images``, in evaluation mode and without gradients; the model's mode is put back.
+
+    Args:
+        model: ``V`` variants.
+        images: ``(n, C, H, W)`` uint8, or what else the objective takes, on the model's device.
+        labels: ``(n,)`` int64, or what else the objective takes, on the model's device.
+        batch_size: Images a batch.
+        precision: As in :class:`~elegans_pyg.training.FitSettings`.
+        objective: Loss and scores; by default those of :class:`~elegans_pyg.training.Classification`.
+        stop: Asked before every batch; once it says ``True`` the evaluation is given up, and ``None`` returned.
+        progress: Told, after every batch, how many images of how many are done.
     """
+    objective, was_training, batches = objective or Classification(), model.training, []
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(images), batch_size):
+                if stop is not None and stop():
+                    return None
+                batch = slice(start, start + batch_size)
+                batches.append(objective.measure(model, images[batch], labels[batch], precision))
+                if progress is not None:
+                    progress(min(start + batch_size, len(images)), len(images))
+            return Evaluation.from_batches(objective, batches)
+    finally:
+        model.train(was_training)
+
+
+def structural_similarity(one: Tensor, other: Tensor, window: int = 7) -> Tensor:
+    """Mean structural similarity of images in 0 to 1, ``(V, B, C, H, W)`` both, as ``(V, B)`` float64; see :class:`Autoencoding`. Raises
+    ``ValueError`` if the images are smaller than the window."""
     if min(one.shape[-2:]) < window:
         raise ValueError(f"images: expected at least {window}x{window} pixels for structural similarity, got {tuple(one.shape[-2:])}")
     shape, unbias = one.shape[:2], window**2 / (window**2 - 1)
     one, other = (images.flatten(0, 1).double() for images in (one, other))
-
-    def local(values: Tensor) -> Tensor:
-        return F.avg_pool2d(values, window, stride=1)
-
+    local = partial(F.avg_pool2d, kernel_size=window, stride=1)
     mean_one, mean_other = local(one), local(other)
     variance_one = unbias * (local(one * one) - mean_one**2)
     variance_other = unbias * (local(other * other) - mean_other**2)
@@ -221,9 +251,16 @@ def structural_similarity(one: Tensor, other: Tensor, window: int = 7) -> Tensor
 
 def scale_pixels(images: Tensor, precision: str) -> Tensor:
     """uint8 pixels to :math:`p / 255 - 0.5`, in float64 for that precision and float32 for the others; other images as they are."""
-    scaled = images.to(torch.float64 if precision == "float64" else torch.float32)
+    scaled = images.to(float_dtype(precision))
     return scaled.div_(255).sub_(0.5) if images.dtype == torch.uint8 else scaled
 
 
-def _autocast(images: Tensor, precision: str) -> torch.autocast:
-    return torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+def float_dtype(precision: str) -> torch.dtype:
+    """Of parameters and losses."""
+    return torch.float64 if precision == "float64" else torch.float32
+
+
+def _forward(model: VariantModel, inputs: Tensor, precision: str) -> Tensor:
+    with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        logits = model(inputs)
+    return logits.float() if logits.dtype == torch.bfloat16 else logits

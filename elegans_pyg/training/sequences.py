@@ -47,10 +47,8 @@ class SequenceRegression(Objective):
 
 def _squared_errors(outputs: Tensor, targets: Tensor) -> BatchResult:
     if outputs.shape[1:] != targets.shape:
-        raise ValueError(
-            f"model: expected outputs of shape (V, {', '.join(map(str, targets.shape))}) like the targets, got {tuple(outputs.shape)};"
-            " give one row a step and one column an output"
-        )
+        shapes = f"(V, {', '.join(map(str, targets.shape))}) like the targets, got {tuple(outputs.shape)}"
+        raise ValueError(f"model: expected outputs of shape {shapes}; give one row a step and one column an output")
     # With the sequences innermost in memory, as the kernels have them: otherwise the loss takes as long as they do.
     laid_out = targets.permute(1, 2, 0).contiguous().permute(2, 0, 1)
     # In one sum over all of a variant's numbers, whose order does not depend on the variants beside it.
@@ -64,15 +62,10 @@ def replica_rmse(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 def epoch_table(metrics: pd.DataFrame, steps: int) -> pd.DataFrame:
-    """One row an epoch and replica: ``epoch`` (from 1), ``replica``, ``seed``, ``train`` (mean RMSE of the epoch's batches, each before its
-    update) and ``validation`` (RMSE after the epoch).
-
-    Args:
-        metrics: of :class:`~elegans_pyg.training.FitResult`.
-        steps: in an epoch.
-    """
+    """The ``metrics`` of a :class:`~elegans_pyg.training.FitResult`, of so many ``steps`` an epoch, with one row an epoch and replica:
+    ``epoch`` (from 1), ``replica``, ``seed``, ``train`` (mean RMSE of the epoch's batches, each before its update) and ``validation`` (RMSE
+    after the epoch)."""
     rows = metrics[metrics["split"] != "test"]
-    table = rows.set_index(["iteration", "variant", "seed", "split"])["loss"].unstack("split")
-    table = table.reindex(columns=["train", "validation"]).reset_index()
-    columns = {"epoch": table["iteration"] // steps, "replica": table["variant"], "seed": table["seed"]}
-    return pd.DataFrame({**columns, "train": table["train"], "validation": table["validation"]})
+    table = rows.pivot(index=["iteration", "variant", "seed"], columns="split", values="loss").rename_axis(columns=None).reset_index()
+    table.insert(0, "epoch", table.pop("iteration") // steps)
+    return table.rename(columns={"variant": "replica"}).reindex(columns=["epoch", "replica", "seed", "train", "validation"])

@@ -16,11 +16,7 @@ Precision = Literal["float32", "bfloat16", "float64"]
 
 
 def check_device_name(name: str) -> str:
-    """Refuse what is no device's name, whether or not the device is there.
-
-    Raises:
-        ValueError: if ``name`` is none of ``"auto"``, ``"cpu"``, ``"cuda"`` and ``"cuda:<number>"``.
-    """
+    """Refuse what is no device's name, whether or not the device is there."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise ValueError(f"expected 'auto', 'cpu', 'cuda' or 'cuda:<number>', got {name!r}; give one of these")
     return name
@@ -38,75 +34,65 @@ class FitSettings(Settings):
         ValueError: if a setting has the wrong type, is out of range or names an unknown choice.
     """
 
-    iterations: Count = Field(default=15_000, description="Optimiser steps in all.")
-    batch_size: Count = Field(default=100, description="Images a step, for each variant.")
-    learning_rate: float = Field(default=0.004, gt=0, description="Adam's learning rate at the start.")
+    iterations: Count = Field(15_000, description="Optimiser steps in all.")
+    batch_size: Count = Field(100, description="Images a step, for each variant.")
+    learning_rate: float = Field(0.004, gt=0, description="Adam's learning rate at the start.")
     last_batch: Literal["drop", "keep"] = Field(
-        default="drop",
+        "drop",
         description="An epoch's last short batch: drop it (the images left out change with every shuffle, and batch norm sees no few"
         " images), or keep it; keep takes images in their own order where a batch holds all of them.",
     )
-    lr_decay: float = Field(default=0.1, gt=0, le=1, description="Factor on the learning rate, every lr_decay_every iterations.")
-    lr_decay_every: Count = Field(default=10_000, description="Iterations between two decays of the learning rate.")
+    lr_decay: float = Field(0.1, gt=0, le=1, description="Factor on the learning rate, every lr_decay_every iterations.")
+    lr_decay_every: Count = Field(10_000, description="Iterations between two decays of the learning rate.")
     schedule: Literal["step", "cosine"] = Field(
-        default="step",
+        "step",
         description="step: decay by lr_decay; cosine: from learning_rate to 0 at the last iteration along half a cosine, in a run that"
         " cannot be extended.",
     )
     warmup: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of the iterations in which the learning rate first rises from 0 in a straight line."
+        0.0, ge=0, lt=1, description="Share of the iterations in which the learning rate first rises from 0 in a straight line."
     )
     weight_decay: float = Field(
-        default=0.0,
+        0.0,
         ge=0,
         description="Decoupled weight decay of matrices and kernels, parameters of three dimensions or more, one being the variants'.",
     )
-    clip_norm: float = Field(
-        default=0.0, ge=0, description="Largest norm of a variant's gradient, each variant's being its own; 0 clips none."
-    )
-    adam_eps: float = Field(default=1e-8, gt=0, description="Adam's epsilon, added to the root of the second moment; Keras's is 1e-7.")
+    clip_norm: float = Field(0.0, ge=0, description="Largest norm of a variant's gradient, each variant's being its own; 0 clips none.")
+    adam_eps: float = Field(1e-8, gt=0, description="Adam's epsilon, added to the root of the second moment; Keras's is 1e-7.")
     augment: Literal["none", "crop_flip_cutout"] = Field(
-        default="none",
+        "none",
         description="Change of training images. crop_flip_cutout: a random crop of the image padded by an eighth, a left-right flip in half"
         " of the cases, and a grey square of a quarter of the image's size.",
     )
     select: Literal["last", "best"] = Field(
-        default="last",
+        "last",
         description="Weights that are tested: those of the last step, or of each variant those of its evaluation (on eval_images) with the"
         " best validation score, the earliest of equals.",
     )
-    eval_every: Count = Field(
-        default=500, description="Iterations between two evaluations on validation images; the last is always evaluated."
-    )
+    eval_every: Count = Field(500, description="Iterations between two evaluations on validation images; the last is always evaluated.")
     eval_images: Count | None = Field(
-        default=None,
+        None,
         description="Validation images at each evaluation before the last, a fixed random part, also with select 'best'; by default as many"
         " as keep evaluations at about a tenth of the training time. The last evaluation uses all.",
     )
     checkpoint_every: Annotated[Count, Free()] = Field(
-        default=1_000, description="Iterations between two checkpoints; the first and the last iteration always have one."
+        1_000, description="Iterations between two checkpoints; the first and the last iteration always have one."
     )
     validation_fraction: float = Field(
-        default=1 / 12,
-        ge=0,
-        lt=1,
-        description="Share of the training images, the same in every class, held out for validation; 0 leaves it out.",
+        1 / 12, ge=0, lt=1, description="Share of the training images, the same in every class, held out for validation; 0 leaves it out."
     )
     data_order: Literal["shared", "variant"] = Field(
-        default="shared",
-        description="shared: all variants see the same batch in a step; variant: each has its own order, from its own seed.",
+        "shared", description="shared: all variants see the same batch in a step; variant: each has its own order, from its own seed."
     )
-    data_seed: Whole = Field(default=0, description="Seed of the validation split and of the order of the data.")
-    precision: Precision = Field(
-        default="float32", description="Of the computation; bfloat16 is autocast, with parameters and loss in float32."
-    )
+    data_seed: Whole = Field(0, description="Seed of the validation split and of the order of the data.")
+    precision: Precision = Field("float32", description="Of the computation; bfloat16 is autocast, with parameters and loss in float32.")
     device: Annotated[str, AfterValidator(check_device_name), Free()] = Field(
-        default="auto", description="auto (CUDA if there is any), cpu, cuda or cuda:<number>."
+        "auto", description="auto (CUDA if there is any), cpu, cuda or cuda:<number>."
     )
     eval_batch_size: Count | None = Field(
-        default=None, description="Images a batch in evaluation; by default batch_size, which fits wherever training fits."
+        None, description="Images a batch in evaluation; by default batch_size, which fits wherever training fits."
     )
-    tensorboard: Annotated[bool, Free()] = Field(default=False, description="Also write TensorBoard event files (extra tensorboard).")
+    tensorboard: Annotated[bool, Free()] = Field(False, description="Also write TensorBoard event files (extra tensorboard).")
 
     @model_validator(mode="after")
     def _agree(self) -> FitSettings:
@@ -134,12 +120,12 @@ class FitSettings(Settings):
 class SequenceSettings(Settings):
     """How reduced-order models are fitted; the defaults are those of Barbulescu et al. (2023), and Keras's where the paper names none."""
 
-    epochs: Count = Field(default=1_000, description="Passes over the training sequences.")
-    batch_size: Count = Field(default=32, description="Sequences a step; a larger training set is shuffled anew each epoch.")
-    learning_rate: float | None = Field(default=None, gt=0, description="Of Adam; by default 0.001 for an RNN, 0.05 for an LSTM or GRU.")
-    clip_norm: float | None = Field(default=None, gt=0, description="Largest norm of each model's gradient; by default there is none.")
-    data_seed: Whole = Field(default=0, description="Of the order of sequences, which all models share.")
-    checkpoint_every: Annotated[Count, Free()] = Field(default=100, description="Epochs between two checkpoints.")
+    epochs: Count = Field(1_000, description="Passes over the training sequences.")
+    batch_size: Count = Field(32, description="Sequences a step; a larger training set is shuffled anew each epoch.")
+    learning_rate: float | None = Field(None, gt=0, description="Of Adam; by default 0.001 for an RNN, 0.05 for an LSTM or GRU.")
+    clip_norm: float | None = Field(None, gt=0, description="Largest norm of each model's gradient; by default there is none.")
+    data_seed: Whole = Field(0, description="Of the order of sequences, which all models share.")
+    checkpoint_every: Annotated[Count, Free()] = Field(100, description="Epochs between two checkpoints.")
 
     def steps(self, sequences: int) -> int:
         """Steps in an epoch of so many sequences."""

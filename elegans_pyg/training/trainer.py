@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from elegans_pyg.training.augment import Augmentation
+from elegans_pyg.training.checkpoint import Checkpoint
 from elegans_pyg.training.data import Pair
-from elegans_pyg.training.data_order import DataOrder, EpochOrder
+from elegans_pyg.training.data_order import DataOrder
 from elegans_pyg.training.objective import BatchResult, Objective, VariantModel
 from elegans_pyg.training.settings import FitSettings
 
@@ -29,56 +30,42 @@ class Trainer:
 
     Args:
         model: ``V`` variants, on the device and in the precision to train in.
-        images: ``(n, C, H, W)`` training images, or other inputs, on the same device.
-        labels: ``(n,)`` int64, or other targets.
-        settings: Those of the run.
-        order: Which images a step takes.
-        objective: Loss and scores.
-        augmentation: Changes a step's images; ``None`` leaves them as they are.
+        data: Training images ``(n, C, H, W)`` and labels ``(n,)``, or other inputs and targets, on the same device.
+        seeds: Each variant's own, for ``data_order="variant"``.
 
     Raises:
-        ValueError: if ``model.variant_ptr()`` does not split every parameter.
+        ValueError: if ``model.variant_ptr()`` does not split every parameter, or there is less data than a batch.
     """
 
     def __init__(
-        self,
-        model: VariantModel,
-        images: Tensor,
-        labels: Tensor,
-        settings: FitSettings,
-        order: DataOrder | EpochOrder,
-        objective: Objective,
-        augmentation: Augmentation | None = None,
+        self, model: VariantModel, data: Pair, settings: FitSettings, objective: Objective, seeds: Sequence[int] | None = None
     ) -> None:
-        self.model, self.images, self.labels, self.settings, self.order = model, images, labels, settings, order
-        self.objective, self.augmentation = objective, augmentation
+        self.model, self.settings, self.objective = model, settings, objective
+        self.images, self.labels = data
+        device, size, keep_last = self.images.device, len(self.images), settings.last_batch == "keep"
+        own_seeds = seeds if settings.data_order == "variant" else None
+        self.order = DataOrder(size, settings.batch_size, settings.data_seed, device, own_seeds, keep_last)
+        self.augmentation = None if settings.augment == "none" else Augmentation(settings.data_seed, own_seeds)
         _check_partition(model)
         pointers = model.variant_ptr()
         self.parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-        variants = torch.arange(model.num_variants, device=images.device)
+        variants = torch.arange(model.num_variants, device=device)
         # One gather a step tells the stopped rows of all parameters at once.
-        owners = []
-        for name in self.parameters:
-            counts = torch.tensor(pointers[name], device=images.device).diff()
-            owners.append(variants.repeat_interleave(counts))
+        owners = [variants.repeat_interleave(torch.tensor(pointers[name], device=device).diff()) for name in self.parameters]
         self._owner, self._lengths = torch.cat(owners), [len(owner) for owner in owners]
         # The fused kernels exist for the CPU and for CUDA, and update all parameters in one go.
-        self.optimizer = torch.optim.Adam(
-            self.parameters.values(), lr=settings.learning_rate, eps=settings.adam_eps, fused=objective.fused_adam
-        )
-        self._decaying = [number for number, parameter in enumerate(self.parameters.values()) if parameter.dim() >= 3]
+        options: dict[str, Any] = {"lr": settings.learning_rate, "eps": settings.adam_eps, "fused": objective.fused_adam}
+        self.optimizer = torch.optim.Adam(self.parameters.values(), **options)
         self.best = BestWeights(model, objective.lowest_is_best) if settings.select == "best" else None
-        self.iteration = 0
-        self.last_evaluation = 0
-        self.stopped_at = torch.full((model.num_variants,), -1, device=images.device)
-        self._losses = torch.zeros(model.num_variants, device=images.device)
+        self.iteration, self.last_evaluation = 0, 0
+        self.stopped_at = torch.full((model.num_variants,), -1, device=device)
+        self._losses = torch.zeros(model.num_variants, device=device)
         self.reset_running()
 
     def reset_running(self) -> None:
         """Start the running training loss and scores anew."""
-        self._samples = 0
-        self._loss_sum = torch.zeros(self.model.num_variants, dtype=torch.float64, device=self.images.device)
-        shape = (self.model.num_variants, len(self.objective.count_names))
+        self._samples, shape = 0, (self.model.num_variants, len(self.objective.count_names))
+        self._loss_sum = torch.zeros(shape[0], dtype=torch.float64, device=self.images.device)
         self._counts = torch.zeros(shape, dtype=torch.float64, device=self.images.device)
 
     def step(self, beside: Pair | None = None, note: Callable[[BatchResult], None] | None = None) -> None:
@@ -92,10 +79,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         batch = self.order.next_batch()
-        images = self.images[batch]
+        images, labels, precision = self.images[batch], self.labels[batch], self.settings.precision
         if self.augmentation is not None:
             images = self.augmentation(images, self.iteration + 1)
-        labels, precision = self.labels[batch], self.settings.precision
         if beside is None:
             result = self.objective.measure(self.model, images, labels, precision)
         else:
@@ -121,18 +107,21 @@ class Trainer:
         self._loss_sum.add_(self._losses, alpha=result.samples)
         self._counts += result.counts
 
+    def _by_row(self, values: Tensor) -> Iterator[tuple[torch.nn.Parameter, Tensor]]:
+        """Every parameter, and the values ``(V,)`` of its rows' variants in a shape that multiplies with it."""
+        for parameter, rows in zip(self.parameters.values(), values[self._owner].split(self._lengths), strict=True):
+            yield parameter, rows.view(-1, *[1] * (parameter.dim() - 1))
+
     @torch.no_grad()
     def _hold_stopped(self, running: Tensor) -> None:
         if running.device.type == "cpu" and bool(running.all()):
             return
-        stopped_rows = (~running)[self._owner].split(self._lengths)
-        for parameter, rows in zip(self.parameters.values(), stopped_rows, strict=True):
-            rows = rows.view(-1, *[1] * (parameter.dim() - 1))
+        for parameter, stopped in self._by_row(~running):
             state = self.optimizer.state.get(parameter, {})
             for tensor in (parameter.grad, *(state.get(moment) for moment in _MOMENTS)):
                 if tensor is not None:
                     # Not a product with a mask: zero times NaN is NaN.
-                    tensor.masked_fill_(rows, 0.0)
+                    tensor.masked_fill_(stopped, 0.0)
 
     @torch.no_grad()
     def _clip(self) -> None:
@@ -143,33 +132,29 @@ class Trainer:
             raise ValueError(f"clip_norm: the loss does not depend on {names}; leave these parameters out of the model, or clip none")
         squares = torch.cat([gradient.reshape(len(gradient), -1).double().square().sum(dim=1) for gradient in gradients])
         norms = torch.zeros_like(self._loss_sum).index_add_(0, self._owner, squares).sqrt()
-        factors = (self.settings.clip_norm / norms.clamp(min=self.settings.clip_norm))[self._owner].split(self._lengths)
-        for gradient, factor in zip(gradients, factors, strict=True):
-            gradient.mul_(factor.to(gradient.dtype).view(-1, *[1] * (gradient.dim() - 1)))
+        factors = self._by_row(self.settings.clip_norm / norms.clamp(min=self.settings.clip_norm))
+        for gradient, (_, factor) in zip(gradients, factors, strict=True):
+            gradient.mul_(factor.to(gradient.dtype))
 
     @torch.no_grad()
     def _decay(self, running: Tensor, amount: float) -> None:
         """Shrink matrices and kernels, but not those of stopped variants."""
-        factors = torch.where(running, 1 - amount, 1.0)[self._owner].split(self._lengths)
-        parameters = list(self.parameters.values())
-        for number in self._decaying:
-            parameter = parameters[number]
-            parameter.mul_(factors[number].to(parameter.dtype).view(-1, *[1] * (parameter.dim() - 1)))
+        for parameter, factor in self._by_row(torch.where(running, 1 - amount, 1.0)):
+            if parameter.dim() >= 3:
+                parameter.mul_(factor.to(parameter.dtype))
 
-    def running_metrics(self) -> tuple[list[float], list[list[float]]]:
-        """Mean training loss ``(V,)`` and scores ``(scores, V)`` since :meth:`reset_running`; of no meaning for a stopped variant."""
-        scores = self.objective.scores(self._counts, self._samples)
-        return [total / self._samples for total in self._loss_sum.tolist()], scores.T.tolist()
+    def running_metrics(self) -> list[np.ndarray]:
+        """Mean training loss and every score since :meth:`reset_running`, ``(V,)`` each; of no meaning for a stopped variant."""
+        scores = self.objective.scores(self._counts, self._samples).cpu().numpy()
+        return [self._loss_sum.cpu().numpy() / self._samples, *scores.T]
 
     def last_loss(self) -> float:
         """Mean loss, in the last step, of the variants still training; reading it waits for the device."""
         return float(self._losses.sum() / (self.stopped_at < 0).sum())
 
-    def state_dict(self) -> dict[str, Any]:
-        """Position, running sums and generator states, as plain JSON values; the optimiser's tensors are in :meth:`optimizer_tensors`."""
-        # By name, and with null for the NaN that JSON lacks: what a score that training does not compute adds up to.
-        sums = zip(self.objective.count_names, self._counts.T.tolist(), strict=True)
-        counts = {name: [value if value == value else None for value in values] for name, values in sums}
+    def checkpoint(self, metrics: bytes, **run: Any) -> Checkpoint:
+        """Position, running sums and generator states, what else is known of the run, and all tensors."""
+        counts = {name: _finite(column) for name, column in zip(self.objective.count_names, self._counts.T.tolist(), strict=True)}
         state = {
             "iteration": self.iteration,
             "learning_rate": self.settings.learning_rate_at(self.iteration),
@@ -178,43 +163,38 @@ class Trainer:
             "stopped_at": self.stopped_at.tolist(),
             "running": {"samples": self._samples, "loss_sum": self._loss_sum.tolist(), **counts},
         }
+        best = {}
         if self.best is not None:
-            state["best"] = self.best.state_dict()
-        return state
-
-    def optimizer_tensors(self) -> dict[str, Tensor]:
-        """Adam's state as ``<parameter>/<entry>``."""
+            best = self.best.weights
+            state["best"] = {"score": _finite(self.best.score.tolist()), "iteration": self.best.iteration.tolist()}
         states = {name: self.optimizer.state.get(parameter, {}) for name, parameter in self.parameters.items()}
-        return {f"{name}/{entry}": tensor for name, state in states.items() for entry, tensor in state.items()}
+        adam = {f"{name}/{entry}": tensor for name, state in states.items() for entry, tensor in state.items()}
+        return Checkpoint({**state, **run}, self.model.state_dict(), adam, best, metrics=metrics)
 
-    def load(self, state: dict[str, Any], model: dict[str, Tensor], optimizer: dict[str, Tensor], best: dict[str, Tensor]) -> None:
+    def load(self, saved: Checkpoint) -> None:
         """Go on from a checkpoint of a run with the same model, images and settings."""
+        state, device = saved.state, self.images.device
         if self.best is not None:
-            self.best.load(state["best"], best)
-        self.model.load_state_dict(model)
+            self.best.score = np.nan_to_num(np.array(state["best"]["score"], dtype=np.float64), nan=-math.inf)
+            self.best.iteration = np.array(state["best"]["iteration"])
+            self.best.weights = {name: saved.best[name].to(device) for name in self.best.weights}
+        self.model.load_state_dict(saved.model)
         adam: dict[int, dict[str, Tensor]] = {}
-        for number, name in enumerate(self.parameters):
-            entries = {entry: optimizer[f"{name}/{entry}"] for entry in ("step", *_MOMENTS) if f"{name}/{entry}" in optimizer}
-            if entries:
-                adam[number] = entries
-        self.optimizer.load_state_dict({"state": adam, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        for name, tensor in saved.optimizer.items():
+            parameter, _, entry = name.rpartition("/")
+            adam.setdefault(list(self.parameters).index(parameter), {})[entry] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": adam})
         self.order.load_state_dict(state["data_order"])
-        device = self.images.device
         self.iteration, self.last_evaluation = state["iteration"], state["last_evaluation"]
         self.stopped_at = torch.tensor(state["stopped_at"], device=device)
         self._samples = state["running"]["samples"]
         self._loss_sum = torch.tensor(state["running"]["loss_sum"], dtype=torch.float64, device=device)
-        sums = [[math.nan if value is None else value for value in state["running"][name]] for name in self.objective.count_names]
-        self._counts = torch.tensor(sums, dtype=torch.float64, device=device).T.contiguous()
+        counts = np.array([state["running"][name] for name in self.objective.count_names], dtype=np.float64)
+        self._counts = torch.tensor(counts.T, device=device)
 
 
 class BestWeights:
-    """Of every variant the weights of its best evaluation.
-
-    Args:
-        model: ``V`` variants.
-        lowest: Whether the lowest score is the best.
-    """
+    """Of every variant of ``model`` the weights of its best evaluation, that with the highest score, or the ``lowest``."""
 
     def __init__(self, model: VariantModel, lowest: bool = False) -> None:
         self.model, self._sign = model, -1.0 if lowest else 1.0
@@ -232,17 +212,10 @@ class BestWeights:
                 rows = slice(offsets[variant], offsets[variant + 1])
                 self.weights[name][rows] = current[name][rows]
 
-    def state_dict(self) -> dict[str, Any]:
-        """Scores and iterations, as plain JSON values."""
-        scores = [value if math.isfinite(value) else None for value in self.score.tolist()]
-        return {"score": scores, "iteration": self.iteration.tolist()}
 
-    def load(self, state: dict[str, Any], weights: dict[str, Tensor]) -> None:
-        """Go on from a checkpoint."""
-        self.score = np.array([-math.inf if value is None else value for value in state["score"]])
-        self.iteration = np.array(state["iteration"])
-        for name, kept in self.weights.items():
-            kept.copy_(weights[name])
+def _finite(values: list[float]) -> list[float | None]:
+    """With null for what JSON lacks: the sum of a score that training does not compute, a variant that has overflowed, no best yet."""
+    return [value if math.isfinite(value) else None for value in values]
 
 
 def _check_partition(model: VariantModel) -> None:
@@ -256,6 +229,5 @@ def _check_partition(model: VariantModel) -> None:
         rows = tensor.shape[0] if tensor.dim() else 0
         if len(offsets) != model.num_variants + 1 or offsets[0] != 0 or offsets[-1] != rows or sorted(offsets) != list(offsets):
             expected = f"{model.num_variants + 1} rising offsets from 0 to {rows}"
-            raise ValueError(
-                f"model: expected {expected} in variant_ptr()[{name!r}], got {list(offsets)}; split the first dimension by variant"
-            )
+            got = f"in variant_ptr()[{name!r}], got {list(offsets)}"
+            raise ValueError(f"model: expected {expected} {got}; split the first dimension by variant")

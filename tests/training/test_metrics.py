@@ -18,21 +18,21 @@ def rows(iteration: int, split: str = "validation") -> list[tuple[Any, ...]]:
 
 def test_file_and_memory_agree_to_the_last_digit(tmp_path: Path) -> None:
     log = MetricsLog()
-    log.append(rows(1))
-    log.append(rows(2))
+    log.rows += rows(1)
+    log.rows += rows(2)
     log.write(tmp_path / "metrics.csv")
     written = pd.read_csv(tmp_path / "metrics.csv")
     pd.testing.assert_frame_equal(written, log.frame(), rtol=1e-12, check_dtype=False)
     again = MetricsLog(content=log.to_csv())
     assert repr(again.rows) == repr(log.rows)
-    again.append(rows(3, "test"))
-    log.append(rows(3, "test"))
+    again.rows += rows(3, "test")
+    log.rows += rows(3, "test")
     assert again.to_csv() == log.to_csv()
 
 
 def test_the_file_is_written_whole_whatever_was_there(tmp_path: Path) -> None:
     path, log = tmp_path / "metrics.csv", MetricsLog()
-    log.append(rows(1))
+    log.rows += rows(1)
     for damage in (b"", b"a,b\n1", log.to_csv() * 2):
         path.write_bytes(damage)
         log.write(path)
@@ -47,7 +47,7 @@ def test_a_slow_disk_is_not_written_to_all_the_time(tmp_path: Path) -> None:
     path, log = tmp_path / "metrics.csv", MetricsLog()
     log.write(path)
     log._seconds = 1e6
-    log.append(rows(1))
+    log.rows += rows(1)
     log.write(path, now=False)
     assert path.read_bytes() != log.to_csv()
     log.write(path)

@@ -188,11 +188,12 @@ def test_ctrl_c_keeps_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert found.history.equals(expected.history)
 
 
-def test_a_replica_that_diverges_leaves_the_others_alone() -> None:
+def test_a_replica_that_diverges_leaves_the_others_alone(tmp_path: Path) -> None:
     net, alone = model(replicas=2, seeds=[0, 1]), model(seeds=1)
     with torch.no_grad():
         net.offset[0] = float("inf")
-    found = fit_sequences(net, TRAIN, VALIDATION, epochs=5)
+    fit_sequences(net, TRAIN, VALIDATION, tmp_path, epochs=3)
+    found = fit_sequences(net, TRAIN, VALIDATION, tmp_path, True, epochs=5)
     fit_sequences(alone, TRAIN, VALIDATION, epochs=5)
     assert found.best_epoch[0] == 0
     assert found.result.stopped == {0: "non-finite loss at iteration 1"}
