@@ -27,21 +27,19 @@ class Connectome(InMemoryDataset):
 
     Neurons are the nodes; muscles, glia and other end organs are left out, and so are neurons without an edge of the chosen kind.
 
-    ============================ ========== ============ ================ ====================================================
-    name                         neurons    chemical     electrical pairs source
-    ============================ ========== ============ ================ ====================================================
-    cook2019-hermaphrodite       282        3,567        1,069            Cook et al. 2019, doi:10.1038/s41586-019-1352-7,
-                                                                          SI 5 as corrected in July 2020
-    cook2019-male                360        3,907        1,269            the same
-    cook2019-male-uncorrected    359        3,899        1,270            the same, as first published
-    varshney2011-hermaphrodite   279        2,194        517              Varshney et al. 2011,
-                                                                          doi:10.1371/journal.pcbi.1001066
-    witvliet2021-1 ... -8        161 .. 180 675 .. 1,944 83 .. 304        Witvliet et al. 2021, doi:10.1038/s41586-021-03778-8
-    ============================ ========== ============ ================ ====================================================
+    ========================== ========== ============ ========== =========================================================================
+    name                       neurons    chemical     electrical source
+    ========================== ========== ============ ========== =========================================================================
+    cook2019-hermaphrodite     282        3,567        1,069      Cook et al. 2019, doi:10.1038/s41586-019-1352-7, SI 5 corrected July 2020
+    cook2019-male              360        3,907        1,269      the same
+    cook2019-male-uncorrected  359        3,899        1,270      the same, as first published
+    varshney2011-hermaphrodite 279        2,194        517        Varshney et al. 2011, doi:10.1371/journal.pcbi.1001066
+    witvliet2021-1 ... -8      161 .. 180 675 .. 1,944 83 .. 304  Witvliet et al. 2021, doi:10.1038/s41586-021-03778-8
+    ========================== ========== ============ ========== =========================================================================
 
-    Counts are without the pharynx, the neurons' those of the chemical graph. The weights of Cook et al. count the sections of electron
-    micrographs in which a connection is seen, those of the others count synapses. Licences, counts by neuron type and differences from the
-    published counts: ``data/README.md``.
+    Counts are of neurons in the chemical graph, its edges, and pairs with an electrical synapse, without the pharynx. The weights of Cook et
+    al. count the sections of electron micrographs in which a connection is seen, those of the others count synapses. Licences, counts by
+    neuron type and differences from the published counts: ``data/README.md``.
 
     Args:
         name: one of :meth:`names`.
@@ -50,8 +48,7 @@ class Connectome(InMemoryDataset):
         keep_isolated: keep neurons of that animal that no edge of the chosen kind touches.
         root: folder with files of your own in the layout of ``data/connectomes`` (``neurons.csv`` and ``<name>.csv``), in place of the
             packaged ones. Nothing is ever written to it.
-        transform: applied at every access.
-        pre_transform: applied once, now.
+        transform, pre_transform: applied at every access; applied once, now.
 
     Shapes (of the one ``Data``):
         - ``edge_index (2, E)``, ``edge_weight (E,)``, ``edge_type (E,)``: 0 chemical, 1 electrical; sorted by (source, target, type)
@@ -78,17 +75,16 @@ class Connectome(InMemoryDataset):
         pre_transform: Callable[[Data], Data] | None = None,
     ) -> None:
         folder = data_folder("connectomes") if root is None else Path(root)
-        path = folder / f"{name}.csv"
         if root is None:
             check_choice("name", name, _NAMES, "a file of your own is read by Connectome.from_files")
         super().__init__(root=None, transform=transform)
-        neurons, edges = read_table(folder / "neurons.csv", NEURON_COLUMNS, "root"), read_table(path, EDGE_COLUMNS, "root")
-        # Which neurons an animal has is what all of its synapses touch.
-        touched = set(edges["pre"]) | set(edges["post"])
+        neurons = read_table(folder / "neurons.csv", NEURON_COLUMNS, "root")
+        edges = read_table(folder / f"{name}.csv", EDGE_COLUMNS, "root")
         if root is None:
-            neurons = neurons[neurons["name"].isin(touched)]
+            # Which neurons an animal has is what all of its synapses touch.
+            neurons = neurons[neurons["name"].isin({*edges["pre"], *edges["post"]})]
         if not pharynx:
-            pharyngeal = set(neurons["name"][neurons["type"] == "pharyngeal"])
+            pharyngeal = neurons["name"][neurons["type"] == "pharyngeal"]
             neurons = neurons[~neurons["name"].isin(pharyngeal)]
             edges = edges[~(edges["pre"].isin(pharyngeal) | edges["post"].isin(pharyngeal))]
         data = build_data(neurons, edges, synapses=synapses, keep_isolated=keep_isolated)

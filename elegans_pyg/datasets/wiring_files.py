@@ -19,15 +19,7 @@ from torch_geometric.data import Data
 
 from elegans_pyg._arguments import shown
 from elegans_pyg._files import read_bounded
-from elegans_pyg.datasets.wiring_tables import (
-    NEURON_COLUMNS,
-    SYNAPSE_WORDS,
-    build_data,
-    read_edges,
-    read_neurons,
-    rows_of,
-    text_of,
-)
+from elegans_pyg.datasets.wiring_tables import NEURON_COLUMNS, SYNAPSE_WORDS, build_data, read_edges, read_neurons, rows_of, text_of
 from elegans_pyg.wirings import SYNAPSES
 
 # Compared in lower case without "_" and "-": GML writers have to drop them, so `cell_name` is also met as `cellname`.
@@ -49,29 +41,21 @@ def read_wiring(
 ) -> Data:
     """Read a wiring of one's own, as :meth:`Connectome.from_files <elegans_pyg.datasets.Connectome.from_files>` describes it.
 
-    Args:
-        known: table with columns ``name``, ``type`` and ``neurotransmitter``, in which what the source does not give is looked up.
-
-    Returns:
-        ``Data`` as described in :func:`build_data`.
+    What the source does not give is looked up in the table ``known``, of columns ``name``, ``type`` and ``neurotransmitter``.
     """
     table = None if neurons is None else read_neurons(neurons)
+    found: pd.DataFrame | None = None
     if isinstance(source, nx.Graph):
         found, edges = _graph_tables(source, "graph")
-    elif isinstance(source, str | Path):
-        path = Path(source)
-        suffix = path.suffix.lower()
-        if suffix == ".csv":
-            found, edges = None, read_edges(path)
-        elif suffix in (".graphml", ".xml"):
-            found, edges = _read_graphml(path)
-        else:
-            read_bounded(path, "source")  # a missing file or a folder is the better reason to refuse it
-            raise ValueError(
-                f"{path}: expected a file name ending in .csv, .graphml or .xml, got {shown(path.suffix)}; rename or convert it"
-            )
-    else:
+    elif not isinstance(source, str | Path):
         raise TypeError(f"source: expected a path or a NetworkX graph, got {type(source).__name__}; give one of these")
+    elif (path := Path(source)).suffix.lower() == ".csv":
+        edges = read_edges(path)
+    elif path.suffix.lower() in (".graphml", ".xml"):
+        found, edges = _read_graphml(path)
+    else:
+        read_bounded(path, "source")  # a missing file or a folder is the better reason to refuse it
+        raise ValueError(f"{path}: expected a file name ending in .csv, .graphml or .xml, got {shown(path.suffix)}; rename or convert it")
     if table is None:
         table = _complete(_neurons_of_edges(edges) if found is None else found, known)
     elif found is not None:
@@ -81,11 +65,8 @@ def read_wiring(
 
 def _neurons_of_edges(edges: pd.DataFrame) -> pd.DataFrame:
     """The neurons of an edge list in order of first appearance, not yet of any type."""
-    places: dict[str, str] = {}
-    for row, place in rows_of(edges, "edges"):
-        for name in (row["pre"], row["post"]):
-            places.setdefault(name, place)
-    return pd.DataFrame({"name": list(places), "type": "", "neurotransmitter": "", "place": list(places.values())}).query("name != ''")
+    ends = pd.DataFrame({"name": edges[["pre", "post"]].to_numpy().ravel(), "place": edges["place"].repeat(2).to_numpy()})
+    return ends[ends["name"] != ""].drop_duplicates("name").assign(type="", neurotransmitter="")
 
 
 def _complete(neurons: pd.DataFrame, known: pd.DataFrame | None) -> pd.DataFrame:
@@ -95,10 +76,9 @@ def _complete(neurons: pd.DataFrame, known: pd.DataFrame | None) -> pd.DataFrame
     for row, place in rows_of(neurons, "neurons"):
         name = text_of(row["name"])
         entry = entries.get(name) or entries.get(re.sub(r"(?<=[A-Za-z])0+(?=[1-9])", "", name)) or {}
-        kind = row["type"] or text_of(entry.get("type"))
+        kind, transmitter = (row[column] or text_of(entry.get(column)) for column in ("type", "neurotransmitter"))
         if not kind:
             raise ValueError(f"{place}: expected a neuron of known type, got {shown(name)}, of which none is given or known; {_GIVE_TABLE}")
-        transmitter = row["neurotransmitter"] or text_of(entry.get("neurotransmitter"))
         rows.append({"name": name, "type": kind, "neurotransmitter": transmitter, "place": place})
     return pd.DataFrame(rows, columns=["name", "type", "neurotransmitter", "place"], dtype=object)
 
@@ -143,8 +123,7 @@ def _graphml_lines(path: Path, content: bytes) -> tuple[dict[str, int], dict[tup
 
     def start(tag: str, attributes: dict[str, str]) -> None:
         kind = tag.rpartition(":")[2]
-        wanted = {"node": ("id",), "edge": ("source", "target")}.get(kind, ())
-        for attribute in wanted:
+        for attribute in {"node": ("id",), "edge": ("source", "target")}.get(kind, ()):
             if attribute not in attributes:
                 refuse(f"the attribute {attribute} of the {kind}", "none", "add it")
         if kind == "node":
@@ -167,9 +146,8 @@ def _graphml_lines(path: Path, content: bytes) -> tuple[dict[str, int], dict[tup
     except expat.ExpatError as error:
         raise ValueError(f"{path}: expected GraphML, got malformed XML ({error}); correct or export it again") from None
     for ends, lines in edges.items():
-        for end in ends:
-            if end not in nodes:
-                refuse("an edge between listed nodes", shown(end), "add the node", lines[0])
+        if unlisted := [end for end in ends if end not in nodes]:
+            refuse("an edge between listed nodes", shown(unlisted[0]), "add the node", lines[0])
     return nodes, edges
 
 
@@ -189,14 +167,11 @@ def _graph_tables(
         kind, transmitter = _first(attributes, _TYPE_ATTRIBUTES), _first(attributes, _TRANSMITTER_ATTRIBUTES)
         neurons.append({"name": names[node], "type": kind, "neurotransmitter": transmitter, "place": where})
     edges = []
-    passed: dict[tuple[Any, Any], int] = {}
     for pre, post, raw in graph.edges(data=True):
         where = f"{place}, edge {shown(names[pre])} to {shown(names[post])}"
         if edge_lines is not None:
             # An undirected graph may give an edge's ends back in the other order.
-            ends = (pre, post) if passed.get((pre, post), 0) < len(edge_lines.get((pre, post), ())) else (post, pre)
-            where = f"{place}, line {edge_lines[ends][passed.get(ends, 0)]}"
-            passed[ends] = passed.get(ends, 0) + 1
+            where = f"{place}, line {(edge_lines.get((pre, post)) or edge_lines[post, pre]).pop(0)}"
         for synapse, weight in _synapses_of(_plain_keys(raw), where):
             if not graph.is_directed() and SYNAPSE_WORDS.get(synapse.lower()) == SYNAPSE_WORDS["chemical"]:
                 raise ValueError(f"{where}: expected a direction for a chemical synapse, got an undirected graph; give a directed one")
@@ -211,10 +186,9 @@ def _synapses_of(attributes: dict[str, Any], place: str) -> list[tuple[str, Any]
     """``(synapse, weight)`` of an edge, which may stand for a chemical and an electrical synapse at once."""
     if not attributes.keys() & {"chemicalweight", "electricalweight"}:
         synapse = _first(attributes, _SYNAPSE_ATTRIBUTES)
-        for attribute, missing in (("synapse_type", not synapse), ("weight", "weight" not in attributes)):
-            if missing:
-                got = shown(", ".join(sorted(attributes)))[1:-1] or "none"
-                raise ValueError(f"{place}: expected an edge with the attribute {attribute}, got {got}; add it")
+        if not synapse or "weight" not in attributes:
+            missing, got = "weight" if synapse else "synapse_type", shown(", ".join(sorted(attributes)))[1:-1] or "none"
+            raise ValueError(f"{place}: expected an edge with the attribute {missing}, got {got}; add it")
         return [(synapse, attributes["weight"])]
     pairs = [(synapse, attributes[f"{synapse}weight"]) for synapse in SYNAPSES if f"{synapse}weight" in attributes]
     present = [(synapse, weight) for synapse, weight in pairs if text_of(weight) not in ("0", "0.0")]
