@@ -37,7 +37,7 @@ class Connectome(InMemoryDataset):
     witvliet2021-1 ... -8      161 .. 180 675 .. 1,944 83 .. 304  Witvliet et al. 2021, doi:10.1038/s41586-021-03778-8
     ========================== ========== ============ ========== =========================================================================
 
-    Counts are of neurons in the chemical graph, its edges, and pairs with an electrical synapse, without the pharynx. The weights of Cook et
+    Counts are of neurons in the chemical graph, its edges, and pairs with electrical synapses, without the pharynx. The weights of Cook et
     al. count the sections of electron micrographs in which a connection is seen, those of the others count synapses. Licences, counts by
     neuron type and differences from the published counts: ``data/README.md``.
 
@@ -93,11 +93,7 @@ class Connectome(InMemoryDataset):
 
     @classmethod
     def from_files(
-        cls,
-        source: str | Path | nx.Graph,
-        neurons: str | Path | None = None,
-        synapses: str = "chemical",
-        keep_isolated: bool = False,
+        cls, source: str | Path | nx.Graph, neurons: str | Path | None = None, synapses: str = "chemical", keep_isolated: bool = False
     ) -> Data:
         """Read a wiring of one's own.
 
