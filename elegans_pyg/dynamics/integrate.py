@@ -8,8 +8,9 @@ and never past the target however short the time constant. Gates' time constants
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,27 +24,11 @@ from elegans_pyg.wirings import ELECTRICAL
 STEEPEST = 40.0
 
 
-class Circuit(NamedTuple):
-    """A worm's constants as tensors of one type on one device; synapses and gap junctions as dense matrices."""
+Circuit = namedtuple("Circuit", "capacitance leak threshold channel synapses gaps gap_sum")
+"""A worm's constants as tensors of one type on one device; synapses and gap junctions as dense matrices."""
 
-    capacitance: Tensor
-    leak: Tensor
-    threshold: Tensor
-    channel: Tensor
-    synapses: Tensor
-    gaps: Tensor
-    gap_sum: Tensor
-
-
-class Staggered(NamedTuple):
-    """The state between steps: voltages at the step's start, the rest half a step later; and the step before's, for extrapolation."""
-
-    voltage: Tensor
-    activation: Tensor
-    gates: Tensor
-    calcium: Tensor
-    gap_before: Tensor
-    block_before: Tensor
+Staggered = namedtuple("Staggered", "voltage activation gates calcium gap_before block_before")
+"""The state between steps: voltages at the step's start, the rest half a step later; and the step before's, for extrapolation."""
 
 
 def circuit_of(worm: Worm, dtype: torch.dtype, device: torch.device) -> Circuit:
