@@ -10,8 +10,7 @@ from torch_geometric.data import Data, InMemoryDataset
 
 from elegans_pyg._arguments import check_choice
 from elegans_pyg._files import data_folder
-from elegans_pyg.datasets.wiring_files import read_wiring
-from elegans_pyg.datasets.wiring_tables import EDGE_COLUMNS, NEURON_COLUMNS, build_data, read_neurons, read_table
+from elegans_pyg.datasets.wiring_files import EDGE_COLUMNS, NEURON_COLUMNS, build_data, read_neurons, read_table, read_wiring
 
 _NAMES = (
     "cook2019-hermaphrodite",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -24,14 +25,11 @@ METRICS: Mapping[str, tuple[str, bool]] = {
 
 @dataclass(frozen=True)
 class SequenceTask:
-    """One sequence to learn: a stretch to forget the initial state in, then training, validation and test segments.
+    """One sequence to learn: a stretch to forget the initial state in, then training, validation and test segments, without gaps.
 
     Attributes:
-        name: one of :data:`SEQUENCE_TASKS`.
-        inputs ``(T, F)``, targets ``(T, K)``: float64; targets inside the washout may lack their past, and are never used.
-        washout, train, validation, test: the segments, in this order and without gaps.
-        metric: one of :data:`METRICS`.
-        settings: what the sequence was made from.
+        inputs, targets: ``(T, F)`` and ``(T, K)`` float64; targets inside the washout may lack their past, and are never used.
+        name, metric, settings: one of :data:`SEQUENCE_TASKS`, one of :data:`METRICS`, and what the sequence was made from.
     """
 
     name: str
@@ -49,11 +47,7 @@ class SequenceTask:
         return METRICS[self.metric][1]
 
     def score(self, predictions: Tensor, segment: slice) -> Tensor:
-        """The metric, ``(V,)``, of predictions ``(V, n, K)`` for a segment of ``n`` steps.
-
-        Raises:
-            ValueError: if the predictions have another shape.
-        """
+        """The metric, ``(V,)``, of predictions ``(V, n, K)`` for a segment of ``n`` steps; raises ``ValueError`` for another shape."""
         targets = self.targets[segment]
         if predictions.dim() != 3 or predictions.shape[1:] != targets.shape:
             wanted, got = f"(V, {targets.size(0)}, {targets.size(1)})", tuple(predictions.shape)
@@ -145,10 +139,7 @@ def integrate_mackey_glass(start: float, samples: int, tau: float = 17.0, subste
     """The Mackey-Glass equation from the constant history ``start``, sampled at times 0, 1, ...; shape ``(samples,)``.
 
     Classical Runge-Kutta with ``substeps`` a time unit; between steps the history is interpolated by cubic Hermite polynomials, so that
-    the error is of fourth order.
-
-    Raises:
-        ValueError: if ``tau`` is no positive multiple of the step.
+    the error is of fourth order. Raises ``ValueError`` if ``tau`` is no positive multiple of the step.
     """
     lag = round(tau * substeps)
     if lag < 1 or abs(lag - tau * substeps) > 1e-9:
@@ -231,7 +222,7 @@ def sequence_task(
         check_number(key, value, above=True)
     rng = np.random.default_rng([list(SEQUENCE_TASKS).index(name), seed])
     inputs, targets = make(rng, sum(lengths.values()), **settings)
-    ends = np.cumsum(list(lengths.values())).tolist()
-    first, second, third, fourth = (slice(low, high) for low, high in zip([0, *ends], ends, strict=False))
+    ends = itertools.accumulate(lengths.values(), initial=0)
+    first, second, third, fourth = itertools.starmap(slice, itertools.pairwise(ends))
     tensors = torch.from_numpy(inputs.copy()), torch.from_numpy(targets.copy())
     return SequenceTask(name, *tensors, first, second, third, fourth, metric, {"seed": seed, **lengths, **settings})

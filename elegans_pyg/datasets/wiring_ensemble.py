@@ -110,22 +110,17 @@ class WiringEnsemble(InMemoryDataset):
     def match_report(self, channels: int = 78) -> pd.DataFrame:
         """How far the variants match the base.
 
-        Args:
-            channels: channels ``C`` of the network whose parameters are counted.
-
         Returns:
             one row a variant, after the base's own (``variant`` -1, family ``base``, no ``variant_seed``). Columns: ``variant``,
             ``family``, ``variant_seed``, ``nodes``; ``edges`` and ``dag_edges``, before and after the DAG step, self-loops left out, as no
             DAG has any; ``input_nodes``, ``output_nodes``, ``levels``, ``unreached_nodes``; and ``parameters``, those of a
-            :class:`~elegans_pyg.nn.DAGNet` with 3x3 kernels: one an edge of the DAG and ``11 C`` a node.
-
-        Raises:
-            TypeError, ValueError: if ``channels`` is no integer, or below 1.
+            :class:`~elegans_pyg.nn.DAGNet` of ``channels`` ``C``, 1 or more, with 3x3 kernels: one an edge of the DAG and ``11 C`` a node.
         """
         check_whole("channels", channels, 1)
-        variants = [(number, self.get(number)) for number in self.indices()]
         dags = [(-1, "base", None, self._dag_step(self.seed)(self._base), _edges_without_loops(self._base))]
-        dags += [(number, dag.family, dag.variant_seed, dag, self._edges_before[dag.variant_seed]) for number, dag in variants]
+        for number in self.indices():
+            dag = self.get(number)
+            dags.append((number, dag.family, dag.variant_seed, dag, self._edges_before[dag.variant_seed]))
         rows = [
             {
                 "variant": number,

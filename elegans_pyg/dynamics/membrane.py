@@ -51,11 +51,10 @@ class Membrane:
         sigmoid   ds/dt = a_r phi (1 - s) - a_d s                     (Kunert et al.)
 
     Attributes:
-        name: one of ``MEMBRANES``.
+        name, channels: one of ``MEMBRANES``; ``None`` for a passive membrane.
         initial_mV: where every neuron starts; ``None`` for the network's own resting state.
         threshold_mV: of the synapses; ``None`` for each neuron's resting potential.
         rates_per_ms: ``(k,)`` of graded synapses, ``(a_r, a_d)`` of sigmoid ones.
-        channels: ``None`` for a passive membrane.
         inhibitory: neurons that the model makes inhibitory; ``None`` where the connectome decides.
         neurons: neurons of the model's own wiring; ``None`` where it has none of its own.
     """

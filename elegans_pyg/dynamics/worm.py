@@ -16,7 +16,7 @@ from torch_geometric.utils import subgraph
 from elegans_pyg._arguments import check_choice, shown
 from elegans_pyg._files import data_folder
 from elegans_pyg.datasets.connectome import Connectome
-from elegans_pyg.datasets.wiring_tables import build_data, read_edges, read_neurons
+from elegans_pyg.datasets.wiring_files import build_data, read_edges, read_neurons
 from elegans_pyg.dynamics.membrane import MEMBRANES, Membrane
 from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, check_wiring
 
@@ -126,8 +126,8 @@ class Worm:
             membrane: one of :meth:`names`.
 
         Raises:
-            TypeError: if ``data`` is not the ``Data`` of one wiring.
-            ValueError: if it lacks an attribute or has a broken one, or for an unknown membrane.
+            TypeError, ValueError: if ``data`` is not the ``Data`` of one wiring, lacks an attribute or has a broken one; for an unknown
+                membrane.
         """
         check_wiring(data)
         number = data.neuron_type.numel()
@@ -147,11 +147,8 @@ class Worm:
     def without(self, neurons: Iterable[str]) -> Worm:
         """The same nervous system without some neurons and all their synapses; what is left keeps its constants, and its thresholds.
 
-        Args:
-            neurons: names, or classes: ``"AVB"`` stands for AVBL and AVBR, ``"VD"`` for VD1 to VD13.
-
-        Raises:
-            ValueError: for an unknown name, or if no neuron is left.
+        A class stands for its members: ``"AVB"`` for AVBL and AVBR, ``"VD"`` for VD1 to VD13. Raises ``ValueError`` for an unknown name, or
+        if no neuron is left.
         """
         gone = set(self.resolve(neurons, "ablate", classes=True))
         kept = torch.tensor([row for row, name in enumerate(self.neuron_name) if name not in gone], dtype=torch.int64)
@@ -170,11 +167,7 @@ class Worm:
         return worm
 
     def resolve(self, names: Iterable[str], argument: str, classes: bool = False) -> list[str]:
-        """Check that neurons are this worm's, and spell out classes if asked to.
-
-        Raises:
-            TypeError, ValueError: for a bare string; for an unknown or repeated name.
-        """
+        """Check that neurons are this worm's and each named once, and spell out classes if asked to; raises ``ValueError`` otherwise."""
         if isinstance(names, str):
             raise TypeError(f"{argument}: expected a list of neurons, got the string {names!r}; write [{names!r}]")
         known = self.neuron_name
