@@ -44,10 +44,8 @@ def _take_apart(data: Data) -> tuple[dict[str, Tensor], dict[str, Any]]:
         elif _is_plain(value):
             rest[name] = value
         else:
-            raise ValueError(
-                f"data.{name}: expected a tensor or plain text, numbers and lists to store, got {type(value).__name__};"
-                " delete it first, or do without a cache"
-            )
+            expected, got = "a tensor or plain text, numbers and lists to store", type(value).__name__
+            raise ValueError(f"data.{name}: expected {expected}, got {got}; delete it first, or do without a cache")
     return tensors, rest
 
 

@@ -179,22 +179,18 @@ class WiringEnsemble(InMemoryDataset):
                 return graph, made
             closest = min(closest, found, key=lambda dag_edges: abs(dag_edges - wanted))
             aim = max(1, round(edges * wanted / max(found, 1)))
-            nearest = (edges for step in itertools.count() for edges in (aim + step, aim - step))
-            edges = next(edges for edges in nearest if edges > 0 and edges not in tried)
-        raise ValueError(
-            f"match: expected a DAG of {self.family} with {wanted} edges to within 1 %, got {closest} at best in {_MATCH_TRIES} tries (seed"
-            f" {seed}); leave match out, and look at match_report()"
-        )
+            nearest = (number for step in itertools.count() for number in (aim + step, aim - step))
+            edges = next(number for number in nearest if number > 0 and number not in tried)
+        expected = f"a DAG of {self.family} with {wanted} edges to within 1 %"
+        got = f"{closest} at best in {_MATCH_TRIES} tries (seed {seed})"
+        raise ValueError(f"match: expected {expected}, got {got}; leave match out, and look at match_report()")
 
     def _load_or_make(self, count: int, progress: bool) -> list[Data]:
         description: dict[str, Any] = {
             "format": _CACHE_FORMAT,
             "base": hash_graph(self._base),
-            "family": self.family,
             "count": count,
-            "seed": self.seed,
-            "match": self.match,
-            "dag": self.dag,
+            **{name: getattr(self, name) for name in ("family", "seed", "match", "dag")},
             "options": {name: float(value) for name, value in sorted(self.options.items())},
             "networkx": nx.__version__,
         }

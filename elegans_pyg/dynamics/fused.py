@@ -22,11 +22,7 @@ _WIDEST = 32
 
 
 def integrate_fused(worm: Worm, state: State, current: Tensor, inputs: Tensor, record: Tensor, dt_ms: float) -> Tensor:
-    """What :func:`elegans_pyg.dynamics.integrate.integrate` returns, on the CPU and without gradients.
-
-    Raises:
-        ImportError: if Numba is missing.
-    """
+    """What :func:`elegans_pyg.dynamics.integrate.integrate` returns, on the CPU and without gradients; ``ImportError`` without Numba."""
     require("numba", "fast", "the fused executor")
     from elegans_pyg.dynamics import kernels
 

@@ -50,6 +50,7 @@ class Integrator:
 
     def __init__(self, membrane: Membrane, dt_ms: float, circuit: Circuit) -> None:
         self.membrane, self.dt, self.circuit = membrane, dt_ms, circuit
+        self.channels: Any = membrane.channels
         if (channels := membrane.channels) is not None:
             tables = (channels.tau_ms, channels.midpoint_mV, channels.scale_mV)
             self.tau, self.midpoint, self.scale = (circuit.leak.new_tensor(table)[:, None] for table in tables)
@@ -59,7 +60,7 @@ class Integrator:
         voltage, activation, gates, calcium = state
         half = self.dt / 2
         block = voltage.new_zeros(0)
-        if self.membrane.channels is not None:
+        if self.channels is not None:
             block = self._open_to_calcium(calcium)
             calcium = self._calcium(calcium, voltage, gates[:, 3] ** 2 * gates[:, 4] * block, half)
             gates = self._gates(gates, voltage, half)
@@ -74,8 +75,8 @@ class Integrator:
         total = circuit.leak + circuit.gap_sum + synaptic
         source = circuit.leak * membrane.leak_reversal_mV + drive + 1.5 * gap - 0.5 * gap_before + current
         block = block_before
-        if membrane.channels is not None:
-            slow, fast, ca = membrane.channels.reversal_mV
+        if self.channels is not None:
+            slow, fast, ca = self.channels.reversal_mV
             n, p, q, e, f = gates.unbind(1)
             block = self._open_to_calcium(calcium)
             g_slow, g_fast = circuit.channel[0] * n, circuit.channel[1] * (p * p) * (p * p) * q
@@ -86,7 +87,7 @@ class Integrator:
         scale = self.dt / circuit.capacitance
         z = total * scale
         voltage = voltage + (source - total * voltage) * scale * (1 + z / 2) / (1 + z + z * z / 2)
-        if membrane.channels is not None:
+        if self.channels is not None:
             gates = self._gates(gates, voltage, self.dt)
             middle = (opening + gates[:, 3] ** 2 * gates[:, 4]) / 2 * (1.5 * block - 0.5 * block_before)
             calcium = self._calcium(calcium, voltage, middle, self.dt)
@@ -97,13 +98,11 @@ class Integrator:
         return target + (gates - target) * torch.exp(-span / self.tau)
 
     def _open_to_calcium(self, calcium: Tensor) -> Tensor:
-        channels = self.membrane.channels
-        assert channels is not None
+        channels = self.channels
         return 1 - channels.block_alpha * torch.sigmoid((channels.block_half_pM - calcium) / channels.block_scale_pM)
 
     def _calcium(self, calcium: Tensor, voltage: Tensor, opening: Tensor, span: float) -> Tensor:
-        channels = self.membrane.channels
-        assert channels is not None
+        channels = self.channels
         current = self.circuit.channel[2] * opening * (voltage - channels.reversal_mV[2])
         target = channels.calcium_resting_pM - channels.calcium_decay_ms * channels.calcium_pM_per_pA_ms * current
         kept = torch.exp(torch.tensor(-span / channels.calcium_decay_ms, dtype=torch.float64)).item()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,16 +67,8 @@ def _noise(rng: np.random.Generator, end: float, t: Array) -> Array:
     return np.interp(t, times, levels)
 
 
-_SHAPES: dict[str, Callable[[np.random.Generator, float, Array], Array]] = {
-    "step": _step,
-    "ramp": _ramp,
-    "pulse train": _pulse_train,
-    "sum": _sum,
-    "pulse": _pulse,
-    "sine": _sine,
-    "chirp": _chirp,
-    "noise": _noise,
-}
+_FUNCTIONS = (_step, _ramp, _pulse_train, _sum, _pulse, _sine, _chirp, _noise)
+_SHAPES = {shape.__name__[1:].replace("_", " "): shape for shape in _FUNCTIONS}
 KINDS = tuple(_SHAPES)
 """Levels that jump; lines between random points; rectangular pulses again and again; means of two or three of these and sines;
 one rectangular pulse; a sine; a sine whose frequency rises or falls; lines between many points drawn from a normal distribution.

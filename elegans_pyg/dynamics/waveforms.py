@@ -130,11 +130,9 @@ class Waveforms:
                 raise ValueError(f"{path}: expected {wanted}, got {got}; read files of one data set")
         chosen = _split(len(paths), (len(paths) - len(paths) // 2 + 1) // 2) if split is None else list(split)
         if len(chosen) != len(paths) or set(chosen) != set(KINDS_OF_SPLIT):
-            wanted, got = ", ".join(KINDS_OF_SPLIT), ", ".join(sorted(set(chosen))) or "none"
-            raise ValueError(
-                f"split: expected {wanted} for {len(paths)} files, each at least once, got {len(chosen)} with {got};"
-                " name one split for each file"
-            )
+            wanted = f"{', '.join(KINDS_OF_SPLIT)} for {len(paths)} files, each at least once"
+            got = f"{len(chosen)} with {', '.join(sorted(set(chosen))) or 'none'}"
+            raise ValueError(f"split: expected {wanted}, got {got}; name one split for each file")
         made = cls.__new__(cls)
         made.scenario, made.time_ms, made.dt_ms = "files", first, float(first[-1] - first[0]) / (len(first) - 1)
         made.voltage_mV, made.current_pA = (torch.stack([part[k] for part in read]).float() for k in (1, 2))
@@ -186,8 +184,7 @@ class Waveforms:
     def joined(self, other: Waveforms) -> Waveforms:
         """These stimuli and ``other``'s, with the inputs of both: neurons that a stimulus does not drive get a current of 0.
 
-        Raises:
-            ValueError: if the two were not sampled alike or did not record the same neurons.
+        Raises ``ValueError`` if the two were not sampled alike or did not record the same neurons.
         """
         if not torch.equal(self.time_ms, other.time_ms) or self.output_names != other.output_names:
             wanted = f"the samples and the {len(self.output_names)} outputs of {self.scenario!r}"

@@ -59,14 +59,12 @@ class Worm:
     ``dx/dt = (x_inf(v) - x) / tau_x``, ``dCa/dt = -b I_Ca - Ca / tau_Ca`` at no less than 0, and synapses as in
     :class:`~elegans_pyg.dynamics.membrane.Membrane`.
 
-    ``data`` holds what may differ from neuron to neuron and edge to edge; any of these float64 tensors may be replaced, or be made to
-    require a gradient:
+    ``data`` holds, beside the attributes of every wiring (``edge_index``, ``edge_weight``, ``edge_type``, ``neuron_type``, ...), what may
+    differ from neuron to neuron and edge to edge; any of these float64 tensors may be replaced, or be made to require a gradient:
 
     - ``conductance_nS (E,)``, ``reversal_mV (E,)`` (of no meaning for gap junctions, and 0 there); a gap junction is listed in both
       directions, each with the whole conductance
     - ``capacitance_pF (N,)``, ``leak_nS (N,)``, ``threshold_mV (N,)``; ``channel_nS (3, N)`` slow K, fast K, Ca, where there are channels
-
-    beside the attributes of every wiring (``edge_index``, ``edge_weight``, ``edge_type``, ``neuron_type``, ...).
 
     Args:
         name: one of :meth:`names`; raises ``ValueError`` for others.
@@ -112,6 +110,7 @@ class Worm:
 
     @property
     def neuron_name(self) -> list[str]:
+        """The neurons' names, in their order."""
         return list(self.data.neuron_name)
 
     @classmethod
