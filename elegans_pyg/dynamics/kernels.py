@@ -180,25 +180,16 @@ def integrate_stimuli(
     one, half = kind.type(1), kind.type(0.5)
     steps = current.shape[1]
 
-    scale, held, held_drive, threshold = np.empty(size, kind), np.empty(size, kind), np.empty(size, kind), np.empty(size, kind)
-    voltage, activation = np.empty(size, kind), np.empty(size, kind)
+    scale, held = np.repeat(constants[0] * dt, width), np.repeat(constants[1], width)
+    held_drive, threshold = np.repeat(constants[2], width), np.repeat(constants[3], width)
     total, drive, gap, gap_before = np.empty(size, kind), np.empty(size, kind), np.empty(size, kind), np.zeros(size, kind)
     active = size if has_channels else 0
-    gates, channel = np.empty((5, active), kind), np.empty((3, active), kind)
-    calcium, opening = np.empty(active, kind), np.empty(active, kind)
-    block, block_before = np.empty(active, kind), np.empty(active, kind)
-    for i in range(number):
-        for b in range(width):
-            m = i * width + b
-            scale[m] = constants[0, i] * dt
-            held[m], held_drive[m], threshold[m] = constants[1, i], constants[2, i], constants[3, i]
-            voltage[m], activation[m] = voltage_0[first + b, i], activation_0[first + b, i]
-            if has_channels:
-                calcium[m] = calcium_0[first + b, i]
-                for g in range(5):
-                    gates[g, m] = gates_0[first + b, g, i]
-                for c in range(3):
-                    channel[c, m] = channel_constants[c, i]
+    opening, block, block_before = np.empty(active, kind), np.empty(active, kind), np.empty(active, kind)
+    channel = np.repeat(channel_constants, width).reshape(3, size)
+    voltage = np.ascontiguousarray(voltage_0[first:last].T).reshape(size)
+    activation = np.ascontiguousarray(activation_0[first:last].T).reshape(size)
+    calcium = np.ascontiguousarray(calcium_0[first:last].T).reshape(active)
+    gates = np.ascontiguousarray(gates_0[first:last].transpose(1, 2, 0)).reshape(5, active)
 
     rise, decay, inverse_delta = synapse_constants[0], synapse_constants[1], synapse_constants[2]
     ca_tau, resting, gain = calcium_constants[0], calcium_constants[1], calcium_constants[2]
