@@ -116,8 +116,7 @@ class Connectome(InMemoryDataset):
             keep_isolated: keep neurons that have none of these synapses.
 
         Raises:
-            FileNotFoundError: if a file is missing.
-            TypeError: if ``source`` is neither a path nor a graph.
+            FileNotFoundError, TypeError: if a file is missing; if ``source`` is neither a path nor a graph.
             ValueError: if a file is not of its kind, too large, or not in UTF-8; if a neuron has no name or type, or is listed twice; if an
                 edge has an unknown neuron or synapse, a weight that is not finite and above 0, or is listed twice.
 

@@ -118,10 +118,9 @@ def read_hub(name: str) -> EncodedSet:
             dataset = datasets.load_dataset(HUB_IDS[name], split=split)
         # `datasets` lets through whatever its HTTP client raises, and which client that is depends on its version.
         except Exception as error:
-            raise ConnectionError(
-                f"{HUB_IDS[name]}: could not be fetched from the Hugging Face hub ({_first_line(error)}); without network, "
-                f"give root=FOLDER or set ELEGANS_PYG_IMAGES=FOLDER, where FOLDER/{name} holds train.parquet and test.parquet"
-            ) from error
+            place, reason = f"FOLDER/{name} holds train.parquet and test.parquet", _first_line(error)
+            remedy = f"without network, give root=FOLDER or set ELEGANS_PYG_IMAGES=FOLDER, where {place}"
+            raise ConnectionError(f"{HUB_IDS[name]}: could not be fetched from the Hugging Face hub ({reason}); {remedy}") from error
         # In Arrow format the images stay encoded, and the schema says what a Parquet file's would.
         tables[split] = [(f"{HUB_IDS[name]}[{split}]", dataset.with_format("arrow")[:])]
     return _from_tables(tables)

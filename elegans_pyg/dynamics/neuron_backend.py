@@ -110,10 +110,8 @@ def _interpreter(python: str | Path | None) -> Path:
         got = f"'{interpreter}', which failed"
         raise FileNotFoundError(f"python: expected an interpreter of Python, got {got}; give the one that has NEURON")
     if missing := ", ".join(found.stdout.split()):
-        raise ImportError(
-            f"NEURON's reference simulation needs {missing}, not installed for {interpreter};"
-            " run: pip install 'elegans-pyg[neuron]', or name another interpreter in ELEGANS_PYG_NEURON_PYTHON"
-        )
+        remedy = "run: pip install 'elegans-pyg[neuron]', or name another interpreter in ELEGANS_PYG_NEURON_PYTHON"
+        raise ImportError(f"NEURON's reference simulation needs {missing}, not installed for {interpreter}; {remedy}")
     for program, package in (("java", "openjdk-17-jre-headless"), ("g++", "g++"), ("make", "make")):
         if shutil.which(program) is None:
             raise FileNotFoundError(f"NEURON's reference simulation needs '{program}', which is not on PATH; run: apt install {package}")

@@ -1,4 +1,4 @@
-"""Currents into a few neurons and the voltages of a few others: what reduced-order models learn from."""
+"""Currents into a few neurons and the voltages of a few others: what reduced-order models learn from, simulated or from files."""
 
 from __future__ import annotations
 
@@ -189,12 +189,11 @@ class Waveforms:
         if not torch.equal(self.time_ms, other.time_ms) or self.output_names != other.output_names:
             wanted = f"the samples and the {len(self.output_names)} outputs of {self.scenario!r}"
             raise ValueError(f"other: expected {wanted}, got another dt_ms or other outputs; make both with the same dt_ms and outputs")
-        names = [*self.input_names, *(name for name in other.input_names if name not in self.input_names)]
+        names = list(dict.fromkeys([*self.input_names, *other.input_names]))
         currents = []
         for part in (self, other):
-            wide = torch.zeros(*part.current_pA.shape[:2], len(names))
-            wide[..., [names.index(name) for name in part.input_names]] = part.current_pA
-            currents.append(wide)
+            currents.append(torch.zeros(*part.current_pA.shape[:2], len(names)))
+            currents[-1][..., [names.index(name) for name in part.input_names]] = part.current_pA
         return Waveforms._of(
             self,
             scenario=f"{self.scenario}+{other.scenario}",
