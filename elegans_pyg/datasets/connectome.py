@@ -10,8 +10,7 @@ from torch_geometric.data import Data, InMemoryDataset
 
 from elegans_pyg._arguments import check_choice
 from elegans_pyg._files import data_folder
-from elegans_pyg.datasets.wiring_files import read_wiring
-from elegans_pyg.datasets.wiring_tables import EDGE_COLUMNS, NEURON_COLUMNS, build_data, read_neurons, read_table
+from elegans_pyg.datasets.wiring_files import EDGE_COLUMNS, NEURON_COLUMNS, build_data, read_neurons, read_table, read_wiring
 
 _NAMES = (
     "cook2019-hermaphrodite",
@@ -27,21 +26,19 @@ class Connectome(InMemoryDataset):
 
     Neurons are the nodes; muscles, glia and other end organs are left out, and so are neurons without an edge of the chosen kind.
 
-    ============================ ========== ============ ================ ====================================================
-    name                         neurons    chemical     electrical pairs source
-    ============================ ========== ============ ================ ====================================================
-    cook2019-hermaphrodite       282        3,567        1,069            Cook et al. 2019, doi:10.1038/s41586-019-1352-7,
-                                                                          SI 5 as corrected in July 2020
-    cook2019-male                360        3,907        1,269            the same
-    cook2019-male-uncorrected    359        3,899        1,270            the same, as first published
-    varshney2011-hermaphrodite   279        2,194        517              Varshney et al. 2011,
-                                                                          doi:10.1371/journal.pcbi.1001066
-    witvliet2021-1 ... -8        161 .. 180 675 .. 1,944 83 .. 304        Witvliet et al. 2021, doi:10.1038/s41586-021-03778-8
-    ============================ ========== ============ ================ ====================================================
+    ========================== ========== ============ ========== =========================================================================
+    name                       neurons    chemical     electrical source
+    ========================== ========== ============ ========== =========================================================================
+    cook2019-hermaphrodite     282        3,567        1,069      Cook et al. 2019, doi:10.1038/s41586-019-1352-7, SI 5 corrected July 2020
+    cook2019-male              360        3,907        1,269      the same
+    cook2019-male-uncorrected  359        3,899        1,270      the same, as first published
+    varshney2011-hermaphrodite 279        2,194        517        Varshney et al. 2011, doi:10.1371/journal.pcbi.1001066
+    witvliet2021-1 ... -8      161 .. 180 675 .. 1,944 83 .. 304  Witvliet et al. 2021, doi:10.1038/s41586-021-03778-8
+    ========================== ========== ============ ========== =========================================================================
 
-    Counts are without the pharynx, the neurons' those of the chemical graph. The weights of Cook et al. count the sections of electron
-    micrographs in which a connection is seen, those of the others count synapses. Licences, counts by neuron type and differences from the
-    published counts: ``data/README.md``.
+    Counts are of neurons in the chemical graph, its edges, and pairs with electrical synapses, without the pharynx. The weights of Cook et
+    al. count the sections of electron micrographs in which a connection is seen, those of the others count synapses. Licences, counts by
+    neuron type and differences from the published counts: ``data/README.md``.
 
     Args:
         name: one of :meth:`names`.
@@ -50,8 +47,7 @@ class Connectome(InMemoryDataset):
         keep_isolated: keep neurons of that animal that no edge of the chosen kind touches.
         root: folder with files of your own in the layout of ``data/connectomes`` (``neurons.csv`` and ``<name>.csv``), in place of the
             packaged ones. Nothing is ever written to it.
-        transform: applied at every access.
-        pre_transform: applied once, now.
+        transform, pre_transform: applied at every access; applied once, now.
 
     Shapes (of the one ``Data``):
         - ``edge_index (2, E)``, ``edge_weight (E,)``, ``edge_type (E,)``: 0 chemical, 1 electrical; sorted by (source, target, type)
@@ -78,17 +74,16 @@ class Connectome(InMemoryDataset):
         pre_transform: Callable[[Data], Data] | None = None,
     ) -> None:
         folder = data_folder("connectomes") if root is None else Path(root)
-        path = folder / f"{name}.csv"
         if root is None:
             check_choice("name", name, _NAMES, "a file of your own is read by Connectome.from_files")
         super().__init__(root=None, transform=transform)
-        neurons, edges = read_table(folder / "neurons.csv", NEURON_COLUMNS, "root"), read_table(path, EDGE_COLUMNS, "root")
-        # Which neurons an animal has is what all of its synapses touch.
-        touched = set(edges["pre"]) | set(edges["post"])
+        neurons = read_table(folder / "neurons.csv", NEURON_COLUMNS, "root")
+        edges = read_table(folder / f"{name}.csv", EDGE_COLUMNS, "root")
         if root is None:
-            neurons = neurons[neurons["name"].isin(touched)]
+            # Which neurons an animal has is what all of its synapses touch.
+            neurons = neurons[neurons["name"].isin({*edges["pre"], *edges["post"]})]
         if not pharynx:
-            pharyngeal = set(neurons["name"][neurons["type"] == "pharyngeal"])
+            pharyngeal = neurons["name"][neurons["type"] == "pharyngeal"]
             neurons = neurons[~neurons["name"].isin(pharyngeal)]
             edges = edges[~(edges["pre"].isin(pharyngeal) | edges["post"].isin(pharyngeal))]
         data = build_data(neurons, edges, synapses=synapses, keep_isolated=keep_isolated)
@@ -97,11 +92,7 @@ class Connectome(InMemoryDataset):
 
     @classmethod
     def from_files(
-        cls,
-        source: str | Path | nx.Graph,
-        neurons: str | Path | None = None,
-        synapses: str = "chemical",
-        keep_isolated: bool = False,
+        cls, source: str | Path | nx.Graph, neurons: str | Path | None = None, synapses: str = "chemical", keep_isolated: bool = False
     ) -> Data:
         """Read a wiring of one's own.
 
@@ -125,8 +116,7 @@ class Connectome(InMemoryDataset):
             keep_isolated: keep neurons that have none of these synapses.
 
         Raises:
-            FileNotFoundError: if a file is missing.
-            TypeError: if ``source`` is neither a path nor a graph.
+            FileNotFoundError, TypeError: if a file is missing; if ``source`` is neither a path nor a graph.
             ValueError: if a file is not of its kind, too large, or not in UTF-8; if a neuron has no name or type, or is listed twice; if an
                 edge has an unknown neuron or synapse, a weight that is not finite and above 0, or is listed twice.
 

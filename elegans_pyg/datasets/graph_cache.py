@@ -14,38 +14,20 @@ from elegans_pyg._tensor_files import checksum, read_tensors, write_tensors
 
 
 def hash_graph(data: Data) -> str:
-    """SHA-256 of all that a graph holds.
-
-    Raises:
-        ValueError: if an attribute is neither a tensor nor plain JSON.
-    """
+    """SHA-256 of all that a graph holds; raises ``ValueError`` if an attribute is neither a tensor nor plain JSON."""
     tensors, rest = _take_apart(data)
     return checksum(tensors, json.dumps(rest, sort_keys=True))
 
 
 def save_graphs(path: Path, graphs: Sequence[Data], description: dict[str, Any]) -> None:
-    """Write ``graphs`` and ``description`` to ``path``, all at once.
-
-    Raises:
-        ValueError: if an attribute is neither a tensor nor plain JSON.
-        OSError: if the file cannot be written.
-    """
-    tensors: dict[str, Tensor] = {}
-    rests = []
-    for number, graph in enumerate(graphs):
-        of_graph, rest = _take_apart(graph)
-        tensors.update({f"{number}/{name}": value for name, value in of_graph.items()})
-        rests.append(rest)
-    write_tensors(path, tensors, {"description": description, "graphs": rests})
+    """Write graphs and their description, all at once; raises as :func:`hash_graph`, and ``OSError`` if the file cannot be written."""
+    parts = [_take_apart(graph) for graph in graphs]
+    tensors = {f"{number}/{name}": value for number, (of_graph, _) in enumerate(parts) for name, value in of_graph.items()}
+    write_tensors(path, tensors, {"description": description, "graphs": [rest for _, rest in parts]})
 
 
 def load_graphs(path: Path) -> tuple[list[Data], dict[str, Any]]:
-    """Read what :func:`save_graphs` wrote.
-
-    Raises:
-        ValueError: if the file is truncated, altered, or not such a file.
-        OSError: if it cannot be read.
-    """
+    """Read what :func:`save_graphs` wrote; raises as :func:`~elegans_pyg._tensor_files.read_tensors`."""
     tensors, content = read_tensors(path)
     graphs = [Data(**rest) for rest in content["graphs"]]
     for name, value in tensors.items():
@@ -62,17 +44,15 @@ def _take_apart(data: Data) -> tuple[dict[str, Tensor], dict[str, Any]]:
         elif _is_plain(value):
             rest[name] = value
         else:
-            raise ValueError(
-                f"data.{name}: expected a tensor or plain text, numbers and lists to store, got {type(value).__name__};"
-                " delete it first, or do without a cache"
-            )
+            expected, got = "a tensor or plain text, numbers and lists to store", type(value).__name__
+            raise ValueError(f"data.{name}: expected {expected}, got {got}; delete it first, or do without a cache")
     return tensors, rest
 
 
 def _is_plain(value: Any) -> bool:
     """Whether JSON gives the value back as it is."""
     if isinstance(value, list):
-        return all(_is_plain(item) for item in value)
+        return all(map(_is_plain, value))
     if isinstance(value, dict):
         return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
     return value is None or type(value) in (str, bool, int, float)

@@ -13,9 +13,8 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -44,15 +43,8 @@ _LARGEST_FILE = 2**40
 _PATIENCE_S = 2.0
 
 
-@dataclass(frozen=True)
-class EncodedImages:
-    """One split as it is stored.
-
-    Attributes:
-        images: Encoded bytes of each image, or the file that holds them.
-        labels: Class number of each image, int64.
-        shards: ``(place, first row)`` of every file the rows come from, in row order.
-    """
+class EncodedImages(NamedTuple):
+    """One split as it is stored: images or their files, int64 class numbers, and ``(place, first row)`` of every file of rows, in order."""
 
     images: Sequence[bytes | Path]
     labels: np.ndarray
@@ -60,15 +52,13 @@ class EncodedImages:
 
     def place(self, row: int) -> str:
         """Where ``row`` is stored, for error messages."""
-        image = self.images[row]
-        if isinstance(image, Path):
+        if isinstance(image := self.images[row], Path):
             return str(image)
         shard, first = next((shard, first) for shard, first in reversed(self.shards) if first <= row)
         return f"{shard}, row {row - first} (counted from 0)"
 
 
-@dataclass(frozen=True)
-class EncodedSet:
+class EncodedSet(NamedTuple):
     """A data set before decoding; ``test`` is None where the source leaves the splitting to the reader."""
 
     train: EncodedImages
@@ -76,8 +66,7 @@ class EncodedSet:
     classes: list[str]
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """The size and mode all images of a data set share, and the image that set them."""
 
     mode: str
@@ -85,43 +74,33 @@ class Layout:
     height: int
     place: str
 
-    def __str__(self) -> str:
-        return f"{self.width}x{self.height} {self.mode}"
-
 
 def find_parquet(folder: Path) -> dict[str, list[Path]]:
     """The Parquet files of each split in ``folder``, or an empty dict where it holds none.
 
-    Read are ``train.parquet`` and ``test.parquet``, or shards named as on the hub (``train-00000-of-00002.parquet``), in ``folder`` itself
-    or, as in a clone of a hub repository, in its only sub-folder that has any. Splits of other names are left alone.
-
-    Raises:
-        FileNotFoundError: if a split or a shard is missing.
-        ValueError: if two sub-folders, or two sets of files, could be meant.
+    They stand in ``folder`` itself or, as in a clone of a hub repository, in its only sub-folder that has any. Splits of other names than
+    ``train`` and ``test`` are left alone.
     """
     homes = [folder] if any(folder.glob("*.parquet")) else sorted({path.parent for path in folder.glob("*/*.parquet")})
     if not homes:
         return {}
     if len(homes) > 1:
         raise ValueError(f"{folder}: expected Parquet files in one sub-folder, got {_names(homes)}; give the one to read")
-    found: dict[str, list[tuple[Path, re.Match[str]]]] = {}
-    for path in sorted(homes[0].glob("*.parquet")):
-        if match := _SHARD_NAME.fullmatch(path.name):
-            found.setdefault(match[1], []).append((path, match))
-    for split in ("train", "test"):
-        if split not in found:
-            files = _names(homes[0].glob("*.parquet"))
-            raise FileNotFoundError(f"{homes[0]}: expected {split}.parquet (or {split}-00000-of-00001.parquet), got only {files}; add it")
+    files = sorted(homes[0].glob("*.parquet"))
     splits: dict[str, list[Path]] = {}
-    for split, shards in found.items():
-        totals = {match[3] for _, match in shards}
-        if len(totals) > 1 or len({match[2] for _, match in shards}) < len(shards):
-            names = _names(path for path, _ in shards)
+    for split in ("train", "test"):
+        shards = [match for path in files if (match := _SHARD_NAME.fullmatch(path.name)) and match[1] == split]
+        if not shards:
+            names = _names(files)
+            raise FileNotFoundError(f"{homes[0]}: expected {split}.parquet (or {split}-00000-of-00001.parquet), got only {names}; add it")
+        splits[split] = [homes[0] / match[0] for match in shards]
+        totals = {match[3] for match in shards}
+        if len(totals) > 1 or len({match[2] for match in shards}) < len(shards):
+            names = _names(splits[split])
             raise ValueError(f"{homes[0]}: expected one set of {split} files, got {names}; remove those that are not meant")
-        expected = int(next(iter(totals)) or 1)
+        expected = int(totals.pop() or 1)
         if len(shards) != expected:
             raise FileNotFoundError(f"{homes[0]}: expected {expected} {split} files, got {len(shards)}; add the missing ones")
-        splits[split] = [path for path, _ in shards]
     return splits
 
 
@@ -131,11 +110,7 @@ def read_parquet(splits: dict[str, list[Path]]) -> EncodedSet:
 
 
 def read_hub(name: str) -> EncodedSet:
-    """Fetch the data set ``name`` from the Hugging Face hub, or from its local cache, with the ``datasets`` package.
-
-    Raises:
-        ConnectionError: if the hub cannot be reached or does not have it.
-    """
+    """Fetch the data set ``name`` from the Hugging Face hub, or from its local cache, with the ``datasets`` package."""
     datasets = require("datasets", "images", f"fetching '{name}' from the Hugging Face hub")
     tables = {}
     for split in ("train", "test"):
@@ -143,10 +118,9 @@ def read_hub(name: str) -> EncodedSet:
             dataset = datasets.load_dataset(HUB_IDS[name], split=split)
         # `datasets` lets through whatever its HTTP client raises, and which client that is depends on its version.
         except Exception as error:
-            raise ConnectionError(
-                f"{HUB_IDS[name]}: could not be fetched from the Hugging Face hub ({_first_line(error)}); without network, "
-                f"give root=FOLDER or set ELEGANS_PYG_IMAGES=FOLDER, where FOLDER/{name} holds train.parquet and test.parquet"
-            ) from error
+            place, reason = f"FOLDER/{name} holds train.parquet and test.parquet", _first_line(error)
+            remedy = f"without network, give root=FOLDER or set ELEGANS_PYG_IMAGES=FOLDER, where {place}"
+            raise ConnectionError(f"{HUB_IDS[name]}: could not be fetched from the Hugging Face hub ({reason}); {remedy}") from error
         # In Arrow format the images stay encoded, and the schema says what a Parquet file's would.
         tables[split] = [(f"{HUB_IDS[name]}[{split}]", dataset.with_format("arrow")[:])]
     return _from_tables(tables)
@@ -156,14 +130,11 @@ def list_class_folders(folder: Path) -> dict[str, list[Path]]:
     """The files of a folder of class sub-folders, by split, sorted by path; hidden files are left out.
 
     The splits are ``train`` and ``test`` if ``folder`` has a sub-folder of either name, and otherwise ``all``, ``folder/<class>/<image>``.
-
-    Raises:
-        FileNotFoundError: if there is a train folder without a test folder or the reverse, or no class folder.
-        ValueError: if a class folder is empty or holds anything that is not an image file.
     """
     homes = {split: folder / split for split in ("train", "test") if (folder / split).is_dir()}
     if len(homes) == 1:
-        present, absent = (*homes, "test") if "train" in homes else (*homes, "train")
+        (present,) = homes
+        absent = "test" if present == "train" else "train"
         raise FileNotFoundError(f"{folder}: expected the sub-folders train and test, got {present} without {absent}; add {absent}")
     files: dict[str, list[Path]] = {}
     for split, home in (homes or {"all": folder}).items():
@@ -183,8 +154,7 @@ def list_class_folders(folder: Path) -> dict[str, list[Path]]:
 
 def read_class_folders(files: dict[str, list[Path]]) -> EncodedSet:
     """Number the classes of the files :func:`list_class_folders` found; a class's name is its folder's."""
-    train_files = files["train"] if "train" in files else files["all"]
-    classes = sorted({path.parent.name for path in train_files})
+    classes = sorted({path.parent.name for path in files.get("train") or files["all"]})
     number = {name: label for label, name in enumerate(classes)}
     splits = {}
     for split, paths in files.items():
@@ -192,27 +162,18 @@ def read_class_folders(files: dict[str, list[Path]]) -> EncodedSet:
             if path.parent.name not in number:
                 raise ValueError(f"{path.parent}: expected one of the training classes ({', '.join(classes)}); rename or remove the folder")
         splits[split] = EncodedImages(paths, np.array([number[path.parent.name] for path in paths], dtype=np.int64), ())
-    return EncodedSet(splits["train"] if "train" in splits else splits["all"], splits.get("test"), classes)
+    return EncodedSet(splits.get("train") or splits["all"], splits.get("test"), classes)
 
 
 def decode(
     encoded: EncodedImages, layout: Layout | None = None, description: str = "decoding", quiet: bool = False
 ) -> tuple[Tensor, Layout]:
-    """Decode one split.
-
-    Args:
-        encoded: The images.
-        layout: Size and mode every image must have; by default those of the first.
-        description: Shown beside the progress bar.
-        quiet: Show no progress bar, even where decoding takes more than two seconds and standard error is a terminal.
-
-    Returns:
-        The pixels, ``(n, C, H, W)`` uint8, and their layout.
+    """The pixels of one split, ``(n, C, H, W)`` uint8, and the layout that all its images must have, by default that of the first.
 
     Raises:
-        ValueError: if an image is damaged, neither 8-bit grey nor RGB, or unlike the first; of several, the first is named.
+        ValueError: if an image is damaged, neither 8-bit grey nor RGB, or of another layout; of several, the first is named.
     """
-    wanted = layout if layout is not None else _layout_of_first(encoded)
+    wanted = layout or _layout_of_first(encoded)
     rows = len(encoded.images)
     pixels = np.empty((rows, CHANNELS[wanted.mode], wanted.height, wanted.width), dtype=np.uint8)
 
@@ -234,8 +195,8 @@ def decode_image(encoded: EncodedImages, row: int, layout: Layout) -> np.ndarray
     """Pixels of one image, ``(C, H, W)`` uint8."""
     image = _load(encoded, row)
     if (image.mode, *image.size) != (layout.mode, layout.width, layout.height):
-        got = f"{image.width}x{image.height} {image.mode}"
-        raise ValueError(f"{encoded.place(row)}: expected a {layout} image like {layout.place}, got {got}; resize or convert it")
+        expected, got = (f"{each.width}x{each.height} {each.mode}" for each in (layout, image))
+        raise ValueError(f"{encoded.place(row)}: expected a {expected} image like {layout.place}, got {got}; resize or convert it")
     return np.frombuffer(image.tobytes(), dtype=np.uint8).reshape(layout.height, layout.width, -1).transpose(2, 0, 1)
 
 
@@ -259,16 +220,17 @@ def _load(encoded: EncodedImages, row: int) -> Any:
         raise ValueError(f"{encoded.place(row)}: expected an image, got damaged bytes ({reason}); replace the image") from error
 
 
+def _arrow(module: str) -> Any:
+    return require(module, "images", "reading Parquet images")
+
+
 def _read_table(path: Path) -> Any:
-    pq = require("pyarrow.parquet", "images", "reading Parquet images")
-    pyarrow = require("pyarrow", "images", "reading Parquet images")
     try:
-        with pq.ParquetFile(check_file(path, "root", _LARGEST_FILE)) as file:
+        with _arrow("pyarrow.parquet").ParquetFile(check_file(path, "root", _LARGEST_FILE)) as file:
             return file.read(columns=[name for name in file.schema_arrow.names if name in IMAGE_COLUMNS + LABEL_COLUMNS])
-    except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(
-            f"{path}: expected a Parquet file, got an unreadable one ({_first_line(error)}); copy or fetch it again"
-        ) from error
+    except (_arrow("pyarrow").ArrowException, OSError) as error:
+        reason = _first_line(error)
+        raise ValueError(f"{path}: expected a Parquet file, got an unreadable one ({reason}); copy or fetch it again") from error
 
 
 def _from_tables(tables: dict[str, list[tuple[str, Any]]]) -> EncodedSet:
@@ -289,13 +251,10 @@ def _from_tables(tables: dict[str, list[tuple[str, Any]]]) -> EncodedSet:
             raise ValueError(f"{tables[split][0][0]}: expected at least one row, got an empty file; copy or fetch it again")
         splits[split] = EncodedImages(images, np.concatenate(labels), shards)
         _refuse_label(splits[split], splits[split].labels < 0, "of 0 or more")
-    if names:
-        first_place, classes = next(iter(names.items()))
-        for place, other in names.items():
-            if other != classes:
-                raise ValueError(f"{place}: expected the class names of {first_place}, got others; use files of one data set")
-    else:
-        classes = _numbered_classes(splits["train"])
+    first_place, classes = next(iter(names.items())) if names else ("", _numbered_classes(splits["train"]))
+    for place, other in names.items():
+        if other != classes:
+            raise ValueError(f"{place}: expected the class names of {first_place}, got others; use files of one data set")
     for encoded in splits.values():
         _refuse_label(encoded, encoded.labels >= len(classes), f"from 0 to {len(classes) - 1}")
     return EncodedSet(splits["train"], splits["test"], classes)
@@ -315,31 +274,27 @@ def _column(table: Any, names: Sequence[str], place: str) -> Any:
 
 
 def _image_bytes(table: Any, place: str) -> list[bytes]:
-    types = require("pyarrow.types", "images", "reading Parquet images")
-    column = _column(table, IMAGE_COLUMNS, place)
+    types, column = _arrow("pyarrow.types"), _column(table, IMAGE_COLUMNS, place)
     kind = column.type
     if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        compute = require("pyarrow.compute", "images", "reading Parquet images")
-        column = compute.struct_field(column, "bytes")
+        column = _arrow("pyarrow.compute").struct_field(column, "bytes")
     if not (types.is_binary(column.type) or types.is_large_binary(column.type)):
         raise ValueError(f"{place}: expected image bytes, or a struct with the field 'bytes', got {kind}; store the encoded image files")
-    _refuse_null(column, place, "image bytes", "store the encoded image")
-    return column.to_pylist()
+    return _without_nulls(column, place, "image bytes", "store the encoded image").to_pylist()
 
 
 def _labels(table: Any, place: str) -> np.ndarray:
-    types = require("pyarrow.types", "images", "reading Parquet images")
     column = _column(table, LABEL_COLUMNS, place)
-    if not types.is_integer(column.type):
+    if not _arrow("pyarrow.types").is_integer(column.type):
         raise ValueError(f"{place}: expected whole-number labels, got {column.type}; number the classes from 0")
-    _refuse_null(column, place, "a label", "label the image")
-    return column.to_numpy().astype(np.int64)
+    return _without_nulls(column, place, "a label", "label the image").to_numpy().astype(np.int64)
 
 
-def _refuse_null(column: Any, place: str, expected: str, remedy: str) -> None:
+def _without_nulls(column: Any, place: str, expected: str, remedy: str) -> Any:
     if column.null_count:
         row = column.is_null().index(True).as_py()
         raise ValueError(f"{place}, row {row} (counted from 0): expected {expected}, got null; {remedy} or drop the row")
+    return column
 
 
 def _class_names(table: Any, place: str) -> list[str] | None:

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,19 +19,9 @@ from torch import Tensor
 from elegans_pyg._arguments import check_whole
 from elegans_pyg._files import cache_folder
 from elegans_pyg._tensor_files import checksum, read_tensors, write_tensors
-from elegans_pyg.datasets.image_sources import (
-    HUB_IDS,
-    EncodedImages,
-    EncodedSet,
-    decode,
-    find_parquet,
-    list_class_folders,
-    read_class_folders,
-    read_hub,
-    read_parquet,
-)
+from elegans_pyg.datasets import image_sources as sources
 
-IMAGE_SETS = ("digits", *HUB_IDS)
+IMAGE_SETS = ("digits", *sources.HUB_IDS)
 TEST_FRACTION = 0.2
 SPLIT_SEED = 2023
 CACHE_FORMAT = 2
@@ -44,16 +35,10 @@ class ImageData:
     """A labelled image data set, decoded.
 
     Args:
-        name: Name of the data set.
-        train_images: Pixels from 0 to 255, uint8.
-        train_labels: Class numbers, int64.
-        test_images: As ``train_images``, with the same C, H and W.
-        test_labels: As ``train_labels``.
-        classes: Class names, by class number.
-
-    Shapes:
-        - images: ``(n, C, H, W)``
-        - labels: ``(n,)``
+        name: of the data set.
+        train_images, test_images: pixels from 0 to 255, ``(n, C, H, W)`` uint8, with the same C, H and W.
+        train_labels, test_labels: class numbers, ``(n,)`` int64.
+        classes: class names, by class number.
 
     Raises:
         ValueError: if shapes or types are others, a split is empty, or a label is no class number.
@@ -69,20 +54,17 @@ class ImageData:
     def __post_init__(self) -> None:
         for split, images, labels in (("train", self.train_images, self.train_labels), ("test", self.test_images, self.test_labels)):
             if images.dim() != 4 or images.dtype != torch.uint8 or images.numel() == 0:
-                raise ValueError(
-                    f"{split}_images: expected (n, C, H, W) uint8 pixels, got {tuple(images.shape)} {images.dtype}; convert them"
-                )
+                got = f"{tuple(images.shape)} {images.dtype}"
+                raise ValueError(f"{split}_images: expected (n, C, H, W) uint8 pixels, got {got}; convert them")
             if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
                 got = f"{tuple(labels.shape)} {labels.dtype}"
                 raise ValueError(f"{split}_labels: expected ({len(images)},) int64, one for each image, got {got}; convert them")
             low, high = int(labels.min()), int(labels.max())
             if low < 0 or high >= len(self.classes):
-                wrong = low if low < 0 else high
-                raise ValueError(
-                    f"{split}_labels: expected labels from 0 to {len(self.classes) - 1}, got {wrong}; correct them or 'classes'"
-                )
-        if self.train_images.shape[1:] != self.test_images.shape[1:]:
-            expected, other = tuple(self.train_images.shape[1:]), tuple(self.test_images.shape[1:])
+                known, wrong = f"0 to {len(self.classes) - 1}", low if low < 0 else high
+                raise ValueError(f"{split}_labels: expected labels from {known}, got {wrong}; correct them or 'classes'")
+        expected, other = tuple(self.train_images.shape[1:]), tuple(self.test_images.shape[1:])
+        if other != expected:
             raise ValueError(f"test_images: expected images of {expected} like train_images, got {other}; resize them")
 
     @property
@@ -121,17 +103,15 @@ def load_images(
 ) -> ImageData:
     """Load a labelled image data set, decoding it on first use only.
 
-    ============== ====== ====== ======== ======= =========================================================
-    name           train  test   image    classes source
-    ============== ====== ====== ======== ======= =========================================================
-    digits         1,438  359    1x8x8    10      scikit-learn, from the UCI Optical Recognition of
-                                                  Handwritten Digits set (CC BY 4.0), doi:10.24432/C50P49
-    mnist          60,000 10,000 1x28x28  10      LeCun et al. 1998, doi:10.1109/5.726791; hub ylecun/mnist
-    fashion_mnist  60,000 10,000 1x28x28  10      Xiao et al. 2017, arXiv:1708.07747 (MIT licence);
-                                                  hub zalando-datasets/fashion_mnist
-    cifar10        50,000 10,000 3x32x32  10      Krizhevsky 2009; hub uoft-cs/cifar10
-    cifar100       50,000 10,000 3x32x32  100     Krizhevsky 2009, fine labels; hub uoft-cs/cifar100
-    ============== ====== ====== ======== ======= =========================================================
+    ============= ====== ====== ======= ======= ============================================================================================
+    name          train  test   image   classes source
+    ============= ====== ====== ======= ======= ============================================================================================
+    digits        1,438  359    1x8x8   10      scikit-learn (UCI Optical Recognition of Handwritten Digits, CC BY 4.0), doi:10.24432/C50P49
+    mnist         60,000 10,000 1x28x28 10      LeCun et al. 1998, doi:10.1109/5.726791; hub ylecun/mnist
+    fashion_mnist 60,000 10,000 1x28x28 10      Xiao et al. 2017, arXiv:1708.07747 (MIT licence); hub zalando-datasets/fashion_mnist
+    cifar10       50,000 10,000 3x32x32 10      Krizhevsky 2009; hub uoft-cs/cifar10
+    cifar100      50,000 10,000 3x32x32 100     Krizhevsky 2009, fine labels; hub uoft-cs/cifar100
+    ============= ====== ====== ======= ======= ============================================================================================
 
     ``digits`` is embedded in scikit-learn; its intensities 0..16 become ``round(x * 255 / 16)``. The others are read from ``root/<name>``
     if that folder exists, without touching the network, and else fetched from the Hugging Face hub (extra ``images``).
@@ -141,8 +121,8 @@ def load_images(
     ``label``, ``labels`` or ``fine_label``; class names from the ``huggingface`` metadata, or else the numbers), or images in class
     sub-folders (``train/<class>/*.png`` and ``test/<class>/*.png``, or ``<class>/*.png``; classes numbered in the order of their names).
 
-    ``digits`` and ``<class>/*.png`` folders come unsplit. A fixed fifth of every class is tested on: the rows whose ``SHA-256`` of
-    ``"2023/<row number or file name>"`` is smallest, so the split is the same on every machine and with every library version.
+    ``digits`` and ``<class>/*.png`` folders are split by :func:`stratified_split`, by row number or ``<class>/<image>``: in the same way on
+    every machine and with every library version.
 
     Decoded tensors are kept in the cache folder, under a key made of the source files' names, sizes and times of change (for the hub: its
     id); a damaged cache file is rebuilt. A cache that cannot be written costs a logged warning and nothing else.
@@ -158,8 +138,7 @@ def load_images(
         ValueError: for an unknown name, a source whose content is bad (one line names file and row), or ``train_images`` below the number
             of classes or above that of the training images.
         FileNotFoundError: for a missing folder, split or shard.
-        ImportError: if the extra ``images`` is needed and missing.
-        ConnectionError: if the hub is needed and cannot be reached.
+        ImportError, ConnectionError: if the extra ``images`` is needed and missing, or the hub is needed and cannot be reached.
     """
     data = _digits() if name == "digits" else _loaded(name, root, cache, quiet)
     if train_images is None:
@@ -174,9 +153,7 @@ def load_images(
 def stratified_split(labels: np.ndarray, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers of the training and the test part, a fixed fifth of every class (rounded, but at least one row) being tested on.
 
-    Args:
-        labels: Class number of each row.
-        keys: A distinct text for each row; those with the smallest SHA-256 of ``"2023/<key>"`` are tested on.
+    Of a class, the rows with the smallest SHA-256 of ``"2023/<key>"`` are tested on; ``keys`` has a distinct text for each row.
 
     Raises:
         ValueError: if a class has fewer than two rows.
@@ -194,11 +171,7 @@ def stratified_split(labels: np.ndarray, keys: Sequence[str]) -> tuple[np.ndarra
 def stratified_part(labels: np.ndarray, count: int) -> np.ndarray:
     """Row numbers of ``count`` rows, in which the classes have the shares that they have in all; a smaller part lies in every larger one.
 
-    A class's rows are in the order of the SHA-256 of ``"2023/<row number>"``; the first of every class come first.
-
-    Args:
-        labels: Class number of each row.
-        count: from the number of classes to that of the rows.
+    A class's rows are in the order of the SHA-256 of ``"2023/<row number>"``; the first of every class come first, and all of these fit in.
     """
     ranks = np.argsort([sha256(f"{SPLIT_SEED}/{row}".encode()).digest() for row in range(len(labels))]).argsort()
     share = np.empty(len(labels))
@@ -209,19 +182,37 @@ def stratified_part(labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def _loaded(name: str | Path, root: str | Path | None, cache: str | Path | None, quiet: bool) -> ImageData:
+    """A data set of the hub or a folder: from the cache, or else read, decoded and put there."""
     folder = _folder(name, root)
+    key: list[str | int]
+    read: Callable[[], sources.EncodedSet]
     if folder is None:
-        hub_name = str(name)
-        return _cached(hub_name, ["hub", HUB_IDS[hub_name]], cache, quiet, lambda: read_hub(hub_name))
-    shown_name = name if isinstance(name, str) and name in HUB_IDS else folder.resolve().name
-    parquet = find_parquet(folder)
-    files = parquet or list_class_folders(folder)
-    key: list[str | int] = [str(folder.resolve())]
-    for split in sorted(files):
-        for path in files[split]:
-            status = path.stat()
-            key += [split, str(path.relative_to(folder)), status.st_size, status.st_mtime_ns]
-    return _cached(shown_name, key, cache, quiet, lambda: read_parquet(parquet) if parquet else read_class_folders(files))
+        shown_name = str(name)
+        key, read = ["hub", sources.HUB_IDS[shown_name]], partial(sources.read_hub, shown_name)
+    else:
+        shown_name = name if isinstance(name, str) and name in sources.HUB_IDS else folder.resolve().name
+        parquet = sources.find_parquet(folder)
+        files = parquet or sources.list_class_folders(folder)
+        key, read = [str(folder.resolve())], partial(sources.read_parquet if parquet else sources.read_class_folders, files)
+        for split in sorted(files):
+            for path in files[split]:
+                status = path.stat()
+                key += [split, str(path.relative_to(folder)), status.st_size, status.st_mtime_ns]
+    digest = sha256(json.dumps([CACHE_FORMAT, SPLIT_SEED, *key]).encode()).hexdigest()
+    file = f"{re.sub(r'[^A-Za-z0-9._-]', '_', shown_name)}-{digest[:20]}.safetensors"
+    stored = (cache_folder() if cache is None else Path(cache).expanduser()) / "images" / file
+    if os.path.exists(stored):
+        try:
+            tensors, classes = read_tensors(stored)
+            return ImageData(shown_name, **tensors, classes=classes)
+        except (OSError, ValueError, TypeError) as error:
+            _log.warning("%s: unusable image cache is rebuilt (%s)", stored, str(error).partition("\n")[0])
+    data = _decoded(shown_name, read(), quiet)
+    try:
+        write_tensors(stored, {key: getattr(data, key).contiguous() for key in _TENSORS}, data.classes)
+    except OSError as error:
+        _log.warning("%s: images are not cached (%s); or set ELEGANS_PYG_CACHE", stored, error.strerror)
+    return data
 
 
 def _folder(name: str | Path, root: str | Path | None) -> Path | None:
@@ -230,23 +221,20 @@ def _folder(name: str | Path, root: str | Path | None) -> Path | None:
     if given is not None and isinstance(name, str):
         home = Path(given).expanduser()
         if not home.is_dir():
-            raise FileNotFoundError(
-                f"{argument}: expected a folder of image data sets, got {str(given)!r}, which is none; correct the path"
-            )
+            got = repr(str(given))
+            raise FileNotFoundError(f"{argument}: expected a folder of image data sets, got {got}, which is none; correct the path")
         if re.fullmatch(r"\w[\w.-]*", name) and (home / name).is_dir():
             return home / name
-    if isinstance(name, str) and name in HUB_IDS:
+    if isinstance(name, str) and name in sources.HUB_IDS:
         return None
-    folder = Path(name).expanduser()
+    folder, known = Path(name).expanduser(), ", ".join(IMAGE_SETS)
     if name != "" and folder.is_dir():
         return folder
     if folder.is_file():
         raise ValueError(f"name: expected a folder of images, got the file {str(name)!r}; give the folder it is in")
     if isinstance(name, Path) or os.sep in name:
-        raise FileNotFoundError(
-            f"name: expected an existing folder, got {str(name)!r}; correct the path or use one of {', '.join(IMAGE_SETS)}"
-        )
-    raise ValueError(f"name: expected one of {', '.join(IMAGE_SETS)} or a folder, got {name!r}; correct the name")
+        raise FileNotFoundError(f"name: expected an existing folder, got {str(name)!r}; correct the path or use one of {known}")
+    raise ValueError(f"name: expected one of {known} or a folder, got {name!r}; correct the name")
 
 
 def _digits() -> ImageData:
@@ -255,39 +243,21 @@ def _digits() -> ImageData:
 
     bunch = load_digits()
     pixels = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None])
-    labels = torch.from_numpy(bunch.target.astype(np.int64))
-    train, test = map(torch.from_numpy, stratified_split(bunch.target, [str(row) for row in range(len(labels))]))
-    return ImageData("digits", pixels[train], labels[train], pixels[test], labels[test], [str(name) for name in bunch.target_names])
+    keys = [str(row) for row in range(len(pixels))]
+    return _split("digits", pixels, bunch.target.astype(np.int64), keys, [str(name) for name in bunch.target_names])
 
 
-def _decoded(name: str, source: EncodedSet, quiet: bool) -> ImageData:
-    pixels, layout = decode(source.train, None, f"{name}: decoding", quiet)
-    labels = torch.from_numpy(source.train.labels)
-    if source.test is not None:
-        test_pixels, _ = decode(source.test, layout, f"{name}: decoding test images", quiet)
-        return ImageData(name, pixels, labels, test_pixels, torch.from_numpy(source.test.labels), source.classes)
-    train, test = map(torch.from_numpy, stratified_split(source.train.labels, _relative_names(source.train)))
-    return ImageData(name, pixels[train], labels[train], pixels[test], labels[test], source.classes)
+def _split(name: str, pixels: Tensor, labels: np.ndarray, keys: Sequence[str], classes: list[str]) -> ImageData:
+    train, test = map(torch.from_numpy, stratified_split(labels, keys))
+    numbers = torch.from_numpy(labels)
+    return ImageData(name, pixels[train], numbers[train], pixels[test], numbers[test], classes)
 
 
-def _relative_names(encoded: EncodedImages) -> list[str]:
-    return ["/".join(path.parts[-2:]) for path in encoded.images if isinstance(path, Path)]
-
-
-def _cached(name: str, key: Sequence[str | int], cache: str | Path | None, quiet: bool, read: Callable[[], EncodedSet]) -> ImageData:
-    """The data set ``key`` identifies: from the cache, or else read, decoded and put there."""
-    digest = sha256(json.dumps([CACHE_FORMAT, SPLIT_SEED, *key]).encode()).hexdigest()
-    folder = cache_folder() if cache is None else Path(cache).expanduser()
-    path = folder / "images" / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}-{digest[:20]}.safetensors"
-    if os.path.exists(path):
-        try:
-            tensors, classes = read_tensors(path)
-            return ImageData(name, **tensors, classes=classes)
-        except (OSError, ValueError, TypeError) as error:
-            _log.warning("%s: unusable image cache is rebuilt (%s)", path, str(error).partition("\n")[0])
-    data = _decoded(name, read(), quiet)
-    try:
-        write_tensors(path, {key: getattr(data, key).contiguous() for key in _TENSORS}, data.classes)
-    except OSError as error:
-        _log.warning("%s: images are not cached (%s); or set ELEGANS_PYG_CACHE", path, error.strerror)
-    return data
+def _decoded(name: str, source: sources.EncodedSet, quiet: bool) -> ImageData:
+    pixels, layout = sources.decode(source.train, None, f"{name}: decoding", quiet)
+    if source.test is None:
+        keys = ["/".join(path.parts[-2:]) for path in source.train.images if isinstance(path, Path)]
+        return _split(name, pixels, source.train.labels, keys, source.classes)
+    labels, test_labels = (torch.from_numpy(split.labels) for split in (source.train, source.test))
+    test_pixels, _ = sources.decode(source.test, layout, f"{name}: decoding test images", quiet)
+    return ImageData(name, pixels, labels, test_pixels, test_labels, source.classes)

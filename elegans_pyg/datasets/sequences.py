@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -24,14 +25,11 @@ METRICS: Mapping[str, tuple[str, bool]] = {
 
 @dataclass(frozen=True)
 class SequenceTask:
-    """One sequence to learn: a stretch to forget the initial state in, then training, validation and test segments.
+    """One sequence to learn: a stretch to forget the initial state in, then training, validation and test segments, without gaps.
 
     Attributes:
-        name: one of :data:`SEQUENCE_TASKS`.
-        inputs ``(T, F)``, targets ``(T, K)``: float64; targets inside the washout may lack their past, and are never used.
-        washout, train, validation, test: the segments, in this order and without gaps.
-        metric: one of :data:`METRICS`.
-        settings: what the sequence was made from.
+        inputs, targets: ``(T, F)`` and ``(T, K)`` float64; targets inside the washout may lack their past, and are never used.
+        name, metric, settings: one of :data:`SEQUENCE_TASKS`, one of :data:`METRICS`, and what the sequence was made from.
     """
 
     name: str
@@ -49,16 +47,11 @@ class SequenceTask:
         return METRICS[self.metric][1]
 
     def score(self, predictions: Tensor, segment: slice) -> Tensor:
-        """The metric, ``(V,)``, of predictions ``(V, n, K)`` for a segment of ``n`` steps.
-
-        Raises:
-            ValueError: if the predictions have another shape.
-        """
+        """The metric, ``(V,)``, of predictions ``(V, n, K)`` for a segment of ``n`` steps; raises ``ValueError`` for another shape."""
         targets = self.targets[segment]
         if predictions.dim() != 3 or predictions.shape[1:] != targets.shape:
-            raise ValueError(
-                f"predictions must be (V, {targets.size(0)}, {targets.size(1)}), got {tuple(predictions.shape)}; predict this segment alone"
-            )
+            wanted, got = f"(V, {targets.size(0)}, {targets.size(1)})", tuple(predictions.shape)
+            raise ValueError(f"predictions must be {wanted}, got {got}; predict this segment alone")
         predictions = predictions.double()
         if self.metric == "accuracy":
             return ((predictions > 0) == (targets > 0)).double().mean((1, 2))
@@ -83,8 +76,7 @@ def memory_capacity(rng: np.random.Generator, steps: int, delays: int = 100) -> 
     ``n`` test steps, chance adds about ``1/n`` a delay.
     """
     u = rng.uniform(-1, 1, steps + delays)
-    past = np.stack([u[delays - k : delays - k + steps] for k in range(1, delays + 1)], axis=1)
-    return u[delays:, None], past
+    return u[delays:, None], np.stack([u[delays - k : delays - k + steps] for k in range(1, delays + 1)], axis=1)
 
 
 def narma10(rng: np.random.Generator, steps: int) -> tuple[Series, Series]:
@@ -147,35 +139,29 @@ def integrate_mackey_glass(start: float, samples: int, tau: float = 17.0, subste
     """The Mackey-Glass equation from the constant history ``start``, sampled at times 0, 1, ...; shape ``(samples,)``.
 
     Classical Runge-Kutta with ``substeps`` a time unit; between steps the history is interpolated by cubic Hermite polynomials, so that
-    the error is of fourth order.
-
-    Raises:
-        ValueError: if ``tau`` is no positive multiple of the step.
+    the error is of fourth order. Raises ``ValueError`` if ``tau`` is no positive multiple of the step.
     """
     lag = round(tau * substeps)
     if lag < 1 or abs(lag - tau * substeps) > 1e-9:
         raise ValueError(f"tau must be a positive multiple of the step 1/{substeps}, got {tau}; change tau or substeps")
     h, steps = 1 / substeps, (samples - 1) * substeps
-    x, slope = np.full(lag + steps + 1, start), np.zeros(lag + steps + 1)
+    x, slope = [start] * (lag + 1), [0.0] * (lag + 1)
 
     def rate(now: float, delayed: float) -> float:
         return 0.2 * delayed / (1 + delayed**10) - 0.1 * now
 
     for n in range(lag, lag + steps):
-        now, old, following = float(x[n]), float(x[n - lag]), float(x[n - lag + 1])
+        now, old, following = x[n], x[n - lag], x[n - lag + 1]
         # The slope jumps at time 0, where the constant history ends: each side has its own.
-        before, after = float(slope[n - lag]), float(slope[n - lag + 1])
-        if n - lag + 1 == lag:
-            after = 0.0
-        middle = (old + following) / 2 + h * (before - after) / 8
-        k1 = rate(now, old)
+        after = 0.0 if n - lag + 1 == lag else slope[n - lag + 1]
+        middle = (old + following) / 2 + h * (slope[n - lag] - after) / 8
+        k1 = slope[n] = rate(now, old)
         k2 = rate(now + h / 2 * k1, middle)
         k3 = rate(now + h / 2 * k2, middle)
         k4 = rate(now + h * k3, following)
-        slope[n] = k1
-        x[n + 1] = now + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-        slope[n + 1] = rate(float(x[n + 1]), following)
-    return x[lag::substeps]
+        x.append(now + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4))
+        slope.append(rate(x[n + 1], following))
+    return np.array(x[lag::substeps])
 
 
 def integrate_lorenz(start: npt.ArrayLike, samples: int, interval: float = 0.02, substeps: int = 4) -> Series:
@@ -236,7 +222,7 @@ def sequence_task(
         check_number(key, value, above=True)
     rng = np.random.default_rng([list(SEQUENCE_TASKS).index(name), seed])
     inputs, targets = make(rng, sum(lengths.values()), **settings)
-    ends = np.cumsum(list(lengths.values())).tolist()
-    first, second, third, fourth = (slice(low, high) for low, high in zip([0, *ends], ends, strict=False))
+    ends = itertools.accumulate(lengths.values(), initial=0)
+    first, second, third, fourth = itertools.starmap(slice, itertools.pairwise(ends))
     tensors = torch.from_numpy(inputs.copy()), torch.from_numpy(targets.copy())
     return SequenceTask(name, *tensors, first, second, third, fourth, metric, {"seed": seed, **lengths, **settings})

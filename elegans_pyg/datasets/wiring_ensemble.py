@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import sys
 import warnings
@@ -109,26 +110,33 @@ class WiringEnsemble(InMemoryDataset):
     def match_report(self, channels: int = 78) -> pd.DataFrame:
         """How far the variants match the base.
 
-        Args:
-            channels: channels ``C`` of the network whose parameters are counted.
-
         Returns:
             one row a variant, after the base's own (``variant`` -1, family ``base``, no ``variant_seed``). Columns: ``variant``,
             ``family``, ``variant_seed``, ``nodes``; ``edges`` and ``dag_edges``, before and after the DAG step, self-loops left out, as no
             DAG has any; ``input_nodes``, ``output_nodes``, ``levels``, ``unreached_nodes``; and ``parameters``, those of a
-            :class:`~elegans_pyg.nn.DAGNet` with 3x3 kernels: one an edge of the DAG and ``11 C`` a node.
-
-        Raises:
-            TypeError: if ``channels`` is no integer.
-            ValueError: if it is below 1.
+            :class:`~elegans_pyg.nn.DAGNet` of ``channels`` ``C``, 1 or more, with 3x3 kernels: one an edge of the DAG and ``11 C`` a node.
         """
         check_whole("channels", channels, 1)
-        base_dag = self._dag_step(self.seed)(self._base)
-        rows = [{"variant": -1, "family": "base", "variant_seed": None, **_counts(base_dag, _edges_without_loops(self._base), channels)}]
+        dags = [(-1, "base", None, self._dag_step(self.seed)(self._base), _edges_without_loops(self._base))]
         for number in self.indices():
-            graph = self.get(number)
-            counts = _counts(graph, self._edges_before[graph.variant_seed], channels)
-            rows.append({"variant": number, "family": graph.family, "variant_seed": graph.variant_seed, **counts})
+            dag = self.get(number)
+            dags.append((number, dag.family, dag.variant_seed, dag, self._edges_before[dag.variant_seed]))
+        rows = [
+            {
+                "variant": number,
+                "family": family,
+                "variant_seed": seed,
+                "nodes": dag.level.numel(),
+                "edges": edges,
+                "dag_edges": dag.num_edges,
+                "input_nodes": int(dag.input_mask.sum()),
+                "output_nodes": int(dag.output_mask.sum()),
+                "levels": int(dag.level.max()) + 1,
+                "unreached_nodes": int((dag.level < 0).sum()),
+                "parameters": dag.num_edges + 11 * channels * dag.level.numel(),
+            }
+            for number, family, seed, dag, edges in dags
+        ]
         return pd.DataFrame(rows).astype({"variant_seed": "Int64"})
 
     def __repr__(self) -> str:
@@ -145,10 +153,9 @@ class WiringEnsemble(InMemoryDataset):
 
     def _make(self, count: int, progress: bool) -> list[Data]:
         wanted = self._dag_step(self.seed)(self._base).num_edges if self.match else None
-        graphs = []
+        tag, graphs = zlib.crc32(self.family.encode()), []
         quiet = not (progress and sys.stderr.isatty())
         for number in track(range(count), f"{self.family} wirings", count, quiet, _PATIENCE_S):
-            tag = zlib.crc32(self.family.encode())
             variant_seed = int(np.random.SeedSequence([self.seed, tag, number]).generate_state(1)[0])
             graph, edges = self._variant(variant_seed, self.options) if wanted is None else self._matched(variant_seed, wanted)
             graph.family, graph.variant_seed = self.family, variant_seed
@@ -171,21 +178,19 @@ class WiringEnsemble(InMemoryDataset):
             if abs(found - wanted) <= _TOLERANCE * wanted:
                 return graph, made
             closest = min(closest, found, key=lambda dag_edges: abs(dag_edges - wanted))
-            edges = _nearest_untried(max(1, round(edges * wanted / max(found, 1))), tried)
-        raise ValueError(
-            f"match: expected a DAG of {self.family} with {wanted} edges to within 1 %, got {closest} at best in {_MATCH_TRIES} tries (seed"
-            f" {seed}); leave match out, and look at match_report()"
-        )
+            aim = max(1, round(edges * wanted / max(found, 1)))
+            nearest = (number for step in itertools.count() for number in (aim + step, aim - step))
+            edges = next(number for number in nearest if number > 0 and number not in tried)
+        expected = f"a DAG of {self.family} with {wanted} edges to within 1 %"
+        got = f"{closest} at best in {_MATCH_TRIES} tries (seed {seed})"
+        raise ValueError(f"match: expected {expected}, got {got}; leave match out, and look at match_report()")
 
     def _load_or_make(self, count: int, progress: bool) -> list[Data]:
         description: dict[str, Any] = {
             "format": _CACHE_FORMAT,
             "base": hash_graph(self._base),
-            "family": self.family,
             "count": count,
-            "seed": self.seed,
-            "match": self.match,
-            "dag": self.dag,
+            **{name: getattr(self, name) for name in ("family", "seed", "match", "dag")},
             "options": {name: float(value) for name, value in sorted(self.options.items())},
             "networkx": nx.__version__,
         }
@@ -213,45 +218,19 @@ def _check_arguments(base: Data, family: str, match: str | None, dag: str, optio
     check_choice("family", family, FAMILIES)
     check_choice("dag", dag, ("constrained", "random"))
     known = FAMILIES[family].options
-    for name in options:
-        if name not in known:
-            raise TypeError(f"{name}: expected an option of family {family!r} ({', '.join(known) or 'it has none'}); leave it out")
-    if match is None:
-        return
-    if match != "dag":
+    if unknown := [name for name in options if name not in known]:
+        raise TypeError(f"{unknown[0]}: expected an option of family {family!r} ({', '.join(known) or 'it has none'}); leave it out")
+    if match not in (None, "dag"):
         raise ValueError(f"match: expected None or 'dag', got {shown(match)}; choose one of them")
-    if not FAMILIES[family].has_density:
+    if match and not FAMILIES[family].has_density:
         able = ", ".join(name for name, entry in FAMILIES.items() if entry.has_density)
         raise ValueError(
             f"match: expected a family whose density can be chosen ({able}), got {family!r}, which keeps the connectome's edges or degrees;"
             " leave match out, and look at match_report()"
         )
-    if "density" in options:
+    if match and "density" in options:
         raise ValueError("density: expected none beside match='dag', which chooses it; leave one of the two out")
 
 
 def _edges_without_loops(graph: Data) -> int:
     return int((graph.edge_index[0] != graph.edge_index[1]).sum())
-
-
-def _counts(dag: Data, edges: int, channels: int) -> dict[str, int]:
-    nodes = dag.level.numel()
-    return {
-        "nodes": nodes,
-        "edges": edges,
-        "dag_edges": dag.num_edges,
-        "input_nodes": int(dag.input_mask.sum()),
-        "output_nodes": int(dag.output_mask.sum()),
-        "levels": int(dag.level.max()) + 1,
-        "unreached_nodes": int((dag.level < 0).sum()),
-        "parameters": dag.num_edges + 11 * channels * nodes,
-    }
-
-
-def _nearest_untried(edges: int, tried: set[int]) -> int:
-    step = 0
-    while True:
-        for candidate in (edges + step, edges - step):
-            if candidate > 0 and candidate not in tried:
-                return candidate
-        step += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,29 +22,22 @@ _WIDEST = 32
 
 
 def integrate_fused(worm: Worm, state: State, current: Tensor, inputs: Tensor, record: Tensor, dt_ms: float) -> Tensor:
-    """What :func:`elegans_pyg.dynamics.integrate.integrate` returns, on the CPU and without gradients.
-
-    Raises:
-        ImportError: if Numba is missing.
-    """
+    """What :func:`elegans_pyg.dynamics.integrate.integrate` returns, on the CPU and without gradients; ``ImportError`` without Numba."""
     require("numba", "fast", "the fused executor")
     from elegans_pyg.dynamics import kernels
 
     stimuli, steps, _ = current.shape
     result = empty(stimuli, steps, record.numel(), dtype=current.dtype)
     number = result.numpy().dtype.type
-    starts = (np.ascontiguousarray(part.detach().numpy()) for part in expanded(state, stimuli, current))
-    voltage, activation, gates, calcium = starts
+    voltage, activation, gates, calcium = (np.ascontiguousarray(part.detach().numpy()) for part in expanded(state, stimuli, current))
+    neurons = voltage.shape[1]
     arguments = (
         number(dt_ms),
         worm.membrane.channels is not None,
         worm.membrane.kinetics == "graded",
         number(STEEPEST),
         *_tables(worm, number),
-        voltage,
-        activation,
-        gates.reshape(-1, 5, voltage.shape[1]) if gates.size else gates.reshape(0, 5, 0),
-        calcium.reshape(-1, voltage.shape[1]) if calcium.size else calcium.reshape(0, 0),
+        (voltage, activation, gates.reshape(-1, 5, neurons), calcium.reshape(-1, neurons)),
         inputs.numpy(),
         record.numpy(),
         np.ascontiguousarray(current.detach().numpy()),
@@ -53,52 +47,33 @@ def integrate_fused(worm: Worm, state: State, current: Tensor, inputs: Tensor, r
     return result
 
 
-def _tables(worm: Worm, number: type[np.floating[Any]]) -> tuple[Array, ...]:
-    """A worm's constants as the kernel takes them; see :func:`elegans_pyg.dynamics.kernels.integrate_stimuli`."""
-    data, membrane = worm.data, worm.membrane
-    conductance, reversal = data.conductance_nS.detach().numpy(), data.reversal_mV.detach().numpy()
+def _tables(worm: Worm, number: type[np.floating[Any]]) -> Iterator[tuple[Array, ...]]:
+    """``synapses``, ``drives``, ``gaps``, ``neurons`` and ``channels`` of :func:`elegans_pyg.dynamics.kernels.integrate_stimuli`."""
+    data, membrane, channels = worm.data, worm.membrane, worm.membrane.channels
+    names = ("conductance_nS", "reversal_mV", "capacitance_pF", "leak_nS", "threshold_mV")
+    conductance, reversal, capacitance, leak, threshold = (data[name].detach().numpy() for name in names)
     source, target = data.edge_index.numpy()
     electrical = data.edge_type.numpy() == ELECTRICAL
-    count = len(worm.neuron_name)
-    synapses = _rows(count, source, target, np.where(electrical, 0, conductance), number)
-    drives = _rows(count, source, target, np.where(electrical, 0, conductance * reversal), number)
-    gaps = _rows(count, source, target, np.where(electrical, conductance, 0), number)
-    leak = data.leak_nS.detach().numpy()
+    count = len(leak)
+    chemical, gaps = conductance * ~electrical, conductance * electrical
+    for weight in (chemical, chemical * reversal, gaps):
+        # Edges of non-zero weight by target: where each row starts, sources, weights.
+        here = np.flatnonzero(weight)
+        order = here[np.lexsort((source[here], target[here]))]
+        ptr = np.concatenate([[0], np.cumsum(np.bincount(target[order], minlength=count))])
+        yield ptr.astype(np.int64), source[order].astype(np.int64), weight[order].astype(number)
     gap_sum = np.bincount(target[electrical], conductance[electrical], minlength=count)
-    constants = np.stack(
-        [
-            1 / data.capacitance_pF.detach().numpy(),
-            leak + gap_sum,
-            leak * membrane.leak_reversal_mV,
-            data.threshold_mV.detach().numpy(),
-        ]
-    )
-    rates = (*membrane.rates_per_ms, 0.0)[:2]
-    synapse_constants = np.array([*rates, 1 / membrane.delta_mV])
-    channels = membrane.channels
+    constants = np.stack([1 / capacitance, leak + gap_sum, leak * membrane.leak_reversal_mV, threshold])
+    yield _as(number, constants, [*(*membrane.rates_per_ms, 0.0)[:2], 1 / membrane.delta_mV])
     if channels is None:
-        channel, reversals, gates, calcium = np.zeros((3, count)), np.zeros(3), np.ones((5, 3)), np.ones(6)
-    else:
-        channel = data.channel_nS.detach().numpy()
-        reversals = np.array(channels.reversal_mV)
-        gates = np.stack([channels.midpoint_mV, 1 / np.array(channels.scale_mV), channels.tau_ms], axis=1)
-        calcium = np.array(
-            [
-                channels.calcium_decay_ms,
-                channels.calcium_resting_pM,
-                channels.calcium_decay_ms * channels.calcium_pM_per_pA_ms,
-                channels.block_alpha,
-                channels.block_half_pM,
-                1 / channels.block_scale_pM,
-            ]
-        )
-    floats = (constants, channel, reversals, gates, calcium, synapse_constants)
-    return (*synapses, *drives, *gaps, *(np.ascontiguousarray(values, dtype=number) for values in floats))
+        yield _as(number, np.zeros((3, count)), np.zeros(3), np.ones((5, 3)), np.ones(6))
+        return
+    gates = np.stack([channels.midpoint_mV, 1 / np.array(channels.scale_mV), channels.tau_ms], axis=1)
+    gain = channels.calcium_decay_ms * channels.calcium_pM_per_pA_ms
+    calcium = [channels.calcium_decay_ms, channels.calcium_resting_pM, gain]
+    calcium += [channels.block_alpha, channels.block_half_pM, 1 / channels.block_scale_pM]
+    yield _as(number, data.channel_nS.detach().numpy(), channels.reversal_mV, gates, calcium)
 
 
-def _rows(count: int, source: Array, target: Array, weight: Array, number: type[np.floating[Any]]) -> tuple[Array, Array, Array]:
-    """Edges of non-zero weight by target: where each row starts, sources, weights."""
-    here = np.flatnonzero(weight)
-    order = here[np.lexsort((source[here], target[here]))]
-    ptr = np.concatenate([[0], np.cumsum(np.bincount(target[order], minlength=count))])
-    return ptr.astype(np.int64), source[order].astype(np.int64), weight[order].astype(number)
+def _as(number: type[np.floating[Any]], *tables: npt.ArrayLike) -> tuple[Array, ...]:
+    return tuple(np.ascontiguousarray(table, dtype=number) for table in tables)

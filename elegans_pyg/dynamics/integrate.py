@@ -8,14 +8,15 @@ and never past the target however short the time constant. Gates' time constants
 
 from __future__ import annotations
 
-import copy
+from collections import namedtuple
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from elegans_pyg.dynamics.membrane import Membrane
 from elegans_pyg.dynamics.worm import State, Worm
 from elegans_pyg.wirings import ELECTRICAL
 
@@ -23,84 +24,45 @@ from elegans_pyg.wirings import ELECTRICAL
 STEEPEST = 40.0
 
 
-class Circuit(NamedTuple):
-    """A worm's constants as tensors of one type on one device; synapses and gap junctions as dense matrices."""
+Circuit = namedtuple("Circuit", "capacitance leak threshold channel synapses gaps gap_sum")
+"""A worm's constants as tensors of one type on one device; synapses and gap junctions as dense matrices."""
 
-    capacitance: Tensor
-    leak: Tensor
-    threshold: Tensor
-    channel: Tensor
-    synapses: Tensor
-    gaps: Tensor
-    gap_sum: Tensor
-
-
-class Staggered(NamedTuple):
-    """The state between steps: voltages at the step's start, the rest half a step later; and the step before's, for extrapolation."""
-
-    voltage: Tensor
-    activation: Tensor
-    gates: Tensor
-    calcium: Tensor
-    gap_before: Tensor
-    block_before: Tensor
+Staggered = namedtuple("Staggered", "voltage activation gates calcium gap_before block_before")
+"""The state between steps: voltages at the step's start, the rest half a step later; and the step before's, for extrapolation."""
 
 
 def circuit_of(worm: Worm, dtype: torch.dtype, device: torch.device) -> Circuit:
     """Dense matrices, through which gradients reach every conductance: ``synapses (N, 2 N)``, ``gaps (N, N)``, both from row to column."""
     data = worm.data
-    number = len(worm.neuron_name)
-    conductance, reversal = data.conductance_nS.to(device, dtype), data.reversal_mV.to(device, dtype)
+    names = ("conductance_nS", "reversal_mV", "capacitance_pF", "leak_nS", "threshold_mV")
+    conductance, reversal, capacitance, leak, threshold = (data[name].to(device, dtype) for name in names)
     source, target = data.edge_index.to(device)
     electrical = data.edge_type.to(device) == ELECTRICAL
-    zeros = conductance.new_zeros(number, number)
-    chemical = torch.where(electrical, torch.zeros_like(conductance), conductance)
-    gap = torch.where(electrical, conductance, torch.zeros_like(conductance))
-    gaps = zeros.index_put((source, target), gap, accumulate=True)
-    synapses = torch.cat(
-        [zeros.index_put((source, target), values, accumulate=True) for values in (chemical, chemical * reversal)],
-        dim=1,
-    )
+    chemical, gap = torch.where(electrical, 0.0, conductance), torch.where(electrical, conductance, 0.0)
+    empty = conductance.new_zeros(len(leak), len(leak))
+    synapses, drives, gaps = (empty.index_put((source, target), w, accumulate=True) for w in (chemical, chemical * reversal, gap))
     channel = data.channel_nS.to(device, dtype) if "channel_nS" in data else conductance.new_zeros(3, 0)
-    return Circuit(
-        capacitance=data.capacitance_pF.to(device, dtype),
-        leak=data.leak_nS.to(device, dtype),
-        threshold=data.threshold_mV.to(device, dtype),
-        channel=channel,
-        synapses=synapses,
-        gaps=gaps,
-        gap_sum=gaps.sum(0),
-    )
+    return Circuit(capacitance, leak, threshold, channel, torch.cat([synapses, drives], dim=1), gaps, gaps.sum(0))
 
 
 class Integrator:
-    """Steps of one length for one worm."""
+    """Steps of one length for one circuit."""
 
-    def __init__(self, worm: Worm, dt_ms: float, dtype: torch.dtype, device: torch.device) -> None:
-        self.membrane = worm.membrane
-        self.dt = dt_ms
-        self.circuit = circuit_of(worm, dtype, device)
-        channels = worm.membrane.channels
-        if channels is not None:
-            self.tau = torch.tensor(channels.tau_ms, dtype=dtype, device=device)[:, None]
-            self.midpoint = torch.tensor(channels.midpoint_mV, dtype=dtype, device=device)[:, None]
-            self.scale = torch.tensor(channels.scale_mV, dtype=dtype, device=device)[:, None]
-
-    def under(self, circuit: Circuit) -> Integrator:
-        """The same steps with other constants."""
-        other = copy.copy(self)
-        other.circuit = circuit
-        return other
+    def __init__(self, membrane: Membrane, dt_ms: float, circuit: Circuit) -> None:
+        self.membrane, self.dt, self.circuit = membrane, dt_ms, circuit
+        self.channels: Any = membrane.channels
+        if (channels := membrane.channels) is not None:
+            tables = (channels.tau_ms, channels.midpoint_mV, channels.scale_mV)
+            self.tau, self.midpoint, self.scale = (circuit.leak.new_tensor(table)[:, None] for table in tables)
 
     def start(self, state: State) -> Staggered:
         """Move everything but the voltages by half a step."""
         voltage, activation, gates, calcium = state
         half = self.dt / 2
         block = voltage.new_zeros(0)
-        if self.membrane.channels is not None:
+        if self.channels is not None:
             block = self._open_to_calcium(calcium)
-            current = self._calcium_current(voltage, gates[:, 3] ** 2 * gates[:, 4] * block)
-            calcium = self._calcium(calcium, current, half)
+            calcium = self._calcium(calcium, voltage, gates[:, 3] ** 2 * gates[:, 4] * block, half)
             gates = self._gates(gates, voltage, half)
         return Staggered(voltage, self._activation(activation, voltage, half), gates, calcium, voltage @ self.circuit.gaps, block)
 
@@ -113,8 +75,8 @@ class Integrator:
         total = circuit.leak + circuit.gap_sum + synaptic
         source = circuit.leak * membrane.leak_reversal_mV + drive + 1.5 * gap - 0.5 * gap_before + current
         block = block_before
-        if membrane.channels is not None:
-            slow, fast, ca = membrane.channels.reversal_mV
+        if self.channels is not None:
+            slow, fast, ca = self.channels.reversal_mV
             n, p, q, e, f = gates.unbind(1)
             block = self._open_to_calcium(calcium)
             g_slow, g_fast = circuit.channel[0] * n, circuit.channel[1] * (p * p) * (p * p) * q
@@ -125,10 +87,10 @@ class Integrator:
         scale = self.dt / circuit.capacitance
         z = total * scale
         voltage = voltage + (source - total * voltage) * scale * (1 + z / 2) / (1 + z + z * z / 2)
-        if membrane.channels is not None:
+        if self.channels is not None:
             gates = self._gates(gates, voltage, self.dt)
             middle = (opening + gates[:, 3] ** 2 * gates[:, 4]) / 2 * (1.5 * block - 0.5 * block_before)
-            calcium = self._calcium(calcium, self._calcium_current(voltage, middle), self.dt)
+            calcium = self._calcium(calcium, voltage, middle, self.dt)
         return Staggered(voltage, self._activation(activation, voltage, self.dt), gates, calcium, gap, block)
 
     def _gates(self, gates: Tensor, voltage: Tensor, span: float) -> Tensor:
@@ -136,18 +98,12 @@ class Integrator:
         return target + (gates - target) * torch.exp(-span / self.tau)
 
     def _open_to_calcium(self, calcium: Tensor) -> Tensor:
-        channels = self.membrane.channels
-        assert channels is not None
+        channels = self.channels
         return 1 - channels.block_alpha * torch.sigmoid((channels.block_half_pM - calcium) / channels.block_scale_pM)
 
-    def _calcium_current(self, voltage: Tensor, opening: Tensor) -> Tensor:
-        channels = self.membrane.channels
-        assert channels is not None
-        return self.circuit.channel[2] * opening * (voltage - channels.reversal_mV[2])
-
-    def _calcium(self, calcium: Tensor, current: Tensor, span: float) -> Tensor:
-        channels = self.membrane.channels
-        assert channels is not None
+    def _calcium(self, calcium: Tensor, voltage: Tensor, opening: Tensor, span: float) -> Tensor:
+        channels = self.channels
+        current = self.circuit.channel[2] * opening * (voltage - channels.reversal_mV[2])
         target = channels.calcium_resting_pM - channels.calcium_decay_ms * channels.calcium_pM_per_pA_ms * current
         kept = torch.exp(torch.tensor(-span / channels.calcium_decay_ms, dtype=torch.float64)).item()
         return (target + (calcium - target) * kept).clamp(min=0)
@@ -171,31 +127,29 @@ def integrate(
     """Voltages at the end of every step, ``(S, T, R)``.
 
     Args:
-        state: tensors ``(N,)`` or ``(S, N)``, gates ``(5, N)`` or ``(S, 5, N)``.
-        current: ``(S, T, I)`` pA.
+        state: tensors ``(N,)`` or ``(S, N)``, gates ``(5, N)`` or ``(S, 5, N)``; ``current``: ``(S, T, I)`` pA.
         inputs: ``(I,)`` and ``record``: ``(R,)``, neurons' numbers.
-        segment: steps between the states that are kept for the backward pass; those between are computed again. The square root of ``T``
-            where nothing else is said, which needs the least memory.
+        segment: steps between the states that are kept for the backward pass; those between are computed again. By default the square root
+            of ``T``, which needs the least memory.
     """
     stimuli, steps, _ = current.shape
-    integrator = Integrator(worm, dt_ms, current.dtype, current.device)
-    staggered = integrator.start(expanded(state, stimuli, current))
-    number = len(worm.neuron_name)
+    circuit = circuit_of(worm, current.dtype, current.device)
+    staggered = Integrator(worm.membrane, dt_ms, circuit).start(expanded(state, stimuli, current))
 
     def run(current: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Voltages of a segment, and the state after it."""
-        steps = integrator.under(Circuit(*tensors[: len(Circuit._fields)]))
-        staggered = Staggered(*tensors[len(Circuit._fields) :])
+        integrator = Integrator(worm.membrane, dt_ms, Circuit(*tensors[: len(circuit)]))
+        staggered = Staggered(*tensors[len(circuit) :])
         voltages = []
-        for step in range(current.size(1)):
-            everywhere = current.new_zeros(stimuli, number).index_copy(1, inputs, current[:, step])
-            staggered = steps.step(staggered, everywhere)
+        for flowing in current.unbind(1):
+            everywhere = current.new_zeros(staggered.voltage.shape).index_copy(1, inputs, flowing)
+            staggered = integrator.step(staggered, everywhere)
             voltages.append(staggered.voltage[:, record])
         return torch.stack(voltages, dim=1), *staggered
 
     parts = []
     for part in current.split(segment or max(1, round(steps**0.5)), dim=1):
-        voltages, *after = _Segment.apply(run, part, *integrator.circuit, *staggered)
+        voltages, *after = _Segment.apply(run, part, *circuit, *staggered)
         staggered = Staggered(*after)
         parts.append(voltages)
     return torch.cat(parts, dim=1)
@@ -221,25 +175,16 @@ class _Segment(torch.autograd.Function):
         tensors = [tensor.detach().requires_grad_(want) for tensor, want in zip(ctx.saved_tensors, wanted, strict=True)]
         with torch.enable_grad():
             results = ctx.run(*tensors)
-        reached = [(result, gradient) for result, gradient in zip(results, gradients, strict=True) if result.requires_grad]
-        found = iter(
-            torch.autograd.grad(
-                [result for result, _ in reached],
-                [tensor for tensor in tensors if tensor.requires_grad],
-                [gradient for _, gradient in reached],
-                allow_unused=True,
-            )
-        )
+        reached = [pair for pair in zip(results, gradients, strict=True) if pair[0].requires_grad]
+        leaves = [tensor for tensor in tensors if tensor.requires_grad]
+        outputs, given = zip(*reached, strict=True)
+        found = iter(torch.autograd.grad(outputs, leaves, given, allow_unused=True))
         return None, *(next(found) if want else None for want in wanted)
 
 
 def expanded(state: State, stimuli: int, like: Tensor) -> State:
     """The state of every stimulus, in the type and on the device of ``like``."""
-    voltage, activation, gates, calcium = (part.to(like) for part in state)
-    number = voltage.size(-1)
-    return State(
-        voltage.expand(stimuli, number),
-        activation.expand(stimuli, number),
-        gates.expand(stimuli, 5, number) if gates.numel() else gates,
-        calcium.expand(stimuli, number) if calcium.numel() else calcium,
-    )
+    number = state.voltage_mV.size(-1)
+    shapes = ((number,), (number,), (5, number), (number,))
+    parts = [part.to(like) for part in state]
+    return State(*(part.expand(stimuli, *shape) if part.numel() else part for part, shape in zip(parts, shapes, strict=True)))

@@ -55,8 +55,9 @@ def _exp_of(x):
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _add_products(total, values, ptr, source, weight, number, width):
+def _add_products(total, values, rows, number, width):
     """``total[i] += sum of weight[k] * values[source[k]]`` over the edges ``k`` of row ``i``, for ``width`` stimuli each."""
+    ptr, source, weight = rows
     for i in range(number):
         row = total[i * width : (i + 1) * width]
         k, end = ptr[i], ptr[i + 1]
@@ -160,42 +161,18 @@ def _mean_opening(opening, gates, block, block_before, one, half):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def integrate_stimuli(
-    first,
-    last,
-    dt,
-    has_channels,
-    graded,
-    steepest,
-    synapse_ptr,
-    synapse_source,
-    synapse_weight,
-    drive_ptr,
-    drive_source,
-    drive_weight,
-    gap_ptr,
-    gap_source,
-    gap_weight,
-    constants,
-    channel_constants,
-    channel_reversal,
-    gate_constants,
-    calcium_constants,
-    synapse_constants,
-    voltage_0,
-    activation_0,
-    gates_0,
-    calcium_0,
-    inputs,
-    record,
-    current,
-    result,
+    first, last, dt, has_channels, graded, steepest, synapses, drives, gaps, neurons, channels, start, inputs, record, current, result
 ):
-    """Take stimuli ``first <= s < last`` through all steps, and write ``result (S, T, R)``.
+    """Take stimuli ``first <= s < last`` from the state ``start`` through all steps, and write ``result (S, T, R)``.
 
-    ``constants (4, N)``: 1 / capacitance, constant conductance, its drive, synaptic threshold; ``gate_constants (5, 3)``: midpoint,
-    1 / scale, time constant; ``calcium_constants``: time constant, resting value, gain (pM a pA at the steady state), alpha, half,
-    1 / scale; ``synapse_constants``: rise, decay, 1 / delta. Weights of ``drive_*`` are conductance times reversal potential.
+    ``synapses``, ``drives`` and ``gaps`` are edges by target: where each row starts, sources, weights; the weights of ``drives`` are
+    conductance times reversal potential. ``neurons``: ``(4, N)``, 1 / capacitance, constant conductance, its drive, synaptic threshold;
+    and the synapses' rise, decay, 1 / delta. ``channels``: conductance ``(3, N)``; reversal potential ``(3,)``; midpoint, 1 / scale and
+    time constant of the gates ``(5, 3)``; calcium's time constant, resting value, gain (pM a pA at steady state), alpha, half, 1 / scale.
     """
+    constants, synapse_constants = neurons
+    channel_constants, channel_reversal, gate_constants, calcium_constants = channels
+    voltage_0, activation_0, gates_0, calcium_0 = start
     width = last - first
     number = constants.shape[1]
     size = number * width
@@ -203,25 +180,16 @@ def integrate_stimuli(
     one, half = kind.type(1), kind.type(0.5)
     steps = current.shape[1]
 
-    scale, held, held_drive, threshold = np.empty(size, kind), np.empty(size, kind), np.empty(size, kind), np.empty(size, kind)
-    voltage, activation = np.empty(size, kind), np.empty(size, kind)
+    scale, held = np.repeat(constants[0] * dt, width), np.repeat(constants[1], width)
+    held_drive, threshold = np.repeat(constants[2], width), np.repeat(constants[3], width)
     total, drive, gap, gap_before = np.empty(size, kind), np.empty(size, kind), np.empty(size, kind), np.zeros(size, kind)
     active = size if has_channels else 0
-    gates, channel = np.empty((5, active), kind), np.empty((3, active), kind)
-    calcium, opening = np.empty(active, kind), np.empty(active, kind)
-    block, block_before = np.empty(active, kind), np.empty(active, kind)
-    for i in range(number):
-        for b in range(width):
-            m = i * width + b
-            scale[m] = constants[0, i] * dt
-            held[m], held_drive[m], threshold[m] = constants[1, i], constants[2, i], constants[3, i]
-            voltage[m], activation[m] = voltage_0[first + b, i], activation_0[first + b, i]
-            if has_channels:
-                calcium[m] = calcium_0[first + b, i]
-                for g in range(5):
-                    gates[g, m] = gates_0[first + b, g, i]
-                for c in range(3):
-                    channel[c, m] = channel_constants[c, i]
+    opening, block, block_before = np.empty(active, kind), np.empty(active, kind), np.empty(active, kind)
+    channel = np.repeat(channel_constants, width).reshape(3, size)
+    voltage = np.ascontiguousarray(voltage_0[first:last].T).reshape(size)
+    activation = np.ascontiguousarray(activation_0[first:last].T).reshape(size)
+    calcium = np.ascontiguousarray(calcium_0[first:last].T).reshape(active)
+    gates = np.ascontiguousarray(gates_0[first:last].transpose(1, 2, 0)).reshape(5, active)
 
     rise, decay, inverse_delta = synapse_constants[0], synapse_constants[1], synapse_constants[2]
     ca_tau, resting, gain = calcium_constants[0], calcium_constants[1], calcium_constants[2]
@@ -232,7 +200,7 @@ def integrate_stimuli(
         kept[g] = math.exp(-dt / gate_constants[g, 2])
 
     # Half a step for all but the voltages.
-    _add_products(gap_before, voltage, gap_ptr, gap_source, gap_weight, number, width)
+    _add_products(gap_before, voltage, gaps, number, width)
     if has_channels:
         _block_calcium(block_before, calcium, alpha, half_block, inverse_block, steepest, one)
         for m in range(size):
@@ -248,9 +216,9 @@ def integrate_stimuli(
         total[:] = held
         drive[:] = held_drive
         gap[:] = 0
-        _add_products(total, activation, synapse_ptr, synapse_source, synapse_weight, number, width)
-        _add_products(drive, activation, drive_ptr, drive_source, drive_weight, number, width)
-        _add_products(gap, voltage, gap_ptr, gap_source, gap_weight, number, width)
+        _add_products(total, activation, synapses, number, width)
+        _add_products(drive, activation, drives, number, width)
+        _add_products(gap, voltage, gaps, number, width)
         for k in range(inputs.size):
             row = inputs[k] * width
             for b in range(width):

@@ -51,11 +51,10 @@ class Membrane:
         sigmoid   ds/dt = a_r phi (1 - s) - a_d s                     (Kunert et al.)
 
     Attributes:
-        name: one of ``MEMBRANES``.
+        name, channels: one of ``MEMBRANES``; ``None`` for a passive membrane.
         initial_mV: where every neuron starts; ``None`` for the network's own resting state.
         threshold_mV: of the synapses; ``None`` for each neuron's resting potential.
         rates_per_ms: ``(k,)`` of graded synapses, ``(a_r, a_d)`` of sigmoid ones.
-        channels: ``None`` for a passive membrane.
         inhibitory: neurons that the model makes inhibitory; ``None`` where the connectome decides.
         neurons: neurons of the model's own wiring; ``None`` where it has none of its own.
     """
@@ -78,15 +77,16 @@ class Membrane:
 
     @classmethod
     def load(cls, name: str) -> Membrane:
-        """Read one of the packaged models.
-
-        Raises:
-            ValueError: for an unknown name.
-        """
+        """Read one of the packaged models; raises ``ValueError`` for an unknown name."""
         check_choice("membrane", name, MEMBRANES)
         table = json.loads((data_folder("biophysics") / f"{name}.json").read_text())
         synapse = table["synapse"]
         excitatory, inhibitory = synapse["excitatory"], synapse["inhibitory"]
+        # One activation serves both signs of synapse, so what drives it must be the same for both.
+        for key in ("threshold_mV", "delta_mV", "rate_per_ms"):
+            if excitatory.get(key) != inhibitory.get(key):
+                got = f"{excitatory.get(key)} and {inhibitory.get(key)}"
+                raise ValueError(f"synapse.{key}: expected one value for both signs, got {got}")
         graded = synapse["kinetics"] == "graded"
         return cls(
             name=name,
@@ -95,41 +95,26 @@ class Membrane:
             leak_reversal_mV=table["leak"]["reversal_mV"],
             initial_mV=table.get("initial_mV"),
             kinetics=synapse["kinetics"],
-            threshold_mV=_common(excitatory, inhibitory, "threshold_mV"),
-            delta_mV=_common(excitatory, inhibitory, "delta_mV"),
-            rates_per_ms=(_common(excitatory, inhibitory, "rate_per_ms"),) if graded else (synapse["rise_per_ms"], synapse["decay_per_ms"]),
+            threshold_mV=excitatory.get("threshold_mV"),
+            delta_mV=excitatory["delta_mV"],
+            rates_per_ms=(excitatory["rate_per_ms"],) if graded else (synapse["rise_per_ms"], synapse["decay_per_ms"]),
             excitatory=Synapse(excitatory["conductance_nS"], excitatory["reversal_mV"]),
             inhibitory_synapse=Synapse(inhibitory["conductance_nS"], inhibitory["reversal_mV"]),
             gap_junction_nS=table["gap_junction_nS"],
-            channels=_channels(table) if "channels" in table else None,
+            channels=_channels(table["channels"], table["calcium"]) if "channels" in table else None,
             inhibitory=tuple(table["inhibitory"]) if "inhibitory" in table else None,
             neurons=tuple(table["neurons"]) if "neurons" in table else None,
         )
 
 
-def _common(excitatory: dict[str, float], inhibitory: dict[str, float], key: str) -> Any:
-    """One activation serves both signs of synapse, so what drives it must be the same for both."""
-    if excitatory.get(key) != inhibitory.get(key):
-        raise ValueError(f"synapse.{key}: expected one value for both signs, got {excitatory.get(key)} and {inhibitory.get(key)}")
-    return excitatory.get(key)
-
-
-def _channels(table: dict[str, Any]) -> Channels:
-    channels, calcium = table["channels"], table["calcium"]
+def _channels(channels: dict[str, Any], calcium: dict[str, Any]) -> Channels:
     found = {(channel, gate, entry["power"]) for channel, parts in channels.items() for gate, entry in parts["gates"].items()}
     if found != set(GATES):
         raise ValueError(f"channels: expected the gates and powers {sorted(GATES)}, got {sorted(found)}")
     gates = [channels[channel]["gates"][gate] for channel, gate, _ in GATES]
-    return Channels(
-        conductance_nS=tuple(channels[name]["conductance_nS"] for name in CHANNELS),
-        reversal_mV=tuple(channels[name]["reversal_mV"] for name in CHANNELS),
-        tau_ms=tuple(gate["tau_ms"] for gate in gates),
-        midpoint_mV=tuple(gate["midpoint_mV"] for gate in gates),
-        scale_mV=tuple(gate["scale_mV"] for gate in gates),
-        calcium_decay_ms=calcium["decay_ms"],
-        calcium_resting_pM=calcium["resting_pM"],
-        calcium_pM_per_pA_ms=calcium["pM_per_pA_ms"],
-        block_alpha=calcium["block"]["alpha"],
-        block_half_pM=calcium["block"]["half_pM"],
-        block_scale_pM=calcium["block"]["scale_pM"],
-    )
+    block = calcium.pop("block")
+    constants: dict[str, Any] = {f"calcium_{key}": value for key, value in calcium.items()}
+    constants |= {f"block_{key}": value for key, value in block.items()}
+    constants |= {key: tuple(channels[name][key] for name in CHANNELS) for key in ("conductance_nS", "reversal_mV")}
+    constants |= {key: tuple(gate[key] for gate in gates) for key in ("tau_ms", "midpoint_mV", "scale_mV")}
+    return Channels(**constants)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from elegans_pyg.dynamics.worm import Worm
 
 LEVELS = ("C1", "D")
 _WORKER = Path(__file__).with_name("neuron_worker.py")
-_INSTALL = "pip install 'elegans-pyg[neuron]'"
+_PACKAGES = ("neuron", "c302", "pyneuroml")
 
 
 class NeuronRun(NamedTuple):
@@ -54,25 +54,16 @@ def simulate_neuron(
     input. Currents and voltages are timed as in :func:`~elegans_pyg.dynamics.simulate`.
 
     Args:
-        current_pA: see :func:`~elegans_pyg.dynamics.simulate`.
-        inputs: likewise; at level ``D`` the current flows into the soma.
-        dt_ms: likewise.
-        duration_ms: likewise.
-        record: likewise; at level ``D``, somata.
-        ablate: likewise.
+        current_pA, inputs, dt_ms, duration_ms, record, ablate: see :func:`~elegans_pyg.dynamics.simulate`; currents of level ``D`` flow
+            into somata, and voltages are theirs.
         parameters: c302's parameter set: ``"C1"``, that of ``Worm("c302-C1")``, or ``"D"``, whose neurons have their morphologies.
         substeps: steps of NEURON's in each of ``dt_ms``.
         folder: where the exported network is kept for the next call; a folder of its own in the user's cache by default.
         python: interpreter of the environment that has NEURON; by default that of the environment variable
             ``ELEGANS_PYG_NEURON_PYTHON``, or the running one.
 
-    Shapes:
-        - ``current_pA``: ``(S, T, len(inputs))``
-        - returns a :class:`NeuronRun`
-
     Raises:
-        ImportError: if the interpreter lacks NEURON, c302 or pyNeuroML.
-        FileNotFoundError: if Java, a C++ compiler or make is missing.
+        ImportError, FileNotFoundError: if the interpreter lacks NEURON, c302 or pyNeuroML; if Java, a C++ compiler or make is missing.
         RuntimeError: if c302, jNeuroML or NEURON fails; the message ends with what it said.
         ValueError: for an unknown parameter set or neuron, and currents as in :func:`~elegans_pyg.dynamics.simulate`.
     """
@@ -86,19 +77,12 @@ def simulate_neuron(
     recorded = worm.neuron_name if record is None else worm.resolve(record, "record")
     check_current(current_pA, steps, into)
     interpreter = _interpreter(python)
-    network = _network(Path(folder) if folder is not None else cache_folder("neuron"), interpreter, parameters, sorted(gone))
+    network = _network(cache_folder("neuron") if folder is None else Path(folder), interpreter, parameters, sorted(gone))
     with tempfile.TemporaryDirectory() as work:
         job, result = Path(work) / "job.npz", Path(work) / "result.npz"
-        np.savez(
-            job,
-            duration_ms=duration_ms,
-            integration_dt_ms=dt_ms / substeps,
-            inputs=np.array(into),
-            record=np.array(recorded),
-            current_pA=current_pA.detach().cpu().double().numpy(),
-            substeps=substeps,
-            every=1,
-        )
+        times: dict[str, Any] = {"duration_ms": duration_ms, "integration_dt_ms": dt_ms / substeps, "substeps": substeps, "every": 1}
+        current = current_pA.detach().cpu().double().numpy()
+        np.savez(job, inputs=np.array(into), record=np.array(recorded), current_pA=current, **times)
         _call(interpreter, "run", network, job, result)
         with np.load(result) as arrays:
             voltage, seconds, setup_s = arrays["voltage_mV"], arrays["seconds"], float(arrays["setup_s"])
@@ -121,16 +105,13 @@ def _interpreter(python: str | Path | None) -> Path:
     if not interpreter.is_file():
         raise FileNotFoundError(f"python: expected an interpreter, got '{interpreter}', which does not exist; give the one that has NEURON")
     looked = "import importlib.util, sys; print(*[m for m in sys.argv[1:] if importlib.util.find_spec(m) is None])"
-    found = subprocess.run([interpreter, "-c", looked, "neuron", "c302", "pyneuroml"], capture_output=True, text=True, check=False)
+    found = subprocess.run([interpreter, "-c", looked, *_PACKAGES], capture_output=True, text=True, check=False)
     if found.returncode:
-        raise FileNotFoundError(
-            f"python: expected an interpreter of Python, got '{interpreter}', which failed; give the one that has NEURON"
-        )
-    if found.stdout.split():
-        raise ImportError(
-            f"NEURON's reference simulation needs {', '.join(found.stdout.split())}, not installed for {interpreter};"
-            f" run: {_INSTALL}, or name another interpreter in ELEGANS_PYG_NEURON_PYTHON"
-        )
+        got = f"'{interpreter}', which failed"
+        raise FileNotFoundError(f"python: expected an interpreter of Python, got {got}; give the one that has NEURON")
+    if missing := ", ".join(found.stdout.split()):
+        remedy = "run: pip install 'elegans-pyg[neuron]', or name another interpreter in ELEGANS_PYG_NEURON_PYTHON"
+        raise ImportError(f"NEURON's reference simulation needs {missing}, not installed for {interpreter}; {remedy}")
     for program, package in (("java", "openjdk-17-jre-headless"), ("g++", "g++"), ("make", "make")):
         if shutil.which(program) is None:
             raise FileNotFoundError(f"NEURON's reference simulation needs '{program}', which is not on PATH; run: apt install {package}")
@@ -139,12 +120,8 @@ def _interpreter(python: str | Path | None) -> Path:
 
 def _network(folder: Path, interpreter: Path, parameters: str, ablated: list[str]) -> Path:
     """The exported and compiled network, made on first use."""
-    versions = subprocess.run(
-        [interpreter, "-c", "import importlib.metadata as m; print(*[m.version(p) for p in ('neuron', 'c302', 'pyneuroml')])"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
+    asked = "import importlib.metadata as m, sys; print(*[m.version(p) for p in sys.argv[1:]])"
+    versions = subprocess.run([interpreter, "-c", asked, *_PACKAGES], capture_output=True, text=True, check=True).stdout.strip()
     key = hashlib.sha256(repr((versions, _WORKER.read_bytes(), parameters, ablated)).encode()).hexdigest()[:16]
     network = folder.resolve() / f"c302-{parameters}-{key}"
     if not network.is_dir():

@@ -9,18 +9,15 @@ from elegans_pyg._arguments import check_choice
 
 @dataclass(frozen=True)
 class Scenario:
-    """Neurons that get a current and neurons whose voltage is recorded.
+    """Neurons that get a current and neurons whose voltage is recorded, and why these (``reason``).
 
     Attributes:
-        name: one of :data:`SCENARIOS`.
         inputs: groups of neurons; those of a group get the same shape of current, since the left and right cell of a class are touched and
             driven together.
-        outputs: the recorded neurons.
-        ablate: classes that are removed with all their synapses.
+        outputs, ablate: the recorded neurons; classes that are removed with all their synapses.
         amplitude_pA: the largest current, chosen where every neuron's answer is graded. Above it the inputs fire (PLM at 5 pA), and further
             above (between 5 and 8 pA into PLM and AVB, 1.5 and 3 pA into IL2) most of the network of ``c302-C1`` fires at once and stays
             up for hundreds of ms, whatever the current does.
-        reason: why these neurons.
     """
 
     name: str

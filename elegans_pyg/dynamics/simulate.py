@@ -40,10 +40,9 @@ def simulate(
 
     Args:
         worm: see :class:`Worm`.
-        current_pA: currents into the inputs, in pA, positive ones depolarise; its type and device are those of the computation.
+        current_pA: ``(S, T, len(inputs))``, positive currents depolarise; its type and device are those of the computation.
         inputs: the neurons that they flow into.
-        dt_ms: length of a step.
-        duration_ms: of the whole.
+        dt_ms, duration_ms: of a step, and of the whole.
         record: neurons whose voltages are returned; ``None`` for all that are left, in the order of ``worm.without(ablate).neuron_name``.
         ablate: neurons, or classes such as ``"AVB"``, that are removed with all their synapses.
         initial_state: tensors of all neurons that are left; :meth:`Worm.initial_state` if ``None``.
@@ -51,9 +50,8 @@ def simulate(
             with memory that grows with the square root of ``T`` (beside the result). ``"fused"``: one Numba kernel for all steps, on the
             CPU and without gradients. ``"auto"``: fused where it can, if Numba is there, else plain.
 
-    Shapes:
-        - ``current_pA``: ``(S, T, len(inputs))``
-        - returns ``time_ms (T,)`` and ``voltage_mV (S, T, R)``
+    Returns:
+        ``time_ms (T,)`` and ``voltage_mV (S, T, R)``
 
     Raises:
         TypeError: if ``current_pA`` is no floating-point tensor, or a table of ``worm.data`` no float64 one.
@@ -75,17 +73,12 @@ def simulate(
     recorded = worm.neuron_name if record is None else _resolved(intact, worm, record, "record")
     if not recorded:
         raise ValueError("record: expected at least one neuron, got none; name some, or give None for all")
-    _check_tables(worm)
-    _check_gaps(worm, dt_ms)
-    number = {name: row for row, name in enumerate(worm.neuron_name)}
-    device = current_pA.device
-    input_rows = torch.tensor([number[name] for name in into], dtype=torch.int64, device=device)
-    record_rows = torch.tensor([number[name] for name in recorded], dtype=torch.int64, device=device)
+    _check_tables(worm, dt_ms)
+    row, device = {name: row for row, name in enumerate(worm.neuron_name)}, current_pA.device
+    input_rows, record_rows = (torch.tensor([row[name] for name in names], dtype=torch.int64, device=device) for names in (into, recorded))
     state = worm.initial_state(current_pA.dtype) if initial_state is None else _checked_state(initial_state, worm, current_pA)
-    wanted = torch.is_grad_enabled() and any(
-        tensor.requires_grad
-        for tensor in (current_pA, *state, *(part for part in worm.data.to_dict().values() if isinstance(part, Tensor)))
-    )
+    tables = [part for part in worm.data.to_dict().values() if isinstance(part, Tensor)]
+    wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (current_pA, *state, *tables))
     if _fused(executor, current_pA, wanted):
         from elegans_pyg.dynamics.fused import integrate_fused
 
@@ -120,20 +113,16 @@ def check_current(current: Tensor, steps: int, inputs: list[str]) -> None:
         got = str(current.dtype) if isinstance(current, Tensor) else type(current).__name__
         raise TypeError(f"current_pA: expected a tensor of float32 or float64, got {got}; convert it with .float()")
     if current.dim() != 3 or current.size(0) == 0 or current.size(1) != steps or current.size(2) != len(inputs):
-        raise ValueError(
-            f"current_pA: expected (stimuli, {steps} steps, {len(inputs)} inputs) for these dt_ms, duration_ms and inputs,"
-            f" got {tuple(current.shape)}; change one of them"
-        )
+        wanted = f"(stimuli, {steps} steps, {len(inputs)} inputs) for these dt_ms, duration_ms and inputs"
+        raise ValueError(f"current_pA: expected {wanted}, got {tuple(current.shape)}; change one of them")
     bad = ~torch.isfinite(current.detach())
     if bool(bad.any()):
-        stimulus, step, neuron = (int(place) for place in bad.nonzero()[0])
-        raise ValueError(
-            f"current_pA: expected finite currents, got {float(current[stimulus, step, neuron])} in stimulus {stimulus} at step {step}"
-            f" into {inputs[neuron]}; mend the stimulus"
-        )
+        stimulus, step, neuron = bad.nonzero()[0].tolist()
+        got = f"{float(current[stimulus, step, neuron])} in stimulus {stimulus} at step {step} into {inputs[neuron]}"
+        raise ValueError(f"current_pA: expected finite currents, got {got}; mend the stimulus")
 
 
-def _check_tables(worm: Worm) -> None:
+def _check_tables(worm: Worm, dt_ms: float) -> None:
     """What users may replace: the kernels read these without looking at their sizes."""
     data = worm.data
     edges, neurons = (data.edge_index.size(1),), (len(worm.neuron_name),)
@@ -151,33 +140,24 @@ def _check_tables(worm: Worm) -> None:
         values = table.detach()
         if not bool(values.isfinite().all()):
             raise ValueError(f"worm.data.{name}: expected finite numbers, got some that are not; mend the tensor")
-        if name not in ("reversal_mV", "threshold_mV") and float(values.min() if values.numel() else 0) < 0:
+        if name not in ("reversal_mV", "threshold_mV") and bool((values < 0).any()):
             raise ValueError(f"worm.data.{name}: expected no negative number, got {float(values.min()):g}; mend the tensor")
-    if not bool((data.capacitance_pF.detach() > 0).all()):
+    capacitance = data.capacitance_pF.detach()
+    if not bool((capacitance > 0).all()):
         raise ValueError("worm.data.capacitance_pF: expected numbers above 0, got 0; mend the tensor")
-
-
-def _check_gaps(worm: Worm, dt_ms: float) -> None:
-    """Neighbours' voltages are extrapolated over half a step, which is stable only while the step is short beside the gap junctions."""
-    data = worm.data
-    with torch.no_grad():
-        gap = data.conductance_nS * (data.edge_type == ELECTRICAL)
-        total = torch.zeros_like(data.leak_nS).index_add_(0, data.edge_index[1], gap)
-        shortest = float((data.capacitance_pF / total).min())
+    # Neighbours' voltages are extrapolated over half a step, which is stable only while the step is short beside the gap junctions.
+    gap = data.conductance_nS.detach() * (data.edge_type == ELECTRICAL)
+    shortest = float((capacitance / torch.zeros_like(capacitance).index_add_(0, data.edge_index[1], gap)).min())
     if dt_ms > shortest:
-        raise ValueError(
-            f"dt_ms: expected at most {shortest:.3g}, the shortest time constant of any neuron's gap junctions, got {dt_ms}; shorten it"
-        )
+        limit = f"{shortest:.3g}, the shortest time constant of any neuron's gap junctions"
+        raise ValueError(f"dt_ms: expected at most {limit}, got {dt_ms}; shorten it")
 
 
 def _checked_state(state: State, worm: Worm, current: Tensor) -> State:
-    expected = worm.initial_state()
-    for name, given, pattern in zip(State._fields, state, expected, strict=True):
+    for name, given, pattern in zip(State._fields, state, worm.initial_state(), strict=True):
         if given.shape not in (pattern.shape, (current.size(0), *pattern.shape)):
-            raise ValueError(
-                f"initial_state.{name}: expected {tuple(pattern.shape)}, or {current.size(0)} of these, got {tuple(given.shape)};"
-                " start from worm.without(ablate).initial_state()"
-            )
+            wanted = f"{tuple(pattern.shape)}, or {current.size(0)} of these, got {tuple(given.shape)}"
+            raise ValueError(f"initial_state.{name}: expected {wanted}; start from worm.without(ablate).initial_state()")
         if not bool(torch.isfinite(given.detach()).all()):
             raise ValueError(f"initial_state.{name}: expected finite numbers, got some that are not; mend the state")
     return state

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,76 +13,62 @@ from torch import Tensor
 from elegans_pyg._arguments import check_choice, check_number, check_seed
 
 Array = npt.NDArray[np.floating[Any]]
-Shape = Callable[[np.random.Generator, float], Callable[[Array], Array]]
 
 
 class Stimuli(NamedTuple):
-    """Attributes:
-    current_pA: ``(S, T, I)``, float64; column ``t`` flows from ``t dt_ms`` to ``(t + 1) dt_ms``.
-    kind: of each stimulus, one of :data:`KINDS`.
-    """
+    """``current_pA (S, T, I)``, float64, whose column ``t`` flows from ``t dt_ms`` to ``(t + 1) dt_ms``; and each stimulus's ``kind``."""
 
     current_pA: Tensor
     kind: list[str]
 
 
-def _step(rng: np.random.Generator, end: float) -> Callable[[Array], Array]:
+def _step(rng: np.random.Generator, end: float, t: Array) -> Array:
     times, levels = np.sort(rng.uniform(0, end, rng.integers(2, 5))), rng.uniform(0, 1, 5)
-    return lambda t: levels[np.searchsorted(times, t)]
+    return levels[np.searchsorted(times, t)]
 
 
-def _ramp(rng: np.random.Generator, end: float) -> Callable[[Array], Array]:
+def _ramp(rng: np.random.Generator, end: float, t: Array) -> Array:
     knots = rng.integers(2, 6)
     times = np.concatenate([[0.0], np.sort(rng.uniform(0, end, knots)), [end]])
-    levels = np.concatenate([[0.0], rng.uniform(0, 1, knots + 1)])
-    return lambda t: np.interp(t, times, levels)
+    return np.interp(t, times, np.concatenate([[0.0], rng.uniform(0, 1, knots + 1)]))
 
 
-def _pulse(rng: np.random.Generator, end: float) -> Callable[[Array], Array]:
+def _pulse(rng: np.random.Generator, end: float, t: Array) -> Array:
     width, height = rng.uniform(0.05, 0.4) * end, rng.uniform(0.4, 1)
     start = rng.uniform(0, end - width)
-    return lambda t: height * ((t >= start) & (t < start + width))
+    return height * ((t >= start) & (t < start + width))
 
 
-def _pulse_train(rng: np.random.Generator, end: float) -> Callable[[Array], Array]:
+def _pulse_train(rng: np.random.Generator, end: float, t: Array) -> Array:
     period, duty, height = rng.uniform(0.1, 0.3) * end, rng.uniform(0.3, 0.7), rng.uniform(0.4, 1)
-    return lambda t: height * (np.mod(t, period) < duty * period)
+    return height * (np.mod(t, period) < duty * period)
 
 
-def _sine(rng: np.random.Generator, end: float) -> Callable[[Array], Array]:
+def _sine(rng: np.random.Generator, end: float, t: Array) -> Array:
     cycles, height = rng.uniform(1, 5), rng.uniform(0.4, 1)
-    return lambda t: height * (1 - np.cos(2 * np.pi * cycles * t / end)) / 2
+    return height * (1 - np.cos(2 * np.pi * cycles * t / end)) / 2
 
 
-def _chirp(rng: np.random.Generator, end: float) -> Callable[[Array], Array]:
+def _chirp(rng: np.random.Generator, end: float, t: Array) -> Array:
     low, high, height = rng.uniform(0.5, 1.5), rng.uniform(3, 6), rng.uniform(0.4, 1)
     if rng.random() < 0.5:
         low, high = high, low
-    return lambda t: height * (1 - np.cos(2 * np.pi * (low * t / end + (high - low) / 2 * (t / end) ** 2))) / 2
+    return height * (1 - np.cos(2 * np.pi * (low * t / end + (high - low) / 2 * (t / end) ** 2))) / 2
 
 
-def _sum(rng: np.random.Generator, end: float) -> Callable[[Array], Array]:
+def _sum(rng: np.random.Generator, end: float, t: Array) -> Array:
     kinds = (_step, _ramp, _pulse_train, _sine)
-    chosen = [kinds[k](rng, end) for k in rng.choice(len(kinds), rng.integers(2, 4), replace=False)]
-    return lambda t: np.mean([shape(t) for shape in chosen], axis=0)
+    return np.mean([kinds[k](rng, end, t) for k in rng.choice(len(kinds), rng.integers(2, 4), replace=False)], axis=0)
 
 
-def _noise(rng: np.random.Generator, end: float) -> Callable[[Array], Array]:
+def _noise(rng: np.random.Generator, end: float, t: Array) -> Array:
     times = np.linspace(0, end, rng.integers(8, 25))
     levels = np.clip(rng.uniform(0.3, 0.6) + rng.uniform(0.1, 0.3) * rng.standard_normal(len(times)), 0, 1)
-    return lambda t: np.interp(t, times, levels)
+    return np.interp(t, times, levels)
 
 
-_SHAPES: dict[str, Shape] = {
-    "step": _step,
-    "ramp": _ramp,
-    "pulse train": _pulse_train,
-    "sum": _sum,
-    "pulse": _pulse,
-    "sine": _sine,
-    "chirp": _chirp,
-    "noise": _noise,
-}
+_FUNCTIONS = (_step, _ramp, _pulse_train, _sum, _pulse, _sine, _chirp, _noise)
+_SHAPES = {shape.__name__[1:].replace("_", " "): shape for shape in _FUNCTIONS}
 KINDS = tuple(_SHAPES)
 """Levels that jump; lines between random points; rectangular pulses again and again; means of two or three of these and sines;
 one rectangular pulse; a sine; a sine whose frequency rises or falls; lines between many points drawn from a normal distribution.
@@ -90,12 +76,7 @@ In 500 ms sines and chirps stay below 14 Hz and pulse trains below 23 Hz, since 
 
 
 def stimuli(
-    groups: Sequence[int],
-    kinds: Sequence[str],
-    dt_ms: float = 0.05,
-    duration_ms: float = 500.0,
-    amplitude_pA: float = 5.0,
-    seed: int = 0,
+    groups: Sequence[int], kinds: Sequence[str], dt_ms: float = 0.05, duration_ms: float = 500.0, amplitude_pA: float = 5.0, seed: int = 0
 ) -> Stimuli:
     """Currents between 0 and ``amplitude_pA``, one stimulus for each of ``kinds``.
 
@@ -107,8 +88,7 @@ def stimuli(
     Args:
         groups: number of neurons in each group, ``I`` in all.
         kinds: from :data:`KINDS`, one a stimulus.
-        dt_ms: length of a step.
-        duration_ms: of a stimulus, ``T`` steps.
+        dt_ms, duration_ms: of a step, and of a stimulus, ``T`` steps.
         amplitude_pA: no current is above it.
         seed: non-negative integer.
 
@@ -133,7 +113,7 @@ def stimuli(
         running = middle >= onset
         column = 0
         for size in groups:
-            values = _SHAPES[kind](rng, duration_ms - onset)(middle[running] - onset)
+            values = _SHAPES[kind](rng, duration_ms - onset, middle[running] - onset)
             for gain in rng.uniform(0.8, 1, size):
                 result[number, running, column] = amplitude_pA * gain * values
                 column += 1

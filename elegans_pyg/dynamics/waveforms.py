@@ -1,4 +1,4 @@
-"""Currents into a few neurons and the voltages of a few others: what reduced-order models learn from."""
+"""Currents into a few neurons and the voltages of a few others: what reduced-order models learn from, simulated or from files."""
 
 from __future__ import annotations
 
@@ -14,28 +14,25 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from elegans_pyg._arguments import check_choice, check_seed, check_whole
-from elegans_pyg._files import sha256
+from elegans_pyg._arguments import check_choice, check_seed, check_whole, shown
+from elegans_pyg._files import read_text, sha256
 from elegans_pyg._tensor_files import read_tensors, write_tensors
 from elegans_pyg.datasets.graph_cache import hash_graph
+from elegans_pyg.datasets.wiring_files import number_of, read_table
 from elegans_pyg.dynamics.scenarios import Scenario
-from elegans_pyg.dynamics.scenarios import scenario as scenario_named
+from elegans_pyg.dynamics.scenarios import scenario as find_scenario
 from elegans_pyg.dynamics.simulate import simulate
 from elegans_pyg.dynamics.stimuli import stimuli
-from elegans_pyg.dynamics.waveform_files import read_waveform
 from elegans_pyg.dynamics.worm import Worm
 
 DURATION_MS = 500.0
 STEP_MS = 0.05
 REST_MS = 200.0
-SPLITS = ("train", "validation", "test")
-KINDS_OF_SPLIT = {
-    "train": ("step", "ramp", "pulse train", "sum"),
-    "validation": ("pulse", "sine"),
-    "test": ("chirp", "noise"),
-}
+KINDS_OF_SPLIT = {"train": ("step", "ramp", "pulse train", "sum"), "validation": ("pulse", "sine"), "test": ("chirp", "noise")}
 """Which kinds of stimulus each split holds: no kind is in two of them."""
 _FORMAT = 2
+# What is in V in a file still is a float32 number in mV.
+_LARGEST_V = 1e30
 
 
 class Waveforms:
@@ -59,9 +56,8 @@ class Waveforms:
 
     Attributes:
         current_pA: ``(S, T, I)`` float32; ``voltage_mV``: ``(S, T, O)`` float32; ``time_ms``: ``(T,)``.
-        input_names, output_names: the neurons.
-        kind: of each stimulus; ``split``: the split of each stimulus, ``"train"``, ``"validation"`` or ``"test"``.
-        scenario, dt_ms: as given.
+        input_names, output_names: the neurons; ``scenario``, ``dt_ms``: as given.
+        kind, split: of each stimulus; a split is ``"train"``, ``"validation"`` or ``"test"``.
 
     Raises:
         ValueError: for an unknown scenario, a number out of range, a voltage that is not finite, or a file in ``root`` that is damaged.
@@ -80,18 +76,13 @@ class Waveforms:
         root: str | Path | None = None,
         quiet: bool = False,
     ) -> None:
-        chosen = scenario_named(scenario)
+        chosen = find_scenario(scenario)
         every, samples = count_samples(dt_ms)
-        # Each split needs a stimulus.
-        check_whole("count", count, 4)
+        check_whole("count", count, 4)  # each split needs a stimulus
         self.scenario, self.dt_ms = scenario, dt_ms
-        self.input_names = chosen.input_names
-        self.output_names = list(chosen.outputs if outputs is None else outputs)
+        self.input_names, self.output_names = chosen.input_names, list(chosen.outputs if outputs is None else outputs)
         self.split = _split(count, (count - count // 2) // 2)
-        self.kind = []
-        for name in SPLITS:
-            kinds = KINDS_OF_SPLIT[name]
-            self.kind += [kinds[k % len(kinds)] for k in range(self.split.count(name))]
+        self.kind = [kinds[k % len(kinds)] for split, kinds in KINDS_OF_SPLIT.items() for k in range(self.split.count(split))]
         amplitude = chosen.amplitude_pA if amplitude_pA is None else amplitude_pA
         current = stimuli(chosen.groups, self.kind, STEP_MS, DURATION_MS, amplitude, check_seed(seed)).current_pA
         tensors = _simulated(chosen, self.output_names, current, every, worm or Worm("c302-C1"), root, quiet)
@@ -115,7 +106,7 @@ class Waveforms:
 
         Args:
             files: one a stimulus.
-            inputs: neurons that the currents flow into, ``outputs``: neurons of the voltages; in the order of the columns.
+            inputs, outputs: neurons that the currents flow into, and those of the voltages, in the order of the columns.
             split: of each file, one of ``"train"``, ``"validation"``, ``"test"``; ``None`` for the first half, and a quarter each.
 
         Raises:
@@ -132,24 +123,21 @@ class Waveforms:
         if len(paths) < 3:
             raise ValueError(f"files: expected 3 or more, one at least for each split, got {len(paths)}; give more")
         read = [read_waveform(path, len(inputs), len(outputs)) for path in paths]
+        first = read[0][0]
         for path, (time, _, _) in zip(paths, read, strict=True):
-            if len(time) != len(read[0][0]) or not torch.allclose(time - time[0], read[0][0] - read[0][0][0], atol=1e-6):
-                raise ValueError(
-                    f"{path}: expected the {len(read[0][0])} samples of {paths[0].name} at its times, got {len(time)} from {time[0]} to"
-                    f" {time[-1]} ms; read files of one data set"
-                )
+            if len(time) != len(first) or not torch.allclose(time - time[0], first - first[0], atol=1e-6):
+                wanted, got = f"the {len(first)} samples of {paths[0].name} at its times", f"{len(time)} from {time[0]} to {time[-1]} ms"
+                raise ValueError(f"{path}: expected {wanted}, got {got}; read files of one data set")
         chosen = _split(len(paths), (len(paths) - len(paths) // 2 + 1) // 2) if split is None else list(split)
-        if len(chosen) != len(paths) or set(chosen) != set(SPLITS):
-            raise ValueError(
-                f"split: expected {', '.join(SPLITS)} for {len(paths)} files, each at least once, got {len(chosen)} with "
-                f"{', '.join(sorted(set(chosen))) or 'none'}; name one split for each file"
-            )
+        if len(chosen) != len(paths) or set(chosen) != set(KINDS_OF_SPLIT):
+            wanted = f"{', '.join(KINDS_OF_SPLIT)} for {len(paths)} files, each at least once"
+            got = f"{len(chosen)} with {', '.join(sorted(set(chosen))) or 'none'}"
+            raise ValueError(f"split: expected {wanted}, got {got}; name one split for each file")
         made = cls.__new__(cls)
-        made.scenario, made.time_ms = "files", read[0][0]
-        made.dt_ms = float(made.time_ms[-1] - made.time_ms[0]) / (len(made.time_ms) - 1)
+        made.scenario, made.time_ms, made.dt_ms = "files", first, float(first[-1] - first[0]) / (len(first) - 1)
         made.voltage_mV, made.current_pA = (torch.stack([part[k] for part in read]).float() for k in (1, 2))
-        made.input_names, made.output_names, made.split = list(inputs), list(outputs), chosen
-        made.kind = [path.name for path in paths]
+        made.input_names, made.output_names = list(inputs), list(outputs)
+        made.split, made.kind = chosen, [path.name for path in paths]
         return made
 
     def __len__(self) -> int:
@@ -157,7 +145,7 @@ class Waveforms:
 
     def indices(self, split: str) -> list[int]:
         """Positions of a split's stimuli."""
-        check_choice("split", split, SPLITS)
+        check_choice("split", split, KINDS_OF_SPLIT)
         return [number for number, name in enumerate(self.split) if name == split]
 
     def scaling(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -168,11 +156,10 @@ class Waveforms:
         widest output's range. What never moves at all is left at a scale of 1.
         """
         rows = self.indices("train")
-        longest, span = self.current_pA[rows].norm(dim=2).max(), self.ranges_mV()
-        widest, one = span.max(), torch.ones(())
+        longest, widest = self.current_pA[rows].norm(dim=2).max(), self.ranges_mV().max()
+        inputs, outputs = (torch.where(scale > 0, scale, torch.ones(())) for scale in (longest, widest))
         low = self.voltage_mV[rows].amin((0, 1))
-        inputs = torch.where(longest > 0, longest, one).repeat(len(self.input_names))
-        return inputs, low, torch.where(widest > 0, widest, one).repeat(len(low))
+        return inputs.repeat(len(self.input_names)), low, outputs.repeat(len(low))
 
     def ranges_mV(self) -> Tensor:
         """How far each output moves in the training set, ``(O,)``."""
@@ -197,20 +184,16 @@ class Waveforms:
     def joined(self, other: Waveforms) -> Waveforms:
         """These stimuli and ``other``'s, with the inputs of both: neurons that a stimulus does not drive get a current of 0.
 
-        Raises:
-            ValueError: if the two were not sampled alike or did not record the same neurons.
+        Raises ``ValueError`` if the two were not sampled alike or did not record the same neurons.
         """
         if not torch.equal(self.time_ms, other.time_ms) or self.output_names != other.output_names:
-            raise ValueError(
-                f"other: expected the samples and the {len(self.output_names)} outputs of {self.scenario!r}, got another dt_ms or other"
-                " outputs; make both with the same dt_ms and outputs"
-            )
-        names = [*self.input_names, *(name for name in other.input_names if name not in self.input_names)]
+            wanted = f"the samples and the {len(self.output_names)} outputs of {self.scenario!r}"
+            raise ValueError(f"other: expected {wanted}, got another dt_ms or other outputs; make both with the same dt_ms and outputs")
+        names = list(dict.fromkeys([*self.input_names, *other.input_names]))
         currents = []
         for part in (self, other):
-            wide = torch.zeros(*part.current_pA.shape[:2], len(names))
-            wide[..., [names.index(name) for name in part.input_names]] = part.current_pA
-            currents.append(wide)
+            currents.append(torch.zeros(*part.current_pA.shape[:2], len(names)))
+            currents[-1][..., [names.index(name) for name in part.input_names]] = part.current_pA
         return Waveforms._of(
             self,
             scenario=f"{self.scenario}+{other.scenario}",
@@ -222,18 +205,12 @@ class Waveforms:
         )
 
     def __repr__(self) -> str:
-        return (
-            f"Waveforms('{self.scenario}', {len(self)} stimuli of {len(self.time_ms)} samples,"
-            f" {len(self.input_names)} inputs, {len(self.output_names)} outputs)"
-        )
+        sizes = f"{len(self.time_ms)} samples, {len(self.input_names)} inputs, {len(self.output_names)} outputs"
+        return f"Waveforms('{self.scenario}', {len(self)} stimuli of {sizes})"
 
 
 def count_samples(dt_ms: float) -> tuple[int, int]:
-    """Steps of the simulation between two samples, and samples of a stimulus.
-
-    Raises:
-        ValueError: if ``dt_ms`` is no multiple of the step that divides the stimulus.
-    """
+    """Steps of the simulation between two samples, and samples of a stimulus; raises ``ValueError`` if either is no whole number."""
     every, samples = (round(dt_ms / STEP_MS), round(DURATION_MS / dt_ms)) if 0 < dt_ms < math.inf else (0, 0)
     if every < 1 or not math.isclose(every * STEP_MS, dt_ms) or not math.isclose(samples * dt_ms, DURATION_MS):
         raise ValueError(f"dt_ms: expected a multiple of {STEP_MS} ms that divides {DURATION_MS:.0f} ms, got {dt_ms}; take 0.5 or 0.1")
@@ -264,14 +241,13 @@ def _simulated(
     if path is not None and path.is_file():
         try:
             tensors, stored = read_tensors(path)
+            if stored != key:
+                raise ValueError("it holds other waveforms")
         except ValueError as error:
             raise ValueError(f"root: {path} is damaged ({error}); delete it, and it is simulated again") from error
-        if stored != key:
-            raise ValueError(f"root: {path} is damaged (it holds other waveforms); delete it, and it is simulated again")
         return tensors
-    with Console(stderr=True, quiet=quiet or not sys.stderr.isatty()).status(
-        f"Simulating {len(current)} stimuli of scenario {scenario.name}"
-    ):
+    doing = f"Simulating {len(current)} stimuli of scenario {scenario.name}"
+    with Console(stderr=True, quiet=quiet or not sys.stderr.isatty()).status(doing):
         tensors = _simulate(scenario, outputs, current, every, worm)
     if path is not None:
         write_tensors(path, tensors, key)
@@ -280,22 +256,58 @@ def _simulated(
 
 def _simulate(scenario: Scenario, outputs: list[str], current: Tensor, every: int, worm: Worm) -> dict[str, Tensor]:
     resting = current.new_zeros(len(current), round(REST_MS / STEP_MS), current.size(2))
-    _, voltage = simulate(
-        worm,
-        torch.cat([resting, current], dim=1),
-        scenario.input_names,
-        dt_ms=STEP_MS,
-        duration_ms=REST_MS + DURATION_MS,
-        record=outputs,
-        ablate=scenario.ablate,
-    )
+    whole, duration = torch.cat([resting, current], dim=1), REST_MS + DURATION_MS
+    _, voltage = simulate(worm, whole, scenario.input_names, STEP_MS, duration, record=outputs, ablate=scenario.ablate)
     voltage = voltage[:, resting.size(1) :]
-    bad = (~voltage.isfinite()).any(2).any(1).nonzero().flatten().tolist()
+    bad = (~voltage.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
     if bad:
-        raise ValueError(
-            f"amplitude_pA: expected finite voltages, got others in stimuli {bad} of up to {float(current.max()):g} pA; take less"
-        )
+        got = f"others in stimuli {bad} of up to {float(current.max()):g} pA"
+        raise ValueError(f"amplitude_pA: expected finite voltages, got {got}; take less")
     return {
         "current_pA": current.unflatten(1, (-1, every)).mean(2).float().contiguous(),
         "voltage_mV": voltage[:, every - 1 :: every].float().contiguous(),
     }
+
+
+def read_currents(path: str | Path) -> tuple[list[str], Tensor]:
+    """Names of the ``I`` inputs and currents in pA ``(T, I)``, float32, of a CSV file with a column an input and a row a step.
+
+    Raises:
+        ValueError, FileNotFoundError: naming file and line, for a file that is no such table; if it is missing.
+    """
+    table = read_table(path, (), "currents")
+    places = table.pop("place")
+    rows = [[number_of(cell, place) for cell in row] for row, place in zip(table.to_numpy().tolist(), places, strict=True)]
+    return list(table.columns), torch.tensor(rows, dtype=torch.float32)
+
+
+def read_waveform(path: str | Path, inputs: int, outputs: int) -> tuple[Tensor, Tensor, Tensor]:
+    """One stimulus: rows of number, time in s, ``outputs`` voltages in V and ``inputs`` currents, separated by white space.
+
+    Returns time in ms ``(T,)``, voltages in mV ``(T, O)`` and currents as they are ``(T, I)``, all float64. Refused, by file and line, are
+    fewer than two rows, ragged rows, what is no finite number, rows out of order, and steps of time that are not equal and forward.
+    """
+    columns = 2 + outputs + inputs
+    rows: list[list[float]] = []
+    for number, line in enumerate(read_text(path, "files").rstrip().split("\n"), start=1):
+        place, fields = f"{path}, line {number}", line.split()
+        if len(fields) != columns:
+            wanted = f"{columns} columns (number, time, {outputs} voltages, {inputs} currents)"
+            remedy = "name as many neurons as the file has, or mend the line"
+            raise ValueError(f"{place}: expected {wanted}, got {len(fields)}; {remedy}")
+        values = [number_of(field, place, -_LARGEST_V, _LARGEST_V) for field in fields]
+        if rows and values[0] != rows[-1][0] + 1:
+            raise ValueError(f"{place}: expected row number {rows[-1][0] + 1:g}, got {shown(values[0])}; a row is missing before it")
+        rows.append(values)
+    if len(rows) < 2:
+        raise ValueError(f"{path}, line {len(rows) + 1}: expected two rows or more, got {len(rows)}; the file is cut short")
+    table = torch.tensor(rows, dtype=torch.float64)
+    time = table[:, 1] * 1000
+    steps = time.diff()
+    # Times are written with few digits, so that steps differ by a little.
+    uneven = ((steps - steps.median()).abs() > 0.01 * steps.median().abs()) | (steps <= 0)
+    if bool(uneven.any()):
+        row = int(uneven.nonzero()[0])
+        wanted, got = f"equal steps of {float(steps.median()):g} ms", f"one of {float(steps[row]):g} ms"
+        raise ValueError(f"{path}, line {row + 2}: expected {wanted}, got {got}; a row is missing or out of order")
+    return time, table[:, 2 : 2 + outputs] * 1000, table[:, 2 + outputs :]

@@ -16,7 +16,7 @@ from torch_geometric.utils import subgraph
 from elegans_pyg._arguments import check_choice, shown
 from elegans_pyg._files import data_folder
 from elegans_pyg.datasets.connectome import Connectome
-from elegans_pyg.datasets.wiring_tables import build_data, read_edges, read_neurons
+from elegans_pyg.datasets.wiring_files import build_data, read_edges, read_neurons
 from elegans_pyg.dynamics.membrane import MEMBRANES, Membrane
 from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, check_wiring
 
@@ -25,10 +25,8 @@ class State(NamedTuple):
     """What the equations carry from step to step, for every neuron, ``(N,)`` or a stimulus each ``(S, N)``.
 
     Attributes:
-        voltage_mV: membrane potential.
-        activation: of the synapses that the neuron makes, 0 to 1.
-        gates: ``(5, N)`` or ``(S, 5, N)``, open shares of the gates n, p, q, e, f; no entries without channels.
-        calcium_pM: intracellular calcium; no entries without channels.
+        voltage_mV, activation: membrane potential, and activation of the synapses that the neuron makes, 0 to 1.
+        gates, calcium_pM: open shares of the gates n, p, q, e, f, ``(5, N)`` or ``(S, 5, N)``, and calcium; no entries without channels.
     """
 
     voltage_mV: Tensor
@@ -61,23 +59,15 @@ class Worm:
     ``dx/dt = (x_inf(v) - x) / tau_x``, ``dCa/dt = -b I_Ca - Ca / tau_Ca`` at no less than 0, and synapses as in
     :class:`~elegans_pyg.dynamics.membrane.Membrane`.
 
-    ``data`` holds what may differ from neuron to neuron and edge to edge; any of these float64 tensors may be replaced, or be made to
-    require a gradient:
+    ``data`` holds, beside the attributes of every wiring (``edge_index``, ``edge_weight``, ``edge_type``, ``neuron_type``, ...), what may
+    differ from neuron to neuron and edge to edge; any of these float64 tensors may be replaced, or be made to require a gradient:
 
     - ``conductance_nS (E,)``, ``reversal_mV (E,)`` (of no meaning for gap junctions, and 0 there); a gap junction is listed in both
       directions, each with the whole conductance
     - ``capacitance_pF (N,)``, ``leak_nS (N,)``, ``threshold_mV (N,)``; ``channel_nS (3, N)`` slow K, fast K, Ca, where there are channels
 
     Args:
-        name: one of :meth:`names`.
-
-    Attributes:
-        data: the graph, with the attributes of every wiring (``edge_index``, ``edge_weight``, ``edge_type``, ``neuron_type``, ...) beside
-            those above.
-        neuron_name: list of the ``N`` neurons' names.
-
-    Raises:
-        ValueError: for an unknown name.
+        name: one of :meth:`names`; raises ``ValueError`` for others.
 
     Example:
         >>> worm = Worm("c302-C1")
@@ -99,31 +89,28 @@ class Worm:
         self._set(wiring, membrane)
 
     def _set(self, wiring: Data, membrane: Membrane) -> None:
-        self.membrane = membrane
-        self.data = copy.copy(wiring)
-        number = wiring.neuron_type.numel()
-        source = wiring.edge_index[0]
-        chemical = wiring.edge_type == CHEMICAL
-        inhibits = wiring.inhibitory[source]
-        kinds = (membrane.excitatory, membrane.inhibitory_synapse)
-        each = torch.tensor([kind.conductance_nS for kind in kinds], dtype=torch.float64)[inhibits.long()]
-        reversal = torch.tensor([kind.reversal_mV for kind in kinds], dtype=torch.float64)[inhibits.long()]
-        weight = wiring.edge_weight.double()
+        self.membrane, self.data = membrane, copy.copy(wiring)
+        number, chemical = wiring.neuron_type.numel(), wiring.edge_type == CHEMICAL
+        source, target = wiring.edge_index
+
+        def everywhere(value: float) -> Tensor:
+            return torch.full((number,), value, dtype=torch.float64)
+
+        signs = (membrane.excitatory, membrane.inhibitory_synapse)
+        values = torch.tensor([(sign.conductance_nS, sign.reversal_mV) for sign in signs], dtype=torch.float64)
+        each, reversal = values[wiring.inhibitory[source].long()].unbind(1)
         # A gap junction of a neuron with itself carries no current.
-        between = (source != wiring.edge_index[1]).double() * membrane.gap_junction_nS
-        self.data.conductance_nS = weight * torch.where(chemical, each, between)
+        between = (source != target).double() * membrane.gap_junction_nS
+        self.data.conductance_nS = wiring.edge_weight.double() * torch.where(chemical, each, between)
         self.data.reversal_mV = torch.where(chemical, reversal, 0.0)
-        self.data.capacitance_pF = torch.full((number,), membrane.capacitance_pF, dtype=torch.float64)
-        self.data.leak_nS = torch.full((number,), membrane.leak_nS, dtype=torch.float64)
+        self.data.capacitance_pF, self.data.leak_nS = everywhere(membrane.capacitance_pF), everywhere(membrane.leak_nS)
         if membrane.channels is not None:
-            self.data.channel_nS = torch.tensor(membrane.channels.conductance_nS, dtype=torch.float64)[:, None].repeat(1, number)
-        if membrane.threshold_mV is None:
-            self.data.threshold_mV = self._resting_mV()
-        else:
-            self.data.threshold_mV = torch.full((number,), membrane.threshold_mV, dtype=torch.float64)
+            self.data.channel_nS = torch.stack([everywhere(conductance) for conductance in membrane.channels.conductance_nS])
+        self.data.threshold_mV = self._resting_mV() if membrane.threshold_mV is None else everywhere(membrane.threshold_mV)
 
     @property
     def neuron_name(self) -> list[str]:
+        """The neurons' names, in their order."""
         return list(self.data.neuron_name)
 
     @classmethod
@@ -138,14 +125,13 @@ class Worm:
             membrane: one of :meth:`names`.
 
         Raises:
-            TypeError: if ``data`` is not the ``Data`` of one wiring.
-            ValueError: if it lacks an attribute or has a broken one, or for an unknown membrane.
+            TypeError, ValueError: if ``data`` is not the ``Data`` of one wiring, lacks an attribute or has a broken one; for an unknown
+                membrane.
         """
         check_wiring(data)
         number = data.neuron_type.numel()
         for name in ("neuron_name", "inhibitory"):
-            length = 0 if data.get(name) is None else len(data[name])
-            if length != number:
+            if (length := 0 if data.get(name) is None else len(data[name])) != number:
                 raise ValueError(f"data.{name}: expected {number} entries, one a neuron, got {length}; load the wiring with Connectome")
         worm = cls.__new__(cls)
         # On a copy: PyG moves a graph in place.
@@ -160,39 +146,27 @@ class Worm:
     def without(self, neurons: Iterable[str]) -> Worm:
         """The same nervous system without some neurons and all their synapses; what is left keeps its constants, and its thresholds.
 
-        Args:
-            neurons: names, or classes: ``"AVB"`` stands for AVBL and AVBR, ``"VD"`` for VD1 to VD13.
-
-        Raises:
-            ValueError: for an unknown name, or if no neuron is left.
+        A class stands for its members: ``"AVB"`` for AVBL and AVBR, ``"VD"`` for VD1 to VD13. Raises ``ValueError`` for an unknown name, or
+        if no neuron is left.
         """
-        gone = {self.neuron_name.index(name) for name in self.resolve(neurons, "ablate", classes=True)}
-        kept = torch.tensor([row for row in range(len(self.neuron_name)) if row not in gone], dtype=torch.int64)
+        gone = set(self.resolve(neurons, "ablate", classes=True))
+        kept = torch.tensor([row for row, name in enumerate(self.neuron_name) if name not in gone], dtype=torch.int64)
         if kept.numel() == 0:
             raise ValueError("ablate: expected some neurons to be left, got all of them; name fewer")
-        worm = copy.copy(self)
-        data = copy.copy(self.data)
-        data.edge_index, _, mask = subgraph(
-            kept, data.edge_index, relabel_nodes=True, num_nodes=len(self.neuron_name), return_edge_mask=True
-        )
+        worm, data = copy.copy(self), copy.copy(self.data)
+        total = len(self.neuron_name)
+        data.edge_index, _, mask = subgraph(kept, data.edge_index, relabel_nodes=True, num_nodes=total, return_edge_mask=True)
         for name in ("edge_weight", "edge_type", "conductance_nS", "reversal_mV"):
             data[name] = data[name][mask]
-        for name in ("x", "neuron_type", "inhibitory", "capacitance_pF", "leak_nS", "threshold_mV"):
+        for name in ("x", "neuron_type", "inhibitory", "capacitance_pF", "leak_nS", "threshold_mV", "channel_nS"):
             if name in data:
-                data[name] = data[name][kept]
-        if "channel_nS" in data:
-            data.channel_nS = data.channel_nS[:, kept]
+                data[name] = data[name][..., kept] if name == "channel_nS" else data[name][kept]
         data.neuron_name = [self.data.neuron_name[row] for row in kept]
         worm.data = data
         return worm
 
     def resolve(self, names: Iterable[str], argument: str, classes: bool = False) -> list[str]:
-        """Check that neurons are this worm's, and spell out classes if asked to.
-
-        Raises:
-            TypeError: for a bare string.
-            ValueError: for an unknown or repeated name.
-        """
+        """Check that neurons are this worm's and each named once, and spell out classes if asked to; raises ``ValueError`` otherwise."""
         if isinstance(names, str):
             raise TypeError(f"{argument}: expected a list of neurons, got the string {names!r}; write [{names!r}]")
         known = self.neuron_name
@@ -203,10 +177,9 @@ class Worm:
                 near = difflib.get_close_matches(str(name).upper(), known, n=4, cutoff=0.5)
                 choices = f"nearest are {', '.join(near)}" if near else f"they are {', '.join(known[:4])}, ..."
                 raise ValueError(f"{argument}: expected a neuron of this worm's {len(known)}, got {shown(name)}; {choices}")
-            for member in members:
-                if member in found:
-                    raise ValueError(f"{argument}: expected each neuron once, got '{member}' twice; name it once")
-                found.append(member)
+            if twice := [member for member in members if member in found]:
+                raise ValueError(f"{argument}: expected each neuron once, got '{twice[0]}' twice; name it once")
+            found += members
         return found
 
     def initial_state(self, dtype: torch.dtype = torch.float64) -> State:
@@ -215,36 +188,35 @@ class Worm:
         ``c302-C1``: every neuron at -45 mV, gates at their steady state, neither calcium nor synaptic activation, as NEURON starts the
         exported network; it takes some hundreds of ms to settle. ``kunert``: the resting state, at which every synapse is half activated.
         """
-        membrane, data = self.membrane, self.data
+        membrane, data, channels = self.membrane, self.data, self.membrane.channels
         empty = torch.empty(0, dtype=dtype)
         if membrane.initial_mV is None:
-            rise, decay = membrane.rates_per_ms
-            return State(
-                data.threshold_mV.to(dtype), torch.full_like(data.threshold_mV, rise / (rise + 2 * decay), dtype=dtype), empty, empty
-            )
+            activation = torch.full_like(data.threshold_mV, self._half_active(), dtype=dtype)
+            return State(data.threshold_mV.to(dtype), activation, empty, empty)
         voltage = torch.full((len(self.neuron_name),), membrane.initial_mV, dtype=dtype)
-        if membrane.channels is None:
+        if channels is None:
             return State(voltage, torch.zeros_like(voltage), empty, empty)
-        midpoint = torch.tensor(membrane.channels.midpoint_mV, dtype=dtype)[:, None]
-        scale = torch.tensor(membrane.channels.scale_mV, dtype=dtype)[:, None]
+        midpoint, scale = (torch.tensor(table, dtype=dtype)[:, None] for table in (channels.midpoint_mV, channels.scale_mV))
         gates = torch.sigmoid((voltage - midpoint) / scale)
-        return State(voltage, torch.zeros_like(voltage), gates, torch.full_like(voltage, membrane.channels.calcium_resting_pM))
+        return State(voltage, torch.zeros_like(voltage), gates, torch.full_like(voltage, channels.calcium_resting_pM))
+
+    def _half_active(self) -> float:
+        """Steady activation of sigmoid synapses at ``phi = 1/2``."""
+        rise, decay = self.membrane.rates_per_ms
+        return rise / (rise + 2 * decay)
 
     def _resting_mV(self) -> Tensor:
         """The potentials at which nothing changes if every synapse is at ``phi = 1/2``: one linear system."""
-        data, membrane = self.data, self.membrane
-        rise, decay = membrane.rates_per_ms
-        half = rise / (rise + 2 * decay)
+        data, half = self.data, self._half_active()
         source, target = data.edge_index
         electrical = data.edge_type == ELECTRICAL
         share = electrical.double() * (1 - half) + half
-        number = data.leak_nS.numel()
-        total = data.leak_nS.clone().index_add(0, target, data.conductance_nS * share)
-        drive = data.leak_nS * membrane.leak_reversal_mV
+        total = data.leak_nS.index_add(0, target, data.conductance_nS * share)
+        drive = data.leak_nS * self.membrane.leak_reversal_mV
         drive = drive.index_add(0, target, half * data.conductance_nS * data.reversal_mV)
-        matrix = torch.diag(total)
-        matrix = matrix.index_put((target[electrical], source[electrical]), -data.conductance_nS[electrical], accumulate=True)
-        return torch.linalg.solve(matrix, drive).reshape(number)
+        gaps = (target[electrical], source[electrical])
+        matrix = torch.diag(total).index_put(gaps, -data.conductance_nS[electrical], accumulate=True)
+        return torch.linalg.solve(matrix, drive)
 
     def __repr__(self) -> str:
         chemical = int((self.data.edge_type == CHEMICAL).sum())

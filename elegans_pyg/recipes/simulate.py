@@ -136,7 +136,7 @@ def _stimulus(settings: SimulateSettings, neurons: int, writes: bool) -> tuple[l
     import torch
 
     from elegans_pyg.dynamics.simulate import count_steps
-    from elegans_pyg.dynamics.waveform_files import read_currents
+    from elegans_pyg.dynamics.waveforms import read_currents
 
     if settings.currents is not None:
         inputs, current = read_currents(settings.currents)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from elegans_pyg.datasets import Connectome, load_images
 from elegans_pyg.dynamics import Waveforms
-from elegans_pyg.dynamics.waveform_files import read_currents
+from elegans_pyg.dynamics.waveforms import read_currents
 
 EDGES = "pre,post,weight,synapse\n"
 GRAPHML = (

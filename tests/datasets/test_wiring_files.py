@@ -12,8 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elegans_pyg.datasets.wiring_files import read_wiring
-from elegans_pyg.datasets.wiring_tables import build_data, read_edges, read_neurons
+from elegans_pyg.datasets.wiring_files import build_data, read_edges, read_neurons, read_wiring
 from elegans_pyg.wirings import NEURON_TYPES
 
 KNOWN = pd.DataFrame(
