@@ -13,7 +13,7 @@ from torch_geometric.utils import cumsum
 from elegans_pyg.nn.executors import check_choice, choose, refusal
 from elegans_pyg.nn.reservoir import ReservoirWeights, walk
 from elegans_pyg.nn.reservoir.spectral_radius import spectral_radius
-from elegans_pyg.nn.variants import resolve_seeds, uniform
+from elegans_pyg.nn.variants import generators, uniform
 from elegans_pyg.wirings import CHEMICAL, NEURON_TYPES, SENSORY, check_wiring
 
 READOUTS = ("motor", "all")
@@ -104,7 +104,6 @@ class Reservoir(nn.Module):
         self.in_features, self.signed = in_features, signed
         self.readout, self.executor = check_choice("readout", readout, READOUTS), check_choice("executor", executor, EXECUTORS)
         graphs: list[Data] = batch.to_data_list() if isinstance(batch, Batch) else [batch]
-        seeds = resolve_seeds(seeds, len(graphs))
         weights, own_radius = zip(*(self._scaled(number, graph) for number, graph in enumerate(graphs)), strict=True)
         sizes = torch.tensor([graph.neuron_type.numel() for graph in graphs])
         node_ptr = cumsum(sizes)
@@ -138,8 +137,7 @@ class Reservoir(nn.Module):
         # Drawn apart, so that the bias does not depend on F; in float64, so that a seed means the same in every precision.
         draws = [("input_weight", 0x0EC0_0000_0000, inputs, (in_features,), input_scale), ("bias", 0x0EC1_0000_0000, sizes, (), bias_scale)]
         for name, stream, rows, columns, scale in draws:
-            generators = [torch.Generator().manual_seed(seed ^ stream) for seed in seeds]
-            drawn = uniform(generators, rows.tolist(), columns, 1, torch.float64)
+            drawn = uniform(generators(seeds, len(graphs), stream), columns, 1, rows.tolist(), torch.float64)
             self.register_buffer(name, (scale * drawn).to(dtype))
         self.register_buffer("wiring_radius", torch.tensor(own_radius, dtype=torch.float64))
         self.register_buffer("radius", _per_variant("radius", radius, len(graphs)).to(dtype))

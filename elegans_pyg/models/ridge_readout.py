@@ -41,8 +41,7 @@ class RidgeReadout:
             alpha: positive, in scikit-learn's units: beside a sum, not a mean, of squares.
 
         Raises:
-            ValueError: for shapes that do not fit, fewer than two time steps, states or targets that are not finite, or a penalty that is
-                not positive.
+            ValueError: for shapes that do not fit, fewer than two time steps, numbers that are not finite, or a penalty not above 0.
         """
         problem = _Problem(states, targets, [alpha])
         return problem.readout(problem.targets.new_full((states.size(0), problem.targets.size(-1)), alpha))
@@ -51,16 +50,8 @@ class RidgeReadout:
     def select(
         cls, states: Tensor, targets: Tensor, validation_states: Tensor, validation_targets: Tensor, alphas: Sequence[float] = ALPHAS
     ) -> RidgeReadout:
-        """Solve with the penalty, of each variant and target apart, whose squared error on the validation segment is smallest; of equal
-        ones, the largest. The readout is not fitted again to both segments.
-
-        Args:
-            states, targets: of the training segment, as in :meth:`fit`.
-            validation_states ``(V, m, R)``, validation_targets ``(m, K)`` or ``(V, m, K)``: what the penalty is chosen on.
-            alphas: penalties to choose from, positive.
-
-        Raises:
-            ValueError: as :meth:`fit` does.
+        """Solve as :meth:`fit` does, with the penalty out of ``alphas``, of each variant and target apart, whose squared error on the
+        validation segment is smallest; of equal ones, the largest. The readout is not fitted again to both segments.
         """
         problem = _Problem(states, targets, alphas)
         x, y = _check(validation_states, validation_targets, "validation_")

@@ -26,8 +26,8 @@ class RandomDAG(BaseTransform):
     both directions, counting once, and the edge is electrical only if all of it is. Self-loops go. Nodes without incoming edge are the
     input, reached nodes without outgoing edge the output; an isolated node is both. Every node is reached.
 
-    Takes what :class:`~elegans_pyg.transforms.ConstrainedDAG` takes, and adds ``level``, ``input_mask`` and ``output_mask`` to a copy as that
-    does. The types of neurons play no part.
+    Takes what :class:`~elegans_pyg.transforms.ConstrainedDAG` takes, and adds ``level``, ``input_mask`` and ``output_mask`` to a copy. The
+    types of neurons play no part.
 
     Args:
         seed: non-negative integer; the same seed gives the same numbering.

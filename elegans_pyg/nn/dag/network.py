@@ -15,7 +15,7 @@ from elegans_pyg.nn.dag.levels import LevelPlan, make_plan, run_levels
 from elegans_pyg.nn.dag.node_operation import DepthwiseOperation, LevelOperation, ModuleOperation
 from elegans_pyg.nn.dag.schedule import Schedule
 from elegans_pyg.nn.executors import EXECUTORS, check_choice, choose, refusal, reluctance
-from elegans_pyg.nn.variants import VariantNetwork, resolve_seeds, uniform
+from elegans_pyg.nn.variants import VariantNetwork, generators, uniform_parameter
 from elegans_pyg.nn.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -119,20 +119,19 @@ class DAGNet(VariantNetwork):
             self.register_buffer("_edge_sign", sign, persistent=False)
         self.edge_weight = nn.Parameter(_initial_edge_weight(batch, edge_index, nodes, edge_activation, edge_init))
 
-        generators = [torch.Generator().manual_seed(seed) for seed in resolve_seeds(seeds, self.num_variants)]
+        own = generators(seeds, self.num_variants)
         sizes = [high - low for low, high in pairwise(self.node_ptr)]
         self.node_modules: nn.ModuleList | None = None
         if node_operation is None:
             # torch.nn.Conv2d's own start, uniform in +-1/sqrt(fan_in).
-            drawn = uniform(generators, sizes, (channels, kernel_size, kernel_size), 1 / kernel_size)
-            self.conv_weight = nn.Parameter(drawn.to(torch.get_default_dtype()))
+            self.conv_weight = uniform_parameter(own, (channels, kernel_size, kernel_size), 1 / kernel_size, sizes)
             self.norm_weight = nn.Parameter(torch.ones(nodes, channels))
             self.norm_bias = nn.Parameter(torch.zeros(nodes, channels))
             self.register_buffer("running_mean", torch.zeros(nodes, channels))
             self.register_buffer("running_var", torch.ones(nodes, channels))
         else:
             modules = []
-            for n, generator in zip(sizes, generators, strict=True):
+            for n, generator in zip(sizes, own, strict=True):
                 # Modules draw from the global generator, so its state is set aside while they do.
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(generator.initial_seed())

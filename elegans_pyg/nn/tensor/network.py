@@ -16,7 +16,7 @@ from elegans_pyg.nn.tensor.program import TensorProgram, compile_program
 from elegans_pyg.nn.tensor.readout import MotorAttention
 from elegans_pyg.nn.tensor.roles import PUBLISHED_ORDER, RolePair
 from elegans_pyg.nn.tensor.walk import Parameters, Rules, walk
-from elegans_pyg.nn.variants import VariantNetwork, resolve_seeds, uniform
+from elegans_pyg.nn.variants import VariantNetwork, generators, uniform_parameter
 from elegans_pyg.nn.workspace import Workspace
 
 COMBINES = ("mul", "add")
@@ -135,18 +135,15 @@ class TensorNetwork(VariantNetwork):
             counts = self.program.num_motors
             raise ValueError(f"readout='concat' needs as many motor neurons in every variant, got {counts}; use 'attention' or 'mean'")
         self.num_variants = self.program.num_variants
-        seeds = resolve_seeds(seeds, self.num_variants)
         units, norms = self.program.unit_ptr, self.program.norm_ptr
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        counts, bound, dtype = [high - low for low, high in pairwise(units)], 1 / math.sqrt(width), torch.get_default_dtype()
-        self.unit_weight = nn.Parameter(uniform(generators, counts, (width, width), bound).to(dtype))
-        self.unit_bias = nn.Parameter(uniform(generators, counts, (width,), bound).to(dtype))
+        own, sizes, bound = generators(seeds, self.num_variants), [high - low for low, high in pairwise(units)], 1 / math.sqrt(width)
+        self.unit_weight = uniform_parameter(own, (width, width), bound, sizes)
+        self.unit_bias = uniform_parameter(own, (width,), bound, sizes)
         self.norm_weight = nn.Parameter(torch.ones(norms[-1], width))
         self.norm_bias = nn.Parameter(torch.zeros(norms[-1], width))
         self.attention: MotorAttention | None = None
         if readout == "attention":
-            # A stream of its own, so that it does not depend on how many numbers the units drew.
-            self.attention = MotorAttention(width, heads, [torch.Generator().manual_seed(seed ^ 0xA77E_0000_0000) for seed in seeds])
+            self.attention = MotorAttention(width, heads, generators(seeds, self.num_variants, 0xA77E_0000_0000))
         if freeze:
             self.requires_grad_(False)
         slot = self.program.motor_slot
