@@ -12,7 +12,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.utils import degree
 
 from elegans_pyg.nn.dag.levels import LevelPlan, make_plan, run_levels
-from elegans_pyg.nn.dag.node_operation import DepthwiseOperation, LevelOperation, ModuleOperation
+from elegans_pyg.nn.dag.node_operation import DepthwiseOperation, ModuleOperation
 from elegans_pyg.nn.dag.schedule import Schedule
 from elegans_pyg.nn.executors import EXECUTORS, check_choice, choose, refusal, reluctance
 from elegans_pyg.nn.variants import VariantNetwork, generators, uniform_parameter
@@ -216,14 +216,13 @@ class DAGNet(VariantNetwork):
             while len(self._plans) >= 3:
                 self._plans.pop(next(iter(self._plans)))
             self._plans[key] = make_plan(self.schedule, *key, self._workspace)
-        operation: LevelOperation
         if self.node_modules is not None:
-            operation = ModuleOperation([self.node_modules[node] for node in self.schedule.order.tolist()])
-            return run_levels(self.schedule, self._plans[key], operation, x, weight)
+            modules = ModuleOperation([self.node_modules[node] for node in self.schedule.order.tolist()])
+            return run_levels(self._plans[key], modules, x, weight)
         mean, var = self.running_mean[self._order], self.running_var[self._order]
         parameters = [p.index_select(0, self._order) for p in (self.conv_weight, self.norm_weight, self.norm_bias)]
         operation = DepthwiseOperation(parameters, mean, var, self.training, self.momentum, self.eps)
-        out = run_levels(self.schedule, self._plans[key], operation, x, weight)
+        out = run_levels(self._plans[key], operation, x, weight)
         if self.training:
             self.running_mean.index_copy_(0, self._order, mean)
             self.running_var.index_copy_(0, self._order, var)
