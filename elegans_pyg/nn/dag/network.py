@@ -107,9 +107,12 @@ class DAGNet(VariantNetwork):
         if bool((variant_of_edge.diff() < 0).any()):
             raise ValueError("edges of a Batch must come variant by variant; build it with Batch.from_data_list([...])")
         self.edge_ptr: list[int] = [0, *torch.bincount(variant_of_edge, minlength=self.num_variants).cumsum(0).tolist()]
-        self.register_buffer("edge_index", edge_index.clone(), persistent=False)
-        self.register_buffer("_order", self.schedule.order, persistent=False)
-        self.register_buffer("_edge_order", self.schedule.edge_order, persistent=False)
+        for name, places in (
+            ("edge_index", edge_index.clone()),
+            ("_order", self.schedule.order),
+            ("_edge_order", self.schedule.edge_order),
+        ):
+            self.register_buffer(name, places, persistent=False)
         if edge_activation == "dale":
             if "inhibitory" not in batch:
                 raise ValueError(
@@ -125,18 +128,17 @@ class DAGNet(VariantNetwork):
         if node_operation is None:
             # torch.nn.Conv2d's own start, uniform in +-1/sqrt(fan_in).
             self.conv_weight = uniform_parameter(own, (channels, kernel_size, kernel_size), 1 / kernel_size, sizes)
-            self.norm_weight = nn.Parameter(torch.ones(nodes, channels))
-            self.norm_bias = nn.Parameter(torch.zeros(nodes, channels))
-            self.register_buffer("running_mean", torch.zeros(nodes, channels))
-            self.register_buffer("running_var", torch.ones(nodes, channels))
+            ones, zeros = torch.ones(nodes, channels), torch.zeros(nodes, channels)
+            self.norm_weight, self.norm_bias = nn.Parameter(ones), nn.Parameter(zeros)
+            self.register_buffer("running_mean", zeros.clone())
+            self.register_buffer("running_var", ones.clone())
         else:
-            modules = []
+            self.node_modules = nn.ModuleList()
             for n, generator in zip(sizes, own, strict=True):
                 # Modules draw from the global generator, so its state is set aside while they do.
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(generator.initial_seed())
-                    modules += [node_operation(channels) for _ in range(n)]
-            self.node_modules = nn.ModuleList(modules)
+                    self.node_modules.extend(node_operation(channels) for _ in range(n))
         self._plans: dict[tuple[int, int, torch.device], LevelPlan] = {}
         self._walks: dict[torch.device, Walk] = {}
         self._workspace = Workspace()
@@ -168,11 +170,7 @@ class DAGNet(VariantNetwork):
         return self._run_fused(x.to(self.edge_weight.dtype), stored).to(kept_type)
 
     def executor_in_use(self) -> str:
-        """The executor that runs this network where its parameters are now.
-
-        Raises:
-            ValueError: if it was told to be ``"fused"`` and that does not apply.
-        """
+        """The executor where the parameters are now; ``ValueError`` if this network was told to be ``"fused"`` and that does not apply."""
         return choose(self.executor, self.fused_refusal(), reluctance(self.edge_weight.device))
 
     def fused_refusal(self) -> str:
@@ -184,11 +182,7 @@ class DAGNet(VariantNetwork):
         return refusal(self.edge_weight.device, self.edge_weight.dtype)
 
     def variant_ptr(self) -> dict[str, list[int]]:
-        """See :meth:`VariantNetwork.variant_ptr`.
-
-        Raises:
-            ValueError: if the nodes are modules of the user's, whose parameters have no such split.
-        """
+        """See :meth:`VariantNetwork.variant_ptr`; ``ValueError`` if the nodes are modules of the user's, which have no such split."""
         if self.node_modules is not None:
             raise ValueError("variant_ptr is for the built-in node operation; with node_operation the parameters are modules, one a node")
         return {name: self.edge_ptr if name == "edge_weight" else self.node_ptr for name in self.state_dict()}
@@ -213,7 +207,7 @@ class DAGNet(VariantNetwork):
         key = (x.size(1), x[0, 0].numel() * x.element_size(), x.device)
         if key not in self._plans:
             # Two plans serve training and evaluation; a third batch size, the last of an epoch, replaces the oldest.
-            while len(self._plans) >= 3:
+            if len(self._plans) >= 3:
                 self._plans.pop(next(iter(self._plans)))
             self._plans[key] = make_plan(self.schedule, *key, self._workspace)
         if self.node_modules is not None:

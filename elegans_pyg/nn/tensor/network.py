@@ -131,31 +131,28 @@ class TensorNetwork(VariantNetwork):
             raise ValueError(f"heads must divide width, {width}, got {heads}; choose another number of heads")
         self.width, self.frozen = width, freeze
         self.program = compile_program(batch, norm, order, skip, reapply)
-        if readout == "concat" and len(set(self.program.num_motors)) > 1:
-            counts = self.program.num_motors
-            raise ValueError(f"readout='concat' needs as many motor neurons in every variant, got {counts}; use 'attention' or 'mean'")
+        if readout == "concat" and len(set(motors := self.program.num_motors)) > 1:
+            raise ValueError(f"readout='concat' needs as many motor neurons in every variant, got {motors}; use 'attention' or 'mean'")
         self.num_variants = self.program.num_variants
-        units, norms = self.program.unit_ptr, self.program.norm_ptr
-        own, sizes, bound = generators(seeds, self.num_variants), [high - low for low, high in pairwise(units)], 1 / math.sqrt(width)
+        own, bound, norms = generators(seeds, self.num_variants), 1 / math.sqrt(width), self.program.norm_ptr[-1]
+        sizes = [high - low for low, high in pairwise(self.program.unit_ptr)]
         self.unit_weight = uniform_parameter(own, (width, width), bound, sizes)
         self.unit_bias = uniform_parameter(own, (width,), bound, sizes)
-        self.norm_weight = nn.Parameter(torch.ones(norms[-1], width))
-        self.norm_bias = nn.Parameter(torch.zeros(norms[-1], width))
+        self.norm_weight = nn.Parameter(torch.ones(norms, width))
+        self.norm_bias = nn.Parameter(torch.zeros(norms, width))
         self.attention: MotorAttention | None = None
         if readout == "attention":
             self.attention = MotorAttention(width, heads, generators(seeds, self.num_variants, 0xA77E_0000_0000))
         if freeze:
             self.requires_grad_(False)
-        slot = self.program.motor_slot
-        if readout != "concat":
-            slot = torch.cat([torch.arange(b - a) for a, b in pairwise(self.program.output_ptr)])
-        variant = torch.repeat_interleave(torch.arange(self.num_variants), torch.tensor(self.program.output_ptr).diff())
-        places = self.program.num_motors[0] if readout == "concat" else int(slot.max()) + 1
-        valid = torch.zeros(self.num_variants, places, dtype=torch.bool)
-        valid[variant, slot] = True
+        counts = torch.tensor(self.program.output_ptr).diff()
+        variant = torch.repeat_interleave(torch.arange(self.num_variants), counts)
         # Rows of the walk's output by variant and place; where there is none, any row stands in, and the mask says so.
-        row = torch.zeros(self.num_variants, places, dtype=torch.long)
+        slot = self.program.motor_slot if readout == "concat" else torch.cat([torch.arange(count) for count in counts])
+        places = self.program.num_motors[0] if readout == "concat" else int(counts.max())
+        row = torch.full((self.num_variants, places), -1)
         row[variant, slot] = torch.arange(len(slot))
+        valid = row >= 0
         self.register_buffer("_motor_row", row, persistent=False)
         self.register_buffer("_motor_valid", valid, persistent=False)
         self.executor = check_choice("executor", executor, EXECUTORS)
@@ -174,11 +171,7 @@ class TensorNetwork(VariantNetwork):
         return refusal(self.unit_weight.device, self.unit_weight.dtype, devices=("cpu",))
 
     def executor_in_use(self) -> str:
-        """The executor that runs this network where its parameters are now.
-
-        Raises:
-            ValueError: if it was told to be ``"fused"`` and that does not apply.
-        """
+        """The executor where the parameters are now; ``ValueError`` if this network was told to be ``"fused"`` and that does not apply."""
         return choose(self.executor, self.fused_refusal())
 
     def forward(self, x: Tensor) -> Tensor:
