@@ -107,12 +107,9 @@ class DAGNet(VariantNetwork):
         if bool((variant_of_edge.diff() < 0).any()):
             raise ValueError("edges of a Batch must come variant by variant; build it with Batch.from_data_list([...])")
         self.edge_ptr: list[int] = [0, *torch.bincount(variant_of_edge, minlength=self.num_variants).cumsum(0).tolist()]
-        for name, places in (
-            ("edge_index", edge_index.clone()),
-            ("_order", self.schedule.order),
-            ("_edge_order", self.schedule.edge_order),
-        ):
-            self.register_buffer(name, places, persistent=False)
+        self.register_buffer("edge_index", edge_index.clone(), persistent=False)
+        self.register_buffer("_order", self.schedule.order, persistent=False)
+        self.register_buffer("_edge_order", self.schedule.edge_order, persistent=False)
         if edge_activation == "dale":
             if "inhibitory" not in batch:
                 raise ValueError(

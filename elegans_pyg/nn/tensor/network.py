@@ -45,15 +45,13 @@ class TensorNetwork(VariantNetwork):
     of the motor neurons are the output, through ``readout``. Synapse counts (``edge_weight``) play no part.
 
     The visits are made once, at construction: every change of a value is a version of it, the versions form a DAG, those that no motor
-    neuron's final value depends on are left out, with their units, and the rest runs level by level, all variants and all units of a
-    level in a few batched products; changes of a value that nobody reads in between are one product. ``program`` holds the result, and
+    neuron's final value depends on are left out, with their units, and the rest runs level by level. ``program`` holds the result, and
     ``program.synapses`` how many synapses were visited, passed over and effective. **In the published order fewer than half are
     effective:** nothing that reaches a sensor, an interneuron from a motor neuron or an interneuron from an interneuron is read again
     before a motor neuron is. Of the 3,225 of ``varshney2011-hermaphrodite``, both kinds, 1,492 are; choose another ``order`` to use more.
 
     - **Roles.** Of ``neuron_type``, sensory neurons are sensors and motor neurons motor neurons; all others count as interneurons, because
-      for pharyngeal, sex-specific and other neurons the type does not say whether they sense or move, and an interneuron neither gets the
-      input nor is read. Generated and rewired graphs keep the base's types, hence its proportions.
+      for pharyngeal, sex-specific and other neurons the type does not say whether they sense or move.
     - **Stability.** Products of many values overflow: on that connectome with width 64 and LayerNormed input, ``norm="none"`` and
       ``"unit"`` leave 18 to 19 % of the motor neurons' values finite in float32 and 44 % in float64. With the default, what is read is a
       LayerNorm of the neuron's own and enters a product as a factor near one,
@@ -65,8 +63,8 @@ class TensorNetwork(VariantNetwork):
       :math:`\sqrt{w}`, at first :math:`|t_n|` is at most :math:`(1 + \sqrt{w}/k)^k < e^{\sqrt w}` times what it was created with, whatever
       the input, the wiring and the order. Sums are of plain :math:`v_m`.
     - **Size.** At width 784 ``varshney2011-hermaphrodite`` has 106,250,032 parameters: 168 units of 615,440, 251 LayerNorms of 1,568 and
-      the attention's 2,462,544. The 107 M published for the CIFAR network, encoder included, fit that; 196 units, one for every neuron that
-      is no sensor, would be 120.6 M. The 28 that are missing reach no motor neuron in that order.
+      the attention's 2,462,544. The 107 M published for the CIFAR network, encoder included, fit that; one unit for each of the 196 neurons
+      that are no sensors would be 120.6 M, but 28 of them reach no motor neuron in that order.
 
     Args:
         batch: a wiring or a ``Batch`` of wirings, cyclic as they are.
@@ -152,9 +150,8 @@ class TensorNetwork(VariantNetwork):
         places = self.program.num_motors[0] if readout == "concat" else int(counts.max())
         row = torch.full((self.num_variants, places), -1)
         row[variant, slot] = torch.arange(len(slot))
-        valid = row >= 0
-        self.register_buffer("_motor_row", row, persistent=False)
-        self.register_buffer("_motor_valid", valid, persistent=False)
+        self.register_buffer("_motor_row", row.clamp(min=0), persistent=False)
+        self.register_buffer("_motor_valid", row >= 0, persistent=False)
         self.executor = check_choice("executor", executor, EXECUTORS)
         self.executor_in_use()  # refuses now what could only fail later
         self._workspace = Workspace()
