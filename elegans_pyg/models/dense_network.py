@@ -25,8 +25,7 @@ class DenseNetwork(VariantNetwork):
         seeds: one seed a variant, or an integer ``s`` for ``s, s + 1, ...``.
 
     Shapes:
-        - **input:** ``(V, B, width)``
-        - **output:** ``(V, B, width)``
+        - **input** and **output:** ``(V, B, width)``
 
     Raises:
         ValueError: if no :math:`h_1` and :math:`h_2` come within 1 % of ``parameters``.

@@ -24,13 +24,7 @@ class ResNet9(nn.Module):
     doi:10.1109/CVPR.2016.90. A block is 3x3 convolution, BatchNorm, ReLU; with widths :math:`c_0 \dots c_3`: blocks to :math:`c_0` and
     :math:`c_1`, pool, residual of two, block to :math:`c_2`, pool, block to :math:`c_3`, pool, residual of two, maximum over the image.
 
-    Args:
-        in_channels: channels of the images.
-        channels: the four widths; 64, 128, 256, 512 make 6.6 million parameters.
-
-    Shapes:
-        - **input:** ``(B, in_channels, H, W)``, at least 8x8
-        - **output:** ``(B, channels[3])``
+    The widths 64, 128, 256, 512 make 6.6 million parameters. Maps ``(B, in_channels, H, W)``, at least 8x8, to ``(B, channels[3])``.
     """
 
     def __init__(self, in_channels: int = 3, channels: Sequence[int] = RESNET9_CHANNELS) -> None:

@@ -44,8 +44,7 @@ class Reservoir(nn.Module):
         bias_scale: all neurons' biases are uniform in ± this.
         signed: chemical synapses of inhibitory (GABAergic) neurons count negative; electrical ones never do.
         readout: whose states are given out: ``"motor"`` neurons or ``"all"``.
-        seeds: of input weights and biases: one a variant, or an integer ``s`` for ``s, s + 1, ...``. A variant depends on its own seed
-            alone.
+        seeds: of input weights and biases: one a variant, or an integer ``s`` for ``s, s + 1, ...``; a variant depends on its own alone.
         executor: ``"fused"`` (Numba, CPU), ``"sparse"`` (PyTorch's sparse products, any device), or ``"auto"``: fused where it can run.
         dtype: of weights and states (default: PyTorch's default).
 
@@ -115,13 +114,12 @@ class Reservoir(nn.Module):
         inputs, reads = (torch.bincount(variant[found], minlength=len(graphs)) for found in (input_node, readout_node))
         for role, counts in (("sensory", inputs), (readout, reads)):
             if not bool(counts.all()):
-                number = int(counts.argmin())
-                raise ValueError(f"batch must hold wirings with {role} neurons, got none in variant {number}; check neuron_type")
-        if int(reads.min()) < int(reads.max()):
-            raise ValueError(
-                f"batch must hold wirings with equal numbers of {readout} neurons, got {int(reads.min())} to {int(reads.max())}; build a"
-                " Reservoir for each number"
-            )
+                where = int(counts.argmin())
+                raise ValueError(f"batch must hold wirings with {role} neurons, got none in variant {where}; check neuron_type")
+        fewest, most = int(reads.min()), int(reads.max())
+        if fewest < most:
+            wanted = f"wirings with equal numbers of {readout} neurons"
+            raise ValueError(f"batch must hold {wanted}, got {fewest} to {most}; build a Reservoir for each number")
 
         order = torch.argsort(target * len(kind) + source, stable=True)
         self.register_buffer("node_ptr", node_ptr)
@@ -210,8 +208,7 @@ class Reservoir(nn.Module):
 def _per_variant(name: str, value: float | Sequence[float], variants: int, most: float = float("inf")) -> Tensor:
     """One positive number a variant, in float64."""
     values = torch.as_tensor(value, dtype=torch.float64)
-    if values.dim() == 0:
-        values = values.repeat(variants)
+    values = values.repeat(variants) if values.dim() == 0 else values
     if values.shape != (variants,):
         raise ValueError(f"{name} must be one number or one for each of the {variants} variants, got shape {tuple(values.shape)}; mend it")
     if not bool(((values > 0) & (values <= most) & values.isfinite()).all()):

@@ -20,11 +20,8 @@ class RidgeReadout:
         \min_{w, c} \; \lVert y - X w - c \rVert^2 + \alpha \lVert w \rVert^2
 
     ("Ridge Regression: Biased Estimation for Nonorthogonal Problems", Hoerl & Kennard 1970, doi:10.1080/00401706.1970.10488634). The
-    intercept :math:`c` is not penalised. One eigendecomposition of the centred :math:`X^T X` a variant, in float64, serves all targets and
-    all penalties.
-
-    Attributes:
-        weight ``(V, R, K)``, intercept ``(V, K)``, alpha ``(V, K)``: float64.
+    intercept :math:`c` is not penalised. One eigendecomposition of the centred :math:`X^T X` a variant serves all targets and penalties.
+    All is in float64: ``weight (V, R, K)``, ``intercept (V, K)``, ``alpha (V, K)``.
     """
 
     weight: Tensor

@@ -15,15 +15,12 @@ class Copies(VariantNetwork):
     """``V`` copies of one ordinary module, sharing nothing: their parameters and buffers are stacked along a new first dimension.
 
     The copies run one after the other: on a CPU a convolution with ``V`` groups takes longer than ``V`` convolutions, and ordinary modules
-    (batch normalisation included) work as they are. On CUDA images are walked in channels-last order.
+    (batch normalisation included) work as they are. On CUDA images are walked in channels-last order. Maps ``(V, B, ...)``, or ``(B, ...)``
+    with ``shared=True`` for the same in every variant, to ``(V, B, ...)``.
 
     Args:
         copies: modules of one architecture, each with the first parameters of one variant. The first is taken over, and not to be used
             any more.
-
-    Shapes:
-        - **input:** ``(V, B, ...)``, or ``(B, ...)`` with ``shared=True`` for the same in every variant
-        - **output:** ``(V, B, ...)``
 
     Raises:
         ValueError: if there are no copies, or they differ in architecture.
@@ -64,15 +61,10 @@ class Copies(VariantNetwork):
 class SideBySide(VariantNetwork):
     """Models of different architectures as one ensemble, so that one run trains them on the same batches.
 
+    Maps ``(B, C, H, W)``, or ``(V, B, C, H, W)`` with ``V`` the sum of the models' variants, to ``(V, B, ...)``.
+
     Args:
-        models: each with ``num_variants`` and ``variant_ptr()``; variants are numbered through, in this order.
-
-    Shapes:
-        - **input:** ``(B, C, H, W)``, or ``(V, B, C, H, W)`` with ``V`` the sum of the models' variants
-        - **output:** ``(V, B, ...)``
-
-    Raises:
-        ValueError: if there is no model.
+        models: at least one, each with ``num_variants`` and ``variant_ptr()``; variants are numbered through, in this order.
     """
 
     def __init__(self, models: Sequence[VariantNetwork]) -> None:

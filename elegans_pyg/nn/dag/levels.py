@@ -57,10 +57,7 @@ class LevelPlan(NamedTuple):
 
 
 def make_plan(schedule: Schedule, batch_size: int, map_bytes: int, device: torch.device, workspace: Workspace) -> LevelPlan:
-    """Spell out which rows each piece of a level reads, for ``batch_size`` images whose maps have ``map_bytes`` bytes each.
-
-    ``workspace``, where maps are kept, may be shared among plans.
-    """
+    """Spell out which rows each piece of a level reads, for ``batch_size`` images whose maps have ``map_bytes`` bytes each."""
     positions, inputs, images = schedule.order.numel(), schedule.level_ptr[1], torch.arange(batch_size).view(-1, 1)
     # On the CPU, larger pieces leave the cache, and every temporary over 32 MiB is asked of the system anew.
     widest = max(1, _PIECE_BYTES // (batch_size * map_bytes)) if device.type == "cpu" else positions
@@ -110,10 +107,7 @@ def _weighted_sum(rows: Tensor, sums: Sums, weight: Tensor, batch_size: int) -> 
 
 
 class _LevelWalk(torch.autograd.Function):
-    """The whole walk as one differentiable function, so that no autograd graph grows with the number of edges.
-
-    Inputs: maps ``x (V, B, C, H, W)``, weights ``(M,)`` in the order of the schedule's edges, and the node operation's parameters.
-    """
+    """The whole walk as one differentiable function, so that no autograd graph grows with the number of edges."""
 
     @staticmethod
     def forward(
@@ -169,13 +163,8 @@ class _LevelWalk(torch.autograd.Function):
 
 @torch.compiler.disable
 def run_levels(plan: LevelPlan, operation: LevelOperation, x: Tensor, weight: Tensor) -> Tensor:
-    """Walk level by level, and return the mean over the output nodes of each variant, ``(V, B, C, H, W)``.
-
-    Args:
-        plan: from :func:`make_plan`, for as many images and the device of ``x``.
-        operation: what a node does.
-        x: input maps, ``(V, B, C, H, W)``; its type is the one that the maps are kept in.
-        weight: one weight an edge of the schedule, ``(M,)``.
+    """Mean over the output nodes of each variant, ``(V, B, C, H, W)``; maps are kept in the type of ``x``, and a plan is for one number of
+    images. ``weight (M,)`` holds one an edge of the schedule.
     """
     with torch.autocast(x.device.type, enabled=False):
         return _LevelWalk.apply(plan, operation, torch.is_grad_enabled(), x, weight, *operation.parameters)

@@ -18,13 +18,8 @@ Tensors = Sequence[Tensor]
 class DepthwiseOperation:
     """``y = BatchNorm(depthwise_conv(ReLU(a)))``, with parameters and statistics in schedule order.
 
-    Positions ``part`` are a level, or part of one; maps are ``(B, n, C, H, W)`` for its ``n`` nodes.
-
-    Args:
-        parameters: convolution weight ``(A, C, k, k)``, norm weight ``(A, C)``, norm bias ``(A, C)``.
-        running_mean, running_var: ``(A, C)``; updated in place in training.
-        training: normalise by the batch's own statistics (over images, rows and columns) instead of the running ones.
-        momentum, eps: as in :class:`torch.nn.BatchNorm2d`.
+    Positions ``part`` are a level, or part of one; maps are ``(B, n, C, H, W)`` for its ``n`` nodes. ``parameters`` are the convolution's
+    weight ``(A, C, k, k)`` and the norm's weight and bias ``(A, C)``; the running statistics ``(A, C)`` are updated in place in training.
     """
 
     parameters: list[Tensor]
@@ -37,10 +32,7 @@ class DepthwiseOperation:
     """How many maps a node are kept for :meth:`backward`: the rectified sum and the convolution's output."""
 
     def forward(self, part: slice, a: Tensor, parameters: Tensors, kept: Tensors | None, out: Tensor) -> Any:
-        """Write the nodes' maps to ``out``; may overwrite ``a``. Unless ``kept`` is None, write to it what :meth:`backward` needs.
-
-        What is returned goes to :meth:`backward` too.
-        """
+        """Write the nodes' maps to ``out``; may overwrite ``a``. Return, or leave in ``kept`` unless None, what :meth:`backward` needs."""
         images, nodes, channels, *size = a.shape
         conv_weight, norm_weight, norm_bias = (p[part] for p in parameters)
         kernel = conv_weight.size(-1)
@@ -79,11 +71,7 @@ class DepthwiseOperation:
 
 
 class ModuleOperation:
-    """One module a node, each mapping ``(B, C, H, W)`` to the same shape; called node by node.
-
-    Args:
-        modules: the module of every position of the schedule.
-    """
+    """One module a position of the schedule, each mapping ``(B, C, H, W)`` to the same shape; called node by node."""
 
     maps_kept = 0
 

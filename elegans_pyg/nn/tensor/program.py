@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 from torch_geometric.data import Batch, Data
 
-from elegans_pyg.nn.tensor.roles import MOTOR, PUBLISHED_ORDER, SENSOR, RolePair, check_roles, numbers_of_pairs, rank_of_pairs
+from elegans_pyg.nn.tensor.roles import MOTOR, SENSOR, RolePair, check_roles, numbers_of_pairs, rank_of_pairs
 
 # Kinds of row, in the order in which they run inside a level.
 UNIT, RAW, NORMED = range(3)
@@ -97,11 +97,11 @@ class TensorProgram(NamedTuple):
 class _Visits:
     """The synapses of all variants visited one by one; every change of a neuron's value appends a row."""
 
-    def __init__(self, roles: np.ndarray, variant: np.ndarray, norm: str | None) -> None:
+    def __init__(self, roles: np.ndarray, variant: np.ndarray, norm: str) -> None:
         # The first rows are the variants' inputs.
         inputs = int(variant[-1]) + 1
         self.norm, self.inputs = norm, inputs
-        self.kind, self.neuron, self.base = [-1] * inputs, [-1] * inputs, [-1] * inputs
+        self.kind, self.neuron, self.base = ([-1] * inputs for _ in range(3))
         self.factors: list[list[int]] = [[] for _ in range(inputs)]
         self.created: list[int] = []  # unit rows that gave a neuron its first value
         self.value: list[int] = np.where(roles == SENSOR, variant, -1).tolist()
@@ -167,22 +167,11 @@ class _Visits:
 
 
 def compile_program(
-    batch: Data | Batch,
-    norm: str | None,
-    order: Sequence[RolePair] = PUBLISHED_ORDER,
-    skip: Sequence[RolePair] = (),
-    reapply: Sequence[RolePair] = (),
+    batch: Data | Batch, norm: str, order: Sequence[RolePair], skip: Sequence[RolePair], reapply: Sequence[RolePair]
 ) -> TensorProgram:
     """Visit every variant's synapses in order and lay out what the motor neurons' final values depend on.
 
-    Args:
-        batch: wirings, cyclic or not, with ``edge_index`` and ``neuron_type``.
-        norm, order, skip, reapply: see :class:`~elegans_pyg.nn.TensorNetwork`.
-
-    Raises:
-        TypeError: if ``batch`` is no ``Data`` or ``Batch``.
-        ValueError: if an attribute is missing or does not fit, a role pair is unknown, ``order`` does not hold every pair once, or no motor
-            neuron of a variant is ever reached.
+    Arguments and errors are those of :class:`~elegans_pyg.nn.TensorNetwork`.
     """
     rank, again = rank_of_pairs(order, skip), numbers_of_pairs("reapply", reapply)
     roles, ptr, edge_index, kind = check_roles(batch)

@@ -44,8 +44,7 @@ def walk(program: TensorProgram, rules: Rules, workspace: Workspace, x: Tensor, 
 
     With gradients, one map is kept for each row and one more for each row made by a unit; products, activations and norms are done again in
     the backward walk, because keeping their parts would cost a map a synapse. A product is taken round by round, one factor of every row at
-    a time: torch_geometric.utils.scatter(..., reduce="mul") has the same gradients, zeros included, but took about five times as long
-    (1,024 maps of 4,096 numbers into 79 products, one core: 0.21 s backward against 0.03 s).
+    a time, which takes a fifth of the time of torch_geometric.utils.scatter(..., reduce="mul").
     """
     return _Walk.apply(program, rules, workspace, x, *parameters)
 
@@ -129,10 +128,9 @@ def _finish(group: Group, rules: Rules, before: Tensor, weight: Tensor, bias: Te
 
 
 def _finish_backward(group: Group, rules: Rules, before: Tensor, parameters: Parameters, grads: Parameters, rows_grad: Tensor) -> Tensor:
+    leaves = [tensor.detach() for tensor in (before, parameters.norm_weight[group.norm], parameters.norm_bias[group.norm])]
     with torch.enable_grad():
-        norm = (parameters.norm_weight[group.norm], parameters.norm_bias[group.norm])
-        leaves = [tensor.detach().requires_grad_() for tensor in (before, *norm)]
-        wanted = leaves if len(group.norm) else leaves[:1]
+        wanted = [leaf.requires_grad_() for leaf in leaves][: 3 if len(group.norm) else 1]
         before_grad, *norm_grad = torch.autograd.grad(_finish(group, rules, *leaves), wanted, rows_grad)
     for whole, grad in zip((grads.norm_weight, grads.norm_bias), norm_grad, strict=False):
         whole.index_add_(0, group.norm, grad)

@@ -125,16 +125,11 @@ _walk.register_autograd(_differentiate, setup_context=_save)
 
 
 def run_fused(handle: int, training: bool, momentum: float, eps: float, x: Tensor, *tensors: Tensor, kept_type: torch.dtype) -> Tensor:
-    """Mean over the output nodes of each variant of a :class:`~elegans_pyg.nn.dag.fused.walk.Walk`, ``(V, B, C, H, W)``.
+    """Mean over the output nodes of each variant of a :class:`~elegans_pyg.nn.dag.fused.walk.Walk` on the device of ``x``, like ``x``
+    ``(V, B, C, H, W)``.
 
-    Args:
-        handle: of the walk, which is on the device of ``x``.
-        training: normalise by the batch's statistics and update the running ones, instead of normalising by those.
-        momentum, eps: of BatchNorm.
-        x: input maps ``(V, B, C, H, W)``; float32, or on the CPU float64.
-        *tensors: edge_weight, conv_weight, norm_weight, norm_bias, running_mean, running_var of all edges ``(E,)`` and nodes
-            ``(N, C, 3, 3)`` and ``(N, C)`` of the batch, of the type of ``x``.
-        kept_type: type that maps are stored in; sums and statistics are in the type of ``x``.
+    ``tensors`` are the edge and convolution weights, BatchNorm's weight and bias and its running mean and variance, which are updated in
+    ``training``, of all edges and nodes of the batch. Maps are stored in ``kept_type``; sums and statistics are in the type of ``x``.
     """
     out, *statistics = _walk(x, *tensors, handle, training, torch.is_grad_enabled(), momentum, eps, kept_type)[:3]
     if training:
