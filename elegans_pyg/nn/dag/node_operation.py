@@ -44,8 +44,9 @@ class DepthwiseOperation:
             kept[1].copy_(z.view(a.shape))
         mean, inverse_std = (norm_weight.new_empty(nodes * channels if self.training else 0) for _ in range(2))
         of_channels = (norm_weight, norm_bias, self.running_mean[part], self.running_var[part])
-        flat = [values.reshape(-1) for values in of_channels]
-        torch.native_batch_norm(z, *flat, self.training, self.momentum, self.eps, out=(out.view(z.shape), mean, inverse_std))
+        gain, shift, moving_mean, moving_var = (values.reshape(-1) for values in of_channels)
+        results = (out.view(z.shape), mean, inverse_std)
+        torch.native_batch_norm(z, gain, shift, moving_mean, moving_var, self.training, self.momentum, self.eps, out=results)
         return mean, inverse_std
 
     def backward(
