@@ -13,7 +13,7 @@ from elegans_pyg.nn.dag.fused.walk import Parameters, Shape, walks
 
 def _backend(device: torch.device) -> Any:
     # Imported on use: Numba and Triton are optional, and slow to import.
-    return import_module(f"elegans_pyg.nn.dag.fused.{device.type}")
+    return import_module(f"elegans_pyg.nn.dag.fused.{device.type}_kernels")
 
 
 def _to_walk(maps: Tensor) -> Tensor:
