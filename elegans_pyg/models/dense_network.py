@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
-from elegans_pyg.models.variants import Copies, seeded
-from elegans_pyg.nn.variants import VariantNetwork, resolve_seeds
+from elegans_pyg.models.variants import copies
+from elegans_pyg.nn.variants import VariantNetwork, generators
 
 
 class DenseNetwork(VariantNetwork):
@@ -26,8 +25,7 @@ class DenseNetwork(VariantNetwork):
         seeds: one seed a variant, or an integer ``s`` for ``s, s + 1, ...``.
 
     Shapes:
-        - **input:** ``(V, B, width)``
-        - **output:** ``(V, B, width)``
+        - **input** and **output:** ``(V, B, width)``
 
     Raises:
         ValueError: if no :math:`h_1` and :math:`h_2` come within 1 % of ``parameters``.
@@ -45,20 +43,14 @@ class DenseNetwork(VariantNetwork):
                 layers += [nn.Linear(inputs, outputs), nn.ELU(), nn.LayerNorm(outputs)]
             return nn.Sequential(*layers, nn.Linear(self.hidden[1], width), nn.LayerNorm(width))
 
-        # A stream of its own, as in the classifiers: no draw is shared with the modules around it.
-        generators = [torch.Generator().manual_seed(seed ^ 0xDE45_0000_0000) for seed in resolve_seeds(seeds, num_variants)]
-        self.layers = Copies([seeded(build, generator) for generator in generators])
+        self.layers = copies(build, generators(seeds, num_variants, 0xDE45_0000_0000))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
 
 
 def hidden_widths(width: int, parameters: int) -> tuple[int, int]:
-    """:math:`h_1` and :math:`h_2` of a :class:`DenseNetwork`.
-
-    Raises:
-        ValueError: if none come within 1 % of ``parameters``.
-    """
+    """:math:`h_1` and :math:`h_2` of a :class:`DenseNetwork`; ``ValueError`` if none come within 1 % of ``parameters``."""
     once = width + 3
     middle = max(1, round(math.sqrt(max(once**2 + parameters - 3 * width, 0)) - once))
     # The second width is what the first one leaves; of near-by pairs the one that comes nearest.

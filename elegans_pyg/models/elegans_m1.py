@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from elegans_pyg.models.elegans_m2 import check_joinable
 from elegans_pyg.models.encoders import RESNET9_CHANNELS, make_encoders
-from elegans_pyg.models.variants import Copies, check_images, seeded
-from elegans_pyg.nn.variants import VariantNetwork, resolve_seeds
+from elegans_pyg.models.variants import Copies, check_images, copies
+from elegans_pyg.nn.variants import VariantNetwork, generators, resolve_seeds
 
 
 class ElegansM1(VariantNetwork):
@@ -71,12 +70,12 @@ class ElegansM1(VariantNetwork):
         self.num_variants, self.in_channels = own, in_channels
         own_seeds = resolve_seeds(seeds, own)
         self.encoder, features = make_encoders(encoder, in_channels, own_seeds, encoder_channels, weights, image_size)
-        generators = [torch.Generator().manual_seed(seed ^ 0xE1E1_0000_0000) for seed in own_seeds]
+        drawn = generators(own_seeds, own, 0xE1E1_0000_0000)
         self.network, self.frozen, last = network, bool(getattr(network, "frozen", False)), width or features
         self.latent: Copies | None = None
         if width is not None:
-            self.latent = Copies([seeded(lambda: nn.Sequential(nn.Linear(features, last), nn.LayerNorm(last)), own) for own in generators])
-        self.linear = Copies([seeded(lambda: nn.Linear(last, num_classes), generator) for generator in generators])
+            self.latent = copies(lambda: nn.Sequential(nn.Linear(features, last), nn.LayerNorm(last)), drawn)
+        self.linear = copies(lambda: nn.Linear(last, num_classes), drawn)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(V, B, K)`` of images ``(B, C, H, W)`` or ``(V, B, C, H, W)``."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from elegans_pyg.models.variants import Copies, check_images, seeded
-from elegans_pyg.nn.variants import VariantNetwork, resolve_seeds
+from elegans_pyg.models.variants import check_images, copies
+from elegans_pyg.nn.variants import VariantNetwork, generators
 
 PUBLISHED_WIDTH = 784
 PUBLISHED_CHANNELS = (240, 120, 120)
@@ -64,9 +64,8 @@ class ElegansM2(VariantNetwork):
         if echo and any(parameter.requires_grad for parameter in network.parameters()):
             raise ValueError("echo: expected a frozen network, got one with trainable parameters; build it with freeze=True")
         self.in_channels, self.image_size = in_channels, image_size
-        # A stream of its own: the outer layers do not depend on how many numbers the network drew.
-        generators = [torch.Generator().manual_seed(seed ^ 0xE2E2_0000_0000) for seed in resolve_seeds(seeds, self.num_variants)]
-        self.encoder, self.bottleneck, self.decoder = (Copies([seeded(build, generator) for generator in generators]) for build in outer)
+        drawn = generators(seeds, self.num_variants, 0xE2E2_0000_0000)
+        self.encoder, self.bottleneck, self.decoder = (copies(build, drawn) for build in outer)
         self.encoder.requires_grad_(not echo)
         self.network = network
 
@@ -83,11 +82,7 @@ class ElegansM2(VariantNetwork):
 
 
 def outer_layers(width: int, in_channels: int, image_size: tuple[int, int]) -> tuple[Callable[[], nn.Module], ...]:
-    """What makes the encoder, the layers down to the code and the decoder of :class:`ElegansM2`.
-
-    Raises:
-        ValueError: if the images are smaller than 8x8 pixels.
-    """
+    """What makes the encoder, the layers down to the code and the decoder of :class:`ElegansM2`; images are at least 8x8 pixels."""
     if min(image_size) < 8:
         raise ValueError(f"image_size: expected at least 8x8 pixels, got {image_size[0]}x{image_size[1]}; enlarge the images")
     scale = width / PUBLISHED_WIDTH
@@ -97,14 +92,14 @@ def outer_layers(width: int, in_channels: int, image_size: tuple[int, int]) -> t
 
     def encoder() -> nn.Module:
         layers: list[nn.Module] = []
-        for number, (inputs, outputs) in enumerate(zip([in_channels, *channels[:2]], channels, strict=True)):
-            layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ELU()] + ([nn.MaxPool2d(2)] if number < 2 else [])
+        for inputs, outputs in pairwise([in_channels, *channels]):
+            layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ELU(), nn.MaxPool2d(2)]
         flat = channels[2] * halves[2][0] * halves[2][1]
-        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, width), nn.LayerNorm(width))
+        return nn.Sequential(*layers[:-1], nn.Flatten(), nn.Linear(flat, width), nn.LayerNorm(width))
 
     def bottleneck() -> nn.Module:
         layers: list[nn.Module] = []
-        for inputs, outputs in ((width, width), (width, wide), (wide, middle)):
+        for inputs, outputs in pairwise((width, width, wide, middle)):
             layers += [nn.Linear(inputs, outputs), nn.ELU()]
         return nn.Sequential(*layers, nn.Linear(middle, CODE))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -12,7 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from elegans_pyg._extras import require
-from elegans_pyg.models.variants import Copies, seeded
+from elegans_pyg.models.variants import Copies, copies
+from elegans_pyg.nn.variants import generators
 
 RESNET9_CHANNELS = (64, 128, 256, 512)
 
@@ -24,13 +24,7 @@ class ResNet9(nn.Module):
     doi:10.1109/CVPR.2016.90. A block is 3x3 convolution, BatchNorm, ReLU; with widths :math:`c_0 \dots c_3`: blocks to :math:`c_0` and
     :math:`c_1`, pool, residual of two, block to :math:`c_2`, pool, block to :math:`c_3`, pool, residual of two, maximum over the image.
 
-    Args:
-        in_channels: channels of the images.
-        channels: the four widths; 64, 128, 256, 512 make 6.6 million parameters.
-
-    Shapes:
-        - **input:** ``(B, in_channels, H, W)``, at least 8x8
-        - **output:** ``(B, channels[3])``
+    The widths 64, 128, 256, 512 make 6.6 million parameters. Maps ``(B, in_channels, H, W)``, at least 8x8, to ``(B, channels[3])``.
     """
 
     def __init__(self, in_channels: int = 3, channels: Sequence[int] = RESNET9_CHANNELS) -> None:
@@ -61,7 +55,7 @@ def make_encoders(
     weights: str | Path | None = None,
     image_size: tuple[int, int] = (32, 32),
 ) -> tuple[Copies, int]:
-    """One encoder a variant, ``(V, B, C, H, W)`` to ``(V, B, features)``.
+    """One encoder a variant, ``(V, B, C, H, W)`` to ``(V, B, features)``, and the number of features.
 
     Args:
         name: ``"resnet9"``, or any name that ``timm.list_models()`` has (extra ``timm``).
@@ -71,17 +65,12 @@ def make_encoders(
         weights: safetensors file with a timm model's pretrained parameters, from which every variant starts. Nothing is ever downloaded.
         image_size: height and width, for timm models that have to know.
 
-    Returns:
-        The encoders, and the number of features.
-
     Raises:
-        ValueError: for an unknown name, or weights that do not fit.
-        ImportError: if timm is needed and missing.
+        ValueError: for weights that do not fit, and as :func:`check_encoder` does.
     """
     check_encoder(name, weights, image_size)
     if name == "resnet9":
-        generators = [torch.Generator().manual_seed(seed ^ 0xE4C0_0000_0000) for seed in seeds]
-        return Copies([seeded(lambda: ResNet9(in_channels, channels), generator) for generator in generators]), channels[3]
+        return copies(lambda: ResNet9(in_channels, channels), generators(seeds, len(seeds), 0xE4C0_0000_0000)), channels[3]
     timm = require("timm", "timm", f"the encoder {name!r}")
     encoders = [_timm_encoder(timm.create_model, name, in_channels, seed, image_size) for seed in seeds]
     if weights is not None:
@@ -89,22 +78,23 @@ def make_encoders(
             state = load_file(Path(weights).expanduser())
         except SafetensorError as error:
             raise ValueError(f"weights: {weights} is no safetensors file ({error}); convert it") from error
-        for encoder, _ in encoders:
+        for encoder in encoders:
             own = {entry: state[entry] for entry in encoder.state_dict() if entry in state}
             missing = [entry for entry, tensor in encoder.state_dict().items() if entry not in own or own[entry].shape != tensor.shape]
             if missing:
                 raise ValueError(f"weights: {weights} does not fit {name}, first at {missing[0]}; give the weights of that model")
             encoder.load_state_dict(own)
-    return Copies([encoder for encoder, _ in encoders]), encoders[0][1]
+    with torch.no_grad():
+        features = encoders[0].eval()(torch.zeros(1, in_channels, *image_size)).shape[1]
+    encoders[0].train()
+    return Copies(encoders), features
 
 
 def check_encoder(name: str, weights: str | Path | None = None, image_size: tuple[int, int] | None = None) -> None:
     """Refuse what :func:`make_encoders` would, as far as it shows before anything is built.
 
-    Raises:
-        ValueError: for an unknown name, weights that the encoder does not take, or images that are too small.
-        FileNotFoundError: if there is no file of weights.
-        ImportError: if timm is needed and missing.
+    Raises ``ValueError`` for an unknown name, weights that the encoder does not take, or images that are too small; ``FileNotFoundError``
+    if there is no file of weights; ``ImportError`` if timm is needed and missing.
     """
     if name == "resnet9":
         if weights is not None:
@@ -120,20 +110,14 @@ def check_encoder(name: str, weights: str | Path | None = None, image_size: tupl
         raise ValueError(f"encoder: unknown choice {name!r}; choose from {close}")
 
 
-def _timm_encoder(create: Callable[..., Any], name: str, in_channels: int, seed: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
+def _timm_encoder(create: Callable[..., nn.Module], name: str, in_channels: int, seed: int, size: tuple[int, int]) -> nn.Module:
     options: dict[str, object] = {"pretrained": False, "num_classes": 0, "in_chans": in_channels}
     # timm draws from PyTorch's global generator and knows no other way: it is seeded for the moment, and put back.
-    before = torch.random.default_generator.get_state()
-    try:
+    with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
         try:
-            encoder = create(name, img_size=size, **options)
+            return create(name, img_size=size, **options)
         except TypeError:
             # Only models with position embeddings take the size of the images.
             torch.random.default_generator.manual_seed(seed)
-            encoder = create(name, **options)
-    finally:
-        torch.random.default_generator.set_state(before)
-    with torch.no_grad():
-        features = encoder.eval()(torch.zeros(1, in_channels, *size)).shape[1]
-    return encoder.train(), features
+            return create(name, **options)

@@ -19,7 +19,6 @@ from elegans_pyg.nn.recurrent import CELLS, EXECUTORS, GATES, choose_executor, r
 from elegans_pyg.nn.variants import resolve_seeds
 
 _FORMAT = 1
-_SETTINGS = ("cell", "inputs", "outputs", "hidden", "seeds")
 
 
 class ReducedOrder(nn.Module):
@@ -41,8 +40,6 @@ class ReducedOrder(nn.Module):
     start as Keras's, which the authors used: Glorot-uniform input and readout weights, orthogonal recurrent weights over all gates, biases
     0, and 1 in an LSTM's forget gate.
 
-    Executor ``fused`` walks each replica through all steps by kernels compiled with Numba; ``torch`` is the definition, on any device.
-
     Args:
         cell: ``"rnn"``, ``"lstm"`` or ``"gru"``.
         inputs: ``I``, neurons that get a current, or their names.
@@ -50,7 +47,8 @@ class ReducedOrder(nn.Module):
         hidden: ``H``, units of the recurrent layer.
         replicas: ``R``.
         seeds: one seed a replica, or an integer ``s`` for ``s, s + 1, ...``. A replica's first parameters depend on its own seed alone.
-        executor: ``"auto"``, ``"torch"`` or ``"fused"``; ``"auto"`` takes ``"fused"`` on the CPU where Numba is installed.
+        executor: ``"torch"``, the definition, on any device; ``"fused"``, each replica in one walk by kernels compiled with Numba; or
+            ``"auto"``, fused on the CPU where Numba is installed.
 
     Shapes:
         - **input:** ``(S, T, I)``, scaled currents, the same for all replicas
@@ -95,49 +93,36 @@ class ReducedOrder(nn.Module):
             if size < 1:
                 raise ValueError(f"{name}: expected 1 or more, got {size}; give a positive number")
         self.seeds = resolve_seeds(seeds, replicas)
+        self.replicas = self.num_variants = replicas  # training calls them variants
         self.cell, self.hidden = cell, hidden
         starts = [_first_parameters(cell, sizes["inputs"], sizes["outputs"], hidden, seed) for seed in self.seeds]
-        for name in starts[0]:
-            drawn = torch.stack([start[name] for start in starts])
-            self.register_parameter(name, nn.Parameter(drawn.to(torch.get_default_dtype())))
+        for name, drawn in zip(("weight", "bias", "readout", "offset"), zip(*starts, strict=True), strict=True):
+            self.register_parameter(name, nn.Parameter(torch.stack(drawn).to(torch.get_default_dtype())))
         self.register_buffer("input_scale", torch.ones(sizes["inputs"]))
         self.register_buffer("output_scale", torch.ones(sizes["outputs"]))
         self.register_buffer("output_zero", torch.zeros(sizes["outputs"]))
-
-    @property
-    def replicas(self) -> int:
-        return len(self.seeds)
-
-    @property
-    def num_variants(self) -> int:
-        """What training calls the replicas."""
-        return self.replicas
 
     def variant_ptr(self) -> dict[str, list[int]]:
         """Every parameter's first row of each replica; the scaling is common to all."""
         return {name: list(range(self.replicas + 1)) for name, _ in self.named_parameters()}
 
     def parameters_per_replica(self) -> int:
-        """Trainable numbers of one replica, what the paper calls the number of parameters."""
+        """What the paper calls the number of parameters."""
         return sum(parameter[0].numel() for parameter in self.parameters())
 
     def forward(self, x: Tensor, trained: int | None = None) -> Tensor:
         """Scaled voltages ``(R, S, T, O)`` for scaled currents ``(S, T, I)``.
 
-        Args:
-            x: currents divided by ``input_scale``.
-            trained: the first ``trained`` sequences take part in a backward pass, the others are only carried along; ``None`` for all.
+        Only the first ``trained`` sequences take part in a backward pass, by default all; the others are carried along.
         """
         if x.dim() != 3 or x.size(2) != len(self.input_names) or 0 in x.shape:
             raise ValueError(f"x: expected (sequences, steps, {len(self.input_names)}), got {tuple(x.shape)}; give one column an input")
         if trained is not None and not 0 <= trained <= x.size(0):
             raise ValueError(f"trained: expected 0 to {x.size(0)} sequences, got {trained}; give as many as x holds or fewer")
-        parts = (self.weight, self.bias, self.readout, self.offset)
-        return recurrent(self.cell, x, *parts, trained=trained, executor=choose_executor(self.executor, x))
+        return recurrent(self.cell, x, *self.parameters(), trained=trained, executor=choose_executor(self.executor, x))
 
     def set_scaling(self, input_scale: Tensor, output_zero: Tensor, output_scale: Tensor) -> None:
-        """Take over the units of a training set: a scaled current is ``pA / input_scale``, a scaled voltage
-        ``(mV - output_zero) / output_scale``."""
+        """A scaled current is from now on ``pA / input_scale``, a scaled voltage ``(mV - output_zero) / output_scale``."""
         for name, value in (("input_scale", input_scale), ("output_zero", output_zero), ("output_scale", output_scale)):
             own = getattr(self, name)
             if value.shape != own.shape or not bool(value.isfinite().all()) or (name != "output_zero" and bool((value <= 0).any())):
@@ -153,11 +138,7 @@ class ReducedOrder(nn.Module):
         return scaled * self.output_scale + self.output_zero
 
     def select(self, replica: int) -> ReducedOrder:
-        """One replica as a model of its own, with its parameters and the scaling.
-
-        Raises:
-            ValueError: if there is no such replica.
-        """
+        """One replica as a model of its own, with its parameters and the scaling."""
         if not 0 <= replica < self.replicas:
             raise ValueError(f"replica: expected 0 to {self.replicas - 1}, got {replica}; choose one of them")
         one = ReducedOrder(self.cell, self.input_names, self.output_names, self.hidden, 1, [self.seeds[replica]], self.executor)
@@ -166,14 +147,9 @@ class ReducedOrder(nn.Module):
         return one
 
     def save(self, folder: str | Path, **notes: Any) -> Path:
-        """Write ``model.safetensors`` and ``model.json`` to ``folder``, each complete or not at all.
+        """Write ``model.safetensors`` and ``model.json`` to ``folder``, which is made when missing, each complete or not at all.
 
-        Args:
-            folder: made when missing.
-            **notes: plain JSON values to keep beside the settings, such as ``dt_ms``.
-
-        Returns:
-            the folder.
+        ``notes`` are plain JSON values to keep beside the settings, such as ``dt_ms``. Returns the folder.
         """
         folder = Path(folder)
         tensors = save({name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()})
@@ -194,12 +170,7 @@ class ReducedOrder(nn.Module):
 
     @classmethod
     def load(cls, folder: str | Path, executor: str = "auto") -> ReducedOrder:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            FileNotFoundError: if a file is missing.
-            ValueError: if a file is damaged or of another version.
-        """
+        """What :meth:`save` wrote; ``FileNotFoundError`` if a file is missing, ``ValueError`` if one is damaged or of another format."""
         text, content = (read_bounded(Path(folder) / name, "folder") for name in ("model.json", "model.safetensors"))
         try:
             settings = json.loads(text)
@@ -207,7 +178,7 @@ class ReducedOrder(nn.Module):
                 raise ValueError(f"format version {settings['format_version']!r} instead of {_FORMAT}")
             if settings["sha256"] != sha256(content):
                 raise ValueError("model.safetensors has another sha256")
-            cell, inputs, outputs, hidden, seeds = (settings[name] for name in _SETTINGS)
+            cell, inputs, outputs, hidden, seeds = (settings[name] for name in ("cell", "inputs", "outputs", "hidden", "seeds"))
             state = load(content)
             model = cls(cell, inputs, outputs, hidden, len(seeds), seeds, executor).to(state["weight"].dtype)
             model.load_state_dict(state)
@@ -216,17 +187,10 @@ class ReducedOrder(nn.Module):
         return model
 
     def to_onnx(self, path: str | Path, replica: int = 0) -> Path:
-        """Write one replica as an ONNX model (opset 17, float32), which needs neither PyTorch nor this package to run.
+        """Write one replica as an ONNX model (opset 17, float32), which needs neither PyTorch nor this package to run. Returns the path.
 
         It takes ``current_pA (S, T, I)`` and gives ``voltage_mV (S, T, O)``, as :meth:`predict_mV` does; the neurons' names are among its
-        metadata. The file is written whole or not at all.
-
-        Returns:
-            the path.
-
-        Raises:
-            ImportError: without the extra ``onnx``.
-            ValueError: if there is no such replica.
+        metadata. The file is written whole or not at all. Needs the extra ``onnx``, else ``ImportError``.
         """
         from elegans_pyg.models.reduced_order_onnx import onnx_model
 
@@ -236,8 +200,8 @@ class ReducedOrder(nn.Module):
         return f"{self.cell}, {len(self.input_names)} -> {self.hidden} -> {len(self.output_names)}, replicas={self.replicas}"
 
 
-def _first_parameters(cell: str, inputs: int, outputs: int, hidden: int, seed: int) -> dict[str, Tensor]:
-    """One replica's, drawn in double precision so that a seed means the same in every precision."""
+def _first_parameters(cell: str, inputs: int, outputs: int, hidden: int, seed: int) -> tuple[Tensor, ...]:
+    """One replica's weight, bias, readout and offset, drawn in double precision so that a seed means the same in every precision."""
     generator = torch.Generator().manual_seed(seed)
     rows = GATES[cell] * hidden
 
@@ -250,9 +214,5 @@ def _first_parameters(cell: str, inputs: int, outputs: int, hidden: int, seed: i
         bias[hidden : 2 * hidden] = 1
     # QR alone would not spread evenly over the orthogonal matrices: the signs are R's.
     recurrent_weight = q * r.diagonal().sign()
-    return {
-        "weight": torch.cat([uniform((rows, inputs), inputs + rows), recurrent_weight], dim=1),
-        "bias": bias,
-        "readout": uniform((outputs, hidden), hidden + outputs),
-        "offset": torch.zeros(outputs, dtype=torch.float64),
-    }
+    weight = torch.cat([uniform((rows, inputs), inputs + rows), recurrent_weight], dim=1)
+    return weight, bias, uniform((outputs, hidden), hidden + outputs), torch.zeros(outputs, dtype=torch.float64)

@@ -13,7 +13,7 @@ from torch_geometric.utils import cumsum
 from elegans_pyg.nn.executors import check_choice, choose, refusal
 from elegans_pyg.nn.reservoir import ReservoirWeights, walk
 from elegans_pyg.nn.reservoir.spectral_radius import spectral_radius
-from elegans_pyg.nn.variants import resolve_seeds, uniform
+from elegans_pyg.nn.variants import generators, uniform
 from elegans_pyg.wirings import CHEMICAL, NEURON_TYPES, SENSORY, check_wiring
 
 READOUTS = ("motor", "all")
@@ -44,8 +44,7 @@ class Reservoir(nn.Module):
         bias_scale: all neurons' biases are uniform in ± this.
         signed: chemical synapses of inhibitory (GABAergic) neurons count negative; electrical ones never do.
         readout: whose states are given out: ``"motor"`` neurons or ``"all"``.
-        seeds: of input weights and biases: one a variant, or an integer ``s`` for ``s, s + 1, ...``. A variant depends on its own seed
-            alone.
+        seeds: of input weights and biases: one a variant, or an integer ``s`` for ``s, s + 1, ...``; a variant depends on its own alone.
         executor: ``"fused"`` (Numba, CPU), ``"sparse"`` (PyTorch's sparse products, any device), or ``"auto"``: fused where it can run.
         dtype: of weights and states (default: PyTorch's default).
 
@@ -104,7 +103,6 @@ class Reservoir(nn.Module):
         self.in_features, self.signed = in_features, signed
         self.readout, self.executor = check_choice("readout", readout, READOUTS), check_choice("executor", executor, EXECUTORS)
         graphs: list[Data] = batch.to_data_list() if isinstance(batch, Batch) else [batch]
-        seeds = resolve_seeds(seeds, len(graphs))
         weights, own_radius = zip(*(self._scaled(number, graph) for number, graph in enumerate(graphs)), strict=True)
         sizes = torch.tensor([graph.neuron_type.numel() for graph in graphs])
         node_ptr = cumsum(sizes)
@@ -116,13 +114,12 @@ class Reservoir(nn.Module):
         inputs, reads = (torch.bincount(variant[found], minlength=len(graphs)) for found in (input_node, readout_node))
         for role, counts in (("sensory", inputs), (readout, reads)):
             if not bool(counts.all()):
-                number = int(counts.argmin())
-                raise ValueError(f"batch must hold wirings with {role} neurons, got none in variant {number}; check neuron_type")
-        if int(reads.min()) < int(reads.max()):
-            raise ValueError(
-                f"batch must hold wirings with equal numbers of {readout} neurons, got {int(reads.min())} to {int(reads.max())}; build a"
-                " Reservoir for each number"
-            )
+                where = int(counts.argmin())
+                raise ValueError(f"batch must hold wirings with {role} neurons, got none in variant {where}; check neuron_type")
+        fewest, most = int(reads.min()), int(reads.max())
+        if fewest < most:
+            wanted = f"wirings with equal numbers of {readout} neurons"
+            raise ValueError(f"batch must hold {wanted}, got {fewest} to {most}; build a Reservoir for each number")
 
         order = torch.argsort(target * len(kind) + source, stable=True)
         self.register_buffer("node_ptr", node_ptr)
@@ -138,8 +135,7 @@ class Reservoir(nn.Module):
         # Drawn apart, so that the bias does not depend on F; in float64, so that a seed means the same in every precision.
         draws = [("input_weight", 0x0EC0_0000_0000, inputs, (in_features,), input_scale), ("bias", 0x0EC1_0000_0000, sizes, (), bias_scale)]
         for name, stream, rows, columns, scale in draws:
-            generators = [torch.Generator().manual_seed(seed ^ stream) for seed in seeds]
-            drawn = uniform(generators, rows.tolist(), columns, 1, torch.float64)
+            drawn = uniform(generators(seeds, len(graphs), stream), columns, 1, rows.tolist(), torch.float64)
             self.register_buffer(name, (scale * drawn).to(dtype))
         self.register_buffer("wiring_radius", torch.tensor(own_radius, dtype=torch.float64))
         self.register_buffer("radius", _per_variant("radius", radius, len(graphs)).to(dtype))
@@ -212,8 +208,7 @@ class Reservoir(nn.Module):
 def _per_variant(name: str, value: float | Sequence[float], variants: int, most: float = float("inf")) -> Tensor:
     """One positive number a variant, in float64."""
     values = torch.as_tensor(value, dtype=torch.float64)
-    if values.dim() == 0:
-        values = values.repeat(variants)
+    values = values.repeat(variants) if values.dim() == 0 else values
     if values.shape != (variants,):
         raise ValueError(f"{name} must be one number or one for each of the {variants} variants, got shape {tuple(values.shape)}; mend it")
     if not bool(((values > 0) & (values <= most) & values.isfinite()).all()):

@@ -20,11 +20,8 @@ class RidgeReadout:
         \min_{w, c} \; \lVert y - X w - c \rVert^2 + \alpha \lVert w \rVert^2
 
     ("Ridge Regression: Biased Estimation for Nonorthogonal Problems", Hoerl & Kennard 1970, doi:10.1080/00401706.1970.10488634). The
-    intercept :math:`c` is not penalised. One eigendecomposition of the centred :math:`X^T X` a variant, in float64, serves all targets and
-    all penalties.
-
-    Attributes:
-        weight ``(V, R, K)``, intercept ``(V, K)``, alpha ``(V, K)``: float64.
+    intercept :math:`c` is not penalised. One eigendecomposition of the centred :math:`X^T X` a variant serves all targets and penalties.
+    All is in float64: ``weight (V, R, K)``, ``intercept (V, K)``, ``alpha (V, K)``.
     """
 
     weight: Tensor
@@ -41,8 +38,7 @@ class RidgeReadout:
             alpha: positive, in scikit-learn's units: beside a sum, not a mean, of squares.
 
         Raises:
-            ValueError: for shapes that do not fit, fewer than two time steps, states or targets that are not finite, or a penalty that is
-                not positive.
+            ValueError: for shapes that do not fit, fewer than two time steps, numbers that are not finite, or a penalty not above 0.
         """
         problem = _Problem(states, targets, [alpha])
         return problem.readout(problem.targets.new_full((states.size(0), problem.targets.size(-1)), alpha))
@@ -51,16 +47,8 @@ class RidgeReadout:
     def select(
         cls, states: Tensor, targets: Tensor, validation_states: Tensor, validation_targets: Tensor, alphas: Sequence[float] = ALPHAS
     ) -> RidgeReadout:
-        """Solve with the penalty, of each variant and target apart, whose squared error on the validation segment is smallest; of equal
-        ones, the largest. The readout is not fitted again to both segments.
-
-        Args:
-            states, targets: of the training segment, as in :meth:`fit`.
-            validation_states ``(V, m, R)``, validation_targets ``(m, K)`` or ``(V, m, K)``: what the penalty is chosen on.
-            alphas: penalties to choose from, positive.
-
-        Raises:
-            ValueError: as :meth:`fit` does.
+        """Solve as :meth:`fit` does, with the penalty out of ``alphas``, of each variant and target apart, whose squared error on the
+        validation segment is smallest; of equal ones, the largest. The readout is not fitted again to both segments.
         """
         problem = _Problem(states, targets, alphas)
         x, y = _check(validation_states, validation_targets, "validation_")

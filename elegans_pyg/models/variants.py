@@ -8,24 +8,19 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from elegans_pyg.nn.variants import VariantNetwork
-
-_INITIALISED = (nn.Linear, nn.Conv2d)
+from elegans_pyg.nn.variants import VariantNetwork, uniform
 
 
 class Copies(VariantNetwork):
     """``V`` copies of one ordinary module, sharing nothing: their parameters and buffers are stacked along a new first dimension.
 
     The copies run one after the other: on a CPU a convolution with ``V`` groups takes longer than ``V`` convolutions, and ordinary modules
-    (batch normalisation included) work as they are. On CUDA images are walked in channels-last order.
+    (batch normalisation included) work as they are. On CUDA images are walked in channels-last order. Maps ``(V, B, ...)``, or ``(B, ...)``
+    with ``shared=True`` for the same in every variant, to ``(V, B, ...)``.
 
     Args:
         copies: modules of one architecture, each with the first parameters of one variant. The first is taken over, and not to be used
             any more.
-
-    Shapes:
-        - **input:** ``(V, B, ...)``, or ``(B, ...)`` with ``shared=True`` for the same in every variant
-        - **output:** ``(V, B, ...)``
 
     Raises:
         ValueError: if there are no copies, or they differ in architecture.
@@ -44,11 +39,10 @@ class Copies(VariantNetwork):
         self.stacked = copies[0]
         for name, tensor in self.stacked.state_dict(keep_vars=True).items():
             path, _, leaf = name.rpartition(".")
-            owner, together = self.stacked.get_submodule(path), torch.stack([state[name] for state in states])
+            together = torch.stack([state[name] for state in states])
             if isinstance(tensor, nn.Parameter):
-                setattr(owner, leaf, nn.Parameter(together, requires_grad=tensor.requires_grad))
-            else:
-                setattr(owner, leaf, together)
+                together = nn.Parameter(together, requires_grad=tensor.requires_grad)
+            setattr(self.stacked.get_submodule(path), leaf, together)
 
     def forward(self, x: Tensor, shared: bool = False) -> Tensor:
         if not shared and (x.dim() < 2 or x.size(0) != self.num_variants):
@@ -67,15 +61,10 @@ class Copies(VariantNetwork):
 class SideBySide(VariantNetwork):
     """Models of different architectures as one ensemble, so that one run trains them on the same batches.
 
+    Maps ``(B, C, H, W)``, or ``(V, B, C, H, W)`` with ``V`` the sum of the models' variants, to ``(V, B, ...)``.
+
     Args:
-        models: each with ``num_variants`` and ``variant_ptr()``; variants are numbered through, in this order.
-
-    Shapes:
-        - **input:** ``(B, C, H, W)``, or ``(V, B, C, H, W)`` with ``V`` the sum of the models' variants
-        - **output:** ``(V, B, ...)``
-
-    Raises:
-        ValueError: if there is no model.
+        models: at least one, each with ``num_variants`` and ``variant_ptr()``; variants are numbered through, in this order.
     """
 
     def __init__(self, models: Sequence[VariantNetwork]) -> None:
@@ -90,8 +79,8 @@ class SideBySide(VariantNetwork):
         """See :meth:`VariantNetwork.variant_ptr`; a model's entries have no rows for the variants of the others."""
         pointers, before = {}, 0
         for number, (model, count) in enumerate(zip(self.models, self.counts, strict=True)):
+            after = self.num_variants - before - count
             for name, offsets in model.variant_ptr().items():  # type: ignore[operator]
-                after = self.num_variants - before - count
                 pointers[f"models.{number}.{name}"] = [0] * before + offsets + [offsets[-1]] * after
             before += count
         return pointers
@@ -111,10 +100,14 @@ def check_images(images: Tensor, num_variants: int, in_channels: int, size: tupl
         raise ValueError(f"images: expected {expected}, or ({num_variants}, {expected[1:]}, got {shape}; convert them")
 
 
-def seeded(build: Callable[[], nn.Module], generator: torch.Generator) -> nn.Module:
-    """Build a module of linear layers, convolutions and normalisations with first parameters from ``generator``.
+def copies(build: Callable[[], nn.Module], generators: Sequence[torch.Generator]) -> Copies:
+    """Copies of what ``build`` makes, each with first parameters from its own generator."""
+    return Copies([seeded(build, generator) for generator in generators])
 
-    They are distributed as PyTorch's own (uniform in :math:`\\pm 1/\\sqrt{\\text{fan in}}`), which draws from the global random state.
+
+def seeded(build: Callable[[], nn.Module], generator: torch.Generator) -> nn.Module:
+    """Build a module of linear layers, convolutions and normalisations with first parameters from ``generator``, distributed as PyTorch's
+    own (uniform in ± one over the root of the fan-in), which draws from the global random state.
 
     Raises:
         TypeError: if a module with parameters is of another kind.
@@ -123,13 +116,10 @@ def seeded(build: Callable[[], nn.Module], generator: torch.Generator) -> nn.Mod
         module = build()
     module.to_empty(device="cpu")
     for part in module.modules():
-        if isinstance(part, _INITIALISED):
+        if isinstance(part, nn.Linear | nn.Conv2d):
             bound = part.weight[0].numel() ** -0.5
-            for parameter in (part.weight, part.bias):
-                if parameter is not None:
-                    # Always drawn in float32, so that a seed means the same in every precision.
-                    drawn = torch.empty(parameter.shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
-                    parameter.data.copy_(drawn)
+            for parameter in part.parameters(recurse=False):
+                parameter.data.copy_(uniform([generator], parameter.shape, bound)[0])
         elif isinstance(part, nn.modules.batchnorm._NormBase | nn.LayerNorm):
             part.reset_parameters()
         elif next(part.parameters(recurse=False), None) is not None:
@@ -141,16 +131,13 @@ def seeded(build: Callable[[], nn.Module], generator: torch.Generator) -> nn.Mod
 def footprint(build: Callable[[], nn.Module], *shape: int, device: str = "meta") -> tuple[int, int]:
     """Number of parameters of a module, and of numbers that its layers compute for one input.
 
-    Args:
-        build: makes the module.
-        shape: of one input, without the batch.
-        device: on ``"meta"`` neither takes up memory.
+    ``shape`` is one input's, without the batch; on device ``"meta"`` nothing takes up memory.
     """
     computed: list[int] = []
     with torch.device(device):
         module = build().eval()
         for layer in module.modules():
-            if next(layer.children(), None) is None:
+            if not list(layer.children()):
                 layer.register_forward_hook(lambda _, inputs, output: computed.append(output.numel()))
         module(torch.zeros(1, *shape))
     return sum(parameter.numel() for parameter in module.parameters()), sum(computed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 
 def resolve_seeds(seeds: int | Sequence[int], num_variants: int) -> list[int]:
@@ -21,15 +21,25 @@ def resolve_seeds(seeds: int | Sequence[int], num_variants: int) -> list[int]:
     return [int(seed) for seed in seeds]
 
 
+def generators(seeds: int | Sequence[int], num_variants: int, stream: int = 0) -> list[Generator]:
+    """One generator a variant; those of another ``stream`` draw unrelated numbers, so that no part depends on how many another drew."""
+    return [Generator().manual_seed(seed ^ stream) for seed in resolve_seeds(seeds, num_variants)]
+
+
 def uniform(
-    generators: Sequence[torch.Generator], rows: Sequence[int], shape: tuple[int, ...], bound: float, dtype: torch.dtype = torch.float32
+    of: Sequence[Generator], shape: tuple[int, ...], bound: float, rows: Sequence[int] | None = None, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Numbers uniform in ± ``bound``, ``(sum of rows, *shape)``: ``rows[v]`` of variant ``v``, from its own generator.
+    """Numbers uniform in ± ``bound``, ``(sum of rows, *shape)``: ``rows[v]``, by default one, of variant ``v``, from its own generator.
 
     They are drawn in ``dtype`` whatever the parameters' own type, so that a seed means the same in every precision.
     """
-    drawn = zip(rows, generators, strict=True)
+    drawn = zip(rows or [1] * len(of), of, strict=True)
     return torch.cat([torch.empty(n, *shape, dtype=dtype).uniform_(-bound, bound, generator=own) for n, own in drawn])
+
+
+def uniform_parameter(of: Sequence[Generator], shape: tuple[int, ...], bound: float, rows: Sequence[int] | None = None) -> nn.Parameter:
+    """The same as a parameter of PyTorch's default type."""
+    return nn.Parameter(uniform(of, shape, bound, rows).to(torch.get_default_dtype()))
 
 
 class VariantNetwork(nn.Module):
@@ -63,10 +73,9 @@ class VariantNetwork(nn.Module):
             trainable: count only those that are trained.
             norm: count a layer's own normalisation (``norm_weight``, ``norm_bias``) too; Park & Kim do not (0.21 M).
         """
-        pointers, totals = self.variant_ptr(), [0] * self.num_variants
+        pointers, totals = self.variant_ptr(), torch.zeros(self.num_variants, dtype=torch.long)
         for name, parameter in self.named_parameters():
             counted = norm or not name.rpartition(".")[2].startswith("norm_")
             if counted and len(parameter) and (parameter.requires_grad or not trainable):
-                for variant in range(self.num_variants):
-                    totals[variant] += (pointers[name][variant + 1] - pointers[name][variant]) * parameter[0].numel()
-        return totals
+                totals += torch.tensor(pointers[name]).diff() * parameter[0].numel()
+        return totals.tolist()

@@ -7,7 +7,7 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from elegans_pyg.transforms.levels import distance_from, mark_dag
-from elegans_pyg.transforms.rewiring import with_edges
+from elegans_pyg.transforms.rewiring import edge_arrays, merge, with_edges
 from elegans_pyg.wirings import SENSORY, check_wiring
 
 
@@ -32,14 +32,10 @@ class ConstrainedDAG(BaseTransform):
     - Neurons that no sensory neuron reaches share the distance :math:`\infty`: they stay, as do edges among them that close no cycle, but
       their level is -1.
 
-    Adds to a copy of the ``Data``: ``sensory_distance`` (:math:`d`, -1 for :math:`\infty`), ``level`` (the longest path from an input node,
-    -1 for nodes that no input reaches), ``input_mask`` (sensory neurons), ``output_mask`` (reached nodes without outgoing edge; an input
-    node without one is both). Edges are sorted by source and target; all node attributes are kept.
-
-    Shapes:
-        - **input:** ``edge_index (2, E)``, ``edge_weight (E,)`` > 0, ``edge_type (E,)``, ``neuron_type (N,)``
-        - **output:** the same with fewer edges; ``sensory_distance (N,)`` and ``level (N,)`` int64; ``input_mask (N,)`` and
-          ``output_mask (N,)`` bool
+    Takes ``edge_index (2, E)``, ``edge_weight (E,)`` > 0, ``edge_type (E,)`` and ``neuron_type (N,)``. Adds to a copy of the ``Data``
+    ``sensory_distance`` (:math:`d`, -1 for :math:`\infty`) and ``level`` (the longest path from an input node, -1 for nodes that no input
+    reaches), ``(N,)`` int64, and ``input_mask`` (sensory neurons) and ``output_mask`` (reached nodes without outgoing edge; an input node
+    without one is both), ``(N,)`` bool. Edges are sorted by source and target; all node attributes are kept.
 
     Raises:
         TypeError: if ``data`` is not a single ``Data``.
@@ -55,22 +51,11 @@ class ConstrainedDAG(BaseTransform):
                 " which needs none"
             )
         distance = distance_from(data.edge_index, sensory)
-        source, target = data.edge_index.cpu().numpy()
-        weight, kind = data.edge_weight.detach().cpu().numpy(), data.edge_type.cpu().numpy()
-        source, target, weight, kind = _merge(source, target, weight, kind, len(sensory))
+        source, target, weight, kind = merge(*edge_arrays(data), len(sensory))
         kept = _kept_edges(source, target, weight, distance.cpu().numpy())
         with_edges(data, source[kept], target[kept], weight[kept], kind[kept])
         data.sensory_distance = distance
         return mark_dag(data, sensory)
-
-
-def _merge(source: np.ndarray, target: np.ndarray, weight: np.ndarray, kind: np.ndarray, num_nodes: int) -> tuple[np.ndarray, ...]:
-    """One edge a pair of neurons, sorted by source and target."""
-    pair, first, group = np.unique(source * num_nodes + target, return_index=True, return_inverse=True)
-    total = np.bincount(group, weight, minlength=len(pair))
-    merged_kind = np.ones(len(pair), dtype=kind.dtype)
-    np.minimum.at(merged_kind, group, kind)
-    return source[first], target[first], total, merged_kind
 
 
 def _kept_edges(source: np.ndarray, target: np.ndarray, weight: np.ndarray, distance: np.ndarray) -> np.ndarray:
@@ -82,12 +67,10 @@ def _kept_edges(source: np.ndarray, target: np.ndarray, weight: np.ndarray, dist
     level_edges = np.flatnonzero((far[source] == far[target]) & (source != target) & (far[source] > 0))
     level_edges = level_edges[np.argsort(-weight[level_edges], kind="stable")]
     for here in np.unique(far[source[level_edges]]):
-        members = np.flatnonzero(far == here)
-        place = np.zeros(len(distance), dtype=np.int64)
-        place[members] = np.arange(len(members))
+        place = np.cumsum(far == here) - 1
         edges = level_edges[far[source[level_edges]] == here]
         # reach[n] is a set of bits, one for each node that n leads to, itself among them.
-        reach = [1 << n for n in range(len(members))]
+        reach = [1 << n for n in range(place[-1] + 1)]
         for edge, s, t in zip(edges.tolist(), place[source[edges]].tolist(), place[target[edges]].tolist(), strict=True):
             if reach[t] >> s & 1:
                 continue

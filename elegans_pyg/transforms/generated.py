@@ -62,12 +62,8 @@ class ErdosRenyi(GeneratedWiring):
     r"""A graph drawn uniformly from all with the base's numbers of nodes and edges, :math:`G(N, E)`.
 
     From Erdős & Rényi (1959), "On random graphs I", Publ. Math. Debrecen 6, 290-297, doi:10.5486/PMD.1959.6.3-4.12, by
-    :func:`networkx.gnm_random_graph`; chemical edges are drawn as directed ones, so reciprocal pairs occur. Nodes, synapse counts,
-    electrical synapses and self-loops are as in :class:`GeneratedWiring`.
-
-    Args:
-        seed: non-negative integer; the same seed gives the same graph.
-        density: number of edges, as a multiple of the base's.
+    :func:`networkx.gnm_random_graph`; chemical edges are drawn as directed ones, so reciprocal pairs occur. All else, the arguments
+    included, is as in :class:`GeneratedWiring`.
 
     Raises:
         ValueError: if more edges are asked for than there are pairs of neurons, or ``data`` is no cyclic connectome.
@@ -86,13 +82,12 @@ class WattsStrogatz(GeneratedWiring):
 
     From Watts & Strogatz (1998), "Collective dynamics of 'small-world' networks", Nature 393, 440-442, doi:10.1038/30918, by
     :func:`networkx.watts_strogatz_graph` with :math:`k = 2 \lceil E / N \rceil` neighbours, which makes :math:`N k / 2 \ge E` edges; the
-    surplus is removed at random. Each becomes one directed edge, so there are no reciprocal pairs. Nodes, synapse counts, electrical
-    synapses and self-loops are as in :class:`GeneratedWiring`.
+    surplus is removed at random. Each becomes one directed edge, so there are no reciprocal pairs. All else is as in
+    :class:`GeneratedWiring`.
 
     Args:
-        seed: non-negative integer; the same seed gives the same graph.
         p: share of edges moved, from 0 (the ring) to 1.
-        density: number of edges, as a multiple of the base's.
+        seed, density: as there.
 
     Raises:
         ValueError: if more edges are asked for than there are pairs of neurons, or ``data`` is no cyclic connectome.
@@ -106,9 +101,7 @@ class WattsStrogatz(GeneratedWiring):
         return num_nodes * (num_nodes - 1) // 2
 
     def generate(self, num_nodes: int, num_edges: int, directed: bool, seed: int) -> np.ndarray:
-        neighbours = 2 * -(-num_edges // num_nodes)
-        graph = nx.watts_strogatz_graph(num_nodes, neighbours, self.p, seed=seed)
-        return _turned_at_random(np.array(graph.edges), seed)
+        return _turned_at_random(nx.watts_strogatz_graph(num_nodes, 2 * -(-num_edges // num_nodes), self.p, seed=seed), seed)
 
 
 class BarabasiAlbert(GeneratedWiring):
@@ -116,12 +109,8 @@ class BarabasiAlbert(GeneratedWiring):
 
     From Barabási & Albert (1999), "Emergence of scaling in random networks", Science 286, 509-512, doi:10.1126/science.286.5439.509, by
     :func:`networkx.barabasi_albert_graph` with the smallest :math:`m` whose :math:`m (N - m)` edges are at least :math:`E`; the surplus
-    is removed at random. Each becomes one directed edge, so there are no reciprocal pairs. Nodes, synapse counts, electrical synapses
-    and self-loops are as in :class:`GeneratedWiring`.
-
-    Args:
-        seed: non-negative integer; the same seed gives the same graph.
-        density: number of edges, as a multiple of the base's.
+    is removed at random. Each becomes one directed edge, so there are no reciprocal pairs. All else, the arguments included, is as in
+    :class:`GeneratedWiring`.
 
     Raises:
         ValueError: if more than :math:`\lfloor N^2 / 4 \rfloor` edges are asked for, or ``data`` is no cyclic connectome.
@@ -132,11 +121,11 @@ class BarabasiAlbert(GeneratedWiring):
 
     def generate(self, num_nodes: int, num_edges: int, directed: bool, seed: int) -> np.ndarray:
         joined = next(m for m in range(1, num_nodes) if m * (num_nodes - m) >= num_edges)
-        graph = nx.barabasi_albert_graph(num_nodes, joined, seed=seed)
-        return _turned_at_random(np.array(graph.edges), seed)
+        return _turned_at_random(nx.barabasi_albert_graph(num_nodes, joined, seed=seed), seed)
 
 
-def _turned_at_random(edges: np.ndarray, seed: int) -> np.ndarray:
-    """Undirected edges ``(M, 2)``, each with its ends in random order."""
+def _turned_at_random(graph: nx.Graph, seed: int) -> np.ndarray:
+    """The edges ``(M, 2)``, each with its ends in random order."""
+    edges = np.array(graph.edges)
     flip = np.random.default_rng(seed).random(len(edges)) < 0.5
     return np.where(flip[:, None], edges[:, ::-1], edges)

@@ -6,25 +6,24 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
+from torch_geometric.utils import degree
 
 
 def topological_generations(edge_index: Tensor, num_nodes: int) -> Tensor:
     r"""Longest path to each node from any node without incoming edges, by Kahn's algorithm, a whole generation at a time.
 
     Args:
-        edge_index: edges; the same one may be there more than once.
+        edge_index: ``(2, E)`` int64; an edge may be there more than once.
         num_nodes: number of nodes ``N``.
 
-    Shapes:
-        - **edge_index:** ``(2, E)`` int64
-        - **output:** ``(N,)`` int64
+    Returns:
+        ``(N,)`` int64
 
     Raises:
         ValueError: if the graph has a cycle, a self-loop included.
     """
     source, target = edge_index.cpu().numpy()
-    by_source = np.argsort(source, kind="stable")
-    target = target[by_source]
+    target = target[np.argsort(source, kind="stable")]
     ptr = np.concatenate([[0], np.cumsum(np.bincount(source, minlength=num_nodes))])
     waiting_for = np.bincount(target, minlength=num_nodes)
     generation = np.full(num_nodes, -1, dtype=np.int64)
@@ -36,8 +35,7 @@ def topological_generations(edge_index: Tensor, num_nodes: int) -> Tensor:
         hit, times = np.unique(target[edges], return_counts=True)
         waiting_for[hit] -= times
         frontier, depth = hit[waiting_for[hit] == 0], depth + 1
-    if (generation < 0).any():
-        stuck = int((generation < 0).sum())
+    if stuck := int((generation < 0).sum()):
         raise ValueError(
             f"edge_index: expected a graph without cycles, got one with {stuck} nodes on or behind a cycle; make it a DAG first"
         )
@@ -47,9 +45,8 @@ def topological_generations(edge_index: Tensor, num_nodes: int) -> Tensor:
 def distance_from(edge_index: Tensor, start: Tensor) -> Tensor:
     """Number of edges on the shortest path from any node of ``start``, a mask ``(N,)``, to each node; -1 where there is none."""
     source, target = edge_index.cpu().numpy()
-    frontier = start.cpu().numpy()
-    distance = np.where(frontier, 0, -1).astype(np.int64)
-    steps = 0
+    frontier, steps = start.cpu().numpy(), 0
+    distance = np.where(frontier, 0, -1)
     while frontier.any():
         steps += 1
         frontier = np.bincount(target[frontier[source]], minlength=len(distance)).astype(bool) & (distance < 0)
@@ -58,12 +55,7 @@ def distance_from(edge_index: Tensor, start: Tensor) -> Tensor:
 
 
 def longest_path_levels(edge_index: Tensor, input_mask: Tensor) -> Tensor:
-    r"""Longest path to each node from any input node; -1 for nodes that no input reaches.
-
-    Shapes:
-        - **edge_index:** ``(2, E)`` int64
-        - **input_mask:** ``(N,)`` bool
-        - **output:** ``(N,)`` int64
+    """Longest path to each node from any input node, ``(N,)`` int64; -1 for nodes that no input reaches.
 
     Raises:
         ValueError: if the graph has a cycle, even one that no input reaches.
@@ -81,9 +73,6 @@ def mark_dag(data: Data, input_mask: Tensor) -> Data:
     Raises:
         ValueError: if ``data`` has a cycle.
     """
-    has_outgoing = torch.zeros_like(input_mask)
-    has_outgoing[data.edge_index[0]] = True
-    data.level = longest_path_levels(data.edge_index, input_mask)
-    data.input_mask = input_mask
-    data.output_mask = (data.level >= 0) & ~has_outgoing
+    data.level, data.input_mask = longest_path_levels(data.edge_index, input_mask), input_mask
+    data.output_mask = (data.level >= 0) & (degree(data.edge_index[0], input_mask.numel()) == 0)
     return data

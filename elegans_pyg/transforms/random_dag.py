@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
+from torch_geometric.utils import degree
 
 from elegans_pyg._arguments import check_seed
 from elegans_pyg.transforms.levels import mark_dag
-from elegans_pyg.transforms.rewiring import generator, with_edges
+from elegans_pyg.transforms.rewiring import edge_arrays, generator, merge, with_edges
 from elegans_pyg.wirings import ELECTRICAL, check_wiring
 
 
@@ -26,15 +26,11 @@ class RandomDAG(BaseTransform):
     both directions, counting once, and the edge is electrical only if all of it is. Self-loops go. Nodes without incoming edge are the
     input, reached nodes without outgoing edge the output; an isolated node is both. Every node is reached.
 
-    Adds ``level``, ``input_mask`` and ``output_mask`` to a copy of the ``Data``, as :class:`~elegans_pyg.transforms.ConstrainedDAG` does.
-    The types of neurons play no part.
+    Takes what :class:`~elegans_pyg.transforms.ConstrainedDAG` takes, and adds ``level``, ``input_mask`` and ``output_mask`` to a copy. The
+    types of neurons play no part.
 
     Args:
         seed: non-negative integer; the same seed gives the same numbering.
-
-    Shapes:
-        - **input:** ``edge_index (2, E)``, ``edge_weight (E,)`` > 0, ``edge_type (E,)``, ``neuron_type (N,)``
-        - **output:** the same with fewer edges; ``level (N,)`` int64; ``input_mask (N,)``, ``output_mask (N,)`` bool
 
     Raises:
         TypeError: if ``data`` is not a single ``Data``.
@@ -48,22 +44,15 @@ class RandomDAG(BaseTransform):
         check_wiring(data)
         num_nodes = data.neuron_type.numel()
         number = generator("RandomDAG", self.seed).permutation(num_nodes)
-        source, target = data.edge_index.cpu().numpy()
-        weight, kind = data.edge_weight.detach().cpu().numpy(), data.edge_type.cpu().numpy()
-        ahead = number[source] < number[target]
-        key = np.where(ahead, source * num_nodes + target, target * num_nodes + source)
-        between = source != target
-        pair, group = np.unique(key[between], return_inverse=True)
-        share = np.where(kind == ELECTRICAL, weight / 2, weight)[between]
-        merged_kind = np.ones(len(pair), dtype=kind.dtype)
-        np.minimum.at(merged_kind, group, kind[between])
-        with_edges(data, pair // num_nodes, pair % num_nodes, np.bincount(group, share, minlength=len(pair)), merged_kind)
+        source, target, weight, kind = edge_arrays(data)
+        between, ahead = source != target, number[source] < number[target]
+        low, high = np.where(ahead, source, target), np.where(ahead, target, source)
+        share = np.where(kind == ELECTRICAL, weight / 2, weight)
+        with_edges(data, *merge(low[between], high[between], share[between], kind[between], num_nodes))
         # A numbering takes the place of the distance from the sensory neurons that a constrained DAG was made by.
         if "sensory_distance" in data:
             del data.sensory_distance
-        has_incoming = torch.zeros(num_nodes, dtype=torch.bool, device=data.edge_index.device)
-        has_incoming[data.edge_index[1]] = True
-        return mark_dag(data, ~has_incoming)
+        return mark_dag(data, degree(data.edge_index[1], num_nodes) == 0)
 
     def __repr__(self) -> str:
         return f"RandomDAG(seed={self.seed})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from elegans_pyg._arguments import check_number
@@ -15,9 +17,7 @@ class RandomRewired(Rewiring):
     every edge moves with probability ``fraction``, so that :math:`1 - (1 - \text{fraction})^2` of the edges change on average. The ends
     move one after the other, in random order, each to a neuron drawn uniformly from those that make neither a self-loop nor an edge that is
     there already; its present one is among them. With ``fraction`` 1 nothing of the graph but its density is left. A
-    synapse count stays with its edge.
-
-    Electrical synapses move among themselves, as undirected edges. Self-loops of the base stay.
+    synapse count stays with its edge. Electrical synapses move among themselves, as undirected edges. Self-loops of the base stay.
 
     Args:
         seed: non-negative integer; the same seed gives the same graph.
@@ -32,25 +32,21 @@ class RandomRewired(Rewiring):
         self.fraction = check_number("fraction", fraction, high=1.0)
 
     def redraw(self, edges: EdgeSet, neuron_type: np.ndarray, rng: np.random.Generator) -> EdgeSet:
-        number, ends = edges.num_nodes, np.stack([edges.source, edges.target])
+        ends = np.stack([edges.source, edges.target])
         moving = rng.permutation(np.flatnonzero(rng.random(2 * len(edges)) < self.fraction))
-        taken = np.zeros((number, number), dtype=bool)
-        taken[ends[0], ends[1]] = True
-        if not edges.directed:
-            taken[ends[1], ends[0]] = True
-        np.fill_diagonal(taken, True)
+        taken = np.eye(edges.num_nodes, dtype=bool)
+
+        def mark(pair: np.ndarray, there: bool) -> None:
+            taken[pair[0], pair[1]] = there
+            if not edges.directed:
+                taken[pair[1], pair[0]] = there
+
+        mark(ends, True)
         for place in moving.tolist():
             end, edge = divmod(place, len(edges))
-            here, other = int(ends[end, edge]), int(ends[1 - end, edge])
-            pair = (here, other) if end == 0 else (other, here)
-            taken[pair] = False
-            if not edges.directed:
-                taken[pair[::-1]] = False
+            other = ends[1 - end, edge]
+            mark(ends[:, edge], False)
             free = np.flatnonzero(~(taken[:, other] if end == 0 else taken[other]))
-            there = int(free[rng.integers(len(free))])
-            ends[end, edge] = there
-            pair = (there, other) if end == 0 else (other, there)
-            taken[pair] = True
-            if not edges.directed:
-                taken[pair[::-1]] = True
-        return EdgeSet(edges.kind, number, ends[0], ends[1], edges.weight)
+            ends[end, edge] = free[rng.integers(len(free))]
+            mark(ends[:, edge], True)
+        return replace(edges, source=ends[0], target=ends[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -45,22 +45,19 @@ class Rewired(Rewiring):
 
     def redraw(self, edges: EdgeSet, neuron_type: np.ndarray, rng: np.random.Generator) -> EdgeSet:
         chosen = rng.permutation(len(edges))[: round(self.fraction * len(edges))]
-        source, target = edges.source.copy(), edges.target.copy()
-        blocks, may_turn = self.blocks(source, target, chosen, neuron_type, edges.directed)
-        done = _swap(source, target, edges.num_nodes, edges.directed, blocks, may_turn, rng)
+        new = replace(edges, source=edges.source.copy(), target=edges.target.copy())
+        done = _swap(new, self.blocks(new, chosen, neuron_type), rng)
         if len(chosen) > 1 and not done:
             warnings.warn(
                 f"{type(self).__name__} found no swap among {len(chosen)} {'chemical' if edges.directed else 'electrical'} edges that keeps"
                 " what it keeps, and left them as they are",
                 stacklevel=4,
             )
-        return EdgeSet(edges.kind, edges.num_nodes, source, target, edges.weight)
+        return new
 
-    def blocks(
-        self, source: np.ndarray, target: np.ndarray, chosen: np.ndarray, neuron_type: np.ndarray, directed: bool
-    ) -> tuple[list[np.ndarray], list[bool]]:
+    def blocks(self, edges: EdgeSet, chosen: np.ndarray, neuron_type: np.ndarray) -> list[tuple[np.ndarray, bool]]:
         """The edges that may swap with each other, and whether an edge may be turned round before it does."""
-        return [chosen], [not directed]
+        return [(chosen, not edges.directed)]
 
 
 class TypeRewired(Rewired):
@@ -68,44 +65,29 @@ class TypeRewired(Rewired):
 
     Keeps every neuron's numbers of incoming and outgoing edges for each type at the other end, and with them the number of edges from each
     type to each other: what is left to chance is which neuron of a type is joined to which. For electrical synapses the two types have no
-    order. All else, the warning included, is as in :class:`Rewired`.
-
-    Args:
-        seed: non-negative integer; the same seed gives the same graph.
-        fraction: share of each kind's edges that takes part; they are chosen at random, and swap among themselves. 0 gives an equal graph.
-
-    Raises:
-        ValueError: if ``data`` is no cyclic connectome.
+    order. All else, the arguments and the warning included, is as in :class:`Rewired`.
     """
 
-    def blocks(
-        self, source: np.ndarray, target: np.ndarray, chosen: np.ndarray, neuron_type: np.ndarray, directed: bool
-    ) -> tuple[list[np.ndarray], list[bool]]:
-        if not directed:
+    def blocks(self, edges: EdgeSet, chosen: np.ndarray, neuron_type: np.ndarray) -> list[tuple[np.ndarray, bool]]:
+        source, target = edges.source, edges.target
+        if not edges.directed:
             turn = neuron_type[source] > neuron_type[target]
             source[turn], target[turn] = target[turn], source[turn]
         pre, post = neuron_type[source[chosen]], neuron_type[target[chosen]]
         types = sorted(set(zip(pre.tolist(), post.tolist(), strict=True)))
-        return [chosen[(pre == a) & (post == b)] for a, b in types], [not directed and a == b for a, b in types]
+        return [(chosen[(pre == a) & (post == b)], not edges.directed and a == b) for a, b in types]
 
 
-def _swap(
-    source: np.ndarray,
-    target: np.ndarray,
-    num_nodes: int,
-    directed: bool,
-    blocks: Sequence[np.ndarray],
-    may_turn: Sequence[bool],
-    rng: np.random.Generator,
-) -> int:
+def _swap(edges: EdgeSet, blocks: list[tuple[np.ndarray, bool]], rng: np.random.Generator) -> int:
     """Swap in place, and return the number of swaps made."""
+    source, target = edges.source, edges.target
 
     def key(a: int, b: int) -> int:
-        return a * num_nodes + b if directed or a < b else b * num_nodes + a
+        return a * edges.num_nodes + b if edges.directed or a < b else b * edges.num_nodes + a
 
     present = {key(a, b) for a, b in zip(source.tolist(), target.tolist(), strict=True)}
     done = 0
-    for block, turns in zip(blocks, may_turn, strict=True):
+    for block, turns in blocks:
         size = len(block)
         if size < 2:
             continue

@@ -45,12 +45,24 @@ def generator(name: str, *seeds: int) -> np.random.Generator:
 def with_edges(data: Data, source: np.ndarray, target: np.ndarray, weight: np.ndarray, kind: np.ndarray) -> Data:
     """Replace the edges of ``data``, which is changed, by these, in the order of (source, target, type)."""
     order = np.lexsort((kind, target, source))
-    device, dtype = data.edge_index.device, data.edge_weight.dtype
-    edge_index = np.stack([source[order], target[order]]).astype(np.int64)
-    data.edge_index = torch.from_numpy(edge_index).to(device)
-    data.edge_weight = torch.from_numpy(weight[order]).to(device, dtype)
+    device = data.edge_index.device
+    data.edge_index = torch.from_numpy(np.stack([source[order], target[order]]).astype(np.int64)).to(device)
+    data.edge_weight = torch.from_numpy(weight[order]).to(device, data.edge_weight.dtype)
     data.edge_type = torch.from_numpy(kind[order].astype(np.int64)).to(device)
     return data
+
+
+def edge_arrays(data: Data) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Source, target, weight and kind of each edge."""
+    return *data.edge_index.cpu().numpy(), data.edge_weight.detach().cpu().numpy(), data.edge_type.cpu().numpy()
+
+
+def merge(source: np.ndarray, target: np.ndarray, weight: np.ndarray, kind: np.ndarray, num_nodes: int) -> tuple[np.ndarray, ...]:
+    """One edge a pair of neurons, sorted by source and target: of the summed weight, and electrical only if all of it is."""
+    pair, group = np.unique(source * num_nodes + target, return_inverse=True)
+    merged_kind = np.ones(len(pair), dtype=kind.dtype)
+    np.minimum.at(merged_kind, group, kind)
+    return pair // num_nodes, pair % num_nodes, np.bincount(group, weight, minlength=len(pair)), merged_kind
 
 
 class Rewiring(BaseTransform):
@@ -77,16 +89,14 @@ class Rewiring(BaseTransform):
 
     def forward(self, data: Data) -> Data:
         check_wiring(data, cyclic=True)
-        edge_index = data.edge_index.cpu().numpy()
-        weight, kind = data.edge_weight.detach().cpu().numpy(), data.edge_type.cpu().numpy()
-        neuron_type = data.neuron_type.cpu().numpy()
-        loop = edge_index[0] == edge_index[1]
-        parts = [(edge_index[0, loop], edge_index[1, loop], weight[loop], kind[loop])]
+        source, target, weight, kind = edge_arrays(data)
+        neuron_type, loop = data.neuron_type.cpu().numpy(), source == target
+        parts = [(source[loop], target[loop], weight[loop], kind[loop])]
         for code in (CHEMICAL, ELECTRICAL):
             here = (kind == code) & ~loop
             if not here.any():
                 continue
-            edges = _edge_set(code, len(neuron_type), edge_index[0, here], edge_index[1, here], weight[here])
+            edges = _edge_set(code, len(neuron_type), source[here], target[here], weight[here])
             new = self.redraw(edges, neuron_type, generator(type(self).__name__, self.seed, code))
             codes = np.full(len(new), code)
             parts.append((new.source, new.target, new.weight, codes))
@@ -101,12 +111,11 @@ class Rewiring(BaseTransform):
 def _edge_set(kind: int, num_nodes: int, source: np.ndarray, target: np.ndarray, weight: np.ndarray) -> EdgeSet:
     order = np.lexsort((target, source))
     source, target, weight = source[order], target[order], weight[order]
-    twice = (np.diff(source) == 0) & (np.diff(target) == 0)
-    if twice.any():
-        first = int(np.flatnonzero(twice)[0])
+    twice = np.flatnonzero((np.diff(source) == 0) & (np.diff(target) == 0))
+    if len(twice):
         raise ValueError(
-            f"data.edge_index: expected one edge of each type from a neuron to another, got several from {source[first]} to"
-            f" {target[first]}; merge them, for example with torch_geometric.utils.coalesce(..., reduce='sum')"
+            f"data.edge_index: expected one edge of each type from a neuron to another, got several from {source[twice[0]]} to"
+            f" {target[twice[0]]}; merge them, for example with torch_geometric.utils.coalesce(..., reduce='sum')"
         )
     if kind == CHEMICAL:
         return EdgeSet(kind, num_nodes, source, target, weight)

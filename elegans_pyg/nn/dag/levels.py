@@ -9,8 +9,7 @@ accumulated in an undefined order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch_geometric.utils import cumsum, segment
 
-from elegans_pyg.nn.dag.node_operation import LevelOperation, Saved
+from elegans_pyg.nn.dag.node_operation import LevelOperation
 from elegans_pyg.nn.dag.schedule import Schedule
 from elegans_pyg.nn.workspace import Workspace
 
@@ -34,78 +33,67 @@ class Sums(NamedTuple):
     edges: Tensor
 
 
-@dataclass(frozen=True)
-class LevelPlan:
-    """A :class:`Schedule` made concrete for one shape of maps and device.
+class Piece(NamedTuple):
+    """Positions ``low:high``, a level or part of a wide one: what they sum forward and backward, and which are outputs of which variant."""
 
-    The walk goes in pieces ``ptr[i]:ptr[i + 1]`` of positions: levels, the wide ones cut into several.
-    """
+    low: int
+    high: int
+    incoming: Sums
+    outgoing: Sums
+    outputs: Tensor
+    output_variant: Tensor
 
-    ptr: list[int]
-    num_inputs: int
-    incoming: list[Sums]
-    outgoing: list[Sums]
+
+class LevelPlan(NamedTuple):
+    """A :class:`Schedule` made concrete for one shape of maps and device."""
+
+    pieces: list[Piece]
     input_variant: Tensor
     input_ptr: Tensor
     input_rows: Tensor
     output_rows: Tensor
     output_ptr: Tensor
-    outputs_of_piece: list[tuple[Tensor, Tensor]]
     workspace: Workspace
 
 
 def make_plan(schedule: Schedule, batch_size: int, map_bytes: int, device: torch.device, workspace: Workspace) -> LevelPlan:
-    """Spell out which rows each piece of a level reads, for ``batch_size`` images whose maps have ``map_bytes`` bytes each.
-
-    ``workspace``, where maps are kept, may be shared among plans.
-    """
-    images = torch.arange(batch_size).view(-1, 1)
+    """Spell out which rows each piece of a level reads, for ``batch_size`` images whose maps have ``map_bytes`` bytes each."""
+    positions, inputs, images = schedule.order.numel(), schedule.level_ptr[1], torch.arange(batch_size).view(-1, 1)
     # On the CPU, larger pieces leave the cache, and every temporary over 32 MiB is asked of the system anew.
-    widest = max(1, _PIECE_BYTES // (batch_size * map_bytes)) if device.type == "cpu" else schedule.order.numel()
-    pieces = [low for start, end in pairwise(schedule.level_ptr) for low in range(start, end, widest)] + [schedule.order.numel()]
-    ptr = torch.tensor(pieces)
-    width = ptr.diff()
-    piece_of = torch.repeat_interleave(torch.arange(width.numel()), width)
-    start, stride = ptr[piece_of], width[piece_of]
-    first_row = batch_size * start + torch.arange(piece_of.numel()) - start
+    widest = max(1, _PIECE_BYTES // (batch_size * map_bytes)) if device.type == "cpu" else positions
+    cuts = [low for start, end in pairwise(schedule.level_ptr) for low in range(start, end, widest)] + [positions]
+    width = torch.tensor(cuts).diff()
+    start, stride = (torch.repeat_interleave(values, width) for values in (torch.tensor(cuts[:-1]), width))
+    first_row = batch_size * start + torch.arange(positions) - start
 
     def rows_of(positions: Tensor) -> Tensor:
         return (first_row[positions].view(-1, 1) + images.T * stride[positions].view(-1, 1)).view(-1).to(device)
 
     def sums(edges: Tensor, read: Tensor, counts: Tensor) -> Sums:
         lengths = counts.repeat(batch_size)
-        return Sums(
-            rows=(first_row[read] + images * stride[read]).view(-1).to(device),
-            offsets=cumsum(lengths)[:-1].to(device),
-            of_row=torch.repeat_interleave(torch.arange(lengths.numel()), lengths).to(device),
-            edges=edges.to(device),
-        )
+        of_row = torch.repeat_interleave(torch.arange(lengths.numel()), lengths)
+        rows = (first_row[read] + images * stride[read]).view(-1)
+        return Sums(rows.to(device), cumsum(lengths)[:-1].to(device), of_row.to(device), edges.to(device))
 
-    in_degree = schedule.edge_ptr.diff()
-    out_degree = torch.bincount(schedule.source, minlength=piece_of.numel())
-    by_source = torch.argsort(schedule.source, stable=True)
-    out_ptr = cumsum(out_degree)
-    incoming, outgoing, outputs_of_piece = [], [], []
+    in_degree, out_degree = schedule.edge_ptr.diff(), torch.bincount(schedule.source, minlength=positions)
+    by_source, out_ptr = torch.argsort(schedule.source, stable=True), cumsum(out_degree)
     output_variant = torch.repeat_interleave(torch.arange(schedule.num_variants), schedule.output_ptr.diff())
-    for low, high in pairwise(pieces):
-        edges = torch.arange(int(schedule.edge_ptr[low]), int(schedule.edge_ptr[high]))
-        incoming.append(sums(edges, schedule.source[edges], in_degree[low:high]))
-        edges = by_source[int(out_ptr[low]) : int(out_ptr[high])]
-        outgoing.append(sums(edges, schedule.target[edges], out_degree[low:high]))
+    pieces = []
+    for low, high in pairwise(cuts):
+        edges, out_edges = torch.arange(int(schedule.edge_ptr[low]), int(schedule.edge_ptr[high])), by_source[out_ptr[low] : out_ptr[high]]
+        incoming = sums(edges, schedule.source[edges], in_degree[low:high])
+        outgoing = sums(out_edges, schedule.target[out_edges], out_degree[low:high])
         here = ((schedule.output >= low) & (schedule.output < high)).nonzero().view(-1)
-        outputs_of_piece.append(((schedule.output[here] - low).to(device), output_variant[here].to(device)))
-    input_variant = schedule.variant[: schedule.level_ptr[1]]
+        outputs = (schedule.output[here] - low).to(device), output_variant[here].to(device)
+        pieces.append(Piece(low, high, incoming, outgoing, *outputs))
+    input_variant = schedule.variant[:inputs]
     return LevelPlan(
-        ptr=pieces,
-        num_inputs=schedule.level_ptr[1],
-        incoming=incoming,
-        outgoing=outgoing,
+        pieces=pieces,
         input_variant=input_variant.to(device),
         input_ptr=cumsum(torch.bincount(input_variant, minlength=schedule.num_variants)).to(device),
-        input_rows=rows_of(torch.arange(schedule.level_ptr[1])),
+        input_rows=rows_of(torch.arange(inputs)),
         output_rows=rows_of(schedule.output),
         output_ptr=schedule.output_ptr.to(device),
-        outputs_of_piece=outputs_of_piece,
         workspace=workspace,
     )
 
@@ -119,93 +107,64 @@ def _weighted_sum(rows: Tensor, sums: Sums, weight: Tensor, batch_size: int) -> 
 
 
 class _LevelWalk(torch.autograd.Function):
-    """The whole walk as one differentiable function, so that no autograd graph grows with the number of edges.
-
-    Inputs: maps ``x (V, B, C, H, W)``, weights ``(M,)`` in the order of the schedule's edges, and the node operation's parameters.
-    """
+    """The whole walk as one differentiable function, so that no autograd graph grows with the number of edges."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        plan: LevelPlan,
-        schedule: Schedule,
-        operation: LevelOperation,
-        record: bool,
-        x: Tensor,
-        weight: Tensor,
-        *parameters: Tensor,
+        ctx: Any, plan: LevelPlan, operation: LevelOperation, record: bool, x: Tensor, weight: Tensor, *parameters: Tensor
     ) -> Tensor:
         variants, images, *shape = x.shape
-        size = x[0, 0].numel()
-        count = images * schedule.order.numel()
+        size, count = x[0, 0].numel(), images * plan.pieces[-1].high
         rows, *kept = (plan.workspace.take(count * size, x).view(count, size) for _ in range(1 + record * operation.maps_kept))
-        steps: list[Saved] = []
-        for piece, (low, high) in enumerate(pairwise(plan.ptr)):
-            if high <= plan.num_inputs:
+        steps = []
+        for low, high, incoming, *_ in plan.pieces:
+            if high <= plan.input_variant.numel():
                 a = x.transpose(0, 1)[:, plan.input_variant[low:high]]
             else:
-                a = _weighted_sum(rows, plan.incoming[piece], weight, images).view(images, high - low, *shape)
+                a = _weighted_sum(rows, incoming, weight, images).view(images, high - low, *shape)
             y, *room = (buffer[images * low : images * high].view(images, high - low, *shape) for buffer in (rows, *kept))
             steps.append(operation.forward(slice(low, high), a, parameters, room if record else None, out=y))
             del a
         outputs = rows[plan.output_rows].view(-1, images * size)
         result = segment(outputs, plan.output_ptr, reduce="mean").to(x.dtype).view(variants, images, *shape)
         if record:
-            ctx.plan, ctx.operation, ctx.num_parameters = plan, operation, len(parameters)
-            ctx.graphs, ctx.lengths = [step.graphs for step in steps], [len(step.tensors) for step in steps]
-            ctx.save_for_backward(weight, rows, *kept, *parameters, *(tensor for step in steps for tensor in step.tensors))
+            ctx.plan, ctx.operation, ctx.steps = plan, operation, steps
+            ctx.save_for_backward(weight, rows, *kept, *parameters)
         return result
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         plan, operation = ctx.plan, ctx.operation
         weight, rows, *saved = ctx.saved_tensors
-        kept, saved = saved[: operation.maps_kept], saved[operation.maps_kept :]
-        parameters, tensors = saved[: ctx.num_parameters], saved[ctx.num_parameters :]
-        stored = iter(tensors)
-        steps = [Saved(tuple(islice(stored, length)), graphs) for length, graphs in zip(ctx.lengths, ctx.graphs, strict=True)]
+        kept, parameters = saved[: operation.maps_kept], saved[operation.maps_kept :]
         variants, images, *shape = grad.shape
-        size = rows.size(1)
         # `grad_rows` holds the gradient of each node's weighted sum a_n, which is what its predecessors gather.
         grad_rows = plan.workspace.take(rows.numel(), rows).view_as(rows)
-        grad_weight = torch.zeros_like(weight)
-        grad_parameters = operation.empty_gradients(parameters)
+        grad_weight, grad_parameters = torch.zeros_like(weight), [torch.empty_like(p) for p in parameters]
         grad_output = (grad / plan.output_ptr.diff().view(-1, 1, 1, 1, 1)).to(rows.dtype).transpose(0, 1)
-        for piece in reversed(range(len(plan.ptr) - 1)):
-            low, high = plan.ptr[piece : piece + 2]
-            grad_y = _weighted_sum(grad_rows, plan.outgoing[piece], weight, images).view(images, high - low, *shape)
-            node, variant = plan.outputs_of_piece[piece]
+        for (low, high, incoming, outgoing, node, variant), step in zip(reversed(plan.pieces), reversed(ctx.steps), strict=True):
+            grad_y = _weighted_sum(grad_rows, outgoing, weight, images).view(images, high - low, *shape)
             if node.numel():
                 grad_y[:, node] += grad_output[:, variant]
             grad_a = grad_rows[images * low : images * high]
             room = [buffer[images * low : images * high].view_as(grad_y) for buffer in kept]
-            operation.backward(slice(low, high), steps[piece], grad_y, parameters, room, grad_parameters, out=grad_a.view_as(grad_y))
-            sums = plan.incoming[piece]
-            if sums.rows.numel():
+            operation.backward(slice(low, high), step, grad_y, parameters, room, grad_parameters, out=grad_a.view_as(grad_y))
+            if incoming.rows.numel():
                 # d loss / d w_e = <gradient of a at the target, y of the source>, summed over the images.
                 by_row = torch.ops.aten._embedding_bag_per_sample_weights_backward
-                products = by_row(grad_a, rows, sums.rows, sums.offsets, sums.of_row, 0, -1)
-                grad_weight[sums.edges] = products.view(images, -1).sum(0, dtype=weight.dtype)
+                products = by_row(grad_a, rows, incoming.rows, incoming.offsets, incoming.of_row, 0, -1)
+                grad_weight[incoming.edges] = products.view(images, -1).sum(0, dtype=weight.dtype)
         grad_input = None
-        if ctx.needs_input_grad[4]:
-            inputs = grad_rows[plan.input_rows].view(-1, images * size)
+        if ctx.needs_input_grad[3]:
+            inputs = grad_rows[plan.input_rows].view(-1, images * rows.size(1))
             grad_input = segment(inputs, plan.input_ptr, reduce="sum").view(variants, images, *shape)
-        return None, None, None, None, grad_input, grad_weight, *grad_parameters
+        return None, None, None, grad_input, grad_weight, *grad_parameters
 
 
 @torch.compiler.disable
-def run_levels(schedule: Schedule, plan: LevelPlan, operation: LevelOperation, x: Tensor, weight: Tensor) -> Tensor:
-    """Walk ``schedule`` level by level.
-
-    Args:
-        schedule: the walk.
-        plan: from :func:`make_plan`, for as many images and the device of ``x``.
-        operation: what a node does.
-        x: input maps, ``(V, B, C, H, W)``; its type is the one that the maps are kept in.
-        weight: one weight an edge of the schedule, ``(M,)``.
-
-    Returns:
-        mean over the output nodes of each variant, ``(V, B, C, H, W)``.
+def run_levels(plan: LevelPlan, operation: LevelOperation, x: Tensor, weight: Tensor) -> Tensor:
+    """Mean over the output nodes of each variant, ``(V, B, C, H, W)``; maps are kept in the type of ``x``, and a plan is for one number of
+    images. ``weight (M,)`` holds one an edge of the schedule.
     """
     with torch.autocast(x.device.type, enabled=False):
-        return _LevelWalk.apply(plan, schedule, operation, torch.is_grad_enabled(), x, weight, *operation.parameters)
+        return _LevelWalk.apply(plan, operation, torch.is_grad_enabled(), x, weight, *operation.parameters)

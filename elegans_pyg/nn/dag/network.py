@@ -12,10 +12,10 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.utils import degree
 
 from elegans_pyg.nn.dag.levels import LevelPlan, make_plan, run_levels
-from elegans_pyg.nn.dag.node_operation import DepthwiseOperation, LevelOperation, ModuleOperation
+from elegans_pyg.nn.dag.node_operation import DepthwiseOperation, ModuleOperation
 from elegans_pyg.nn.dag.schedule import Schedule
 from elegans_pyg.nn.executors import EXECUTORS, check_choice, choose, refusal, reluctance
-from elegans_pyg.nn.variants import VariantNetwork, resolve_seeds, uniform
+from elegans_pyg.nn.variants import VariantNetwork, generators, uniform_parameter
 from elegans_pyg.nn.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -119,25 +119,23 @@ class DAGNet(VariantNetwork):
             self.register_buffer("_edge_sign", sign, persistent=False)
         self.edge_weight = nn.Parameter(_initial_edge_weight(batch, edge_index, nodes, edge_activation, edge_init))
 
-        generators = [torch.Generator().manual_seed(seed) for seed in resolve_seeds(seeds, self.num_variants)]
+        own = generators(seeds, self.num_variants)
         sizes = [high - low for low, high in pairwise(self.node_ptr)]
         self.node_modules: nn.ModuleList | None = None
         if node_operation is None:
             # torch.nn.Conv2d's own start, uniform in +-1/sqrt(fan_in).
-            drawn = uniform(generators, sizes, (channels, kernel_size, kernel_size), 1 / kernel_size)
-            self.conv_weight = nn.Parameter(drawn.to(torch.get_default_dtype()))
-            self.norm_weight = nn.Parameter(torch.ones(nodes, channels))
-            self.norm_bias = nn.Parameter(torch.zeros(nodes, channels))
-            self.register_buffer("running_mean", torch.zeros(nodes, channels))
-            self.register_buffer("running_var", torch.ones(nodes, channels))
+            self.conv_weight = uniform_parameter(own, (channels, kernel_size, kernel_size), 1 / kernel_size, sizes)
+            ones, zeros = torch.ones(nodes, channels), torch.zeros(nodes, channels)
+            self.norm_weight, self.norm_bias = nn.Parameter(ones), nn.Parameter(zeros)
+            self.register_buffer("running_mean", zeros.clone())
+            self.register_buffer("running_var", ones.clone())
         else:
-            modules = []
-            for n, generator in zip(sizes, generators, strict=True):
+            self.node_modules = nn.ModuleList()
+            for n, generator in zip(sizes, own, strict=True):
                 # Modules draw from the global generator, so its state is set aside while they do.
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(generator.initial_seed())
-                    modules += [node_operation(channels) for _ in range(n)]
-            self.node_modules = nn.ModuleList(modules)
+                    self.node_modules.extend(node_operation(channels) for _ in range(n))
         self._plans: dict[tuple[int, int, torch.device], LevelPlan] = {}
         self._walks: dict[torch.device, Walk] = {}
         self._workspace = Workspace()
@@ -169,11 +167,7 @@ class DAGNet(VariantNetwork):
         return self._run_fused(x.to(self.edge_weight.dtype), stored).to(kept_type)
 
     def executor_in_use(self) -> str:
-        """The executor that runs this network where its parameters are now.
-
-        Raises:
-            ValueError: if it was told to be ``"fused"`` and that does not apply.
-        """
+        """The executor where the parameters are now; ``ValueError`` if this network was told to be ``"fused"`` and that does not apply."""
         return choose(self.executor, self.fused_refusal(), reluctance(self.edge_weight.device))
 
     def fused_refusal(self) -> str:
@@ -185,11 +179,7 @@ class DAGNet(VariantNetwork):
         return refusal(self.edge_weight.device, self.edge_weight.dtype)
 
     def variant_ptr(self) -> dict[str, list[int]]:
-        """See :meth:`VariantNetwork.variant_ptr`.
-
-        Raises:
-            ValueError: if the nodes are modules of the user's, whose parameters have no such split.
-        """
+        """See :meth:`VariantNetwork.variant_ptr`; ``ValueError`` if the nodes are modules of the user's, which have no such split."""
         if self.node_modules is not None:
             raise ValueError("variant_ptr is for the built-in node operation; with node_operation the parameters are modules, one a node")
         return {name: self.edge_ptr if name == "edge_weight" else self.node_ptr for name in self.state_dict()}
@@ -214,17 +204,16 @@ class DAGNet(VariantNetwork):
         key = (x.size(1), x[0, 0].numel() * x.element_size(), x.device)
         if key not in self._plans:
             # Two plans serve training and evaluation; a third batch size, the last of an epoch, replaces the oldest.
-            while len(self._plans) >= 3:
+            if len(self._plans) >= 3:
                 self._plans.pop(next(iter(self._plans)))
             self._plans[key] = make_plan(self.schedule, *key, self._workspace)
-        operation: LevelOperation
         if self.node_modules is not None:
-            operation = ModuleOperation([self.node_modules[node] for node in self.schedule.order.tolist()])
-            return run_levels(self.schedule, self._plans[key], operation, x, weight)
+            modules = ModuleOperation([self.node_modules[node] for node in self.schedule.order.tolist()])
+            return run_levels(self._plans[key], modules, x, weight)
         mean, var = self.running_mean[self._order], self.running_var[self._order]
         parameters = [p.index_select(0, self._order) for p in (self.conv_weight, self.norm_weight, self.norm_bias)]
         operation = DepthwiseOperation(parameters, mean, var, self.training, self.momentum, self.eps)
-        out = run_levels(self.schedule, self._plans[key], operation, x, weight)
+        out = run_levels(self._plans[key], operation, x, weight)
         if self.training:
             self.running_mean.index_copy_(0, self._order, mean)
             self.running_var.index_copy_(0, self._order, var)

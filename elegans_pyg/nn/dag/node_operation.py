@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,37 +14,25 @@ from torch.nn import functional as F
 Tensors = Sequence[Tensor]
 
 
-class Saved(NamedTuple):
-    """What a backward step needs: tensors, which autograd frees, and anything else, which lives as long as the graph."""
-
-    tensors: tuple[Tensor, ...] = ()
-    graphs: Any = None
-
-
+@dataclass
 class DepthwiseOperation:
     """``y = BatchNorm(depthwise_conv(ReLU(a)))``, with parameters and statistics in schedule order.
 
-    Positions ``part`` are a level, or part of one; maps are ``(B, n, C, H, W)`` for its ``n`` nodes.
-
-    Args:
-        parameters: convolution weight ``(A, C, k, k)``, norm weight ``(A, C)``, norm bias ``(A, C)``.
-        running_mean, running_var: ``(A, C)``; updated in place in training.
-        training: normalise by the batch's own statistics (over images, rows and columns) instead of the running ones.
-        momentum, eps: as in :class:`torch.nn.BatchNorm2d`.
+    Positions ``part`` are a level, or part of one; maps are ``(B, n, C, H, W)`` for its ``n`` nodes. ``parameters`` are the convolution's
+    weight ``(A, C, k, k)`` and the norm's weight and bias ``(A, C)``; the running statistics ``(A, C)`` are updated in place in training.
     """
 
-    maps_kept = 2
+    parameters: list[Tensor]
+    running_mean: Tensor
+    running_var: Tensor
+    training: bool
+    momentum: float
+    eps: float
+    maps_kept: ClassVar[int] = 2
     """How many maps a node are kept for :meth:`backward`: the rectified sum and the convolution's output."""
 
-    def __init__(
-        self, parameters: list[Tensor], running_mean: Tensor, running_var: Tensor, training: bool, momentum: float, eps: float
-    ) -> None:
-        self.parameters = parameters
-        self.running_mean, self.running_var = running_mean, running_var
-        self.training, self.momentum, self.eps = training, momentum, eps
-
-    def forward(self, part: slice, a: Tensor, parameters: Tensors, kept: Tensors | None, out: Tensor) -> Saved:
-        """Write the nodes' maps to ``out``; may overwrite ``a``. Unless ``kept`` is None, write to it what :meth:`backward` needs."""
+    def forward(self, part: slice, a: Tensor, parameters: Tensors, kept: Tensors | None, out: Tensor) -> Any:
+        """Write the nodes' maps to ``out``; may overwrite ``a``. Return, or leave in ``kept`` unless None, what :meth:`backward` needs."""
         images, nodes, channels, *size = a.shape
         conv_weight, norm_weight, norm_bias = (p[part] for p in parameters)
         kernel = conv_weight.size(-1)
@@ -54,33 +43,21 @@ class DepthwiseOperation:
         if kept is not None:
             kept[1].copy_(z.view(a.shape))
         mean, inverse_std = (norm_weight.new_empty(nodes * channels if self.training else 0) for _ in range(2))
-        torch.native_batch_norm(
-            z,
-            norm_weight.reshape(-1),
-            norm_bias.reshape(-1),
-            self.running_mean[part].view(-1),
-            self.running_var[part].view(-1),
-            self.training,
-            self.momentum,
-            self.eps,
-            out=(out.view(z.shape), mean, inverse_std),
-        )
-        return Saved((mean, inverse_std))
-
-    def empty_gradients(self, parameters: Tensors) -> list[Tensor]:
-        """Room for the gradients of ``parameters``, which the backward walk fills level by level."""
-        return [torch.empty_like(p) for p in parameters]
+        of_channels = (norm_weight, norm_bias, self.running_mean[part], self.running_var[part])
+        gain, shift, moving_mean, moving_var = (values.reshape(-1) for values in of_channels)
+        results = (out.view(z.shape), mean, inverse_std)
+        torch.native_batch_norm(z, gain, shift, moving_mean, moving_var, self.training, self.momentum, self.eps, out=results)
+        return mean, inverse_std
 
     def backward(
-        self, part: slice, saved: Saved, grad_y: Tensor, parameters: Tensors, kept: Tensors, gradients: list[Tensor], out: Tensor
+        self, part: slice, saved: Any, grad_y: Tensor, parameters: Tensors, kept: Tensors, gradients: list[Tensor], out: Tensor
     ) -> None:
         """Write the gradient of ``a`` to ``out``, and those of the nodes' parameters to their places in ``gradients``."""
         images, nodes, channels, *size = grad_y.shape
         relu, z = (maps.view(images, nodes * channels, *size) for maps in kept)
-        mean, inverse_std = saved.tensors
         conv_weight, norm_weight, _ = (p[part] for p in parameters)
         kernel = conv_weight.size(-1)
-        statistics = (self.running_mean[part].view(-1), self.running_var[part].view(-1), mean, inverse_std)
+        statistics = (self.running_mean[part].view(-1), self.running_var[part].view(-1), *saved)
         grad_z, grad_norm_weight, grad_norm_bias = torch.ops.aten.native_batch_norm_backward(
             grad_y.reshape(z.shape), z, norm_weight.reshape(-1), *statistics, self.training, self.eps, [True, True, True]
         )
@@ -95,11 +72,7 @@ class DepthwiseOperation:
 
 
 class ModuleOperation:
-    """One module a node, each mapping ``(B, C, H, W)`` to the same shape; called node by node.
-
-    Args:
-        modules: the module of every position of the schedule.
-    """
+    """One module a position of the schedule, each mapping ``(B, C, H, W)`` to the same shape; called node by node."""
 
     maps_kept = 0
 
@@ -110,18 +83,15 @@ class ModuleOperation:
         self._names = [list(own) for own in named]
         self._offsets = [0, *accumulate(map(len, named))]
 
-    def forward(self, part: slice, a: Tensor, parameters: Tensors, kept: Tensors | None, out: Tensor) -> Saved:
-        graphs = []
-        record = kept is not None
+    def forward(self, part: slice, a: Tensor, parameters: Tensors, kept: Tensors | None, out: Tensor) -> Any:
+        graphs, record = [], kept is not None
         with torch.set_grad_enabled(record):
             for node, position in enumerate(range(part.start, part.stop)):
                 # A copy, because other nodes of the level may overwrite what a view shares.
                 leaf = a[:, node].contiguous().detach()
                 own = [p.detach() for p in parameters[self._offsets[position] : self._offsets[position + 1]]]
-                if record:
-                    leaf.requires_grad_()
-                    for p in own:
-                        p.requires_grad_()
+                for tensor in (leaf, *own):
+                    tensor.requires_grad_(record)
                 y = torch.func.functional_call(self._modules[position], dict(zip(self._names[position], own, strict=True)), (leaf,))
                 if y.shape != leaf.shape:
                     raise ValueError(
@@ -130,18 +100,14 @@ class ModuleOperation:
                     )
                 out[:, node] = y.detach()
                 graphs.append(([leaf, *own], y) if record else None)
-        return Saved(graphs=graphs)
-
-    def empty_gradients(self, parameters: Tensors) -> list[Tensor]:
-        return [torch.zeros_like(p) for p in parameters]
+        return graphs
 
     def backward(
-        self, part: slice, saved: Saved, grad_y: Tensor, parameters: Tensors, kept: Tensors, gradients: list[Tensor], out: Tensor
+        self, part: slice, saved: Any, grad_y: Tensor, parameters: Tensors, kept: Tensors, gradients: list[Tensor], out: Tensor
     ) -> None:
         for node, position in enumerate(range(part.start, part.stop)):
-            leaves, y = saved.graphs[node]
-            # A module may leave some of its parameters, or even its input, unused.
-            # Its graph is kept, for a second backward pass.
+            leaves, y = saved[node]
+            # A module may leave some of its parameters, or even its input, unused. Its graph is kept, for a second backward pass.
             grads = torch.autograd.grad(y, leaves, grad_y[:, node], retain_graph=True, allow_unused=True, materialize_grads=True)
             out[:, node] = grads[0]
             gradients[self._offsets[position] : self._offsets[position + 1]] = list(grads[1:])

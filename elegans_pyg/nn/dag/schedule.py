@@ -9,8 +9,6 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.utils import cumsum, degree
 
-_DAG_ATTRIBUTES = ("edge_index", "level", "input_mask", "output_mask")
-
 
 @dataclass(frozen=True)
 class Schedule:
@@ -19,9 +17,7 @@ class Schedule:
     Only nodes that some input reaches have a position. Positions run level by level and, inside a level, variant by variant.
 
     Attributes:
-        num_variants: number of graphs ``V``.
-        num_nodes: number of nodes of the batch ``N``, those left out counted too.
-        num_edges: number of edges of the batch ``E``, those left out counted too.
+        num_variants, num_nodes, num_edges: of the batch, ``V``, ``N`` and ``E``, what is left out counted too.
         order ``(A,)``: node of each position.
         level_ptr: ``L + 1`` offsets into positions; level ``l`` is ``level_ptr[l]:level_ptr[l + 1]``.
         variant ``(A,)``: variant of each position.
@@ -51,11 +47,7 @@ class Schedule:
 
     @classmethod
     def from_batch(cls, batch: Data | Batch) -> Schedule:
-        """Check a batch of DAGs once, and order it.
-
-        Args:
-            batch: a DAG (``Data`` with ``edge_index``, ``level``, ``input_mask``, ``output_mask``) or a ``Batch`` of them, from
-                :class:`~elegans_pyg.transforms.ConstrainedDAG` or :class:`~elegans_pyg.transforms.RandomDAG`.
+        """Check and order a DAG, ``Data`` with ``edge_index``, ``level``, ``input_mask`` and ``output_mask``, or a ``Batch`` of them.
 
         Raises:
             TypeError: if ``batch`` is neither.
@@ -93,8 +85,7 @@ def _checked(batch: Data | Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tenso
     """Levels, output nodes, edges, edges out of nodes that some input reaches, and each node's variant; what is refused says Schedule."""
     if not isinstance(batch, Data):
         raise TypeError(f"batch must be a Data or Batch of DAGs, got {type(batch).__name__}; make one with Batch.from_data_list([...])")
-    missing = [name for name in _DAG_ATTRIBUTES if name not in batch]
-    if missing:
+    if missing := [name for name in ("edge_index", "level", "input_mask", "output_mask") if name not in batch]:
         raise ValueError(
             f"batch must hold DAGs, but has no {', '.join(missing)}; apply ConstrainedDAG() or RandomDAG() to each graph first"
         )
@@ -113,9 +104,9 @@ def _checked(batch: Data | Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tenso
         raise ValueError(f"edge_index must lie in 0..{num_nodes - 1}, got {int(edge_index.min())}..{int(edge_index.max())}")
     variant_of_node = torch.repeat_interleave(torch.arange(num_variants), ptr.diff())
     # The kernels take a source's place inside its target's variant: checked here, once, and never in a walk.
-    crossing = variant_of_node[edge_index[0]] != variant_of_node[edge_index[1]]
-    if bool(crossing.any()):
-        source, target = edge_index[:, int(crossing.nonzero()[0])].tolist()
+    crossing = edge_index[:, variant_of_node[edge_index[0]] != variant_of_node[edge_index[1]]]
+    if crossing.numel():
+        source, target = crossing[:, 0].tolist()
         raise ValueError(f"an edge must stay inside its variant, but {source} -> {target} leads to another; build the batch anew")
 
     if not torch.equal(level == 0, input_mask):
@@ -123,14 +114,14 @@ def _checked(batch: Data | Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tenso
     # An edge out of a node that no input reaches carries nothing.
     kept = (level >= 0)[edge_index[0]].nonzero().view(-1)
     source_level, target_level = level[edge_index[:, kept]]
-    if bool((target_level <= source_level).any()):
-        worst = int(kept[int((target_level <= source_level).nonzero()[0])])
+    if len(bad := kept[target_level <= source_level]):
+        worst = int(bad[0])
         raise ValueError(
             f"every edge must go from a lower to a higher level, but edge {edge_index[0, worst]} -> {edge_index[1, worst]} goes from"
             f" level {level[edge_index[0, worst]]} to {level[edge_index[1, worst]]}; the graph is no DAG, or its levels are stale"
         )
     for mask, what in ((input_mask, "input"), (output_mask & (level >= 0), "output")):
         counts = degree(variant_of_node[mask], num_variants, dtype=torch.long)
-        if bool((counts == 0).any()):
-            raise ValueError(f"variant {int((counts == 0).nonzero()[0])} has no {what} node; every DAG needs at least one")
+        if not bool(counts.all()):
+            raise ValueError(f"variant {int(counts.argmin())} has no {what} node; every DAG needs at least one")
     return level, output_mask, edge_index, kept, variant_of_node

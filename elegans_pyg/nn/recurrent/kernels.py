@@ -1,5 +1,3 @@
-# Numba infers types itself, and annotations of arrays would only mislead.
-# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 """Numba kernels that walk recurrent layers through time: each call takes some replicas through all steps, forward or backward.
 
 The sequences are the innermost axis everywhere, so that every inner loop runs over neighbouring numbers whatever the size of the layer,

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
-import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -20,8 +19,7 @@ LANES = 16
 
 
 def _tile(rows: int, vectors: int) -> Callable[..., None]:
-    """``out[o + j * lanes + s] += sum over k < count of weight[w + j * stride + k] * v[a + k * lanes + s]`` for ``j < rows`` and
-    ``s < LANES * vectors``."""
+    """:func:`add_products` of this many rows, and of ``LANES * vectors`` sequences."""
     width = LANES
 
     @intrinsic
@@ -29,10 +27,10 @@ def _tile(rows: int, vectors: int) -> Callable[..., None]:
         signature = types.void(out, types.intp, weight, types.intp, types.intp, v, types.intp, types.intp, types.intp)
 
         def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-            arrays = {}
-            for name, position in (("out", 0), ("weight", 2), ("v", 5)):
-                array = context.make_array(signature.args[position])(context, builder, arguments[position])
-                arrays[name] = array.data
+            arrays = {
+                name: context.make_array(signature.args[position])(context, builder, arguments[position]).data
+                for name, position in (("out", 0), ("weight", 2), ("v", 5))
+            }
             _, o, _, w, stride, _, a, lanes, count = arguments
             number = context.get_data_type(out.dtype)
             vector, integer = ir.VectorType(number, width), count.type
@@ -94,22 +92,9 @@ _tile_4x32, _tile_4x16, _tile_1x32, _tile_1x16 = _tile(4, 2), _tile(4, 1), _tile
 
 
 @numba.njit(nogil=True)
-def add_products(
-    out: npt.NDArray[Any],
-    o: int,
-    weight: npt.NDArray[Any],
-    w: int,
-    stride: int,
-    v: npt.NDArray[Any],
-    a: int,
-    rows: int,
-    count: int,
-    lanes: int,
-) -> None:
+def add_products(out, o, weight, w, stride, v, a, rows, count, lanes):
     """``out[o + j * lanes + s] += sum over k < count of weight[w + j * stride + k] * v[a + k * lanes + s]`` for all ``j < rows`` and
-    ``s < lanes``.
-
-    All three arrays are flat; ``lanes`` is a multiple of :data:`LANES`.
+    ``s < lanes``. All three arrays are flat; ``lanes`` is a multiple of :data:`LANES`.
     """
     j = 0
     while j < rows:

@@ -17,10 +17,8 @@ EXECUTORS = ("auto", "torch", "fused")
 
 
 def choose_executor(executor: str, x: Tensor) -> str:
-    """``"torch"`` or ``"fused"``; ``"auto"`` takes ``"fused"`` on the CPU where Numba is installed.
-
-    Raises:
-        ValueError: for an unknown name, or ``"fused"`` without Numba or with a tensor that its kernels do not take.
+    """``"torch"`` or ``"fused"``, which ``"auto"`` takes on the CPU where Numba is installed; ``ValueError`` for an unknown name, or
+    ``"fused"`` without Numba or with a tensor that its kernels do not take.
     """
     check_choice("executor", executor, EXECUTORS)
     refused = "its kernels take an x without a gradient, and x requires one" if x.requires_grad else ""
@@ -30,20 +28,16 @@ def choose_executor(executor: str, x: Tensor) -> str:
 def recurrent(
     cell: str, x: Tensor, weight: Tensor, bias: Tensor, readout: Tensor, offset: Tensor, *, trained: int | None = None, executor: str
 ) -> Tensor:
-    """Outputs of ``R`` replicas for the same ``S`` sequences, from a state of zeros.
+    """Outputs of ``R`` replicas for the same ``S`` sequences, from a state of zeros, ``(R, S, T, O)``.
 
     Args:
         cell: one of :data:`CELLS`, see :class:`~elegans_pyg.models.ReducedOrder`.
         x: ``(S, T, I)``.
         weight: ``(R, G H, I + H)``, the gates one below the other, in each the inputs' weights left of the state's.
         bias: ``(R, G H)``.
-        readout: ``(R, O, H)``.
-        offset: ``(R, O)``.
+        readout, offset: ``(R, O, H)`` and ``(R, O)``.
         trained: the first ``trained`` sequences get a gradient, the others are only carried along; ``None`` for all.
         executor: ``"torch"`` or ``"fused"``, as :func:`choose_executor` gives it.
-
-    Returns:
-        ``(R, S, T, O)``
     """
     trained = x.size(0) if trained is None else trained
     if executor == "fused":

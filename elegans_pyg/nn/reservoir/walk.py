@@ -40,15 +40,13 @@ class ReservoirWeights(NamedTuple):
 
 
 def fused(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """All steps of a variant at once, variants shared among as many threads as PyTorch uses.
+    """States of the readout nodes ``(V, B, T, R)``, and of all nodes after the last step ``(B, N)``: all steps of a variant at once,
+    variants shared among as many threads as PyTorch uses.
 
     Args:
         weights: float32 or float64, on the CPU.
         inputs: ``(V, B, T, F)``, or ``(1, B, T, F)`` for the same in every variant.
         state: ``(B, N)``, before the first step.
-
-    Returns:
-        states of the readout nodes ``(V, B, T, R)``, and of all nodes after the last step ``(B, N)``.
     """
     from elegans_pyg.nn.reservoir.kernels import LANES, walk_reservoirs
 
@@ -56,10 +54,9 @@ def fused(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Ten
     # Lanes are padded: few sequences are faster one by one.
     lanes = LANES if 2 * sequences > LANES else 1
     halvings, limit = _TANH[weights.weight.dtype]
-    sizes = weights.node_ptr.diff()
-    first_node = torch.repeat_interleave(weights.node_ptr[:-1], sizes)
-    of_edge = torch.repeat_interleave(first_node, weights.row_ptr.diff())
-    of_input = torch.repeat_interleave(weights.node_ptr[:-1], weights.input_ptr.diff())
+    first_node = weights.node_ptr[:-1]
+    of_edge = torch.repeat_interleave(first_node, weights.row_ptr[weights.node_ptr].diff())
+    of_input = torch.repeat_interleave(first_node, weights.input_ptr.diff())
     # From NumPy, which asks for large pages: states of many steps touch fewer of them for the first time.
     shape = (variants, sequences, inputs.size(2), weights.readout_node.size(1))
     out = torch.from_numpy(np.empty(shape, dtype=inputs.numpy().dtype))
@@ -67,7 +64,7 @@ def fused(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Ten
     inside = weights._replace(
         source=_unsigned(weights.source - of_edge),
         input_node=_unsigned(weights.input_node - of_input),
-        readout_node=_unsigned(weights.readout_node - weights.node_ptr[:-1, None]),
+        readout_node=_unsigned(weights.readout_node - first_node[:, None]),
     )
     share(walk_reservoirs, variants * -(-sequences // lanes), lanes, halvings, limit, inside, inputs.contiguous(), state, out)
     return out, state

@@ -11,7 +11,7 @@ from elegans_pyg._compiled import compiled
 
 
 @compiled(error_model="numpy")
-def products(first, last, size, table, source, ptr, factors, gain, gated, out):  # type: ignore[no-untyped-def]
+def products(first, last, size, table, source, ptr, factors, gain, gated, out):
     """``out[i]`` is row ``source[i]`` times rows ``factors[ptr[i]:ptr[i + 1]]``, or times ``1 + gain[i] * row`` if ``gated``."""
     one = table.dtype.type(1)
     for block in range(first, last):
@@ -27,7 +27,7 @@ def products(first, last, size, table, source, ptr, factors, gain, gated, out): 
 
 
 @compiled(error_model="numpy")
-def products_backward(first, last, size, table, source, ptr, factors, gain, gated, out_grad, table_grad):  # type: ignore[no-untyped-def]
+def products_backward(first, last, size, table, source, ptr, factors, gain, gated, out_grad, table_grad):
     """Add to ``table_grad`` what ``out_grad`` gives each row. A factor's share is the product before it times the rest's gradient."""
     one = table.dtype.type(1)
     before = np.empty((np.diff(ptr).max(), size), table.dtype)

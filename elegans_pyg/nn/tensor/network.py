@@ -16,7 +16,7 @@ from elegans_pyg.nn.tensor.program import TensorProgram, compile_program
 from elegans_pyg.nn.tensor.readout import MotorAttention
 from elegans_pyg.nn.tensor.roles import PUBLISHED_ORDER, RolePair
 from elegans_pyg.nn.tensor.walk import Parameters, Rules, walk
-from elegans_pyg.nn.variants import VariantNetwork, resolve_seeds, uniform
+from elegans_pyg.nn.variants import VariantNetwork, generators, uniform_parameter
 from elegans_pyg.nn.workspace import Workspace
 
 COMBINES = ("mul", "add")
@@ -45,15 +45,13 @@ class TensorNetwork(VariantNetwork):
     of the motor neurons are the output, through ``readout``. Synapse counts (``edge_weight``) play no part.
 
     The visits are made once, at construction: every change of a value is a version of it, the versions form a DAG, those that no motor
-    neuron's final value depends on are left out, with their units, and the rest runs level by level, all variants and all units of a
-    level in a few batched products; changes of a value that nobody reads in between are one product. ``program`` holds the result, and
+    neuron's final value depends on are left out, with their units, and the rest runs level by level. ``program`` holds the result, and
     ``program.synapses`` how many synapses were visited, passed over and effective. **In the published order fewer than half are
     effective:** nothing that reaches a sensor, an interneuron from a motor neuron or an interneuron from an interneuron is read again
     before a motor neuron is. Of the 3,225 of ``varshney2011-hermaphrodite``, both kinds, 1,492 are; choose another ``order`` to use more.
 
     - **Roles.** Of ``neuron_type``, sensory neurons are sensors and motor neurons motor neurons; all others count as interneurons, because
-      for pharyngeal, sex-specific and other neurons the type does not say whether they sense or move, and an interneuron neither gets the
-      input nor is read. Generated and rewired graphs keep the base's types, hence its proportions.
+      for pharyngeal, sex-specific and other neurons the type does not say whether they sense or move.
     - **Stability.** Products of many values overflow: on that connectome with width 64 and LayerNormed input, ``norm="none"`` and
       ``"unit"`` leave 18 to 19 % of the motor neurons' values finite in float32 and 44 % in float64. With the default, what is read is a
       LayerNorm of the neuron's own and enters a product as a factor near one,
@@ -65,8 +63,8 @@ class TensorNetwork(VariantNetwork):
       :math:`\sqrt{w}`, at first :math:`|t_n|` is at most :math:`(1 + \sqrt{w}/k)^k < e^{\sqrt w}` times what it was created with, whatever
       the input, the wiring and the order. Sums are of plain :math:`v_m`.
     - **Size.** At width 784 ``varshney2011-hermaphrodite`` has 106,250,032 parameters: 168 units of 615,440, 251 LayerNorms of 1,568 and
-      the attention's 2,462,544. The 107 M published for the CIFAR network, encoder included, fit that; 196 units, one for every neuron that
-      is no sensor, would be 120.6 M. The 28 that are missing reach no motor neuron in that order.
+      the attention's 2,462,544. The 107 M published for the CIFAR network, encoder included, fit that; one unit for each of the 196 neurons
+      that are no sensors would be 120.6 M, but 28 of them reach no motor neuron in that order.
 
     Args:
         batch: a wiring or a ``Batch`` of wirings, cyclic as they are.
@@ -131,36 +129,29 @@ class TensorNetwork(VariantNetwork):
             raise ValueError(f"heads must divide width, {width}, got {heads}; choose another number of heads")
         self.width, self.frozen = width, freeze
         self.program = compile_program(batch, norm, order, skip, reapply)
-        if readout == "concat" and len(set(self.program.num_motors)) > 1:
-            counts = self.program.num_motors
-            raise ValueError(f"readout='concat' needs as many motor neurons in every variant, got {counts}; use 'attention' or 'mean'")
+        if readout == "concat" and len(set(motors := self.program.num_motors)) > 1:
+            raise ValueError(f"readout='concat' needs as many motor neurons in every variant, got {motors}; use 'attention' or 'mean'")
         self.num_variants = self.program.num_variants
-        seeds = resolve_seeds(seeds, self.num_variants)
-        units, norms = self.program.unit_ptr, self.program.norm_ptr
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        counts, bound, dtype = [high - low for low, high in pairwise(units)], 1 / math.sqrt(width), torch.get_default_dtype()
-        self.unit_weight = nn.Parameter(uniform(generators, counts, (width, width), bound).to(dtype))
-        self.unit_bias = nn.Parameter(uniform(generators, counts, (width,), bound).to(dtype))
-        self.norm_weight = nn.Parameter(torch.ones(norms[-1], width))
-        self.norm_bias = nn.Parameter(torch.zeros(norms[-1], width))
+        own, bound, norms = generators(seeds, self.num_variants), 1 / math.sqrt(width), self.program.norm_ptr[-1]
+        sizes = [high - low for low, high in pairwise(self.program.unit_ptr)]
+        self.unit_weight = uniform_parameter(own, (width, width), bound, sizes)
+        self.unit_bias = uniform_parameter(own, (width,), bound, sizes)
+        self.norm_weight = nn.Parameter(torch.ones(norms, width))
+        self.norm_bias = nn.Parameter(torch.zeros(norms, width))
         self.attention: MotorAttention | None = None
         if readout == "attention":
-            # A stream of its own, so that it does not depend on how many numbers the units drew.
-            self.attention = MotorAttention(width, heads, [torch.Generator().manual_seed(seed ^ 0xA77E_0000_0000) for seed in seeds])
+            self.attention = MotorAttention(width, heads, generators(seeds, self.num_variants, 0xA77E_0000_0000))
         if freeze:
             self.requires_grad_(False)
-        slot = self.program.motor_slot
-        if readout != "concat":
-            slot = torch.cat([torch.arange(b - a) for a, b in pairwise(self.program.output_ptr)])
-        variant = torch.repeat_interleave(torch.arange(self.num_variants), torch.tensor(self.program.output_ptr).diff())
-        places = self.program.num_motors[0] if readout == "concat" else int(slot.max()) + 1
-        valid = torch.zeros(self.num_variants, places, dtype=torch.bool)
-        valid[variant, slot] = True
+        counts = torch.tensor(self.program.output_ptr).diff()
+        variant = torch.repeat_interleave(torch.arange(self.num_variants), counts)
         # Rows of the walk's output by variant and place; where there is none, any row stands in, and the mask says so.
-        row = torch.zeros(self.num_variants, places, dtype=torch.long)
+        slot = self.program.motor_slot if readout == "concat" else torch.cat([torch.arange(count) for count in counts])
+        places = self.program.num_motors[0] if readout == "concat" else int(counts.max())
+        row = torch.full((self.num_variants, places), -1)
         row[variant, slot] = torch.arange(len(slot))
-        self.register_buffer("_motor_row", row, persistent=False)
-        self.register_buffer("_motor_valid", valid, persistent=False)
+        self.register_buffer("_motor_row", row.clamp(min=0), persistent=False)
+        self.register_buffer("_motor_valid", row >= 0, persistent=False)
         self.executor = check_choice("executor", executor, EXECUTORS)
         self.executor_in_use()  # refuses now what could only fail later
         self._workspace = Workspace()
@@ -177,11 +168,7 @@ class TensorNetwork(VariantNetwork):
         return refusal(self.unit_weight.device, self.unit_weight.dtype, devices=("cpu",))
 
     def executor_in_use(self) -> str:
-        """The executor that runs this network where its parameters are now.
-
-        Raises:
-            ValueError: if it was told to be ``"fused"`` and that does not apply.
-        """
+        """The executor where the parameters are now; ``ValueError`` if this network was told to be ``"fused"`` and that does not apply."""
         return choose(self.executor, self.fused_refusal())
 
     def forward(self, x: Tensor) -> Tensor:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 from itertools import chain, pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 from torch_geometric.data import Batch, Data
 
-from elegans_pyg.nn.tensor.roles import MOTOR, PUBLISHED_ORDER, SENSOR, RolePair, check_roles, numbers_of_pairs, rank_of_pairs
+from elegans_pyg.nn.tensor.roles import MOTOR, SENSOR, RolePair, check_roles, numbers_of_pairs, rank_of_pairs
 
 # Kinds of row, in the order in which they run inside a level.
 UNIT, RAW, NORMED = range(3)
@@ -19,27 +20,25 @@ UNIT, RAW, NORMED = range(3)
 _FACTORS_PER_GROUP = 1024
 
 
-@dataclass(frozen=True)
-class UnitPiece:
-    """Consecutive rows of a group, all of one variant, and the units that make them: a range where they are stored so, else a list."""
+class UnitPiece(NamedTuple):
+    """Consecutive rows of a group, all of one variant, and the units that make them: a slice where they are stored so, else a list."""
 
     low: int
     high: int
-    units: tuple[int, int] | Tensor
+    units: slice | Tensor
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Rows ``low:high`` of the table, of one kind and level, computed at once.
 
     Attributes:
         source ``(n,)``: the row that each unit is applied to, or that each product or sum starts from.
+        norm ``(n,)``: the norm of each row; empty where there is none.
         pieces: for units, how the rows fall into pieces.
         applied: for units, the number of unit rows before this group.
         rounds: for products and sums, the rows that come in one after the other; round ``r`` is for the first ``len(rounds[r])`` rows.
-        factors: the same by row, for the kernels: offsets ``(n + 1,)``, and rows.
+        factor_ptr ``(n + 1,)``, factors: the same by row, for the kernels.
         gain ``(n, 1, 1)``: for products, :math:`1/k` of each row's neuron.
-        norm ``(n,)``: the norm of each row; empty where there is none.
     """
 
     kind: int
@@ -47,26 +46,15 @@ class Group:
     high: int
     source: Tensor
     norm: Tensor
-    pieces: list[UnitPiece] = field(default_factory=list)
+    pieces: Sequence[UnitPiece] = ()
     applied: int = 0
-    rounds: list[Tensor] = field(default_factory=list)
-    factors: tuple[Tensor, Tensor] = field(default_factory=lambda: (torch.empty(0), torch.empty(0)))
-    gain: Tensor = field(default_factory=lambda: torch.empty(0))
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> Group:
-        pieces = [replace(p, units=p.units.to(device)) if isinstance(p.units, Tensor) else p for p in self.pieces]
-        return replace(
-            self,
-            source=self.source.to(device),
-            norm=self.norm.to(device),
-            pieces=pieces,
-            rounds=[rows.to(device) for rows in self.rounds],
-            gain=self.gain.to(device, dtype),
-        )
+    rounds: Sequence[Tensor] = ()
+    factor_ptr: Tensor = torch.empty(0)
+    factors: Tensor = torch.empty(0)
+    gain: Tensor = torch.empty(0)
 
 
-@dataclass(frozen=True)
-class TensorProgram:
+class TensorProgram(NamedTuple):
     """The steps of ``V`` tensor networks side by side; a *row* is one value, ``(B, width)``.
 
     Rows ``0:V`` are the inputs; the others are versions of neurons' values that the readout depends on, level by level. What cannot
@@ -74,15 +62,14 @@ class TensorProgram:
 
     Attributes:
         num_variants, num_rows, num_applied: variants, rows, rows that are made by a unit.
+        num_levels: length of the longest chain of rows.
         groups: the steps, in order.
         output: the rows that hold the motor neurons' final values, variant by variant, in the order of the neurons.
         output_ptr: ``V + 1`` offsets into ``output``.
         motor_slot: for each entry of ``output``, the neuron's place among its variant's motor neurons, reached or not.
         num_motors: motor neurons of each variant, reached or not.
         unit_ptr, norm_ptr: ``V + 1`` offsets of the variants into units and norms.
-        unit_neuron: the neuron of each unit, by its number in the batch.
-        norm_neuron: the neuron of each norm.
-        num_levels: length of the longest chain of rows.
+        unit_neuron, norm_neuron: the neuron of each unit and of each norm, by its number in the batch.
         synapses: one entry a variant for each of ``visited``, in some pair that is not skipped; ``passed_over``, because the source had no
             value yet; and ``effective``, those that the readout depends on.
     """
@@ -90,6 +77,7 @@ class TensorProgram:
     num_variants: int
     num_rows: int
     num_applied: int
+    num_levels: int
     groups: list[Group]
     output: Tensor
     output_ptr: list[int]
@@ -99,27 +87,27 @@ class TensorProgram:
     norm_ptr: list[int]
     unit_neuron: Tensor
     norm_neuron: Tensor
-    num_levels: int
     synapses: dict[str, list[int]]
 
     def to(self, device: torch.device, dtype: torch.dtype) -> TensorProgram:
-        """The program with what its steps need on a device, for values of type ``dtype``."""
-        return replace(self, groups=[g.to(device, dtype) for g in self.groups], output=self.output.to(device))
+        """The program on a device, for values of type ``dtype``."""
+        return tree_map_only(Tensor, lambda t: t.to(device, dtype if t.is_floating_point() else t.dtype), self)
 
 
-class _VariantWalk:
-    """The synapses of one variant visited one by one; every change of a neuron's value appends a row."""
+class _Visits:
+    """The synapses of all variants visited one by one; every change of a neuron's value appends a row."""
 
-    def __init__(self, roles: list[int], norm: str | None) -> None:
-        self.roles, self.norm = roles, norm
-        self.kind, self.neuron, self.base = [-1], [-1], [-1]  # row 0 is the input
-        self.factors: list[list[int]] = [[]]
-        self.creates: list[int] = []  # unit rows that gave a neuron its first value
-        self.value: list[int] = [0 if role == SENSOR else -1 for role in roles]
+    def __init__(self, roles: np.ndarray, variant: np.ndarray, norm: str) -> None:
+        # The first rows are the variants' inputs.
+        inputs = int(variant[-1]) + 1
+        self.norm, self.inputs = norm, inputs
+        self.kind, self.neuron, self.base = ([-1] * inputs for _ in range(3))
+        self.factors: list[list[int]] = [[] for _ in range(inputs)]
+        self.created: list[int] = []  # unit rows that gave a neuron its first value
+        self.value: list[int] = np.where(roles == SENSOR, variant, -1).tolist()
         self.pending: list[list[int]] = [[] for _ in roles]
-        self.normed = [-1] * len(roles)
-        self.combined = [0] * len(roles)
-        self.visited = self.passed_over = 0
+        self.normed, self.combined = [-1] * len(roles), [0] * len(roles)
+        self.passed_over: list[int] = []  # sources
 
     def _append(self, kind: int, neuron: int, base: int, factors: list[int]) -> int:
         self.kind.append(kind)
@@ -139,127 +127,104 @@ class _VariantWalk:
             self.normed[neuron] = self._append(NORMED, neuron, self.value[neuron], [])
         return self.normed[neuron]
 
-    def visit(self, source: list[int], target: list[int], reapply: list[bool]) -> None:
-        for s, t, again in zip(source, target, reapply, strict=True):
-            self.visited += 1
+    def visit(self, source: np.ndarray, target: np.ndarray, reapply: np.ndarray) -> None:
+        for s, t, again in zip(source.tolist(), target.tolist(), reapply.tolist(), strict=True):
             if self.value[s] < 0:
-                self.passed_over += 1
+                self.passed_over.append(s)
                 continue
             row = self.read(s)
             if self.value[t] < 0:
                 self.value[t] = self._append(UNIT, t, row, [])
-                self.creates.append(self.value[t])
+                self.created.append(self.value[t])
             else:
                 self.pending[t].append(self._append(UNIT, t, row, []) if again else row)
                 self.combined[t] += 1
             self.normed[t] = -1
 
-    def finish(self) -> None:
+    def finish(self, motors: np.ndarray) -> None:
         """Read the motor neurons, drop what they do not depend on, and join runs of products that nobody reads in between."""
-        motors = [n for n, role in enumerate(self.roles) if role == MOTOR]
-        self.num_motors = len(motors)
-        self.slots = [slot for slot, n in enumerate(motors) if self.value[n] >= 0]
-        self.output = [self.read(motors[slot]) for slot in self.slots]
+        self.output = [self.read(n) for n in motors.tolist()]
         uses = [0] * len(self.kind)
         for row in self.output:
             uses[row] += 1
-        for row in range(len(uses) - 1, 0, -1):
+        for row in range(len(uses) - 1, self.inputs - 1, -1):
             if uses[row]:
-                uses[self.base[row]] += 1
-                for factor in self.factors[row]:
-                    uses[factor] += 1
-        # A product is counted before it is joined to the next one, a creation as the unit that made the value.
-        self.effective = sum(uses[row] > 0 for row in self.creates)
-        self.effective += sum(len(factors) for factors, used in zip(self.factors, uses, strict=True) if used)
-        for row in range(1, len(uses)):
+                for below in (self.base[row], *self.factors[row]):
+                    uses[below] += 1
+        # The targets: a product is counted before it is joined to the next one, a creation as the unit that made the value.
+        self.effective = [self.neuron[row] for row in self.created if uses[row]]
+        for neuron, factors, used in zip(self.neuron, self.factors, uses, strict=True):
+            self.effective += [neuron] * (len(factors) if used else 0)
+        for row in range(self.inputs, len(uses)):
             base = self.base[row]
-            if uses[row] and self.kind[row] != UNIT and base and self.kind[base] == RAW and uses[base] == 1:
+            if uses[row] and self.kind[row] != UNIT and self.kind[base] == RAW and uses[base] == 1:
                 self.base[row], self.factors[row] = self.base[base], self.factors[base] + self.factors[row]
                 uses[base] = 0
-        self.rows = [row for row in range(1, len(uses)) if uses[row]]
+        self.rows = [row for row in range(self.inputs, len(uses)) if uses[row]]
         self.level = [0] * len(uses)
         for row in self.rows:
-            below = self.level[self.base[row]]
-            for factor in self.factors[row]:
-                below = max(below, self.level[factor])
-            self.level[row] = below + 1
+            self.level[row] = 1 + max(self.level[below] for below in (self.base[row], *self.factors[row]))
 
 
 def compile_program(
-    batch: Data | Batch,
-    norm: str | None,
-    order: Sequence[RolePair] = PUBLISHED_ORDER,
-    skip: Sequence[RolePair] = (),
-    reapply: Sequence[RolePair] = (),
+    batch: Data | Batch, norm: str, order: Sequence[RolePair], skip: Sequence[RolePair], reapply: Sequence[RolePair]
 ) -> TensorProgram:
     """Visit every variant's synapses in order and lay out what the motor neurons' final values depend on.
 
-    Args:
-        batch: wirings, cyclic or not, with ``edge_index`` and ``neuron_type``.
-        norm, order, skip, reapply: see :class:`~elegans_pyg.nn.TensorNetwork`.
-
-    Raises:
-        TypeError: if ``batch`` is no ``Data`` or ``Batch``.
-        ValueError: if an attribute is missing or does not fit, a role pair is unknown, ``order`` does not hold every pair once, or no motor
-            neuron of a variant is ever reached.
+    Arguments and errors are those of :class:`~elegans_pyg.nn.TensorNetwork`.
     """
-    rank = rank_of_pairs(order, skip)
-    again = numbers_of_pairs("reapply", reapply)
+    rank, again = rank_of_pairs(order, skip), numbers_of_pairs("reapply", reapply)
     roles, ptr, edge_index, kind = check_roles(batch)
-    roles_of_edge = roles[edge_index]
-    pair = roles_of_edge[0] * 3 + roles_of_edge[1]
-    kept = np.flatnonzero(rank[pair] >= 0)
-    variant = np.searchsorted(ptr, edge_index[0], side="right") - 1
-    source, target, pair = edge_index[0, kept], edge_index[1, kept], pair[kept]
-    visits = np.lexsort((kind[kept], target, source, rank[pair], variant[kept]))
-    source, target, pair, variant = source[visits], target[visits], pair[visits], variant[kept][visits]
-    edge_ptr = np.searchsorted(variant, np.arange(len(ptr)))
-    reapplied = np.isin(pair, again)
+    variant = np.repeat(np.arange(len(ptr) - 1), np.diff(ptr))
+    pair = roles[edge_index[0]] * 3 + roles[edge_index[1]]
+    visits = np.lexsort((kind, edge_index[1], edge_index[0], rank[pair], variant[edge_index[0]]))
+    visits = visits[rank[pair[visits]] >= 0]
+    source, target = edge_index[:, visits]
+    walk = _Visits(roles, variant, norm)
+    walk.visit(source, target, np.isin(pair[visits], again))
 
-    walks = []
-    for v, (low, high) in enumerate(pairwise(edge_ptr.tolist())):
-        walk = _VariantWalk(roles[ptr[v] : ptr[v + 1]].tolist(), norm)
-        walk.visit((source[low:high] - ptr[v]).tolist(), (target[low:high] - ptr[v]).tolist(), reapplied[low:high].tolist())
-        walk.finish()
-        if not walk.output:
-            motors = walk.num_motors
-            raise ValueError(
-                f"batch: expected a motor neuron that the sensors reach in every variant, got none among the {motors} of variant {v};"
-                " check neuron_type and skip, or leave that wiring out"
-            )
-        walks.append(walk)
-    return _lay_out(walks, ptr, norm)
+    motors = np.flatnonzero(roles == MOTOR)
+    num_motors = np.bincount(variant[motors], minlength=len(ptr) - 1)
+    slots = np.arange(len(motors)) - np.repeat(np.cumsum(num_motors) - num_motors, num_motors)
+    reached = np.array(walk.value)[motors] >= 0
+    outputs = np.bincount(variant[motors[reached]], minlength=len(ptr) - 1)
+    if not outputs.all():
+        v = int(outputs.argmin())
+        raise ValueError(
+            f"batch: expected a motor neuron that the sensors reach in every variant, got none among the {num_motors[v]} of variant {v};"
+            " check neuron_type and skip, or leave that wiring out"
+        )
+    walk.finish(motors[reached])
+    neurons = {"visited": source, "passed_over": walk.passed_over, "effective": walk.effective}
+    return _lay_out(
+        walk,
+        variant,
+        output_ptr=_ptr(outputs),
+        motor_slot=torch.from_numpy(slots[reached]),
+        num_motors=num_motors.tolist(),
+        synapses={name: np.bincount(variant[of], minlength=len(ptr) - 1).tolist() for name, of in neurons.items()},
+    )
 
 
-def _lay_out(walks: list[_VariantWalk], ptr: np.ndarray, norm: str | None) -> TensorProgram:
-    """Number the rows of all variants level by level, and group them."""
-    variants, sizes = len(walks), [len(w.kind) for w in walks]
-    offset = np.array(_ptr(sizes))
-
-    def joined(name: str, first: Iterable[int] = (0,) * variants) -> np.ndarray:
-        """One attribute of all walks; ``first`` is added to each walk's, to count rows or neurons through."""
-        return np.concatenate([np.array(getattr(w, name), dtype=np.int64) + start for w, start in zip(walks, first, strict=False)])
-
-    rows, owner = joined("rows", offset), np.repeat(np.arange(variants), sizes)
-    variant, kind, level = owner[rows], joined("kind")[rows], joined("level")[rows]
-    neuron, base, combined = joined("neuron", ptr)[rows], joined("base", offset)[rows], joined("combined")
-    factors = [w.factors[row] for w in walks for row in w.rows]
+def _lay_out(walk: _Visits, variant_of: np.ndarray, **counted: Any) -> TensorProgram:
+    """Number the rows of all variants level by level, and group them; ``counted`` is what of the program is known without."""
+    rows, norm, inputs = np.array(walk.rows, dtype=np.int64), walk.norm, walk.inputs
+    kind, level, neuron, base = (np.array(values)[rows] for values in (walk.kind, walk.level, walk.neuron, walk.base))
+    variant, combined, factors = variant_of[neuron], np.array(walk.combined), [walk.factors[row] for row in walk.rows]
     length = np.array([len(f) for f in factors], dtype=np.int64)
 
     order = np.lexsort((neuron, variant, np.where(kind == UNIT, 0, -length), kind, level))
-    # Where each row went; a variant's row 0, the input, is row v of the table.
-    place = owner
-    place[rows[order]] = variants + np.arange(len(order))
-    factor_ptr = np.array(_ptr(length.tolist()))
-    flat = np.fromiter(chain.from_iterable(factors), dtype=np.int64, count=int(factor_ptr[-1]))
-    flat = place[flat + np.repeat(offset[variant], length)]
+    place = np.arange(len(walk.kind))  # where each row went
+    place[rows[order]] = inputs + np.arange(len(order))
+    factor_ptr = np.array(_ptr(length))
+    flat = place[np.fromiter(chain.from_iterable(factors), dtype=np.int64, count=factor_ptr[-1])]
 
     # A variant's units are stored in the order in which they are first applied, so that a level's units are one slice of the weights.
     applied = order[kind[order] == UNIT]
     unit_neuron, first = np.unique(neuron[applied], return_index=True)
-    unit_neuron = unit_neuron[np.lexsort((first, variant[applied][first]))]
+    unit_neuron = unit_neuron[np.lexsort((first, variant_of[unit_neuron]))]
     norm_neuron = unit_neuron if norm == "unit" else np.unique(neuron[kind == NORMED])
-    unit_of_neuron, norm_of_neuron = np.full(ptr[-1], -1), np.full(ptr[-1], -1)
+    unit_of_neuron, norm_of_neuron = np.full((2, len(variant_of)), -1)
     unit_of_neuron[unit_neuron], norm_of_neuron[norm_neuron] = np.arange(len(unit_neuron)), np.arange(len(norm_neuron))
 
     groups: list[Group] = []
@@ -268,56 +233,50 @@ def _lay_out(walks: list[_VariantWalk], ptr: np.ndarray, norm: str | None) -> Te
         low, what = int(place[rows[part[0]]]), int(kind[part[0]])
         has_norm = what == NORMED or (what == UNIT and norm == "unit")
         norms = torch.from_numpy(norm_of_neuron[neuron[part]] if has_norm else np.empty(0, dtype=np.int64))
-        common = (what, low, low + len(part), torch.from_numpy(place[base[part]]), norms)
+        group = Group(what, low, low + len(part), torch.from_numpy(place[base[part]]), norms)
         if what == UNIT:
-            groups.append(Group(*common, pieces=_pieces(unit_of_neuron[neuron[part]], variant[part]), applied=count))
+            groups.append(group._replace(pieces=_pieces(unit_of_neuron[neuron[part]], variant[part]), applied=count))
             count += len(part)
         else:
             lengths, starts = length[part], factor_ptr[part]
-            rounds = [torch.from_numpy(flat[starts[lengths > r] + r]) for r in range(int(lengths[0]))]
             members = np.concatenate([flat[start : start + n] for start, n in zip(starts, lengths, strict=True)])
+            rounds = [torch.from_numpy(flat[starts[lengths > r] + r]) for r in range(int(lengths[0]))]
             gain = torch.from_numpy(1.0 / np.maximum(combined[neuron[part]], 1)).view(-1, 1, 1)
-            of_row = torch.tensor(_ptr(lengths.tolist()))
-            groups.append(Group(*common, rounds=rounds, factors=(of_row, torch.from_numpy(members)), gain=gain))
-    unit_neuron_variant, norm_neuron_variant = (np.searchsorted(ptr, n, side="right") - 1 for n in (unit_neuron, norm_neuron))
+            ptr = torch.tensor(_ptr(lengths))
+            groups.append(group._replace(rounds=rounds, factor_ptr=ptr, factors=torch.from_numpy(members), gain=gain))
     return TensorProgram(
-        num_variants=variants,
-        num_rows=variants + len(order),
+        num_variants=inputs,
+        num_rows=inputs + len(order),
         num_applied=count,
+        num_levels=int(level.max(initial=0)),
         groups=groups,
-        output=torch.from_numpy(place[joined("output", offset)]),
-        output_ptr=_ptr([len(w.output) for w in walks]),
-        motor_slot=torch.from_numpy(joined("slots")),
-        num_motors=[w.num_motors for w in walks],
-        unit_ptr=np.searchsorted(unit_neuron_variant, np.arange(variants + 1)).tolist(),
-        norm_ptr=np.searchsorted(norm_neuron_variant, np.arange(variants + 1)).tolist(),
+        output=torch.from_numpy(place[walk.output]),
+        unit_ptr=_ptr(np.bincount(variant_of[unit_neuron], minlength=inputs)),
+        norm_ptr=_ptr(np.bincount(variant_of[norm_neuron], minlength=inputs)),
         unit_neuron=torch.from_numpy(unit_neuron),
         norm_neuron=torch.from_numpy(norm_neuron),
-        num_levels=int(level.max(initial=0)),
-        synapses={name: [getattr(w, name) for w in walks] for name in ("visited", "passed_over", "effective")},
+        **counted,
     )
 
 
-def _split(order: np.ndarray, level: np.ndarray, kind: np.ndarray, length: np.ndarray) -> Iterable[np.ndarray]:
+def _split(order: np.ndarray, level: np.ndarray, kind: np.ndarray, length: np.ndarray) -> list[np.ndarray]:
     """Cut ``order`` where level or kind changes, and where a group would have too many factors."""
-    step = level[order] * 3 + kind[order]
     parts = []
-    for part in np.split(order, np.flatnonzero(np.diff(step)) + 1):
+    for part in np.split(order, np.flatnonzero(np.diff(level[order] * 3 + kind[order])) + 1):
         block = np.cumsum(length[part]) // _FACTORS_PER_GROUP
         parts += np.split(part, np.flatnonzero(np.diff(block)) + 1)
     return parts
 
 
 def _pieces(units: np.ndarray, variant: np.ndarray) -> list[UnitPiece]:
-    """One piece a variant: a range of units where they follow each other, a list where units are applied again."""
+    """One piece a variant: a slice of units where they follow each other, a list where units are applied again."""
     pieces = []
-    cuts = [0, *(np.flatnonzero(np.diff(variant)) + 1).tolist(), len(units)]
-    for low, high in pairwise(cuts):
+    for low, high in pairwise([0, *(np.flatnonzero(np.diff(variant)) + 1).tolist(), len(units)]):
         part = units[low:high]
         consecutive = bool((np.diff(part) == 1).all())
-        pieces.append(UnitPiece(low, high, (int(part[0]), int(part[-1]) + 1) if consecutive else torch.from_numpy(part)))
+        pieces.append(UnitPiece(low, high, slice(int(part[0]), int(part[-1]) + 1) if consecutive else torch.from_numpy(part)))
     return pieces
 
 
-def _ptr(lengths: list[int]) -> list[int]:
+def _ptr(lengths: np.ndarray) -> list[int]:
     return [0, *np.cumsum(lengths).tolist()]

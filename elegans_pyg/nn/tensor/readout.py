@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elegans_pyg.nn.variants import uniform
+from elegans_pyg.nn.variants import uniform_parameter
 
 
 class MotorAttention(nn.Module):
@@ -40,9 +40,7 @@ class MotorAttention(nn.Module):
     def __init__(self, width: int, heads: int, generators: Sequence[torch.Generator]) -> None:
         super().__init__()
         self.heads = heads
-        bound = 1 / math.sqrt(width)
-        drawn = uniform(generators, [1] * len(generators), (4, width, width), bound)
-        self.weight = nn.Parameter(drawn.to(torch.get_default_dtype()))
+        self.weight = uniform_parameter(generators, (4, width, width), 1 / math.sqrt(width))
         self.bias = nn.Parameter(torch.zeros(len(generators), 3, width))
         self.norm_weight = nn.Parameter(torch.ones(len(generators), width))
         self.norm_bias = nn.Parameter(torch.zeros(len(generators), width))

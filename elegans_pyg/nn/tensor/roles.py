@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 from torch_geometric.data import Batch, Data
@@ -13,17 +13,8 @@ from elegans_pyg.wirings import NEURON_TYPES, SENSORY
 ROLES = ("sensor", "interneuron", "motor")
 SENSOR, INTERNEURON, MOTOR = range(3)
 RolePair = tuple[str, str]
-PUBLISHED_ORDER: tuple[RolePair, ...] = (
-    ("sensor", "interneuron"),
-    ("sensor", "motor"),
-    ("interneuron", "sensor"),
-    ("interneuron", "motor"),
-    ("motor", "sensor"),
-    ("motor", "interneuron"),
-    ("sensor", "sensor"),
-    ("interneuron", "interneuron"),
-    ("motor", "motor"),
-)
+# Between two roles first, then each to itself.
+PUBLISHED_ORDER: tuple[RolePair, ...] = (*permutations(ROLES, 2), *((role, role) for role in ROLES))
 
 
 def numbers_of_pairs(argument: str, pairs: Sequence[RolePair]) -> list[int]:

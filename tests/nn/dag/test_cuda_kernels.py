@@ -31,7 +31,7 @@ needs_interpreter = pytest.mark.skipif(HAS_CUDA, reason="a GPU is here: the kern
 @pytest.fixture
 def triton_on_the_cpu(monkeypatch):
     """Send CPU tensors through the Triton kernels."""
-    from elegans_pyg.nn.dag.fused import cuda
+    from elegans_pyg.nn.dag.fused import cuda_kernels as cuda
 
     monkeypatch.setattr(operator, "_backend", lambda device: cuda)
 
@@ -46,7 +46,7 @@ def test_interpreted_kernels_agree_with_per_node_loop(triton_on_the_cpu, name, i
 
 @needs_interpreter
 def test_interpreted_kernels_span_several_blocks(triton_on_the_cpu, monkeypatch):
-    from elegans_pyg.nn.dag.fused import cuda
+    from elegans_pyg.nn.dag.fused import cuda_kernels as cuda
 
     monkeypatch.setattr(cuda, "_BLOCK", 32)
     batch = ENSEMBLES["three sizes"]

@@ -15,6 +15,10 @@ from __future__ import annotations
 import numpy as np
 
 from elegans_pyg._compiled import REASSOCIATION, compiled
+from elegans_pyg._threads import share
+
+NEEDS_RELU = False
+"""Whether a forward pass needs room for the rectified sums even if no gradient is wanted."""
 
 # Numbers in a block of rows: with four sources and the accumulator it stays in a 32 KiB first-level cache.
 _BLOCK = 1024
@@ -344,3 +348,13 @@ def backward_walks(
                     m = begin + in_source[low + k]
                     scale = norm_weight[m, c] * (one / np.sqrt(variance[m, c] + eps))
                     grad_edge[c, low + k] = scale * products[k] + (norm_bias[m, c] - mean[m, c] * scale) * flow
+
+
+def forward(shape, training, record, eps, graph, parameters, x, *maps):
+    """See :func:`forward_walks`; the arguments are tensors."""
+    share(forward_walks, x.size(0) * shape.channels, shape, training, record, x.numpy().dtype.type(eps), graph, parameters, x, *maps)
+
+
+def backward(shape, training, eps, graph, parameters, grad, *rest):
+    """See :func:`backward_walks`."""
+    share(backward_walks, grad.size(0) * shape.channels, shape, training, grad.numpy().dtype.type(eps), graph, parameters, grad, *rest)

@@ -6,8 +6,15 @@ Maps may be stored in bfloat16; sums and statistics are float32.
 """
 
 # Annotations are Triton's own here, read when a kernel is compiled: no `from __future__ import annotations`.
+import torch
 import triton
 import triton.language as tl
+
+NEEDS_RELU = True
+"""The convolution reads its neighbours' rectified sums from memory, even if no gradient is wanted."""
+
+_BLOCK = 1024
+_WARPS = 8
 
 
 @triton.jit
@@ -301,3 +308,21 @@ def backward_walk(
             source = (begin + m) * CHANNELS + c
             s = tl.load(norm_weight + source) / tl.sqrt(tl.load(variance + source) + eps)
             tl.store(grad_edge + k, s * tl.sum(product, 0) + (tl.load(norm_bias + source) - tl.load(mean + source) * s) * flow)
+
+
+def _launch(kernel, shape, training, eps, graph, *arguments):
+    size = shape.height * shape.width * shape.images
+    block = min(_BLOCK, 1 << max(5, (size - 1).bit_length()))
+    grid, warps = (len(graph.output_share), shape.channels), max(1, min(_WARPS, block // 128))
+    kernel[grid](*graph, *arguments, eps, *shape, TRAINING=training, BLOCK=block, num_warps=warps)
+
+
+def forward(shape, training, record, eps, graph, parameters, x, *maps):
+    """See :func:`forward_walk`; what a backward pass needs is recorded in any case."""
+    room = (torch.empty_like(parameters.mean), x.new_empty(shape.channels, graph.in_source.numel()))
+    _launch(forward_walk, shape, training, eps, graph, *parameters, x, *maps, *room)
+
+
+def backward(shape, training, eps, graph, parameters, grad, *rest):
+    """See :func:`backward_walk`."""
+    _launch(backward_walk, shape, training, eps, graph, *parameters, grad, *rest, torch.empty_like(grad))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -12,13 +13,7 @@ from elegans_pyg.nn.dag.fused.walk import Parameters, Shape, walks
 
 def _backend(device: torch.device) -> Any:
     # Imported on use: Numba and Triton are optional, and slow to import.
-    if device.type == "cpu":
-        from elegans_pyg.nn.dag.fused import cpu
-
-        return cpu
-    from elegans_pyg.nn.dag.fused import cuda
-
-    return cuda
+    return import_module(f"elegans_pyg.nn.dag.fused.{device.type}_kernels")
 
 
 def _to_walk(maps: Tensor) -> Tensor:
@@ -29,8 +24,7 @@ def _to_walk(maps: Tensor) -> Tensor:
 
 def _new_maps(like: Tensor) -> Tensor:
     """Unset maps of the same shape, laid out as :func:`_to_walk` has them."""
-    variants, images, channels, height, width = like.shape
-    return like.new_empty(variants, channels, height, width, images).permute(0, 4, 1, 2, 3)
+    return torch.empty_like(like.permute(0, 2, 3, 4, 1), memory_format=torch.contiguous_format).permute(0, 4, 1, 2, 3)
 
 
 def _shape(maps: Tensor) -> Shape:
@@ -109,7 +103,7 @@ def _(grad: Tensor, x: Tensor, z: Tensor, relu: Tensor, used: Tensor, *arguments
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     x, *parameters = inputs[:5]
-    ctx.handle, ctx.training, _, _, ctx.eps, _ = inputs[7:]
+    handle, training, _, _, eps, _ = inputs[7:]
     # Gradients of the other outputs are never asked for, and zeros in their place would take as much room as all maps.
     ctx.set_materialize_grads(False)
     _, _, _, z, relu, used, mean, variance = output
@@ -117,37 +111,27 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     # Not saved as the others are: the way back writes to them, which autograd would take for a mistake when it comes a second time.
     ctx.relu, ctx.used = relu.detach(), used
     # A walk is found by its number only while somebody holds it.
-    ctx.walk = walks[ctx.handle]
+    ctx.walk, ctx.options = walks[handle], (handle, training, eps)
 
 
 def _differentiate(ctx: Any, grad: Tensor | None, *others: Tensor | None) -> tuple[Tensor | None, ...]:
     if grad is None:
         return (None,) * 13
     x, z, *tensors = ctx.saved_tensors
-    return *_walk_back(grad, x, z, ctx.relu, ctx.used, *tensors, ctx.handle, ctx.training, ctx.eps), *(None,) * 8
+    return *_walk_back(grad, x, z, ctx.relu, ctx.used, *tensors, *ctx.options), *(None,) * 8
 
 
 _walk.register_autograd(_differentiate, setup_context=_save)
 
 
-def run_fused(
-    handle: int, training: bool, momentum: float, eps: float, x: Tensor, *tensors: Tensor, kept_type: torch.dtype | None = None
-) -> Tensor:
-    """Walk all variants of a :class:`~elegans_pyg.nn.dag.fused.walk.Walk`, each channel by itself.
+def run_fused(handle: int, training: bool, momentum: float, eps: float, x: Tensor, *tensors: Tensor, kept_type: torch.dtype) -> Tensor:
+    """Mean over the output nodes of each variant of a :class:`~elegans_pyg.nn.dag.fused.walk.Walk` on the device of ``x``, like ``x``
+    ``(V, B, C, H, W)``.
 
-    Args:
-        handle: of the walk, which is on the device of ``x``.
-        training: normalise by the batch's statistics and update the running ones, instead of normalising by those.
-        momentum, eps: of BatchNorm.
-        x: input maps ``(V, B, C, H, W)``; float32, or on the CPU float64.
-        *tensors: edge_weight, conv_weight, norm_weight, norm_bias, running_mean, running_var of all edges ``(E,)`` and nodes
-            ``(N, C, 3, 3)`` and ``(N, C)`` of the batch, of the type of ``x``.
-        kept_type: type that maps are stored in, that of ``x`` by default; sums and statistics are in the type of ``x``.
-
-    Returns:
-        mean over the output nodes of each variant, ``(V, B, C, H, W)``.
+    ``tensors`` are the edge and convolution weights, BatchNorm's weight and bias and its running mean and variance, which are updated in
+    ``training``, of all edges and nodes of the batch. Maps are stored in ``kept_type``; sums and statistics are in the type of ``x``.
     """
-    out, *statistics = _walk(x, *tensors, handle, training, torch.is_grad_enabled(), momentum, eps, kept_type or x.dtype)[:3]
+    out, *statistics = _walk(x, *tensors, handle, training, torch.is_grad_enabled(), momentum, eps, kept_type)[:3]
     if training:
         with torch.no_grad():
             for running, now in zip(tensors[-2:], statistics, strict=True):

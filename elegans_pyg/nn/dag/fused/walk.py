@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -57,26 +56,18 @@ class Parameters(NamedTuple):
     variance: Tensor
 
 
-@dataclass(frozen=True, eq=False)
 class Walk:
     """A :class:`Schedule` variant after variant, and where its nodes and edges stand in the batch.
 
     Attributes:
-        nodes ``(A,)``: node of each place in the walk.
-        edges ``(M,)``: edge of each place, sorted by target.
+        nodes ``(A,)``, edges ``(M,)``: node and edge of each place in the walk, edges sorted by target.
         graph: what the kernels read; its numbers are float64.
         workspace: room for the maps.
         handle: number that an operator finds this walk by while anybody holds it; operators take tensors and plain numbers only.
     """
 
-    nodes: Tensor
-    edges: Tensor
-    graph: Graph
-    workspace: Workspace
-    handle: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "handle", next(_handles))
+    def __init__(self, nodes: Tensor, edges: Tensor, graph: Graph, workspace: Workspace) -> None:
+        self.nodes, self.edges, self.graph, self.workspace, self.handle = nodes, edges, graph, workspace, next(_handles)
         walks[self.handle] = self
 
     def __reduce__(self) -> tuple[type[Walk], tuple[Any, ...]]:
