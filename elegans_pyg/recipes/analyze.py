@@ -84,24 +84,20 @@ def units_of_run(folder: str | Path) -> Units:
         FileNotFoundError: if the folder is no run folder.
         ValueError: if no unit has a wiring with an edge between two neurons.
     """
+    from torch_geometric.data import Data
+
     from elegans_pyg.studies.saved import load_run
     from elegans_pyg.studies.units import Units
 
     units = load_run(folder).units
     table = units.table[units.table["wiring"] >= 0]
-    graphs = [_bare(graph) for graph in units.graphs(table)]
+    # What measures look at.
+    looked_at = ("edge_index", "edge_weight", "edge_type", "neuron_type", "neuron_name", "level", "input_mask", "output_mask")
+    graphs = [Data(**{name: graph[name] for name in looked_at if graph.get(name) is not None}) for graph in units.graphs(table)]
     if not any(bool((graph.edge_index[0] != graph.edge_index[1]).any()) for graph in graphs):
         raise ValueError(f"run: {folder} has no wiring with an edge between two neurons; give another run")
     names = [name for name in ("family", "wiring_seed", "seed", "task") if name in table]
     return Units.build(table[names].to_dict("records"), graphs)
-
-
-def _bare(graph: Data) -> Data:
-    """What measures look at."""
-    from torch_geometric.data import Data
-
-    names = ("edge_index", "edge_weight", "edge_type", "neuron_type", "neuron_name", "level", "input_mask", "output_mask")
-    return Data(**{name: graph[name] for name in names if graph.get(name) is not None})
 
 
 @lru_cache(maxsize=1)
@@ -109,26 +105,16 @@ def _base(settings: AnalyzeSettings) -> Data:
     return load_wiring(settings.wiring, settings)
 
 
-def measure(settings: AnalyzeSettings, shard: Shard) -> pd.DataFrame:
-    """Measure the wirings of a shard: its rows with one column a measure."""
-    seeds = shard.units["wiring_seed"].tolist()
-    pairs = zip(shard.wirings, seeds, strict=True)
-    graphs = [redraw(_base(settings), NULL, seed, 100.0) if graph is None else graph for graph, seed in pairs]
-    return measured(settings, shard, graphs)
-
-
-def measured(settings: Any, shard: Shard, graphs: list[Data]) -> pd.DataFrame:
-    """The shard's units with the measures of their wirings; ``settings`` have ``measures`` and ``seed``."""
+def measure(settings: Any, shard: Shard) -> pd.DataFrame:
+    """The shard's units with the measures of their wirings, one column a measure; a unit without a wiring has its rewired graph's."""
     import pandas as pd
 
     from elegans_pyg.analysis import measures
 
+    pairs = zip(shard.wirings, shard.units["wiring_seed"].tolist(), strict=True)
+    graphs = [redraw(_base(settings), NULL, seed, 100.0) if graph is None else graph for graph, seed in pairs]
     table = measures(graphs, settings.measures or None, settings.seed, quiet=shard.quiet)
     return pd.concat([shard.units, table.astype(float)], axis=1)
-
-
-def chunk(settings: Any) -> int:
-    return CHUNK
 
 
 def measure_names(rows: pd.DataFrame) -> list[str]:
@@ -138,12 +124,8 @@ def measure_names(rows: pd.DataFrame) -> list[str]:
     return [name for name in rows if name in MEASURES and not rows[name].isna().any()]
 
 
-def report(done: Finished[AnalyzeSettings]) -> Report:
-    """The measures against the rewired graphs', or, of a run, by family."""
-    return _report_run(done) if Path(done.settings.wiring).is_dir() else _report_wiring(done)
-
-
 def _report_wiring(done: Finished[AnalyzeSettings]) -> Report:
+    """The measures against the rewired graphs'."""
     import pandas as pd
 
     from elegans_pyg import plots
@@ -165,16 +147,11 @@ def _report_wiring(done: Finished[AnalyzeSettings]) -> Report:
         for row, own in zip(table.itertuples(), cells, strict=True):
             tests = ((row.z, "+.1f"), (row.p, ".2g"), (row.p_holm, ".2g"))
             own += [f"{row.mean:,.4g} ± {row.sd:.2g}", *(MISSING if pd.isna(value) else format(value, form) for value, form in tests)]
-        tested = int(table["p"].notna().sum())
-        notes.append(
-            f"Against {settings.nulls} graphs with every neuron's degrees kept (Rewired); p by permutation, Holm's correction over"
-            f" {tested}."
-        )
+        tested, against = int(table["p"].notna().sum()), f"Against {settings.nulls} graphs with every neuron's degrees kept (Rewired)"
+        notes.append(f"{against}; p by permutation, Holm's correction over {tested}.")
         if tested > ALPHA * (settings.nulls + 1):
-            needed = round(tested / ALPHA) - 1
-            notes.append(
-                f"No measure can reach {ALPHA:g} after Holm's correction with {settings.nulls} graphs: {needed:,} are needed (--nulls)."
-            )
+            none = f"No measure can reach {ALPHA:g} after Holm's correction with {settings.nulls} graphs"
+            notes.append(f"{none}: {round(tested / ALPHA) - 1:,} are needed (--nulls).")
         if table["z"].notna().any():
             figures["scores"] = plots.score_dots(table)
     title = f"{Path(settings.wiring).name}, {settings.synapses} synapses"
@@ -182,6 +159,7 @@ def _report_wiring(done: Finished[AnalyzeSettings]) -> Report:
 
 
 def _report_run(done: Finished[AnalyzeSettings]) -> Report:
+    """The measures by family."""
     from elegans_pyg import plots
     from elegans_pyg.studies.tables import make_table
 
@@ -205,10 +183,10 @@ ANALYZE: Study[AnalyzeSettings] = Study(
     AnalyzeSettings,
     analyze_units,
     measure,
-    report,
+    lambda done: (_report_run if Path(done.settings.wiring).is_dir() else _report_wiring)(done),
     score="",
     processes=True,
-    shard_size=chunk,
+    shard_size=lambda settings: CHUNK,
     text="Measure the structure of a connectome, or of all wirings of a run, and draw it.",
     places="wiring",
 )

@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from elegans_pyg.recipes import tensor_networks as networks
 from elegans_pyg.recipes.ensemble import images_of
-from elegans_pyg.recipes.tensor_networks import (
-    TensorSettings,
-    build_models,
-    network_scores,
-    report_networks,
-    tensor_data,
-    tensor_memory,
-    tensor_units,
-    with_spread,
-)
 from elegans_pyg.studies.settings import Wiring
 from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
 from elegans_pyg.training.settings import FitSettings
@@ -33,7 +24,15 @@ if TYPE_CHECKING:
 
 ECHO, PLAIN = "echo", "plain"
 LABELS = {ECHO: "connectome, echo version", PLAIN: "no tensor network, equal parameters"}
-SCORES = ("pixel_accuracy", "pixel_f1", "mse", "ssim", "probe_accuracy")
+COLUMNS = {
+    "pixel_accuracy": ("pixel accuracy %", 100, 3),
+    "pixel_f1": ("pixel F1", 1, 5),
+    "mse": ("MSE", 1, 4),
+    "ssim": ("SSIM", 1, 4),
+    "probe_accuracy": ("probe accuracy %", 100, 2),
+}
+"""Of the table of scores: heading, scale, digits."""
+SCORES = tuple(COLUMNS)
 PUBLISHED = {"pixel_accuracy": 0.99791, "pixel_f1": 0.99306, "mse": 0.0018}
 """The peak of the released log, at epoch 409, on the test set that also picked it. The paper calls the first "top-1 accuracy". From epoch
 809 on the log says 0.847, which is what no ink at all scores; scripts/m2_collapse.py shows why."""
@@ -52,7 +51,7 @@ QUICK: dict[str, Any] = {
 PUBLISHED_WIDTH, QUICK_WIDTH = 784, 64
 
 
-class M2Settings(TensorSettings):
+class M2Settings(networks.TensorSettings):
     """The settings of M2.
 
     The validation images, out of the training images, pick each unit's weights (``select``: best); the test images are looked at once.
@@ -78,14 +77,14 @@ def m2_settings(given: Mapping[str, Any], quick: bool = False) -> M2Settings:
 
 def m2_units(settings: M2Settings) -> Units:
     """Connectome, echo version, families, and plain autoencoders."""
-    return tensor_units(settings, ECHO, (PLAIN,))
+    return networks.tensor_units(settings, ECHO, PLAIN)
 
 
 def check_and_hash(settings: M2Settings) -> dict[str, str]:
     """Hash of the images, which must be large enough for the encoder."""
     from elegans_pyg.models.elegans_m2 import outer_layers
 
-    hashes, images = tensor_data(settings), images_of(settings)
+    hashes, images = networks.tensor_data(settings), images_of(settings)
     outer_layers(settings.width, images.in_channels, images.image_size)
     return hashes
 
@@ -98,17 +97,15 @@ def m2_memory(settings: M2Settings, units: Units) -> Memory:
     images = images_of(settings)
     shapes = ((images.in_channels, *images.image_size), (settings.width,), (CODE,))
     layers = outer_layers(settings.width, images.in_channels, images.image_size)
-    parts = [footprint(build, *shape) for build, shape in zip(layers, shapes, strict=True)]
-    return tensor_memory(settings, (sum(part[0] for part in parts), sum(part[1] for part in parts)))
+    parameters, computed = zip(*(footprint(build, *shape) for build, shape in zip(layers, shapes, strict=True)), strict=True)
+    return networks.tensor_memory(settings, (sum(parameters), sum(computed)))
 
 
 def measure(settings: M2Settings, shard: Shard) -> pd.DataFrame:
     """Train the shard's autoencoders side by side, test them, read digits off their codes, and keep what the first of each family made of
     some images."""
     import torch
-    from safetensors.torch import save
 
-    from elegans_pyg._files import write_atomic
     from elegans_pyg.models import ElegansM2
     from elegans_pyg.studies.fitting import fit_shard, fitted_rows
     from elegans_pyg.training import Autoencoding
@@ -118,14 +115,13 @@ def measure(settings: M2Settings, shard: Shard) -> pd.DataFrame:
     def build(network: Any, seeds: list[int]) -> VariantNetwork:
         return ElegansM2(network, images.in_channels, images.image_size, echo=getattr(network, "frozen", False), seeds=seeds)
 
-    model = build_models(settings, shard, ECHO, build)
+    model = networks.build_models(settings, shard, ECHO, build)
     rows = fitted_rows(shard, fit_shard(shard, model, images, settings.training, Autoencoding()), model)
     with torch.inference_mode():
         rows["probe_accuracy"] = _probe(model, images)
         pictures = model(_targets(model, images.test_images[:PICTURES])).sigmoid().float().cpu()
     first = rows.drop_duplicates("family")
-    samples = {str(family): pictures[place].contiguous() for place, family in zip(first.index, first["family"], strict=True)}
-    write_atomic(shard.folder / SAMPLES, save(samples))
+    shard.write(SAMPLES, {family: pictures[place].contiguous() for place, family in first["family"].items()})
     return rows
 
 
@@ -180,34 +176,20 @@ def _targets(model: Any, pixels: Tensor) -> Tensor:
 
 def report(done: Finished[M2Settings]) -> Report:
     """Scores beside the published ones, the families against the connectome, and reconstructions."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     from elegans_pyg import plots
-    from elegans_pyg.studies.tables import MISSING, make_table
+    from elegans_pyg.studies.tables import MISSING
     from elegans_pyg.training import Autoencoding
 
     samples: dict[str, Tensor] = {}
-    for folder in done.shards:
-        try:
-            samples = load((folder / SAMPLES).read_bytes()) | samples
-        except (OSError, SafetensorError) as error:
-            raise ValueError(f"run: {folder / SAMPLES} is missing or damaged; start anew in another folder") from error
+    for part in done.tensors(SAMPLES):
+        samples = part | samples
     samples = {family: samples[family] for family in dict.fromkeys(done.rows["family"])}
     originals = Autoencoding().targets(images_of(done.settings).test_images[:PICTURES])
-    networks = network_scores(done.rows, LABELS, SCORES)
-    best = (f"{100 * PUBLISHED['pixel_accuracy']:.3f}", f"{PUBLISHED['pixel_f1']:.5f}", f"{PUBLISHED['mse']:.4f}")
-    cells: list[tuple[str, ...]] = [("published (best of the test set)", "1", MISSING, *best, MISSING, MISSING)]
-    for row in networks.to_dict(orient="records"):
-        scores = [
-            with_spread(row[name], row[f"{name}_sd"], scale, digits)
-            for name, scale, digits in zip(SCORES, (100, 1, 1, 1, 100), (3, 5, 4, 4, 2), strict=True)
-        ]
-        cells.append((row["network"], str(row["runs"]), f"{row['parameters']:,.0f}", *scores))
-    headings = ("network", "runs", "parameters", "pixel accuracy %", "pixel F1", "MSE", "SSIM", "probe accuracy %")
-    answer = make_table(f"Test images of {done.settings.dataset}, binarised at 0.3", headings, cells)
+    best = [f"{scale * PUBLISHED[name]:.{digits}f}" if name in PUBLISHED else MISSING for name, (_, scale, digits) in COLUMNS.items()]
+    published = [("published (best of the test set)", "1", MISSING, *best)]
     figures = {"reconstructions": plots.reconstructions(originals, samples)}
-    return report_networks(done, SCORES[0], answer, networks, _notes(done.settings), figures)
+    title = f"Test images of {done.settings.dataset}, binarised at 0.3"
+    return networks.report_networks(done, title, LABELS, COLUMNS, published, _notes(done.settings), figures=figures)
 
 
 def _notes(settings: M2Settings) -> list[str]:

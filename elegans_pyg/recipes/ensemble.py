@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -23,13 +24,15 @@ from elegans_pyg.training.settings import FitSettings
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
+    from torch import Tensor
     from torch_geometric.data import Data
 
     from elegans_pyg.datasets.images import ImageData
     from elegans_pyg.studies.units import Units
 
 ITERATIONS, CHANNELS, BATCH_SIZE = 500, 24, 50
-REFERENCE = "connectome"
+REFERENCE, PREDICTIONS = "connectome", "predictions.safetensors"
 
 
 class ClassifierSettings(WiringSettings, ImageSettings):
@@ -137,12 +140,13 @@ def ensemble_units(settings: EnsembleSettings) -> Units:
     rows: list[dict[str, object]] = []
     graphs: list[Data | None] = []
     connectomes = {REFERENCE: base, **{Path(name).stem: load_wiring(name, settings) for name in settings.beside}}
+    drawn_anew = settings.dag == "random"
     for label, connectome in connectomes.items() if settings.seeds else ():
-        dags = WiringEnsemble(connectome, "connectome", settings.seeds, settings.seed, dag=settings.dag)
-        for dag in dags if settings.dag == "random" else [dags[0]] * settings.seeds:
-            seed = unit_seed(settings.seed, REFERENCE, sum(row["family"] == label for row in rows))
-            rows.append({"family": label, "wiring_seed": seed if settings.dag == "random" else 0, "seed": seed})
-            graphs.append(dag)
+        dags = WiringEnsemble(connectome, REFERENCE, settings.seeds if drawn_anew else 1, settings.seed, dag=settings.dag)
+        for number in range(settings.seeds):
+            seed = unit_seed(settings.seed, REFERENCE, number)
+            rows.append({"family": label, "wiring_seed": seed if drawn_anew else 0, "seed": seed})
+            graphs.append(dags[number] if drawn_anew else dags[0])
     for family in settings.families:
         # The families without a density to choose have the connectome's own edges or degrees, and refuse to be matched.
         match = settings.match if FAMILIES[family].has_density else None
@@ -157,7 +161,6 @@ def ensemble_units(settings: EnsembleSettings) -> Units:
 
 
 def images_of(settings: ImageSettings, quiet: bool = True) -> ImageData:
-    """The images that the settings name."""
     from elegans_pyg.datasets import load_images
 
     return load_images(settings.dataset, settings.image_root, quiet=quiet, train_images=settings.train_images)
@@ -192,10 +195,8 @@ def classifier_memory(settings: ClassifierSettings, units: Units) -> Memory:
 def measure_classifiers(settings: ClassifierSettings, shard: Shard) -> pd.DataFrame:
     """Train the shard's classifiers side by side, and test them."""
     import torch
-    from safetensors.torch import save
     from torch_geometric.data import Batch
 
-    from elegans_pyg._files import write_atomic
     from elegans_pyg.models import ConnectomeClassifier
     from elegans_pyg.studies.fitting import fit_shard, fitted_rows
 
@@ -213,61 +214,77 @@ def measure_classifiers(settings: ClassifierSettings, shard: Shard) -> pd.DataFr
         edge_init=settings.edge_init,
     )
     fitted = fit_shard(shard, model, images, settings.training)
-    predictions = fitted.test_predictions
-    assert predictions is not None  # as this objective has classes
-    write_atomic(shard.folder / "predictions.safetensors", save({"predictions": predictions.to(torch.int16).contiguous()}))
+    assert fitted.test_predictions is not None  # as this objective has classes
+    shard.write(PREDICTIONS, {"predictions": fitted.test_predictions.to(torch.int16).contiguous()})
     rows = fitted_rows(shard, fitted, model)
-    rows["parameters_without_norm"] = model.parameters_per_variant(norm=False)
-    return rows.assign(executor=model.dag.executor_in_use())
+    return rows.assign(parameters_without_norm=model.parameters_per_variant(norm=False), executor=model.dag.executor_in_use())
 
 
 def report_classifiers(done: Finished[Any]) -> Report:
     """Compare the families, say what does not match, and draw."""
-    from elegans_pyg.analysis import compare
-    from elegans_pyg.recipes.classifier_figures import classifier_figures, joined_predictions
-    from elegans_pyg.studies.match import TOLERANCE, match_table, wiring_counts
-    from elegans_pyg.studies.tables import bullets, comparison_table
+    import torch
+    from safetensors.torch import save
 
-    rows = done.rows
-    comparison = compare(rows, reference=str(rows["family"].iloc[0])) if rows["family"].nunique() > 1 else None
+    from elegans_pyg.analysis import compare
+    from elegans_pyg.studies.match import TOLERANCE, match_table, wiring_counts
+    from elegans_pyg.studies.tables import MISSING, bullets, comparison_table, make_table, stopped_notes
+
+    rows, metrics = done.rows, done.joined("metrics.csv")
+    if rows["family"].nunique() > 1:
+        comparison = compare(rows, reference=str(rows["family"].iloc[0]))
+        answer: Any = comparison_table(comparison)
+    else:
+        comparison, cells = None, []
+        for row in rows.itertuples():
+            accuracy = MISSING if row.stopped else f"{100 * row.accuracy:.2f}"
+            cells.append((str(row.variant), row.family, str(row.wiring_seed), str(row.seed), accuracy))
+        answer = make_table("Test accuracy", ("unit", "family", "wiring seed", "seed", "accuracy %"), cells, left=2)
     match = match_table(wiring_counts(done.units.graphs(), rows))
-    predictions, content = joined_predictions(done)
-    metrics = done.joined("metrics.csv")
-    findings = {
-        "executor": str(rows["executor"].iloc[0]),
-        "iterations": done.settings.training.iterations,
-        "dataset": done.settings.dataset,
-        "match": match.to_dict(orient="records"),
-    }
-    answer = _accuracy_table(rows) if comparison is None else comparison_table(comparison)
+    names = [name for name in match.columns if name not in ("family", "differs")]
+    means = [(row["family"], *(f"{row[name]:,.1f}".removesuffix(".0") for name in names)) for row in match.to_dict(orient="records")]
     off = [f"{row.family}: off by over {TOLERANCE:.0%} in {row.differs}" for row in match.itertuples() if row.differs]
-    stopped = [f"Unit {row.variant} ({row.family}) was stopped: {row.stopped}." for row in rows.itertuples() if row.stopped]
+    predictions = torch.cat([part["predictions"] for part in done.tensors(PREDICTIONS)])
+    findings = {"iterations": done.settings.training.iterations, "dataset": done.settings.dataset}
     return Report(
-        [answer, _match_table(match), bullets(off)],
-        stopped,
-        {"metrics.csv": metrics, "predictions.safetensors": content},
-        classifier_figures(done, images_of(done.settings), metrics, predictions),
-        findings,
+        [answer, make_table("Wirings, means by family", ("family", *names), means), bullets(off)],
+        stopped_notes(rows),
+        {"metrics.csv": metrics, PREDICTIONS: save({"predictions": predictions})},
+        {**accuracy_figures(rows, metrics), **_classifier_figures(done, predictions.long())},
+        {"executor": str(rows["executor"].iloc[0]), **findings, "match": match.to_dict(orient="records")},
         comparison,
     )
 
 
-def _accuracy_table(rows: pd.DataFrame) -> Any:
-    from elegans_pyg.studies.tables import MISSING, make_table
+def accuracy_figures(rows: pd.DataFrame, metrics: pd.DataFrame, score: str = "accuracy") -> dict[str, Figure]:
+    """The score by family and along the training, by name, against the first family."""
+    from elegans_pyg import plots
 
-    cells = [
-        (str(row.variant), row.family, str(row.wiring_seed), str(row.seed), MISSING if row.stopped else f"{100 * row.accuracy:.2f}")
-        for row in rows.itertuples()
-    ]
-    return make_table("Test accuracy", ("unit", "family", "wiring seed", "seed", "accuracy %"), cells, left=2)
+    figures, reference = {}, str(rows["family"].iloc[0])
+    # The first family's runs can all have been stopped, and there is nothing to set the others against.
+    if rows.loc[rows["family"] == reference, score].notna().any():
+        figures["families"] = plots.family_accuracies(rows, reference, score)
+    if (metrics["split"] == "validation").any():
+        figures["accuracy"] = plots.accuracy_curves(metrics, reference, value=score)
+    return figures
 
 
-def _match_table(match: pd.DataFrame) -> Any:
-    from elegans_pyg.studies.tables import make_table
+def _classifier_figures(done: Finished[Any], predictions: Tensor) -> dict[str, Figure]:
+    """A DAG of each family, examples and the confusion matrix, by name.
 
-    names = [name for name in match.columns if name not in ("family", "differs")]
-    cells = [(row["family"], *(f"{row[name]:,.1f}".removesuffix(".0") for name in names)) for row in match.to_dict(orient="records")]
-    return make_table("Wirings, means by family", ("family", *names), cells)
+    The examples and the confusion matrix are those of the first unit that came to the end, which is a run of the connectome where there is
+    one: not the best one, and not chosen by its accuracy.
+    """
+    from elegans_pyg import plots
+
+    figures = {f"dag-{family}": plots.layered_dag(wiring) for family, wiring in done.units.first_of_families().items()}
+    finished = done.rows.loc[done.rows["accuracy"].notna(), "variant"]
+    if len(finished):
+        images, predicted = images_of(done.settings), predictions[int(finished.iloc[0])]
+        for name, correct in (("examples-right", True), ("examples-wrong", False)):
+            if bool((predicted == images.test_labels).eq(correct).any()):
+                figures[name] = plots.examples(images.test_images, images.test_labels, predicted, images.classes, correct=correct)
+        figures["confusion"] = plots.confusion_matrix(images.test_labels, predicted, images.classes)
+    return figures
 
 
 ENSEMBLE: Study[EnsembleSettings] = Study(
@@ -284,14 +301,11 @@ ENSEMBLE: Study[EnsembleSettings] = Study(
     By default: the hermaphrodite with 3 seeds and 3 wirings each of ws, er, ba and rewired, 24 channels, 500 iterations on the embedded
     8x8 digits.""",
 )
-TRAIN: Study[TrainSettings] = Study(
-    "train",
-    TrainSettings,
-    lambda settings: ensemble_units(settings.as_ensemble()),
-    measure_classifiers,
-    report_classifiers,
-    data=image_hash,
-    memory=classifier_memory,
+TRAIN: Study[Any] = replace(
+    cast(Any, ENSEMBLE),
+    name="train",
+    settings=TrainSettings,
+    units=lambda settings: ensemble_units(settings.as_ensemble()),
     base=lambda given, quick: base_settings(TrainSettings, given),
     text="Train one wiring: by default the hermaphrodite's constrained DAG, 24 channels, 500 iterations on the embedded 8x8 digits.",
 )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from elegans_pyg._settings import Names, Place, Settings, Whole
-from elegans_pyg.recipes.analyze import Measures, chunk, measure_names, measured, units_of_run
-from elegans_pyg.studies.study import Finished, Report, Shard, Study
+from elegans_pyg.recipes.analyze import CHUNK, Measures, measure, measure_names, units_of_run
+from elegans_pyg.studies.study import Finished, Report, Study
 
 if TYPE_CHECKING:
-    import pandas as pd
     from torch_geometric.data import Data
 
     from elegans_pyg.studies.units import Units
@@ -61,22 +61,14 @@ def relate_units(settings: RelateSettings) -> Units:
     return units
 
 
-def measure(settings: RelateSettings, shard: Shard) -> pd.DataFrame:
-    """The shard's units with the measures of their wirings."""
-    return measured(settings, shard, shard.graphs())
-
-
 def report(done: Finished[RelateSettings]) -> Report:
     """Correlations of the measures with the score, and models that predict it, for each task by itself."""
-    import json
-
     from elegans_pyg import plots
     from elegans_pyg.analysis import MEASURES
     from elegans_pyg.analysis.relate import relate
     from elegans_pyg.studies.tables import relation_table, to_text
 
-    names = measure_names(done.rows)
-    rows = done.rows
+    rows, names = done.rows, measure_names(done.rows)
     (score,) = (name for name in rows if name not in (*KEYS, "variant", "wiring", "task") and name not in MEASURES)
     tables: list[Any] = []
     findings, figures = {}, {}
@@ -103,7 +95,7 @@ RELATE: Study[RelateSettings] = Study(
     report,
     score="",
     processes=True,
-    shard_size=chunk,
+    shard_size=lambda settings: CHUNK,
     text="Relate the structure of the wirings of finished runs to their scores.",
     places="runs",
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -10,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from elegans_pyg._settings import Count, Whole
-from elegans_pyg.recipes.ensemble import REFERENCE, image_hash, images_of, load_wiring
+from elegans_pyg.recipes.ensemble import REFERENCE, accuracy_figures, image_hash, images_of, load_wiring
 from elegans_pyg.studies.settings import CyclicFamilies, ImageSettings, Wiring, WiringSettings
 from elegans_pyg.studies.study import Finished, Memory, Report, Shard
 from elegans_pyg.training.settings import FitSettings
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
     from torch_geometric.data import Data
 
@@ -56,7 +54,7 @@ class TensorSettings(CyclicWirings, ImageSettings):
     training: FitSettings = FitSettings()
 
 
-def tensor_units(settings: TensorSettings, frozen: str, controls: Sequence[str]) -> Units:
+def tensor_units(settings: TensorSettings, frozen: str, *controls: str) -> Units:
     """The connectome's runs, the same frozen, every family's wirings, and the controls without any wiring.
 
     Runs of the connectome, of its frozen form and of the controls have the same seeds, hence the same first encoders, and are compared
@@ -65,34 +63,18 @@ def tensor_units(settings: TensorSettings, frozen: str, controls: Sequence[str])
     Args:
         settings: of the study.
         frozen: name of the family of frozen connectomes.
-        controls: families without a wiring.
+        *controls: families without a wiring.
     """
-    from elegans_pyg.studies.units import Units, check_room, unit_seed
-    from elegans_pyg.transforms import FAMILIES
+    from elegans_pyg.studies.units import Units, check_room, drawings
 
     base = load_wiring(settings.connectome, settings)
     check_room(base, len(settings.families) * settings.variants, "variants")
-    rows: list[dict[str, object]] = []
-    graphs: list[Data | None] = []
-
-    def add(family: str, graph: Data | None, seed: int, wiring_seed: int = 0) -> None:
-        rows.append({"family": family, "wiring_seed": wiring_seed, "seed": seed})
-        graphs.append(graph)
-
-    own = [unit_seed(settings.seed, REFERENCE, number) for number in range(settings.seeds)]
-    for family in (REFERENCE, frozen):
-        for seed in own:
-            add(family, base, seed)
+    own = list(drawings(base, REFERENCE, settings.seed, settings.seeds))
+    pairs: list[tuple[dict[str, object], Data | None]] = [*own, *(({**row, "family": frozen}, base) for row, _ in own)]
     for family in settings.families:
-        rewiring = FAMILIES[family].rewiring
-        assert rewiring is not None  # as the settings have checked
-        for number in range(settings.variants):
-            seed = unit_seed(settings.seed, family, number)
-            add(family, rewiring(seed=seed)(base), seed, seed)
-    for family in controls:
-        for seed in own:
-            add(family, None, seed)
-    return Units.build(rows, graphs)
+        pairs += drawings(base, family, settings.seed, settings.variants)
+    pairs += [({**row, "family": family}, None) for family in controls for row, _ in own]
+    return Units.build([row for row, _ in pairs], [graph for _, graph in pairs])
 
 
 def tensor_network(
@@ -140,11 +122,10 @@ def build_models(settings: TensorSettings, shard: Shard, frozen: str, build: Cal
     models = []
     for name, together in groupby(range(len(families)), key=kind):
         places = list(together)
-        own = [seeds[place] for place in places]
+        own, wirings = [seeds[place] for place in places], [shard.wirings[place] for place in places]
         middle: Any = None
         if name in (REFERENCE, frozen):
-            wirings = [wiring for place in places if (wiring := shard.wirings[place]) is not None]
-            middle = tensor_network(settings, wirings, own, freeze=name == frozen)
+            middle = tensor_network(settings, [wiring for wiring in wirings if wiring is not None], own, freeze=name == frozen)
         elif name != ENCODER:
             middle = DenseNetwork(settings.width, network_parameters(settings), len(own), own)
         models.append(build(middle, own))
@@ -176,57 +157,50 @@ def tensor_memory(settings: TensorSettings, outside: tuple[int, int]) -> Memory:
     return Memory(COMPILED_BYTES + 2 * sum(part.numel() for part in (images.train_images, images.test_images)), each)
 
 
-def network_scores(rows: pd.DataFrame, labels: Mapping[str, str], scores: Sequence[str]) -> pd.DataFrame:
-    """One row a family: ``network``, ``family``, ``runs``, mean ``parameters`` and ``trained``, and mean and ``_sd`` of each score."""
+def report_networks(
+    done: Finished[Any],
+    title: str,
+    labels: Mapping[str, str],
+    scores: Mapping[str, tuple[str, int, int]],
+    published: Sequence[tuple[str, ...]],
+    notes: Sequence[str],
+    counts: Sequence[str] = ("parameters",),
+    figures: Mapping[str, Figure] | None = None,
+) -> Report:
+    """Published beside measured, the families against the connectome, curves, and why units were stopped.
+
+    Args:
+        done: the finished study.
+        title: of the table of published against measured.
+        labels: what the table calls families that it does not call by their names.
+        scores: heading, scale and digits of each score; the first one is compared.
+        published: the table's first rows.
+        notes: what a reader has to know of the table.
+        counts: numbers of parameters that the table has.
+        figures: beside the curves.
+    """
     import pandas as pd
 
-    table = []
+    from elegans_pyg.analysis import compare
+    from elegans_pyg.studies.tables import comparison_table, make_table, mean_and_sd, stopped_notes
+
+    rows, metrics, score, table, cells = done.rows, done.joined("metrics.csv"), next(iter(scores)), [], list(published)
     for family, group in rows.groupby("family", sort=False):
-        finished = group.dropna(subset=[scores[0]])
+        finished = group.dropna(subset=[score])
         row: dict[str, Any] = {"network": labels.get(str(family), str(family)), "family": family, "runs": len(finished)}
         row |= {name: group[name].mean() for name in ("parameters", "trained")}
         for name in scores:
             row |= {name: finished[name].mean(), f"{name}_sd": finished[name].std()}
+        measured = [mean_and_sd(row[name], row[f"{name}_sd"], digits, scale) for name, (_, scale, digits) in scores.items()]
+        cells.append((row["network"], str(row["runs"]), *(f"{row[name]:,.0f}" for name in counts), *measured))
         table.append(row)
-    return pd.DataFrame(table)
-
-
-def report_networks(
-    done: Finished[Any], score: str, answer: Any, networks: pd.DataFrame, notes: Sequence[str], figures: Mapping[str, Figure] | None = None
-) -> Report:
-    """The answer, the families against the connectome, curves, and why units were stopped.
-
-    Args:
-        done: the finished study.
-        score: column to compare.
-        answer: table of published against measured.
-        networks: from :func:`network_scores`.
-        notes: what a reader has to know of the answer.
-        figures: beside the curves.
-    """
-    from elegans_pyg import plots
-    from elegans_pyg.analysis import compare
-    from elegans_pyg.studies.tables import comparison_table
-
-    rows, metrics = done.rows, done.joined("metrics.csv")
+    headings = ("network", "runs", *counts, *(heading for heading, _, _ in scores.values()))
     comparison = compare(rows, reference=REFERENCE, value=score)
-    drawn = dict(figures or {})
-    # The connectome's runs can all have been stopped, and there is nothing to set families against.
-    if rows.loc[rows["family"] == REFERENCE, score].notna().any():
-        drawn["families"] = plots.family_accuracies(rows, value=score)
-    if (metrics["split"] == "validation").any():
-        drawn["accuracy"] = plots.accuracy_curves(metrics, value=score)
-    stopped = [f"Unit {row.variant} ({row.family}) was stopped: {row.stopped}." for row in rows.itertuples() if row.stopped]
     return Report(
-        [answer, comparison_table(comparison)],
-        [*notes, *stopped],
-        {"metrics.csv": metrics, "networks.csv": networks},
-        drawn,
+        [make_table(title, headings, cells), comparison_table(comparison)],
+        [*notes, *stopped_notes(rows)],
+        {"metrics.csv": metrics, "networks.csv": pd.DataFrame(table)},
+        {**(figures or {}), **accuracy_figures(rows, metrics, score)},
         {"iterations": done.settings.training.iterations, "dataset": done.settings.dataset},
         comparison,
     )
-
-
-def with_spread(mean: float, sd: float, scale: float = 100, digits: int = 2) -> str:
-    """Mean and, where there is one, standard deviation."""
-    return f"{scale * mean:.{digits}f}" + ("" if math.isnan(sd) else f" ± {scale * sd:.{digits}f}")
