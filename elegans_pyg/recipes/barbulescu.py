@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isnan, nan
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+import elegans_pyg as ep
 from elegans_pyg._settings import Count, Settings, Whole
 from elegans_pyg.recipes import fit_rnn
 from elegans_pyg.recipes.fit_rnn import RUNS, SPLITS, STIMULI
@@ -18,9 +19,6 @@ from elegans_pyg.training.settings import SequenceSettings
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-    from elegans_pyg.dynamics import Scenario, Waveforms
-    from elegans_pyg.studies.units import Units
 
 EPOCHS, QUICK_EPOCHS, QUICK_RUNS = 1_000, 150, 3
 PUBLISHED_BOUND = 1.3e-2
@@ -63,13 +61,10 @@ class Job:
     def longer(self) -> str:
         return f", {self.times_epochs}x epochs" if self.times_epochs > 1 else ""
 
-    def scenarios(self) -> list[Scenario]:
-        from elegans_pyg.dynamics import SCENARIOS
-
-        return [SCENARIOS[name] for name in (("fcm16", "nictation") if self.joined else ("fcm",))]
+    def scenarios(self) -> list[ep.dynamics.Scenario]:
+        return [ep.dynamics.SCENARIOS[name] for name in (("fcm16", "nictation") if self.joined else ("fcm",))]
 
 
-_NO_AVB, _NO_PLM = ("AVBL", "AVBR"), ("PLML", "PLMR")
 EXPERIMENTS = {
     1: [Job(cell, hidden) for cell, hidden in PUBLISHED_PARAMETERS],
     2: [Job("gru", hidden) for hidden in (2, 4, 8, 16, 32, 64)],
@@ -80,7 +75,7 @@ EXPERIMENTS = {
     ],
     4: [
         Job(cell, hidden, data, without=without)
-        for data, without in (("fcm no AVB", _NO_AVB), ("fcm no PLM", _NO_PLM))
+        for data, without in (("fcm no AVB", ("AVBL", "AVBR")), ("fcm no PLM", ("PLML", "PLMR")))
         for cell in ("lstm", "gru")
         for hidden in (8, 16, 32)
     ],
@@ -101,13 +96,13 @@ class BarbulescuSettings(Settings):
     clip_norm: float | None = Field(None, gt=0, description="Largest norm of each run's gradient (default: no limit).")
 
 
-def units(settings: BarbulescuSettings) -> Units:
+def units(settings: BarbulescuSettings) -> ep.studies.Units:
     jobs = enumerate(EXPERIMENTS[settings.experiment])
-    models = [{"family": job.name, "task": job.setting, "job": number} for number, job in jobs]
-    return fit_rnn.units_of_models(models, settings.runs, settings.seed)
+    rows = [{"family": job.name, "task": job.setting, "job": number} for number, job in jobs]
+    return fit_rnn.units_of_models(rows, settings.runs, settings.seed)
 
 
-def memory(settings: BarbulescuSettings, units: Units) -> Memory:
+def memory(settings: BarbulescuSettings, units: ep.studies.Units) -> Memory:
     from elegans_pyg.dynamics.waveforms import count_samples
 
     needs = []
@@ -120,14 +115,12 @@ def memory(settings: BarbulescuSettings, units: Units) -> Memory:
     return Memory(max(need.fixed for need in needs), units.table["job"].map(own).to_numpy())
 
 
-def waveforms_of(job: Job, settings: BarbulescuSettings, root: Path, quiet: bool = True) -> Waveforms:
+def waveforms_of(job: Job, settings: BarbulescuSettings, root: Path, quiet: bool = True) -> ep.dynamics.Waveforms:
     """What a job learns, simulated or read from ``root``."""
-    from elegans_pyg.dynamics import Waveforms
-
     scenarios = job.scenarios()
     outputs = [name for scenario in scenarios for name in scenario.outputs]
     chosen = (job.dt_ms, settings.count, settings.seed)
-    first, *others = (Waveforms(scenario.name, *chosen, outputs=outputs, root=root, quiet=quiet) for scenario in scenarios)
+    first, *others = (ep.dynamics.Waveforms(scenario.name, *chosen, outputs=outputs, root=root, quiet=quiet) for scenario in scenarios)
     for other in others:
         first = first.joined(other)
     return first.without_inputs(*job.without) if job.without else first
@@ -142,40 +135,51 @@ def measure(settings: BarbulescuSettings, shard: Shard) -> pd.DataFrame:
 
 def report(done: Finished[BarbulescuSettings]) -> Report:
     """Measured errors beside the published numbers, and what came out in words."""
-    from elegans_pyg.studies.tables import bullets, stopped_notes
-
     number = done.settings.experiment
     history, errors = done.joined("history.csv"), done.joined("outputs.csv")
     shards = done.units.table.groupby("job", sort=False)["shard"].unique()
     folders = [[done.shards[shard - 1] for shard in own] for own in shards]
-    table = _models(done.rows, number, folders)
+    table, shown = _models(done.rows, number, folders)
     outputs = errors.groupby(["task", "family", "output"], sort=False)[["rmse", "rmse_mV"]].mean().reset_index()
     outputs = outputs.rename(columns={"task": "data", "family": "model"})
-    findings = _FINDINGS[number](table, outputs)
+    tables, findings = [shown], _FINDINGS[number](table, outputs)
+    if number == 4:
+        names, cells = sorted(outputs["output"].unique()), []
+        for (data, model), own in outputs.groupby(["data", "model"]):
+            own = own.set_index("output")
+            cells.append((data, model, *(f"{own.loc[name, 'rmse']:.4f} ({own.loc[name, 'rmse_mV']:.3f})" for name in names)))
+        title = "Test RMSE of each output in units of its own range, and in mV, mean over runs"
+        tables.append(ep.studies.make_table(title, ("data", "model", *(f"{name} (mV)" for name in names)), cells, left=2))
     return Report(
-        [_error_table(number, table), *([_output_table(outputs)] if number == 4 else []), bullets(findings)],
-        [*_notes(number, done.settings), *stopped_notes(done.rows, "Run")],
+        [*tables, ep.studies.bullets(findings)],
+        [*_notes(number, done.settings), *ep.studies.stopped_notes(done.rows, "Run")],
         {"models.csv": table.drop(columns="seconds"), "outputs.csv": errors, "history.csv": history},
         _figures(done.settings, [own[0] for own in folders], history, table, outputs),
         {"experiment": number, "findings": findings},
     )
 
 
-def _models(rows: pd.DataFrame, number: int, folders: list[list[Path]]) -> pd.DataFrame:
+def _models(rows: pd.DataFrame, number: int, folders: list[list[Path]]) -> tuple[pd.DataFrame, Any]:
     """One row a job: ``data``, ``model``, ``hidden``, ``parameters``, ``published_parameters``, mean and standard deviation over the runs
-    of the RMSE of each split (``train``, ``train_sd``, ...), ``published`` (a bound on ``test``), ``runs``, ``seconds``."""
+    of the RMSE of each split (``train``, ``train_sd``, ...), ``published`` (a bound on ``test``), ``runs``, ``seconds``; and to read."""
     import pandas as pd
 
-    table = []
+    paper, bound = (["paper"], [f"< {PUBLISHED_BOUND:g}"]) if number == 3 else ([], [])
+    table, cells = [], []
     for job, (_, own), shards in zip(EXPERIMENTS[number], rows.groupby("job", sort=False), folders, strict=True):
-        published = PUBLISHED_PARAMETERS.get((job.cell, job.hidden), nan) if job.data == "fcm" else nan
-        row = {"data": job.setting, "model": job.name, "hidden": job.hidden, "parameters": own["parameters"].iloc[0]}
-        row["published_parameters"] = published
+        published = PUBLISHED_PARAMETERS.get((job.cell, job.hidden)) if job.data == "fcm" else None
+        parameters, seconds = own["parameters"].iloc[0], fit_rnn.seconds_of(shards)
+        row = {"data": job.setting, "model": job.name, "hidden": job.hidden, "parameters": parameters}
+        row["published_parameters"] = nan if published is None else published
         for split in SPLITS:
             row |= {split: own[split].mean(), f"{split}_sd": own[split].std()}
-        row |= {"published": PUBLISHED_BOUND if number == 3 else nan, "runs": len(own), "seconds": fit_rnn.seconds_of(shards)}
-        table.append(row)
-    return pd.DataFrame(table)
+        table.append({**row, "published": PUBLISHED_BOUND if bound else nan, "runs": len(own), "seconds": seconds})
+        measured = [ep.studies.mean_and_sd(row[split], row[f"{split}_sd"], 4) for split in SPLITS]
+        both = f"{parameters:,}" + ("" if published is None else f" ({published:,})")
+        cells.append((job.setting, job.name, both, *measured, *bound, f"{seconds:,.0f}"))
+    title = f"Experiment {number}: {TITLES[number - 1]}. RMSE in units of the widest output's range over the training stimuli"
+    headings = ("data", "model", "params (paper)", *SPLITS, *paper, "seconds")
+    return pd.DataFrame(table), ep.studies.make_table(title, headings, cells, left=2)
 
 
 def _figures(
@@ -183,13 +187,10 @@ def _figures(
 ) -> dict[str, Figure]:
     """Loss curves and traces of each kind of data, and what else belongs to an experiment, by name; the models are those of each job's
     first shard."""
-    from elegans_pyg import plots
-    from elegans_pyg.models import ReducedOrder
-
     number, figures = settings.experiment, {}
-    groups: dict[tuple[str, float], dict[Job, ReducedOrder]] = {}
+    groups: dict[tuple[str, float], dict[Job, ep.models.ReducedOrder]] = {}
     for job, folder in zip(EXPERIMENTS[number], folders, strict=True):
-        groups.setdefault((job.data, job.dt_ms), {})[job] = ReducedOrder.load(folder)
+        groups.setdefault((job.data, job.dt_ms), {})[job] = ep.models.ReducedOrder.load(folder)
     several = len({dt_ms for _, dt_ms in groups}) > 1
     names = ("DB1", "LUAL", "VB2", "RMER", "RMEL", "URAVL") if number == 5 else ("DB1", "LUAL", "PVR", "VB1")
     for (data, dt_ms), models in groups.items():
@@ -201,38 +202,13 @@ def _figures(
             curves[labels[job]] = own.rename(columns={"variant": "replica"})
         shown = jobs if len(jobs) <= 3 else jobs[:3] if number == 1 else [jobs[0], jobs[len(jobs) // 2], jobs[-1]]
         waveforms = waveforms_of(jobs[0], settings, folders[0].parent / "waveforms")
-        figures[f"losses{suffix}"] = plots.loss_curves(curves)
+        figures[f"losses{suffix}"] = ep.plots.loss_curves(curves)
         figures[f"traces{suffix}"] = fit_rnn.traces({labels[job]: models[job] for job in shown}, waveforms, names)
     if number == 2:
-        figures["sizes"] = plots.size_curve(table, PUBLISHED_BOUND)
+        figures["sizes"] = ep.plots.size_curve(table, PUBLISHED_BOUND)
     if number in (4, 5):
-        figures["outputs"] = plots.output_errors(outputs.rename(columns={"data": "setting"}))
+        figures["outputs"] = ep.plots.output_errors(outputs.rename(columns={"data": "setting"}))
     return figures
-
-
-def _error_table(number: int, table: pd.DataFrame) -> Any:
-    from elegans_pyg.studies.tables import make_table, mean_and_sd
-
-    paper, bound = (["paper"], [f"< {PUBLISHED_BOUND:g}"]) if number == 3 else ([], [])
-    cells = []
-    for row in table.itertuples():
-        measured = [mean_and_sd(getattr(row, split), getattr(row, f"{split}_sd"), 4) for split in SPLITS]
-        published = "" if isnan(row.published_parameters) else f" ({row.published_parameters:,.0f})"
-        cells.append((row.data, row.model, f"{row.parameters:,}{published}", *measured, *bound, f"{row.seconds:,.0f}"))
-    title = f"Experiment {number}: {TITLES[number - 1]}. RMSE in units of the widest output's range over the training stimuli"
-    return make_table(title, ("data", "model", "params (paper)", *SPLITS, *paper, "seconds"), cells, left=2)
-
-
-def _output_table(outputs: pd.DataFrame) -> Any:
-    from elegans_pyg.studies.tables import make_table
-
-    names = sorted(outputs["output"].unique())
-    cells = []
-    for (data, model), own in outputs.groupby(["data", "model"]):
-        own = own.set_index("output")
-        cells.append((data, model, *(f"{own.loc[name, 'rmse']:.4f} ({own.loc[name, 'rmse_mV']:.3f})" for name in names)))
-    title = "Test RMSE of each output in units of its own range, and in mV, mean over runs"
-    return make_table(title, ("data", "model", *(f"{name} (mV)" for name in names)), cells, left=2)
 
 
 def _cells(table: pd.DataFrame, outputs: pd.DataFrame) -> list[str]:
@@ -309,9 +285,7 @@ def _notes(number: int, settings: BarbulescuSettings) -> list[str]:
         f"Gradients run back through every step, without truncation{clipped}",
     ]
     if number == 5:
-        from elegans_pyg.models import ReducedOrder
-
-        first = ReducedOrder("gru", 10, 28, 16)
+        first = ep.models.ReducedOrder("gru", 10, 28, 16)
         notes.append(f"10 inputs and 28 outputs, all recorded in both scenarios; GRU-16 has {first.parameters_per_replica():,} parameters.")
     return notes
 

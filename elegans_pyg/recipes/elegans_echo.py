@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
+import elegans_pyg as ep
 from elegans_pyg._settings import LARGEST, Count, Names, Numbers
 from elegans_pyg.recipes.ensemble import REFERENCE, load_wiring
 from elegans_pyg.studies.settings import CyclicFamilies, WiringSettings, known_choice
@@ -17,9 +18,6 @@ from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
 if TYPE_CHECKING:
     import pandas as pd
     from torch_geometric.data import Data
-
-    from elegans_pyg.datasets import SequenceTask
-    from elegans_pyg.studies.units import Units
 
 TASKS = ("memory", "narma10", "mackey-glass", "lorenz", "parity")
 CHUNK = 5
@@ -60,24 +58,24 @@ class EchoSettings(WiringSettings):
     bias_scale: float = Field(0.1, ge=0, description="Bound of the biases.")
 
 
-def echo_units(settings: EchoSettings) -> Units:
+def echo_units(settings: EchoSettings) -> ep.studies.Units:
     """The connectome first, ``variants`` times, then the cyclic wirings of each family; all tasks of a wiring side by side.
 
     A wiring depends on ``seed``, its family and its number alone, as in a :class:`~elegans_pyg.datasets.WiringEnsemble`; the same number
     seeds its input weights and biases.
     """
-    from elegans_pyg.studies.units import Units, check_room, drawings
-
     base = load_wiring(settings.connectome, settings)
-    check_room(base, len(settings.families) * settings.variants, "variants")
+    ep.studies.check_room(base, len(settings.families) * settings.variants, "variants")
     # What reservoirs refuse is refused before anything is drawn.
     _reservoir(settings, [base], [0])
-    wirings = [each for family in (REFERENCE, *settings.families) for each in drawings(base, family, settings.seed, settings.variants)]
+    wirings = [
+        each for family in (REFERENCE, *settings.families) for each in ep.studies.drawings(base, family, settings.seed, settings.variants)
+    ]
     rows = [{**row, "task": task} for row, _ in wirings for task in settings.tasks]
-    return Units.build(rows, [graph for _, graph in wirings for _ in settings.tasks])
+    return ep.studies.Units.build(rows, [graph for _, graph in wirings for _ in settings.tasks])
 
 
-def echo_memory(settings: EchoSettings, units: Units) -> Memory:
+def echo_memory(settings: EchoSettings, units: ep.studies.Units) -> Memory:
     """States in float64 with the copies that a ridge regression makes of them; inputs and targets of all tasks."""
     steps = 2 * settings.train + 200
     nodes = max(int(graph.num_nodes or 0) for graph in units.wirings)
@@ -93,8 +91,6 @@ def measure(settings: EchoSettings, shard: Shard) -> pd.DataFrame:
     import pandas as pd
     import torch
 
-    from elegans_pyg.models import RidgeReadout
-
     wirings, graphs = shard.units.drop_duplicates(WIRING), shard.graphs()
     reservoir = _reservoir(settings, [graphs[place] for place in wirings.index], wirings["seed"].tolist())
     tasks = [_task(name, settings.seed, settings.train) for name in shard.units["task"].unique()]
@@ -104,7 +100,7 @@ def measure(settings: EchoSettings, shard: Shard) -> pd.DataFrame:
         states = reservoir.with_settings(radius=radius, leak=leak)(inputs)
         for number, task in enumerate(tasks):
             x, y = states[:, number], task.targets
-            readout = RidgeReadout.select(x[:, task.train], y[task.train], x[:, task.validation], y[task.validation])
+            readout = ep.models.RidgeReadout.select(x[:, task.train], y[task.train], x[:, task.validation], y[task.validation])
             segments = {"validation": task.validation, "test": task.test}
             scores = {name: task.score(readout(x[:, part]), part).numpy() for name, part in segments.items()}
             point = {"task": task.name, "wiring_radius": reservoir.wiring_radius.numpy(), "radius": radius, "leak": leak}
@@ -130,32 +126,19 @@ def _reservoir(settings: EchoSettings, graphs: list[Data], seeds: list[int]) -> 
     import torch
     from torch_geometric.data import Batch
 
-    from elegans_pyg.models import Reservoir
-
-    return Reservoir(
-        Batch.from_data_list(graphs),
-        input_scale=settings.input_scale,
-        bias_scale=settings.bias_scale,
-        signed=settings.signed,
-        readout=settings.readout,
-        seeds=seeds,
-        dtype=torch.float64,
-    )
+    options = {name: getattr(settings, name) for name in ("input_scale", "bias_scale", "signed", "readout")}
+    return ep.models.Reservoir(Batch.from_data_list(graphs), seeds=seeds, dtype=torch.float64, **options)
 
 
 @lru_cache(maxsize=len(TASKS))
-def _task(name: str, seed: int, train: int) -> SequenceTask:
-    from elegans_pyg.datasets import sequence_task
-
-    return sequence_task(name, seed, train=train, validation=max(train // 3, 2), test=max(2 * train // 3, 2))
+def _task(name: str, seed: int, train: int) -> ep.datasets.SequenceTask:
+    return ep.datasets.sequence_task(name, seed, train=train, validation=max(train // 3, 2), test=max(2 * train // 3, 2))
 
 
 def report(done: Finished[EchoSettings]) -> Report:
     """Families against the connectome by task, and memory capacity by spectral radius."""
-    from elegans_pyg import plots
-    from elegans_pyg.analysis import compare
     from elegans_pyg.datasets.sequences import METRICS, SEQUENCE_TASKS
-    from elegans_pyg.studies.tables import comparison_table, make_table, mean_and_sd, to_markdown
+    from elegans_pyg.studies.tables import to_markdown
 
     settings, rows, sweep = done.settings, done.rows, done.joined("sweep.csv")
     families = list(dict.fromkeys(rows["family"]))
@@ -168,37 +151,38 @@ def report(done: Finished[EchoSettings]) -> Report:
     def means(table: pd.DataFrame, score: str) -> list[str]:
         groups = table.groupby("family")[score]
         columns = [groups.get_group(family) for family in families]
-        return [mean_and_sd(column.mean(), column.std(), digits(column.mean())) for column in columns]
+        return [ep.studies.mean_and_sd(column.mean(), column.std(), digits(column.mean())) for column in columns]
 
     comparisons, differences = {}, []
     for task, metric in metrics.items() if settings.families else ():
         value = metric if task in metric else f"{task} {metric}"
-        comparison = compare(rows[rows["task"] == task].rename(columns={"score": value}), value=value, share=metric == "accuracy")
-        comparisons[task], cells = comparison, {}
-        for row in comparison.to_dict()["families"][1:]:
+        own = rows[rows["task"] == task].rename(columns={"score": value})
+        comparisons[task], cells = ep.analysis.compare(own, value=value, share=metric == "accuracy"), {}
+        for row in comparisons[task].to_dict()["families"][1:]:
             p = row["p_holm"]
             shown = "" if p is None else f" ({p:.3f})" if p >= 0.001 else f" ({p:.0e})"
             cells[row["family"]] = f"{row['difference']:+.{digits(row['mean'])}f}{shown}"
         differences.append((task, *(cells[family] for family in families[1:])))
+    compared = {comparison.value: ep.studies.comparison_table(comparison) for comparison in comparisons.values()}
     # All of them are in comparisons.md: five times the notes would bury the tables.
-    tables: list[Any] = [comparison_table(comparison) for comparison in comparisons.values()][:1]
+    tables = list(compared.values())[:1]
     scores = [(task, arrows[task], *means(rows[rows["task"] == task], "score")) for task in settings.tasks]
-    tables.append(make_table("Test score, mean ± SD over variants", ("task", "metric", *families), scores, left=2))
+    tables.append(ep.studies.make_table("Test score, mean ± SD over variants", ("task", "metric", *families), scores, left=2))
     if comparisons:
         title = "Difference from the connectome (permutation p, Holm's correction over families)"
-        tables.append(make_table(title, ("task", *families[1:]), differences))
+        tables.append(ep.studies.make_table(title, ("task", *families[1:]), differences))
     if "memory" in settings.tasks:
         grid = sweep[sweep["task"] == "memory"].groupby(["leak", "radius"], sort=False)
         capacity = [(f"{leak:g}", f"{radius:g}", *means(table, "test")) for (leak, radius), table in grid]
         title = "Memory capacity by spectral radius, mean ± SD over variants (test segment)"
-        tables.append(make_table(title, ("leak", "radius", *families), capacity, left=0))
-    text = "\n".join(f"## {comparison.value}\n\n{to_markdown(comparison_table(comparison))}" for comparison in comparisons.values())
-    figures = {task: plots.sweep_curves(sweep[sweep["task"] == task], "test", metric) for task, metric in metrics.items()}
+        tables.append(ep.studies.make_table(title, ("leak", "radius", *families), capacity, left=0))
+    text = "\n".join(f"## {value}\n\n{to_markdown(table)}" for value, table in compared.items())
+    figures = {task: ep.plots.sweep_curves(sweep[sweep["task"] == task], "test", metric) for task, metric in metrics.items()}
     return Report(
         tables,
         _notes(settings, rows, set(metrics.values())),
         {"sweep.csv": sweep, **({"comparisons.md": text.encode()} if comparisons else {})},
-        {**figures, "scores": plots.task_scores(rows, arrows)},
+        {**figures, "scores": ep.plots.task_scores(rows, arrows)},
         {"comparisons": {task: comparison.to_dict() for task, comparison in comparisons.items()}},
     )
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
+import elegans_pyg as ep
+from elegans_pyg._files import sha256
 from elegans_pyg._settings import Counts, Name
 from elegans_pyg.recipes import tensor_networks as networks
 from elegans_pyg.recipes.ensemble import images_of
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from elegans_pyg.models.variants import VariantNetwork
-    from elegans_pyg.studies.units import Units
 
 RESERVOIR, DENSE = "reservoir", "dense"
 LABELS = {RESERVOIR: "connectome, frozen (reservoir)", DENSE: "dense head, equal parameters", ENCODER: "bare encoder"}
@@ -79,7 +80,6 @@ def m1_settings(given: Mapping[str, Any], quick: bool = False) -> M1Settings:
 
 def check_and_hash(settings: M1Settings) -> dict[str, str]:
     """Hashes of images and of weights; refuses an encoder that is not to be had before the images are looked for."""
-    from elegans_pyg._files import sha256
     from elegans_pyg.models.encoders import check_encoder, make_encoders
 
     check_encoder(settings.encoder, settings.weights)
@@ -91,47 +91,34 @@ def check_and_hash(settings: M1Settings) -> dict[str, str]:
     return hashes
 
 
-def m1_memory(settings: M1Settings, units: Units) -> Memory:
+def m1_memory(settings: M1Settings, units: ep.studies.Units) -> Memory:
     """See :func:`~elegans_pyg.recipes.tensor_networks.tensor_memory`; an encoder's share is counted on the encoder itself."""
     from elegans_pyg.models.encoders import ResNet9, make_encoders
     from elegans_pyg.models.variants import footprint
 
     images = images_of(settings)
-    name, shape = settings.encoder, (images.in_channels, *images.image_size)
-    if name == "resnet9":
+    shape = (images.in_channels, *images.image_size)
+    if settings.encoder == "resnet9":
         return networks.tensor_memory(settings, footprint(lambda: ResNet9(images.in_channels, settings.encoder_channels), *shape))
-    encoder = make_encoders(name, images.in_channels, [0], image_size=images.image_size)[0]
+    encoder = make_encoders(settings.encoder, images.in_channels, [0], image_size=images.image_size)[0]
     return networks.tensor_memory(settings, footprint(lambda: encoder, 1, *shape, device="cpu"))
 
 
 def measure(settings: M1Settings, shard: Shard) -> pd.DataFrame:
     """Train the shard's classifiers side by side, and test them."""
-    from elegans_pyg.models import ElegansM1
-    from elegans_pyg.studies.fitting import fit_shard, fitted_rows
-
     images = images_of(settings)
+    options: dict[str, Any] = {name: getattr(settings, name) for name in ("encoder", "encoder_channels", "weights")}
+    options["image_size"], sizes = images.image_size, (images.num_classes, images.in_channels)
 
     def build(network: Any, seeds: list[int]) -> VariantNetwork:
-        return ElegansM1(
-            network,
-            images.num_classes,
-            images.in_channels,
-            encoder=settings.encoder,
-            encoder_channels=settings.encoder_channels,
-            weights=settings.weights,
-            image_size=images.image_size,
-            num_variants=len(seeds),
-            seeds=seeds,
-        )
+        return ep.models.ElegansM1(network, *sizes, num_variants=len(seeds), seeds=seeds, **options)
 
     model = networks.build_models(settings, shard, RESERVOIR, build)
-    return fitted_rows(shard, fit_shard(shard, model, images, settings.training), model)
+    return ep.studies.fitted_rows(shard, ep.studies.fit_shard(shard, model, images, settings.training), model)
 
 
 def report(done: Finished[M1Settings]) -> Report:
     """Accuracies beside the published one, and the families against the connectome."""
-    from elegans_pyg.studies.tables import MISSING
-
     settings, training, notes, published = done.settings, done.settings.training, [], []
     images, full = training.iterations * training.batch_size, FULL["iterations"] * FULL["batch_size"]
     if images < full:
@@ -141,7 +128,7 @@ def report(done: Finished[M1Settings]) -> Report:
             f" {settings.variants} wiring(s) a family; accuracies below those of the full length are to be expected."
         )
     if (name := Path(settings.dataset).name) in PUBLISHED:
-        published.append(("published (unverified)", "1", "107 M", MISSING, f"{100 * PUBLISHED[name]:.2f}"))
+        published.append(("published (unverified)", "1", "107 M", ep.studies.MISSING, f"{100 * PUBLISHED[name]:.2f}"))
         notes.append(
             "The published 99.99 % cannot be reproduced: encoder, training and weights were never released. What can be compared is the"
             " same encoder with different heads."

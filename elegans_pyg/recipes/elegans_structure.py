@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+import elegans_pyg as ep
 from elegans_pyg._settings import Names, Numbers, Settings, Whole
 from elegans_pyg.studies.study import Finished, Report, Shard, Study
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch_geometric.data import Data
-
-    from elegans_pyg.studies.units import Units
 
 CHUNK, MOST = 20, 100_000
 """Graphs a unit, and a point."""
@@ -94,29 +93,25 @@ def all_points(settings: StructureSettings) -> Iterator[tuple[Point, int]]:
             yield Point(name, family), settings.graphs
 
 
-def structure_units(settings: StructureSettings) -> Units:
+def structure_units(settings: StructureSettings) -> ep.studies.Units:
     """One unit a chunk of graphs of a point: those numbered from ``first`` on, ``count`` of them, the ``seed`` that of the first.
 
     Only the connectomes themselves are kept as wirings: a graph follows from its connectome, its point and its number.
     """
-    from elegans_pyg.studies.units import Units, unit_seed
-
     rows: list[dict[str, object]] = []
     graphs: list[Data | None] = []
     for point, total in all_points(settings):
         for first in range(0, total, CHUNK):
-            seed = unit_seed(settings.seed, point.name, first)
+            seed = ep.studies.unit_seed(settings.seed, point.name, first)
             known = {"family": point.family, "wiring_seed": 0 if point.family == "connectome" else seed, "seed": seed}
             rows.append({**known, **asdict(point), "first": first, "count": min(CHUNK, total - first)})
             graphs.append(_base(point.connectome, settings.synapses) if point.family == "connectome" else None)
-    return Units.build(rows, graphs)
+    return ep.studies.Units.build(rows, graphs)
 
 
 def redraw(base: Data, family: str, seed: int, percent: float | None = None) -> Data:
     """A graph of a point, from its own seed."""
-    from elegans_pyg.transforms import FAMILIES
-
-    rewiring = FAMILIES[family].rewiring
+    rewiring = ep.transforms.FAMILIES[family].rewiring
     if rewiring is None:
         return base
     return rewiring(seed=seed, **({} if percent is None else {"fraction": percent / 100}))(base)
@@ -126,16 +121,13 @@ def measure(settings: StructureSettings, shard: Shard) -> pd.DataFrame:
     """Draw and measure the graphs of a shard: one row a graph, with its number within its point, its own seed and its measures."""
     import pandas as pd
 
-    from elegans_pyg.analysis import measures
-    from elegans_pyg.studies.units import unit_seed
-
     parts = []
     for row in shard.units.to_dict("records"):
         point = Point(row["connectome"], row["family"], None if pd.isna(row["percent"]) else row["percent"], bool(row["null"]))
         base = _base(point.connectome, settings.synapses)
         numbers = range(row["first"], row["first"] + row["count"])
-        seeds = [unit_seed(settings.seed, point.name, number) for number in numbers]
-        table = measures([redraw(base, point.family, seed, point.percent) for seed in seeds])
+        seeds = [ep.studies.unit_seed(settings.seed, point.name, number) for number in numbers]
+        table = ep.analysis.measures([redraw(base, point.family, seed, point.percent) for seed in seeds])
         known = {"family": point.family, "wiring_seed": 0 if point.family == "connectome" else seeds, "seed": seeds, **asdict(point)}
         known = pd.DataFrame({"variant": row["variant"], **known, "point": point.name, "graph": numbers})
         parts.append(pd.concat([known, table.astype(float)], axis=1))
@@ -144,9 +136,7 @@ def measure(settings: StructureSettings, shard: Shard) -> pd.DataFrame:
 
 @lru_cache(maxsize=16)
 def _base(connectome: str, synapses: str) -> Data:
-    from elegans_pyg.datasets import Connectome
-
-    return Connectome(connectome, synapses=synapses)[0]
+    return ep.datasets.Connectome(connectome, synapses=synapses)[0]
 
 
 def _tables(done: Finished[StructureSettings]) -> dict[str, pd.DataFrame]:
@@ -162,11 +152,10 @@ def _tables(done: Finished[StructureSettings]) -> dict[str, pd.DataFrame]:
     """
     import pandas as pd
 
-    from elegans_pyg.analysis import MEASURES
     from elegans_pyg.analysis.null_model import against_null, share_unusual
     from elegans_pyg.analysis.structure_claims import ALPHA, dyad_effects
 
-    measured = [name for name in done.rows if name in MEASURES]
+    measured = [name for name in done.rows if name in ep.analysis.MEASURES]
     points = {str(name): rows[measured].reset_index(drop=True) for name, rows in done.rows.groupby("point", sort=False)}
 
     def stacked(parts: dict[Any, pd.DataFrame], *names: str) -> pd.DataFrame:
@@ -207,14 +196,11 @@ def report(done: Finished[StructureSettings]) -> Report:
     which gives no numbers: that interactions of neuron types are preserved and fade with rewiring, and that slight rewiring undoes the
     multi-dyadic effect along paths of 2 to 3 edges.
     """
-    from elegans_pyg import plots
-    from elegans_pyg.analysis import MEASURES
     from elegans_pyg.analysis.structure_claims import ALPHA, check_claims
-    from elegans_pyg.studies.tables import make_table
 
     tables = _tables(done)
     scores, curves, effects = tables["scores"], tables["curves"], tables["effects"]
-    cells, claims, figures = [], [], {"scores": plots.score_map(scores, tables["families"])}
+    cells, claims, figures = [], [], {"scores": ep.plots.score_map(scores, tables["families"])}
     for name, rows in scores.groupby("connectome", sort=False):
         tested = rows[rows["p"].notna()]
         top = tested.reindex(tested["z"].abs().sort_values(ascending=False).index).head(5)
@@ -224,18 +210,18 @@ def report(done: Finished[StructureSettings]) -> Report:
         own = effects[(effects["connectome"] == name) & (effects["family"] == family)]
         claims += check_claims(str(name), str(family), own)
         if len(own):
-            figures[f"dyads-{name}-{family}"] = plots.fading_dyads(rows, own)
+            figures[f"dyads-{name}-{family}"] = ep.plots.fading_dyads(rows, own)
     for name, rows in curves.groupby("connectome", sort=False):
-        others = [measure for measure in rows["measure"].unique() if MEASURES[measure].group != "dyads"]
-        figures[f"measures-{name}"] = plots.measures_by_fraction(rows[rows["measure"].isin(others)])
+        others = [measure for measure in rows["measure"].unique() if ep.analysis.MEASURES[measure].group != "dyads"]
+        figures[f"measures-{name}"] = ep.plots.measures_by_fraction(rows[rows["measure"].isin(others)])
     headings = ("connectome", "farthest from chance (z)", "measures tested", f"p (Holm) ≤ {ALPHA:g}")
     degrees = {"rewired": "degrees kept", "random_rewired": "degrees lost"}
     answers = [(claim.connectome, degrees[claim.family], claim.text, claim.verdict, claim.detail) for claim in claims]
     claimed = ("connectome", "rewiring", "claim", "answer", "measured")
     return Report(
         [
-            make_table("Against rewired graphs, degrees kept", headings, cells, left=2),
-            make_table("Claims of ElegansNet (2023), section II-A", claimed, answers, left=len(claimed)),
+            ep.studies.make_table("Against rewired graphs, degrees kept", headings, cells, left=2),
+            ep.studies.make_table("Claims of ElegansNet (2023), section II-A", claimed, answers, left=len(claimed)),
         ],
         _notes(done.settings, scores),
         {f"{name}.csv": table for name, table in tables.items()},

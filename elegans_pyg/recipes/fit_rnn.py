@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+import elegans_pyg as ep
+from elegans_pyg._files import sha256
 from elegans_pyg._settings import Count, Names, Settings, Whole
 from elegans_pyg.studies.settings import OptionalFile
 from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
@@ -18,10 +20,6 @@ from elegans_pyg.training.settings import SequenceSettings
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-    from elegans_pyg.dynamics import Waveforms
-    from elegans_pyg.models import ReducedOrder
-    from elegans_pyg.studies.units import Units
 
 SPLITS = ("train", "validation", "test")
 RUNS, STIMULI = 10, 40
@@ -65,39 +63,30 @@ class FitRnnSettings(WaveformSettings):
     training: SequenceSettings = SequenceSettings()
 
 
-def units_of_models(models: Iterable[dict[str, object]], runs: int, seed: int) -> Units:
+def units_of_models(models: Iterable[dict[str, object]], runs: int, seed: int) -> ep.studies.Units:
     """One unit a run of each model, given as a row; models share the seeds of their runs, so that they can be compared run by run."""
-    from elegans_pyg.studies.units import Units, unit_seed
-
-    seeds = [unit_seed(seed, "connectome", 0, run) for run in range(runs)]
+    seeds = [ep.studies.unit_seed(seed, "connectome", 0, run) for run in range(runs)]
     rows = [{"family": model["family"], "wiring_seed": 0, "seed": own, **model} for model in models for own in seeds]
-    return Units.build(rows, [None] * len(rows))
+    return ep.studies.Units.build(rows, [None] * len(rows))
 
 
-def fit_rnn_units(settings: FitRnnSettings) -> Units:
+def fit_rnn_units(settings: FitRnnSettings) -> ep.studies.Units:
     return units_of_models([{"family": f"{settings.cell.upper()}-{settings.hidden}"}], settings.runs, settings.seed)
 
 
-def waveforms_of(settings: FitRnnSettings, shard: Path | None = None, quiet: bool = True) -> Waveforms:
-    """The waveforms that the settings name, simulated or from files.
-
-    Args:
-        settings: of the study.
-        shard: folder of a shard. Simulated ones are kept beside it: their names say what they hold, so one copy serves all shards.
-        quiet: say nothing while it simulates.
-    """
-    from elegans_pyg.dynamics import Waveforms
-
+def waveforms_of(settings: FitRnnSettings, shard: Path | None = None, quiet: bool = True) -> ep.dynamics.Waveforms:
+    """The waveforms that the settings name, simulated or from files. Simulated ones are kept beside the folder of a ``shard``: their names
+    say what they hold, so one copy serves all shards."""
     if settings.files is None:
         chosen = (settings.scenario, settings.dt_ms, settings.count, settings.seed, settings.amplitude)
-        return Waveforms(*chosen, root=shard and shard.parent / "waveforms", quiet=quiet)
+        return ep.dynamics.Waveforms(*chosen, root=shard and shard.parent / "waveforms", quiet=quiet)
     found = sorted(Path(settings.files).glob("*.dat"))
     if not found:
         raise FileNotFoundError(f"files: {settings.files} holds no .dat file; give the folder that does")
-    return Waveforms.from_files(found, settings.inputs, settings.outputs)
+    return ep.dynamics.Waveforms.from_files(found, settings.inputs, settings.outputs)
 
 
-def waveform_hash(waveforms: Waveforms) -> str:
+def waveform_hash(waveforms: ep.dynamics.Waveforms) -> str:
     """SHA-256 of currents, voltages and splits."""
     from elegans_pyg._tensor_files import checksum
 
@@ -106,11 +95,9 @@ def waveform_hash(waveforms: Waveforms) -> str:
 
 def worm_hash() -> dict[str, str]:
     """SHA-256 of the nervous system that is simulated: its wiring and its constants."""
-    from elegans_pyg._files import sha256
     from elegans_pyg.datasets.graph_cache import hash_graph
-    from elegans_pyg.dynamics import Worm
 
-    worm = Worm()
+    worm = ep.dynamics.Worm()
     return {"worm": sha256(json.dumps([hash_graph(worm.data), asdict(worm.membrane)], sort_keys=True).encode())}
 
 
@@ -138,47 +125,38 @@ def memory_of_runs(
     return Memory(simulated, 56 * parameters + 4 * sequences * steps * (inputs + gates + 4 * hidden + 6 * outputs))
 
 
-def fit_rnn_memory(settings: FitRnnSettings, units: Units) -> Memory:
-    from elegans_pyg.dynamics import SCENARIOS
+def fit_rnn_memory(settings: FitRnnSettings, units: ep.studies.Units) -> Memory:
     from elegans_pyg.dynamics.waveforms import count_samples
 
     cell, hidden, batch_size = settings.cell, settings.hidden, settings.training.batch_size
     if settings.files is None:
-        scenario, steps = SCENARIOS[settings.scenario], count_samples(settings.dt_ms)[1]
+        scenario, steps = ep.dynamics.SCENARIOS[settings.scenario], count_samples(settings.dt_ms)[1]
         return memory_of_runs(cell, hidden, len(scenario.input_names), len(scenario.outputs), batch_size, settings.count, steps)
     waveforms, inputs, outputs = waveforms_of(settings), len(settings.inputs), len(settings.outputs)
     return replace(memory_of_runs(cell, hidden, inputs, outputs, batch_size, len(waveforms), len(waveforms.time_ms)), fixed=0)
 
 
-def fit_replicas(shard: Shard, waveforms: Waveforms, cell: str, hidden: int, training: SequenceSettings) -> pd.DataFrame:
+def fit_replicas(shard: Shard, waveforms: ep.dynamics.Waveforms, cell: str, hidden: int, training: SequenceSettings) -> pd.DataFrame:
     """Fit the runs of a shard as one computation, or go on with them from their checkpoint.
 
     The shard's folder gets ``model.safetensors`` and ``model.json`` (all runs, each with the parameters of its best epoch, see
     :meth:`~elegans_pyg.models.ReducedOrder.load`), ``history.csv``, ``outputs.csv`` (RMSE of each run and output on the test stimuli:
     ``rmse`` in units of the output's own range over the training stimuli, NaN if it never moved there, and ``rmse_mV``), and ``fit.json``
-    with the seconds of training.
-
-    Returns:
-        the shard's rows with ``best_epoch``, ``parameters``, the RMSE ``train``, ``validation`` and ``test``, in units of the widest
-        output's range over the training stimuli, and why a run was stopped, ``stopped``; its errors are NaN.
-
-    Raises:
-        Interrupted: if a signal ended it early, after a checkpoint.
+    with the seconds of training. The rows get ``best_epoch``, the RMSE ``train``, ``validation`` and ``test`` in units of the widest
+    output's range over the training stimuli, ``parameters``, and why a run was stopped, ``stopped``; its errors are NaN.
     """
     import pandas as pd
     import torch
 
-    from elegans_pyg.models import ReducedOrder
-    from elegans_pyg.studies.fitting import fit_shard
     from elegans_pyg.training.data import FitData
     from elegans_pyg.training.sequences import SequenceRegression, epoch_table, replica_rmse
 
     seeds, runs = shard.units["seed"].tolist(), range(len(shard.units))
-    model = ReducedOrder(cell, waveforms.input_names, waveforms.output_names, hidden, len(seeds), seeds)
+    model = ep.models.ReducedOrder(cell, waveforms.input_names, waveforms.output_names, hidden, len(seeds), seeds)
     model.set_scaling(*waveforms.scaling())
     parts = {split: waveforms.scaled(split) for split in SPLITS}
     count, data = len(parts["train"][0]), FitData(waveforms.scenario, parts["train"], parts["test"], parts["validation"])
-    fit = fit_shard(shard, model, data, training.fit_settings(cell, count), SequenceRegression())
+    fit = ep.studies.fit_shard(shard, model, data, training.fit_settings(cell, count), SequenceRegression())
     steps = training.steps(count)
     rows = shard.units.assign(best_epoch=fit.tested_at // steps)
     with torch.no_grad():
@@ -215,11 +193,9 @@ def seconds_of(folders: Iterable[Path]) -> float:
     return sum(float(json.loads((folder / "fit.json").read_bytes())["seconds"]) for folder in folders)
 
 
-def traces(models: Mapping[str, ReducedOrder], waveforms: Waveforms, outputs: Sequence[str]) -> Figure:
+def traces(models: Mapping[str, ep.models.ReducedOrder], waveforms: ep.dynamics.Waveforms, outputs: Sequence[str]) -> Figure:
     """The first test stimulus of each kind and scenario, by the first run of each model: not the best one of either."""
     import torch
-
-    from elegans_pyg import plots
 
     chosen: dict[tuple[Any, ...], int] = {}
     for row in waveforms.indices("test"):
@@ -230,17 +206,13 @@ def traces(models: Mapping[str, ReducedOrder], waveforms: Waveforms, outputs: Se
     with torch.no_grad():
         predicted = {name: model.select(0).predict_mV(current)[0][..., columns] for name, model in models.items()}
     titles = [f"test: {waveforms.kind[row]}" for row in shown]
-    return plots.predicted_traces(waveforms.time_ms, current, voltage, predicted, waveforms.input_names, outputs, titles)
+    return ep.plots.predicted_traces(waveforms.time_ms, current, voltage, predicted, waveforms.input_names, outputs, titles)
 
 
 def report(done: Finished[FitRnnSettings]) -> Report:
     """Errors on each split and of each output, loss curves and traces."""
-    from elegans_pyg import plots
-    from elegans_pyg.models import ReducedOrder
-    from elegans_pyg.studies.tables import bullets, make_table, mean_and_sd, stopped_notes
-
     rows, name, first = done.rows, str(done.rows["family"].iloc[0]), done.shards[0]
-    measured = [mean_and_sd(rows[split].mean(), rows[split].std(), 4) for split in SPLITS]
+    measured = [ep.studies.mean_and_sd(rows[split].mean(), rows[split].std(), 4) for split in SPLITS]
     cells = (name, f"{rows['parameters'].iloc[0]:,}", str(len(rows)), *measured, f"{seconds_of(done.shards):,.0f}")
     title = "RMSE, in units of the widest output's range over the training stimuli"
     history, outputs = done.joined("history.csv"), done.joined("outputs.csv")
@@ -252,12 +224,12 @@ def report(done: Finished[FitRnnSettings]) -> Report:
     # What there is only one of lies in the run's own folder too.
     models = {file: (first / file).read_bytes() for file in ("model.safetensors", "model.json")} if len(done.shards) == 1 else {}
     return Report(
-        [make_table(title, ("model", "parameters", "runs", *SPLITS, "seconds"), [cells]), bullets(found)],
-        stopped_notes(rows, "Run"),
+        [ep.studies.make_table(title, ("model", "parameters", "runs", *SPLITS, "seconds"), [cells]), ep.studies.bullets(found)],
+        ep.studies.stopped_notes(rows, "Run"),
         files={"history.csv": history, "outputs.csv": outputs, **models},
         figures={
-            "losses": plots.loss_curves({name: history.rename(columns={"variant": "replica"})}),
-            "traces": traces({name: ReducedOrder.load(first)}, waveforms, waveforms.output_names[:SHOWN_OUTPUTS]),
+            "losses": ep.plots.loss_curves({name: history.rename(columns={"variant": "replica"})}),
+            "traces": traces({name: ep.models.ReducedOrder.load(first)}, waveforms, waveforms.output_names[:SHOWN_OUTPUTS]),
         },
         findings={split: float(rows[split].mean()) for split in SPLITS if rows[split].notna().any()},
     )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import elegans_pyg as ep
 from elegans_pyg.recipes.ensemble import CHANNELS, ENSEMBLE, ITERATIONS, REFERENCE, EnsembleSettings, load_wiring, report_classifiers
 from elegans_pyg.studies.settings import training_for
 from elegans_pyg.studies.study import Finished, Report, Study
@@ -50,8 +51,6 @@ def report(done: Finished[EnsembleSettings]) -> Report:
     """Published accuracies and counts beside the measured ones, then what the main job reports."""
     import pandas as pd
 
-    from elegans_pyg.studies.tables import MISSING, make_table, mean_and_sd
-
     own, dataset = report_classifiers(done), Path(done.settings.dataset).name
     published = PUBLISHED_ACCURACY.get(dataset, {})
     groups = dict(list(done.rows.dropna(subset=["accuracy"]).groupby("family", sort=False)["accuracy"]))
@@ -60,19 +59,19 @@ def report(done: Finished[EnsembleSettings]) -> Report:
         values = 100 * groups[family] if family in groups else pd.Series(dtype=float)
         network, theirs, mean, sd, runs = LABELS.get(family, family), published.get(family), values.mean(), values.std(), len(values)
         accuracies.append((network, theirs, mean, sd, runs))
-        measured = mean_and_sd(mean, sd) if runs else "not trained"
-        cells.append((network, MISSING if theirs is None else f"{theirs:.1f}", measured, str(runs or MISSING)))
+        measured = ep.studies.mean_and_sd(mean, sd) if runs else "not trained"
+        cells.append((network, ep.studies.MISSING if theirs is None else f"{theirs:.1f}", measured, str(runs or ep.studies.MISSING)))
     counts = _counts(done)
     differences = [(*row[:2], f"{row[2]:,}", f"{row[3]:,}", f"{(row[3] - row[2]) / row[2]:+.1%}") for row in counts]
     tables = [
-        make_table("Test accuracy %", ("network", "published", "measured", "runs"), cells),
-        make_table("Counts", ("network", "number", "published", "ours", "difference"), differences, left=2),
+        ep.studies.make_table("Test accuracy %", ("network", "published", "measured", "runs"), cells),
+        ep.studies.make_table("Counts", ("network", "number", "published", "ours", "difference"), differences, left=2),
     ]
     files = {
         "published.csv": pd.DataFrame(accuracies, columns=["network", "published", "mean", "sd", "runs"]),
         "counts.csv": pd.DataFrame(counts, columns=["network", "number", "published", "ours"]),
     }
-    notes = [*_notes(done.settings, dataset, published), *own.notes]
+    notes = [*_notes(done.settings, dataset), *own.notes]
     return replace(own, tables=[*tables, *own.tables], notes=notes, files={**own.files, **files})
 
 
@@ -88,14 +87,14 @@ def _counts(done: Finished[EnsembleSettings]) -> list[tuple[str, str, int, int]]
     return rows
 
 
-def _notes(settings: EnsembleSettings, dataset: str, published: dict[str, float]) -> list[str]:
+def _notes(settings: EnsembleSettings, dataset: str) -> list[str]:
     notes, iterations = [], settings.training.iterations
     if iterations < PUBLISHED_ITERATIONS or settings.channels < PUBLISHED_CHANNELS:
         notes.append(
             f"Shortened: {iterations:,} of {PUBLISHED_ITERATIONS:,} iterations, {settings.channels} of {PUBLISHED_CHANNELS} channels, so"
             " accuracies below the published ones are to be expected."
         )
-    if published:
+    if dataset in PUBLISHED_ACCURACY:
         notes.append("Published accuracies are of single runs; random DAG and Watts-Strogatz are Roberts et al.'s (2019), from Table 1.")
     else:
         notes.append(f"The paper has no accuracy for {dataset}: it used mnist and fashion_mnist.")

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+import elegans_pyg as ep
+from elegans_pyg._progress import Progress
 from elegans_pyg._settings import Name, Names, Settings
 from elegans_pyg.studies.settings import OptionalFile
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from elegans_pyg.dynamics import Worm
 
 LARGEST_PA = 1e6
 
@@ -73,7 +73,7 @@ class Simulated:
         recorded: names of the neurons to list and draw.
     """
 
-    worm: Worm
+    worm: ep.dynamics.Worm
     time_ms: Tensor
     voltage_mV: Tensor
     current_pA: Tensor
@@ -101,21 +101,16 @@ def simulate_worm(settings: SimulateSettings, out: str | Path | None = None, *, 
         quiet: show no progress.
 
     Raises:
-        ValueError: for unknown or removed neurons, a duration that is no whole number of steps or does not fit in memory, or a file of
-            currents that is none.
+        ValueError: for unknown or removed neurons, a duration that is no whole number of steps or too long for the memory, or a wrong file.
         FileExistsError: if ``out`` holds something.
         OSError: if a file cannot be read or written.
     """
-    from elegans_pyg import dynamics
-    from elegans_pyg._progress import Progress
-    from elegans_pyg.datasets import Connectome
-
     out = None if out is None else Path(out).expanduser()
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"out: expected a folder that is new or empty, got '{out}'; give another")
-    worm = dynamics.Worm(settings.model)
+    worm = ep.dynamics.Worm(settings.model)
     if settings.connectome is not None:
-        worm = dynamics.Worm.from_connectome(Connectome(settings.connectome, synapses="both")[0], settings.model)
+        worm = ep.dynamics.Worm.from_connectome(ep.datasets.Connectome(settings.connectome, synapses="both")[0], settings.model)
     left = worm.without(settings.ablate) if settings.ablate else worm
     recorded = worm.resolve(settings.record, "record")
     for name in recorded:
@@ -125,7 +120,7 @@ def simulate_worm(settings: SimulateSettings, out: str | Path | None = None, *, 
     inputs, current = _stimulus(settings, neurons, writes=out is not None)
     duration = settings.duration if settings.currents is None else len(current) * settings.dt_ms
     with Progress(f"Simulating {neurons} neurons for {duration:g} ms", 1, quiet=quiet):
-        times, voltage = dynamics.simulate(worm, current[None], inputs, settings.dt_ms, duration, ablate=settings.ablate)
+        times, voltage = ep.dynamics.simulate(worm, current[None], inputs, settings.dt_ms, duration, ablate=settings.ablate)
     simulated = Simulated(left, times, voltage[0], current, inputs, recorded)
     if out is not None:
         _write(out, simulated)
@@ -159,8 +154,6 @@ def _write(out: Path, done: Simulated) -> None:
     import pandas as pd
     from safetensors.torch import save
 
-    from elegans_pyg import plots
-
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -176,9 +169,9 @@ def _write(out: Path, done: Simulated) -> None:
         tensors = {"time_ms": done.time_ms, "voltage_mV": done.voltage_mV.contiguous(), "current_pA": done.current_pA}
         names = {"neuron_name": json.dumps(done.worm.neuron_name), "inputs": json.dumps(done.inputs), "membrane": done.worm.membrane.name}
         (folder / "voltages.safetensors").write_bytes(save(tensors, names))
-        plots.save(plots.voltage_traces(done.time_ms, recorded, done.recorded, done.current_pA, done.inputs), folder / "traces")
-        plots.save(plots.voltage_map(done.time_ms, done.voltage_mV, done.worm.data.neuron_type), folder / "map")
-        plots.save(plots.scenario_circuit(done.worm.data, done.inputs, done.recorded), folder / "circuit")
+        ep.plots.save(ep.plots.voltage_traces(done.time_ms, recorded, done.recorded, done.current_pA, done.inputs), folder / "traces")
+        ep.plots.save(ep.plots.voltage_map(done.time_ms, done.voltage_mV, done.worm.data.neuron_type), folder / "map")
+        ep.plots.save(ep.plots.scenario_circuit(done.worm.data, done.inputs, done.recorded), folder / "circuit")
         if out.is_dir():
             out.rmdir()
         os.replace(folder, out)
