@@ -29,7 +29,8 @@ COMMANDS = ("info", "compare", "plot", "join", "simulate", *RECIPES)
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in with small settings in ``small.yaml``, and no figures, which take most of a short run's time."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("elegans_pyg.recipes.classifier_figures.classifier_figures", lambda *_: {})
+    for figures in ("accuracy_figures", "_classifier_figures"):
+        monkeypatch.setattr(f"elegans_pyg.recipes.ensemble.{figures}", lambda *_: {})
     (tmp_path / "small.yaml").write_text(tiny_settings(tmp_path).to_yaml())
     return tmp_path
 

@@ -30,7 +30,7 @@ FORBIDDEN = {
 
 
 def imported(file: Path) -> set[str]:
-    """The modules of the package that a file imports when it runs, wherever in it that stands."""
+    """The modules of the package that a file imports when it runs, wherever in it that stands, and the rooms that it uses of ``ep``."""
     names: set[str] = set()
     waiting: list[ast.AST] = [ast.parse(file.read_text())]
     while waiting:
@@ -43,6 +43,8 @@ def imported(file: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             # ``from package import module`` names the module, and not the package.
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ep":
+            names.add(f"elegans_pyg.{node.attr}.")
     return {name for name in names if name.startswith("elegans_pyg")}
 
 

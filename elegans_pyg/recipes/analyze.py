@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+import elegans_pyg as ep
 from elegans_pyg._settings import Names, Settings, Whole
 from elegans_pyg.recipes.elegans_structure import MOST, Point, redraw
 from elegans_pyg.recipes.ensemble import REFERENCE, load_wiring
@@ -16,10 +17,7 @@ from elegans_pyg.studies.study import Finished, Report, Shard, Study
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
     from torch_geometric.data import Data
-
-    from elegans_pyg.studies.units import Units
 
 CHUNK = 125
 """Wirings measured as one job: a few seconds of work, for which a process of its own would not pay."""
@@ -60,48 +58,40 @@ class AnalyzeSettings(Settings):
         return self
 
 
-def analyze_units(settings: AnalyzeSettings) -> Units:
+def analyze_units(settings: AnalyzeSettings) -> ep.studies.Units:
     """The wiring itself, and its rewired graphs, which follow from their seeds; or the wirings of the run's units."""
     from elegans_pyg.analysis.measures import chosen_measures
-    from elegans_pyg.studies.units import Units, unit_seed
 
     if Path(settings.wiring).expanduser().is_dir():
         units = units_of_run(settings.wiring)
     else:
         base, name = _base(settings), Point(Path(settings.wiring).stem, NULL, 100.0, null=True).name
-        seeds = [unit_seed(settings.seed, name, number) for number in range(settings.nulls)]
+        seeds = [ep.studies.unit_seed(settings.seed, name, number) for number in range(settings.nulls)]
         rows: list[dict[str, object]] = [{"family": REFERENCE, "wiring_seed": 0, "seed": settings.seed}]
         rows += [{"family": NULL, "wiring_seed": seed, "seed": seed} for seed in seeds]
-        units = Units.build(rows, [base, *[None] * settings.nulls])
+        units = ep.studies.Units.build(rows, [base, *[None] * settings.nulls])
     chosen_measures(settings.measures or None, units.wirings)
     return units
 
 
-def units_of_run(folder: str | Path) -> Units:
+def units_of_run(folder: str | Path) -> ep.studies.Units:
     """The units of a run, finished or not, that have wirings, and the wirings without what tells apart draws of the same.
 
     Raises:
         FileNotFoundError: if the folder is no run folder.
         ValueError: if no unit has a wiring with an edge between two neurons.
     """
-    from elegans_pyg.studies.saved import load_run
-    from elegans_pyg.studies.units import Units
+    from torch_geometric.data import Data
 
-    units = load_run(folder).units
+    units = ep.studies.load_run(folder).units
     table = units.table[units.table["wiring"] >= 0]
-    graphs = [_bare(graph) for graph in units.graphs(table)]
+    # What measures look at.
+    looked_at = ("edge_index", "edge_weight", "edge_type", "neuron_type", "neuron_name", "level", "input_mask", "output_mask")
+    graphs = [Data(**{name: graph[name] for name in looked_at if graph.get(name) is not None}) for graph in units.graphs(table)]
     if not any(bool((graph.edge_index[0] != graph.edge_index[1]).any()) for graph in graphs):
         raise ValueError(f"run: {folder} has no wiring with an edge between two neurons; give another run")
     names = [name for name in ("family", "wiring_seed", "seed", "task") if name in table]
-    return Units.build(table[names].to_dict("records"), graphs)
-
-
-def _bare(graph: Data) -> Data:
-    """What measures look at."""
-    from torch_geometric.data import Data
-
-    names = ("edge_index", "edge_weight", "edge_type", "neuron_type", "neuron_name", "level", "input_mask", "output_mask")
-    return Data(**{name: graph[name] for name in names if graph.get(name) is not None})
+    return ep.studies.Units.build(table[names].to_dict("records"), graphs)
 
 
 @lru_cache(maxsize=1)
@@ -109,82 +99,57 @@ def _base(settings: AnalyzeSettings) -> Data:
     return load_wiring(settings.wiring, settings)
 
 
-def measure(settings: AnalyzeSettings, shard: Shard) -> pd.DataFrame:
-    """Measure the wirings of a shard: its rows with one column a measure."""
-    seeds = shard.units["wiring_seed"].tolist()
-    pairs = zip(shard.wirings, seeds, strict=True)
-    graphs = [redraw(_base(settings), NULL, seed, 100.0) if graph is None else graph for graph, seed in pairs]
-    return measured(settings, shard, graphs)
-
-
-def measured(settings: Any, shard: Shard, graphs: list[Data]) -> pd.DataFrame:
-    """The shard's units with the measures of their wirings; ``settings`` have ``measures`` and ``seed``."""
+def measure(settings: Any, shard: Shard) -> pd.DataFrame:
+    """The shard's units with the measures of their wirings, one column a measure; a unit without a wiring has its rewired graph's."""
     import pandas as pd
 
-    from elegans_pyg.analysis import measures
-
-    table = measures(graphs, settings.measures or None, settings.seed, quiet=shard.quiet)
+    pairs = zip(shard.wirings, shard.units["wiring_seed"].tolist(), strict=True)
+    graphs = [redraw(_base(settings), NULL, seed, 100.0) if graph is None else graph for graph, seed in pairs]
+    table = ep.analysis.measures(graphs, settings.measures or None, settings.seed, quiet=shard.quiet)
     return pd.concat([shard.units, table.astype(float)], axis=1)
-
-
-def chunk(settings: Any) -> int:
-    return CHUNK
 
 
 def measure_names(rows: pd.DataFrame) -> list[str]:
     """The columns of measures that every wiring has."""
-    from elegans_pyg.analysis import MEASURES
-
-    return [name for name in rows if name in MEASURES and not rows[name].isna().any()]
-
-
-def report(done: Finished[AnalyzeSettings]) -> Report:
-    """The measures against the rewired graphs', or, of a run, by family."""
-    return _report_run(done) if Path(done.settings.wiring).is_dir() else _report_wiring(done)
+    return [name for name in rows if name in ep.analysis.MEASURES and not rows[name].isna().any()]
 
 
 def _report_wiring(done: Finished[AnalyzeSettings]) -> Report:
+    """The measures against the rewired graphs'."""
     import pandas as pd
 
-    from elegans_pyg import plots
-    from elegans_pyg.analysis import MEASURES, dyads
     from elegans_pyg.analysis.null_model import against_null
     from elegans_pyg.analysis.structure_claims import ALPHA
-    from elegans_pyg.studies.tables import MISSING, make_table
 
     settings, names = done.settings, measure_names(done.rows)
     observed, null = done.rows[names].iloc[0], done.rows[names].iloc[1:]
-    pairs = dyads(done.units.wirings[0])
-    figures: dict[str, Figure] = {"type-pairs": plots.type_pairs(pairs)}
+    pairs = ep.analysis.dyads(done.units.wirings[0])
+    figures = {"type-pairs": ep.plots.type_pairs(pairs)}
     notes, headings = [], ["measure", "unit", "value"]
     table = pd.DataFrame({"measure": names, "value": observed.to_numpy()})
-    cells = [[name, MEASURES[name].unit, f"{value:,.4g}"] for name, value in observed.items()]
+    cells = [[name, ep.analysis.MEASURES[name].unit, f"{value:,.4g}"] for name, value in observed.items()]
     if settings.nulls:
         table = against_null(observed, null)
         headings += ["rewired", "z", "p", "p (Holm)"]
         for row, own in zip(table.itertuples(), cells, strict=True):
             tests = ((row.z, "+.1f"), (row.p, ".2g"), (row.p_holm, ".2g"))
-            own += [f"{row.mean:,.4g} ± {row.sd:.2g}", *(MISSING if pd.isna(value) else format(value, form) for value, form in tests)]
-        tested = int(table["p"].notna().sum())
-        notes.append(
-            f"Against {settings.nulls} graphs with every neuron's degrees kept (Rewired); p by permutation, Holm's correction over"
-            f" {tested}."
-        )
+            own += [
+                f"{row.mean:,.4g} ± {row.sd:.2g}",
+                *(ep.studies.MISSING if pd.isna(value) else format(value, form) for value, form in tests),
+            ]
+        tested, against = int(table["p"].notna().sum()), f"Against {settings.nulls} graphs with every neuron's degrees kept (Rewired)"
+        notes.append(f"{against}; p by permutation, Holm's correction over {tested}.")
         if tested > ALPHA * (settings.nulls + 1):
-            needed = round(tested / ALPHA) - 1
-            notes.append(
-                f"No measure can reach {ALPHA:g} after Holm's correction with {settings.nulls} graphs: {needed:,} are needed (--nulls)."
-            )
+            none = f"No measure can reach {ALPHA:g} after Holm's correction with {settings.nulls} graphs"
+            notes.append(f"{none}: {round(tested / ALPHA) - 1:,} are needed (--nulls).")
         if table["z"].notna().any():
-            figures["scores"] = plots.score_dots(table)
+            figures["scores"] = ep.plots.score_dots(table)
     title = f"{Path(settings.wiring).name}, {settings.synapses} synapses"
-    return Report([make_table(title, headings, cells, left=2)], notes, {"measures.csv": table, "dyads.csv": pairs}, figures)
+    return Report([ep.studies.make_table(title, headings, cells, left=2)], notes, {"measures.csv": table, "dyads.csv": pairs}, figures)
 
 
 def _report_run(done: Finished[AnalyzeSettings]) -> Report:
-    from elegans_pyg import plots
-    from elegans_pyg.studies.tables import make_table
-
+    """The measures by family."""
     names = measure_names(done.rows)
     unique = done.rows.drop_duplicates(["family", "wiring"])
     families = unique.groupby("family", sort=False)[names]
@@ -192,10 +157,10 @@ def _report_run(done: Finished[AnalyzeSettings]) -> Report:
     cells = [
         (name, *(f"{mean.loc[f, name]:,.4g}" + ("" if size[f] < 2 else f" ± {sd.loc[f, name]:.2g}") for f in mean.index)) for name in names
     ]
-    table = make_table(f"Wirings of {done.settings.wiring}", ("measure", *(f"{f} ({size[f]})" for f in mean.index)), cells)
+    table = ep.studies.make_table(f"Wirings of {done.settings.wiring}", ("measure", *(f"{f} ({size[f]})" for f in mean.index)), cells)
     spread = unique[names].max() - unique[names].min()
     differ = bool((spread > 1e-9 * unique[names].abs().max().clip(lower=1.0)).any())
-    figures = {"families": plots.measures_by_family(unique, names)} if differ else {}
+    figures = {"families": ep.plots.measures_by_family(unique, names)} if differ else {}
     notes = ["Measures of the wirings as they were used; mean and standard deviation over each family's wirings, their number in brackets."]
     return Report([table], notes, {}, figures)
 
@@ -205,10 +170,10 @@ ANALYZE: Study[AnalyzeSettings] = Study(
     AnalyzeSettings,
     analyze_units,
     measure,
-    report,
+    lambda done: (_report_run if Path(done.settings.wiring).is_dir() else _report_wiring)(done),
     score="",
     processes=True,
-    shard_size=chunk,
+    shard_size=lambda settings: CHUNK,
     text="Measure the structure of a connectome, or of all wirings of a run, and draw it.",
     places="wiring",
 )

@@ -8,20 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
+import elegans_pyg as ep
+from elegans_pyg._files import sha256
 from elegans_pyg._settings import Counts, Name
+from elegans_pyg.recipes import tensor_networks as networks
 from elegans_pyg.recipes.ensemble import images_of
-from elegans_pyg.recipes.tensor_networks import (
-    ENCODER,
-    TensorSettings,
-    Width,
-    build_models,
-    network_scores,
-    report_networks,
-    tensor_data,
-    tensor_memory,
-    tensor_units,
-    with_spread,
-)
+from elegans_pyg.recipes.tensor_networks import ENCODER, TensorSettings, Width
 from elegans_pyg.studies.settings import OptionalFile, Wiring
 from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
 from elegans_pyg.training.settings import FitSettings, Precision
@@ -30,14 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from elegans_pyg.models.variants import VariantNetwork
-    from elegans_pyg.studies.units import Units
 
 RESERVOIR, DENSE = "reservoir", "dense"
-LABELS = {
-    RESERVOIR: "connectome, frozen (reservoir)",
-    DENSE: "dense head, equal parameters",
-    ENCODER: "bare encoder",
-}
+LABELS = {RESERVOIR: "connectome, frozen (reservoir)", DENSE: "dense head, equal parameters", ENCODER: "bare encoder"}
 PUBLISHED = {"cifar10": 0.9999, "cifar100": 0.9999}
 """Top-1 accuracy in the abstract of Elegans-AI (2024), with neither code nor weights nor logs for this model."""
 
@@ -79,34 +66,24 @@ def m1_settings(given: Mapping[str, Any], quick: bool = False) -> M1Settings:
     ``quick``, for minutes on two CPU cores: a ResNet-9 of 16, 32, 64 and 64 channels, width 32, one run of the connectome and each control
     and one wiring of each family, 500 iterations.
     """
-    precision: Precision = "bfloat16" if _on_cuda(given.get("device", "auto")) else "float32"
+    device = str(given.get("device", "auto"))
+    if device == "auto":
+        from elegans_pyg.training import resolve_device
+
+        device = resolve_device("auto").type
+    precision: Precision = "bfloat16" if device.startswith("cuda") else "float32"
     training = FitSettings(**COMMON, **(QUICK if quick else FULL), precision=precision, data_seed=given.get("seed", 0))
     if quick:
         return M1Settings(width=32, seeds=1, variants=1, encoder_channels=(16, 32, 64, 64), training=training)
     return M1Settings(training=training)
 
 
-def _on_cuda(device: Any) -> bool:
-    if device != "auto":
-        return str(device).startswith("cuda")
-    from elegans_pyg.training import resolve_device
-
-    return resolve_device("auto").type == "cuda"
-
-
-def m1_units(settings: M1Settings) -> Units:
-    """Connectome, reservoir, families, and the controls without a wiring."""
-    return tensor_units(settings, RESERVOIR, (DENSE, ENCODER))
-
-
 def check_and_hash(settings: M1Settings) -> dict[str, str]:
     """Hashes of images and of weights; refuses an encoder that is not to be had before the images are looked for."""
-    from elegans_pyg._files import sha256
     from elegans_pyg.models.encoders import check_encoder, make_encoders
 
     check_encoder(settings.encoder, settings.weights)
-    hashes = tensor_data(settings)
-    images = images_of(settings)
+    hashes, images = networks.tensor_data(settings), images_of(settings)
     check_encoder(settings.encoder, settings.weights, images.image_size)
     if settings.weights is not None:
         make_encoders(settings.encoder, images.in_channels, [0], weights=settings.weights, image_size=images.image_size)
@@ -114,60 +91,35 @@ def check_and_hash(settings: M1Settings) -> dict[str, str]:
     return hashes
 
 
-def m1_memory(settings: M1Settings, units: Units) -> Memory:
+def m1_memory(settings: M1Settings, units: ep.studies.Units) -> Memory:
     """See :func:`~elegans_pyg.recipes.tensor_networks.tensor_memory`; an encoder's share is counted on the encoder itself."""
     from elegans_pyg.models.encoders import ResNet9, make_encoders
     from elegans_pyg.models.variants import footprint
 
     images = images_of(settings)
-    name, shape = settings.encoder, (images.in_channels, *images.image_size)
-    if name == "resnet9":
-        return tensor_memory(settings, footprint(lambda: ResNet9(images.in_channels, settings.encoder_channels), *shape))
-    encoder = make_encoders(name, images.in_channels, [0], image_size=images.image_size)[0]
-    return tensor_memory(settings, footprint(lambda: encoder, 1, *shape, device="cpu"))
+    shape = (images.in_channels, *images.image_size)
+    if settings.encoder == "resnet9":
+        return networks.tensor_memory(settings, footprint(lambda: ResNet9(images.in_channels, settings.encoder_channels), *shape))
+    encoder = make_encoders(settings.encoder, images.in_channels, [0], image_size=images.image_size)[0]
+    return networks.tensor_memory(settings, footprint(lambda: encoder, 1, *shape, device="cpu"))
 
 
 def measure(settings: M1Settings, shard: Shard) -> pd.DataFrame:
     """Train the shard's classifiers side by side, and test them."""
-    from elegans_pyg.models import ElegansM1
-    from elegans_pyg.studies.fitting import fit_shard, fitted_rows
-
     images = images_of(settings)
+    options: dict[str, Any] = {name: getattr(settings, name) for name in ("encoder", "encoder_channels", "weights")}
+    options["image_size"], sizes = images.image_size, (images.num_classes, images.in_channels)
 
     def build(network: Any, seeds: list[int]) -> VariantNetwork:
-        return ElegansM1(
-            network,
-            images.num_classes,
-            images.in_channels,
-            encoder=settings.encoder,
-            encoder_channels=settings.encoder_channels,
-            weights=settings.weights,
-            image_size=images.image_size,
-            num_variants=len(seeds),
-            seeds=seeds,
-        )
+        return ep.models.ElegansM1(network, *sizes, num_variants=len(seeds), seeds=seeds, **options)
 
-    model = build_models(settings, shard, RESERVOIR, build)
-    return fitted_rows(shard, fit_shard(shard, model, images, settings.training), model)
+    model = networks.build_models(settings, shard, RESERVOIR, build)
+    return ep.studies.fitted_rows(shard, ep.studies.fit_shard(shard, model, images, settings.training), model)
 
 
 def report(done: Finished[M1Settings]) -> Report:
     """Accuracies beside the published one, and the families against the connectome."""
-    from elegans_pyg.studies.tables import MISSING, make_table
-
-    dataset, networks = done.settings.dataset, network_scores(done.rows, LABELS, ["accuracy"])
-    cells = []
-    if Path(dataset).name in PUBLISHED:
-        cells.append(("published (unverified)", "1", "107 M", MISSING, f"{100 * PUBLISHED[Path(dataset).name]:.2f}"))
-    for row in networks.itertuples():
-        accuracy = with_spread(row.accuracy, row.accuracy_sd)
-        cells.append((row.network, str(row.runs), f"{row.parameters:,.0f}", f"{row.trained:,.0f}", accuracy))
-    answer = make_table(f"Test accuracy on {dataset}", ("network", "runs", "parameters", "trained", "accuracy %"), cells)
-    return report_networks(done, "accuracy", answer, networks, _notes(done.settings))
-
-
-def _notes(settings: M1Settings) -> list[str]:
-    notes, training = [], settings.training
+    settings, training, notes, published = done.settings, done.settings.training, [], []
     images, full = training.iterations * training.batch_size, FULL["iterations"] * FULL["batch_size"]
     if images < full:
         notes.append(
@@ -175,18 +127,20 @@ def _notes(settings: M1Settings) -> list[str]:
             f" {', '.join(map(str, settings.encoder_channels))} channels, width {settings.width}, {settings.seeds} run(s) and"
             f" {settings.variants} wiring(s) a family; accuracies below those of the full length are to be expected."
         )
-    if Path(settings.dataset).name in PUBLISHED:
+    if (name := Path(settings.dataset).name) in PUBLISHED:
+        published.append(("published (unverified)", "1", "107 M", ep.studies.MISSING, f"{100 * PUBLISHED[name]:.2f}"))
         notes.append(
             "The published 99.99 % cannot be reproduced: encoder, training and weights were never released. What can be compared is the"
             " same encoder with different heads."
         )
-    return notes
+    title, scores = f"Test accuracy on {settings.dataset}", {"accuracy": ("accuracy %", 100, 2)}
+    return networks.report_networks(done, title, LABELS, scores, published, notes, ("parameters", "trained"))
 
 
 ELEGANS_M1: Study[M1Settings] = Study(
     "reproduce elegans-m1",
     M1Settings,
-    m1_units,
+    lambda settings: networks.tensor_units(settings, RESERVOIR, DENSE, ENCODER),
     measure,
     report,
     data=check_and_hash,

@@ -8,17 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+import elegans_pyg as ep
+from elegans_pyg.recipes import tensor_networks as networks
 from elegans_pyg.recipes.ensemble import images_of
-from elegans_pyg.recipes.tensor_networks import (
-    TensorSettings,
-    build_models,
-    network_scores,
-    report_networks,
-    tensor_data,
-    tensor_memory,
-    tensor_units,
-    with_spread,
-)
 from elegans_pyg.studies.settings import Wiring
 from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
 from elegans_pyg.training.settings import FitSettings
@@ -27,19 +19,23 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from elegans_pyg.datasets.images import ImageData
     from elegans_pyg.models.variants import VariantNetwork
-    from elegans_pyg.studies.units import Units
 
 ECHO, PLAIN = "echo", "plain"
 LABELS = {ECHO: "connectome, echo version", PLAIN: "no tensor network, equal parameters"}
-SCORES = ("pixel_accuracy", "pixel_f1", "mse", "ssim", "probe_accuracy")
+COLUMNS = {
+    "pixel_accuracy": ("pixel accuracy %", 100, 3),
+    "pixel_f1": ("pixel F1", 1, 5),
+    "mse": ("MSE", 1, 4),
+    "ssim": ("SSIM", 1, 4),
+    "probe_accuracy": ("probe accuracy %", 100, 2),
+}
+"""Of the table of scores: heading, scale, digits."""
+SCORES = tuple(COLUMNS)
 PUBLISHED = {"pixel_accuracy": 0.99791, "pixel_f1": 0.99306, "mse": 0.0018}
 """The peak of the released log, at epoch 409, on the test set that also picked it. The paper calls the first "top-1 accuracy". From epoch
 809 on the log says 0.847, which is what no ink at all scores; scripts/m2_collapse.py shows why."""
-PROBE_IMAGES = 5_000
-PICTURES = 10
-SAMPLES = "samples.safetensors"
+PROBE_IMAGES, PICTURES, SAMPLES = 5_000, 10, "samples.safetensors"
 
 COMMON: dict[str, Any] = {"schedule": "cosine", "clip_norm": 1.0, "select": "best"}
 FULL: dict[str, Any] = {
@@ -49,10 +45,9 @@ QUICK: dict[str, Any] = {
     **{"iterations": 300, "batch_size": 50, "learning_rate": 0.003, "warmup": 0.05, "eval_every": 100, "checkpoint_every": 100},
     "validation_fraction": 1 / 120,
 }
-PUBLISHED_WIDTH, QUICK_WIDTH = 784, 64
 
 
-class M2Settings(TensorSettings):
+class M2Settings(networks.TensorSettings):
     """The settings of M2.
 
     The validation images, out of the training images, pick each unit's weights (``select``: best); the test images are looked at once.
@@ -71,26 +66,27 @@ def m2_settings(given: Mapping[str, Any], quick: bool = False) -> M2Settings:
     """
     training = FitSettings(**COMMON, **(QUICK if quick else FULL), data_seed=given.get("seed", 0))
     if quick:
-        return M2Settings(width=QUICK_WIDTH, seeds=3, variants=2, training=training)
-    wide = given.get("width", PUBLISHED_WIDTH)
-    return M2Settings(at_once=10 if isinstance(wide, int) and wide > 256 else 0, training=training)
+        return M2Settings(width=64, seeds=3, variants=2, training=training)
+    full = M2Settings(training=training)
+    wide = given.get("width", full.width)
+    return full.model_copy(update={"at_once": 10 if isinstance(wide, int) and wide > 256 else 0})
 
 
-def m2_units(settings: M2Settings) -> Units:
+def m2_units(settings: M2Settings) -> ep.studies.Units:
     """Connectome, echo version, families, and plain autoencoders."""
-    return tensor_units(settings, ECHO, (PLAIN,))
+    return networks.tensor_units(settings, ECHO, PLAIN)
 
 
 def check_and_hash(settings: M2Settings) -> dict[str, str]:
     """Hash of the images, which must be large enough for the encoder."""
     from elegans_pyg.models.elegans_m2 import outer_layers
 
-    hashes, images = tensor_data(settings), images_of(settings)
+    hashes, images = networks.tensor_data(settings), images_of(settings)
     outer_layers(settings.width, images.in_channels, images.image_size)
     return hashes
 
 
-def m2_memory(settings: M2Settings, units: Units) -> Memory:
+def m2_memory(settings: M2Settings, units: ep.studies.Units) -> Memory:
     """See :func:`~elegans_pyg.recipes.tensor_networks.tensor_memory`."""
     from elegans_pyg.models.elegans_m2 import CODE, outer_layers
     from elegans_pyg.models.variants import footprint
@@ -98,45 +94,34 @@ def m2_memory(settings: M2Settings, units: Units) -> Memory:
     images = images_of(settings)
     shapes = ((images.in_channels, *images.image_size), (settings.width,), (CODE,))
     layers = outer_layers(settings.width, images.in_channels, images.image_size)
-    parts = [footprint(build, *shape) for build, shape in zip(layers, shapes, strict=True)]
-    return tensor_memory(settings, (sum(part[0] for part in parts), sum(part[1] for part in parts)))
+    parameters, computed = zip(*(footprint(build, *shape) for build, shape in zip(layers, shapes, strict=True)), strict=True)
+    return networks.tensor_memory(settings, (sum(parameters), sum(computed)))
 
 
 def measure(settings: M2Settings, shard: Shard) -> pd.DataFrame:
     """Train the shard's autoencoders side by side, test them, read digits off their codes, and keep what the first of each family made of
     some images."""
     import torch
-    from safetensors.torch import save
-
-    from elegans_pyg._files import write_atomic
-    from elegans_pyg.models import ElegansM2
-    from elegans_pyg.studies.fitting import fit_shard, fitted_rows
-    from elegans_pyg.training import Autoencoding
 
     images = images_of(settings)
 
     def build(network: Any, seeds: list[int]) -> VariantNetwork:
-        return ElegansM2(network, images.in_channels, images.image_size, echo=getattr(network, "frozen", False), seeds=seeds)
+        return ep.models.ElegansM2(network, images.in_channels, images.image_size, echo=getattr(network, "frozen", False), seeds=seeds)
 
-    model = build_models(settings, shard, ECHO, build)
-    rows = fitted_rows(shard, fit_shard(shard, model, images, settings.training, Autoencoding()), model)
+    model = networks.build_models(settings, shard, ECHO, build)
+    rows = ep.studies.fitted_rows(shard, ep.studies.fit_shard(shard, model, images, settings.training, ep.training.Autoencoding()), model)
     with torch.inference_mode():
         rows["probe_accuracy"] = _probe(model, images)
         pictures = model(_targets(model, images.test_images[:PICTURES])).sigmoid().float().cpu()
     first = rows.drop_duplicates("family")
-    samples = {str(family): pictures[place].contiguous() for place, family in zip(first.index, first["family"], strict=True)}
-    write_atomic(shard.folder / SAMPLES, save(samples))
+    shard.write(SAMPLES, {family: pictures[place].contiguous() for place, family in first["family"].items()})
     return rows
 
 
 def probe_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
-    """Share of the test images whose class a linear classifier reads off their codes: ridge regression, on standardised codes.
+    """Share of the test images whose class a linear classifier reads off their codes ``(n, 128)``: ridge regression, on standardised codes.
 
     Solved in closed form: a logistic regression takes as long as the training where codes are nearly the same for all images.
-
-    Args:
-        train, test: codes ``(n, 128)``.
-        train_labels, test_labels: ``(n,)``.
     """
     from sklearn.linear_model import RidgeClassifier
     from sklearn.pipeline import make_pipeline
@@ -147,67 +132,41 @@ def probe_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_label
     return float(probe.score(test.double().numpy(), test_labels.numpy()))
 
 
-def _probe(model: VariantNetwork, images: ImageData) -> list[float]:
+def _probe(model: Any, images: ep.datasets.ImageData) -> list[float]:
+    """Of every variant; NaN where a code is not finite."""
     import torch
+
+    def codes(pixels: Tensor) -> Tensor:
+        models, batches = getattr(model, "models", [model]), (_targets(model, batch) for batch in pixels.split(250))
+        return torch.cat([torch.cat([one.encode(batch) for one in models]).float().cpu() for batch in batches], dim=1)
 
     # Spread over the whole set, since the images of a folder may come class by class.
     shown = torch.linspace(0, len(images.train_images) - 1, min(PROBE_IMAGES, len(images.train_images))).round().long()
-    train, test = (_codes(model, pixels) for pixels in (images.train_images[shown], images.test_images))
-    labels = images.train_labels[shown]
-    return [
-        probe_accuracy(own, labels, other, images.test_labels) if bool(own.isfinite().all() and other.isfinite().all()) else float("nan")
-        for own, other in zip(train, test, strict=True)
-    ]
-
-
-def _codes(model: Any, pixels: Tensor) -> Tensor:
-    """Codes ``(V, n, 128)`` of all variants, on the CPU."""
-    import torch
-
-    batches = []
-    for batch in pixels.split(250):
-        targets = _targets(model, batch)
-        batches.append(torch.cat([one.encode(targets) for one in getattr(model, "models", [model])]).float().cpu())
-    return torch.cat(batches, dim=1)
+    scores = []
+    for train, test in zip(codes(images.train_images[shown]), codes(images.test_images), strict=True):
+        finite = bool(train.isfinite().all() and test.isfinite().all())
+        scores.append(probe_accuracy(train, images.train_labels[shown], test, images.test_labels) if finite else float("nan"))
+    return scores
 
 
 def _targets(model: Any, pixels: Tensor) -> Tensor:
-    from elegans_pyg.training import Autoencoding
-
     own = next(model.parameters())
-    return Autoencoding().targets(pixels.to(own.device)).to(own.dtype)
+    return ep.training.Autoencoding().targets(pixels.to(own.device)).to(own.dtype)
 
 
 def report(done: Finished[M2Settings]) -> Report:
     """Scores beside the published ones, the families against the connectome, and reconstructions."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    from elegans_pyg import plots
-    from elegans_pyg.studies.tables import MISSING, make_table
-    from elegans_pyg.training import Autoencoding
-
     samples: dict[str, Tensor] = {}
-    for folder in done.shards:
-        try:
-            samples = load((folder / SAMPLES).read_bytes()) | samples
-        except (OSError, SafetensorError) as error:
-            raise ValueError(f"run: {folder / SAMPLES} is missing or damaged; start anew in another folder") from error
+    for part in done.tensors(SAMPLES):
+        samples = part | samples
     samples = {family: samples[family] for family in dict.fromkeys(done.rows["family"])}
-    originals = Autoencoding().targets(images_of(done.settings).test_images[:PICTURES])
-    networks = network_scores(done.rows, LABELS, SCORES)
+    originals = ep.training.Autoencoding().targets(images_of(done.settings).test_images[:PICTURES])
     best = (f"{100 * PUBLISHED['pixel_accuracy']:.3f}", f"{PUBLISHED['pixel_f1']:.5f}", f"{PUBLISHED['mse']:.4f}")
-    cells: list[tuple[str, ...]] = [("published (best of the test set)", "1", MISSING, *best, MISSING, MISSING)]
-    for row in networks.to_dict(orient="records"):
-        scores = [
-            with_spread(row[name], row[f"{name}_sd"], scale, digits)
-            for name, scale, digits in zip(SCORES, (100, 1, 1, 1, 100), (3, 5, 4, 4, 2), strict=True)
-        ]
-        cells.append((row["network"], str(row["runs"]), f"{row['parameters']:,.0f}", *scores))
-    headings = ("network", "runs", "parameters", "pixel accuracy %", "pixel F1", "MSE", "SSIM", "probe accuracy %")
-    answer = make_table(f"Test images of {done.settings.dataset}, binarised at 0.3", headings, cells)
-    figures = {"reconstructions": plots.reconstructions(originals, samples)}
-    return report_networks(done, SCORES[0], answer, networks, _notes(done.settings), figures)
+    missing = ep.studies.MISSING
+    published = [("published (best of the test set)", "1", missing, *best, missing, missing)]
+    figures = {"reconstructions": ep.plots.reconstructions(originals, samples)}
+    title = f"Test images of {done.settings.dataset}, binarised at 0.3"
+    return networks.report_networks(done, title, LABELS, COLUMNS, published, _notes(done.settings), figures=figures)
 
 
 def _notes(settings: M2Settings) -> list[str]:

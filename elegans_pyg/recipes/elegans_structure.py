@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+import elegans_pyg as ep
 from elegans_pyg._settings import Names, Numbers, Settings, Whole
 from elegans_pyg.studies.study import Finished, Report, Shard, Study
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
     from torch_geometric.data import Data
 
-    from elegans_pyg.analysis.structure_claims import Claim
-    from elegans_pyg.studies.units import Units
-
-CHUNK = 20
-"""Graphs a unit."""
-MOST = 100_000
+CHUNK, MOST = 20, 100_000
+"""Graphs a unit, and a point."""
 REWIRINGS = ("rewired", "random_rewired")
 """Degrees kept, and not kept."""
 GENERATED = ("ws", "er", "ba", "type_rewired")
-QUICK: dict[str, Any] = {
-    "connectomes": ("cook2019-hermaphrodite",),
-    "stages": ("witvliet2021-1", "witvliet2021-8"),
-    "points": (0.0, 5.0, 10.0, 25.0, 50.0, 100.0),
-    "graphs": 20,
-    "nulls": 400,
-}
 
 
 def _percentages(points: tuple[float, ...]) -> tuple[float, ...]:
@@ -92,54 +81,37 @@ class Point:
         return f"{self.connectome}-{self.family}{share}{'-null' if self.null else ''}"
 
 
-def structure_settings(given: Mapping[str, Any], quick: bool = False) -> StructureSettings:
-    """The full sweep, or one of minutes."""
-    return StructureSettings(**(QUICK if quick else {}))
-
-
-def one_chunk(settings: StructureSettings) -> int:
-    """A unit a shard: seconds of work, of which a kill loses no more."""
-    return 1
-
-
 def all_points(settings: StructureSettings) -> Iterator[tuple[Point, int]]:
     """Every point, and how many graphs it has."""
-    for name in settings.connectomes:
+    for name in (*settings.connectomes, *settings.stages):
         yield Point(name, "connectome"), 1
-        for family in REWIRINGS:
+        for family in REWIRINGS if name in settings.connectomes else REWIRINGS[:1]:
             yield Point(name, family, 100.0, null=True), settings.nulls
-            for percent in settings.points:
+            for percent in settings.points if name in settings.connectomes else ():
                 yield Point(name, family, percent), settings.graphs
-        for family in GENERATED:
+        for family in GENERATED if name in settings.connectomes else ():
             yield Point(name, family), settings.graphs
-    for name in settings.stages:
-        yield Point(name, "connectome"), 1
-        yield Point(name, "rewired", 100.0, null=True), settings.nulls
 
 
-def structure_units(settings: StructureSettings) -> Units:
+def structure_units(settings: StructureSettings) -> ep.studies.Units:
     """One unit a chunk of graphs of a point: those numbered from ``first`` on, ``count`` of them, the ``seed`` that of the first.
 
     Only the connectomes themselves are kept as wirings: a graph follows from its connectome, its point and its number.
     """
-    from elegans_pyg.studies.units import Units, unit_seed
-
     rows: list[dict[str, object]] = []
     graphs: list[Data | None] = []
     for point, total in all_points(settings):
         for first in range(0, total, CHUNK):
-            seed = unit_seed(settings.seed, point.name, first)
+            seed = ep.studies.unit_seed(settings.seed, point.name, first)
             known = {"family": point.family, "wiring_seed": 0 if point.family == "connectome" else seed, "seed": seed}
             rows.append({**known, **asdict(point), "first": first, "count": min(CHUNK, total - first)})
             graphs.append(_base(point.connectome, settings.synapses) if point.family == "connectome" else None)
-    return Units.build(rows, graphs)
+    return ep.studies.Units.build(rows, graphs)
 
 
 def redraw(base: Data, family: str, seed: int, percent: float | None = None) -> Data:
     """A graph of a point, from its own seed."""
-    from elegans_pyg.transforms import FAMILIES
-
-    rewiring = FAMILIES[family].rewiring
+    rewiring = ep.transforms.FAMILIES[family].rewiring
     if rewiring is None:
         return base
     return rewiring(seed=seed, **({} if percent is None else {"fraction": percent / 100}))(base)
@@ -149,16 +121,13 @@ def measure(settings: StructureSettings, shard: Shard) -> pd.DataFrame:
     """Draw and measure the graphs of a shard: one row a graph, with its number within its point, its own seed and its measures."""
     import pandas as pd
 
-    from elegans_pyg.analysis import measures
-    from elegans_pyg.studies.units import unit_seed
-
     parts = []
     for row in shard.units.to_dict("records"):
         point = Point(row["connectome"], row["family"], None if pd.isna(row["percent"]) else row["percent"], bool(row["null"]))
         base = _base(point.connectome, settings.synapses)
         numbers = range(row["first"], row["first"] + row["count"])
-        seeds = [unit_seed(settings.seed, point.name, number) for number in numbers]
-        table = measures([redraw(base, point.family, seed, point.percent) for seed in seeds])
+        seeds = [ep.studies.unit_seed(settings.seed, point.name, number) for number in numbers]
+        table = ep.analysis.measures([redraw(base, point.family, seed, point.percent) for seed in seeds])
         known = {"family": point.family, "wiring_seed": 0 if point.family == "connectome" else seeds, "seed": seeds, **asdict(point)}
         known = pd.DataFrame({"variant": row["variant"], **known, "point": point.name, "graph": numbers})
         parts.append(pd.concat([known, table.astype(float)], axis=1))
@@ -167,98 +136,57 @@ def measure(settings: StructureSettings, shard: Shard) -> pd.DataFrame:
 
 @lru_cache(maxsize=16)
 def _base(connectome: str, synapses: str) -> Data:
-    from elegans_pyg.datasets import Connectome
-
-    return Connectome(connectome, synapses=synapses)[0]
+    return ep.datasets.Connectome(connectome, synapses=synapses)[0]
 
 
-class _Tables:
-    """The measures of each point, and what follows from them."""
+def _tables(done: Finished[StructureSettings]) -> dict[str, pd.DataFrame]:
+    """What follows from the measures of the graphs.
 
-    def __init__(self, done: Finished[StructureSettings]) -> None:
-        from elegans_pyg.analysis import MEASURES
-
-        self.settings = done.settings
-        names = [name for name in done.rows if name in MEASURES]
-        self._points = {str(name): rows[names].reset_index(drop=True) for name, rows in done.rows.groupby("point", sort=False)}
-
-    def graphs(self, connectome: str, family: str, percent: float | None = None, null: bool = False) -> pd.DataFrame:
-        return self._points[Point(connectome, family, percent, null).name]
-
-    def null(self, connectome: str, family: str = "rewired") -> pd.DataFrame:
-        return self.graphs(connectome, family, 100.0, null=True)
-
-    def observed(self, connectome: str) -> pd.Series:
-        return self.graphs(connectome, "connectome").iloc[0]
-
-    def scores(self) -> pd.DataFrame:
-        """Every connectome against its wholly rewired graphs (degrees kept): ``connectome`` and the columns of
-        :func:`~elegans_pyg.analysis.null_model.against_null`."""
-        from elegans_pyg.analysis.null_model import against_null
-
-        names = (*self.settings.connectomes, *self.settings.stages)
-        return _stacked({(name,): against_null(self.observed(name), self.null(name)) for name in names}, "connectome")
-
-    def curves(self) -> pd.DataFrame:
-        """One row a connectome, family of rewiring, fraction and measure: ``mean``, ``sd``, ``low``, ``high`` (middle 95 % of the graphs),
-        ``left`` (share of the connectome's distance from the null model's mean that is left; missing where there is none) and ``unusual``
-        (share of the graphs that are each unusual for the null model, at 0.05, as the connectome is)."""
-        import pandas as pd
-
-        from elegans_pyg.analysis.null_model import share_unusual
-        from elegans_pyg.analysis.structure_claims import ALPHA
-
-        parts = {}
-        for name in self.settings.connectomes:
-            observed = self.observed(name)
-            for family in REWIRINGS:
-                null = self.null(name, family)
-                # Closer to the null model's mean than its graphs are to each other, an effect has no size of which a share could be left.
-                distance = (observed - null.mean()).where((observed - null.mean()).abs() > null.std(ddof=1))
-                for percent in self.settings.points:
-                    graphs = self.graphs(name, family, percent)
-                    columns = {
-                        "mean": graphs.mean(),
-                        "sd": graphs.std(ddof=1),
-                        "low": graphs.quantile(0.025),
-                        "high": graphs.quantile(0.975),
-                        "left": (graphs.mean() - null.mean()) / distance,
-                        "unusual": share_unusual(graphs, null, observed, ALPHA),
-                    }
-                    parts[name, family, percent / 100] = pd.DataFrame(columns).rename_axis("measure").reset_index()
-        return _stacked(parts, "connectome", "family", "fraction")
-
-    def families(self) -> pd.DataFrame:
-        """One row a connectome, generated family and measure: ``mean``, ``sd``, ``z`` of the mean in the null model of :meth:`scores`."""
-        import pandas as pd
-
-        parts = {}
-        for name in self.settings.connectomes:
-            null = self.null(name)
-            for family in GENERATED:
-                graphs = self.graphs(name, family)
-                z = (graphs.mean() - null.mean()) / null.std(ddof=1).where(null.std(ddof=1) > 0)
-                columns = {"mean": graphs.mean(), "sd": graphs.std(ddof=1), "z": z}
-                parts[name, family] = pd.DataFrame(columns).rename_axis("measure").reset_index()
-        return _stacked(parts, "connectome", "family")
-
-    def effects(self, curves: pd.DataFrame) -> pd.DataFrame:
-        """The dyadic effects of each connectome, see :func:`~elegans_pyg.analysis.structure_claims.dyad_effects`."""
-        from elegans_pyg.analysis.null_model import against_null
-        from elegans_pyg.analysis.structure_claims import dyad_effects
-
-        parts = {}
-        for (name, family), rows in curves.groupby(["connectome", "family"], sort=False):
-            own = against_null(self.observed(str(name)), self.null(str(name), str(family)))
-            parts[name, family] = dyad_effects(rows, own)
-        return _stacked(parts, "connectome", "family")
-
-
-def _stacked(parts: dict[Any, pd.DataFrame], *names: str) -> pd.DataFrame:
-    """Tables one below the other, with their keys as first columns."""
+    Returns:
+        ``scores``: every connectome against its wholly rewired graphs (degrees kept), ``connectome`` and the columns of
+        :func:`~elegans_pyg.analysis.null_model.against_null`. ``curves``: one row a connectome, family of rewiring, fraction and measure:
+        ``mean``, ``sd``, ``low``, ``high`` (middle 95 % of the graphs), ``left`` (share of the connectome's distance from the null model's
+        mean that is left; missing where there is none) and ``unusual`` (share of the graphs that are each unusual for the null model, at
+        0.05, as the connectome is). ``families``: one row a connectome, generated family and measure: ``mean``, ``sd``, ``z`` of the mean
+        in the null model of the scores. ``effects``: see :func:`~elegans_pyg.analysis.structure_claims.dyad_effects`.
+    """
     import pandas as pd
 
-    return pd.concat([part.assign(**dict(zip(names, key, strict=True)))[[*names, *part]] for key, part in parts.items()], ignore_index=True)
+    from elegans_pyg.analysis.null_model import against_null, share_unusual
+    from elegans_pyg.analysis.structure_claims import ALPHA, dyad_effects
+
+    measured = [name for name in done.rows if name in ep.analysis.MEASURES]
+    points = {str(name): rows[measured].reset_index(drop=True) for name, rows in done.rows.groupby("point", sort=False)}
+
+    def stacked(parts: dict[Any, pd.DataFrame], *names: str) -> pd.DataFrame:
+        return pd.concat(parts, names=names).reset_index(level=list(names)).reset_index(drop=True)
+
+    def by_measure(columns: dict[str, pd.Series]) -> pd.DataFrame:
+        return pd.DataFrame(columns).rename_axis("measure").reset_index()
+
+    scores, curves, families, effects = {}, {}, {}, {}
+    for name in (*done.settings.connectomes, *done.settings.stages):
+        observed, kept = points[Point(name, "connectome").name].iloc[0], points[Point(name, "rewired", 100.0, null=True).name]
+        scores[name] = against_null(observed, kept)
+        if name in done.settings.stages:
+            continue
+        for family in REWIRINGS:
+            null, own = points[Point(name, family, 100.0, null=True).name], {}
+            # Closer to the null model's mean than its graphs are to each other, an effect has no size of which a share could be left.
+            distance = (observed - null.mean()).where((observed - null.mean()).abs() > null.std(ddof=1))
+            for percent in done.settings.points:
+                graphs = points[Point(name, family, percent).name]
+                columns = {"mean": graphs.mean(), "sd": graphs.std(ddof=1), "low": graphs.quantile(0.025), "high": graphs.quantile(0.975)}
+                columns |= {"left": (graphs.mean() - null.mean()) / distance, "unusual": share_unusual(graphs, null, observed, ALPHA)}
+                own[percent / 100] = by_measure(columns)
+            curves[name, family] = stacked(own, "fraction")
+            effects[name, family] = dyad_effects(curves[name, family], against_null(observed, null))
+        for family in GENERATED:
+            graphs = points[Point(name, family).name]
+            z = (graphs.mean() - kept.mean()) / kept.std(ddof=1).where(kept.std(ddof=1) > 0)
+            families[name, family] = by_measure({"mean": graphs.mean(), "sd": graphs.std(ddof=1), "z": z})
+    tables = {"curves": curves, "families": families, "effects": effects}
+    return {"scores": stacked(scores, "connectome"), **{name: stacked(parts, "connectome", "family") for name, parts in tables.items()}}
 
 
 def report(done: Finished[StructureSettings]) -> Report:
@@ -268,67 +196,44 @@ def report(done: Finished[StructureSettings]) -> Report:
     which gives no numbers: that interactions of neuron types are preserved and fade with rewiring, and that slight rewiring undoes the
     multi-dyadic effect along paths of 2 to 3 edges.
     """
-    from elegans_pyg.analysis.structure_claims import check_claims
+    from elegans_pyg.analysis.structure_claims import ALPHA, check_claims
 
-    tables = _Tables(done)
-    scores, curves, families = tables.scores(), tables.curves(), tables.families()
-    effects = tables.effects(curves)
-    claims: list[Claim] = []
-    for name in done.settings.connectomes:
-        for family in REWIRINGS:
-            claims += check_claims(name, family, effects[(effects["connectome"] == name) & (effects["family"] == family)])
-    return Report(
-        [_score_table(scores), _claim_table(claims)],
-        _notes(done.settings, scores),
-        {"scores.csv": scores, "curves.csv": curves, "families.csv": families, "effects.csv": effects},
-        _figures(scores, curves, families, effects),
-        {"claims": [{**asdict(claim), "verdict": claim.verdict} for claim in claims]},
-    )
-
-
-def _score_table(scores: pd.DataFrame) -> Any:
-    from elegans_pyg.analysis.structure_claims import ALPHA
-    from elegans_pyg.studies.tables import make_table
-
-    cells = []
+    tables = _tables(done)
+    scores, curves, effects = tables["scores"], tables["curves"], tables["effects"]
+    cells, claims, figures = [], [], {"scores": ep.plots.score_map(scores, tables["families"])}
     for name, rows in scores.groupby("connectome", sort=False):
         tested = rows[rows["p"].notna()]
         top = tested.reindex(tested["z"].abs().sort_values(ascending=False).index).head(5)
         far = ", ".join(f"{measure} {z:+.1f}" for measure, z in zip(top["measure"], top["z"], strict=True))
         cells.append((str(name), far, str(len(tested)), str(int((tested["p_holm"] <= ALPHA).sum()))))
-    headings = ("connectome", "farthest from chance (z)", "measures tested", f"p (Holm) ≤ {ALPHA:g}")
-    return make_table("Against rewired graphs, degrees kept", headings, cells, left=2)
-
-
-def _claim_table(claims: list[Claim]) -> Any:
-    from elegans_pyg.studies.tables import make_table
-
-    kept = {"rewired": "degrees kept", "random_rewired": "degrees lost"}
-    cells = [(claim.connectome, kept[claim.family], claim.text, claim.verdict, claim.detail) for claim in claims]
-    headings = ("connectome", "rewiring", "claim", "answer", "measured")
-    return make_table("Claims of ElegansNet (2023), section II-A", headings, cells, left=len(headings))
-
-
-def _figures(scores: pd.DataFrame, curves: pd.DataFrame, families: pd.DataFrame, effects: pd.DataFrame) -> dict[str, Figure]:
-    from elegans_pyg import plots
-    from elegans_pyg.analysis import MEASURES
-
-    figures = {"scores": plots.score_map(scores, families)}
     for (name, family), rows in curves.groupby(["connectome", "family"], sort=False):
         own = effects[(effects["connectome"] == name) & (effects["family"] == family)]
+        claims += check_claims(str(name), str(family), own)
         if len(own):
-            figures[f"dyads-{name}-{family}"] = plots.fading_dyads(rows, own)
+            figures[f"dyads-{name}-{family}"] = ep.plots.fading_dyads(rows, own)
     for name, rows in curves.groupby("connectome", sort=False):
-        others = [measure for measure in rows["measure"].unique() if MEASURES[measure].group != "dyads"]
-        figures[f"measures-{name}"] = plots.measures_by_fraction(rows[rows["measure"].isin(others)])
-    return figures
+        others = [measure for measure in rows["measure"].unique() if ep.analysis.MEASURES[measure].group != "dyads"]
+        figures[f"measures-{name}"] = ep.plots.measures_by_fraction(rows[rows["measure"].isin(others)])
+    headings = ("connectome", "farthest from chance (z)", "measures tested", f"p (Holm) ≤ {ALPHA:g}")
+    degrees = {"rewired": "degrees kept", "random_rewired": "degrees lost"}
+    answers = [(claim.connectome, degrees[claim.family], claim.text, claim.verdict, claim.detail) for claim in claims]
+    claimed = ("connectome", "rewiring", "claim", "answer", "measured")
+    return Report(
+        [
+            ep.studies.make_table("Against rewired graphs, degrees kept", headings, cells, left=2),
+            ep.studies.make_table("Claims of ElegansNet (2023), section II-A", claimed, answers, left=len(claimed)),
+        ],
+        _notes(done.settings, scores),
+        {f"{name}.csv": table for name, table in tables.items()},
+        figures,
+        {"claims": [{**asdict(claim), "verdict": claim.verdict} for claim in claims]},
+    )
 
 
 def _notes(settings: StructureSettings, scores: pd.DataFrame) -> list[str]:
     from elegans_pyg.analysis.structure_claims import ALPHA, FALLING
 
-    tested = int(scores.groupby("connectome")["p"].count().max())
-    smallest = 1 / (settings.nulls + 1)
+    tested, smallest = int(scores.groupby("connectome")["p"].count().max()), 1 / (settings.nulls + 1)
     notes = [
         f"{settings.graphs} graphs a point, {settings.nulls:,} of each null model; synapses: {settings.synapses}; seed {settings.seed}.",
         f"p by permutation: smallest {smallest:.2g}, or {min(1.0, tested * smallest):.2g} after Holm's correction over {tested} measures.",
@@ -344,17 +249,15 @@ def _notes(settings: StructureSettings, scores: pd.DataFrame) -> list[str]:
             " often, have more edges, and so other values of much else."
         )
     if tested * smallest > ALPHA:
-        needed = round(tested / ALPHA) - 1
-        notes.append(
-            f"Too few graphs of the null model for a single measure to be significant after Holm's correction: {needed:,} are needed."
-        )
-    standard, shortened = ELEGANS_STRUCTURE.make(), []
+        few = "Too few graphs of the null model for a single measure to be significant after Holm's correction"
+        notes.append(f"{few}: {round(tested / ALPHA) - 1:,} are needed.")
+    standard, shortened = StructureSettings(), []
     if settings.graphs < standard.graphs:
         shortened.append(f"{settings.graphs} of {standard.graphs} graphs a point")
     if len(settings.points) < len(standard.points):
         shortened.append(f"{len(settings.points)} of {len(standard.points)} fractions")
-    named = (*settings.connectomes, *settings.stages)
-    if left_out := [name for name in (*standard.connectomes, *standard.stages) if name not in named]:
+    everything, named = ((*each.connectomes, *each.stages) for each in (standard, settings))
+    if left_out := [name for name in everything if name not in named]:
         shortened.append(f"without {', '.join(left_out)}")
     if shortened:
         notes.append(f"Shortened: {'; '.join(shortened)}.")
@@ -367,10 +270,17 @@ ELEGANS_STRUCTURE: Study[StructureSettings] = Study(
     structure_units,
     measure,
     report,
-    base=structure_settings,
     score="",
     processes=True,
-    shard_size=one_chunk,
+    # Seconds of work, of which a kill loses no more.
+    shard_size=lambda settings: 1,
     text="ElegansNet 2023, section II-A: which structure is not due to chance, and how it fades when edges are redrawn.",
     quick="Minutes: one connectome, few fractions and graphs.",
+    short={
+        "connectomes": ("cook2019-hermaphrodite",),
+        "stages": ("witvliet2021-1", "witvliet2021-8"),
+        "points": (0.0, 5.0, 10.0, 25.0, 50.0, 100.0),
+        "graphs": 20,
+        "nulls": 400,
+    },
 )

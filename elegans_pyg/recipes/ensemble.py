@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, model_validator
 
+import elegans_pyg as ep
 from elegans_pyg._settings import Count, Free, Names, Place, Whole
-from elegans_pyg.studies.settings import (
-    CONTROL_FAMILIES,
-    Family,
-    FamilyOptions,
-    ImageSettings,
-    WiringSettings,
-    check_family_options,
-    training_for,
-)
+from elegans_pyg.studies.settings import CONTROL_FAMILIES, Family, FamilyOptions, ImageSettings, WiringSettings, training_for
 from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
 from elegans_pyg.training.settings import FitSettings
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
+    from torch import Tensor
     from torch_geometric.data import Data
 
-    from elegans_pyg.datasets.images import ImageData
-    from elegans_pyg.studies.units import Units
-
 ITERATIONS, CHANNELS, BATCH_SIZE = 500, 24, 50
-REFERENCE = "connectome"
+REFERENCE, PREDICTIONS = "connectome", "predictions.safetensors"
 
 
 class ClassifierSettings(WiringSettings, ImageSettings):
@@ -83,7 +77,7 @@ class TrainSettings(ClassifierSettings):
 
     @model_validator(mode="after")
     def _options_exist(self) -> TrainSettings:
-        check_family_options(self.family_options, () if self.family == REFERENCE else (self.family,))
+        self.as_ensemble()
         return self
 
     def as_ensemble(self) -> EnsembleSettings:
@@ -94,180 +88,161 @@ class TrainSettings(ClassifierSettings):
         return EnsembleSettings(**shared, families=(self.family,), seeds=0, variants=1, repeats=self.seeds)
 
 
-def base_settings(kind: type[ClassifierSettings], given: Mapping[str, Any]) -> Any:
+def base_settings(kind: type[ClassifierSettings], given: Mapping[str, Any], quick: bool) -> Any:
     """The defaults of a class, with the schedule in proportion to the iterations asked for."""
     return kind(training=FitSettings(batch_size=BATCH_SIZE, **training_for(dict(given), ITERATIONS)))
 
 
 def load_wiring(name: str, settings: Any) -> Data:
-    """The connectome of that name, or the one in that file.
-
-    Args:
-        name: the connectome, or a GraphML or CSV file.
-        settings: with ``synapses`` and ``neuron_table``.
+    """The connectome of that name, or the one in that GraphML or CSV file, with the settings' ``synapses`` and ``neuron_table``.
 
     Raises:
         ValueError: for an unknown name, a wrong file, or a wiring without an edge between two neurons, on which nothing can be studied.
         OSError: if the file cannot be read.
     """
-    from elegans_pyg.datasets import Connectome
-
     path = Path(name).expanduser()
-    if name in Connectome.names() or not (path.exists() or path.name != name or path.suffix):
-        graph = Connectome(name, synapses=settings.synapses)[0]
+    if name in ep.datasets.Connectome.names() or not (path.exists() or path.name != name or path.suffix):
+        graph = ep.datasets.Connectome(name, synapses=settings.synapses)[0]
     else:
-        graph = Connectome.from_files(path, neurons=settings.neuron_table, synapses=settings.synapses)
+        graph = ep.datasets.Connectome.from_files(path, neurons=settings.neuron_table, synapses=settings.synapses)
     if not bool((graph.edge_index[0] != graph.edge_index[1]).any()):
         kind = "" if settings.synapses == "both" else f"{settings.synapses} "
         raise ValueError(f"connectome: {name} has no {kind}synapse between two neurons; choose other synapses, or another connectome")
     return graph
 
 
-def ensemble_units(settings: EnsembleSettings) -> Units:
+def ensemble_units(settings: EnsembleSettings) -> ep.studies.Units:
     """The connectome first, then those beside it, then the families.
 
     A wiring is drawn from its own ``wiring_seed`` (0 for a connectome's constrained DAG, which is not drawn), whatever the other families
     and however many wirings there are; ``seed`` starts the unit's parameters.
     """
-    from elegans_pyg.datasets import WiringEnsemble
-    from elegans_pyg.studies.units import Units, unit_seed
-    from elegans_pyg.transforms import FAMILIES
-
     base = load_wiring(settings.connectome, settings)
     rows: list[dict[str, object]] = []
     graphs: list[Data | None] = []
     connectomes = {REFERENCE: base, **{Path(name).stem: load_wiring(name, settings) for name in settings.beside}}
+    drawn_anew = settings.dag == "random"
     for label, connectome in connectomes.items() if settings.seeds else ():
-        dags = WiringEnsemble(connectome, "connectome", settings.seeds, settings.seed, dag=settings.dag)
-        for dag in dags if settings.dag == "random" else [dags[0]] * settings.seeds:
-            seed = unit_seed(settings.seed, REFERENCE, sum(row["family"] == label for row in rows))
-            rows.append({"family": label, "wiring_seed": seed if settings.dag == "random" else 0, "seed": seed})
-            graphs.append(dag)
+        count = settings.seeds if drawn_anew else 1
+        dags = list(ep.datasets.WiringEnsemble(connectome, REFERENCE, count, settings.seed, dag=settings.dag))
+        for number in range(settings.seeds):
+            seed = ep.studies.unit_seed(settings.seed, REFERENCE, number)
+            rows.append({"family": label, "wiring_seed": seed if drawn_anew else 0, "seed": seed})
+            graphs.append(dags[number % count])
     for family in settings.families:
         # The families without a density to choose have the connectome's own edges or degrees, and refuse to be matched.
-        match = settings.match if FAMILIES[family].has_density else None
+        match = settings.match if ep.transforms.FAMILIES[family].has_density else None
         options = settings.family_options.get(family, {})
-        drawn = WiringEnsemble(base, family, settings.variants, settings.seed, None, match, settings.dag, True, **options)
+        drawn = ep.datasets.WiringEnsemble(base, family, settings.variants, settings.seed, None, match, settings.dag, True, **options)
         for number, dag in enumerate(drawn):
             for repeat in range(settings.repeats):
-                seed = unit_seed(settings.seed, family, number, repeat)
-                rows.append({"family": family, "wiring_seed": unit_seed(settings.seed, family, number), "seed": seed})
+                seed = ep.studies.unit_seed(settings.seed, family, number, repeat)
+                rows.append({"family": family, "wiring_seed": ep.studies.unit_seed(settings.seed, family, number), "seed": seed})
                 graphs.append(dag)
-    return Units.build(rows, graphs)
+    return ep.studies.Units.build(rows, graphs)
 
 
-def images_of(settings: ImageSettings, quiet: bool = True) -> ImageData:
-    """The images that the settings name."""
-    from elegans_pyg.datasets import load_images
-
-    return load_images(settings.dataset, settings.image_root, quiet=quiet, train_images=settings.train_images)
+def images_of(settings: ImageSettings, quiet: bool = True) -> ep.datasets.ImageData:
+    return ep.datasets.load_images(settings.dataset, settings.image_root, quiet=quiet, train_images=settings.train_images)
 
 
 def image_hash(settings: Any) -> dict[str, str]:
     """Digest of the images; also refuses what training on them would."""
-    from elegans_pyg.studies.fitting import check_fit
-
     images = images_of(settings, quiet=False)
-    check_fit(settings.training, images)
+    ep.studies.check_fit(settings.training, images)
     return {"images": images.digest()}
 
 
-def classifier_memory(settings: ClassifierSettings, units: Units) -> Memory:
+def classifier_memory(settings: ClassifierSettings, units: ep.studies.Units) -> Memory:
     """Activations of one training step, parameters with Adam's moments, and the images, from the maps that an executor keeps per node."""
     import numpy as np
 
     from elegans_pyg.studies.machine import executor_for
-    from elegans_pyg.training import resolve_device
 
-    images = images_of(settings)
+    images, training = images_of(settings), settings.training
     side = -(-images.image_size[0] // 2) * -(-images.image_size[1] // 2)
-    maps = 2.1 if executor_for(settings.executor, resolve_device(settings.training.device)) == "fused" else 4.5
+    maps = 2.1 if executor_for(settings.executor, ep.training.resolve_device(training.device)) == "fused" else 4.5
     nodes = np.array([graph.num_nodes for graph in units.graphs()])
-    width = 8 if settings.training.precision == "float64" else 4
-    per_node = nodes * settings.channels * (maps * settings.training.batch_size * side + 4 * 15)
-    each = width * (per_node + 4 * settings.channels**2)
-    return Memory(2 * sum(part.numel() for part in (images.train_images, images.test_images)), each.astype(np.int64))
+    per_node = nodes * settings.channels * (maps * training.batch_size * side + 4 * 15)
+    each = (8 if training.precision == "float64" else 4) * (per_node + 4 * settings.channels**2)
+    return Memory(2 * (images.train_images.numel() + images.test_images.numel()), each.astype(np.int64))
 
 
 def measure_classifiers(settings: ClassifierSettings, shard: Shard) -> pd.DataFrame:
     """Train the shard's classifiers side by side, and test them."""
     import torch
-    from safetensors.torch import save
     from torch_geometric.data import Batch
 
-    from elegans_pyg._files import write_atomic
-    from elegans_pyg.models import ConnectomeClassifier
-    from elegans_pyg.studies.fitting import fit_shard, fitted_rows
-
     images, graphs = images_of(settings), shard.graphs()
+    options = {name: getattr(settings, name) for name in ("executor", "edge_activation", "edge_init")}
     # A random DAG has no distances from the sensory neurons, and a batch holds only what all of its graphs have.
     keys = [set(graph.keys()) for graph in graphs]
-    model = ConnectomeClassifier(
-        Batch.from_data_list(graphs, exclude_keys=sorted(set.union(*keys) - set.intersection(*keys))),
-        images.in_channels,
-        images.num_classes,
-        settings.channels,
-        seeds=shard.units["seed"].tolist(),
-        executor=settings.executor,
-        edge_activation=settings.edge_activation,
-        edge_init=settings.edge_init,
-    )
-    fitted = fit_shard(shard, model, images, settings.training)
-    predictions = fitted.test_predictions
-    assert predictions is not None  # as this objective has classes
-    write_atomic(shard.folder / "predictions.safetensors", save({"predictions": predictions.to(torch.int16).contiguous()}))
-    rows = fitted_rows(shard, fitted, model)
-    rows["parameters_without_norm"] = model.parameters_per_variant(norm=False)
-    return rows.assign(executor=model.dag.executor_in_use())
+    batch = Batch.from_data_list(graphs, exclude_keys=sorted(set.union(*keys) - set.intersection(*keys)))
+    sizes, seeds = (images.in_channels, images.num_classes, settings.channels), shard.units["seed"].tolist()
+    model = ep.models.ConnectomeClassifier(batch, *sizes, seeds=seeds, **options)
+    fitted = ep.studies.fit_shard(shard, model, images, settings.training)
+    assert fitted.test_predictions is not None  # as this objective has classes
+    shard.write(PREDICTIONS, {"predictions": fitted.test_predictions.to(torch.int16).contiguous()})
+    rows = ep.studies.fitted_rows(shard, fitted, model)
+    return rows.assign(parameters_without_norm=model.parameters_per_variant(norm=False), executor=model.dag.executor_in_use())
 
 
 def report_classifiers(done: Finished[Any]) -> Report:
     """Compare the families, say what does not match, and draw."""
-    from elegans_pyg.analysis import compare
-    from elegans_pyg.recipes.classifier_figures import classifier_figures, joined_predictions
-    from elegans_pyg.studies.match import TOLERANCE, match_table, wiring_counts
-    from elegans_pyg.studies.tables import bullets, comparison_table
+    import torch
+    from safetensors.torch import save
 
-    rows = done.rows
-    comparison = compare(rows, reference=str(rows["family"].iloc[0])) if rows["family"].nunique() > 1 else None
+    from elegans_pyg.studies.match import TOLERANCE, match_table, wiring_counts
+
+    rows, metrics = done.rows, done.joined("metrics.csv")
+    if rows["family"].nunique() > 1:
+        comparison = ep.analysis.compare(rows, reference=str(rows["family"].iloc[0]))
+        answer: Any = ep.studies.comparison_table(comparison)
+    else:
+        comparison, cells = None, []
+        for row in rows.itertuples():
+            accuracy = ep.studies.MISSING if row.stopped else f"{100 * row.accuracy:.2f}"
+            cells.append((str(row.variant), row.family, str(row.wiring_seed), str(row.seed), accuracy))
+        answer = ep.studies.make_table("Test accuracy", ("unit", "family", "wiring seed", "seed", "accuracy %"), cells, left=2)
     match = match_table(wiring_counts(done.units.graphs(), rows))
-    predictions, content = joined_predictions(done)
-    metrics = done.joined("metrics.csv")
-    findings = {
-        "executor": str(rows["executor"].iloc[0]),
-        "iterations": done.settings.training.iterations,
-        "dataset": done.settings.dataset,
-        "match": match.to_dict(orient="records"),
-    }
-    answer = _accuracy_table(rows) if comparison is None else comparison_table(comparison)
+    names = [name for name in match.columns if name not in ("family", "differs")]
+    means = [(row["family"], *(f"{row[name]:,.1f}".removesuffix(".0") for name in names)) for row in match.to_dict(orient="records")]
     off = [f"{row.family}: off by over {TOLERANCE:.0%} in {row.differs}" for row in match.itertuples() if row.differs]
-    stopped = [f"Unit {row.variant} ({row.family}) was stopped: {row.stopped}." for row in rows.itertuples() if row.stopped]
+    predictions = torch.cat([part["predictions"] for part in done.tensors(PREDICTIONS)])
+    findings = {"iterations": done.settings.training.iterations, "dataset": done.settings.dataset}
     return Report(
-        [answer, _match_table(match), bullets(off)],
-        stopped,
-        {"metrics.csv": metrics, "predictions.safetensors": content},
-        classifier_figures(done, images_of(done.settings), metrics, predictions),
-        findings,
+        [answer, ep.studies.make_table("Wirings, means by family", ("family", *names), means), ep.studies.bullets(off)],
+        ep.studies.stopped_notes(rows),
+        {"metrics.csv": metrics, PREDICTIONS: save({"predictions": predictions})},
+        {**accuracy_figures(rows, metrics), **_classifier_figures(done, predictions.long())},
+        {"executor": str(rows["executor"].iloc[0]), **findings, "match": match.to_dict(orient="records")},
         comparison,
     )
 
 
-def _accuracy_table(rows: pd.DataFrame) -> Any:
-    from elegans_pyg.studies.tables import MISSING, make_table
+def accuracy_figures(rows: pd.DataFrame, metrics: pd.DataFrame, score: str = "accuracy") -> dict[str, Figure]:
+    """The score by family and along the training, by name, against the first family."""
+    figures, reference = {}, str(rows["family"].iloc[0])
+    # The first family's runs can all have been stopped, and there is nothing to set the others against.
+    if rows.loc[rows["family"] == reference, score].notna().any():
+        figures["families"] = ep.plots.family_accuracies(rows, reference, score)
+    if (metrics["split"] == "validation").any():
+        figures["accuracy"] = ep.plots.accuracy_curves(metrics, reference, value=score)
+    return figures
 
-    cells = [
-        (str(row.variant), row.family, str(row.wiring_seed), str(row.seed), MISSING if row.stopped else f"{100 * row.accuracy:.2f}")
-        for row in rows.itertuples()
-    ]
-    return make_table("Test accuracy", ("unit", "family", "wiring seed", "seed", "accuracy %"), cells, left=2)
 
-
-def _match_table(match: pd.DataFrame) -> Any:
-    from elegans_pyg.studies.tables import make_table
-
-    names = [name for name in match.columns if name not in ("family", "differs")]
-    cells = [(row["family"], *(f"{row[name]:,.1f}".removesuffix(".0") for name in names)) for row in match.to_dict(orient="records")]
-    return make_table("Wirings, means by family", ("family", *names), cells)
+def _classifier_figures(done: Finished[Any], predictions: Tensor) -> dict[str, Figure]:
+    """A DAG of each family, and examples and the confusion matrix of the first unit that came to the end, which is a run of the connectome
+    where there is one: not the best one, and not chosen by its accuracy."""
+    figures = {f"dag-{family}": ep.plots.layered_dag(wiring) for family, wiring in done.units.first_of_families().items()}
+    finished = done.rows.loc[done.rows["accuracy"].notna(), "variant"]
+    if len(finished):
+        images, predicted = images_of(done.settings), predictions[int(finished.iloc[0])]
+        for name, correct in (("examples-right", True), ("examples-wrong", False)):
+            if bool((predicted == images.test_labels).eq(correct).any()):
+                figures[name] = ep.plots.examples(images.test_images, images.test_labels, predicted, images.classes, correct=correct)
+        figures["confusion"] = ep.plots.confusion_matrix(images.test_labels, predicted, images.classes)
+    return figures
 
 
 ENSEMBLE: Study[EnsembleSettings] = Study(
@@ -278,20 +253,17 @@ ENSEMBLE: Study[EnsembleSettings] = Study(
     report_classifiers,
     data=image_hash,
     memory=classifier_memory,
-    base=lambda given, quick: base_settings(EnsembleSettings, given),
+    base=partial(base_settings, EnsembleSettings),
     text="""Train the connectome and its controls side by side, and compare them: the main job.
 
     By default: the hermaphrodite with 3 seeds and 3 wirings each of ws, er, ba and rewired, 24 channels, 500 iterations on the embedded
     8x8 digits.""",
 )
-TRAIN: Study[TrainSettings] = Study(
-    "train",
-    TrainSettings,
-    lambda settings: ensemble_units(settings.as_ensemble()),
-    measure_classifiers,
-    report_classifiers,
-    data=image_hash,
-    memory=classifier_memory,
-    base=lambda given, quick: base_settings(TrainSettings, given),
+TRAIN: Study[Any] = replace(
+    cast(Any, ENSEMBLE),
+    name="train",
+    settings=TrainSettings,
+    units=lambda settings: ensemble_units(settings.as_ensemble()),
+    base=partial(base_settings, TrainSettings),
     text="Train one wiring: by default the hermaphrodite's constrained DAG, 24 channels, 500 iterations on the embedded 8x8 digits.",
 )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from math import isnan
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+import elegans_pyg as ep
+from elegans_pyg._files import sha256
 from elegans_pyg._settings import Count, Names, Settings, Whole
 from elegans_pyg.studies.settings import OptionalFile
 from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
@@ -17,15 +19,12 @@ from elegans_pyg.training.settings import SequenceSettings
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from elegans_pyg.dynamics import Waveforms
-    from elegans_pyg.models import ReducedOrder
-    from elegans_pyg.studies.units import Units
+    from matplotlib.figure import Figure
 
 SPLITS = ("train", "validation", "test")
 RUNS, STIMULI = 10, 40
 """The published ones."""
-SHOWN_OUTPUTS = 6
+SHOWN_OUTPUTS, SHOWN_STIMULI = 6, 4
 
 
 class WaveformSettings(Settings):
@@ -64,67 +63,42 @@ class FitRnnSettings(WaveformSettings):
     training: SequenceSettings = SequenceSettings()
 
 
-def model_name(cell: str, hidden: int) -> str:
-    return f"{cell.upper()}-{hidden}"
+def units_of_models(models: Iterable[dict[str, object]], runs: int, seed: int) -> ep.studies.Units:
+    """One unit a run of each model, given as a row; models share the seeds of their runs, so that they can be compared run by run."""
+    seeds = [ep.studies.unit_seed(seed, "connectome", 0, run) for run in range(runs)]
+    rows = [{"family": model["family"], "wiring_seed": 0, "seed": own, **model} for model in models for own in seeds]
+    return ep.studies.Units.build(rows, [None] * len(rows))
 
 
-def run_rows(family: str, runs: int, seed: int, **more: object) -> list[dict[str, object]]:
-    """One row a run; models share the seeds of their runs, so that they can be compared run by run."""
-    from elegans_pyg.studies.units import unit_seed
-
-    return [{"family": family, "wiring_seed": 0, "seed": unit_seed(seed, "connectome", 0, run), **more} for run in range(runs)]
+def fit_rnn_units(settings: FitRnnSettings) -> ep.studies.Units:
+    return units_of_models([{"family": f"{settings.cell.upper()}-{settings.hidden}"}], settings.runs, settings.seed)
 
 
-def fit_rnn_units(settings: FitRnnSettings) -> Units:
-    from elegans_pyg.studies.units import Units
-
-    rows = run_rows(model_name(settings.cell, settings.hidden), settings.runs, settings.seed)
-    return Units.build(rows, [None] * len(rows))
-
-
-def waveform_folder(folder: Path) -> Path:
-    """Where the shards of a run keep what they have simulated: their names say what they hold, so one copy serves all.
-
-    Args:
-        folder: of a shard.
-    """
-    return folder.parent / "waveforms"
-
-
-def waveforms_of(settings: FitRnnSettings, root: Path | None = None, quiet: bool = True) -> Waveforms:
-    """The waveforms that the settings name, simulated or from files.
-
-    Args:
-        settings: of the study.
-        root: folder in which simulated ones are kept.
-        quiet: say nothing while it simulates.
-    """
-    from elegans_pyg.dynamics import Waveforms
-
+def waveforms_of(settings: FitRnnSettings, shard: Path | None = None, quiet: bool = True) -> ep.dynamics.Waveforms:
+    """The waveforms that the settings name, simulated or from files. Simulated ones are kept beside the folder of a ``shard``: their names
+    say what they hold, so one copy serves all shards."""
     if settings.files is None:
         chosen = (settings.scenario, settings.dt_ms, settings.count, settings.seed, settings.amplitude)
-        return Waveforms(*chosen, root=root, quiet=quiet)
+        return ep.dynamics.Waveforms(*chosen, root=shard and shard.parent / "waveforms", quiet=quiet)
     found = sorted(Path(settings.files).glob("*.dat"))
     if not found:
         raise FileNotFoundError(f"files: {settings.files} holds no .dat file; give the folder that does")
-    return Waveforms.from_files(found, settings.inputs, settings.outputs)
+    return ep.dynamics.Waveforms.from_files(found, settings.inputs, settings.outputs)
 
 
-def waveform_hash(waveforms: Waveforms) -> str:
+def waveform_hash(waveforms: ep.dynamics.Waveforms) -> str:
     """SHA-256 of currents, voltages and splits."""
     from elegans_pyg._tensor_files import checksum
 
     return checksum({"current_pA": waveforms.current_pA, "voltage_mV": waveforms.voltage_mV}, " ".join(waveforms.split))
 
 
-def worm_hash() -> str:
+def worm_hash() -> dict[str, str]:
     """SHA-256 of the nervous system that is simulated: its wiring and its constants."""
-    from elegans_pyg._files import sha256
     from elegans_pyg.datasets.graph_cache import hash_graph
-    from elegans_pyg.dynamics import Worm
 
-    worm = Worm()
-    return sha256(json.dumps([hash_graph(worm.data), asdict(worm.membrane)], sort_keys=True).encode())
+    worm = ep.dynamics.Worm()
+    return {"worm": sha256(json.dumps([hash_graph(worm.data), asdict(worm.membrane)], sort_keys=True).encode())}
 
 
 def what_is_learned(settings: FitRnnSettings) -> dict[str, str]:
@@ -134,169 +108,131 @@ def what_is_learned(settings: FitRnnSettings) -> dict[str, str]:
     if settings.files is not None:
         return {"waveforms": waveform_hash(waveforms_of(settings))}
     count_samples(settings.dt_ms)
-    return {"worm": worm_hash()}
+    return worm_hash()
 
 
-def run_bytes(cell: str, hidden: int, inputs: int, outputs: int, sequences: int, steps: int) -> int:
-    """Memory of one run at its peak: parameters with what Adam and the best epoch keep beside them, and a step's history of states."""
+def memory_of_runs(
+    cell: str, hidden: int, inputs: int, outputs: int, batch_size: int, count: int, steps: int, scenarios: int = 1
+) -> Memory:
+    """Each run at its peak: parameters with what Adam and the best epoch keep beside them, and a step's history of states, of the training
+    stimuli of a batch and those of the validation. For all: currents and voltages at every step of the simulation, in double precision."""
+    from elegans_pyg.dynamics.waveforms import DURATION_MS, REST_MS, STEP_MS
     from elegans_pyg.nn.recurrent import GATES
 
-    gates = GATES[cell] * hidden
+    simulated = 8 * scenarios * count * round((REST_MS + DURATION_MS) / STEP_MS) * (3 * inputs + 2 * outputs)
+    gates, sequences = GATES[cell] * hidden, scenarios * (min(batch_size, count // 2) + -(-count // 4))
     parameters = gates * (inputs + hidden + 1) + outputs * (hidden + 1)
-    return 56 * parameters + 4 * sequences * steps * (inputs + gates + 4 * hidden + 6 * outputs)
+    return Memory(simulated, 56 * parameters + 4 * sequences * steps * (inputs + gates + 4 * hidden + 6 * outputs))
 
 
-def simulation_bytes(count: int, inputs: int, outputs: int) -> int:
-    """Memory of currents and voltages at every step of the simulation, in double precision."""
-    from elegans_pyg.dynamics.waveforms import DURATION_MS, REST_MS, STEP_MS
-
-    return 8 * count * round((REST_MS + DURATION_MS) / STEP_MS) * (3 * inputs + 2 * outputs)
-
-
-def sequences_in_a_step(count: int, batch_size: int) -> int:
-    """Training stimuli of a batch, and beside them those of the validation."""
-    return min(batch_size, count // 2) + -(-count // 4)
-
-
-def fit_rnn_memory(settings: FitRnnSettings, units: Units) -> Memory:
-    from elegans_pyg.dynamics import SCENARIOS
+def fit_rnn_memory(settings: FitRnnSettings, units: ep.studies.Units) -> Memory:
     from elegans_pyg.dynamics.waveforms import count_samples
 
+    cell, hidden, batch_size = settings.cell, settings.hidden, settings.training.batch_size
     if settings.files is None:
-        scenario, count, steps = SCENARIOS[settings.scenario], settings.count, count_samples(settings.dt_ms)[1]
-        inputs, outputs = len(scenario.input_names), len(scenario.outputs)
-        fixed = simulation_bytes(count, inputs, outputs)
-    else:
-        waveforms = waveforms_of(settings)
-        inputs, outputs = len(settings.inputs), len(settings.outputs)
-        count, steps, fixed = len(waveforms), len(waveforms.time_ms), 0
-    sequences = sequences_in_a_step(count, settings.training.batch_size)
-    return Memory(fixed, run_bytes(settings.cell, settings.hidden, inputs, outputs, sequences, steps))
+        scenario, steps = ep.dynamics.SCENARIOS[settings.scenario], count_samples(settings.dt_ms)[1]
+        return memory_of_runs(cell, hidden, len(scenario.input_names), len(scenario.outputs), batch_size, settings.count, steps)
+    waveforms, inputs, outputs = waveforms_of(settings), len(settings.inputs), len(settings.outputs)
+    return replace(memory_of_runs(cell, hidden, inputs, outputs, batch_size, len(waveforms), len(waveforms.time_ms)), fixed=0)
 
 
-def fit_replicas(shard: Shard, waveforms: Waveforms, cell: str, hidden: int, training: SequenceSettings) -> pd.DataFrame:
+def fit_replicas(shard: Shard, waveforms: ep.dynamics.Waveforms, cell: str, hidden: int, training: SequenceSettings) -> pd.DataFrame:
     """Fit the runs of a shard as one computation, or go on with them from their checkpoint.
 
     The shard's folder gets ``model.safetensors`` and ``model.json`` (all runs, each with the parameters of its best epoch, see
-    :meth:`~elegans_pyg.models.ReducedOrder.load`), ``history.csv``, ``outputs.csv``, and ``fit.json`` with the seconds of training.
-
-    Returns:
-        the shard's rows with ``best_epoch``, ``parameters``, the RMSE ``train``, ``validation`` and ``test``, in units of the widest
-        output's range over the training stimuli, and why a run was stopped, ``stopped``; its errors are NaN.
-
-    Raises:
-        Interrupted: if a signal ended it early, after a checkpoint.
-    """
-    from elegans_pyg._files import write_atomic
-    from elegans_pyg.models import ReducedOrder
-    from elegans_pyg.studies.fitting import fit_shard
-    from elegans_pyg.training.data import FitData
-    from elegans_pyg.training.sequences import SequenceRegression, epoch_table
-
-    seeds = shard.units["seed"].tolist()
-    model = ReducedOrder(cell, waveforms.input_names, waveforms.output_names, hidden, len(seeds), seeds)
-    model.set_scaling(*waveforms.scaling())
-    train, validation, test = (waveforms.scaled(split) for split in SPLITS)
-    data, settings = FitData(waveforms.scenario, train, test, validation), training.fit_settings(cell, len(train[0]))
-    fit = fit_shard(shard, model, data, settings, SequenceRegression())
-    steps = training.steps(len(train[0]))
-    errors, outputs = evaluate(model, waveforms)
-    rows = shard.units.assign(best_epoch=fit.tested_at // steps, **errors, parameters=model.parameters_per_replica())
-    rows["stopped"] = [fit.stopped.get(run, "") for run in range(len(rows))]
-    rows.loc[rows["stopped"] != "", list(SPLITS)] = float("nan")
-    names = [name for name in ("family", "task", "seed") if name in shard.units]
-    history = epoch_table(fit.metrics, steps).rename(columns={"replica": "variant"}).drop(columns="seed")
-    for name, table in (("history", history), ("outputs", outputs)):
-        labelled = table.join(shard.units[names], on="variant")
-        write_atomic(shard.folder / f"{name}.csv", labelled.to_csv(index=False, na_rep="nan").encode())
-    model.save(shard.folder, dt_ms=waveforms.dt_ms, scenario=waveforms.scenario, waveforms=waveform_hash(waveforms))
-    write_atomic(shard.folder / "fit.json", json.dumps({"seconds": fit.seconds}).encode())
-    return rows
-
-
-def evaluate(model: ReducedOrder, waveforms: Waveforms) -> tuple[dict[str, list[float]], pd.DataFrame]:
-    """RMSE of each run on each split; and of each run and output on the test stimuli.
-
-    Returns:
-        by split, one number a run; and a table ``variant``, ``output``, ``rmse`` in units of the output's own range over the training
-        stimuli (NaN if it never moved there), ``rmse_mV``.
+    :meth:`~elegans_pyg.models.ReducedOrder.load`), ``history.csv``, ``outputs.csv`` (RMSE of each run and output on the test stimuli:
+    ``rmse`` in units of the output's own range over the training stimuli, NaN if it never moved there, and ``rmse_mV``), and ``fit.json``
+    with the seconds of training. The rows get ``best_epoch``, the RMSE ``train``, ``validation`` and ``test`` in units of the widest
+    output's range over the training stimuli, ``parameters``, and why a run was stopped, ``stopped``; its errors are NaN.
     """
     import pandas as pd
     import torch
 
-    from elegans_pyg.training.sequences import replica_rmse
+    from elegans_pyg.training.data import FitData
+    from elegans_pyg.training.sequences import SequenceRegression, epoch_table, replica_rmse
 
-    errors = {}
+    seeds, runs = shard.units["seed"].tolist(), range(len(shard.units))
+    model = ep.models.ReducedOrder(cell, waveforms.input_names, waveforms.output_names, hidden, len(seeds), seeds)
+    model.set_scaling(*waveforms.scaling())
+    parts = {split: waveforms.scaled(split) for split in SPLITS}
+    count, data = len(parts["train"][0]), FitData(waveforms.scenario, parts["train"], parts["test"], parts["validation"])
+    fit = ep.studies.fit_shard(shard, model, data, training.fit_settings(cell, count), SequenceRegression())
+    steps = training.steps(count)
+    rows = shard.units.assign(best_epoch=fit.tested_at // steps)
     with torch.no_grad():
-        for split in SPLITS:
-            inputs, targets = waveforms.scaled(split)
+        for split, (inputs, targets) in parts.items():
             predicted = model(inputs)
-            errors[split] = replica_rmse(predicted, targets).tolist()
+            rows[split] = replica_rmse(predicted, targets).tolist()
         # The last split is the test.
-        ranges = waveforms.ranges_mV()
         in_mV = (predicted - targets).square().mean((1, 2)).sqrt() * model.output_scale
+    rows["parameters"] = model.parameters_per_replica()
+    rows["stopped"] = [fit.stopped.get(run, "") for run in runs]
+    rows.loc[rows["stopped"] != "", list(SPLITS)] = float("nan")
+    ranges = waveforms.ranges_mV()
     outputs = {
-        "variant": [run for run in range(model.replicas) for _ in model.output_names],
-        "output": model.output_names * model.replicas,
+        "variant": [run for run in runs for _ in model.output_names],
+        "output": model.output_names * len(runs),
         "rmse": (in_mV / ranges.where(ranges > 0, torch.nan)).flatten().tolist(),
         "rmse_mV": in_mV.flatten().tolist(),
     }
-    return errors, pd.DataFrame(outputs)
+    history = epoch_table(fit.metrics, steps).rename(columns={"replica": "variant"}).drop(columns="seed")
+    labels = shard.units[[name for name in ("family", "task", "seed") if name in shard.units]]
+    shard.write("history.csv", history.join(labels, on="variant"))
+    shard.write("outputs.csv", pd.DataFrame(outputs).join(labels, on="variant"))
+    model.save(shard.folder, dt_ms=waveforms.dt_ms, scenario=waveforms.scenario, waveforms=waveform_hash(waveforms))
+    shard.write("fit.json", json.dumps({"seconds": fit.seconds}).encode())
+    return rows
 
 
 def measure(settings: FitRnnSettings, shard: Shard) -> pd.DataFrame:
-    waveforms = waveforms_of(settings, waveform_folder(shard.folder), shard.quiet)
-    return fit_replicas(shard, waveforms, settings.cell, settings.hidden, settings.training)
+    return fit_replicas(shard, waveforms_of(settings, shard.folder, shard.quiet), settings.cell, settings.hidden, settings.training)
 
 
-def seconds_of(folders: list[Path]) -> float:
+def seconds_of(folders: Iterable[Path]) -> float:
     """Of training, all sessions of all shards together."""
     return sum(float(json.loads((folder / "fit.json").read_bytes())["seconds"]) for folder in folders)
 
 
-def stopped_runs(rows: pd.DataFrame) -> list[str]:
-    """A note for each run that was stopped."""
-    return [f"Run {row.variant} ({row.family}) was stopped: {row.stopped}." for row in rows.itertuples() if row.stopped]
+def traces(models: Mapping[str, ep.models.ReducedOrder], waveforms: ep.dynamics.Waveforms, outputs: Sequence[str]) -> Figure:
+    """The first test stimulus of each kind and scenario, by the first run of each model: not the best one of either."""
+    import torch
 
-
-def mean_and_sd(mean: float, sd: float) -> str:
-    """In words; of a single run there is no ``sd``, but NaN."""
-    return f"{mean:.4f}" if isnan(sd) else f"{mean:.4f} ± {sd:.4f}"
+    chosen: dict[tuple[Any, ...], int] = {}
+    for row in waveforms.indices("test"):
+        chosen.setdefault((waveforms.kind[row], *(waveforms.current_pA[row].abs().amax(0) > 0).tolist()), row)
+    shown = list(chosen.values())[:SHOWN_STIMULI]
+    columns = [waveforms.output_names.index(name) for name in outputs]
+    current, voltage = waveforms.current_pA[shown], waveforms.voltage_mV[shown][..., columns]
+    with torch.no_grad():
+        predicted = {name: model.select(0).predict_mV(current)[0][..., columns] for name, model in models.items()}
+    titles = [f"test: {waveforms.kind[row]}" for row in shown]
+    return ep.plots.predicted_traces(waveforms.time_ms, current, voltage, predicted, waveforms.input_names, outputs, titles)
 
 
 def report(done: Finished[FitRnnSettings]) -> Report:
     """Errors on each split and of each output, loss curves and traces."""
-    from elegans_pyg import plots
-    from elegans_pyg.models import ReducedOrder
-    from elegans_pyg.recipes.reduced_order_figures import traces
-    from elegans_pyg.studies.tables import bullets, make_table
-
-    rows, name = done.rows, str(done.rows["family"].iloc[0])
-    measured = [mean_and_sd(rows[split].mean(), rows[split].std()) for split in SPLITS]
+    rows, name, first = done.rows, str(done.rows["family"].iloc[0]), done.shards[0]
+    measured = [ep.studies.mean_and_sd(rows[split].mean(), rows[split].std(), 4) for split in SPLITS]
     cells = (name, f"{rows['parameters'].iloc[0]:,}", str(len(rows)), *measured, f"{seconds_of(done.shards):,.0f}")
     title = "RMSE, in units of the widest output's range over the training stimuli"
     history, outputs = done.joined("history.csv"), done.joined("outputs.csv")
-    waveforms = waveforms_of(done.settings, waveform_folder(done.shards[0]))
+    found = []
+    for output, own in outputs.groupby("output", sort=False):
+        share = f"{own['rmse'].mean():.2%} of its range" if own["rmse"].notna().all() else "and it never moves in training"
+        found.append(f"test RMSE of {output}: {own['rmse_mV'].mean():.3f} mV, {share}")
+    waveforms = waveforms_of(done.settings, first)
     # What there is only one of lies in the run's own folder too.
-    models = {file: (done.shards[0] / file).read_bytes() for file in ("model.safetensors", "model.json")} if len(done.shards) == 1 else {}
+    models = {file: (first / file).read_bytes() for file in ("model.safetensors", "model.json")} if len(done.shards) == 1 else {}
     return Report(
-        [
-            make_table(title, ("model", "parameters", "runs", *SPLITS, "seconds"), [cells]),
-            bullets(_in_words(str(output), own) for output, own in outputs.groupby("output", sort=False)),
-        ],
-        stopped_runs(rows),
+        [ep.studies.make_table(title, ("model", "parameters", "runs", *SPLITS, "seconds"), [cells]), ep.studies.bullets(found)],
+        ep.studies.stopped_notes(rows, "Run"),
         files={"history.csv": history, "outputs.csv": outputs, **models},
         figures={
-            "losses": plots.loss_curves({name: history.rename(columns={"variant": "replica"})}),
-            "traces": traces({name: ReducedOrder.load(done.shards[0])}, waveforms, waveforms.output_names[:SHOWN_OUTPUTS]),
+            "losses": ep.plots.loss_curves({name: history.rename(columns={"variant": "replica"})}),
+            "traces": traces({name: ep.models.ReducedOrder.load(first)}, waveforms, waveforms.output_names[:SHOWN_OUTPUTS]),
         },
         findings={split: float(rows[split].mean()) for split in SPLITS if rows[split].notna().any()},
     )
-
-
-def _in_words(output: str, rows: pd.DataFrame) -> str:
-    share = f"{rows['rmse'].mean():.2%} of its range" if rows["rmse"].notna().all() else "and it never moves in training"
-    return f"test RMSE of {output}: {rows['rmse_mV'].mean():.3f} mV, {share}"
 
 
 FIT_RNN: Study[FitRnnSettings] = Study(

@@ -5,26 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from elegans_pyg.recipes.ensemble import (
-    CHANNELS,
-    ITERATIONS,
-    REFERENCE,
-    EnsembleSettings,
-    classifier_memory,
-    ensemble_units,
-    image_hash,
-    load_wiring,
-    measure_classifiers,
-    report_classifiers,
-)
+import elegans_pyg as ep
+from elegans_pyg.recipes.ensemble import CHANNELS, ENSEMBLE, ITERATIONS, REFERENCE, EnsembleSettings, load_wiring, report_classifiers
 from elegans_pyg.studies.settings import training_for
 from elegans_pyg.studies.study import Finished, Report, Study
 from elegans_pyg.training.settings import FitSettings
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MALE = "cook2019-male"
 PUBLISHED_ITERATIONS, PUBLISHED_CHANNELS = 15_000, 78
@@ -64,47 +51,32 @@ def report(done: Finished[EnsembleSettings]) -> Report:
     """Published accuracies and counts beside the measured ones, then what the main job reports."""
     import pandas as pd
 
-    from elegans_pyg.studies.tables import MISSING, make_table
-
-    settings, own = done.settings, report_classifiers(done)
-    published = PUBLISHED_ACCURACY.get(Path(settings.dataset).name, {})
-    accuracy, counts = _accuracy(done.rows, published), _counts(done)
-    cells = []
-    for row in accuracy.itertuples():
-        measured = "not trained" if not row.runs else f"{row.mean:.2f}" + ("" if pd.isna(row.sd) else f" ± {row.sd:.2f}")
-        cells.append((row.network, MISSING if pd.isna(row.published) else f"{row.published:.1f}", measured, str(row.runs or MISSING)))
-    differences = [
-        (row.network, row.number, f"{row.published:,}", f"{row.ours:,}", f"{(row.ours - row.published) / row.published:+.1%}")
-        for row in counts.itertuples()
-    ]
+    own, dataset = report_classifiers(done), Path(done.settings.dataset).name
+    published = PUBLISHED_ACCURACY.get(dataset, {})
+    groups = dict(list(done.rows.dropna(subset=["accuracy"]).groupby("family", sort=False)["accuracy"]))
+    accuracies, cells = [], []
+    for family in dict.fromkeys([*done.rows["family"], *published]):
+        values = 100 * groups[family] if family in groups else pd.Series(dtype=float)
+        network, theirs, mean, sd, runs = LABELS.get(family, family), published.get(family), values.mean(), values.std(), len(values)
+        accuracies.append((network, theirs, mean, sd, runs))
+        measured = ep.studies.mean_and_sd(mean, sd) if runs else "not trained"
+        cells.append((network, ep.studies.MISSING if theirs is None else f"{theirs:.1f}", measured, str(runs or ep.studies.MISSING)))
+    counts = _counts(done)
+    differences = [(*row[:2], f"{row[2]:,}", f"{row[3]:,}", f"{(row[3] - row[2]) / row[2]:+.1%}") for row in counts]
     tables = [
-        make_table("Test accuracy %", ("network", "published", "measured", "runs"), cells),
-        make_table("Counts", ("network", "number", "published", "ours", "difference"), differences, left=2),
+        ep.studies.make_table("Test accuracy %", ("network", "published", "measured", "runs"), cells),
+        ep.studies.make_table("Counts", ("network", "number", "published", "ours", "difference"), differences, left=2),
     ]
-    return replace(
-        own,
-        tables=[*tables, *own.tables],
-        notes=[*_notes(settings, published), *own.notes],
-        files={**own.files, "published.csv": accuracy, "counts.csv": counts},
-    )
+    files = {
+        "published.csv": pd.DataFrame(accuracies, columns=["network", "published", "mean", "sd", "runs"]),
+        "counts.csv": pd.DataFrame(counts, columns=["network", "number", "published", "ours"]),
+    }
+    notes = [*_notes(done.settings, dataset), *own.notes]
+    return replace(own, tables=[*tables, *own.tables], notes=notes, files={**own.files, **files})
 
 
-def _accuracy(rows: pd.DataFrame, published: dict[str, float]) -> pd.DataFrame:
-    """One row a network: ``network``, ``published`` (%), ``mean``, ``sd`` (%), ``runs``."""
-    import pandas as pd
-
-    groups = dict(list(rows.dropna(subset=["accuracy"]).groupby("family", sort=False)["accuracy"]))
-    table = []
-    for family in dict.fromkeys([*rows["family"], *published]):
-        measured = 100 * groups[family] if family in groups else pd.Series(dtype=float)
-        table.append((LABELS.get(family, family), published.get(family), measured.mean(), measured.std(), len(measured)))
-    return pd.DataFrame(table, columns=["network", "published", "mean", "sd", "runs"])
-
-
-def _counts(done: Finished[EnsembleSettings]) -> pd.DataFrame:
-    """One row a connectome and count: ``network``, ``number`` (of what), ``published``, ``ours``."""
-    import pandas as pd
-
+def _counts(done: Finished[EnsembleSettings]) -> list[tuple[str, str, int, int]]:
+    """Of each connectome of the paper: the network, what is counted, the published number and ours."""
     rows = []
     for family, dag in done.units.first_of_families().items():
         if family in PUBLISHED_COUNTS:
@@ -112,34 +84,29 @@ def _counts(done: Finished[EnsembleSettings]) -> pd.DataFrame:
             ours = (int(connectome.num_nodes or 0), connectome.edge_index.size(1), dag.edge_index.size(1))
             for name, theirs, own in zip(("neurons", "edges", "DAG edges"), PUBLISHED_COUNTS[family], ours, strict=True):
                 rows.append((LABELS[family], name, theirs, own))
-    return pd.DataFrame(rows, columns=["network", "number", "published", "ours"])
+    return rows
 
 
-def _notes(settings: EnsembleSettings, published: dict[str, float]) -> list[str]:
-    notes = []
-    iterations, name = settings.training.iterations, Path(settings.dataset).name
+def _notes(settings: EnsembleSettings, dataset: str) -> list[str]:
+    notes, iterations = [], settings.training.iterations
     if iterations < PUBLISHED_ITERATIONS or settings.channels < PUBLISHED_CHANNELS:
         notes.append(
             f"Shortened: {iterations:,} of {PUBLISHED_ITERATIONS:,} iterations, {settings.channels} of {PUBLISHED_CHANNELS} channels, so"
             " accuracies below the published ones are to be expected."
         )
-    if published:
+    if dataset in PUBLISHED_ACCURACY:
         notes.append("Published accuracies are of single runs; random DAG and Watts-Strogatz are Roberts et al.'s (2019), from Table 1.")
     else:
-        notes.append(f"The paper has no accuracy for {name}: it used mnist and fashion_mnist.")
+        notes.append(f"The paper has no accuracy for {dataset}: it used mnist and fashion_mnist.")
     if held := settings.training.validation_fraction:
         notes.append(f"{held:.1%} of the training images are held out for validation; the paper trains on all and follows the test set.")
     return notes
 
 
-PARK_KIM: Study[EnsembleSettings] = Study(
-    "reproduce park-kim",
-    EnsembleSettings,
-    ensemble_units,
-    measure_classifiers,
-    report,
-    data=image_hash,
-    memory=classifier_memory,
+PARK_KIM: Study[EnsembleSettings] = replace(
+    ENSEMBLE,
+    name="reproduce park-kim",
+    report=report,
     base=park_kim_settings,
     text="""Park & Kim 2023: hermaphrodite, male and random DAGs as image classifiers.
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
+import elegans_pyg as ep
 from elegans_pyg._settings import Names, Place, Settings, Whole
-from elegans_pyg.recipes.analyze import Measures, chunk, measure_names, measured, units_of_run
-from elegans_pyg.studies.study import Finished, Report, Shard, Study
+from elegans_pyg.recipes.analyze import CHUNK, Measures, measure, measure_names, units_of_run
+from elegans_pyg.studies.study import Finished, Report, Study
 
 if TYPE_CHECKING:
-    import pandas as pd
     from torch_geometric.data import Data
-
-    from elegans_pyg.studies.units import Units
 
 KEYS = ["family", "wiring_seed", "seed"]
 
@@ -29,7 +28,7 @@ class RelateSettings(Settings):
     seed: Whole = Field(0, description="Of permutations, folds and forests, and of measures that need one.")
 
 
-def relate_units(settings: RelateSettings) -> Units:
+def relate_units(settings: RelateSettings) -> ep.studies.Units:
     """The units of all runs that have a wiring, with their scores. Wirings that are equal, in one run or in several, are one wiring.
 
     Raises:
@@ -40,12 +39,10 @@ def relate_units(settings: RelateSettings) -> Units:
 
     from elegans_pyg.analysis.compare import check_results
     from elegans_pyg.analysis.measures import chosen_measures
-    from elegans_pyg.studies.saved import join_runs
-    from elegans_pyg.studies.units import Units
 
     if not settings.runs:
         raise ValueError("runs: expected one run folder or more, got none; name some, RUN ...")
-    results, differing, score = join_runs(settings.runs)
+    results, differing, score = ep.studies.join_runs(settings.runs)
     if differing:
         raise ValueError(f"run: scores of differing settings cannot be related to structure ({differing[0]}); relate the runs apart")
     if score not in results:
@@ -56,28 +53,18 @@ def relate_units(settings: RelateSettings) -> Units:
     own = [units_of_run(run) for run in settings.runs]
     graphs: list[Data | None] = [graph for units in own for graph in units.graphs()]
     scored = pd.concat([units.table[keys] for units in own], ignore_index=True).merge(results[[*keys, score]], on=keys, how="left")
-    units = Units.build(scored.to_dict("records"), graphs)
+    units = ep.studies.Units.build(scored.to_dict("records"), graphs)
     chosen_measures(settings.measures or None, units.wirings)
     return units
 
 
-def measure(settings: RelateSettings, shard: Shard) -> pd.DataFrame:
-    """The shard's units with the measures of their wirings."""
-    return measured(settings, shard, shard.graphs())
-
-
 def report(done: Finished[RelateSettings]) -> Report:
     """Correlations of the measures with the score, and models that predict it, for each task by itself."""
-    import json
-
-    from elegans_pyg import plots
-    from elegans_pyg.analysis import MEASURES
     from elegans_pyg.analysis.relate import relate
     from elegans_pyg.studies.tables import relation_table, to_text
 
-    names = measure_names(done.rows)
-    rows = done.rows
-    (score,) = (name for name in rows if name not in (*KEYS, "variant", "wiring", "task") and name not in MEASURES)
+    rows, names = done.rows, measure_names(done.rows)
+    (score,) = (name for name in rows if name not in (*KEYS, "variant", "wiring", "task") and name not in ep.analysis.MEASURES)
     tables: list[Any] = []
     findings, figures = {}, {}
     for task, own in rows.groupby("task", sort=False) if "task" in rows else [("", rows)]:
@@ -89,9 +76,12 @@ def report(done: Finished[RelateSettings]) -> Report:
         tables.append(relation_table(relation))
         findings[value] = relation.to_dict()
         if len(relation.table):
-            figures[f"{value.replace(' ', '-')}-against-measures"] = plots.value_against_measures(own, relation)
+            figures[f"{value.replace(' ', '-')}-against-measures"] = ep.plots.value_against_measures(own, relation)
     content = {"runs": list(done.settings.runs), "relations": list(findings.values())}
-    files = {"relation.json": (json.dumps(content, indent=2, allow_nan=False) + "\n").encode(), "relation.txt": to_text(*tables).encode()}
+    files = {
+        "relation.json": (json.dumps(content, indent=2, allow_nan=False) + "\n").encode(),
+        "relation.txt": to_text(*tables).encode(),
+    }
     return Report(tables, [], files, figures)
 
 
@@ -103,7 +93,7 @@ RELATE: Study[RelateSettings] = Study(
     report,
     score="",
     processes=True,
-    shard_size=chunk,
+    shard_size=lambda settings: CHUNK,
     text="Relate the structure of the wirings of finished runs to their scores.",
     places="runs",
 )

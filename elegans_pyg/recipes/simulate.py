@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+import elegans_pyg as ep
+from elegans_pyg._progress import Progress
 from elegans_pyg._settings import Name, Names, Settings
 from elegans_pyg.studies.settings import OptionalFile
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from elegans_pyg.dynamics import Worm
 
 LARGEST_PA = 1e6
 
@@ -73,7 +73,7 @@ class Simulated:
         recorded: names of the neurons to list and draw.
     """
 
-    worm: Worm
+    worm: ep.dynamics.Worm
     time_ms: Tensor
     voltage_mV: Tensor
     current_pA: Tensor
@@ -101,30 +101,26 @@ def simulate_worm(settings: SimulateSettings, out: str | Path | None = None, *, 
         quiet: show no progress.
 
     Raises:
-        ValueError: for unknown or removed neurons, a duration that is no whole number of steps or does not fit in memory, or a file of
-            currents that is none.
+        ValueError: for unknown or removed neurons, a duration that is no whole number of steps or too long for the memory, or a wrong file.
         FileExistsError: if ``out`` holds something.
         OSError: if a file cannot be read or written.
     """
-    from elegans_pyg import dynamics
-    from elegans_pyg._progress import Progress
-    from elegans_pyg.datasets import Connectome
-
     out = None if out is None else Path(out).expanduser()
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"out: expected a folder that is new or empty, got '{out}'; give another")
-    worm = dynamics.Worm(settings.model)
+    worm = ep.dynamics.Worm(settings.model)
     if settings.connectome is not None:
-        worm = dynamics.Worm.from_connectome(Connectome(settings.connectome, synapses="both")[0], settings.model)
+        worm = ep.dynamics.Worm.from_connectome(ep.datasets.Connectome(settings.connectome, synapses="both")[0], settings.model)
     left = worm.without(settings.ablate) if settings.ablate else worm
     recorded = worm.resolve(settings.record, "record")
     for name in recorded:
         if name not in left.neuron_name:
             raise ValueError(f"record: expected neurons that are left, got {name}, which --ablate removes; leave it out of one of them")
-    inputs, current = _stimulus(settings, len(left.neuron_name), writes=out is not None)
+    neurons = len(left.neuron_name)
+    inputs, current = _stimulus(settings, neurons, writes=out is not None)
     duration = settings.duration if settings.currents is None else len(current) * settings.dt_ms
-    with Progress(f"Simulating {len(left.neuron_name)} neurons for {duration:g} ms", 1, quiet=quiet):
-        times, voltage = dynamics.simulate(worm, current[None], inputs, settings.dt_ms, duration, ablate=settings.ablate)
+    with Progress(f"Simulating {neurons} neurons for {duration:g} ms", 1, quiet=quiet):
+        times, voltage = ep.dynamics.simulate(worm, current[None], inputs, settings.dt_ms, duration, ablate=settings.ablate)
     simulated = Simulated(left, times, voltage[0], current, inputs, recorded)
     if out is not None:
         _write(out, simulated)
@@ -137,37 +133,27 @@ def _stimulus(settings: SimulateSettings, neurons: int, writes: bool) -> tuple[l
 
     from elegans_pyg.dynamics.simulate import count_steps
     from elegans_pyg.dynamics.waveforms import read_currents
-
-    if settings.currents is not None:
-        inputs, current = read_currents(settings.currents)
-        _check_memory(len(current), neurons, len(inputs), writes)
-        return inputs, current
-    inputs, steps = list(settings.inputs), count_steps(settings.dt_ms, settings.duration)
-    _check_memory(steps, neurons, len(inputs), writes)
-    time_ms, half = torch.arange(steps, dtype=torch.float64) * settings.dt_ms, settings.dt_ms / 2
-    flows = (time_ms > settings.on - half) & (time_ms < settings.off - half)
-    return inputs, (settings.current * flows.float())[:, None].expand(-1, len(inputs)).contiguous()
-
-
-def _check_memory(steps: int, neurons: int, inputs: int, writes: bool) -> None:
     from elegans_pyg.studies.machine import free_memory
 
+    inputs, current = (list(settings.inputs), None) if settings.currents is None else read_currents(settings.currents)
+    steps = count_steps(settings.dt_ms, settings.duration) if current is None else len(current)
     # In single precision, and twice, since without Numba the steps are stacked at the end; a file is made in memory before it is written.
-    needed, free = 4 * steps * (neurons + 4 * inputs) * (3 if writes else 2), free_memory()
+    needed, free = 4 * steps * (neurons + 4 * len(inputs)) * (3 if writes else 2), free_memory()
     if needed > 0.8 * free:
         sizes = f"{steps:,} steps of {neurons} neurons need about {needed / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB are free"
         raise ValueError(f"duration: {sizes}; take fewer steps")
+    if current is None:
+        time_ms, half = torch.arange(steps, dtype=torch.float64) * settings.dt_ms, settings.dt_ms / 2
+        flows = (time_ms > settings.on - half) & (time_ms < settings.off - half)
+        current = (settings.current * flows.float())[:, None].expand(-1, len(inputs)).contiguous()
+    return inputs, current
 
 
-def _write(out: Path, simulated: Simulated) -> None:
+def _write(out: Path, done: Simulated) -> None:
     """Fill a folder beside ``out`` and rename it, so that an interrupted command leaves nothing half written."""
     import pandas as pd
-    from safetensors.torch import save as to_bytes
+    from safetensors.torch import save
 
-    from elegans_pyg.plots import save, scenario_circuit, voltage_map, voltage_traces
-
-    worm, voltage, current = simulated.worm, simulated.voltage_mV, simulated.current_pA
-    times, inputs, recorded, rows = simulated.time_ms, simulated.inputs, simulated.recorded, simulated.rows
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -175,15 +161,17 @@ def _write(out: Path, simulated: Simulated) -> None:
     with tempfile.TemporaryDirectory(dir=out.parent) as partial:
         folder = Path(partial) / "run"
         folder.mkdir()
-        columns = {"time_ms": times.numpy(), **{f"I_{name}_pA": current[:, i].numpy() for i, name in enumerate(inputs)}}
-        columns |= {f"V_{name}_mV": voltage[:, row].numpy() for name, row in zip(recorded, rows, strict=True)}
-        pd.DataFrame(columns).to_csv(folder / "voltages.csv", index=False, float_format="%.6g")
-        tensors = {"time_ms": times, "voltage_mV": voltage.contiguous(), "current_pA": current}
-        names = {"neuron_name": json.dumps(worm.neuron_name), "inputs": json.dumps(inputs), "membrane": worm.membrane.name}
-        (folder / "voltages.safetensors").write_bytes(to_bytes(tensors, metadata=names))
-        save(voltage_traces(times, voltage[:, rows], recorded, current, inputs), folder / "traces")
-        save(voltage_map(times, voltage, worm.data.neuron_type), folder / "map")
-        save(scenario_circuit(worm.data, inputs, recorded), folder / "circuit")
+        recorded = done.voltage_mV[:, done.rows]
+        columns = {"time_ms": done.time_ms, **{f"I_{name}_pA": done.current_pA[:, i] for i, name in enumerate(done.inputs)}}
+        columns |= {f"V_{name}_mV": recorded[:, i] for i, name in enumerate(done.recorded)}
+        table = pd.DataFrame({name: column.numpy() for name, column in columns.items()})
+        table.to_csv(folder / "voltages.csv", index=False, float_format="%.6g")
+        tensors = {"time_ms": done.time_ms, "voltage_mV": done.voltage_mV.contiguous(), "current_pA": done.current_pA}
+        names = {"neuron_name": json.dumps(done.worm.neuron_name), "inputs": json.dumps(done.inputs), "membrane": done.worm.membrane.name}
+        (folder / "voltages.safetensors").write_bytes(save(tensors, names))
+        ep.plots.save(ep.plots.voltage_traces(done.time_ms, recorded, done.recorded, done.current_pA, done.inputs), folder / "traces")
+        ep.plots.save(ep.plots.voltage_map(done.time_ms, done.voltage_mV, done.worm.data.neuron_type), folder / "map")
+        ep.plots.save(ep.plots.scenario_circuit(done.worm.data, done.inputs, done.recorded), folder / "circuit")
         if out.is_dir():
             out.rmdir()
         os.replace(folder, out)

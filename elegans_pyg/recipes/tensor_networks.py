@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+import elegans_pyg as ep
 from elegans_pyg._settings import Count, Whole
-from elegans_pyg.recipes.ensemble import REFERENCE, image_hash, images_of, load_wiring
+from elegans_pyg.recipes.ensemble import REFERENCE, accuracy_figures, image_hash, images_of, load_wiring
 from elegans_pyg.studies.settings import CyclicFamilies, ImageSettings, Wiring, WiringSettings
 from elegans_pyg.studies.study import Finished, Memory, Report, Shard
 from elegans_pyg.training.settings import FitSettings
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
     from torch_geometric.data import Data
 
     from elegans_pyg.models.variants import VariantNetwork
-    from elegans_pyg.nn import TensorNetwork
-    from elegans_pyg.studies.units import Units
 
 Width = Annotated[int, Field(ge=2, le=1_000_000)]
 ENCODER = "encoder"
@@ -56,52 +53,26 @@ class TensorSettings(CyclicWirings, ImageSettings):
     training: FitSettings = FitSettings()
 
 
-def tensor_units(settings: TensorSettings, frozen: str, controls: Sequence[str]) -> Units:
-    """The connectome's runs, the same frozen, every family's wirings, and the controls without any wiring.
+def tensor_units(settings: TensorSettings, frozen: str, *controls: str) -> ep.studies.Units:
+    """The connectome's runs, the same as family ``frozen``, every family's wirings, and the ``controls``, families without any wiring.
 
-    Runs of the connectome, of its frozen form and of the controls have the same seeds, hence the same first encoders, and are compared
-    in pairs.
-
-    Args:
-        settings: of the study.
-        frozen: name of the family of frozen connectomes.
-        controls: families without a wiring.
+    Runs of the connectome, frozen or not, and of the controls have the same seeds, so the same first encoders, and are compared in pairs.
     """
-    from elegans_pyg.studies.units import Units, check_room, unit_seed
-    from elegans_pyg.transforms import FAMILIES
-
     base = load_wiring(settings.connectome, settings)
-    check_room(base, len(settings.families) * settings.variants, "variants")
-    rows: list[dict[str, object]] = []
-    graphs: list[Data | None] = []
-
-    def add(family: str, graph: Data | None, seed: int, wiring_seed: int = 0) -> None:
-        rows.append({"family": family, "wiring_seed": wiring_seed, "seed": seed})
-        graphs.append(graph)
-
-    own = [unit_seed(settings.seed, REFERENCE, number) for number in range(settings.seeds)]
-    for family in (REFERENCE, frozen):
-        for seed in own:
-            add(family, base, seed)
+    ep.studies.check_room(base, len(settings.families) * settings.variants, "variants")
+    own = list(ep.studies.drawings(base, REFERENCE, settings.seed, settings.seeds))
+    pairs: list[tuple[dict[str, object], Data | None]] = [*own, *(({**row, "family": frozen}, base) for row, _ in own)]
     for family in settings.families:
-        rewiring = FAMILIES[family].rewiring
-        assert rewiring is not None  # as the settings have checked
-        for number in range(settings.variants):
-            seed = unit_seed(settings.seed, family, number)
-            add(family, rewiring(seed=seed)(base), seed, seed)
-    for family in controls:
-        for seed in own:
-            add(family, None, seed)
-    return Units.build(rows, graphs)
+        pairs += ep.studies.drawings(base, family, settings.seed, settings.variants)
+    pairs += [({**row, "family": family}, None) for family in controls for row, _ in own]
+    return ep.studies.Units.build([row for row, _ in pairs], [graph for _, graph in pairs])
 
 
 def tensor_network(
     settings: TensorSettings, wirings: Sequence[Data], seeds: Sequence[int], *, width: int = 0, freeze: bool = False
-) -> TensorNetwork:
+) -> ep.nn.TensorNetwork:
     """The wirings as one ensemble of tensor networks, of the settings' width by default."""
     from torch_geometric.data import Batch, Data
-
-    from elegans_pyg.nn import TensorNetwork
 
     # Weights and names play no part, and generated graphs lack some of what a connectome has.
     bare = [
@@ -109,7 +80,7 @@ def tensor_network(
         for wiring in wirings
     ]
     options: dict[str, Any] = {"combine": settings.combine, "norm": settings.norm, "freeze": freeze, "seeds": list(seeds)}
-    return TensorNetwork(Batch.from_data_list(bare), width or settings.width, **options)
+    return ep.nn.TensorNetwork(Batch.from_data_list(bare), width or settings.width, **options)
 
 
 def network_parameters(settings: TensorSettings) -> int:
@@ -122,33 +93,22 @@ def network_parameters(settings: TensorSettings) -> int:
 
 
 def build_models(settings: TensorSettings, shard: Shard, frozen: str, build: Callable[[Any, list[int]], VariantNetwork]) -> VariantNetwork:
-    """One ensemble of a shard's units, whatever stands in the middle of each: their wirings, dense layers, or nothing.
-
-    Args:
-        settings: of the study.
-        shard: its units; those of one kind follow each other.
-        frozen: name of the family of frozen connectomes.
-        build: from what stands in the middle (``None`` for nothing) and the seeds to the whole networks.
-    """
-    from elegans_pyg.models import DenseNetwork, SideBySide
-
-    families, seeds = shard.units["family"].tolist(), shard.units["seed"].tolist()
-
-    def kind(place: int) -> str:
-        return families[place] if families[place] == frozen or shard.wirings[place] is None else REFERENCE
-
-    models = []
-    for name, together in groupby(range(len(families)), key=kind):
-        places = list(together)
-        own = [seeds[place] for place in places]
+    """One ensemble of a shard's units, whatever stands in the middle of each: wirings (frozen in the family ``frozen``), dense layers, or
+    nothing; ``build`` makes the whole networks from what stands in the middle (or ``None``) and the seeds. Units of one kind follow each
+    other."""
+    pairs, models = zip(shard.units["family"], shard.wirings, strict=True), []
+    kinds = [family if family == frozen or wiring is None else REFERENCE for family, wiring in pairs]
+    for kind, places in groupby(range(len(kinds)), key=kinds.__getitem__):
+        rows = shard.units.iloc[list(places)]
+        own: list[int] = rows["seed"].tolist()
         middle: Any = None
-        if name in (REFERENCE, frozen):
-            wirings = [wiring for place in places if (wiring := shard.wirings[place]) is not None]
-            middle = tensor_network(settings, wirings, own, freeze=name == frozen)
-        elif name != ENCODER:
-            middle = DenseNetwork(settings.width, network_parameters(settings), len(own), own)
+        if kind in (REFERENCE, frozen):
+            wirings = [wiring for place in rows.index if (wiring := shard.wirings[place]) is not None]
+            middle = tensor_network(settings, wirings, own, freeze=kind == frozen)
+        elif kind != ENCODER:
+            middle = ep.models.DenseNetwork(settings.width, network_parameters(settings), len(own), own)
         models.append(build(middle, own))
-    return models[0] if len(models) == 1 else SideBySide(models)
+    return models[0] if len(models) == 1 else ep.models.SideBySide(models)
 
 
 def tensor_data(settings: TensorSettings) -> dict[str, str]:
@@ -161,72 +121,51 @@ def tensor_data(settings: TensorSettings) -> dict[str, str]:
 
 
 def tensor_memory(settings: TensorSettings, outside: tuple[int, int]) -> Memory:
-    """Parameters with their gradients, Adam's moments and the best weights; values that a training step keeps; and the images.
-
-    Args:
-        settings: of the study.
-        outside: parameters of the layers around the tensor network, and numbers that these compute for an image.
-    """
+    """Parameters with their gradients, Adam's moments and the best weights; values that a training step keeps; and the images. ``outside``
+    are the parameters of the layers around the tensor network, and the numbers that these compute for an image."""
     images, training = images_of(settings), settings.training
     rows = tensor_network(settings, [load_wiring(settings.connectome, settings)], [0], width=2).program.num_rows
     copies = 4 if training.select == "last" else 6
     parameters = network_parameters(settings) + outside[0]
     kept = training.batch_size * (KEPT * rows * settings.width + outside[1])
     each = (8 if training.precision == "float64" else 4) * (copies * parameters + kept)
-    return Memory(COMPILED_BYTES + 2 * sum(part.numel() for part in (images.train_images, images.test_images)), each)
+    return Memory(COMPILED_BYTES + 2 * (images.train_images.numel() + images.test_images.numel()), each)
 
 
-def network_scores(rows: pd.DataFrame, labels: Mapping[str, str], scores: Sequence[str]) -> pd.DataFrame:
-    """One row a family: ``network``, ``family``, ``runs``, mean ``parameters`` and ``trained``, and mean and ``_sd`` of each score."""
+def report_networks(
+    done: Finished[Any],
+    title: str,
+    labels: Mapping[str, str],
+    scores: Mapping[str, tuple[str, int, int]],
+    published: Sequence[tuple[str, ...]],
+    notes: Sequence[str],
+    counts: Sequence[str] = ("parameters",),
+    figures: Mapping[str, Figure] | None = None,
+) -> Report:
+    """Published beside measured, the families against the connectome, curves, and why units were stopped.
+
+    The first table has a ``title``, ``published`` rows, and one row a family, which ``labels`` may call by another name: its runs, its
+    ``counts`` of parameters, and its ``scores``, each with heading, scale and digits. The first score is compared.
+    """
     import pandas as pd
 
-    table = []
+    rows, metrics, score, table, cells = done.rows, done.joined("metrics.csv"), next(iter(scores)), [], list(published)
     for family, group in rows.groupby("family", sort=False):
-        finished = group.dropna(subset=[scores[0]])
+        finished = group.dropna(subset=[score])
         row: dict[str, Any] = {"network": labels.get(str(family), str(family)), "family": family, "runs": len(finished)}
         row |= {name: group[name].mean() for name in ("parameters", "trained")}
         for name in scores:
             row |= {name: finished[name].mean(), f"{name}_sd": finished[name].std()}
+        measured = [ep.studies.mean_and_sd(row[name], row[f"{name}_sd"], digits, scale) for name, (_, scale, digits) in scores.items()]
+        cells.append((row["network"], str(row["runs"]), *(f"{row[name]:,.0f}" for name in counts), *measured))
         table.append(row)
-    return pd.DataFrame(table)
-
-
-def report_networks(
-    done: Finished[Any], score: str, answer: Any, networks: pd.DataFrame, notes: Sequence[str], figures: Mapping[str, Figure] | None = None
-) -> Report:
-    """The answer, the families against the connectome, curves, and why units were stopped.
-
-    Args:
-        done: the finished study.
-        score: column to compare.
-        answer: table of published against measured.
-        networks: from :func:`network_scores`.
-        notes: what a reader has to know of the answer.
-        figures: beside the curves.
-    """
-    from elegans_pyg import plots
-    from elegans_pyg.analysis import compare
-    from elegans_pyg.studies.tables import comparison_table
-
-    rows, metrics = done.rows, done.joined("metrics.csv")
-    comparison = compare(rows, reference=REFERENCE, value=score)
-    drawn = dict(figures or {})
-    # The connectome's runs can all have been stopped, and there is nothing to set families against.
-    if rows.loc[rows["family"] == REFERENCE, score].notna().any():
-        drawn["families"] = plots.family_accuracies(rows, value=score)
-    if (metrics["split"] == "validation").any():
-        drawn["accuracy"] = plots.accuracy_curves(metrics, value=score)
-    stopped = [f"Unit {row.variant} ({row.family}) was stopped: {row.stopped}." for row in rows.itertuples() if row.stopped]
+    headings = ("network", "runs", *counts, *(heading for heading, _, _ in scores.values()))
+    comparison = ep.analysis.compare(rows, reference=REFERENCE, value=score)
     return Report(
-        [answer, comparison_table(comparison)],
-        [*notes, *stopped],
-        {"metrics.csv": metrics, "networks.csv": networks},
-        drawn,
+        [ep.studies.make_table(title, headings, cells), ep.studies.comparison_table(comparison)],
+        [*notes, *ep.studies.stopped_notes(rows)],
+        {"metrics.csv": metrics, "networks.csv": pd.DataFrame(table)},
+        {**(figures or {}), **accuracy_figures(rows, metrics, score)},
         {"iterations": done.settings.training.iterations, "dataset": done.settings.dataset},
         comparison,
     )
-
-
-def with_spread(mean: float, sd: float, scale: float = 100, digits: int = 2) -> str:
-    """Mean and, where there is one, standard deviation."""
-    return f"{scale * mean:.{digits}f}" + ("" if math.isnan(sd) else f" ± {scale * sd:.{digits}f}")

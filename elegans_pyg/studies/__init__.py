@@ -6,10 +6,12 @@ from importlib import import_module
 from typing import Any
 
 _ROOMS = {
+    "fitting": ("check_fit", "fit_shard", "fitted_rows"),
     "run": ("StudyResult", "run_study"),
-    "saved": ("Run", "compare_runs", "load_run"),
+    "saved": ("Run", "compare_runs", "join_runs", "load_run"),
     "study": ("Finished", "Interrupted", "Memory", "Report", "Shard", "Study"),
-    "units": ("Units", "unit_seed"),
+    "tables": ("MISSING", "bullets", "comparison_table", "make_table", "mean_and_sd", "stopped_notes"),
+    "units": ("Units", "check_room", "drawings", "unit_seed"),
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 

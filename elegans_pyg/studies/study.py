@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from elegans_pyg._files import parse_csv
+from elegans_pyg._files import parse_csv, write_atomic
 from elegans_pyg._settings import Settings, read_yaml
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from matplotlib.figure import Figure
+    from torch import Tensor
     from torch_geometric.data import Data
 
     from elegans_pyg.studies.units import Units
@@ -65,6 +66,14 @@ class Shard:
         table.insert(0, "variant", range(len(table)))
         return table
 
+    def write(self, name: str, content: pd.DataFrame | Mapping[str, Tensor] | bytes) -> None:
+        """Keep a table, tensors by name, or bytes in a file of the shard's folder, whole or not at all."""
+        if isinstance(content, Mapping):
+            from safetensors.torch import save
+
+            content = save(dict(content))
+        write_atomic(self.folder / name, content if isinstance(content, bytes) else content.to_csv(index=False, na_rep="nan").encode())
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -109,6 +118,19 @@ class Finished(Generic[S]):
             parts.append(part)
         return pd.concat(parts, ignore_index=True)
 
+    def tensors(self, name: str) -> list[dict[str, Tensor]]:
+        """The tensors of a file that every shard has written; raises ``ValueError`` if one is missing or damaged."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        parts = []
+        for folder in self.shards:
+            try:
+                parts.append(load((folder / name).read_bytes()))
+            except (OSError, SafetensorError) as error:
+                raise ValueError(f"run: {folder / name} is missing or damaged; start anew in another folder") from error
+        return parts
+
 
 @dataclass(frozen=True)
 class Report:
@@ -147,12 +169,13 @@ class Study(Generic[S]):
             what could not be had later.
         memory: an estimate for ``units``; ``None`` if that is no matter.
         base: from the options given (members of groups by their own names) and whether the short form is asked for, the settings that
-            those options are applied to. Default: the class's own defaults.
+            those options are applied to. Default: the class's own defaults, and in the short form ``short``.
         score: column of the rows by which families are compared.
         processes: whether a shard keeps one core busy only, so that the local engine runs several at once.
         shard_size: most units a shard; ``None``: as many as fit in memory. A function of the settings.
         text: what ``--help`` says of it.
         quick: what ``--help`` says of the short form; empty if there is none.
+        short: settings of the short form that differ from the class's defaults, for studies without ``base``.
         places: the setting that the command takes without an option's name, if any.
     """
 
@@ -169,6 +192,7 @@ class Study(Generic[S]):
     shard_size: Callable[[S], int | None] | None = None
     text: str = ""
     quick: str = ""
+    short: Mapping[str, Any] = field(default_factory=dict)
     places: str = ""
 
     def make(self, options: Mapping[str, Any] | None = None, *, config: str | Path | None = None, quick: bool = False) -> S:
@@ -188,7 +212,7 @@ class Study(Generic[S]):
                 grouped = isinstance(value, dict) and name not in self.settings.flat_fields()
                 given |= {str(inner): own for inner, own in value.items()} if grouped else {name: value}
         given |= dict(options or {})
-        base = self.settings() if self.base is None else self.base(given, quick)
+        base = self.settings(**(self.short if quick else {})) if self.base is None else self.base(given, quick)
         return base.with_flat(given)
 
     @property

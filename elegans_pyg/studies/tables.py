@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from elegans_pyg.analysis.compare import Comparison
     from elegans_pyg.analysis.relate import Relation
 
@@ -69,6 +72,16 @@ def bullets(notes: Iterable[str]) -> Table:
     for note in notes:
         table.add_row(Text("•"), Text(note))
     return table
+
+
+def mean_and_sd(mean: float, sd: float, digits: int = 2, scale: float = 1) -> str:
+    """Mean and standard deviation; of a single run there is none, but NaN."""
+    return f"{scale * mean:.{digits}f}" + ("" if math.isnan(sd) else f" ± {scale * sd:.{digits}f}")
+
+
+def stopped_notes(rows: pd.DataFrame, what: str = "Unit") -> list[str]:
+    """A note for each unit whose training was stopped."""
+    return [f"{what} {row.variant} ({row.family}) was stopped: {row.stopped}." for row in rows.itertuples() if row.stopped]
 
 
 def fit_table(table: Table, width: int) -> Group:

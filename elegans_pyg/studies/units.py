@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 
 from elegans_pyg.datasets.graph_cache import hash_graph
 from elegans_pyg.studies import machine
+from elegans_pyg.transforms import FAMILIES
 
 COLUMNS = ("variant", "family", "wiring_seed", "seed", "wiring")
 
@@ -26,6 +27,15 @@ def unit_seed(seed: int, family: str, wiring: int, repeat: int = 0) -> int:
     (The same rule gives :class:`~elegans_pyg.datasets.WiringEnsemble` its wirings' seeds.)
     """
     return int(np.random.SeedSequence([seed, zlib.crc32(family.encode()), wiring, repeat]).generate_state(1)[0])
+
+
+def drawings(base: Data, family: str, seed: int, count: int) -> Iterator[tuple[dict[str, object], Data]]:
+    """``count`` cyclic wirings of a family, each from its own seed, with their rows; of the connectome, ``base`` as often."""
+    rewiring = FAMILIES[family].rewiring
+    for number in range(count):
+        own = unit_seed(seed, family, number)
+        row: dict[str, object] = {"family": family, "wiring_seed": 0 if rewiring is None else own, "seed": own}
+        yield row, base if rewiring is None else rewiring(seed=own)(base)
 
 
 def check_room(base: Data, count: int, argument: str) -> None:

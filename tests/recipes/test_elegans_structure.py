@@ -17,15 +17,7 @@ import torch
 
 from elegans_pyg.analysis import MEASURES, measures
 from elegans_pyg.datasets import Connectome
-from elegans_pyg.recipes.elegans_structure import (
-    ELEGANS_STRUCTURE,
-    Point,
-    StructureSettings,
-    all_points,
-    one_chunk,
-    redraw,
-    structure_units,
-)
+from elegans_pyg.recipes.elegans_structure import ELEGANS_STRUCTURE, Point, StructureSettings, all_points, redraw, structure_units
 from elegans_pyg.studies import Shard, run_study, unit_seed
 from elegans_pyg.transforms import Rewired
 from tests.commands import invoke, refused, start
@@ -62,7 +54,8 @@ def test_units_are_chunks_of_points() -> None:
     assert table["count"].sum() == sum(counts.values())
     # Only the connectomes themselves are kept: everything else follows from their seeds.
     assert set(table.loc[table["wiring"] >= 0, "family"]) == {"connectome"}
-    assert one_chunk(SMALL) == 1
+    assert ELEGANS_STRUCTURE.shard_size is not None
+    assert ELEGANS_STRUCTURE.shard_size(SMALL) == 1
 
 
 def test_graphs_depend_on_their_point_and_number_alone(swept: Path) -> None:
