@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from math import log10
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from torch_geometric.data import Data
 
-from elegans_pyg.analysis.simple_graph import SimpleGraph, describe
+from elegans_pyg.analysis.simple_graph import SimpleGraph, measured
 
 _PARTS = ("level", "input_mask", "output_mask")
 
@@ -71,8 +72,22 @@ def path_betweenness(data: Data) -> np.ndarray:
     return _betweenness(data)[0]
 
 
-def dag_measures(data: Data) -> dict[str, float]:
-    """The columns of group ``dag``."""
+@measured(
+    "dag",
+    ("levels", "levels, from the input nodes' to the last", "levels"),
+    ("width_max", "most nodes on one level", "nodes"),
+    ("width_sd", "standard deviation of the number of nodes over levels", "nodes"),
+    ("input_nodes", "nodes that take the input", "nodes"),
+    ("output_nodes", "reached nodes without outgoing edge", "nodes"),
+    ("unreached_nodes", "nodes that no input reaches", "nodes"),
+    ("edge_span", "mean number of levels that an edge between reached nodes leads up; 0 without edges", "levels"),
+    ("paths_log10", "decimal logarithm of the number of input-to-output paths", "log10 paths"),
+    ("path_edges", "mean number of edges over all input-to-output paths", "edges"),
+    ("betweenness_max", "largest share of input-to-output paths through a node that is neither input nor output; 0 if all are"),
+    direction="dag",
+    needs="level",
+)
+def dag_measures(_: Any, data: Data, *__: Any) -> tuple[float, ...]:
     graph, level, inputs, outputs = _read(data)
     through, total = _betweenness(data)
     inner = through[~(inputs | outputs)]
@@ -80,18 +95,18 @@ def dag_measures(data: Data) -> dict[str, float]:
     widths = np.bincount(level[reached])
     here = reached[graph.source]
     spans = level[graph.target[here]] - level[graph.source[here]]
-    return {
-        "levels": len(widths),
-        "width_max": int(widths.max()),
-        "width_sd": float(widths.std()),
-        "input_nodes": int(inputs.sum()),
-        "output_nodes": int(outputs.sum()),
-        "unreached_nodes": int((~reached).sum()),
-        "edge_span": float(spans.mean()) if len(spans) else 0.0,
-        "paths_log10": log10(total),
-        "path_edges": float(through.sum() - 1),
-        "betweenness_max": float(inner.max()) if len(inner) else 0.0,
-    }
+    return (
+        len(widths),
+        int(widths.max()),
+        float(widths.std()),
+        int(inputs.sum()),
+        int(outputs.sum()),
+        int((~reached).sum()),
+        float(spans.mean()) if len(spans) else 0.0,
+        log10(total),
+        float(through.sum() - 1),
+        float(inner.max(initial=0.0)),
+    )
 
 
 def _betweenness(data: Data) -> tuple[np.ndarray, int]:
@@ -117,20 +132,3 @@ def _read(data: Data) -> tuple[SimpleGraph, np.ndarray, np.ndarray, np.ndarray]:
     if not (level >= 0).any():
         raise ValueError("data.level: expected a DAG with a reached node, got none; check its input_mask")
     return graph, level, inputs, outputs
-
-
-DAG_MEASURES = describe(
-    "dag",
-    ("levels", "levels, from the input nodes' to the last", "levels"),
-    ("width_max", "most nodes on one level", "nodes"),
-    ("width_sd", "standard deviation of the number of nodes over levels", "nodes"),
-    ("input_nodes", "nodes that take the input", "nodes"),
-    ("output_nodes", "reached nodes without outgoing edge", "nodes"),
-    ("unreached_nodes", "nodes that no input reaches", "nodes"),
-    ("edge_span", "mean number of levels that an edge between reached nodes leads up; 0 without edges", "levels"),
-    ("paths_log10", "decimal logarithm of the number of input-to-output paths", "log10 paths"),
-    ("path_edges", "mean number of edges over all input-to-output paths", "edges"),
-    ("betweenness_max", "largest share of input-to-output paths through a node that is neither input nor output; 0 if all are"),
-    direction="dag",
-    needs="level",
-)

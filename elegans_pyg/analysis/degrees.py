@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from torch_geometric.data import Data
 
-from elegans_pyg.analysis.simple_graph import Floats, Ints, SimpleGraph, describe, share
+from elegans_pyg.analysis.simple_graph import Floats, Ints, SimpleGraph, measured, share
 
 _DIRECTIONS = ("in", "out", "total")
 _RICH_SHARE = 0.1
+
+_NEWMAN = "Newman 2003, doi:10.1103/PhysRevE.67.026126"
+_BEYOND_CHANCE = "reciprocity beyond that of random edges, (r - density) / (1 - density); 0 for a complete graph"
+_BY_DEGREE = "correlation over edges of the source's out-degree with the target's in-degree; 0 where either is the same on all edges"
+_BY_TYPE = "excess of edges inside types over chance, relative to the largest possible; 0 where all are inside one type"
+_RICH = "density among the tenth of neurons of highest total degree (ties included) over that of the graph; 0 without edges"
 
 
 def degree_distribution(data: Data, direction: str = "total", weighted: bool = False, synapses: str = "all") -> pd.DataFrame:
     """How many neurons have each degree, or each strength.
 
     Args:
-        data: the wiring.
         direction: ``"in"``, ``"out"`` or ``"total"``, their sum.
         weighted: the strength, the sum of weights (synapse counts, or sections), in place of the number of partners.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
 
     Returns:
         one row a value that occurs, ascending: ``degree`` (or ``strength``), ``neurons``, ``share`` and ``share_above``, that of neurons
@@ -70,35 +76,50 @@ def rich_club(data: Data, synapses: str = "all") -> pd.DataFrame:
     return table
 
 
-def size_measures(graph: SimpleGraph) -> dict[str, float]:
-    """The columns of group ``size``."""
-    pairs = graph.num_nodes * (graph.num_nodes - 1)
-    return {
-        "nodes": graph.num_nodes,
-        "edges": graph.num_edges,
-        "self_loops": graph.self_loops,
-        "isolated": int(((graph.in_degree + graph.out_degree) == 0).sum()),
-        "density": share(graph.num_edges, pairs),
-    }
+@measured(
+    "size",
+    ("nodes", "neurons, isolated ones included", "neurons"),
+    ("edges", "ordered pairs of different neurons with a synapse, of whatever kind, counted once", "edges"),
+    ("self_loops", "neurons with a synapse onto themselves; all other measures leave these synapses out", "neurons"),
+    ("isolated", "neurons without any edge", "neurons"),
+    ("density", "edges over the ordered pairs of neurons; 0 for one neuron"),
+)
+def size_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
+    isolated = int(((graph.in_degree + graph.out_degree) == 0).sum())
+    return graph.num_nodes, graph.num_edges, graph.self_loops, isolated, _density(graph)
 
 
-def degree_measures(graph: SimpleGraph) -> dict[str, float]:
-    """The columns of group ``degrees``."""
-    reciprocity = share(int(graph.is_mutual.sum()), graph.num_edges)
-    density = share(graph.num_edges, graph.num_nodes * (graph.num_nodes - 1))
-    return {
-        "reciprocity": reciprocity,
-        "reciprocity_excess": share(reciprocity - density, 1 - density),
-        "in_degree_max": int(graph.in_degree.max()),
-        "out_degree_max": int(graph.out_degree.max()),
-        "in_degree_sd": float(graph.in_degree.std()),
-        "out_degree_sd": float(graph.out_degree.std()),
-        "in_strength_sd": float(node_degrees(graph, "in", True).std()),
-        "out_strength_sd": float(node_degrees(graph, "out", True).std()),
-        "degree_assortativity": _degree_assortativity(graph),
-        "type_assortativity": _type_assortativity(graph),
-        "rich_club": _rich_density(graph, density),
-    }
+@measured(
+    "degrees",
+    ("reciprocity", "share of edges with one the other way round; 0 without edges"),
+    ("reciprocity_excess", _BEYOND_CHANCE, "", "Garlaschelli & Loffredo 2004, doi:10.1103/PhysRevLett.93.268701"),
+    ("in_degree_max", "most neurons that synapse onto one", "neurons"),
+    ("out_degree_max", "most neurons that one synapses onto", "neurons"),
+    ("in_degree_sd", "standard deviation of the in-degree over neurons", "neurons"),
+    ("out_degree_sd", "standard deviation of the out-degree over neurons", "neurons"),
+    ("in_strength_sd", "standard deviation of the summed incoming weights", "weight"),
+    ("out_strength_sd", "standard deviation of the summed outgoing weights", "weight"),
+    ("degree_assortativity", _BY_DEGREE, "", _NEWMAN),
+    ("type_assortativity", _BY_TYPE, "", _NEWMAN),
+    ("rich_club", _RICH, "", "Towlson et al. 2013, doi:10.1523/JNEUROSCI.3784-12.2013"),
+)
+def degree_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
+    reciprocity, density = share(int(graph.is_mutual.sum()), graph.num_edges), _density(graph)
+    in_strength, out_strength = (node_degrees(graph, direction, weighted=True) for direction in ("in", "out"))
+    return (
+        reciprocity,
+        share(reciprocity - density, 1 - density),
+        int(graph.in_degree.max()),
+        int(graph.out_degree.max()),
+        *(float(values.std()) for values in (graph.in_degree, graph.out_degree, in_strength, out_strength)),
+        _degree_assortativity(graph),
+        _type_assortativity(graph),
+        _rich_density(graph, density),
+    )
+
+
+def _density(graph: SimpleGraph) -> float:
+    return share(graph.num_edges, graph.num_nodes * (graph.num_nodes - 1))
 
 
 def _degree_assortativity(graph: SimpleGraph) -> float:
@@ -126,33 +147,3 @@ def _rich_density(graph: SimpleGraph, density: float) -> float:
     rich = degree >= np.sort(degree)[-wanted]
     neurons = int(rich.sum())
     return float((rich[graph.source] & rich[graph.target]).sum() / (neurons * (neurons - 1)) / density)
-
-
-_NEWMAN = "Newman 2003, doi:10.1103/PhysRevE.67.026126"
-
-SIZE_MEASURES = describe(
-    "size",
-    ("nodes", "neurons, isolated ones included", "neurons"),
-    ("edges", "ordered pairs of different neurons with a synapse, of whatever kind, counted once", "edges"),
-    ("self_loops", "neurons with a synapse onto themselves; all other measures leave these synapses out", "neurons"),
-    ("isolated", "neurons without any edge", "neurons"),
-    ("density", "edges over the ordered pairs of neurons; 0 for one neuron"),
-)
-_BEYOND_CHANCE = "reciprocity beyond that of random edges, (r - density) / (1 - density); 0 for a complete graph"
-_BY_DEGREE = "correlation over edges of the source's out-degree with the target's in-degree; 0 where either is the same on all edges"
-_BY_TYPE = "excess of edges inside types over chance, relative to the largest possible; 0 where all are inside one type"
-_RICH = "density among the tenth of neurons of highest total degree (ties included) over that of the graph; 0 without edges"
-DEGREE_MEASURES = describe(
-    "degrees",
-    ("reciprocity", "share of edges with one the other way round; 0 without edges"),
-    ("reciprocity_excess", _BEYOND_CHANCE, "", "Garlaschelli & Loffredo 2004, doi:10.1103/PhysRevLett.93.268701"),
-    ("in_degree_max", "most neurons that synapse onto one", "neurons"),
-    ("out_degree_max", "most neurons that one synapses onto", "neurons"),
-    ("in_degree_sd", "standard deviation of the in-degree over neurons", "neurons"),
-    ("out_degree_sd", "standard deviation of the out-degree over neurons", "neurons"),
-    ("in_strength_sd", "standard deviation of the summed incoming weights", "weight"),
-    ("out_strength_sd", "standard deviation of the summed outgoing weights", "weight"),
-    ("degree_assortativity", _BY_DEGREE, "", _NEWMAN),
-    ("type_assortativity", _BY_TYPE, "", _NEWMAN),
-    ("rich_club", _RICH, "", "Towlson et al. 2013, doi:10.1523/JNEUROSCI.3784-12.2013"),
-)

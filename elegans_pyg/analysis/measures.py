@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,52 +13,37 @@ from torch_geometric.data import Batch, Data, Dataset
 from elegans_pyg._arguments import check_seed
 from elegans_pyg._extras import require
 from elegans_pyg._progress import track
-from elegans_pyg.analysis.communities import COMMUNITY_MEASURES, community_measures
-from elegans_pyg.analysis.dag_shape import DAG_MEASURES, dag_measures
-from elegans_pyg.analysis.degrees import DEGREE_MEASURES, SIZE_MEASURES, degree_measures, size_measures
-from elegans_pyg.analysis.dyads import DYAD_MEASURES, dyad_measures
-from elegans_pyg.analysis.motifs import MOTIF_MEASURES, four_motif_measures, motif_measures
-from elegans_pyg.analysis.simple_graph import Measure, SimpleGraph
-from elegans_pyg.analysis.small_world import (
-    PATH_MEASURES,
-    SMALL_WORLD_MEASURES,
-    TRIANGLE_MEASURES,
-    path_measures,
-    small_world_measures,
-    triangle_measures,
-)
-from elegans_pyg.analysis.spectrum import SPECTRUM_MEASURES, spectrum_measures
-from elegans_pyg.analysis.symmetry import SYMMETRY_MEASURES, symmetry_measures
+from elegans_pyg.analysis.communities import community_measures
+from elegans_pyg.analysis.dag_shape import dag_measures
+from elegans_pyg.analysis.degrees import degree_measures, size_measures
+from elegans_pyg.analysis.dyads import dyad_measures
+from elegans_pyg.analysis.motifs import four_motif_measures, motif_measures
+from elegans_pyg.analysis.simple_graph import Measure, MeasureGroup, SimpleGraph
+from elegans_pyg.analysis.small_world import path_measures, small_world_measures, triangle_measures
+from elegans_pyg.analysis.spectrum import spectrum_measures
+from elegans_pyg.analysis.symmetry import symmetry_measures
 
-MEASURES: dict[str, Measure] = {
-    **SIZE_MEASURES,
-    **DEGREE_MEASURES,
-    **PATH_MEASURES,
-    **TRIANGLE_MEASURES,
-    **SPECTRUM_MEASURES,
-    **DYAD_MEASURES,
-    **MOTIF_MEASURES,
-    **SYMMETRY_MEASURES,
-    **DAG_MEASURES,
-    **SMALL_WORLD_MEASURES,
-    **COMMUNITY_MEASURES,
+_GROUPS: dict[str, MeasureGroup] = {
+    group.name: group
+    for group in (
+        size_measures,
+        degree_measures,
+        path_measures,
+        triangle_measures,
+        spectrum_measures,
+        dyad_measures,
+        motif_measures,
+        four_motif_measures,
+        symmetry_measures,
+        dag_measures,
+        small_world_measures,
+        community_measures,
+    )
 }
+
+MEASURES: dict[str, Measure] = {name: measure for group in _GROUPS.values() for name, measure in group.columns.items()}
 """Every column of :func:`measures`, and what it is."""
 
-_GROUPS: dict[str, Callable[[SimpleGraph, Data, int], dict[str, float]]] = {
-    "size": lambda graph, data, seed: size_measures(graph),
-    "degrees": lambda graph, data, seed: degree_measures(graph),
-    "paths": lambda graph, data, seed: path_measures(graph),
-    "triangles": lambda graph, data, seed: triangle_measures(graph),
-    "spectrum": lambda graph, data, seed: spectrum_measures(graph),
-    "dyads": lambda graph, data, seed: dyad_measures(graph),
-    "motifs": lambda graph, data, seed: motif_measures(graph),
-    "symmetry": lambda graph, data, seed: symmetry_measures(graph, data.neuron_name),
-    "dag": lambda graph, data, seed: dag_measures(data),
-    "small_world": lambda graph, data, seed: small_world_measures(graph, seed),
-    "four_motifs": lambda graph, data, seed: four_motif_measures(graph),
-    "communities": lambda graph, data, seed: community_measures(graph, seed),
-}
 _ON_REQUEST = ("small_world", "four_motifs", "communities")
 _EXTRAS = {
     "four_motifs": ("numba", "fast", "counting motifs of four neurons"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from math import comb, perm
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from torch_geometric.data import Data
 
 from elegans_pyg._extras import require
 from elegans_pyg.analysis.motif_tables import COLOURS, SHAPES, arrows, canonical, split, three_node_classes
-from elegans_pyg.analysis.simple_graph import Floats, Ints, SimpleGraph, describe, divergence, entropy, share
+from elegans_pyg.analysis.simple_graph import Floats, Ints, SimpleGraph, divergence, entropy, measured, share
 from elegans_pyg.wirings import NEURON_TYPES
 
 _ADAMI = "Adami et al. 2011, doi:10.1162/artl_a_00045"
@@ -187,35 +188,38 @@ def four_motif_spectrum(data: Data, coloured: bool = False, synapses: str = "all
     return pd.DataFrame({**columns, "count": counts, "share": counts / max(counts.sum(), 1)})
 
 
-def motif_measures(graph: SimpleGraph) -> dict[str, float]:
-    """The columns of group ``motifs``."""
+@measured(
+    "motifs",
+    ("connected_triples", "connected triples of neurons", "triples", _MILO),
+    ("motif_entropy", "entropy of the connected triples by shape and types of neurons; 0 where there are none", "bits", _ADAMI),
+    ("motif_information", "entropy of coloured motifs under a random colouring, less motif_entropy; 0 without motifs", "bits", _ADAMI),
+    ("motif_divergence", "divergence of coloured motifs from those under a random colouring; 0 without motifs", "bits", _ADAMI),
+    ("triad_entropy", "entropy of the connected triples by shape alone; 0 where there are none", "bits", _TRIADS),
+    ("closed_share", "share of connected triples with all three pairs joined; 0 where there are none", "", _TRIADS),
+    ("feed_forward_loops", "triples of shape 030T", "triples", _MILO),
+    ("three_cycles", "triples of shape 030C", "triples", _TRIADS),
+)
+def motif_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
     counts = count_motifs(graph)[0]
     shapes = dict(zip(SHAPES, _shape_counts(graph, counts).tolist(), strict=True))
     connected = [shapes[name] for name in SHAPES[3:]]
-    expected = _expected(graph, counts)
-    found = entropy(counts)
+    triples = sum(connected)
+    expected, found = _expected(graph, counts), entropy(counts)
+    information, distance = entropy(expected) - found, divergence(counts, expected)
     closed = sum(shapes[name] for name in ("030T", "030C", "120D", "120U", "120C", "210", "300"))
-    return {
-        "connected_triples": sum(connected),
-        "motif_entropy": found,
-        "motif_information": entropy(expected) - found,
-        "motif_divergence": divergence(counts, expected),
-        "triad_entropy": entropy(connected),
-        "closed_share": share(closed, sum(connected)),
-        "feed_forward_loops": shapes["030T"],
-        "three_cycles": shapes["030C"],
-    }
+    return triples, found, information, distance, entropy(connected), share(closed, triples), shapes["030T"], shapes["030C"]
 
 
-def four_motif_measures(graph: SimpleGraph) -> dict[str, float]:
-    """The columns of group ``four_motifs``."""
+@measured(
+    "four_motifs",
+    ("connected_quadruples", "connected quadruples of neurons", "quadruples", _MILO),
+    ("four_motif_entropy", "entropy of the connected quadruples by shape and types; 0 where there are none", "bits", _ADAMI),
+    ("four_shape_entropy", "entropy of the connected quadruples by shape alone; 0 where there are none", "bits", _MILO),
+)
+def four_motif_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
     keys, counts = _count_four(graph, coloured=True)
     _, shape = np.unique(canonical(keys % 4096, 4, 1), return_inverse=True)
-    return {
-        "connected_quadruples": int(counts.sum()),
-        "four_motif_entropy": entropy(counts),
-        "four_shape_entropy": entropy(np.bincount(shape, counts)) if len(counts) else 0.0,
-    }
+    return int(counts.sum()), entropy(counts), entropy(np.bincount(shape, counts)) if len(counts) else 0.0
 
 
 def _pair_codes(graph: SimpleGraph) -> np.ndarray:
@@ -301,21 +305,3 @@ def _count_four(graph: SimpleGraph, coloured: bool) -> tuple[Ints, Ints]:
     counts = np.zeros(len(keys), dtype=np.int64)
     np.add.at(counts, place, by_key[found])
     return keys, counts
-
-
-MOTIF_MEASURES = describe(
-    "motifs",
-    ("connected_triples", "connected triples of neurons", "triples", _MILO),
-    ("motif_entropy", "entropy of the connected triples by shape and types of neurons; 0 where there are none", "bits", _ADAMI),
-    ("motif_information", "entropy of coloured motifs under a random colouring, less motif_entropy; 0 without motifs", "bits", _ADAMI),
-    ("motif_divergence", "divergence of coloured motifs from those under a random colouring; 0 without motifs", "bits", _ADAMI),
-    ("triad_entropy", "entropy of the connected triples by shape alone; 0 where there are none", "bits", _TRIADS),
-    ("closed_share", "share of connected triples with all three pairs joined; 0 where there are none", "", _TRIADS),
-    ("feed_forward_loops", "triples of shape 030T", "triples", _MILO),
-    ("three_cycles", "triples of shape 030C", "triples", _TRIADS),
-) | describe(
-    "four_motifs",
-    ("connected_quadruples", "connected quadruples of neurons", "quadruples", _MILO),
-    ("four_motif_entropy", "entropy of the connected quadruples by shape and types; 0 where there are none", "bits", _ADAMI),
-    ("four_shape_entropy", "entropy of the connected quadruples by shape alone; 0 where there are none", "bits", _MILO),
-)

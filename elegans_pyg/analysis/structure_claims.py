@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from elegans_pyg.analysis.dyads import dyad_columns
 from elegans_pyg.analysis.inference import holm
 
 ALPHA = 0.05
@@ -19,7 +19,6 @@ GRADUAL = 0.1
 """Share redrawn at which an effect that goes gradually is still more than half there."""
 FALLING = -0.9
 """Rank correlation of the effect's size with the share redrawn, at which it falls all the way."""
-TYPES = ("sensory", "inter", "motor")
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,6 @@ class Claim:
         if self.held == self.tested:
             return f"held ({self.held} of {self.tested})"
         return "did not hold" + (f" (only {self.held} of {self.tested})" if self.held else f" (0 of {self.tested})")
-
-
-def dyad_columns(length: int) -> list[str]:
-    """The measures of type pairs along shortest paths of that length."""
-    suffix = "" if length == 1 else f"_path{length}"
-    return [(f"dyadicity_{a}" if a == b else f"heterophilicity_{a}_{b}") + suffix for a, b in product(TYPES, TYPES)]
 
 
 def dyad_effects(curves: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:

@@ -8,8 +8,8 @@ import pytest
 
 from elegans_pyg import plots
 from elegans_pyg.analysis import MEASURES, dyads
+from elegans_pyg.analysis.dyads import TYPES, dyad_columns
 from elegans_pyg.analysis.relate import relate
-from elegans_pyg.analysis.structure_claims import TYPES, dyad_columns
 from elegans_pyg.datasets import Connectome
 from elegans_pyg.plots.structure import pair_of
 
