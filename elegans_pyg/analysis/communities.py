@@ -31,9 +31,6 @@ def communities(data: Data, seed: int = 0, synapses: str = "all") -> tuple[Ints,
 
     Returns:
         the number of each neuron's community, ``(N,)``, and :math:`Q`, 0 without edges.
-
-    Raises:
-        ImportError: if igraph is not installed.
     """
     return _leiden(SimpleGraph.from_data(data, synapses), check_seed(seed))
 

@@ -15,17 +15,11 @@ _PARTS = ("level", "input_mask", "output_mask")
 
 
 def width_profile(data: Data) -> pd.DataFrame:
-    """Nodes and edges level by level.
-
-    Args:
-        data: a DAG, as ``ConstrainedDAG`` and ``RandomDAG`` make them.
+    """Nodes and edges of a DAG level by level; a ``ValueError`` for what is no DAG, or has levels that do not fit its edges.
 
     Returns:
         one row a level from 0 on: ``level``, ``width`` (nodes), ``inputs``, ``outputs``, ``edges_in`` (edges that end there). Nodes that no
         input reaches have no level.
-
-    Raises:
-        ValueError: if ``data`` is no DAG, or its levels do not fit its edges.
     """
     graph, level, inputs, outputs = _read(data)
     reached, deep = level >= 0, int(level.max()) + 1
@@ -39,18 +33,14 @@ def count_paths(data: Data) -> tuple[list[int], list[int]]:
     .. math:: p(n) = [n \text{ is input}] + \sum_{m \to n} p(m), \qquad q(m) = [m \text{ is output}] + \sum_{m \to n} q(n)
 
     A path may have no edge. Their product is the number of input-to-output paths through a node. Whole numbers, exact at any size: the
-    hermaphrodite's DAG has more paths than a float can tell apart.
+    hermaphrodite's DAG has more paths than a float can tell apart. Refuses what :func:`width_profile` does.
 
     Returns:
         two lists of ``N`` numbers; nodes that no input reaches count as leading nowhere.
-
-    Raises:
-        ValueError: if ``data`` is no DAG, or its levels do not fit its edges.
     """
     graph, level, inputs, outputs = _read(data)
-    reached = level >= 0
     before, after = inputs.astype(int).tolist(), outputs.astype(int).tolist()
-    inside = np.flatnonzero(reached[graph.source])
+    inside = np.flatnonzero(level[graph.source] >= 0)
     source, target = graph.source[inside], graph.target[inside]
     # By level of the source, a source is complete before it is read; by level of the target, from the last back, a target is.
     forward, backward = np.argsort(level[source], kind="stable"), np.argsort(-level[target], kind="stable")
@@ -62,12 +52,9 @@ def count_paths(data: Data) -> tuple[list[int], list[int]]:
 
 
 def path_betweenness(data: Data) -> np.ndarray:
-    """Share of all input-to-output paths that lead through each node, ends included; ``(N,)``.
+    """Share of all input-to-output paths that lead through each node, ends included; ``(N,)``, 0 for nodes that no input reaches.
 
-    0 for nodes that no input reaches. The shares add up to the mean number of nodes on a path.
-
-    Raises:
-        ValueError: if ``data`` is no DAG, its levels do not fit its edges, or it has no path.
+    The shares add up to the mean number of nodes on a path. Refuses what :func:`width_profile` does, and a DAG without path.
     """
     return _betweenness(data)[0]
 

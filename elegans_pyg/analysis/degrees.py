@@ -24,15 +24,12 @@ def degree_distribution(data: Data, direction: str = "total", weighted: bool = F
     """How many neurons have each degree, or each strength.
 
     Args:
-        direction: ``"in"``, ``"out"`` or ``"total"``, their sum.
+        direction: ``"in"``, ``"out"`` or ``"total"``, their sum; others raise a ``ValueError``.
         weighted: the strength, the sum of weights (synapse counts, or sections), in place of the number of partners.
 
     Returns:
         one row a value that occurs, ascending: ``degree`` (or ``strength``), ``neurons``, ``share`` and ``share_above``, that of neurons
         with as much or more.
-
-    Raises:
-        ValueError: if ``direction`` or ``synapses`` is unknown.
     """
     values = node_degrees(SimpleGraph.from_data(data, synapses), direction, weighted)
     found, neurons = np.unique(values, return_counts=True)
@@ -124,9 +121,7 @@ def _density(graph: SimpleGraph) -> float:
 
 def _degree_assortativity(graph: SimpleGraph) -> float:
     out, into = graph.out_degree[graph.source], graph.in_degree[graph.target]
-    if not graph.num_edges or np.ptp(out) == 0 or np.ptp(into) == 0:
-        return 0.0
-    return float(np.corrcoef(out, into)[0, 1])
+    return float(np.corrcoef(out, into)[0, 1]) if graph.num_edges and np.ptp(out) and np.ptp(into) else 0.0
 
 
 def _type_assortativity(graph: SimpleGraph) -> float:

@@ -40,7 +40,6 @@ def dyads(data: Data, lengths: Sequence[int] = _LENGTHS, synapses: str = "all") 
     Args:
         data: the wiring. Synapses of several kinds between two neurons count once, those of a neuron with itself not at all.
         lengths: lengths :math:`k` in edges, 1 or more each.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``: the graph whose paths are meant.
 
     Returns:
         one row a length and ordered pair of types that the wiring has: ``length``, ``source``, ``target``, ``observed``, ``expected``,
@@ -48,8 +47,7 @@ def dyads(data: Data, lengths: Sequence[int] = _LENGTHS, synapses: str = "all") 
         0 where every deal gives the same count.
 
     Raises:
-        TypeError: if ``data`` is no single ``Data``.
-        ValueError: if it is no wiring, or a length or the kind of synapse is unknown.
+        ValueError: if a length is no integer of 1 or more.
     """
     for length in lengths:
         if isinstance(length, bool) or not isinstance(length, int | np.integer) or length < 1:

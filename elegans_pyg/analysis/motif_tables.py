@@ -72,9 +72,8 @@ class Classes:
     """The connected motifs of three nodes.
 
     Attributes:
-        key: the smallest key of each class, ascending; ``(K,)``.
+        key, shape: the smallest key of each class, ascending, and its position in ``SHAPES``; ``(K,)``.
         of_key: class of every key, -1 where it is not connected; ``(64 * COLOURS^3,)``.
-        shape: position in ``SHAPES`` of each class; ``(K,)``.
         coloured: class of each shape's smallest key, uncoloured, with every choice of colours; ``(len(SHAPES), COLOURS^3)``, -1 for the
             three shapes that are not connected.
     """

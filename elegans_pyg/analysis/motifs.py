@@ -22,14 +22,13 @@ _MILO = "Milo et al. 2002, doi:10.1126/science.298.5594.824"
 
 
 def triad_census(data: Data, synapses: str = "all") -> pd.Series:
-    """Number of triples of neurons with each of the 16 shapes that a directed triad can have, connected or not.
+    """Number of triples of neurons with each of the 16 shapes that a directed triad can have, connected or not, whatever their types.
 
     From Holland & Leinhardt (1976), "Local Structure in Social Networks", Sociological Methodology 7, 1-45, doi:10.2307/270703. A shape's
     name gives its numbers of mutual, one-way and absent pairs, and a letter (down, up, cyclic, transitive) where these do not tell.
 
     Args:
         data: the wiring; its types of neurons play no part.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
 
     Returns:
         16 counts by name, which add up to :math:`N (N-1) (N-2) / 6`.
@@ -39,15 +38,8 @@ def triad_census(data: Data, synapses: str = "all") -> pd.Series:
 
 
 def motif_counts(data: Data, synapses: str = "all") -> Ints:
-    """Number of connected triples of neurons in each class of three-node motifs coloured by neuron type.
-
-    Args:
-        data: the wiring.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
-
-    Returns:
-        counts ``(K,)`` in an order that is the same for all wirings, so that two can be compared; :func:`motif_spectrum` names them.
-    """
+    """Number of connected triples of neurons in each class of three-node motifs coloured by neuron type; ``(K,)``, in an order that is the
+    same for all wirings, so that two can be compared. :func:`motif_spectrum` names the classes."""
     return count_motifs(SimpleGraph.from_data(data, synapses))[0]
 
 
@@ -62,10 +54,6 @@ def motif_spectrum(data: Data, synapses: str = "all") -> pd.DataFrame:
     .. math:: \frac{n_a (n_b - [b = a]) (n_c - [c = a] - [c = b])}{N (N-1) (N-2)}
 
     has the types :math:`a, b, c` in its three places, in order.
-
-    Args:
-        data: the wiring.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
 
     Returns:
         one row a class that occurs or could under another dealing of the types: ``shape`` (a name of :func:`triad_census`), ``types`` (of
@@ -104,10 +92,8 @@ def motif_information(data: Data, nulls: Sequence[Data] | None = None, synapses:
     the types are mixed more evenly over the motifs than chance does; :math:`D` cannot.
 
     Args:
-        data: the wiring.
         nulls: wirings that together are the null, such as rewired ones; their counts are pooled. :math:`D` then takes half a motif more
             in each class of both than was counted, since a null may lack a class that the wiring has.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
 
     Returns:
         ``entropy`` (:math:`H`), ``null_entropy``, ``information`` (:math:`I`) and ``divergence`` (:math:`D`). All are 0 without motifs.
@@ -132,9 +118,6 @@ def motif_information(data: Data, nulls: Sequence[Data] | None = None, synapses:
 
 def motifs_by_level(data: Data) -> pd.DataFrame:
     """Coloured motifs of three neurons along a DAG: a motif belongs to the level of its earliest neuron, where it begins.
-
-    Args:
-        data: a DAG, with ``level``.
 
     Returns:
         one row a level, from 0 on (or from -1, neurons that no input reaches, if there are any): ``level``, ``neurons``, ``motifs``,
@@ -167,9 +150,7 @@ def four_motif_spectrum(data: Data, coloured: bool = False, synapses: str = "all
     Bioinform. 3, 347-359, doi:10.1109/TCBB.2006.51; needs Numba (extra ``fast``).
 
     Args:
-        data: the wiring.
         coloured: tell motifs apart by the types of their neurons.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
 
     Returns:
         one row a class that occurs: ``edges`` between the neurons 1 to 4, ``types`` of these (if ``coloured``), ``count``, ``share``; most
@@ -242,11 +223,9 @@ def count_motifs(graph: SimpleGraph, group: Ints | None = None) -> Ints:
         support = graph.support
         count_three(support.indptr, support.indices, _pair_codes(graph), graph.neuron_type, COLOURS, groups, by_key)
     classes = three_node_classes()
-    counts = np.zeros((len(by_key), len(classes.key)), dtype=np.int64)
-    for row, keys in zip(counts, by_key, strict=True):
-        found = np.flatnonzero(keys)
-        np.add.at(row, classes.of_key[found], keys[found])
-    return counts
+    found = classes.of_key >= 0
+    by_class = [np.bincount(classes.of_key[found], keys[found], minlength=len(classes.key)) for keys in by_key]
+    return np.stack(by_class).astype(np.int64)
 
 
 def _count_by_rows(graph: SimpleGraph, groups: Ints, by_key: Ints) -> None:

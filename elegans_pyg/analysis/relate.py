@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from elegans_pyg.analysis.compare import ALPHA, POWER, check_columns, plain_rows
-from elegans_pyg.analysis.grouped_models import ModelScores, cross_validate
+from elegans_pyg.analysis.grouped_models import cross_validate
 from elegans_pyg.analysis.inference import TIE, Values, holm
 from elegans_pyg.analysis.rank_correlation import RankTest, fewest_pairs, pairs_needed, rank_correlations, rho_interval, smallest_rho
 
@@ -48,13 +48,7 @@ class Relation:
 
 
 def relate(
-    variants: pd.DataFrame,
-    measures: Sequence[str],
-    value: str = "accuracy",
-    *,
-    seed: int = 0,
-    resamples: int = 10_000,
-    quiet: bool = True,
+    variants: pd.DataFrame, measures: Sequence[str], value: str = "accuracy", *, seed: int = 0, resamples: int = 10_000, quiet: bool = True
 ) -> Relation:
     """Relate the measures of wirings to what the networks built from them achieve.
 
@@ -101,7 +95,6 @@ def relate(
     table[["low", "high"]] = [rho_interval(rho, len(units)) for rho in overall.rho] if used else np.empty((0, 2))
     _add_p(table, overall, "p", len(units))
     table["needed"] = pd.array([pairs_needed(rho, power=POWER, alpha=ALPHA / len(used)) for rho in overall.rho], dtype="Int64")
-    several = bool(len(np.unique(families)) > 1)
     table["n_within"] = in_groups
     # Two wirings of a family can only agree or disagree: a handful of them says nothing.
     table["rho_within"] = within.rho if in_groups >= fewest_pairs(ALPHA) else math.nan
@@ -111,7 +104,9 @@ def relate(
     models = pd.DataFrame(columns=["model", "q2", "q2_sd", "rank", "error"])
     wirings = finished["wiring"].nunique()
     if wirings >= 2 * FOLDS and used and np.ptp(finished[value]) > TIE:
-        scores = _models(finished, used, value, seed, quiet)
+        arrays = (finished[names].to_numpy(dtype=np.float64) for names in (used, value))
+        groups = (pd.factorize(finished[name])[0].astype(np.int64) for name in ("wiring", "family"))
+        scores = cross_validate(*arrays, *groups, folds=FOLDS, repeats=REPEATS, seed=seed, quiet=quiet)
         table["ridge"], table["forest"] = scores.weights, scores.importance
         models = scores.models
         notes.append(
@@ -119,16 +114,9 @@ def relate(
             " between runs that is predicted, ± over the repeats. Measures add to the family's name only where ridge or forest beat it."
         )
     table = table.iloc[np.argsort(-table["rho"].abs().fillna(0).to_numpy(), kind="stable")].reset_index(drop=True)
-    notes += _test_notes(overall, within, several and in_groups >= fewest_pairs(ALPHA), resamples) + _power_notes(
-        units, wirings, used, models
-    )
+    several = families.max(initial=0) > 0 and in_groups >= fewest_pairs(ALPHA)
+    notes += [*_test_notes(overall, within, several), *_power_notes(units, wirings, used, models)]
     return Relation(table, models, notes, value)
-
-
-def _models(finished: pd.DataFrame, used: list[str], value: str, seed: int, quiet: bool) -> ModelScores:
-    wirings, families = (pd.factorize(finished[name])[0].astype(np.int64) for name in ("wiring", "family"))
-    columns, values = finished[used].to_numpy(dtype=np.float64), finished[value].to_numpy(dtype=np.float64)
-    return cross_validate(columns, values, wirings, families, folds=FOLDS, repeats=REPEATS, seed=seed, quiet=quiet)
 
 
 def _add_p(table: pd.DataFrame, test: RankTest, name: str, units: int) -> None:
@@ -150,9 +138,8 @@ def _check(variants: pd.DataFrame, measures: Sequence[str], value: str, resample
     check_columns("variants", variants, ("wiring", "family", value, *measures))
     for column in (value, *measures):
         if not pd.api.types.is_numeric_dtype(variants[column]):
-            raise TypeError(
-                f"variants column {column!r} must hold numbers, got {variants[column].dtype}; convert it with pandas.to_numeric"
-            )
+            got = variants[column].dtype
+            raise TypeError(f"variants column {column!r} must hold numbers, got {got}; convert it with pandas.to_numeric")
     if not variants[value].notna().any():
         raise ValueError(f"variants column {value!r} must hold at least one number, got none; give runs that finished")
     if resamples < 100:
@@ -163,9 +150,8 @@ def _check(variants: pd.DataFrame, measures: Sequence[str], value: str, resample
     if off.any():
         name = off[off].index[0]
         wiring = (spread[name] > 1e-9 * scale[name]).idxmax()
-        raise ValueError(
-            f"variants must give a wiring's runs the same measures, got {name!r} of wiring {wiring} differing; measure it once"
-        )
+        got = f"{name!r} of wiring {wiring} differing"
+        raise ValueError(f"variants must give a wiring's runs the same measures, got {got}; measure it once")
 
 
 def _count_note(variants: pd.DataFrame, finished: pd.DataFrame, units: pd.DataFrame, value: str) -> str:
@@ -178,11 +164,10 @@ def _count_note(variants: pd.DataFrame, finished: pd.DataFrame, units: pd.DataFr
     )
 
 
-def _test_notes(overall: RankTest, within: RankTest, several: bool, resamples: int) -> list[str]:
+def _test_notes(overall: RankTest, within: RankTest, several: bool) -> list[str]:
     def how(test: RankTest) -> str:
-        return (
-            f"all {test.orders:,} orders enumerated" if test.exact else f"{resamples:,} random orders, smallest p {1 / (resamples + 1):.1g}"
-        )
+        orders = f"{test.orders:,}"
+        return f"all {orders} orders enumerated" if test.exact else f"{orders} random orders, smallest p {1 / (test.orders + 1):.1g}"
 
     notes = [f"rho: Spearman's correlation over wirings; two-sided permutation p ({how(overall)})."]
     if several:
@@ -190,8 +175,7 @@ def _test_notes(overall: RankTest, within: RankTest, several: bool, resamples: i
             f"rho inside families: ranks within each family, permuted within it ({how(within)}). Families differ in many measures at once,"
             " so a correlation that is gone inside families may be due to any of these."
         )
-    notes.append("p (Holm) is corrected for the number of measures. A correlation is no cause: measures go together.")
-    return notes
+    return [*notes, "p (Holm) is corrected for the number of measures. A correlation is no cause: measures go together."]
 
 
 def _power_notes(units: pd.DataFrame, wirings: int, used: list[str], models: pd.DataFrame) -> list[str]:
@@ -199,19 +183,16 @@ def _power_notes(units: pd.DataFrame, wirings: int, used: list[str], models: pd.
         return ["No measure differs between these wirings, so there is nothing to relate: train several families, or more of one."]
     level = ALPHA / len(used)
     needed = pairs_needed(MEDIUM, power=POWER, alpha=level)
-    formula = (
-        f"n = 3 + (1 + ρ²/2)((z(1-α/2) + z(power))/artanh ρ)², α = {ALPHA:g}/{len(used)} measures, power {POWER:.0%}; Bonett & Wright 2000"
-    )
-    notes = []
+    where = f"α = {ALPHA:g}/{len(used)} measures, power {POWER:.0%}; Bonett & Wright 2000"
+    formula = f"n = 3 + (1 + ρ²/2)((z(1-α/2) + z(power))/artanh ρ)², {where}"
     found = smallest_rho(len(units), power=POWER, alpha=level)
+    notes = [f"{len(units)} wirings find a correlation of {found:.2f} or more after Holm's correction ({formula})."]
     if needed is not None and len(units) < needed:
         finds = "" if math.isnan(found) else f"; {len(units)} find one of {found:.2f} or more"
-        notes.append(
+        notes = [
             f"Too few wirings: {len(units)}, and {needed} are needed to find a correlation of {MEDIUM:g} after Holm's correction{finds}"
             f" ({formula})."
-        )
-    else:
-        notes.append(f"{len(units)} wirings find a correlation of {found:.2f} or more after Holm's correction ({formula}).")
+        ]
     if len(units) < fewest_pairs(ALPHA):
         notes.append(f"No p values: {len(units)} wirings, and at least {fewest_pairs(ALPHA)} are needed to reach {ALPHA:g} at all.")
     if not len(models) and wirings < 2 * FOLDS:

@@ -29,8 +29,7 @@ class Measure:
         description: one line, with the value where the measure would be undefined.
         group: measures computed together; ``which`` takes the names of groups too.
         direction: ``"directed"``, ``"undirected"`` (of the support: neurons joined in either direction) or ``"dag"``.
-        unit: of the value; empty for a ratio or share.
-        source: paper and DOI; empty for a plain count.
+        unit, source: of the value, empty for a ratio or share; paper and DOI, empty for a plain count.
         needs: attribute of ``Data`` without which there is no such measure; empty if every wiring has what it takes.
     """
 
@@ -69,11 +68,9 @@ class SimpleGraph:
     """Who synapses onto whom: at most one edge from a neuron to another, and none to itself.
 
     Attributes:
-        num_nodes: neurons ``N``, isolated ones included.
-        source: ``(M,)``, with ``target`` in the order of (source, target).
-        target: ``(M,)``
+        num_nodes, neuron_type: neurons ``N``, isolated ones included, and their positions ``(N,)`` in ``NEURON_TYPES``.
+        source, target: of the edges, ``(M,)``, in the order of (source, target).
         weight: ``(M,)``, summed over the synapses that an edge stands for.
-        neuron_type: ``(N,)``, position in ``NEURON_TYPES``.
         self_loops: neurons with an edge to themselves, which the edges leave out.
     """
 
@@ -86,12 +83,8 @@ class SimpleGraph:
 
     @classmethod
     def from_data(cls, data: Data, synapses: str = "all") -> SimpleGraph:
-        """Merge the synapses of ``data`` that are of one kind, or of both (``"all"``).
-
-        Raises:
-            TypeError: if ``data`` is no single ``Data``.
-            ValueError: if ``data`` is no wiring, holds no neuron or an unknown type of neuron, or ``synapses`` is unknown.
-        """
+        """Merge the synapses of ``data`` that are of one kind, or of both (``"all"``); raises what ``check_wiring`` does, and ``ValueError``
+        for an unknown kind."""
         check_wiring(data)
         if synapses not in SYNAPSES:
             raise ValueError(f"synapses: expected one of {', '.join(SYNAPSES)}, got {synapses!r}; choose one of them")
@@ -164,8 +157,7 @@ def entropy(counts: npt.ArrayLike) -> float:
 
 
 def divergence(observed: npt.ArrayLike, expected: npt.ArrayLike) -> float:
-    """Kullback-Leibler divergence, in bits, of observed from expected counts, which are above 0 wherever something was observed; 0 for
-    no counts."""
+    """Kullback-Leibler divergence, in bits, of observed from expected counts (above 0 wherever something was observed); 0 for no counts."""
     p, q = np.asarray(observed, dtype=np.float64), np.asarray(expected, dtype=np.float64)
     # Equal counts differ in their last bits at most, and a divergence is never below 0.
     return max(0.0, float(rel_entr(p / p.sum(), q / q.sum()).sum() / np.log(2))) if p.any() else 0.0

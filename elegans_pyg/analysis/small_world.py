@@ -20,10 +20,6 @@ _NULLS = 10
 def path_lengths(data: Data, synapses: str = "all") -> pd.DataFrame:
     """How many ordered pairs of different neurons are joined by a shortest directed path of each length.
 
-    Args:
-        data: the wiring.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
-
     Returns:
         one row a length, from 1 edge on: ``length``, ``pairs``, ``share`` of all ordered pairs; pairs without a path have no row.
     """
@@ -49,7 +45,6 @@ def small_world(data: Data, nulls: int = _NULLS, seed: int = 0, synapses: str = 
         data: the wiring; directions are left out.
         nulls: number of random graphs.
         seed: of the random graphs.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
 
     Returns:
         ``sigma``, ``omega``, ``clustering``, ``path_length``, ``random_clustering``, ``random_path_length``, ``lattice_clustering``. A

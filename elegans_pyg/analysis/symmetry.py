@@ -12,11 +12,8 @@ from elegans_pyg.analysis.simple_graph import Ints, SimpleGraph, measured, share
 
 
 def mirror_neurons(names: Sequence[str]) -> Ints:
-    """Position of each neuron's partner on the other side, and its own where it has none; ``(N,)``.
-
-    Partners have names that differ in their last letter only, ``L`` and ``R``, as in ``ASEL`` and ``ASER``; a name that ends so without a
-    partner (``AVL``, ``AQR``) is that of a single neuron.
-    """
+    """Position of each neuron's partner on the other side, whose name differs in its last letter only, ``L`` and ``R``, as in ``ASEL`` and
+    ``ASER``, and its own where it has none, as ``AVL`` and ``AQR``; ``(N,)``."""
     place = {name: number for number, name in enumerate(names)}
     swap = {"L": "R", "R": "L"}
     return np.array([place.get(name[:-1] + swap.get(name[-1:], "?"), number) for number, name in enumerate(names)], dtype=np.int64)

@@ -64,10 +64,7 @@ def save(figure: Figure, path: str | Path) -> tuple[Path, Path]:
         path: file name without suffix; its folder is made when missing.
 
     Returns:
-        The two files written.
-
-    Raises:
-        OSError: if one of them cannot be written; the message names it.
+        The two files written; an ``OSError`` names one that cannot be.
     """
     files = []
     for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
@@ -76,6 +73,12 @@ def save(figure: Figure, path: str | Path) -> tuple[Path, Path]:
             figure.savefig(content, format=suffix, dpi=180, metadata=metadata)
         files.append(write_atomic(Path(f"{path}.{suffix}"), content.getvalue()))
     return files[0], files[1]
+
+
+def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **shared: Any) -> tuple[Figure, Any]:
+    """A figure of ``width`` by ``height`` inches, and what its ``subplots`` gives."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, **shared)
 
 
 def family_styles(families: Sequence[str], reference: str | None) -> dict[str, tuple[str, Any]]:
