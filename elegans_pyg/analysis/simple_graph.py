@@ -83,8 +83,8 @@ class SimpleGraph:
 
     @classmethod
     def from_data(cls, data: Data, synapses: str = "all") -> SimpleGraph:
-        """Merge the synapses of ``data`` that are of one kind, or of both (``"all"``); raises what ``check_wiring`` does, and ``ValueError``
-        for an unknown kind."""
+        """Merge the synapses of ``data`` that are of one kind, or of both (``"all"``). Raises what ``check_wiring`` does, and a
+        ``ValueError`` for an unknown kind."""
         check_wiring(data)
         if synapses not in SYNAPSES:
             raise ValueError(f"synapses: expected one of {', '.join(SYNAPSES)}, got {synapses!r}; choose one of them")

@@ -31,15 +31,11 @@ def layered_dag(data: Data, hubs: int = 10) -> Figure:
         data: a DAG ``Data`` with ``edge_index``, ``level``, ``neuron_type``, ``output_mask``, and where given ``neuron_name`` (for the
             labels) and ``edge_weight`` (for the edges' widths). Neurons without a level are counted, not drawn.
         hubs: number of best-connected neurons named beside the outputs.
-
-    Raises:
-        ValueError: when an attribute is missing or no neuron has a level.
     """
     for name in ("edge_index", "level", "neuron_type", "output_mask"):
         if data.get(name) is None:
-            raise ValueError(
-                f"data must have {name!r}, got {', '.join(data.keys()) or 'nothing'}; build the DAG with ConstrainedDAG or RandomDAG"
-            )
+            got = ", ".join(data.keys()) or "nothing"
+            raise ValueError(f"data must have {name!r}, got {got}; build the DAG with ConstrainedDAG or RandomDAG")
     level, types = numbers(data.level), numbers(data.neuron_type)
     output = numbers(data.output_mask).astype(bool) & (level >= 0)
     edges = numbers(data.edge_index)
@@ -62,8 +58,7 @@ def layered_dag(data: Data, hubs: int = 10) -> Figure:
             if chosen.any():
                 look = {"color": TYPE_COLOURS[name], "edgecolors": edge, "linewidths": width, "zorder": 3}
                 graph.scatter(layout.x[chosen], layout.y[chosen], s=sizes[chosen], **look)
-    graph.set_xlim(layout.left[0] - 0.4, layout.right[-1] + 0.4)
-    graph.set_ylim(-0.02, 1.02)
+    graph.set(xlim=(layout.left[0] - 0.4, layout.right[-1] + 0.4), ylim=(-0.02, 1.02))
     graph.axis("off")
     present = [index for index in range(len(NEURON_TYPES)) if (placed & (types == index)).any()]
     handles = [dot(TYPE_COLOURS[NEURON_TYPES[i]], f"{NEURON_TYPES[i]} ({(placed & (types == i)).sum()})") for i in present]

@@ -16,14 +16,8 @@ LEVEL_GAP = 0.6
 
 @dataclass(frozen=True)
 class LayeredLayout:
-    """Result of :func:`layered_layout`.
-
-    Attributes:
-        x: position along the levels, one unit a column, shape ``(N,)``; ``nan`` for nodes without a level.
-        y: position across, 0 to 1, shape ``(N,)``; ``nan`` for nodes without a level.
-        left: where each level's columns begin, shape ``(levels,)``.
-        right: where they end, shape ``(levels,)``.
-    """
+    """Where :func:`layered_layout` places nodes: ``x`` along the levels, one unit a column, and ``y`` across, 0 to 1, both ``(N,)`` and
+    ``nan`` for nodes without a level; each level's columns are between ``left`` and ``right``, ``(levels,)``."""
 
     x: Floats
     y: Floats
@@ -45,9 +39,6 @@ def layered_layout(level: Integers, edge_index: Integers, group: Integers, rows:
         group: nodes of one group start side by side, shape ``(N,)``.
         rows: nodes across.
         sweeps: there and back again count as two.
-
-    Raises:
-        ValueError: when no node has a level.
     """
     placed = np.flatnonzero(level >= 0)
     if not len(placed):
