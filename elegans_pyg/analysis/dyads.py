@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from torch_geometric.data import Data
 
-from elegans_pyg.analysis.simple_graph import Bools, Floats, Ints, SimpleGraph, divergence, measured
+from elegans_pyg.analysis.simple_graph import Bools, Floats, Ints, SimpleGraph, divergence, measured, pairs_by_distance
 from elegans_pyg.wirings import NEURON_TYPES
 
 _PARK = "Park & Barabási 2007, doi:10.1073/pnas.0705081104"
@@ -54,7 +54,7 @@ def dyads(data: Data, lengths: Sequence[int] = _LENGTHS, synapses: str = "all") 
             raise ValueError(f"lengths: expected integers of 1 or more, got {length!r}; leave it out for 1, 2 and 3")
     graph = SimpleGraph.from_data(data, synapses)
     present = np.flatnonzero(graph.type_counts)
-    found = dict(enumerate(islice(graph.pairs_by_distance(), max(lengths, default=0)), 1))
+    found = dict(enumerate(islice(pairs_by_distance(graph.adjacency), max(lengths, default=0)), 1))
     rows = []
     for length in lengths:
         pairs = found.get(length, _no_pairs(graph))
@@ -131,7 +131,7 @@ def _describe() -> Iterator[tuple[str, ...]]:
 def dyad_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
     values: list[float] = []
     chosen = [NEURON_TYPES.index(name) for name in TYPES]
-    steps = graph.pairs_by_distance()
+    steps = pairs_by_distance(graph.adjacency)
     for _length in _LENGTHS:
         observed = _count(next(steps, _no_pairs(graph)), graph)
         expected = expected_counts(observed.sum(), graph.type_counts)

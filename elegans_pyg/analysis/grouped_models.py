@@ -69,10 +69,8 @@ def cross_validate(
     chosen inside the other folds, grouped in the same way; the forest (Breiman 2001, doi:10.1023/A:1010933404324) has 100 trees.
 
     Args:
-        measures: ``(n, m)``, one row a run.
-        values: ``(n,)``.
-        wirings: number of each run's wiring, ``(n,)``.
-        families: number of each run's family, ``(n,)``.
+        measures, values: ``(n, m)`` and ``(n,)``, one row a run.
+        wirings, families: number of each run's wiring and family, ``(n,)``.
         folds: number of folds; at most half the number of wirings.
         repeats: of the cross-validation, over other folds.
         seed: of the folds and the forest.

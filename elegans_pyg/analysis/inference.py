@@ -23,7 +23,7 @@ while sums of the same shares in another order differ in the last bits and would
 
 class Permutation(NamedTuple):
     """Outcome of a permutation test: the p value, the smallest one these values allow, whether all splits (or signs) were enumerated, and
-    how many there are."""
+    their number."""
 
     p: float
     smallest: float
@@ -48,8 +48,7 @@ def bootstrap_interval(
     Args:
         sample, other: values, shapes ``(n,)`` and ``(m,)``; with ``other`` the interval is that of ``sample.mean() - other.mean()``.
         confidence: coverage aimed at.
-        resamples: number of bootstrap resamples.
-        seed: of the resampling.
+        resamples, seed: number of bootstrap resamples, and their seed.
 
     Returns:
         The two ends; both are the estimate where constant values have no spread to resample, ``nan`` for fewer than two values in a sample.
@@ -87,8 +86,7 @@ def permutation_test(sample: Values, other: Values, *, resamples: int = 10_000, 
 
     Args:
         sample, other: values of the two arms, shapes ``(m,)`` and ``(n,)``.
-        resamples: number of random splits when they are too many to enumerate.
-        seed: of the random splits.
+        resamples, seed: number of random splits when they are too many to enumerate, and their seed.
 
     Raises:
         ValueError: when an arm is empty.
@@ -120,8 +118,7 @@ def sign_flip_test(differences: Values, *, resamples: int = 10_000, seed: int | 
 
     Args:
         differences: one a pair, shape ``(n,)``.
-        resamples: number of random choices of signs when they are too many to enumerate.
-        seed: of the random signs.
+        resamples, seed: number of random choices of signs when they are too many to enumerate, and their seed.
 
     Raises:
         ValueError: when there is no pair.
@@ -214,8 +211,7 @@ def runs_needed(difference: float, sd: float, *, power: float = 0.8, alpha: floa
     Args:
         difference: of the two means.
         sd: standard deviation inside an arm, or of the differences within pairs, in the same unit.
-        power: probability of detecting the difference.
-        alpha: level of the test.
+        power, alpha: probability of detecting the difference, and level of the test.
         paired: whether the runs are compared in pairs.
 
     Returns:

@@ -61,22 +61,13 @@ def measures(
     graph of electrical synapses alone is symmetric: what looks at directions takes the values that follow from that (reciprocity 1, no
     feed-forward loop, no three-cycle).
 
-    ================ =============================================================================================
-    group            measures
-    ================ =============================================================================================
-    ``size``         neurons, edges, self-loops, density
-    ``degrees``      reciprocity, spread of degrees and strengths, assortativity by degree and type, rich club
-    ``paths``        length, efficiency, diameter, connected parts
-    ``triangles``    clustering, undirected and directed, transitivity
-    ``spectrum``     spectral radius
-    ``dyads``        dyadicity and heterophilicity of sensory, inter- and motor neurons, over 1, 2 and 3 edges
-    ``motifs``       coloured and plain triples: entropy, information, loops
-    ``symmetry``     left and right; needs ``neuron_name``
-    ``dag``          levels, widths, paths; needs ``level``, so DAGs only
-    ``small_world``  sigma and omega against 10 random graphs each; on request
-    ``four_motifs``  quadruples: entropy; on request, needs Numba (extra ``fast``)
-    ``communities``  modularity; on request, needs igraph (extra ``structure``)
-    ================ =============================================================================================
+    Groups: ``size`` (neurons, edges, self-loops, density), ``degrees`` (reciprocity, spread of degrees and strengths, assortativity by
+    degree and type, rich club), ``paths`` (length, efficiency, diameter, connected parts), ``triangles`` (clustering, undirected and
+    directed, transitivity), ``spectrum`` (spectral radius), ``dyads`` (dyadicity and heterophilicity of sensory, inter- and motor neurons,
+    over 1, 2 and 3 edges), ``motifs`` (coloured and plain triples: entropy, information, loops), ``symmetry`` (left and right; needs
+    ``neuron_name``), ``dag`` (levels, widths, paths; needs ``level``, so DAGs only); and on request ``small_world`` (sigma and omega
+    against 10 random graphs each), ``four_motifs`` (quadruples: entropy; needs Numba, extra ``fast``) and ``communities`` (modularity;
+    needs igraph, extra ``structure``).
 
     Args:
         graphs: one wiring, a batch of them, a dataset such as ``WiringEnsemble``, or a sequence.

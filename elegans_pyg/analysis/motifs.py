@@ -199,7 +199,7 @@ def motif_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
 )
 def four_motif_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
     keys, counts = _count_four(graph, coloured=True)
-    _, shape = np.unique(canonical(keys % 4096, 4, 1), return_inverse=True)
+    shape = np.unique(canonical(keys % 4096, 4, 1), return_inverse=True)[1]
     return int(counts.sum()), entropy(counts), entropy(np.bincount(shape, counts)) if len(counts) else 0.0
 
 

@@ -47,8 +47,7 @@ def rank_correlations(
     Args:
         columns, values: ``(n, m)`` and ``(n,)``.
         groups: group of each row, ``(n,)``; groups of one have no part.
-        resamples: number of random reorderings where they are too many to enumerate.
-        seed: of the random reorderings.
+        resamples, seed: number of random reorderings where they are too many to enumerate, and their seed.
 
     Returns:
         ``rho``, ``p`` and ``smallest`` of shape ``(m,)``; ``nan`` where a column (or ``values``) is constant, in every group.

@@ -137,12 +137,13 @@ class SimpleGraph:
         joined.sort_indices()
         return joined
 
-    def pairs_by_distance(self) -> Iterator[Bools]:
-        """The ordered pairs of neurons at directed distance 1, 2, ..., while there are any: ``(N, N)``, source by target."""
-        front = seen = np.eye(self.num_nodes, dtype=bool)
-        while (front := (self.adjacency @ front > 0) & ~seen).any():
-            seen = seen | front
-            yield front
+
+def pairs_by_distance(adjacency: sparse.csr_array) -> Iterator[Bools]:
+    """The ordered pairs of nodes at directed distance 1, 2, ..., while there are any: ``(N, N)``, source by target."""
+    front = seen = np.eye(adjacency.shape[0], dtype=bool)
+    while (front := (adjacency @ front > 0) & ~seen).any():
+        seen = seen | front
+        yield front
 
 
 def share(part: float, whole: float, otherwise: float = 0.0) -> float:

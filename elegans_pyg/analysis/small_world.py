@@ -11,7 +11,7 @@ from scipy.sparse import csgraph
 from torch_geometric.data import Data
 
 from elegans_pyg._arguments import check_seed
-from elegans_pyg.analysis.simple_graph import Ints, SimpleGraph, measured, share
+from elegans_pyg.analysis.simple_graph import Ints, SimpleGraph, measured, pairs_by_distance, share
 from elegans_pyg.transforms.rewiring import generator
 
 _NULLS = 10
@@ -24,7 +24,7 @@ def path_lengths(data: Data, synapses: str = "all") -> pd.DataFrame:
         one row a length, from 1 edge on: ``length``, ``pairs``, ``share`` of all ordered pairs; pairs without a path have no row.
     """
     graph = SimpleGraph.from_data(data, synapses)
-    pairs = _pairs_at(graph)
+    pairs = _pairs_at(graph.adjacency)
     every = max(graph.num_nodes * (graph.num_nodes - 1), 1)
     return pd.DataFrame({"length": np.arange(1, len(pairs) + 1), "pairs": pairs, "share": pairs / every})
 
@@ -43,15 +43,11 @@ def small_world(data: Data, nulls: int = _NULLS, seed: int = 0, synapses: str = 
 
     Args:
         data: the wiring; directions are left out.
-        nulls: number of random graphs.
-        seed: of the random graphs.
+        nulls, seed: number of random graphs, 1 or more, and their seed, 0 or more.
 
     Returns:
         ``sigma``, ``omega``, ``clustering``, ``path_length``, ``random_clustering``, ``random_path_length``, ``lattice_clustering``. A
         ratio whose denominator is 0 (no edges, or no triangle in any random graph or in the lattice) is 0.
-
-    Raises:
-        ValueError: if ``nulls`` is below 1, or ``seed`` below 0.
     """
     if nulls < 1:
         raise ValueError(f"nulls: expected 1 or more, got {nulls}; leave it out for {_NULLS}")
@@ -76,11 +72,11 @@ def small_world_measures(graph: SimpleGraph, _: Any, seed: int) -> tuple[float, 
 def _small_world(graph: SimpleGraph, nulls: int, seed: int) -> dict[str, float]:
     number, edges = graph.num_nodes, graph.support.nnz // 2
     rng = generator("small_world", seed)
-    random = [_undirected(number, _random_pairs(number, edges, rng)) for _ in range(nulls)]
-    clustering, length = _clustering(graph), _mean_length(_pairs_at(_undirected(number, _pairs_of(graph.support))))
+    random = [_support(number, _random_pairs(number, edges, rng)) for _ in range(nulls)]
+    clustering, length = _clustering(graph.support), _mean_length(_pairs_at(graph.support))
     random_clustering = float(np.mean([_clustering(null) for null in random]))
     random_length = float(np.mean([_mean_length(_pairs_at(null)) for null in random]))
-    lattice_clustering = _clustering(_undirected(number, _ring_pairs(number, edges)))
+    lattice_clustering = _clustering(_support(number, _ring_pairs(number, edges)))
     return {
         "sigma": share(share(clustering, random_clustering) * random_length, length),
         "omega": share(random_length, length) - share(clustering, lattice_clustering),
@@ -90,11 +86,6 @@ def _small_world(graph: SimpleGraph, nulls: int, seed: int) -> dict[str, float]:
         "random_path_length": random_length,
         "lattice_clustering": lattice_clustering,
     }
-
-
-def _pairs_of(support: sparse.csr_array) -> Ints:
-    upper = sparse.triu(support, k=1).tocoo()
-    return np.stack([upper.row, upper.col]).astype(np.int64)
 
 
 def _random_pairs(number: int, edges: int, rng: np.random.Generator) -> Ints:
@@ -118,16 +109,15 @@ def _ring_pairs(number: int, edges: int) -> Ints:
     return np.concatenate(pairs, axis=1)
 
 
-def _undirected(number: int, pairs: Ints) -> SimpleGraph:
-    """An undirected graph as one with every edge in both directions."""
-    source, target = np.concatenate([pairs, pairs[::-1]], axis=1)
-    order = np.lexsort((target, source))
-    return SimpleGraph(number, source[order], target[order], np.ones(len(order)), np.zeros(number, dtype=np.int64), 0)
+def _support(number: int, pairs: Ints) -> sparse.csr_array:
+    """``(number, number)``, 1 at the pairs in either order."""
+    both = np.concatenate([pairs, pairs[::-1]], axis=1)
+    return sparse.csr_array((np.ones(both.shape[1]), tuple(both)), shape=(number, number))
 
 
-def _pairs_at(graph: SimpleGraph) -> Ints:
+def _pairs_at(adjacency: sparse.csr_array) -> Ints:
     """Ordered pairs at distance 1, 2, ..., as far as there are any."""
-    return np.array([pairs.sum() for pairs in graph.pairs_by_distance()], dtype=np.int64)
+    return np.array([pairs.sum() for pairs in pairs_by_distance(adjacency)], dtype=np.int64)
 
 
 def _mean_length(pairs: Ints) -> float:
@@ -139,9 +129,9 @@ def _triangles(adjacent: sparse.csr_array) -> Ints:
     return np.asarray(((adjacent @ adjacent) * adjacent).sum(axis=1), dtype=np.int64)
 
 
-def _clustering(graph: SimpleGraph) -> float:
-    degree = np.diff(graph.support.indptr)
-    return _mean_share(_triangles(graph.support), degree * (degree - 1))
+def _clustering(support: sparse.csr_array) -> float:
+    degree = np.diff(support.indptr)
+    return _mean_share(_triangles(support), degree * (degree - 1))
 
 
 def _mean_share(parts: Ints, wholes: Ints) -> float:
@@ -165,7 +155,7 @@ _FAGIOLO = "mean over neurons of directed triangles over those that its degrees 
     ("largest_strong_share", "share of neurons in the largest strongly connected part"),
 )
 def path_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
-    pairs, every = _pairs_at(graph), graph.num_nodes * (graph.num_nodes - 1)
+    pairs, every = _pairs_at(graph.adjacency), graph.num_nodes * (graph.num_nodes - 1)
     efficiency = share(float((pairs / np.arange(1, len(pairs) + 1)).sum()), every)
     parts = int(csgraph.connected_components(graph.support, directed=False)[0])
     strong: Ints = csgraph.connected_components(graph.adjacency, connection="strong")[1]
@@ -186,4 +176,4 @@ def triangle_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
     directed = _triangles(graph.adjacency + graph.adjacency.T)
     clustering_directed = _mean_share(directed, 2 * (total * (total - 1) - 2 * mutual))
     transitivity = share(_triangles(graph.support).sum(), (degree * (degree - 1)).sum())
-    return _clustering(graph), clustering_directed, transitivity
+    return _clustering(graph.support), clustering_directed, transitivity

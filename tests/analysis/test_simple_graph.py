@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from scipy import stats
 from torch_geometric.data import Batch
 
-from elegans_pyg.analysis.simple_graph import SimpleGraph, divergence, entropy
+from elegans_pyg.analysis.simple_graph import SimpleGraph, divergence, entropy, pairs_by_distance
 from tests.analysis.graphs import digraph, random_wiring, simple, wiring, wirings
 
 
@@ -36,7 +36,7 @@ def test_pairs_by_distance_are_those_of_breadth_first_search(num_nodes, density)
     data = random_wiring(num_nodes, num_nodes, density)
     graph = simple(data)
     lengths = {m: dict(row) for m, row in nx.all_pairs_shortest_path_length(digraph(data))}
-    found = {(int(m), int(n)): k + 1 for k, pairs in enumerate(graph.pairs_by_distance()) for m, n in np.argwhere(pairs)}
+    found = {(int(m), int(n)): k + 1 for k, pairs in enumerate(pairs_by_distance(graph.adjacency)) for m, n in np.argwhere(pairs)}
     assert found == {(m, n): k for m, row in lengths.items() for n, k in row.items() if m != n}
 
 
@@ -66,5 +66,5 @@ def test_bad_wirings_are_refused_in_one_line():
 def test_the_wiring_is_left_as_it_was():
     data = random_wiring(0, 6, 0.5)
     before = {name: value.clone() for name, value in data.to_dict().items() if isinstance(value, torch.Tensor)}
-    list(simple(data).pairs_by_distance())
+    list(pairs_by_distance(simple(data).adjacency))
     assert all(torch.equal(data[name], value) for name, value in before.items())
