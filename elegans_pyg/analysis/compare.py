@@ -80,18 +80,16 @@ def compare(
     they are compared in pairs: interval, p value (by flipping the signs of the differences) and the units needed are those of the
     differences within pairs. Runs without a value (``nan``: variants that were stopped) are left out and counted.
 
-    Per family: mean and standard deviation (n - 1) of the units, BCa bootstrap intervals (Efron 1987), a two-sided permutation test on the
-    difference of means (exact up to 200,000 splits), Holm's correction over the families, Cliff's delta, one-way random-effects variance of
-    wiring and seed, and the units an arm that would detect the observed difference and one of 0.1 percentage points (80 % power, level
-    0.05 before Holm's correction, normal approximation with the pooled standard deviation). Fewer than 3 units in an arm get no p value.
-    See :mod:`elegans_pyg.analysis.inference` for each method, its equation and its source.
+    Statistics: bias-corrected bootstrap intervals, two-sided permutation tests on the difference of means (exact up to 200,000 splits, none
+    for fewer than 3 units in an arm), Holm's correction over the families, one-way random-effects variances, and the units needed for 80 %
+    power at level 0.05 before Holm's correction, by a normal approximation with the pooled standard deviation. See
+    :mod:`elegans_pyg.analysis.inference` for each method, its equation and its source.
 
     Args:
         results: one row a variant: ``variant`` (int, unique), ``family`` (str), ``wiring_seed`` (int), ``seed`` (int) and the value column.
         reference: family that the others are compared with.
         value: column of accuracies, as shares between 0 and 1, or of other values (see ``share``).
-        seed: of the bootstrap and of the random permutations; a family's numbers do not depend on which other families are present
-            (but for Holm's correction).
+        seed: of the bootstrap and the random permutations; a family's numbers do not depend on the others (but for Holm's correction).
         resamples: bootstrap resamples, and random splits where they are too many to enumerate; at least 100.
         confidence: coverage of the intervals, between 0 and 1.
         share: ``False`` for values in units of their own, such as a memory capacity or an error: they may lie anywhere, and the small
@@ -132,8 +130,8 @@ def check_results(results: pd.DataFrame, value: str = "accuracy", share: bool = 
         raise TypeError(f"results must be a pandas DataFrame with one row a variant, got {got}; use pandas.DataFrame(rows)")
     check_columns("results", results, ("variant", "family", "wiring_seed", "seed", value))
     for column in ("variant", "family", "wiring_seed", "seed"):
-        if results[column].isna().any():
-            raise ValueError(f"results column {column!r} must be complete, got {int(results[column].isna().sum())} missing; fill it in")
+        if missing := int(results[column].isna().sum()):
+            raise ValueError(f"results column {column!r} must be complete, got {missing} missing; fill it in")
     check_once("results", results, ("variant",), "number the variants of several runs anew")
     check_once("results", results, ("family", "wiring_seed", "seed"), "drop the copy or use another seed: runs must be independent")
     if not pd.api.types.is_numeric_dtype(results[value]):

@@ -82,18 +82,10 @@ def dag_measures(_: Any, data: Data, *__: Any) -> tuple[float, ...]:
     widths = np.bincount(level[reached])
     here = reached[graph.source]
     spans = level[graph.target[here]] - level[graph.source[here]]
-    return (
-        len(widths),
-        int(widths.max()),
-        float(widths.std()),
-        int(inputs.sum()),
-        int(outputs.sum()),
-        int((~reached).sum()),
-        float(spans.mean()) if len(spans) else 0.0,
-        log10(total),
-        float(through.sum() - 1),
-        float(inner.max(initial=0.0)),
-    )
+    nodes = (int(chosen.sum()) for chosen in (inputs, outputs, ~reached))
+    span = float(spans.mean()) if len(spans) else 0.0
+    paths = log10(total), float(through.sum() - 1), float(inner.max(initial=0.0))
+    return len(widths), int(widths.max()), float(widths.std()), *nodes, span, *paths
 
 
 def _betweenness(data: Data) -> tuple[np.ndarray, int]:
@@ -107,9 +99,8 @@ def _betweenness(data: Data) -> tuple[np.ndarray, int]:
 
 
 def _read(data: Data) -> tuple[SimpleGraph, np.ndarray, np.ndarray, np.ndarray]:
-    missing = [name for name in _PARTS if data.get(name) is None]
-    if missing:
-        lacks = ", ".join(missing)
+    lacks = ", ".join(name for name in _PARTS if data.get(name) is None)
+    if lacks:
         raise ValueError(f"data: expected a DAG, got a wiring without {lacks}; make one with ConstrainedDAG() or RandomDAG(seed)")
     graph = SimpleGraph.from_data(data)
     level, inputs, outputs = (data[name].cpu().numpy() for name in _PARTS)

@@ -63,14 +63,11 @@ def rich_club(data: Data, synapses: str = "all") -> pd.DataFrame:
     """
     graph = SimpleGraph.from_data(data, synapses)
     degree = graph.in_degree + graph.out_degree
-    lesser = np.minimum(degree[graph.source], degree[graph.target])
-    top = int(degree.max())
+    lesser, top = np.minimum(degree[graph.source], degree[graph.target]), int(degree.max())
     neurons = graph.num_nodes - np.cumsum(np.bincount(degree, minlength=top + 1))
     edges = graph.num_edges - np.cumsum(np.bincount(lesser, minlength=top + 1))
-    here = neurons > 1
-    table = pd.DataFrame({"degree": np.arange(top + 1), "neurons": neurons, "edges": edges})[here].reset_index(drop=True)
-    table["coefficient"] = table["edges"] / (table["neurons"] * (table["neurons"] - 1))
-    return table
+    table = pd.DataFrame({"degree": np.arange(top + 1), "neurons": neurons, "edges": edges})[neurons > 1].reset_index(drop=True)
+    return table.assign(coefficient=table["edges"] / (table["neurons"] * (table["neurons"] - 1)))
 
 
 @measured(
@@ -103,25 +100,16 @@ def size_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
 def degree_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
     reciprocity, density = share(int(graph.is_mutual.sum()), graph.num_edges), _density(graph)
     in_strength, out_strength = (node_degrees(graph, direction, weighted=True) for direction in ("in", "out"))
-    return (
-        reciprocity,
-        share(reciprocity - density, 1 - density),
-        int(graph.in_degree.max()),
-        int(graph.out_degree.max()),
-        *(float(values.std()) for values in (graph.in_degree, graph.out_degree, in_strength, out_strength)),
-        _degree_assortativity(graph),
-        _type_assortativity(graph),
-        _rich_density(graph, density),
-    )
+    spreads = (float(values.std()) for values in (graph.in_degree, graph.out_degree, in_strength, out_strength))
+    out, into = graph.out_degree[graph.source], graph.in_degree[graph.target]
+    by_degree = float(np.corrcoef(out, into)[0, 1]) if graph.num_edges and np.ptp(out) and np.ptp(into) else 0.0
+    most = int(graph.in_degree.max()), int(graph.out_degree.max())
+    joins = by_degree, _type_assortativity(graph), _rich_density(graph, density)
+    return reciprocity, share(reciprocity - density, 1 - density), *most, *spreads, *joins
 
 
 def _density(graph: SimpleGraph) -> float:
     return share(graph.num_edges, graph.num_nodes * (graph.num_nodes - 1))
-
-
-def _degree_assortativity(graph: SimpleGraph) -> float:
-    out, into = graph.out_degree[graph.source], graph.in_degree[graph.target]
-    return float(np.corrcoef(out, into)[0, 1]) if graph.num_edges and np.ptp(out) and np.ptp(into) else 0.0
 
 
 def _type_assortativity(graph: SimpleGraph) -> float:
@@ -134,10 +122,10 @@ def _type_assortativity(graph: SimpleGraph) -> float:
 
 
 def _rich_density(graph: SimpleGraph, density: float) -> float:
+    if not density:
+        return 0.0
     degree = graph.in_degree + graph.out_degree
     wanted = max(2, int(np.ceil(_RICH_SHARE * graph.num_nodes)))
-    if graph.num_nodes < 2 or not density:
-        return 0.0
     # All that tie with the last one belong, so that the numbering of neurons plays no part.
     rich = degree >= np.sort(degree)[-wanted]
     neurons = int(rich.sum())

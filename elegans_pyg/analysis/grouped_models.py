@@ -36,8 +36,7 @@ class ModelScores:
             wirings, ``q2_sd``, its standard deviation over the repeats, ``rank``, Spearman's correlation of predicted and true values
             (``nan`` where the predictions are all the same), and ``error``, the mean absolute error, in the unit of the values.
         weights: ridge's coefficient of each measure, for one standard deviation of it, in the unit of the values; ``(m,)``.
-        importance: how much the forest's squared error on unseen wirings grows when a measure is shuffled among them, as a share of the
-            variance; ``(m,)``.
+        importance: growth of the forest's squared error on unseen wirings if a measure is shuffled, as a share of the variance; ``(m,)``.
     """
 
     models: pd.DataFrame

@@ -80,8 +80,7 @@ def measures(
         one row a wiring, in order, and one column a measure.
 
     Raises:
-        ValueError: for an unknown name, no wiring, a wiring without neurons or without what a measure asked for by name needs; the line
-            gives the wiring's number.
+        ValueError: for an unknown name, no wiring, a wiring without neurons or without what a measure asked for by name needs.
         TypeError: if ``graphs`` holds something that is no ``Data``.
         ImportError: if a group on request needs an extra that is not installed.
     """

@@ -25,13 +25,8 @@ def triad_census(data: Data, synapses: str = "all") -> pd.Series:
     """Number of triples of neurons with each of the 16 shapes that a directed triad can have, connected or not, whatever their types.
 
     From Holland & Leinhardt (1976), "Local Structure in Social Networks", Sociological Methodology 7, 1-45, doi:10.2307/270703. A shape's
-    name gives its numbers of mutual, one-way and absent pairs, and a letter (down, up, cyclic, transitive) where these do not tell.
-
-    Args:
-        data: the wiring; its types of neurons play no part.
-
-    Returns:
-        16 counts by name, which add up to :math:`N (N-1) (N-2) / 6`.
+    name gives its numbers of mutual, one-way and absent pairs, and a letter (down, up, cyclic, transitive) where these do not tell. The
+    counts add up to :math:`N (N-1) (N-2) / 6`.
     """
     graph = SimpleGraph.from_data(data, synapses)
     return pd.Series(_shape_counts(graph, count_motifs(graph)[0]), index=list(SHAPES), name="count")
@@ -66,17 +61,17 @@ def motif_spectrum(data: Data, synapses: str = "all") -> pd.DataFrame:
     classes = three_node_classes()
     chosen = np.flatnonzero(expected > 0)
     chosen = chosen[np.argsort(-counts[chosen], kind="stable")]
-    _, colour = split(classes.key[chosen], 3, COLOURS)
-    return pd.DataFrame(
-        {
-            "shape": [SHAPES[shape] for shape in classes.shape[chosen]],
-            "types": [" ".join(NEURON_TYPES[c] for c in row) for row in colour],
-            "edges": [arrows(int(key), 3) for key in classes.key[chosen] % 64],
-            "count": counts[chosen],
-            "share": counts[chosen] / max(counts.sum(), 1),
-            "expected": expected[chosen],
-        }
-    )
+    names = {
+        "shape": [SHAPES[shape] for shape in classes.shape[chosen]],
+        "types": _types(classes.key[chosen], 3),
+        "edges": [arrows(int(key), 3) for key in classes.key[chosen] % 64],
+    }
+    numbers = {"count": counts[chosen], "share": counts[chosen] / max(counts.sum(), 1), "expected": expected[chosen]}
+    return pd.DataFrame({**names, **numbers})
+
+
+def _types(keys: Ints, nodes: int) -> list[str]:
+    return [" ".join(NEURON_TYPES[colour] for colour in row) for row in split(keys, nodes, COLOURS)[1]]
 
 
 def motif_information(data: Data, nulls: Sequence[Data] | None = None, synapses: str = "all") -> dict[str, float]:
@@ -130,17 +125,10 @@ def motifs_by_level(data: Data) -> pd.DataFrame:
         raise ValueError("data: expected a DAG with level, got a wiring without; make one with ConstrainedDAG() or RandomDAG(seed)")
     graph = SimpleGraph.from_data(data)
     levels, group = np.unique(data.level.cpu().numpy(), return_inverse=True)
-    counts = count_motifs(graph, group)
-    shape = three_node_classes().shape
-    return pd.DataFrame(
-        {
-            "level": levels,
-            "neurons": np.bincount(group),
-            "motifs": counts.sum(axis=1),
-            "entropy": [entropy(row) for row in counts],
-            "shape_entropy": [entropy(np.bincount(shape, row)) for row in counts],
-        }
-    )
+    counts, shape = count_motifs(graph, group), three_node_classes().shape
+    table = pd.DataFrame({"level": levels, "neurons": np.bincount(group), "motifs": counts.sum(axis=1)})
+    table["entropy"] = [entropy(row) for row in counts]
+    return table.assign(shape_entropy=[entropy(np.bincount(shape, row)) for row in counts])
 
 
 def four_motif_spectrum(data: Data, coloured: bool = False, synapses: str = "all") -> pd.DataFrame:
@@ -148,9 +136,6 @@ def four_motif_spectrum(data: Data, coloured: bool = False, synapses: str = "all
 
     Counted one by one, by the algorithm of Wernicke (2006), "Efficient Detection of Network Motifs", IEEE/ACM Trans. Comput. Biol.
     Bioinform. 3, 347-359, doi:10.1109/TCBB.2006.51; needs Numba (extra ``fast``).
-
-    Args:
-        coloured: tell motifs apart by the types of their neurons.
 
     Returns:
         one row a class that occurs: ``edges`` between the neurons 1 to 4, ``types`` of these (if ``coloured``), ``count``, ``share``; most
@@ -165,7 +150,7 @@ def four_motif_spectrum(data: Data, coloured: bool = False, synapses: str = "all
     keys, counts = keys[order], counts[order]
     columns: dict[str, object] = {"edges": [arrows(int(key), 4) for key in keys % 4096]}
     if coloured:
-        columns["types"] = [" ".join(NEURON_TYPES[c] for c in row) for row in split(keys, 4, COLOURS)[1]]
+        columns["types"] = _types(keys, 4)
     return pd.DataFrame({**columns, "count": counts, "share": counts / max(counts.sum(), 1)})
 
 

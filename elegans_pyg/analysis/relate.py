@@ -28,10 +28,8 @@ class Relation:
         table: one row a measure, the strongest correlation first. Columns: ``measure``; ``n`` (wirings), ``rho`` (Spearman, over the
             wirings), ``low`` and ``high`` (95 %), ``p``, ``p_holm``, ``p_smallest`` (attainable), ``needed`` (wirings that would find this
             ``rho``); the same inside families: ``n_within``, ``rho_within``, ``p_within``, ``p_within_holm``, ``p_within_smallest``; and
-            the models' view, missing where they were not fitted: ``ridge`` (coefficient of one standard deviation) and
-            ``forest`` (importance), see :class:`~elegans_pyg.analysis.grouped_models.ModelScores`.
-        models: one row a model (``family``, ``ridge``, ``forest``): ``q2``, ``q2_sd``, ``rank``, ``error``; no rows where there are too
-            few wirings.
+            ``ridge`` and ``forest``, the weights and importance of :class:`~elegans_pyg.analysis.grouped_models.ModelScores`.
+        models: its ``models``. No rows, and nothing in ``ridge`` and ``forest``, where there are too few wirings.
         notes: what a reader has to know to read the tables, one sentence or two each.
         value: name of the column that was related to the measures.
     """
@@ -43,8 +41,8 @@ class Relation:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe content: plain numbers, ``None`` for what is missing."""
-        tables = {"measures": plain_rows(self.table), "models": plain_rows(self.models)}
-        return {"value": self.value, **tables, "notes": list(self.notes)}
+        measures, models = plain_rows(self.table), plain_rows(self.models)
+        return {"value": self.value, "measures": measures, "models": models, "notes": list(self.notes)}
 
 
 def relate(
@@ -66,8 +64,7 @@ def relate(
         variants: one row a run: ``wiring`` (the wiring's identity: equal for runs of one wiring), ``family``, the value, the measures.
         measures: columns that hold the measures.
         value: column of what was achieved, as shares between 0 and 1.
-        seed: of the permutations, folds and forests.
-        resamples: random permutations where they are too many to enumerate; at least 100.
+        seed, resamples: of the permutations, folds and forests; random permutations where these are too many to enumerate, at least 100.
         quiet: show no progress on standard error.
 
     Raises:

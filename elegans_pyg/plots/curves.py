@@ -39,7 +39,7 @@ def accuracy_curves(
 
     figure, (panels,) = canvas(11 if zoomed else 7, 4.6, 1, 1 + zoomed, width_ratios=[1.15, 1] if zoomed else None, squeeze=False)
     late = iterations[0] + (iterations[-1] - iterations[0]) * 2 / 3
-    lowest, highest = [], []
+    ends = []
     for name in sorted(families, key=lambda name: name == reference):
         runs = 100 * metrics[metrics["family"] == name].pivot(index="iteration", columns="variant", values=value)
         finished, started = int(runs.iloc[-1].notna().sum()), runs.shape[1]
@@ -47,8 +47,7 @@ def accuracy_curves(
         marker = "o" if len(runs) < 4 else None
         for axes in panels:
             mean, sd = mean_and_spread(axes, runs, styles[name], name == reference, marker=marker, ms=4, label=label)
-        lowest.append((mean - sd)[mean.index >= late].min())
-        highest.append((mean + sd)[mean.index >= late].max())
+        ends.append(((mean - sd)[mean.index >= late].min(), (mean + sd)[mean.index >= late].max()))
 
     for axes, title in zip(panels, ("mean and standard deviation over variants", "the last third, enlarged"), strict=False):
         dress(axes, title, xlabel="iteration")
@@ -58,7 +57,8 @@ def accuracy_curves(
     panels[0].margins(x=0.01)
     if zoomed:
         # A family that never learned would flatten the differences the enlargement is for.
-        bottom, ceiling = max(np.nanmin(lowest), np.nanmax(highest) - 10), np.nanmax(highest)
+        ceiling = np.nanmax(ends)
+        bottom = max(np.nanmin(ends), ceiling - 10)
         margin = max(0.06 * (ceiling - bottom), 0.05)
         panels[1].set(xlim=(late, iterations[-1]), ylim=(bottom - margin, min(ceiling + margin, 100 + margin)))
         panels[0].axvspan(late, iterations[-1], color="#F3F4F6", lw=0, zorder=0)

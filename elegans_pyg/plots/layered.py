@@ -132,8 +132,7 @@ def _label_nodes(figure: Figure, axes: Axes, layout: LayeredLayout, nodes: list[
         reach = radius[node] + 2
         choices = []
         for rank, (dx, dy) in enumerate(((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1))):
-            cx = dots[node, 0] + dx * (reach + width / 2)
-            cy = dots[node, 1] + dy * (reach + height / 2)
+            cx, cy = dots[node] + (dx * (reach + width / 2), dy * (reach + height / 2))
             box = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
             overlap = sum(_overlap(box, other) for other in taken)
             nearest = np.maximum(np.abs(dots - (cx, cy)) - (width / 2, height / 2), 0)

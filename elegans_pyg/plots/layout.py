@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -58,10 +59,9 @@ def layered_layout(level: Integers, edge_index: Integers, group: Integers, rows:
     for sweep in range(sweeps):
         forward = sweep % 2 == 0
         near, far = (target, source) if forward else (source, target)
+        degree = np.bincount(near, minlength=len(level))
         for block in blocks if forward else reversed(blocks):
-            total, degree = np.zeros(len(level)), np.zeros(len(level))
-            np.add.at(total, near, y[far])
-            np.add.at(degree, near, 1)
+            total = np.bincount(near, y[far], minlength=len(level))
             wanted = np.where(degree[block] > 0, total[block] / np.maximum(degree[block], 1), y[block])
             _spread(y, block[np.lexsort((y[block], wanted))])
         length = _length(y, source, target)
@@ -78,15 +78,12 @@ def layered_layout(level: Integers, edge_index: Integers, group: Integers, rows:
 
 def _blocks(level: Integers, widths: Integers, rows: int) -> list[Integers]:
     """Nodes of neighbouring levels that together fill one column across."""
-    blocks: list[Integers] = []
-    start, held = 0, 0
+    starts, held = [0], 0
     for depth, width in enumerate(widths):
         if held and held + width > rows:
-            blocks.append(np.flatnonzero((level >= start) & (level < depth)))
-            start, held = depth, 0
+            starts, held = [*starts, depth], 0
         held += int(width)
-    blocks.append(np.flatnonzero((level >= start) & (level < len(widths))))
-    return blocks
+    return [np.flatnonzero((level >= start) & (level < end)) for start, end in pairwise([*starts, len(widths)])]
 
 
 def _spread(y: Floats, ordered: Integers) -> None:

@@ -57,9 +57,8 @@ def value_against_measures(variants: pd.DataFrame, relation: Relation, reference
             runs = variants[variants["family"] == family]
             colour = styles[family][0]
             axes.scatter(runs[row.measure], 100 * runs[relation.value], s=14, color=colour, alpha=0.6, lw=0, zorder=3)
-            wirings = runs.groupby("wiring")[[row.measure, relation.value]].agg(["mean", "size"])
-            several = wirings[wirings[(row.measure, "size")] > 1]
-            means = several[(row.measure, "mean")], 100 * several[(relation.value, "mean")]
+            shared = runs[runs["wiring"].duplicated(keep=False)].groupby("wiring")
+            means = shared[row.measure].mean(), 100 * shared[relation.value].mean()
             axes.scatter(*means, s=34, facecolors="none", edgecolors=colour, lw=1.1, zorder=4)
         p = "" if math.isnan(row.p_holm) else f", p = {row.p_holm:.2g}"
         inside = "" if math.isnan(row.rho_within) else f"; inside families {row.rho_within:+.2f}"
@@ -100,11 +99,11 @@ def fading_dyads(curves: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     panels[1, 0].annotate("expected by chance", (1, 4), ha="left", va="bottom", fontsize=8, color=MUTED)
     panels[0, 0].set_ylabel("effect left (%)")
     panels[1, 0].set_ylabel("graphs significant at 0.05 (%)")
-    sources = [Line2D([], [], color=TYPE_COLOURS[name], lw=2, label=f"from {name}") for name in _TARGET_DASHES]
-    targets = [Line2D([], [], color=INK, ls=dash, lw=1.6, label=f"to {name}") for name, dash in _TARGET_DASHES.items()]
+    handles = [Line2D([], [], color=TYPE_COLOURS[name], lw=2, label=f"from {name}") for name in _TARGET_DASHES]
+    handles += [Line2D([], [], color=INK, ls=dash, lw=1.6, label=f"to {name}") for name, dash in _TARGET_DASHES.items()]
     family = _REWIRINGS.get(str(curves["family"].iloc[0]), "")
     figure.suptitle(f"{curves['connectome'].iloc[0]}, {family}", x=0.01, ha="left", fontsize=11, color=INK)
-    figure.legend(handles=[*sources, *targets], loc="outside upper right", ncols=6, frameon=False, fontsize=9, handlelength=2.6)
+    figure.legend(handles=handles, loc="outside upper right", ncols=6, frameon=False, fontsize=9, handlelength=2.6)
     return figure
 
 
@@ -130,8 +129,8 @@ def measures_by_fraction(curves: pd.DataFrame) -> Figure:
             axes.plot(100 * rows["fraction"], rows["mean"], color=colour, ls=dash, lw=1.7)
         axes.margins(x=0.01)
     figure.supxlabel("edges redrawn (%)", fontsize=10)
-    lines = [(_REWIRINGS.get(name, name), *FAMILY_STYLES[name]) for name in families]
-    handles = [Line2D([], [], color=colour, ls=dash, lw=2, label=label) for label, colour, dash in lines]
+    lines = [(name, *FAMILY_STYLES[name]) for name in families]
+    handles = [Line2D([], [], color=colour, ls=dash, lw=2, label=_REWIRINGS.get(name, name)) for name, colour, dash in lines]
     figure.suptitle(str(curves["connectome"].iloc[0]), x=0.01, ha="left", fontsize=11, color=INK)
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), **BARE)
     return figure
