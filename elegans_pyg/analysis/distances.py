@@ -67,13 +67,10 @@ def edge_overlap(first: Data, second: Data, synapses: str = "all") -> float:
 
 def _edge_set(data: Data, named: bool, synapses: str) -> set[tuple[str | int, str | int]]:
     graph = SimpleGraph.from_data(data, synapses)
-    source, target = graph.source.tolist(), graph.target.tolist()
-    if not named:
-        return set(zip(source, target, strict=True))
-    names = list(data.neuron_name)
+    names = list(data.neuron_name) if named else list(range(graph.num_nodes))
     if len(set(names)) != graph.num_nodes or len(names) != graph.num_nodes:
         raise ValueError(f"data.neuron_name: expected {graph.num_nodes} different names, got {len(set(names))}; name every neuron anew")
-    return {(names[m], names[n]) for m, n in zip(source, target, strict=True)}
+    return {(names[m], names[n]) for m, n in zip(graph.source, graph.target, strict=True)}
 
 
 def spectral_distance(first: Data, second: Data, weighted: bool = False, synapses: str = "all") -> float:
@@ -112,9 +109,8 @@ def distances(graphs: Data | Batch | Dataset | Sequence[Data], reference: Data, 
     for data in list_wirings(graphs):
         other = _parts(data, synapses)
         row = {name: jensen_shannon(other[name], parts[name]) for name in ("motifs", "triads", "in_degrees", "out_degrees")}
-        row["spectrum"] = _spectra_apart(other["spectrum"], parts["spectrum"])
-        row["edges"] = 1 - edge_overlap(data, reference, synapses)
-        rows.append(row)
+        apart, overlap = _spectra_apart(other["spectrum"], parts["spectrum"]), edge_overlap(data, reference, synapses)
+        rows.append({**row, "spectrum": apart, "edges": 1 - overlap})
     return pd.DataFrame(rows)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 from sklearn.ensemble import RandomForestRegressor
@@ -17,9 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from elegans_pyg._progress import Progress
 from elegans_pyg.analysis.inference import Values
-
-Numbers = npt.NDArray[np.int64]
-Splits = Iterator[tuple[Numbers, Numbers]]
+from elegans_pyg.analysis.simple_graph import Ints
 
 TREES = 100
 PENALTIES = tuple(float(penalty) for penalty in 10.0 ** np.arange(-1, 5.5, 0.5))
@@ -45,15 +42,7 @@ class ModelScores:
 
 
 def cross_validate(
-    measures: Values,
-    values: Values,
-    wirings: Numbers,
-    families: Numbers,
-    *,
-    folds: int = 5,
-    repeats: int = 5,
-    seed: int = 0,
-    quiet: bool = True,
+    measures: Values, values: Values, wirings: Ints, families: Ints, *, folds: int = 5, repeats: int = 5, seed: int = 0, quiet: bool = True
 ) -> ModelScores:
     r"""Predict values from measures with a ridge regression and a random forest, and from the family alone.
 
@@ -113,7 +102,7 @@ def cross_validate(
     return ModelScores(models.reset_index(), weights, importance / float(values.var()))
 
 
-def grouped_splits(wirings: Numbers, families: Numbers, folds: int, generator: np.random.Generator) -> Splits:
+def grouped_splits(wirings: Ints, families: Ints, folds: int, generator: np.random.Generator) -> Iterator[tuple[Ints, Ints]]:
     """Rows to fit to and rows to predict, fold by fold: no wiring is in both, and every family is spread evenly over the folds."""
     unique, first, row = np.unique(wirings, return_index=True, return_inverse=True)
     shuffled = generator.permutation(len(unique))

@@ -132,13 +132,11 @@ def chosen_measures(which: Sequence[str] | None, wirings: Sequence[Data]) -> lis
         raise TypeError(f"which: expected a sequence of names, got {which!r}; put it in a list")
     names: list[str] = []
     for wanted in which:
-        if wanted in MEASURES:
-            names.append(wanted)
-        elif wanted in _GROUPS:
-            names.extend(name for name, entry in MEASURES.items() if entry.group == wanted)
-        else:
+        found = [name for name, entry in MEASURES.items() if wanted in (name, entry.group)]
+        if not found:
             choices = f"groups ({', '.join(_GROUPS)}) or measures ({', '.join(MEASURES)})"
             raise ValueError(f"which: expected {choices}, got {wanted!r}; choose from these")
+        names += found
     if not names:
         raise ValueError("which: expected at least one measure or group, got none; leave it out for those of every wiring")
     names = list(dict.fromkeys(names))

@@ -8,12 +8,10 @@ from itertools import chain, count, permutations, product
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy import optimize, stats
 
 from elegans_pyg.analysis.inference import EXACT_SPLITS, TIE, Values, blocks
-
-Groups = npt.NDArray[np.int64]
+from elegans_pyg.analysis.simple_graph import Ints
 
 _BLOCK = 2_000_000
 
@@ -29,7 +27,7 @@ class RankTest(NamedTuple):
 
 
 def rank_correlations(
-    columns: Values, values: Values, groups: Groups | None = None, *, resamples: int = 10_000, seed: int | Sequence[int] = 0
+    columns: Values, values: Values, groups: Ints | None = None, *, resamples: int = 10_000, seed: int | Sequence[int] = 0
 ) -> RankTest:
     r"""Spearman's rank correlation of each column with ``values``, and its two-sided permutation p value.
 
@@ -135,7 +133,7 @@ def _centred_ranks(columns: Values) -> Values:
     return np.asarray(stats.rankdata(columns, axis=0) - (len(columns) + 1) / 2, dtype=np.float64) / (len(columns) + 1)
 
 
-def _all_orders(places: list[Groups], orders: int) -> Groups:
+def _all_orders(places: list[Ints], orders: int) -> Ints:
     """Every order of rows that keeps each in its group's places; ``(orders, n)``."""
     rows = sum(map(len, places))
     every = chain.from_iterable(chain.from_iterable(parts) for parts in product(*(list(permutations(part.tolist())) for part in places)))

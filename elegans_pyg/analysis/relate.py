@@ -78,9 +78,8 @@ def relate(
     incomplete = [name for name in measures if units[name].isna().any()]
     constant = [name for name in measures if name not in incomplete and _constant(units[name])]
     used = [name for name in measures if name not in incomplete and name not in constant]
-    for names, why in ((incomplete, "missing for some wirings"), (constant, "the same for all wirings")):
-        if names:
-            notes.append(f"Measures left out, as they are {why}: {', '.join(names)}.")
+    left_out = ((incomplete, "missing for some wirings"), (constant, "the same for all wirings"))
+    notes += [f"Measures left out, as they are {why}: {', '.join(names)}." for names, why in left_out if names]
 
     columns, values = units[used].to_numpy(dtype=np.float64), units[value].to_numpy(dtype=np.float64)
     families = pd.factorize(units["family"])[0].astype(np.int64)

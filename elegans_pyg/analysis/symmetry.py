@@ -34,7 +34,6 @@ def symmetry_measures(graph: SimpleGraph, data: Data, *_: Any) -> tuple[float, .
         raise ValueError(f"data.neuron_name: expected {graph.num_nodes} different names, got {len(set(names))}; name every neuron")
     mirror = mirror_neurons(names)
     moves = (mirror[graph.source] != graph.source) | (mirror[graph.target] != graph.target)
-    key = graph.source * graph.num_nodes + graph.target
     image = mirror[graph.source] * graph.num_nodes + mirror[graph.target]
-    kept = np.isin(image, key) & moves
+    kept = np.isin(image, graph.source * graph.num_nodes + graph.target) & moves
     return int((mirror != np.arange(len(mirror))).sum()), share(int(kept.sum()), int(moves.sum()))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from elegans_pyg.analysis.compare import check_columns, check_once, check_results, family_names, family_seed, units_by_family
-from elegans_pyg.analysis.inference import bootstrap_interval
+from elegans_pyg.analysis.inference import Values, bootstrap_interval
 from elegans_pyg.plots.style import INK, OPAQUE, canvas, dress, family_styles, mean_and_interval, mean_and_spread, reference_first
 
 
@@ -106,7 +105,7 @@ def family_accuracies(results: pd.DataFrame, reference: str | None = "connectome
     return figure
 
 
-def _swarm(values: npt.NDArray[np.float64], apart: float) -> npt.NDArray[np.float64]:
+def _swarm(values: Values, apart: float) -> Values:
     """Heights at which sorted values nearer than ``apart`` stack instead of covering each other, within 0 to 0.45."""
     heights = np.zeros(len(values), dtype=np.int64)
     for index in range(len(values)):

@@ -13,7 +13,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from torch_geometric.data import Data
 
-from elegans_pyg.plots.layout import Floats, Integers, LayeredLayout, layered_layout
+from elegans_pyg.analysis.simple_graph import Floats, Ints
+from elegans_pyg.plots.layout import LayeredLayout, layered_layout
 from elegans_pyg.plots.style import HALO, INK, TYPE_COLOURS, dot, dress, numbers
 from elegans_pyg.wirings import NEURON_TYPES
 
@@ -86,7 +87,7 @@ def _draw_edges(axes: Axes, curves: Floats, shade: Floats, weights: Floats) -> N
     axes.add_collection(lines, autolim=False)
 
 
-def _level_profile(axes: Axes, layout: LayeredLayout, level: Integers, types: Integers, present: list[int]) -> None:
+def _level_profile(axes: Axes, layout: LayeredLayout, level: Ints, types: Ints, present: list[int]) -> None:
     widths = np.bincount(level[level >= 0])
     ceiling = int(widths.max())
     if len(widths) > 1 and ceiling > 3 * np.sort(widths)[-2]:
@@ -107,7 +108,7 @@ def _level_profile(axes: Axes, layout: LayeredLayout, level: Integers, types: In
     dress(axes, grid=None, xlabel="level", ylabel="neurons", ylim=(0, ceiling * 1.04))
 
 
-def _curves(layout: LayeredLayout, edges: Integers, points: int = 18) -> Floats:
+def _curves(layout: LayeredLayout, edges: Ints, points: int = 18) -> Floats:
     """Edges as cubic Bézier curves that leave and arrive level, sampled: shape ``(E, points, 2)``."""
     t = np.linspace(0, 1, points)
     x0, x1 = layout.x[edges][:, :, None]

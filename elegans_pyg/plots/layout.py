@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+from elegans_pyg.analysis.simple_graph import Floats, Ints
 
 LEVEL_GAP = 0.6
 """Free space either side of a crowded level, in columns: without it one could not tell its last column from the next level."""
@@ -26,7 +24,7 @@ class LayeredLayout:
     right: Floats
 
 
-def layered_layout(level: Integers, edge_index: Integers, group: Integers, rows: int = 24, sweeps: int = 30) -> LayeredLayout:
+def layered_layout(level: Ints, edge_index: Ints, group: Ints, rows: int = 24, sweeps: int = 30) -> LayeredLayout:
     """Place every node at its level along x, ordered across by barycentre sweeps, which reduce crossings ("Methods for Visual Understanding
     of Hierarchical System Structures", Sugiyama, Tagawa & Toda 1981, doi:10.1109/TSMC.1981.4308636).
 
@@ -76,7 +74,7 @@ def layered_layout(level: Integers, edge_index: Integers, group: Integers, rows:
     return LayeredLayout(x, best, left, right)
 
 
-def _blocks(level: Integers, widths: Integers, rows: int) -> list[Integers]:
+def _blocks(level: Ints, widths: Ints, rows: int) -> list[Ints]:
     """Nodes of neighbouring levels that together fill one column across."""
     starts, held = [0], 0
     for depth, width in enumerate(widths):
@@ -86,9 +84,9 @@ def _blocks(level: Integers, widths: Integers, rows: int) -> list[Integers]:
     return [np.flatnonzero((level >= start) & (level < end)) for start, end in pairwise([*starts, len(widths)])]
 
 
-def _spread(y: Floats, ordered: Integers) -> None:
+def _spread(y: Floats, ordered: Ints) -> None:
     y[ordered] = (np.arange(len(ordered)) + 0.5) / len(ordered)
 
 
-def _length(y: Floats, source: Integers, target: Integers) -> float:
+def _length(y: Floats, source: Ints, target: Ints) -> float:
     return float(np.abs(y[source] - y[target]).sum())

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from elegans_pyg.plots.layout import Integers
+from elegans_pyg.analysis.simple_graph import Ints
 from elegans_pyg.plots.style import INK, MUTED, RED, RULE, TYPE_COLOURS, Array, colour_bar, numbers
 
 
@@ -99,7 +99,7 @@ def confusion_matrix(labels: Array, predictions: Array, classes: Sequence[str]) 
     return figure
 
 
-def _commonest_confusions(axes: Axes, counts: Integers, totals: Integers, classes: Sequence[str], top: int = 20) -> None:
+def _commonest_confusions(axes: Axes, counts: Ints, totals: Ints, classes: Sequence[str], top: int = 20) -> None:
     wrong = counts * (1 - np.eye(len(counts), dtype=np.int64))
     order = [index for index in np.argsort(-wrong, axis=None, kind="stable")[:top] if wrong.flat[index]]
     rows, columns = np.unravel_index(np.array(order, dtype=np.int64), wrong.shape)
@@ -113,7 +113,7 @@ def _commonest_confusions(axes: Axes, counts: Integers, totals: Integers, classe
     axes.axis("off")
 
 
-def _check_labels(labels: Array, predictions: Array, classes: Sequence[str]) -> tuple[Integers, Integers]:
+def _check_labels(labels: Array, predictions: Array, classes: Sequence[str]) -> tuple[Ints, Ints]:
     truth, guess = numbers(labels), numbers(predictions)
     if truth.ndim != 1 or truth.shape != guess.shape:
         got = f"{truth.shape} and {guess.shape}"
