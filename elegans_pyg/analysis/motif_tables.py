@@ -54,11 +54,8 @@ def join(adjacent: Bools, colour: Ints, colours: int) -> Ints:
 def canonical(keys: Ints, nodes: int, colours: int) -> Ints:
     """The smallest key of the same motif, over all orders of its nodes."""
     adjacent, colour = split(keys, nodes, colours)
-    smallest = keys
-    for order in permutations(range(nodes)):
-        place = list(order)
-        smallest = np.minimum(smallest, join(adjacent[:, place][:, :, place], colour[:, place], colours))
-    return smallest
+    orders = map(list, permutations(range(nodes)))
+    return np.min([join(adjacent[:, order][:, :, order], colour[:, order], colours) for order in orders], axis=0)
 
 
 def arrows(key: int, nodes: int) -> str:

@@ -16,21 +16,7 @@ from matplotlib.lines import Line2D
 
 from elegans_pyg.analysis.dyads import TYPES, dyad_columns
 from elegans_pyg.analysis.relate import Relation
-from elegans_pyg.plots.style import (
-    BARE,
-    FAMILY_STYLES,
-    INK,
-    MUTED,
-    RED,
-    RULE,
-    TYPE_COLOURS,
-    canvas,
-    colour_bar,
-    dot,
-    dress,
-    family_styles,
-    heat_axes,
-)
+from elegans_pyg.plots.style import BARE, INK, MUTED, RED, RULE, TYPE_COLOURS, canvas, colour_bar, dot, dress, family_styles, heat_axes
 from elegans_pyg.wirings import NEURON_TYPES
 
 _TARGET_DASHES = {"sensory": "-", "inter": (0, (5, 1.5)), "motor": (0, (1, 1.2))}
@@ -116,21 +102,22 @@ def measures_by_fraction(curves: pd.DataFrame) -> Figure:
     """
     spread = curves.groupby("measure", sort=False)[["low", "high"]].agg(["min", "max"])
     changes = spread["high"]["max"] - spread["low"]["min"] > 1e-9 * spread["high"]["max"].abs().clip(lower=1)
-    names = [str(name) for name in changes[changes].index]
+    names = changes[changes].index.tolist()
     if not names:
         raise ValueError("curves: expected a measure that changes, got none; redraw more edges")
     figure, panels = _panels(names, 5, 2.6, 2.0, sharex=True)
     families = [str(name) for name in curves["family"].unique()]
+    styles = family_styles(families, None)
     for axes, name in zip(panels, names, strict=True):
         for family in families:
             rows = curves[(curves["measure"] == name) & (curves["family"] == family)].sort_values("fraction")
-            colour, dash = FAMILY_STYLES[family]
+            colour, dash = styles[family]
             axes.fill_between(100 * rows["fraction"], rows["low"], rows["high"], color=colour, alpha=0.2, lw=0)
             axes.plot(100 * rows["fraction"], rows["mean"], color=colour, ls=dash, lw=1.7)
         axes.margins(x=0.01)
     figure.supxlabel("edges redrawn (%)", fontsize=10)
-    lines = [(name, *FAMILY_STYLES[name]) for name in families]
-    handles = [Line2D([], [], color=colour, ls=dash, lw=2, label=_REWIRINGS.get(name, name)) for name, colour, dash in lines]
+    lines = [(_REWIRINGS.get(name, name), *styles[name]) for name in families]
+    handles = [Line2D([], [], color=colour, ls=dash, lw=2, label=label) for label, colour, dash in lines]
     figure.suptitle(str(curves["connectome"].iloc[0]), x=0.01, ha="left", fontsize=11, color=INK)
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), **BARE)
     return figure
@@ -149,7 +136,7 @@ def score_map(scores: pd.DataFrame, families: pd.DataFrame | None = None) -> Fig
     if families is not None:
         first = families[families["connectome"] == families["connectome"].iloc[0]]
         columns |= {f"{name} (mean)": rows.set_index("measure") for name, rows in first.groupby("family", sort=False)}
-    names = [str(name) for name in dict.fromkeys(scores.loc[scores["z"].notna(), "measure"])]
+    names = scores.loc[scores["z"].notna(), "measure"].unique().tolist()
     if not names:
         raise ValueError("scores: expected at least one measure with a z, got none; take measures that rewiring changes")
     z = np.array([rows["z"].reindex(names).to_numpy(dtype=np.float64) for rows in columns.values()]).T

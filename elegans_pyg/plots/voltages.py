@@ -46,9 +46,8 @@ def voltage_traces(time_ms: Array, voltage_mV: Array, record: Sequence[str], cur
     # The voltage at a time is that of the end of a step, through which its current flows.
     edges = np.concatenate([[2 * time[0] - time[1] if len(time) > 1 else 0], time])
     for row, columns in enumerate(groups.values()):
-        label = ", ".join(inputs[column] for column in columns)
-        look = {"color": (INK, RED, MUTED)[row % 3], "ls": styles[row // 3 % 3], "lw": 1.4}
-        lower.stairs(current[:, columns[0]], edges, baseline=None, label=label, **look)
+        label, colour = ", ".join(inputs[column] for column in columns), (INK, RED, MUTED)[row % 3]
+        lower.stairs(current[:, columns[0]], edges, baseline=None, label=label, color=colour, ls=styles[row // 3 % 3], lw=1.4)
     lower.set(xlabel="time (ms)", xlim=(edges[0], edges[-1]))
     for axes, label in ((upper, "membrane potential (mV)"), (lower, "current (pA)")):
         dress(axes, ylabel=label)
@@ -76,10 +75,9 @@ def voltage_map(time_ms: Array, voltage_mV: Array, neuron_type: Array) -> Figure
     extent = (0, float(time[-1]), len(types), 0)
     image = axes.imshow(voltage[::every, order].T, aspect="auto", interpolation="nearest", extent=extent, **scale)
     figure.colorbar(image, ax=axes, label="membrane potential (mV)", pad=0.015, extend="both")
-    ordered = types[order]
     lowest = -np.inf
-    for index in np.unique(ordered):
-        rows = np.flatnonzero(ordered == index)
+    for index in np.unique(types):
+        rows = np.flatnonzero(types[order] == index)
         name = NEURON_TYPES[int(index)]
         strip.barh(rows.mean() + 0.5, 1, height=len(rows), color=TYPE_COLOURS[name], lw=0)
         # Small groups follow each other closely, and their names must not.
