@@ -12,7 +12,7 @@ import pandas as pd
 
 from elegans_pyg.analysis.compare import ALPHA, POWER, check_columns, plain_rows
 from elegans_pyg.analysis.grouped_models import cross_validate
-from elegans_pyg.analysis.inference import TIE, Values, holm
+from elegans_pyg.analysis.inference import TIE, holm
 from elegans_pyg.analysis.rank_correlation import RankTest, fewest_pairs, pairs_needed, rank_correlations, rho_interval, smallest_rho
 
 FOLDS, REPEATS = 5, 5
@@ -76,7 +76,9 @@ def relate(
     units = finished.groupby(["wiring", "family"], sort=False, as_index=False)[[value, *measures]].mean()
     notes = [_count_note(variants, finished, units, value)]
     incomplete = [name for name in measures if units[name].isna().any()]
-    constant = [name for name in measures if name not in incomplete and _constant(units[name])]
+    # Averages of equal numbers over the runs of a wiring can differ in the last bits.
+    spread, size = units[[*measures]].agg(np.ptp), units[[*measures]].abs().max().clip(lower=1.0)
+    constant = [name for name in measures if name not in incomplete and spread[name] <= TIE * size[name]]
     used = [name for name in measures if name not in incomplete and name not in constant]
     left_out = ((incomplete, "missing for some wirings"), (constant, "the same for all wirings"))
     notes += [f"Measures left out, as they are {why}: {', '.join(names)}." for names, why in left_out if names]
@@ -120,12 +122,6 @@ def _add_p(table: pd.DataFrame, test: RankTest, name: str, units: int) -> None:
     table[name] = test.p if enough else math.nan
     table[f"{name}_holm"] = holm(table[name].to_numpy(dtype=np.float64))
     table[f"{name}_smallest"] = test.smallest if enough else math.nan
-
-
-def _constant(column: pd.Series) -> bool:
-    values: Values = column.to_numpy(dtype=np.float64)
-    # Averages of equal numbers over the runs of a wiring can differ in the last bits.
-    return bool(np.ptp(values) <= TIE * max(1.0, float(np.abs(values).max())))
 
 
 def _check(variants: pd.DataFrame, measures: Sequence[str], value: str, resamples: int) -> None:

@@ -61,13 +61,12 @@ def layered_dag(data: Data, hubs: int = 10) -> Figure:
                 graph.scatter(layout.x[chosen], layout.y[chosen], s=sizes[chosen], **look)
     graph.set(xlim=(layout.left[0] - 0.4, layout.right[-1] + 0.4), ylim=(-0.02, 1.02))
     graph.axis("off")
-    present = [index for index in range(len(NEURON_TYPES)) if (placed & (types == index)).any()]
+    present = np.unique(types[placed]).tolist()
     handles = [dot(TYPE_COLOURS[NEURON_TYPES[i]], f"{NEURON_TYPES[i]} ({(placed & (types == i)).sum()})") for i in present]
     handles.append(dot("white", f"output ({output.sum()})", mec=INK, mew=1.4))
     place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(handles)}
     graph.legend(handles=handles, frameon=False, fontsize=10, handletextpad=0.2, **place)
-    unplaced = int((~placed).sum())
-    missing = f"; {unplaced} that no input reaches not drawn" if unplaced else ""
+    missing = "" if placed.all() else f"; {(~placed).sum()} that no input reaches not drawn"
     title = f"{placed.sum():,} neurons, {edges.shape[1]:,} edges, {len(layout.left)} levels{missing}"
     graph.set_title(title, loc="left", fontsize=11, color=INK, pad=26)
     _level_profile(profile, layout, level, types, present)

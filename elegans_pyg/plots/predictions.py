@@ -10,7 +10,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from elegans_pyg.analysis.simple_graph import Ints
-from elegans_pyg.plots.style import INK, MUTED, RED, RULE, TYPE_COLOURS, Array, colour_bar, numbers
+from elegans_pyg.plots.style import INK, MUTED, RED, RULE, TYPE_COLOURS, Array, canvas, colour_bar, numbers
 
 
 def examples(
@@ -70,11 +70,10 @@ def confusion_matrix(labels: Array, predictions: Array, classes: Sequence[str]) 
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     small = size <= 20
-    figure = Figure(figsize=(2.6 + 0.62 * size, 1.9 + 0.58 * size) if small else (17, 12.5), layout="constrained")
     if small:
-        axes = figure.subplots()
+        figure, axes = canvas(2.6 + 0.62 * size, 1.9 + 0.58 * size)
     else:
-        axes, side = figure.subplots(1, 2, width_ratios=[4.2, 1])
+        figure, (axes, side) = canvas(17, 12.5, 1, 2, width_ratios=[4.2, 1])
         _commonest_confusions(side, counts, totals, classes)
     picture = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1), interpolation="nearest")
     font = 9 if small else min(8.0, 540 / size)
@@ -86,11 +85,10 @@ def confusion_matrix(labels: Array, predictions: Array, classes: Sequence[str]) 
     axes.grid(which="minor", color=RULE, lw=0.6 if small else 0.25)
     axes.tick_params(which="both", length=0, pad=2)
     axes.spines[:].set_color(RULE)
-    if small:
-        for row, column in zip(*np.nonzero(counts), strict=True):
-            share = shares[row, column]
-            text = f"{counts[row, column]:,}\n{100 * share:.1f} %"
-            axes.text(column, row, text, ha="center", va="center", fontsize=7, linespacing=1.15, color="white" if share > 0.35 else INK)
+    for row, column in np.argwhere(counts) if small else ():
+        share = shares[row, column]
+        text = f"{counts[row, column]:,}\n{100 * share:.1f} %"
+        axes.text(column, row, text, ha="center", va="center", fontsize=7, linespacing=1.15, color="white" if share > 0.35 else INK)
     ticks = {share: f"{share:.0%}".replace("%", " %") for share in (0, 0.01, 0.05, 0.2, 0.5, 1)}
     colour_bar(figure, picture, axes, "share of the true class", ticks, size=9, shrink=0.7, pad=0.015)
     accuracy = counts.trace() / counts.sum()
