@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 import threading
+from typing import Any
 
 import numpy as np
 from torch_geometric.data import Data
 
 from elegans_pyg._arguments import check_seed
 from elegans_pyg._extras import require
-from elegans_pyg.analysis.simple_graph import Ints, SimpleGraph, describe
+from elegans_pyg.analysis.simple_graph import Ints, SimpleGraph, measured
 
+_TRAAG = "Traag et al. 2019, doi:10.1038/s41598-019-41695-z"
 # igraph has one generator for the whole process.
 _lock = threading.Lock()
 
@@ -29,17 +31,19 @@ def communities(data: Data, seed: int = 0, synapses: str = "all") -> tuple[Ints,
 
     Returns:
         the number of each neuron's community, ``(N,)``, and :math:`Q`, 0 without edges.
-
-    Raises:
-        ImportError: if igraph is not installed.
     """
     return _leiden(SimpleGraph.from_data(data, synapses), check_seed(seed))
 
 
-def community_measures(graph: SimpleGraph, seed: int) -> dict[str, float]:
-    """The columns of group ``communities``."""
+@measured(
+    "communities",
+    ("community_count", "communities of the weighted support; an isolated neuron is one", "communities", _TRAAG),
+    ("modularity", "modularity of these communities; 0 without edges", "", _TRAAG),
+    direction="undirected",
+)
+def community_measures(graph: SimpleGraph, _: Any, seed: int) -> tuple[float, ...]:
     membership, modularity = _leiden(graph, seed)
-    return {"community_count": int(membership.max()) + 1, "modularity": modularity}
+    return int(membership.max()) + 1, modularity
 
 
 def _leiden(graph: SimpleGraph, seed: int) -> tuple[Ints, float]:
@@ -58,13 +62,3 @@ def _leiden(graph: SimpleGraph, seed: int) -> tuple[Ints, float]:
         finally:
             igraph.set_random_number_generator(random)
     return np.array(found.membership, dtype=np.int64), float(support.modularity(found.membership, weights=weights))
-
-
-_TRAAG = "Traag et al. 2019, doi:10.1038/s41598-019-41695-z"
-
-COMMUNITY_MEASURES = describe(
-    "communities",
-    ("community_count", "communities of the weighted support; an isolated neuron is one", "communities", _TRAAG),
-    ("modularity", "modularity of these communities; 0 without edges", "", _TRAAG),
-    direction="undirected",
-)

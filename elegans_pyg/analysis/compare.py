@@ -11,18 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from elegans_pyg.analysis.inference import (
-    Permutation,
-    Values,
-    bootstrap_interval,
-    cliffs_delta,
-    holm,
-    permutation_test,
-    runs_needed,
-    sign_flip_test,
-    smallest_testable,
-    variance_components,
-)
+from elegans_pyg.analysis import inference
+from elegans_pyg.analysis.inference import Values
 
 _OF_ARM = ("family", "runs", "stopped", "unit", "n", "pairs", "mean", "sd", "low", "high")
 _DIFFERENCE = ("difference", "difference_low", "difference_high", "p", "p_holm", "p_smallest", "p_method", "delta")
@@ -51,10 +41,7 @@ class Comparison:
             (``"exact"`` or ``"monte carlo"``), ``delta`` (Cliff), ``wiring_variance``, ``seed_variance``, ``needed_observed`` and
             ``needed_small`` (units an arm, or pairs, that would detect the observed difference, and 0.1 percentage points).
         notes: what a reader has to know to read the table, one sentence or two each.
-        reference: family that the others are compared with.
-        confidence: coverage of the intervals.
-        value: what was compared.
-        share: whether it is a share (0 to 1), shown in percent.
+        reference, confidence, value, share: as they were given to :func:`compare`.
     """
 
     table: pd.DataFrame
@@ -93,18 +80,16 @@ def compare(
     they are compared in pairs: interval, p value (by flipping the signs of the differences) and the units needed are those of the
     differences within pairs. Runs without a value (``nan``: variants that were stopped) are left out and counted.
 
-    Per family: mean and standard deviation (n - 1) of the units, BCa bootstrap intervals (Efron 1987), a two-sided permutation test on the
-    difference of means (exact up to 200,000 splits), Holm's correction over the families, Cliff's delta, one-way random-effects variance of
-    wiring and seed, and the units an arm that would detect the observed difference and one of 0.1 percentage points (80 % power, level
-    0.05 before Holm's correction, normal approximation with the pooled standard deviation). Fewer than 3 units in an arm get no p value.
-    See :mod:`elegans_pyg.analysis.inference` for each method, its equation and its source.
+    Statistics: bias-corrected bootstrap intervals, two-sided permutation tests on the difference of means (exact up to 200,000 splits, none
+    for fewer than 3 units in an arm), Holm's correction over the families, one-way random-effects variances, and the units needed for 80 %
+    power at level 0.05 before Holm's correction, by a normal approximation with the pooled standard deviation. See
+    :mod:`elegans_pyg.analysis.inference` for each method, its equation and its source.
 
     Args:
         results: one row a variant: ``variant`` (int, unique), ``family`` (str), ``wiring_seed`` (int), ``seed`` (int) and the value column.
         reference: family that the others are compared with.
         value: column of accuracies, as shares between 0 and 1, or of other values (see ``share``).
-        seed: of the bootstrap and of the random permutations; a family's numbers do not depend on which other families are present
-            (but for Holm's correction).
+        seed: of the bootstrap and the random permutations; a family's numbers do not depend on the others (but for Holm's correction).
         resamples: bootstrap resamples, and random splits where they are too many to enumerate; at least 100.
         confidence: coverage of the intervals, between 0 and 1.
         share: ``False`` for values in units of their own, such as a memory capacity or an error: they may lie anywhere, and the small
@@ -125,29 +110,17 @@ def compare(
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}; give a share, such as 0.95")
 
     arms = {name: _Arm(results[results["family"] == name], name, value) for name in families}
-    base = arms[reference]
     rows: list[dict[str, Any]] = []
-    tests: dict[str, Permutation] = {}
     for name, arm in arms.items():
-        key = family_seed(seed, name)
-        row = {"family": name, **arm.summary(confidence, resamples, key)}
+        resampling = {"resamples": resamples, "seed": family_seed(seed, name)}
+        rows.append({"family": name, **arm.summary(confidence, resampling)})
         if name != reference:
-            differences = arm.differences(base)
-            row |= _against(arm, base, differences, confidence, resamples, key, share)
-            if min(map(len, (arm.units, base.units) if differences is None else (differences,))) >= MIN_UNITS:
-                test = tests[name] = (
-                    permutation_test(arm.units, base.units, resamples=resamples, seed=key)
-                    if differences is None
-                    else sign_flip_test(differences, resamples=resamples, seed=key)
-                )
-                row |= {"p": test.p, "p_smallest": test.smallest, "p_method": "exact" if test.exact else "monte carlo"}
-        rows.append(row | {"wiring_variance": arm.components.between, "seed_variance": arm.components.within})
+            rows[-1] |= arm.against(arms[reference], confidence, resampling, share)
 
     table = pd.DataFrame(rows, columns=[*_OF_ARM, *_DIFFERENCE, *_NEEDED])
-    table["p_holm"] = holm(table["p"].to_numpy(dtype=np.float64))
+    table["p_holm"] = inference.holm(table["p"].to_numpy(dtype=np.float64))
     table = table.astype({"pairs": "Int64", "needed_observed": "Int64", "needed_small": "Int64", "p_method": object})
-    notes = _notes(table, arms, tests, resamples, confidence, share)
-    return Comparison(table, notes, reference, confidence, value, share)
+    return Comparison(table, _notes(table, arms, resamples, confidence, share), reference, confidence, value, share)
 
 
 def check_results(results: pd.DataFrame, value: str = "accuracy", share: bool = True) -> None:
@@ -157,8 +130,8 @@ def check_results(results: pd.DataFrame, value: str = "accuracy", share: bool = 
         raise TypeError(f"results must be a pandas DataFrame with one row a variant, got {got}; use pandas.DataFrame(rows)")
     check_columns("results", results, ("variant", "family", "wiring_seed", "seed", value))
     for column in ("variant", "family", "wiring_seed", "seed"):
-        if results[column].isna().any():
-            raise ValueError(f"results column {column!r} must be complete, got {int(results[column].isna().sum())} missing; fill it in")
+        if missing := int(results[column].isna().sum()):
+            raise ValueError(f"results column {column!r} must be complete, got {missing} missing; fill it in")
     check_once("results", results, ("variant",), "number the variants of several runs anew")
     check_once("results", results, ("family", "wiring_seed", "seed"), "drop the copy or use another seed: runs must be independent")
     if not pd.api.types.is_numeric_dtype(results[value]):
@@ -199,40 +172,56 @@ class _Arm:
     def __init__(self, rows: pd.DataFrame, name: str, value: str) -> None:
         finished = rows[rows[value].notna()]
         runs = finished[value].to_numpy(dtype=np.float64)
-        self.runs = len(finished)
-        self.stopped = len(rows) - len(finished)
+        self.runs, self.stopped = len(finished), len(rows) - len(finished)
         single = name == SINGLE_WIRING or rows["wiring_seed"].nunique() == 1
         self.unit = "run" if single else "wiring"
         wirings = np.zeros(self.runs, dtype=np.int64) if single else finished["wiring_seed"].to_numpy()
-        self.components = variance_components(runs, wirings)
+        self.components = inference.variance_components(runs, wirings)
         _, group, sizes = np.unique(wirings, return_inverse=True, return_counts=True)
         self.units: Values = runs if single else np.bincount(group, weights=runs) / sizes
-        self.seeds: tuple[int, int] = (int(sizes.min()), int(sizes.max())) if not single and self.runs else (1, 1)
+        self.averaged, self.uneven = len(self.units) < self.runs, len(np.unique(sizes)) > 1
         self.by_seed = rows.set_index("seed")[value].astype(np.float64)
 
-    def summary(self, confidence: float, resamples: int, key: Sequence[int]) -> dict[str, Any]:
-        """Counts, mean and spread of the units."""
-        low, high = bootstrap_interval(self.units, confidence=confidence, resamples=resamples, seed=key)
-        return {
-            "runs": self.runs,
-            "stopped": self.stopped,
-            "unit": self.unit,
-            "n": len(self.units),
-            "mean": float(self.units.mean()) if self.runs else math.nan,
-            "sd": float(self.units.std(ddof=1)) if len(self.units) > 1 else math.nan,
-            "low": low,
-            "high": high,
-        }
+    def summary(self, confidence: float, resampling: dict[str, Any]) -> dict[str, Any]:
+        """Counts, mean and spread of the units, variances of the runs."""
+        low, high = inference.bootstrap_interval(self.units, confidence=confidence, **resampling)
+        mean = float(self.units.mean()) if self.runs else math.nan
+        sd = float(self.units.std(ddof=1)) if len(self.units) > 1 else math.nan
+        counts = {"runs": self.runs, "stopped": self.stopped, "unit": self.unit, "n": len(self.units)}
+        variances = {"wiring_variance": self.components.between, "seed_variance": self.components.within}
+        return {**counts, "mean": mean, "sd": sd, "low": low, "high": high, **variances}
 
-    def differences(self, base: _Arm) -> Values | None:
-        """From the runs of ``base`` with the same seeds, where both have finished; ``None`` if the two arms are no pairs."""
+    def against(self, base: _Arm, confidence: float, resampling: dict[str, Any], share: bool) -> dict[str, Any]:
+        """Difference from ``base``, its interval and test, and the units needed; in pairs where the two arms are pairs."""
+        row: dict[str, Any] = {}
+        samples = [self.units, base.units]
+        paired = {self.unit, base.unit} == {"run"} and self._same_seeds(base)
+        if paired:
+            samples = [(self.by_seed.loc[base.by_seed.index] - base.by_seed).dropna().to_numpy()]
+            row["pairs"] = len(samples[0])
+        fewest = min(map(len, samples))
+        if not fewest:
+            return row
+        difference = float(samples[0].mean()) if paired else float(self.units.mean() - base.units.mean())
+        row |= {"difference": difference, "delta": inference.cliffs_delta(self.units, base.units)}
+        row["difference_low"], row["difference_high"] = inference.bootstrap_interval(*samples, confidence=confidence, **resampling)
+        off = np.concatenate([sample - sample.mean() for sample in samples])
+        freedom = len(off) - len(samples)
+        sd = math.sqrt(float(off @ off) / freedom) if freedom > 0 else math.nan
+        small = SMALL_DIFFERENCE if share else SMALL_SHARE * abs(float(base.units.mean()))
+        for name, size in (("needed_observed", difference), ("needed_small", small)):
+            row[name] = inference.runs_needed(size, sd, power=POWER, alpha=ALPHA, paired=paired)
+        if fewest >= MIN_UNITS:
+            test = (inference.sign_flip_test if paired else inference.permutation_test)(*samples, **resampling)
+            row |= {"p": test.p, "p_smallest": test.smallest, "p_method": "exact" if test.exact else "monte carlo"}
+        return row
+
+    def _same_seeds(self, base: _Arm) -> bool:
         seeds, others = self.by_seed.index, base.by_seed.index
-        if {self.unit, base.unit} != {"run"} or not (seeds.is_unique and others.is_unique and set(seeds) == set(others)):
-            return None
-        return (self.by_seed.loc[others] - base.by_seed).dropna().to_numpy()
+        return seeds.is_unique and others.is_unique and set(seeds) == set(others)
 
-
-Arms = dict[str, _Arm]
+    def __str__(self) -> str:
+        return f"{len(self.units)} {self.unit}{'' if len(self.units) == 1 else 's'}"
 
 
 def family_seed(seed: int, family: str) -> tuple[int, int]:
@@ -245,83 +234,55 @@ def units_by_family(results: pd.DataFrame, value: str = "accuracy") -> dict[str,
     return {str(name): _Arm(results[results["family"] == name], str(name), value).units for name in results["family"].unique()}
 
 
-def _against(
-    arm: _Arm, base: _Arm, differences: Values | None, confidence: float, resamples: int, key: Sequence[int], share: bool
-) -> dict[str, Any]:
-    paired = differences is not None
-    pairs = {"pairs": len(differences)} if differences is not None else {}
-    if not (arm.runs and base.runs) or pairs.get("pairs") == 0:
-        return pairs
-    small = SMALL_DIFFERENCE if share else SMALL_SHARE * abs(float(base.units.mean()))
-    if differences is not None:
-        difference, off = float(differences.mean()), differences - differences.mean()
-        low, high = bootstrap_interval(differences, confidence=confidence, resamples=resamples, seed=key)
-    else:
-        difference = float(arm.units.mean() - base.units.mean())
-        low, high = bootstrap_interval(arm.units, base.units, confidence=confidence, resamples=resamples, seed=key)
-        off = np.concatenate([units - units.mean() for units in (arm.units, base.units)])
-    freedom = len(off) - (1 if paired else 2)
-    sd = math.sqrt(float(off @ off) / freedom) if freedom > 0 else math.nan
-    return {
-        **pairs,
-        "difference": difference,
-        "difference_low": low,
-        "difference_high": high,
-        "delta": cliffs_delta(arm.units, base.units),
-        "needed_observed": runs_needed(difference, sd, power=POWER, alpha=ALPHA, paired=paired),
-        "needed_small": runs_needed(small, sd, power=POWER, alpha=ALPHA, paired=paired),
-    }
-
-
-def _notes(table: pd.DataFrame, arms: Arms, tests: dict[str, Permutation], resamples: int, confidence: float, share: bool) -> list[str]:
-    (reference, base), *others = arms.items()
+def _notes(table: pd.DataFrame, arms: dict[str, _Arm], resamples: int, confidence: float, share: bool) -> list[str]:
+    reference = next(iter(arms))
+    rows = table.set_index("family")
     unit, small = (" in percentage points (pp)", "0.1 pp") if share else ("", f"{SMALL_SHARE:.0%} of {reference}'s mean")
     notes = [f"Intervals: {100 * confidence:g} % BCa bootstrap. Differences: family minus {reference}{',' if unit else ''}{unit}."]
-    if any(len(arm.units) < 10 for arm in arms.values()):
+    if (table["n"] < 10).any():
         notes.append("Bootstrap intervals from fewer than 10 units come out too narrow: read them as a lower bound on the uncertainty.")
     notes += _unit_notes(arms, reference, share)
-    pairs = {str(row.family): int(row.pairs) for row in table.dropna(subset=["pairs"]).itertuples()}
-    if pairs:
+    pairs = rows["pairs"].dropna()
+    if len(pairs):
         counts = ", ".join(f"{name} {count}" for name, count in pairs.items())
         notes.append(
-            f"Compared with {reference} in pairs of runs with the same seed: {counts} pairs. Difference, interval, p and the units needed"
-            " are those of the differences within pairs."
+            f"Compared with {reference} in pairs of runs with the same seed: {counts} pairs. Difference, interval, p and the units"
+            " needed are those of the differences within pairs."
         )
-    counts = ", ".join(f"{name} {arm.stopped} of {arm.stopped + arm.runs}" for name, arm in arms.items() if arm.stopped)
-    if counts:
+    stopped = [f"{name} {arm.stopped} of {arm.stopped + arm.runs}" for name, arm in arms.items() if arm.stopped]
+    if stopped:
+        counts = ", ".join(stopped)
         notes.append(f"Left out, as they were stopped before they had an accuracy: {counts}. The means describe the runs that finished.")
 
-    exact = [name for name, test in tests.items() if test.exact]
-    if exact:
-        smallest = "; ".join(f"{name} {tests[name].smallest:.2g}" for name in exact)
-        signs = " (of pairs, all signs of the differences)" if pairs.keys() & set(exact) else ""
+    tested = rows[rows["p"].notna()]
+    exact, drawn = (tested[tested["p_method"] == method] for method in ("exact", "monte carlo"))
+    if len(exact):
+        smallest = "; ".join(f"{name} {p:.2g}" for name, p in exact["p_smallest"].items())
+        signs = " (of pairs, all signs of the differences)" if exact["pairs"].notna().any() else ""
         notes.append(f"p by exact permutation of the units, all splits enumerated{signs}; the smallest attainable p: {smallest}.")
-    if len(exact) < len(tests):
-        how = f"{resamples:,} random permutations ({', '.join(name for name in tests if name not in exact)})"
+    if len(drawn):
+        how = f"{resamples:,} random permutations ({', '.join(drawn.index)})"
         notes.append(f"p by {how}, counting the observed split too; the smallest attainable p: {1 / (resamples + 1):.2g}.")
     # With k families Holm multiplies the smallest p value by k, so the level to reach is that much lower.
-    hopeless = [name for name, test in tests.items() if test.smallest * len(tests) > ALPHA]
-    if hopeless:
-        fewest = " and ".join(
-            f"{smallest_testable(ALPHA / len(tests), kind)} {'pairs' if kind else 'an arm'}"
-            for kind in (False, True)
-            if kind in {name in pairs for name in hopeless}
-        )
+    hopeless = tested[tested["p_smallest"] * len(tested) > ALPHA]
+    if len(hopeless):
+        kinds = sorted(set(hopeless["pairs"].notna()))
+        fewest = " and ".join(f"{inference.smallest_testable(ALPHA / len(tested), kind)} {'pairs' if kind else 'an arm'}" for kind in kinds)
         notes.append(
-            f"Too few units for any difference to be significant on its own at {ALPHA:g} after Holm's correction: {', '.join(hopeless)}. "
-            f"At least {fewest} are needed for that."
+            f"Too few units for any difference to be significant on its own at {ALPHA:g} after Holm's correction:"
+            f" {', '.join(hopeless.index)}. At least {fewest} are needed for that."
         )
-    for name, arm in [(name, arm) for name, arm in others if name not in tests]:
-        needed = table.loc[table["family"] == name, "needed_small"].iloc[0]
-        each = "pairs" if name in pairs else "an arm"
+    for name, row in rows.drop(index=[reference, *tested.index]).iterrows():
+        paired, needed = not pd.isna(row["pairs"]), row["needed_small"]
+        each = "pairs" if paired else "an arm"
         more = "the spread is not known yet" if pd.isna(needed) else f"about {needed} {each} to detect {small}"
         notes.append(
-            f"No p value for {name}: {_count(arm)} against {_count(base)} of {reference}; at least {MIN_UNITS} {each} are needed "
-            f"({smallest_testable(ALPHA, name in pairs)} to reach {ALPHA:g}), and {more}."
+            f"No p value for {name}: {arms[str(name)]} against {arms[reference]} of {reference}; at least {MIN_UNITS} {each} are needed "
+            f"({inference.smallest_testable(ALPHA, paired)} to reach {ALPHA:g}), and {more}."
         )
-    observed = table.dropna(subset=["needed_observed"])
-    if len(observed):
-        counts = ", ".join(f"{name} {needed:,}" for name, needed in zip(observed["family"], observed["needed_observed"], strict=True))
+    needed = rows["needed_observed"].dropna()
+    if len(needed):
+        counts = ", ".join(f"{name} {count:,}" for name, count in needed.items())
         notes.append(
             f"Units an arm that would detect the observed difference ({100 * POWER:g} % power, level {ALPHA:g} before Holm's correction, "
             f"normal approximation with the standard deviation, pooled or of the differences within pairs): {counts}. "
@@ -330,45 +291,39 @@ def _notes(table: pd.DataFrame, arms: Arms, tests: dict[str, Permutation], resam
     return notes
 
 
-def _unit_notes(arms: Arms, reference: str, share: bool) -> list[str]:
+def _unit_notes(arms: dict[str, _Arm], reference: str, share: bool) -> list[str]:
     scale, unit = (100, ", in pp") if share else (1, "")
+    single = ", ".join(name for name, arm in arms.items() if arm.unit == "run")
+    averaged = {name: arm for name, arm in arms.items() if arm.averaged}
+    plain = ", ".join(name for name, arm in arms.items() if arm.unit == "wiring" and not arm.averaged)
     notes = []
-    single = [name for name, arm in arms.items() if arm.unit == "run"]
     if single:
         notes.append(
-            f"One wiring each: {', '.join(single)}. The units are runs that differ in seed alone, so the spread is training noise and "
-            "the result holds for that wiring."
+            f"One wiring each: {single}. The units are runs that differ in seed alone, so the spread is training noise and the result holds"
+            " for that wiring."
         )
-    averaged = [name for name, arm in arms.items() if arm.seeds[1] > 1]
-    plain = [name for name, arm in arms.items() if arm.unit == "wiring" and arm.seeds[1] == 1]
     if averaged:
-        counts = ", ".join(f"{name} {len(arms[name].units)}" for name in averaged)
+        counts = ", ".join(f"{name} {len(arm.units)}" for name, arm in averaged.items())
         notes.append(f"Several seeds share a wiring, so the units are the wirings' means, and these are permuted: {counts} wirings.")
         spread = "; ".join(
-            f"{name} {scale * math.sqrt(arms[name].components.between):.2f} and {scale * math.sqrt(arms[name].components.within):.2f}"
-            + (" (the former estimated below 0, set to 0)" if arms[name].components.truncated else "")
-            for name in averaged
-            if not math.isnan(arms[name].components.between)
+            f"{name} {scale * math.sqrt(arm.components.between):.2f} and {scale * math.sqrt(arm.components.within):.2f}"
+            + (" (the former estimated below 0, set to 0)" if arm.components.truncated else "")
+            for name, arm in averaged.items()
+            if not math.isnan(arm.components.between)
         )
         if spread:
             notes.append(f"Standard deviation between wirings and between seeds of a wiring{unit}: {spread}.")
-        uneven = [name for name in averaged if arms[name].seeds[0] != arms[name].seeds[1]]
+        uneven = ", ".join(name for name, arm in averaged.items() if arm.uneven)
         if uneven:
-            notes.append(f"The wirings' means rest on unequal numbers of seeds, and count the same: {', '.join(uneven)}.")
+            notes.append(f"The wirings' means rest on unequal numbers of seeds, and count the same: {uneven}.")
         if arms[reference].unit == "run":
             notes.append(
-                f"A mean over seeds varies less by training noise than one run of {reference} does; "
-                "the permutation takes them as exchangeable."
+                f"A mean over seeds varies less by training noise than one run of {reference} does;"
+                " the permutation takes them as exchangeable."
             )
     if plain:
-        notes.append(
-            f"One seed a wiring: {', '.join(plain)}. Their spread mixes graph and seed, which several seeds a wiring would tell apart."
-        )
+        notes.append(f"One seed a wiring: {plain}. Their spread mixes graph and seed, which several seeds a wiring would tell apart.")
     return notes
-
-
-def _count(arm: _Arm) -> str:
-    return f"{len(arm.units)} {arm.unit}{'' if len(arm.units) == 1 else 's'}"
 
 
 def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:

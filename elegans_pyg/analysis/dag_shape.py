@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from math import log10
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from torch_geometric.data import Data
 
-from elegans_pyg.analysis.simple_graph import SimpleGraph, describe
+from elegans_pyg.analysis.simple_graph import SimpleGraph, measured
 
 _PARTS = ("level", "input_mask", "output_mask")
 
 
 def width_profile(data: Data) -> pd.DataFrame:
-    """Nodes and edges level by level.
-
-    Args:
-        data: a DAG, as ``ConstrainedDAG`` and ``RandomDAG`` make them.
+    """Nodes and edges of a DAG level by level; a ``ValueError`` for what is no DAG, or has levels that do not fit its edges.
 
     Returns:
         one row a level from 0 on: ``level``, ``width`` (nodes), ``inputs``, ``outputs``, ``edges_in`` (edges that end there). Nodes that no
         input reaches have no level.
-
-    Raises:
-        ValueError: if ``data`` is no DAG, or its levels do not fit its edges.
     """
     graph, level, inputs, outputs = _read(data)
     reached, deep = level >= 0, int(level.max()) + 1
@@ -38,18 +33,14 @@ def count_paths(data: Data) -> tuple[list[int], list[int]]:
     .. math:: p(n) = [n \text{ is input}] + \sum_{m \to n} p(m), \qquad q(m) = [m \text{ is output}] + \sum_{m \to n} q(n)
 
     A path may have no edge. Their product is the number of input-to-output paths through a node. Whole numbers, exact at any size: the
-    hermaphrodite's DAG has more paths than a float can tell apart.
+    hermaphrodite's DAG has more paths than a float can tell apart. Refuses what :func:`width_profile` does.
 
     Returns:
         two lists of ``N`` numbers; nodes that no input reaches count as leading nowhere.
-
-    Raises:
-        ValueError: if ``data`` is no DAG, or its levels do not fit its edges.
     """
     graph, level, inputs, outputs = _read(data)
-    reached = level >= 0
     before, after = inputs.astype(int).tolist(), outputs.astype(int).tolist()
-    inside = np.flatnonzero(reached[graph.source])
+    inside = np.flatnonzero(level[graph.source] >= 0)
     source, target = graph.source[inside], graph.target[inside]
     # By level of the source, a source is complete before it is read; by level of the target, from the last back, a target is.
     forward, backward = np.argsort(level[source], kind="stable"), np.argsort(-level[target], kind="stable")
@@ -61,65 +52,14 @@ def count_paths(data: Data) -> tuple[list[int], list[int]]:
 
 
 def path_betweenness(data: Data) -> np.ndarray:
-    """Share of all input-to-output paths that lead through each node, ends included; ``(N,)``.
+    """Share of all input-to-output paths that lead through each node, ends included; ``(N,)``, 0 for nodes that no input reaches.
 
-    0 for nodes that no input reaches. The shares add up to the mean number of nodes on a path.
-
-    Raises:
-        ValueError: if ``data`` is no DAG, its levels do not fit its edges, or it has no path.
+    The shares add up to the mean number of nodes on a path. Refuses what :func:`width_profile` does, and a DAG without path.
     """
     return _betweenness(data)[0]
 
 
-def dag_measures(data: Data) -> dict[str, float]:
-    """The columns of group ``dag``."""
-    graph, level, inputs, outputs = _read(data)
-    through, total = _betweenness(data)
-    inner = through[~(inputs | outputs)]
-    reached = level >= 0
-    widths = np.bincount(level[reached])
-    here = reached[graph.source]
-    spans = level[graph.target[here]] - level[graph.source[here]]
-    return {
-        "levels": len(widths),
-        "width_max": int(widths.max()),
-        "width_sd": float(widths.std()),
-        "input_nodes": int(inputs.sum()),
-        "output_nodes": int(outputs.sum()),
-        "unreached_nodes": int((~reached).sum()),
-        "edge_span": float(spans.mean()) if len(spans) else 0.0,
-        "paths_log10": log10(total),
-        "path_edges": float(through.sum() - 1),
-        "betweenness_max": float(inner.max()) if len(inner) else 0.0,
-    }
-
-
-def _betweenness(data: Data) -> tuple[np.ndarray, int]:
-    """Share of the paths through each node, and the number of paths."""
-    before, after = count_paths(data)
-    total = sum(before[node] for node in np.flatnonzero(data.output_mask.cpu().numpy()).tolist())
-    if not total:
-        raise ValueError("data: expected a DAG with a path from an input node to an output node, got none; check its input_mask")
-    # Python divides whole numbers of any size correctly, even where neither fits a float.
-    return np.array([p * q / total for p, q in zip(before, after, strict=True)]), total
-
-
-def _read(data: Data) -> tuple[SimpleGraph, np.ndarray, np.ndarray, np.ndarray]:
-    missing = [name for name in _PARTS if data.get(name) is None]
-    if missing:
-        lacks = ", ".join(missing)
-        raise ValueError(f"data: expected a DAG, got a wiring without {lacks}; make one with ConstrainedDAG() or RandomDAG(seed)")
-    graph = SimpleGraph.from_data(data)
-    level, inputs, outputs = (data[name].cpu().numpy() for name in _PARTS)
-    wrong = (level[graph.source] >= 0) & (level[graph.target] <= level[graph.source])
-    if wrong.any() or graph.self_loops:
-        raise ValueError("data.level: expected every edge to lead to a higher level, got one that does not; make the DAG anew")
-    if not (level >= 0).any():
-        raise ValueError("data.level: expected a DAG with a reached node, got none; check its input_mask")
-    return graph, level, inputs, outputs
-
-
-DAG_MEASURES = describe(
+@measured(
     "dag",
     ("levels", "levels, from the input nodes' to the last", "levels"),
     ("width_max", "most nodes on one level", "nodes"),
@@ -134,3 +74,39 @@ DAG_MEASURES = describe(
     direction="dag",
     needs="level",
 )
+def dag_measures(_: Any, data: Data, *__: Any) -> tuple[float, ...]:
+    graph, level, inputs, outputs = _read(data)
+    through, total = _betweenness(data)
+    inner = through[~(inputs | outputs)]
+    reached = level >= 0
+    widths = np.bincount(level[reached])
+    here = reached[graph.source]
+    spans = level[graph.target[here]] - level[graph.source[here]]
+    nodes = (int(chosen.sum()) for chosen in (inputs, outputs, ~reached))
+    span = float(spans.mean()) if len(spans) else 0.0
+    paths = log10(total), float(through.sum() - 1), float(inner.max(initial=0.0))
+    return len(widths), int(widths.max()), float(widths.std()), *nodes, span, *paths
+
+
+def _betweenness(data: Data) -> tuple[np.ndarray, int]:
+    """Share of the paths through each node, and the number of paths."""
+    before, after = count_paths(data)
+    total = sum(before[node] for node in np.flatnonzero(data.output_mask.cpu().numpy()).tolist())
+    if not total:
+        raise ValueError("data: expected a DAG with a path from an input node to an output node, got none; check its input_mask")
+    # Python divides whole numbers of any size correctly, even where neither fits a float.
+    return np.array([p * q / total for p, q in zip(before, after, strict=True)]), total
+
+
+def _read(data: Data) -> tuple[SimpleGraph, np.ndarray, np.ndarray, np.ndarray]:
+    lacks = ", ".join(name for name in _PARTS if data.get(name) is None)
+    if lacks:
+        raise ValueError(f"data: expected a DAG, got a wiring without {lacks}; make one with ConstrainedDAG() or RandomDAG(seed)")
+    graph = SimpleGraph.from_data(data)
+    level, inputs, outputs = (data[name].cpu().numpy() for name in _PARTS)
+    wrong = (level[graph.source] >= 0) & (level[graph.target] <= level[graph.source])
+    if wrong.any() or graph.self_loops:
+        raise ValueError("data.level: expected every edge to lead to a higher level, got one that does not; make the DAG anew")
+    if not (level >= 0).any():
+        raise ValueError("data.level: expected a DAG with a reached node, got none; check its input_mask")
+    return graph, level, inputs, outputs

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from torch_geometric.data import Data
 
-from elegans_pyg.analysis.simple_graph import Floats, Ints, SimpleGraph, describe, share
+from elegans_pyg.analysis.simple_graph import Floats, Ints, SimpleGraph, measured, share
 
 _DIRECTIONS = ("in", "out", "total")
 _RICH_SHARE = 0.1
+
+_NEWMAN = "Newman 2003, doi:10.1103/PhysRevE.67.026126"
+_BEYOND_CHANCE = "reciprocity beyond that of random edges, (r - density) / (1 - density); 0 for a complete graph"
+_BY_DEGREE = "correlation over edges of the source's out-degree with the target's in-degree; 0 where either is the same on all edges"
+_BY_TYPE = "excess of edges inside types over chance, relative to the largest possible; 0 where all are inside one type"
+_RICH = "density among the tenth of neurons of highest total degree (ties included) over that of the graph; 0 without edges"
 
 
 def degree_distribution(data: Data, direction: str = "total", weighted: bool = False, synapses: str = "all") -> pd.DataFrame:
     """How many neurons have each degree, or each strength.
 
     Args:
-        data: the wiring.
-        direction: ``"in"``, ``"out"`` or ``"total"``, their sum.
+        direction: ``"in"``, ``"out"`` or ``"total"``, their sum; others raise a ``ValueError``.
         weighted: the strength, the sum of weights (synapse counts, or sections), in place of the number of partners.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
 
     Returns:
         one row a value that occurs, ascending: ``degree`` (or ``strength``), ``neurons``, ``share`` and ``share_above``, that of neurons
         with as much or more.
-
-    Raises:
-        ValueError: if ``direction`` or ``synapses`` is unknown.
     """
     values = node_degrees(SimpleGraph.from_data(data, synapses), direction, weighted)
     found, neurons = np.unique(values, return_counts=True)
@@ -60,77 +63,14 @@ def rich_club(data: Data, synapses: str = "all") -> pd.DataFrame:
     """
     graph = SimpleGraph.from_data(data, synapses)
     degree = graph.in_degree + graph.out_degree
-    lesser = np.minimum(degree[graph.source], degree[graph.target])
-    top = int(degree.max())
+    lesser, top = np.minimum(degree[graph.source], degree[graph.target]), int(degree.max())
     neurons = graph.num_nodes - np.cumsum(np.bincount(degree, minlength=top + 1))
     edges = graph.num_edges - np.cumsum(np.bincount(lesser, minlength=top + 1))
-    here = neurons > 1
-    table = pd.DataFrame({"degree": np.arange(top + 1), "neurons": neurons, "edges": edges})[here].reset_index(drop=True)
-    table["coefficient"] = table["edges"] / (table["neurons"] * (table["neurons"] - 1))
-    return table
+    table = pd.DataFrame({"degree": np.arange(top + 1), "neurons": neurons, "edges": edges})[neurons > 1].reset_index(drop=True)
+    return table.assign(coefficient=table["edges"] / (table["neurons"] * (table["neurons"] - 1)))
 
 
-def size_measures(graph: SimpleGraph) -> dict[str, float]:
-    """The columns of group ``size``."""
-    pairs = graph.num_nodes * (graph.num_nodes - 1)
-    return {
-        "nodes": graph.num_nodes,
-        "edges": graph.num_edges,
-        "self_loops": graph.self_loops,
-        "isolated": int(((graph.in_degree + graph.out_degree) == 0).sum()),
-        "density": share(graph.num_edges, pairs),
-    }
-
-
-def degree_measures(graph: SimpleGraph) -> dict[str, float]:
-    """The columns of group ``degrees``."""
-    reciprocity = share(int(graph.is_mutual.sum()), graph.num_edges)
-    density = share(graph.num_edges, graph.num_nodes * (graph.num_nodes - 1))
-    return {
-        "reciprocity": reciprocity,
-        "reciprocity_excess": share(reciprocity - density, 1 - density),
-        "in_degree_max": int(graph.in_degree.max()),
-        "out_degree_max": int(graph.out_degree.max()),
-        "in_degree_sd": float(graph.in_degree.std()),
-        "out_degree_sd": float(graph.out_degree.std()),
-        "in_strength_sd": float(node_degrees(graph, "in", True).std()),
-        "out_strength_sd": float(node_degrees(graph, "out", True).std()),
-        "degree_assortativity": _degree_assortativity(graph),
-        "type_assortativity": _type_assortativity(graph),
-        "rich_club": _rich_density(graph, density),
-    }
-
-
-def _degree_assortativity(graph: SimpleGraph) -> float:
-    out, into = graph.out_degree[graph.source], graph.in_degree[graph.target]
-    if not graph.num_edges or np.ptp(out) == 0 or np.ptp(into) == 0:
-        return 0.0
-    return float(np.corrcoef(out, into)[0, 1])
-
-
-def _type_assortativity(graph: SimpleGraph) -> float:
-    """In whole numbers until the last division, so that nothing is lost where almost all edges stay in one type."""
-    types = len(graph.type_counts)
-    mixing = np.bincount(graph.neuron_type[graph.source] * types + graph.neuron_type[graph.target], minlength=types**2)
-    mixing = mixing.reshape(types, types)
-    by_chance = int(mixing.sum(axis=1) @ mixing.sum(axis=0))
-    return share(graph.num_edges * int(np.trace(mixing)) - by_chance, graph.num_edges**2 - by_chance)
-
-
-def _rich_density(graph: SimpleGraph, density: float) -> float:
-    degree = graph.in_degree + graph.out_degree
-    wanted = max(2, int(np.ceil(_RICH_SHARE * graph.num_nodes)))
-    if graph.num_nodes < 2 or not density:
-        return 0.0
-    # All that tie with the last one belong, so that the numbering of neurons plays no part.
-    rich = degree >= np.sort(degree)[-wanted]
-    neurons = int(rich.sum())
-    return float((rich[graph.source] & rich[graph.target]).sum() / (neurons * (neurons - 1)) / density)
-
-
-_NEWMAN = "Newman 2003, doi:10.1103/PhysRevE.67.026126"
-
-SIZE_MEASURES = describe(
+@measured(
     "size",
     ("nodes", "neurons, isolated ones included", "neurons"),
     ("edges", "ordered pairs of different neurons with a synapse, of whatever kind, counted once", "edges"),
@@ -138,11 +78,12 @@ SIZE_MEASURES = describe(
     ("isolated", "neurons without any edge", "neurons"),
     ("density", "edges over the ordered pairs of neurons; 0 for one neuron"),
 )
-_BEYOND_CHANCE = "reciprocity beyond that of random edges, (r - density) / (1 - density); 0 for a complete graph"
-_BY_DEGREE = "correlation over edges of the source's out-degree with the target's in-degree; 0 where either is the same on all edges"
-_BY_TYPE = "excess of edges inside types over chance, relative to the largest possible; 0 where all are inside one type"
-_RICH = "density among the tenth of neurons of highest total degree (ties included) over that of the graph; 0 without edges"
-DEGREE_MEASURES = describe(
+def size_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
+    isolated = int(((graph.in_degree + graph.out_degree) == 0).sum())
+    return graph.num_nodes, graph.num_edges, graph.self_loops, isolated, _density(graph)
+
+
+@measured(
     "degrees",
     ("reciprocity", "share of edges with one the other way round; 0 without edges"),
     ("reciprocity_excess", _BEYOND_CHANCE, "", "Garlaschelli & Loffredo 2004, doi:10.1103/PhysRevLett.93.268701"),
@@ -156,3 +97,36 @@ DEGREE_MEASURES = describe(
     ("type_assortativity", _BY_TYPE, "", _NEWMAN),
     ("rich_club", _RICH, "", "Towlson et al. 2013, doi:10.1523/JNEUROSCI.3784-12.2013"),
 )
+def degree_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
+    reciprocity, density = share(int(graph.is_mutual.sum()), graph.num_edges), _density(graph)
+    in_strength, out_strength = (node_degrees(graph, direction, weighted=True) for direction in ("in", "out"))
+    spreads = (float(values.std()) for values in (graph.in_degree, graph.out_degree, in_strength, out_strength))
+    out, into = graph.out_degree[graph.source], graph.in_degree[graph.target]
+    by_degree = float(np.corrcoef(out, into)[0, 1]) if graph.num_edges and np.ptp(out) and np.ptp(into) else 0.0
+    most = int(graph.in_degree.max()), int(graph.out_degree.max())
+    joins = by_degree, _type_assortativity(graph), _rich_density(graph, density)
+    return reciprocity, share(reciprocity - density, 1 - density), *most, *spreads, *joins
+
+
+def _density(graph: SimpleGraph) -> float:
+    return share(graph.num_edges, graph.num_nodes * (graph.num_nodes - 1))
+
+
+def _type_assortativity(graph: SimpleGraph) -> float:
+    """In whole numbers until the last division, so that nothing is lost where almost all edges stay in one type."""
+    types = len(graph.type_counts)
+    mixing = np.bincount(graph.neuron_type[graph.source] * types + graph.neuron_type[graph.target], minlength=types**2)
+    mixing = mixing.reshape(types, types)
+    by_chance = int(mixing.sum(axis=1) @ mixing.sum(axis=0))
+    return share(graph.num_edges * int(np.trace(mixing)) - by_chance, graph.num_edges**2 - by_chance)
+
+
+def _rich_density(graph: SimpleGraph, density: float) -> float:
+    if not density:
+        return 0.0
+    degree = graph.in_degree + graph.out_degree
+    wanted = max(2, int(np.ceil(_RICH_SHARE * graph.num_nodes)))
+    # All that tie with the last one belong, so that the numbering of neurons plays no part.
+    rich = degree >= np.sort(degree)[-wanted]
+    neurons = int(rich.sum())
+    return float((rich[graph.source] & rich[graph.target]).sum() / (neurons * (neurons - 1)) / density)

@@ -27,8 +27,7 @@ def jensen_shannon(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
     .. math:: d = \sqrt{\tfrac12 \sum_i p_i \log_2 (p_i / m_i) + \tfrac12 \sum_i q_i \log_2 (q_i / m_i)}
 
     Args:
-        first: counts or shares, none below 0; ``(K,)``. They need not add up to 1.
-        second: the same; the shorter one is filled up with 0.
+        first, second: counts or shares, none below 0; ``(K,)``, the shorter one filled up with 0. They need not add up to 1.
 
     Returns:
         the distance; where one of them has no counts it is 1, where both have none 0.
@@ -39,9 +38,8 @@ def jensen_shannon(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
     p, q = (np.asarray(values, dtype=np.float64) for values in (first, second))
     for name, values in (("first", p), ("second", q)):
         if values.ndim != 1 or not (np.isfinite(values) & (values >= 0)).all():
-            raise ValueError(
-                f"{name}: expected a list of finite counts of 0 or more, got {np.array2string(values, threshold=6)}; mend them"
-            )
+            got = np.array2string(values, threshold=6)
+            raise ValueError(f"{name}: expected a list of finite counts of 0 or more, got {got}; mend them")
     length = max(len(p), len(q))
     p, q = (np.pad(values, (0, length - len(values))) for values in (p, q))
     if not (p.any() and q.any()):
@@ -56,29 +54,23 @@ def jensen_shannon(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
 def edge_overlap(first: Data, second: Data, synapses: str = "all") -> float:
     """Jaccard index of the directed edges of two wirings: the edges of both over the edges of either; 1 if neither has any.
 
-    Neurons are matched by ``neuron_name`` if both wirings have names, and else by their number.
-
-    Raises:
-        ValueError: if the names are not unique, or the wirings have no names and different numbers of neurons.
+    Neurons are matched by ``neuron_name`` if both wirings have names, and else by their number: a ``ValueError`` if names are not unique,
+    or there are none and the numbers of neurons differ.
     """
     named = first.get("neuron_name") is not None and second.get("neuron_name") is not None
     if not named and first.num_nodes != second.num_nodes:
-        raise ValueError(
-            f"second: expected {first.num_nodes} neurons as in the first wiring, got {second.num_nodes}; name the neurons of both"
-        )
+        count, other = first.num_nodes, second.num_nodes
+        raise ValueError(f"second: expected {count} neurons as in the first wiring, got {other}; name the neurons of both")
     ours, theirs = (_edge_set(data, named, synapses) for data in (first, second))
     return share(len(ours & theirs), len(ours | theirs), otherwise=1.0)
 
 
 def _edge_set(data: Data, named: bool, synapses: str) -> set[tuple[str | int, str | int]]:
     graph = SimpleGraph.from_data(data, synapses)
-    source, target = graph.source.tolist(), graph.target.tolist()
-    if not named:
-        return set(zip(source, target, strict=True))
-    names = list(data.neuron_name)
+    names = list(data.neuron_name) if named else list(range(graph.num_nodes))
     if len(set(names)) != graph.num_nodes or len(names) != graph.num_nodes:
         raise ValueError(f"data.neuron_name: expected {graph.num_nodes} different names, got {len(set(names))}; name every neuron anew")
-    return {(names[m], names[n]) for m, n in zip(source, target, strict=True)}
+    return {(names[m], names[n]) for m, n in zip(graph.source, graph.target, strict=True)}
 
 
 def spectral_distance(first: Data, second: Data, weighted: bool = False, synapses: str = "all") -> float:
@@ -86,14 +78,8 @@ def spectral_distance(first: Data, second: Data, weighted: bool = False, synapse
 
     .. math:: \min_\pi \frac1N \sum_i | \lambda_i - \mu_{\pi(i)} |,
 
-    the earth mover's distance of the two spectra. The smaller wiring is filled up with isolated neurons, whose eigenvalues are 0. Two DAGs
-    are at distance 0, as all their eigenvalues are 0.
-
-    Args:
-        first: a wiring.
-        second: another.
-        weighted: use the weights in place of 1.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
+    the earth mover's distance of the two spectra, of 1 or of the weights. The smaller wiring is filled up with isolated neurons, whose
+    eigenvalues are 0. Two DAGs are at distance 0, as all their eigenvalues are 0.
     """
     spectra = [sorted_eigenvalues(SimpleGraph.from_data(data, synapses).matrix(weighted)) for data in (first, second)]
     return _spectra_apart(*spectra)
@@ -112,25 +98,19 @@ def distances(graphs: Data | Batch | Dataset | Sequence[Data], reference: Data, 
     Args:
         graphs: one wiring, a batch, a dataset or a sequence, as for :func:`~elegans_pyg.analysis.measures`.
         reference: what they are compared with, often the connectome that they were made from.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
 
     Returns:
         one row a wiring: ``motifs``, ``triads``, ``in_degrees``, ``out_degrees`` (Jensen-Shannon distances of the coloured three-node
         motifs, the shapes of connected triads, and the degree distributions), ``spectrum`` (:func:`spectral_distance`) and ``edges``
-        (1 less :func:`edge_overlap`). All are 0 for equal wirings, and none but ``spectrum`` exceeds 1.
-
-    Raises:
-        TypeError, ValueError: as :func:`~elegans_pyg.analysis.measures` does, and as :func:`edge_overlap` does.
+        (1 less :func:`edge_overlap`, which raises what these do). All are 0 for equal wirings, and none but ``spectrum`` exceeds 1.
     """
-    wirings = list_wirings(graphs)
     parts = _parts(reference, synapses)
     rows = []
-    for data in wirings:
+    for data in list_wirings(graphs):
         other = _parts(data, synapses)
         row = {name: jensen_shannon(other[name], parts[name]) for name in ("motifs", "triads", "in_degrees", "out_degrees")}
-        row["spectrum"] = _spectra_apart(other["spectrum"], parts["spectrum"])
-        row["edges"] = 1 - edge_overlap(data, reference, synapses)
-        rows.append(row)
+        apart, overlap = _spectra_apart(other["spectrum"], parts["spectrum"]), edge_overlap(data, reference, synapses)
+        rows.append({**row, "spectrum": apart, "edges": 1 - overlap})
     return pd.DataFrame(rows)
 
 

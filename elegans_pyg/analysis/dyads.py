@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from itertools import product
+from itertools import islice, product
 from math import perm, sqrt
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from torch_geometric.data import Data
 
-from elegans_pyg.analysis.simple_graph import Bools, Floats, Ints, SimpleGraph, Words, count_ones, describe, divergence, pack
+from elegans_pyg.analysis.simple_graph import Bools, Floats, Ints, SimpleGraph, divergence, measured, pairs_by_distance
 from elegans_pyg.wirings import NEURON_TYPES
 
 _PARK = "Park & Barabási 2007, doi:10.1073/pnas.0705081104"
 _LENGTHS = (1, 2, 3)
-_COLUMN_TYPES = ("sensory", "inter", "motor")
+TYPES = ("sensory", "inter", "motor")
 """The types with columns of their own in :func:`~elegans_pyg.analysis.measures`: every connectome has them."""
 
 
@@ -39,7 +40,6 @@ def dyads(data: Data, lengths: Sequence[int] = _LENGTHS, synapses: str = "all") 
     Args:
         data: the wiring. Synapses of several kinds between two neurons count once, those of a neuron with itself not at all.
         lengths: lengths :math:`k` in edges, 1 or more each.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``: the graph whose paths are meant.
 
     Returns:
         one row a length and ordered pair of types that the wiring has: ``length``, ``source``, ``target``, ``observed``, ``expected``,
@@ -47,20 +47,18 @@ def dyads(data: Data, lengths: Sequence[int] = _LENGTHS, synapses: str = "all") 
         0 where every deal gives the same count.
 
     Raises:
-        TypeError: if ``data`` is no single ``Data``.
-        ValueError: if it is no wiring, or a length or the kind of synapse is unknown.
+        ValueError: if a length is no integer of 1 or more.
     """
     for length in lengths:
         if isinstance(length, bool) or not isinstance(length, int | np.integer) or length < 1:
             raise ValueError(f"lengths: expected integers of 1 or more, got {length!r}; leave it out for 1, 2 and 3")
     graph = SimpleGraph.from_data(data, synapses)
     present = np.flatnonzero(graph.type_counts)
-    found = dict(zip(range(1, max(lengths, default=0) + 1), graph.pairs_by_distance(), strict=False))
-    nothing = np.zeros((graph.num_nodes, graph.num_nodes), dtype=bool)
+    found = dict(enumerate(islice(pairs_by_distance(graph.adjacency), max(lengths, default=0)), 1))
     rows = []
     for length in lengths:
-        pairs = graph.unpack(found[length]).T if length in found else nothing
-        observed = _count(found.get(length), graph)
+        pairs = found.get(length, _no_pairs(graph))
+        observed = _count(pairs, graph)
         for a, b in product(present, repeat=2):
             mean, variance = _moments(pairs, graph.type_counts, int(a), int(b))
             count, sd = int(observed[a, b]), sqrt(variance)
@@ -69,16 +67,14 @@ def dyads(data: Data, lengths: Sequence[int] = _LENGTHS, synapses: str = "all") 
     return pd.DataFrame(rows, columns=["length", "source", "target", "observed", "expected", "ratio", "sd", "z"])
 
 
-def _count(words: Words | None, graph: SimpleGraph) -> Ints:
-    """Pairs, as :meth:`SimpleGraph.pairs_by_distance` yields them, counted by the types of source and target ``(T, T)``."""
-    types = len(NEURON_TYPES)
-    counts = np.zeros((types, types), dtype=np.int64)
-    if words is None:
-        return counts
-    sources = pack(graph.neuron_type == np.arange(types)[:, None])
-    for a in range(types):
-        np.add.at(counts[a], graph.neuron_type, count_ones(words & sources[a]))
-    return counts
+def _no_pairs(graph: SimpleGraph) -> Bools:
+    return np.zeros((graph.num_nodes, graph.num_nodes), dtype=bool)
+
+
+def _count(pairs: Bools, graph: SimpleGraph) -> Ints:
+    """Pairs ``(N, N)`` counted by the types of source and target ``(T, T)``."""
+    of_type = np.eye(len(NEURON_TYPES), dtype=np.int64)[graph.neuron_type]
+    return of_type.T @ pairs @ of_type
 
 
 def expected_counts(total: float, type_counts: Ints) -> Floats:
@@ -111,38 +107,34 @@ def _moments(pairs: Bools, type_counts: Ints, a: int, b: int) -> tuple[Fraction,
     return mean, square - mean**2
 
 
-def dyad_measures(graph: SimpleGraph) -> dict[str, float]:
-    """The columns of group ``dyads``."""
-    values = {}
-    steps = graph.pairs_by_distance()
-    for length in _LENGTHS:
-        observed = _count(next(steps, None), graph)
-        expected = expected_counts(observed.sum(), graph.type_counts)
-        ratio = np.divide(observed, expected, out=np.ones_like(expected), where=expected > 0)
-        for a, b in product(_COLUMN_TYPES, repeat=2):
-            values[_column(a, b, length)] = float(ratio[NEURON_TYPES.index(a), NEURON_TYPES.index(b)])
-        values["dyadic_information" + _suffix(length)] = divergence(observed, expected)
-    return values
+def dyad_columns(length: int) -> list[str]:
+    """The measures of type pairs along shortest paths of that length."""
+    pairs = product(TYPES, repeat=2)
+    return [(f"dyadicity_{a}" if a == b else f"heterophilicity_{a}_{b}") + _suffix(length) for a, b in pairs]
 
 
 def _suffix(length: int) -> str:
     return "" if length == 1 else f"_path{length}"
 
 
-def _column(a: str, b: str, length: int) -> str:
-    return (f"dyadicity_{a}" if a == b else f"heterophilicity_{a}_{b}") + _suffix(length)
-
-
-def _describe() -> list[tuple[str, ...]]:
-    entries: list[tuple[str, ...]] = []
+def _describe() -> Iterator[tuple[str, ...]]:
     for length in _LENGTHS:
         along = "edges" if length == 1 else f"pairs at directed distance {length}"
-        for a, b in product(_COLUMN_TYPES, repeat=2):
+        for name, (a, b) in zip(dyad_columns(length), product(TYPES, repeat=2), strict=True):
             text = f"{along} from {a} to {b} neurons over their number if types were dealt at random; 1 where none are expected"
-            entries.append((_column(a, b, length), text, "", _PARK))
+            yield name, text, "", _PARK
         text = f"divergence of the {along} by types of both ends, all types, from a random deal of types; 0 where there are none"
-        entries.append(("dyadic_information" + _suffix(length), text, "bits", _PARK))
-    return entries
+        yield "dyadic_information" + _suffix(length), text, "bits", _PARK
 
 
-DYAD_MEASURES = describe("dyads", *_describe())
+@measured("dyads", *_describe())
+def dyad_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
+    values: list[float] = []
+    chosen = [NEURON_TYPES.index(name) for name in TYPES]
+    steps = pairs_by_distance(graph.adjacency)
+    for _length in _LENGTHS:
+        observed = _count(next(steps, _no_pairs(graph)), graph)
+        expected = expected_counts(observed.sum(), graph.type_counts)
+        ratio = np.divide(observed, expected, out=np.ones_like(expected), where=expected > 0)
+        values += [*ratio[np.ix_(chosen, chosen)].ravel().tolist(), divergence(observed, expected)]
+    return tuple(values)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 from sklearn.ensemble import RandomForestRegressor
@@ -17,9 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from elegans_pyg._progress import Progress
 from elegans_pyg.analysis.inference import Values
-
-Numbers = npt.NDArray[np.int64]
-Splits = Iterator[tuple[Numbers, Numbers]]
+from elegans_pyg.analysis.simple_graph import Ints
 
 TREES = 100
 PENALTIES = tuple(float(penalty) for penalty in 10.0 ** np.arange(-1, 5.5, 0.5))
@@ -36,8 +33,7 @@ class ModelScores:
             wirings, ``q2_sd``, its standard deviation over the repeats, ``rank``, Spearman's correlation of predicted and true values
             (``nan`` where the predictions are all the same), and ``error``, the mean absolute error, in the unit of the values.
         weights: ridge's coefficient of each measure, for one standard deviation of it, in the unit of the values; ``(m,)``.
-        importance: how much the forest's squared error on unseen wirings grows when a measure is shuffled among them, as a share of the
-            variance; ``(m,)``.
+        importance: growth of the forest's squared error on unseen wirings if a measure is shuffled, as a share of the variance; ``(m,)``.
     """
 
     models: pd.DataFrame
@@ -46,15 +42,7 @@ class ModelScores:
 
 
 def cross_validate(
-    measures: Values,
-    values: Values,
-    wirings: Numbers,
-    families: Numbers,
-    *,
-    folds: int = 5,
-    repeats: int = 5,
-    seed: int = 0,
-    quiet: bool = True,
+    measures: Values, values: Values, wirings: Ints, families: Ints, *, folds: int = 5, repeats: int = 5, seed: int = 0, quiet: bool = True
 ) -> ModelScores:
     r"""Predict values from measures with a ridge regression and a random forest, and from the family alone.
 
@@ -69,10 +57,8 @@ def cross_validate(
     chosen inside the other folds, grouped in the same way; the forest (Breiman 2001, doi:10.1023/A:1010933404324) has 100 trees.
 
     Args:
-        measures: ``(n, m)``, one row a run.
-        values: ``(n,)``.
-        wirings: number of each run's wiring, ``(n,)``.
-        families: number of each run's family, ``(n,)``.
+        measures, values: ``(n, m)`` and ``(n,)``, one row a run.
+        wirings, families: number of each run's wiring and family, ``(n,)``.
         folds: number of folds; at most half the number of wirings.
         repeats: of the cross-validation, over other folds.
         seed: of the folds and the forest.
@@ -116,7 +102,7 @@ def cross_validate(
     return ModelScores(models.reset_index(), weights, importance / float(values.var()))
 
 
-def grouped_splits(wirings: Numbers, families: Numbers, folds: int, generator: np.random.Generator) -> Splits:
+def grouped_splits(wirings: Ints, families: Ints, folds: int, generator: np.random.Generator) -> Iterator[tuple[Ints, Ints]]:
     """Rows to fit to and rows to predict, fold by fold: no wiring is in both, and every family is spread evenly over the folds."""
     unique, first, row = np.unique(wirings, return_index=True, return_inverse=True)
     shuffled = generator.permutation(len(unique))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import chain, combinations
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, combinations, count
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ while sums of the same shares in another order differ in the last bits and would
 
 class Permutation(NamedTuple):
     """Outcome of a permutation test: the p value, the smallest one these values allow, whether all splits (or signs) were enumerated, and
-    how many there are."""
+    their number."""
 
     p: float
     smallest: float
@@ -46,15 +46,12 @@ def bootstrap_interval(
     Confidence Intervals" (Efron 1987, doi:10.1080/01621459.1987.10478410), by :func:`scipy.stats.bootstrap`.
 
     Args:
-        sample: values, shape ``(n,)``.
-        other: with it, the interval is that of ``sample.mean() - other.mean()``; shape ``(m,)``.
+        sample, other: values, shapes ``(n,)`` and ``(m,)``; with ``other`` the interval is that of ``sample.mean() - other.mean()``.
         confidence: coverage aimed at.
-        resamples: number of bootstrap resamples.
-        seed: of the resampling.
+        resamples, seed: number of bootstrap resamples, and their seed.
 
     Returns:
-        The two ends. Constant values have no spread to resample: both ends are then the estimate. Fewer than two values in a sample
-        give ``nan``.
+        The two ends; both are the estimate where constant values have no spread to resample, ``nan`` for fewer than two values in a sample.
     """
     samples = (sample,) if other is None else (sample, other)
     if min(map(len, samples)) < 2:
@@ -64,15 +61,12 @@ def bootstrap_interval(
         return estimate, estimate
 
     # The bias correction counts resamples below the estimate; rounding keeps those that equal it, but for the last bits, from counting.
-    def mean(values: Values, axis: int) -> Values:
-        return values.mean(axis=axis).round(12)
-
-    def difference(values: Values, others: Values, axis: int) -> Values:
-        return (values.mean(axis=axis) - others.mean(axis=axis)).round(12)
+    def difference(values: Values, *others: Values, axis: int) -> Values:
+        return np.asarray(values.mean(axis=axis) - sum(other.mean(axis=axis) for other in others)).round(12)
 
     interval = stats.bootstrap(
         samples,
-        mean if other is None else difference,
+        difference,
         n_resamples=resamples,
         confidence_level=confidence,
         method="BCa",
@@ -91,10 +85,8 @@ def permutation_test(sample: Values, other: Values, *, resamples: int = 10_000, 
     Should Never Be Zero", Phipson & Smyth 2010, doi:10.2202/1544-6115.1585).
 
     Args:
-        sample: values of one arm, shape ``(m,)``.
-        other: values of the other arm, shape ``(n,)``.
-        resamples: number of random splits when they are too many to enumerate.
-        seed: of the random splits.
+        sample, other: values of the two arms, shapes ``(m,)`` and ``(n,)``.
+        resamples, seed: number of random splits when they are too many to enumerate, and their seed.
 
     Raises:
         ValueError: when an arm is empty.
@@ -106,22 +98,15 @@ def permutation_test(sample: Values, other: Values, *, resamples: int = 10_000, 
     pooled = pooled - pooled.mean()
     # With the pooled values centred, the difference of means is the first arm's sum times this.
     scale = 1 / m + 1 / n
-    observed = abs(float(sample.mean() - other.mean()))
-    splits = math.comb(m + n, m)
+    observed, splits = abs(float(sample.mean() - other.mean())), math.comb(m + n, m)
     if splits <= EXACT_SPLITS:
         # The smaller arm decides the split: fewer values to gather, and the two arms' sums are opposite.
         size = min(m, n)
         chosen = np.fromiter(chain.from_iterable(combinations(range(m + n), size)), dtype=np.intp, count=splits * size)
-        differences = np.abs(pooled[chosen].reshape(splits, size).sum(axis=1)) * scale
-        smallest = float(np.mean(differences >= differences.max() - TIE))
-        return Permutation(float(np.mean(differences >= observed - TIE)), smallest, True, splits)
+        return _exact(observed, np.abs(pooled[chosen].reshape(splits, size).sum(axis=1)) * scale)
     generator = np.random.default_rng(seed)
-    reached, block = 0, max(1, 1_000_000 // (m + n))
-    for start in range(0, resamples, block):
-        rows = min(block, resamples - start)
-        shuffled = generator.permuted(np.broadcast_to(pooled, (rows, m + n)), axis=1)
-        reached += int(np.count_nonzero(np.abs(shuffled[:, :m].sum(axis=1)) * scale >= observed - TIE))
-    return Permutation((reached + 1) / (resamples + 1), 1 / (resamples + 1), False, splits)
+    shuffled = (generator.permuted(np.broadcast_to(pooled, (rows, m + n)), axis=1) for rows in blocks(resamples, 1_000_000 // (m + n)))
+    return _drawn(observed, (np.abs(rows[:, :m].sum(axis=1)) * scale for rows in shuffled), splits)
 
 
 def sign_flip_test(differences: Values, *, resamples: int = 10_000, seed: int | Sequence[int] = 0) -> Permutation:
@@ -133,8 +118,7 @@ def sign_flip_test(differences: Values, *, resamples: int = 10_000, seed: int | 
 
     Args:
         differences: one a pair, shape ``(n,)``.
-        resamples: number of random choices of signs when they are too many to enumerate.
-        seed: of the random signs.
+        resamples, seed: number of random choices of signs when they are too many to enumerate, and their seed.
 
     Raises:
         ValueError: when there is no pair.
@@ -145,24 +129,34 @@ def sign_flip_test(differences: Values, *, resamples: int = 10_000, seed: int | 
     observed, splits = abs(float(differences.mean())), 2**pairs
     if splits <= EXACT_SPLITS:
         signs = 1 - 2 * (np.arange(splits)[:, None] >> np.arange(pairs) & 1)
-        means = np.abs(signs @ differences) / pairs
-        return Permutation(float(np.mean(means >= observed - TIE)), float(np.mean(means >= means.max() - TIE)), True, splits)
+        return _exact(observed, np.abs(signs @ differences) / pairs)
     generator = np.random.default_rng(seed)
-    reached, block = 0, max(1, 1_000_000 // pairs)
-    for start in range(0, resamples, block):
-        signs = generator.choice([-1.0, 1.0], (min(block, resamples - start), pairs))
-        reached += int(np.count_nonzero(np.abs(signs @ differences) / pairs >= observed - TIE))
-    return Permutation((reached + 1) / (resamples + 1), 1 / (resamples + 1), False, splits)
+    drawn = (generator.choice([-1.0, 1.0], (rows, pairs)) for rows in blocks(resamples, 1_000_000 // pairs))
+    return _drawn(observed, (np.abs(signs @ differences) / pairs for signs in drawn), splits)
+
+
+def blocks(total: int, most: int) -> Iterator[int]:
+    """Sizes that add up to ``total``, each at most ``most`` (and at least 1)."""
+    size = max(1, most)
+    return (min(size, total - start) for start in range(0, total, size))
+
+
+def _exact(observed: float, found: Values) -> Permutation:
+    """The outcome where ``found`` has every split's value."""
+    return Permutation(float(np.mean(found >= observed - TIE)), float(np.mean(found >= found.max() - TIE)), True, len(found))
+
+
+def _drawn(observed: float, parts: Iterable[Values], splits: int) -> Permutation:
+    """The outcome where ``parts`` have the values of random splits."""
+    found = np.concatenate(list(parts))
+    reached = int(np.count_nonzero(found >= observed - TIE))
+    return Permutation((reached + 1) / (len(found) + 1), 1 / (len(found) + 1), False, splits)
 
 
 def holm(p_values: Values) -> Values:
     """Holm's step-down correction for testing several hypotheses, from "A Simple Sequentially Rejective Multiple Test Procedure"
     (Holm 1979, https://www.jstor.org/stable/4615733): the k-th smallest of m p values is multiplied by m - k + 1, kept monotone and
-    at most 1.
-
-    Args:
-        p_values: shape ``(m,)``; ``nan`` marks a hypothesis that was not tested, which stays ``nan`` and does not count.
-    """
+    at most 1. ``nan`` marks a hypothesis that was not tested, which stays ``nan`` and does not count."""
     adjusted = np.full(len(p_values), math.nan)
     tested = np.flatnonzero(~np.isnan(p_values))
     order = tested[np.argsort(p_values[tested], kind="stable")]
@@ -173,12 +167,7 @@ def holm(p_values: Values) -> Values:
 
 def cliffs_delta(sample: Values, other: Values) -> float:
     r"""Cliff's delta, :math:`P(X > Y) - P(X < Y)`: from -1 (every value of ``sample`` lies below every one of ``other``) to 1; from
-    "Dominance Statistics" (Cliff 1993, doi:10.1037/0033-2909.114.3.494). ``nan`` when an arm is empty.
-
-    Args:
-        sample: shape ``(m,)``.
-        other: shape ``(n,)``.
-    """
+    "Dominance Statistics" (Cliff 1993, doi:10.1037/0033-2909.114.3.494). ``nan`` when an arm is empty."""
     if not (len(sample) and len(other)):
         return math.nan
     gaps = sample[:, None] - other[None, :]
@@ -192,27 +181,24 @@ def variance_components(values: Values, groups: Sequence[int] | npt.NDArray[np.i
     .. math:: \hat\sigma^2_{within} = MSW, \qquad \hat\sigma^2_{between} = (MSB - MSW) / n_0, \qquad
         n_0 = \Big(N - \sum_i n_i^2 / N\Big) / (k - 1)
 
-    for :math:`N` values in :math:`k` groups of sizes :math:`n_i`. A negative estimate between groups is cut off at 0 and marked.
+    for :math:`N` values in :math:`k` groups of sizes :math:`n_i`. A negative estimate between groups is cut off at 0 and marked. With one
+    group there is no variance between (``nan``); with no group of two or more there is none within, and the two cannot be told apart (both
+    ``nan``).
 
     Args:
-        values: shape ``(N,)``.
-        groups: the group of each value, shape ``(N,)``.
-
-    Returns:
-        The two variances. With one group there is none between (``nan``); with no group of two or more there is none within, and the
-        two cannot be told apart (both ``nan``).
+        values, groups: each value and the group that it is in, shapes ``(N,)``.
     """
     _, group = np.unique(np.asarray(groups), return_inverse=True)
     sizes = np.bincount(group)
-    count, k = len(values), len(sizes)
-    if count - k < 1:
+    total, k = len(values), len(sizes)
+    if total - k < 1:
         return Components(math.nan, math.nan, False)
     means = np.bincount(group, weights=values) / sizes
-    within = float(np.sum((values - means[group]) ** 2) / (count - k))
+    within = float(np.sum((values - means[group]) ** 2) / (total - k))
     if k == 1:
         return Components(math.nan, within, False)
     between_square = float(np.sum(sizes * (means - values.mean()) ** 2) / (k - 1))
-    typical_size = (count - np.sum(sizes**2) / count) / (k - 1)
+    typical_size = (total - np.sum(sizes**2) / total) / (k - 1)
     between = (between_square - within) / typical_size
     return Components(max(between, 0.0), within, bool(between < -TIE))
 
@@ -225,8 +211,7 @@ def runs_needed(difference: float, sd: float, *, power: float = 0.8, alpha: floa
     Args:
         difference: of the two means.
         sd: standard deviation inside an arm, or of the differences within pairs, in the same unit.
-        power: probability of detecting the difference.
-        alpha: level of the test.
+        power, alpha: probability of detecting the difference, and level of the test.
         paired: whether the runs are compared in pairs.
 
     Returns:
@@ -240,7 +225,4 @@ def runs_needed(difference: float, sd: float, *, power: float = 0.8, alpha: floa
 
 def smallest_testable(alpha: float, paired: bool = False) -> int:
     """Fewest runs an arm at which the exact two-sided permutation test of two equal arms, or of pairs, can reach a p value of ``alpha``."""
-    runs = 2
-    while 2 / (2**runs if paired else math.comb(2 * runs, runs)) > alpha:
-        runs += 1
-    return runs
+    return next(runs for runs in count(2) if 2 / (2**runs if paired else math.comb(2 * runs, runs)) <= alpha)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,52 +13,37 @@ from torch_geometric.data import Batch, Data, Dataset
 from elegans_pyg._arguments import check_seed
 from elegans_pyg._extras import require
 from elegans_pyg._progress import track
-from elegans_pyg.analysis.communities import COMMUNITY_MEASURES, community_measures
-from elegans_pyg.analysis.dag_shape import DAG_MEASURES, dag_measures
-from elegans_pyg.analysis.degrees import DEGREE_MEASURES, SIZE_MEASURES, degree_measures, size_measures
-from elegans_pyg.analysis.dyads import DYAD_MEASURES, dyad_measures
-from elegans_pyg.analysis.motifs import MOTIF_MEASURES, four_motif_measures, motif_measures
-from elegans_pyg.analysis.simple_graph import Measure, SimpleGraph
-from elegans_pyg.analysis.small_world import (
-    PATH_MEASURES,
-    SMALL_WORLD_MEASURES,
-    TRIANGLE_MEASURES,
-    path_measures,
-    small_world_measures,
-    triangle_measures,
-)
-from elegans_pyg.analysis.spectrum import SPECTRUM_MEASURES, spectrum_measures
-from elegans_pyg.analysis.symmetry import SYMMETRY_MEASURES, symmetry_measures
+from elegans_pyg.analysis.communities import community_measures
+from elegans_pyg.analysis.dag_shape import dag_measures
+from elegans_pyg.analysis.degrees import degree_measures, size_measures
+from elegans_pyg.analysis.dyads import dyad_measures
+from elegans_pyg.analysis.motifs import four_motif_measures, motif_measures
+from elegans_pyg.analysis.simple_graph import Measure, MeasureGroup, SimpleGraph
+from elegans_pyg.analysis.small_world import path_measures, small_world_measures, triangle_measures
+from elegans_pyg.analysis.spectrum import spectrum_measures
+from elegans_pyg.analysis.symmetry import symmetry_measures
 
-MEASURES: dict[str, Measure] = {
-    **SIZE_MEASURES,
-    **DEGREE_MEASURES,
-    **PATH_MEASURES,
-    **TRIANGLE_MEASURES,
-    **SPECTRUM_MEASURES,
-    **DYAD_MEASURES,
-    **MOTIF_MEASURES,
-    **SYMMETRY_MEASURES,
-    **DAG_MEASURES,
-    **SMALL_WORLD_MEASURES,
-    **COMMUNITY_MEASURES,
+_GROUPS: dict[str, MeasureGroup] = {
+    group.name: group
+    for group in (
+        size_measures,
+        degree_measures,
+        path_measures,
+        triangle_measures,
+        spectrum_measures,
+        dyad_measures,
+        motif_measures,
+        four_motif_measures,
+        symmetry_measures,
+        dag_measures,
+        small_world_measures,
+        community_measures,
+    )
 }
+
+MEASURES: dict[str, Measure] = {name: measure for group in _GROUPS.values() for name, measure in group.columns.items()}
 """Every column of :func:`measures`, and what it is."""
 
-_GROUPS: dict[str, Callable[[SimpleGraph, Data, int], dict[str, float]]] = {
-    "size": lambda graph, data, seed: size_measures(graph),
-    "degrees": lambda graph, data, seed: degree_measures(graph),
-    "paths": lambda graph, data, seed: path_measures(graph),
-    "triangles": lambda graph, data, seed: triangle_measures(graph),
-    "spectrum": lambda graph, data, seed: spectrum_measures(graph),
-    "dyads": lambda graph, data, seed: dyad_measures(graph),
-    "motifs": lambda graph, data, seed: motif_measures(graph),
-    "symmetry": lambda graph, data, seed: symmetry_measures(graph, data.neuron_name),
-    "dag": lambda graph, data, seed: dag_measures(data),
-    "small_world": lambda graph, data, seed: small_world_measures(graph, seed),
-    "four_motifs": lambda graph, data, seed: four_motif_measures(graph),
-    "communities": lambda graph, data, seed: community_measures(graph, seed),
-}
 _ON_REQUEST = ("small_world", "four_motifs", "communities")
 _EXTRAS = {
     "four_motifs": ("numba", "fast", "counting motifs of four neurons"),
@@ -76,22 +61,13 @@ def measures(
     graph of electrical synapses alone is symmetric: what looks at directions takes the values that follow from that (reciprocity 1, no
     feed-forward loop, no three-cycle).
 
-    ================ =============================================================================================
-    group            measures
-    ================ =============================================================================================
-    ``size``         neurons, edges, self-loops, density
-    ``degrees``      reciprocity, spread of degrees and strengths, assortativity by degree and type, rich club
-    ``paths``        length, efficiency, diameter, connected parts
-    ``triangles``    clustering, undirected and directed, transitivity
-    ``spectrum``     spectral radius
-    ``dyads``        dyadicity and heterophilicity of sensory, inter- and motor neurons, over 1, 2 and 3 edges
-    ``motifs``       coloured and plain triples: entropy, information, loops
-    ``symmetry``     left and right; needs ``neuron_name``
-    ``dag``          levels, widths, paths; needs ``level``, so DAGs only
-    ``small_world``  sigma and omega against 10 random graphs each; on request
-    ``four_motifs``  quadruples: entropy; on request, needs Numba (extra ``fast``)
-    ``communities``  modularity; on request, needs igraph (extra ``structure``)
-    ================ =============================================================================================
+    Groups: ``size`` (neurons, edges, self-loops, density), ``degrees`` (reciprocity, spread of degrees and strengths, assortativity by
+    degree and type, rich club), ``paths`` (length, efficiency, diameter, connected parts), ``triangles`` (clustering, undirected and
+    directed, transitivity), ``spectrum`` (spectral radius), ``dyads`` (dyadicity and heterophilicity of sensory, inter- and motor neurons,
+    over 1, 2 and 3 edges), ``motifs`` (coloured and plain triples: entropy, information, loops), ``symmetry`` (left and right; needs
+    ``neuron_name``), ``dag`` (levels, widths, paths; needs ``level``, so DAGs only); and on request ``small_world`` (sigma and omega
+    against 10 random graphs each), ``four_motifs`` (quadruples: entropy; needs Numba, extra ``fast``) and ``communities`` (modularity;
+    needs igraph, extra ``structure``).
 
     Args:
         graphs: one wiring, a batch of them, a dataset such as ``WiringEnsemble``, or a sequence.
@@ -104,8 +80,7 @@ def measures(
         one row a wiring, in order, and one column a measure.
 
     Raises:
-        ValueError: for an unknown name, no wiring, a wiring without neurons or without what a measure asked for by name needs; the line
-            gives the wiring's number.
+        ValueError: for an unknown name, no wiring, a wiring without neurons or without what a measure asked for by name needs.
         TypeError: if ``graphs`` holds something that is no ``Data``.
         ImportError: if a group on request needs an extra that is not installed.
     """
@@ -157,13 +132,11 @@ def chosen_measures(which: Sequence[str] | None, wirings: Sequence[Data]) -> lis
         raise TypeError(f"which: expected a sequence of names, got {which!r}; put it in a list")
     names: list[str] = []
     for wanted in which:
-        if wanted in MEASURES:
-            names.append(wanted)
-        elif wanted in _GROUPS:
-            names.extend(name for name, entry in MEASURES.items() if entry.group == wanted)
-        else:
+        found = [name for name, entry in MEASURES.items() if wanted in (name, entry.group)]
+        if not found:
             choices = f"groups ({', '.join(_GROUPS)}) or measures ({', '.join(MEASURES)})"
             raise ValueError(f"which: expected {choices}, got {wanted!r}; choose from these")
+        names += found
     if not names:
         raise ValueError("which: expected at least one measure or group, got none; leave it out for those of every wiring")
     names = list(dict.fromkeys(names))

@@ -54,11 +54,8 @@ def join(adjacent: Bools, colour: Ints, colours: int) -> Ints:
 def canonical(keys: Ints, nodes: int, colours: int) -> Ints:
     """The smallest key of the same motif, over all orders of its nodes."""
     adjacent, colour = split(keys, nodes, colours)
-    smallest = keys
-    for order in permutations(range(nodes)):
-        place = list(order)
-        smallest = np.minimum(smallest, join(adjacent[:, place][:, :, place], colour[:, place], colours))
-    return smallest
+    orders = map(list, permutations(range(nodes)))
+    return np.min([join(adjacent[:, order][:, :, order], colour[:, order], colours) for order in orders], axis=0)
 
 
 def arrows(key: int, nodes: int) -> str:
@@ -72,9 +69,8 @@ class Classes:
     """The connected motifs of three nodes.
 
     Attributes:
-        key: the smallest key of each class, ascending; ``(K,)``.
+        key, shape: the smallest key of each class, ascending, and its position in ``SHAPES``; ``(K,)``.
         of_key: class of every key, -1 where it is not connected; ``(64 * COLOURS^3,)``.
-        shape: position in ``SHAPES`` of each class; ``(K,)``.
         coloured: class of each shape's smallest key, uncoloured, with every choice of colours; ``(len(SHAPES), COLOURS^3)``, -1 for the
             three shapes that are not connected.
     """

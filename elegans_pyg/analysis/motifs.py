@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from math import comb, perm
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from torch_geometric.data import Data
 
 from elegans_pyg._extras import require
 from elegans_pyg.analysis.motif_tables import COLOURS, SHAPES, arrows, canonical, split, three_node_classes
-from elegans_pyg.analysis.simple_graph import Floats, Ints, SimpleGraph, describe, divergence, entropy, share
+from elegans_pyg.analysis.simple_graph import Floats, Ints, SimpleGraph, divergence, entropy, measured, share
 from elegans_pyg.wirings import NEURON_TYPES
 
 _ADAMI = "Adami et al. 2011, doi:10.1162/artl_a_00045"
@@ -21,32 +22,19 @@ _MILO = "Milo et al. 2002, doi:10.1126/science.298.5594.824"
 
 
 def triad_census(data: Data, synapses: str = "all") -> pd.Series:
-    """Number of triples of neurons with each of the 16 shapes that a directed triad can have, connected or not.
+    """Number of triples of neurons with each of the 16 shapes that a directed triad can have, connected or not, whatever their types.
 
     From Holland & Leinhardt (1976), "Local Structure in Social Networks", Sociological Methodology 7, 1-45, doi:10.2307/270703. A shape's
-    name gives its numbers of mutual, one-way and absent pairs, and a letter (down, up, cyclic, transitive) where these do not tell.
-
-    Args:
-        data: the wiring; its types of neurons play no part.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
-
-    Returns:
-        16 counts by name, which add up to :math:`N (N-1) (N-2) / 6`.
+    name gives its numbers of mutual, one-way and absent pairs, and a letter (down, up, cyclic, transitive) where these do not tell. The
+    counts add up to :math:`N (N-1) (N-2) / 6`.
     """
     graph = SimpleGraph.from_data(data, synapses)
     return pd.Series(_shape_counts(graph, count_motifs(graph)[0]), index=list(SHAPES), name="count")
 
 
 def motif_counts(data: Data, synapses: str = "all") -> Ints:
-    """Number of connected triples of neurons in each class of three-node motifs coloured by neuron type.
-
-    Args:
-        data: the wiring.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
-
-    Returns:
-        counts ``(K,)`` in an order that is the same for all wirings, so that two can be compared; :func:`motif_spectrum` names them.
-    """
+    """Number of connected triples of neurons in each class of three-node motifs coloured by neuron type; ``(K,)``, in an order that is the
+    same for all wirings, so that two can be compared. :func:`motif_spectrum` names the classes."""
     return count_motifs(SimpleGraph.from_data(data, synapses))[0]
 
 
@@ -62,10 +50,6 @@ def motif_spectrum(data: Data, synapses: str = "all") -> pd.DataFrame:
 
     has the types :math:`a, b, c` in its three places, in order.
 
-    Args:
-        data: the wiring.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
-
     Returns:
         one row a class that occurs or could under another dealing of the types: ``shape`` (a name of :func:`triad_census`), ``types`` (of
         the neurons 1, 2 and 3), ``edges`` (between these), ``count``, ``share`` of all (0 if there are none), ``expected``; most frequent
@@ -77,17 +61,17 @@ def motif_spectrum(data: Data, synapses: str = "all") -> pd.DataFrame:
     classes = three_node_classes()
     chosen = np.flatnonzero(expected > 0)
     chosen = chosen[np.argsort(-counts[chosen], kind="stable")]
-    _, colour = split(classes.key[chosen], 3, COLOURS)
-    return pd.DataFrame(
-        {
-            "shape": [SHAPES[shape] for shape in classes.shape[chosen]],
-            "types": [" ".join(NEURON_TYPES[c] for c in row) for row in colour],
-            "edges": [arrows(int(key), 3) for key in classes.key[chosen] % 64],
-            "count": counts[chosen],
-            "share": counts[chosen] / max(counts.sum(), 1),
-            "expected": expected[chosen],
-        }
-    )
+    names = {
+        "shape": [SHAPES[shape] for shape in classes.shape[chosen]],
+        "types": _types(classes.key[chosen], 3),
+        "edges": [arrows(int(key), 3) for key in classes.key[chosen] % 64],
+    }
+    numbers = {"count": counts[chosen], "share": counts[chosen] / max(counts.sum(), 1), "expected": expected[chosen]}
+    return pd.DataFrame({**names, **numbers})
+
+
+def _types(keys: Ints, nodes: int) -> list[str]:
+    return [" ".join(NEURON_TYPES[colour] for colour in row) for row in split(keys, nodes, COLOURS)[1]]
 
 
 def motif_information(data: Data, nulls: Sequence[Data] | None = None, synapses: str = "all") -> dict[str, float]:
@@ -103,10 +87,8 @@ def motif_information(data: Data, nulls: Sequence[Data] | None = None, synapses:
     the types are mixed more evenly over the motifs than chance does; :math:`D` cannot.
 
     Args:
-        data: the wiring.
         nulls: wirings that together are the null, such as rewired ones; their counts are pooled. :math:`D` then takes half a motif more
             in each class of both than was counted, since a null may lack a class that the wiring has.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
 
     Returns:
         ``entropy`` (:math:`H`), ``null_entropy``, ``information`` (:math:`I`) and ``divergence`` (:math:`D`). All are 0 without motifs.
@@ -132,9 +114,6 @@ def motif_information(data: Data, nulls: Sequence[Data] | None = None, synapses:
 def motifs_by_level(data: Data) -> pd.DataFrame:
     """Coloured motifs of three neurons along a DAG: a motif belongs to the level of its earliest neuron, where it begins.
 
-    Args:
-        data: a DAG, with ``level``.
-
     Returns:
         one row a level, from 0 on (or from -1, neurons that no input reaches, if there are any): ``level``, ``neurons``, ``motifs``,
         ``entropy`` of the coloured classes and ``shape_entropy``, in bits, both 0 where no motif begins.
@@ -146,17 +125,10 @@ def motifs_by_level(data: Data) -> pd.DataFrame:
         raise ValueError("data: expected a DAG with level, got a wiring without; make one with ConstrainedDAG() or RandomDAG(seed)")
     graph = SimpleGraph.from_data(data)
     levels, group = np.unique(data.level.cpu().numpy(), return_inverse=True)
-    counts = count_motifs(graph, group)
-    shape = three_node_classes().shape
-    return pd.DataFrame(
-        {
-            "level": levels,
-            "neurons": np.bincount(group),
-            "motifs": counts.sum(axis=1),
-            "entropy": [entropy(row) for row in counts],
-            "shape_entropy": [entropy(np.bincount(shape, row)) for row in counts],
-        }
-    )
+    counts, shape = count_motifs(graph, group), three_node_classes().shape
+    table = pd.DataFrame({"level": levels, "neurons": np.bincount(group), "motifs": counts.sum(axis=1)})
+    table["entropy"] = [entropy(row) for row in counts]
+    return table.assign(shape_entropy=[entropy(np.bincount(shape, row)) for row in counts])
 
 
 def four_motif_spectrum(data: Data, coloured: bool = False, synapses: str = "all") -> pd.DataFrame:
@@ -164,11 +136,6 @@ def four_motif_spectrum(data: Data, coloured: bool = False, synapses: str = "all
 
     Counted one by one, by the algorithm of Wernicke (2006), "Efficient Detection of Network Motifs", IEEE/ACM Trans. Comput. Biol.
     Bioinform. 3, 347-359, doi:10.1109/TCBB.2006.51; needs Numba (extra ``fast``).
-
-    Args:
-        data: the wiring.
-        coloured: tell motifs apart by the types of their neurons.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
 
     Returns:
         one row a class that occurs: ``edges`` between the neurons 1 to 4, ``types`` of these (if ``coloured``), ``count``, ``share``; most
@@ -183,39 +150,42 @@ def four_motif_spectrum(data: Data, coloured: bool = False, synapses: str = "all
     keys, counts = keys[order], counts[order]
     columns: dict[str, object] = {"edges": [arrows(int(key), 4) for key in keys % 4096]}
     if coloured:
-        columns["types"] = [" ".join(NEURON_TYPES[c] for c in row) for row in split(keys, 4, COLOURS)[1]]
+        columns["types"] = _types(keys, 4)
     return pd.DataFrame({**columns, "count": counts, "share": counts / max(counts.sum(), 1)})
 
 
-def motif_measures(graph: SimpleGraph) -> dict[str, float]:
-    """The columns of group ``motifs``."""
+@measured(
+    "motifs",
+    ("connected_triples", "connected triples of neurons", "triples", _MILO),
+    ("motif_entropy", "entropy of the connected triples by shape and types of neurons; 0 where there are none", "bits", _ADAMI),
+    ("motif_information", "entropy of coloured motifs under a random colouring, less motif_entropy; 0 without motifs", "bits", _ADAMI),
+    ("motif_divergence", "divergence of coloured motifs from those under a random colouring; 0 without motifs", "bits", _ADAMI),
+    ("triad_entropy", "entropy of the connected triples by shape alone; 0 where there are none", "bits", _TRIADS),
+    ("closed_share", "share of connected triples with all three pairs joined; 0 where there are none", "", _TRIADS),
+    ("feed_forward_loops", "triples of shape 030T", "triples", _MILO),
+    ("three_cycles", "triples of shape 030C", "triples", _TRIADS),
+)
+def motif_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
     counts = count_motifs(graph)[0]
     shapes = dict(zip(SHAPES, _shape_counts(graph, counts).tolist(), strict=True))
     connected = [shapes[name] for name in SHAPES[3:]]
-    expected = _expected(graph, counts)
-    found = entropy(counts)
+    triples = sum(connected)
+    expected, found = _expected(graph, counts), entropy(counts)
+    information, distance = entropy(expected) - found, divergence(counts, expected)
     closed = sum(shapes[name] for name in ("030T", "030C", "120D", "120U", "120C", "210", "300"))
-    return {
-        "connected_triples": sum(connected),
-        "motif_entropy": found,
-        "motif_information": entropy(expected) - found,
-        "motif_divergence": divergence(counts, expected),
-        "triad_entropy": entropy(connected),
-        "closed_share": share(closed, sum(connected)),
-        "feed_forward_loops": shapes["030T"],
-        "three_cycles": shapes["030C"],
-    }
+    return triples, found, information, distance, entropy(connected), share(closed, triples), shapes["030T"], shapes["030C"]
 
 
-def four_motif_measures(graph: SimpleGraph) -> dict[str, float]:
-    """The columns of group ``four_motifs``."""
+@measured(
+    "four_motifs",
+    ("connected_quadruples", "connected quadruples of neurons", "quadruples", _MILO),
+    ("four_motif_entropy", "entropy of the connected quadruples by shape and types; 0 where there are none", "bits", _ADAMI),
+    ("four_shape_entropy", "entropy of the connected quadruples by shape alone; 0 where there are none", "bits", _MILO),
+)
+def four_motif_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
     keys, counts = _count_four(graph, coloured=True)
-    _, shape = np.unique(canonical(keys % 4096, 4, 1), return_inverse=True)
-    return {
-        "connected_quadruples": int(counts.sum()),
-        "four_motif_entropy": entropy(counts),
-        "four_shape_entropy": entropy(np.bincount(shape, counts)) if len(counts) else 0.0,
-    }
+    shape = np.unique(canonical(keys % 4096, 4, 1), return_inverse=True)[1]
+    return int(counts.sum()), entropy(counts), entropy(np.bincount(shape, counts)) if len(counts) else 0.0
 
 
 def _pair_codes(graph: SimpleGraph) -> np.ndarray:
@@ -238,11 +208,9 @@ def count_motifs(graph: SimpleGraph, group: Ints | None = None) -> Ints:
         support = graph.support
         count_three(support.indptr, support.indices, _pair_codes(graph), graph.neuron_type, COLOURS, groups, by_key)
     classes = three_node_classes()
-    counts = np.zeros((len(by_key), len(classes.key)), dtype=np.int64)
-    for row, keys in zip(counts, by_key, strict=True):
-        found = np.flatnonzero(keys)
-        np.add.at(row, classes.of_key[found], keys[found])
-    return counts
+    found = classes.of_key >= 0
+    by_class = [np.bincount(classes.of_key[found], keys[found], minlength=len(classes.key)) for keys in by_key]
+    return np.stack(by_class).astype(np.int64)
 
 
 def _count_by_rows(graph: SimpleGraph, groups: Ints, by_key: Ints) -> None:
@@ -301,21 +269,3 @@ def _count_four(graph: SimpleGraph, coloured: bool) -> tuple[Ints, Ints]:
     counts = np.zeros(len(keys), dtype=np.int64)
     np.add.at(counts, place, by_key[found])
     return keys, counts
-
-
-MOTIF_MEASURES = describe(
-    "motifs",
-    ("connected_triples", "connected triples of neurons", "triples", _MILO),
-    ("motif_entropy", "entropy of the connected triples by shape and types of neurons; 0 where there are none", "bits", _ADAMI),
-    ("motif_information", "entropy of coloured motifs under a random colouring, less motif_entropy; 0 without motifs", "bits", _ADAMI),
-    ("motif_divergence", "divergence of coloured motifs from those under a random colouring; 0 without motifs", "bits", _ADAMI),
-    ("triad_entropy", "entropy of the connected triples by shape alone; 0 where there are none", "bits", _TRIADS),
-    ("closed_share", "share of connected triples with all three pairs joined; 0 where there are none", "", _TRIADS),
-    ("feed_forward_loops", "triples of shape 030T", "triples", _MILO),
-    ("three_cycles", "triples of shape 030C", "triples", _TRIADS),
-) | describe(
-    "four_motifs",
-    ("connected_quadruples", "connected quadruples of neurons", "quadruples", _MILO),
-    ("four_motif_entropy", "entropy of the connected quadruples by shape and types; 0 where there are none", "bits", _ADAMI),
-    ("four_shape_entropy", "entropy of the connected quadruples by shape alone; 0 where there are none", "bits", _MILO),
-)

@@ -23,8 +23,7 @@ def against_null(observed: pd.Series, null: pd.DataFrame) -> pd.DataFrame:
     doi:10.2202/1544-6115.1585). Holm's correction goes over the measures that the graphs differ in.
 
     Args:
-        observed: one value a measure.
-        null: one row a graph; the same measures as columns.
+        observed, null: one value a measure, and one row a graph with the same measures as columns.
 
     Returns:
         one row a measure: ``measure``, ``value``, ``mean`` and ``sd`` of the graphs, ``z``, ``p``, ``p_holm``. A measure that all have in
@@ -53,14 +52,9 @@ def against_null(observed: pd.Series, null: pd.DataFrame) -> pd.DataFrame:
 
 
 def share_unusual(graphs: pd.DataFrame, null: pd.DataFrame, observed: pd.Series, alpha: float = 0.05) -> pd.Series:
-    """Share of ``graphs`` that are each farther from the mean of the null model's graphs than all but ``alpha`` of these, on the side where
-    the observed value lies, by measure: about ``alpha / 2`` for more graphs of the null model. Not corrected for the number of measures.
-
-    Args:
-        graphs: one row a graph, one column a measure.
-        null: the same for the null model.
-        observed: one value a measure.
-        alpha: level of each test, between 0 and 1.
+    """Share of ``graphs`` that are each farther from the mean of the null model's graphs than all but ``alpha`` (0 to 1) of these, on the
+    side where the observed value lies, by measure: about ``alpha / 2`` for more graphs of the null model. Not corrected for the number of
+    measures. Both tables have one row a graph and one column a measure, ``observed`` one value a measure.
     """
     shares = {}
     for name in graphs.columns:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import chain, permutations, product
+from collections.abc import Sequence
+from itertools import chain, count, permutations, product
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy import optimize, stats
 
-from elegans_pyg.analysis.inference import EXACT_SPLITS, TIE, Values
-
-Groups = npt.NDArray[np.int64]
+from elegans_pyg.analysis.inference import EXACT_SPLITS, TIE, Values, blocks
+from elegans_pyg.analysis.simple_graph import Ints
 
 _BLOCK = 2_000_000
 
@@ -29,7 +27,7 @@ class RankTest(NamedTuple):
 
 
 def rank_correlations(
-    columns: Values, values: Values, groups: Groups | None = None, *, resamples: int = 10_000, seed: int | Sequence[int] = 0
+    columns: Values, values: Values, groups: Ints | None = None, *, resamples: int = 10_000, seed: int | Sequence[int] = 0
 ) -> RankTest:
     r"""Spearman's rank correlation of each column with ``values``, and its two-sided permutation p value.
 
@@ -45,11 +43,9 @@ def rank_correlations(
     Smyth 2010, doi:10.2202/1544-6115.1585). All columns see the same reorderings.
 
     Args:
-        columns: ``(n, m)``.
-        values: ``(n,)``.
+        columns, values: ``(n, m)`` and ``(n,)``.
         groups: group of each row, ``(n,)``; groups of one have no part.
-        resamples: number of random reorderings where they are too many to enumerate.
-        seed: of the random reorderings.
+        resamples, seed: number of random reorderings where they are too many to enumerate, and their seed.
 
     Returns:
         ``rho``, ``p`` and ``smallest`` of shape ``(m,)``; ``nan`` where a column (or ``values``) is constant, in every group.
@@ -75,21 +71,21 @@ def rank_correlations(
     orders = math.prod(map(math.factorial, sizes))
     exact = orders <= EXACT_SPLITS
     if not varies.any():
+        return RankTest(rho, p, smallest, exact, orders if exact else resamples)
+    places = np.split(np.arange(len(target)), np.cumsum(sizes)[:-1])
+    observed = np.abs(rho[varies]) - TIE
+    if exact:
+        found = np.abs(target[_all_orders(places, orders)] @ ranked)
+        p[varies] = np.count_nonzero(found >= observed, axis=0) / orders
+        smallest[varies] = np.count_nonzero(found >= found.max(axis=0) - TIE, axis=0) / orders
         return RankTest(rho, p, smallest, exact, orders)
-    reached = np.zeros(int(varies.sum()), dtype=np.int64)
-    largest, at_largest = np.zeros(len(reached)), np.zeros(len(reached), dtype=np.int64)
-    blocks = _all_orders(sizes, orders) if exact else _random_orders(sizes, resamples, max(columns.shape), seed)
-    observed = np.abs(rho[varies])
-    for block in blocks:
-        found = np.abs(target[block] @ ranked)
-        reached += np.count_nonzero(found >= observed - TIE, axis=0)
-        highest = found.max(axis=0)
-        at_largest[highest > largest + TIE] = 0
-        largest = np.maximum(largest, highest)
-        at_largest += np.count_nonzero(found >= largest - TIE, axis=0)
-    p[varies] = reached / orders if exact else (reached + 1) / (resamples + 1)
-    smallest[varies] = at_largest / orders if exact else 1 / (resamples + 1)
-    return RankTest(rho, p, smallest, exact, orders if exact else resamples)
+    generator = np.random.default_rng(seed)
+    reached = np.zeros(len(observed), dtype=np.int64)
+    for size in blocks(resamples, _BLOCK // max(columns.shape)):
+        drawn = [generator.permuted(np.broadcast_to(part, (size, len(part))), axis=1) for part in places]
+        reached += np.count_nonzero(np.abs(target[np.concatenate(drawn, axis=1)] @ ranked) >= observed, axis=0)
+    p[varies], smallest[varies] = (reached + 1) / (resamples + 1), 1 / (resamples + 1)
+    return RankTest(rho, p, smallest, exact, resamples)
 
 
 def rho_interval(rho: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -108,17 +104,11 @@ def rho_interval(rho: float, count: int, confidence: float = 0.95) -> tuple[floa
 def pairs_needed(rho: float, *, power: float = 0.8, alpha: float = 0.05) -> int | None:
     r"""Pairs at which a two-sided test of level ``alpha`` finds a rank correlation ``rho`` with probability ``power``:
     :math:`n = 3 + (1 + \rho^2/2)\,\big((z_{1-\alpha/2} + z_{power}) / \mathrm{artanh}\,\rho\big)^2`, from the standard error in
-    :func:`rho_interval`, and never fewer than a permutation test needs to reach ``alpha`` at all (5 for 0.05: :math:`2/5! < 0.05`).
-
-    Returns:
-        The number, or ``None`` for no correlation.
-    """
+    :func:`rho_interval`, and never fewer than a permutation test needs to reach ``alpha`` at all (5 for 0.05: :math:`2/5! < 0.05`);
+    ``None`` for no correlation."""
     if math.isnan(rho) or abs(rho) < 1e-6:
         return None
-    least = fewest_pairs(alpha)
-    if abs(rho) > 1 - TIE:
-        return least
-    return max(least, math.ceil(_pairs(rho, power, alpha)))
+    return max(fewest_pairs(alpha), math.ceil(_pairs(rho, power, alpha)) if abs(rho) <= 1 - TIE else 0)
 
 
 def smallest_rho(count: int, *, power: float = 0.8, alpha: float = 0.05) -> float:
@@ -136,26 +126,15 @@ def _pairs(rho: float, power: float, alpha: float) -> float:
 
 def fewest_pairs(alpha: float) -> int:
     """Fewest pairs, without ties, at which the exact two-sided permutation test of a rank correlation can reach ``alpha``."""
-    pairs = 2
-    while 2 / math.factorial(pairs) > alpha:
-        pairs += 1
-    return pairs
+    return next(pairs for pairs in count(2) if 2 / math.factorial(pairs) <= alpha)
 
 
 def _centred_ranks(columns: Values) -> Values:
     return np.asarray(stats.rankdata(columns, axis=0) - (len(columns) + 1) / 2, dtype=np.float64) / (len(columns) + 1)
 
 
-def _all_orders(sizes: Sequence[int], orders: int) -> Iterator[Groups]:
-    strata = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
-    every = chain.from_iterable(chain.from_iterable(parts) for parts in product(*(list(permutations(part.tolist())) for part in strata)))
-    yield np.fromiter(every, dtype=np.int64, count=orders * sum(sizes)).reshape(orders, sum(sizes))
-
-
-def _random_orders(sizes: Sequence[int], resamples: int, width: int, seed: int | Sequence[int]) -> Iterator[Groups]:
-    generator = np.random.default_rng(seed)
-    rows = max(1, _BLOCK // width)
-    strata = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
-    for start in range(0, resamples, rows):
-        count = min(rows, resamples - start)
-        yield np.concatenate([generator.permuted(np.broadcast_to(part, (count, len(part))), axis=1) for part in strata], axis=1)
+def _all_orders(places: list[Ints], orders: int) -> Ints:
+    """Every order of rows that keeps each in its group's places; ``(orders, n)``."""
+    rows = sum(map(len, places))
+    every = chain.from_iterable(chain.from_iterable(parts) for parts in product(*(list(permutations(part.tolist())) for part in places)))
+    return np.fromiter(every, dtype=np.int64, count=orders * rows).reshape(orders, rows)

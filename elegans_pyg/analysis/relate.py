@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from elegans_pyg.analysis.compare import ALPHA, POWER, check_columns, plain_rows
-from elegans_pyg.analysis.grouped_models import ModelScores, cross_validate
-from elegans_pyg.analysis.inference import TIE, Values, holm
+from elegans_pyg.analysis.grouped_models import cross_validate
+from elegans_pyg.analysis.inference import TIE, holm
 from elegans_pyg.analysis.rank_correlation import RankTest, fewest_pairs, pairs_needed, rank_correlations, rho_interval, smallest_rho
 
 FOLDS, REPEATS = 5, 5
@@ -28,10 +28,8 @@ class Relation:
         table: one row a measure, the strongest correlation first. Columns: ``measure``; ``n`` (wirings), ``rho`` (Spearman, over the
             wirings), ``low`` and ``high`` (95 %), ``p``, ``p_holm``, ``p_smallest`` (attainable), ``needed`` (wirings that would find this
             ``rho``); the same inside families: ``n_within``, ``rho_within``, ``p_within``, ``p_within_holm``, ``p_within_smallest``; and
-            the models' view, missing where they were not fitted: ``ridge`` (coefficient of one standard deviation) and
-            ``forest`` (importance), see :class:`~elegans_pyg.analysis.grouped_models.ModelScores`.
-        models: one row a model (``family``, ``ridge``, ``forest``): ``q2``, ``q2_sd``, ``rank``, ``error``; no rows where there are too
-            few wirings.
+            ``ridge`` and ``forest``, the weights and importance of :class:`~elegans_pyg.analysis.grouped_models.ModelScores`.
+        models: its ``models``. No rows, and nothing in ``ridge`` and ``forest``, where there are too few wirings.
         notes: what a reader has to know to read the tables, one sentence or two each.
         value: name of the column that was related to the measures.
     """
@@ -43,18 +41,12 @@ class Relation:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe content: plain numbers, ``None`` for what is missing."""
-        tables = {"measures": plain_rows(self.table), "models": plain_rows(self.models)}
-        return {"value": self.value, **tables, "notes": list(self.notes)}
+        measures, models = plain_rows(self.table), plain_rows(self.models)
+        return {"value": self.value, "measures": measures, "models": models, "notes": list(self.notes)}
 
 
 def relate(
-    variants: pd.DataFrame,
-    measures: Sequence[str],
-    value: str = "accuracy",
-    *,
-    seed: int = 0,
-    resamples: int = 10_000,
-    quiet: bool = True,
+    variants: pd.DataFrame, measures: Sequence[str], value: str = "accuracy", *, seed: int = 0, resamples: int = 10_000, quiet: bool = True
 ) -> Relation:
     """Relate the measures of wirings to what the networks built from them achieve.
 
@@ -72,8 +64,7 @@ def relate(
         variants: one row a run: ``wiring`` (the wiring's identity: equal for runs of one wiring), ``family``, the value, the measures.
         measures: columns that hold the measures.
         value: column of what was achieved, as shares between 0 and 1.
-        seed: of the permutations, folds and forests.
-        resamples: random permutations where they are too many to enumerate; at least 100.
+        seed, resamples: of the permutations, folds and forests; random permutations where these are too many to enumerate, at least 100.
         quiet: show no progress on standard error.
 
     Raises:
@@ -85,11 +76,12 @@ def relate(
     units = finished.groupby(["wiring", "family"], sort=False, as_index=False)[[value, *measures]].mean()
     notes = [_count_note(variants, finished, units, value)]
     incomplete = [name for name in measures if units[name].isna().any()]
-    constant = [name for name in measures if name not in incomplete and _constant(units[name])]
+    # Averages of equal numbers over the runs of a wiring can differ in the last bits.
+    spread, size = units[[*measures]].agg(np.ptp), units[[*measures]].abs().max().clip(lower=1.0)
+    constant = [name for name in measures if name not in incomplete and spread[name] <= TIE * size[name]]
     used = [name for name in measures if name not in incomplete and name not in constant]
-    for names, why in ((incomplete, "missing for some wirings"), (constant, "the same for all wirings")):
-        if names:
-            notes.append(f"Measures left out, as they are {why}: {', '.join(names)}.")
+    left_out = ((incomplete, "missing for some wirings"), (constant, "the same for all wirings"))
+    notes += [f"Measures left out, as they are {why}: {', '.join(names)}." for names, why in left_out if names]
 
     columns, values = units[used].to_numpy(dtype=np.float64), units[value].to_numpy(dtype=np.float64)
     families = pd.factorize(units["family"])[0].astype(np.int64)
@@ -101,7 +93,6 @@ def relate(
     table[["low", "high"]] = [rho_interval(rho, len(units)) for rho in overall.rho] if used else np.empty((0, 2))
     _add_p(table, overall, "p", len(units))
     table["needed"] = pd.array([pairs_needed(rho, power=POWER, alpha=ALPHA / len(used)) for rho in overall.rho], dtype="Int64")
-    several = bool(len(np.unique(families)) > 1)
     table["n_within"] = in_groups
     # Two wirings of a family can only agree or disagree: a handful of them says nothing.
     table["rho_within"] = within.rho if in_groups >= fewest_pairs(ALPHA) else math.nan
@@ -111,7 +102,9 @@ def relate(
     models = pd.DataFrame(columns=["model", "q2", "q2_sd", "rank", "error"])
     wirings = finished["wiring"].nunique()
     if wirings >= 2 * FOLDS and used and np.ptp(finished[value]) > TIE:
-        scores = _models(finished, used, value, seed, quiet)
+        arrays = (finished[names].to_numpy(dtype=np.float64) for names in (used, value))
+        groups = (pd.factorize(finished[name])[0].astype(np.int64) for name in ("wiring", "family"))
+        scores = cross_validate(*arrays, *groups, folds=FOLDS, repeats=REPEATS, seed=seed, quiet=quiet)
         table["ridge"], table["forest"] = scores.weights, scores.importance
         models = scores.models
         notes.append(
@@ -119,16 +112,9 @@ def relate(
             " between runs that is predicted, ± over the repeats. Measures add to the family's name only where ridge or forest beat it."
         )
     table = table.iloc[np.argsort(-table["rho"].abs().fillna(0).to_numpy(), kind="stable")].reset_index(drop=True)
-    notes += _test_notes(overall, within, several and in_groups >= fewest_pairs(ALPHA), resamples) + _power_notes(
-        units, wirings, used, models
-    )
+    several = families.max(initial=0) > 0 and in_groups >= fewest_pairs(ALPHA)
+    notes += [*_test_notes(overall, within, several), *_power_notes(units, wirings, used, models)]
     return Relation(table, models, notes, value)
-
-
-def _models(finished: pd.DataFrame, used: list[str], value: str, seed: int, quiet: bool) -> ModelScores:
-    wirings, families = (pd.factorize(finished[name])[0].astype(np.int64) for name in ("wiring", "family"))
-    columns, values = finished[used].to_numpy(dtype=np.float64), finished[value].to_numpy(dtype=np.float64)
-    return cross_validate(columns, values, wirings, families, folds=FOLDS, repeats=REPEATS, seed=seed, quiet=quiet)
 
 
 def _add_p(table: pd.DataFrame, test: RankTest, name: str, units: int) -> None:
@@ -138,21 +124,14 @@ def _add_p(table: pd.DataFrame, test: RankTest, name: str, units: int) -> None:
     table[f"{name}_smallest"] = test.smallest if enough else math.nan
 
 
-def _constant(column: pd.Series) -> bool:
-    values: Values = column.to_numpy(dtype=np.float64)
-    # Averages of equal numbers over the runs of a wiring can differ in the last bits.
-    return bool(np.ptp(values) <= TIE * max(1.0, float(np.abs(values).max())))
-
-
 def _check(variants: pd.DataFrame, measures: Sequence[str], value: str, resamples: int) -> None:
     if not measures or isinstance(measures, str):
         raise ValueError(f"measures: expected the names of at least one column, got {measures!r}; give a list")
     check_columns("variants", variants, ("wiring", "family", value, *measures))
     for column in (value, *measures):
         if not pd.api.types.is_numeric_dtype(variants[column]):
-            raise TypeError(
-                f"variants column {column!r} must hold numbers, got {variants[column].dtype}; convert it with pandas.to_numeric"
-            )
+            got = variants[column].dtype
+            raise TypeError(f"variants column {column!r} must hold numbers, got {got}; convert it with pandas.to_numeric")
     if not variants[value].notna().any():
         raise ValueError(f"variants column {value!r} must hold at least one number, got none; give runs that finished")
     if resamples < 100:
@@ -163,9 +142,8 @@ def _check(variants: pd.DataFrame, measures: Sequence[str], value: str, resample
     if off.any():
         name = off[off].index[0]
         wiring = (spread[name] > 1e-9 * scale[name]).idxmax()
-        raise ValueError(
-            f"variants must give a wiring's runs the same measures, got {name!r} of wiring {wiring} differing; measure it once"
-        )
+        got = f"{name!r} of wiring {wiring} differing"
+        raise ValueError(f"variants must give a wiring's runs the same measures, got {got}; measure it once")
 
 
 def _count_note(variants: pd.DataFrame, finished: pd.DataFrame, units: pd.DataFrame, value: str) -> str:
@@ -178,11 +156,10 @@ def _count_note(variants: pd.DataFrame, finished: pd.DataFrame, units: pd.DataFr
     )
 
 
-def _test_notes(overall: RankTest, within: RankTest, several: bool, resamples: int) -> list[str]:
+def _test_notes(overall: RankTest, within: RankTest, several: bool) -> list[str]:
     def how(test: RankTest) -> str:
-        return (
-            f"all {test.orders:,} orders enumerated" if test.exact else f"{resamples:,} random orders, smallest p {1 / (resamples + 1):.1g}"
-        )
+        orders = f"{test.orders:,}"
+        return f"all {orders} orders enumerated" if test.exact else f"{orders} random orders, smallest p {1 / (test.orders + 1):.1g}"
 
     notes = [f"rho: Spearman's correlation over wirings; two-sided permutation p ({how(overall)})."]
     if several:
@@ -190,8 +167,7 @@ def _test_notes(overall: RankTest, within: RankTest, several: bool, resamples: i
             f"rho inside families: ranks within each family, permuted within it ({how(within)}). Families differ in many measures at once,"
             " so a correlation that is gone inside families may be due to any of these."
         )
-    notes.append("p (Holm) is corrected for the number of measures. A correlation is no cause: measures go together.")
-    return notes
+    return [*notes, "p (Holm) is corrected for the number of measures. A correlation is no cause: measures go together."]
 
 
 def _power_notes(units: pd.DataFrame, wirings: int, used: list[str], models: pd.DataFrame) -> list[str]:
@@ -199,19 +175,16 @@ def _power_notes(units: pd.DataFrame, wirings: int, used: list[str], models: pd.
         return ["No measure differs between these wirings, so there is nothing to relate: train several families, or more of one."]
     level = ALPHA / len(used)
     needed = pairs_needed(MEDIUM, power=POWER, alpha=level)
-    formula = (
-        f"n = 3 + (1 + ρ²/2)((z(1-α/2) + z(power))/artanh ρ)², α = {ALPHA:g}/{len(used)} measures, power {POWER:.0%}; Bonett & Wright 2000"
-    )
-    notes = []
+    where = f"α = {ALPHA:g}/{len(used)} measures, power {POWER:.0%}; Bonett & Wright 2000"
+    formula = f"n = 3 + (1 + ρ²/2)((z(1-α/2) + z(power))/artanh ρ)², {where}"
     found = smallest_rho(len(units), power=POWER, alpha=level)
+    notes = [f"{len(units)} wirings find a correlation of {found:.2f} or more after Holm's correction ({formula})."]
     if needed is not None and len(units) < needed:
         finds = "" if math.isnan(found) else f"; {len(units)} find one of {found:.2f} or more"
-        notes.append(
+        notes = [
             f"Too few wirings: {len(units)}, and {needed} are needed to find a correlation of {MEDIUM:g} after Holm's correction{finds}"
             f" ({formula})."
-        )
-    else:
-        notes.append(f"{len(units)} wirings find a correlation of {found:.2f} or more after Holm's correction ({formula}).")
+        ]
     if len(units) < fewest_pairs(ALPHA):
         notes.append(f"No p values: {len(units)} wirings, and at least {fewest_pairs(ALPHA)} are needed to reach {ALPHA:g} at all.")
     if not len(models) and wirings < 2 * FOLDS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -9,7 +11,7 @@ from scipy.sparse import csgraph
 from torch_geometric.data import Data
 
 from elegans_pyg._arguments import check_seed
-from elegans_pyg.analysis.simple_graph import Ints, SimpleGraph, count_ones, describe, share
+from elegans_pyg.analysis.simple_graph import Ints, SimpleGraph, measured, pairs_by_distance, share
 from elegans_pyg.transforms.rewiring import generator
 
 _NULLS = 10
@@ -18,15 +20,11 @@ _NULLS = 10
 def path_lengths(data: Data, synapses: str = "all") -> pd.DataFrame:
     """How many ordered pairs of different neurons are joined by a shortest directed path of each length.
 
-    Args:
-        data: the wiring.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
-
     Returns:
         one row a length, from 1 edge on: ``length``, ``pairs``, ``share`` of all ordered pairs; pairs without a path have no row.
     """
     graph = SimpleGraph.from_data(data, synapses)
-    pairs = _pairs_at(graph)
+    pairs = _pairs_at(graph.adjacency)
     every = max(graph.num_nodes * (graph.num_nodes - 1), 1)
     return pd.DataFrame({"length": np.arange(1, len(pairs) + 1), "pairs": pairs, "share": pairs / every})
 
@@ -45,36 +43,40 @@ def small_world(data: Data, nulls: int = _NULLS, seed: int = 0, synapses: str = 
 
     Args:
         data: the wiring; directions are left out.
-        nulls: number of random graphs.
-        seed: of the random graphs.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
+        nulls, seed: number of random graphs, 1 or more, and their seed, 0 or more.
 
     Returns:
         ``sigma``, ``omega``, ``clustering``, ``path_length``, ``random_clustering``, ``random_path_length``, ``lattice_clustering``. A
         ratio whose denominator is 0 (no edges, or no triangle in any random graph or in the lattice) is 0.
-
-    Raises:
-        ValueError: if ``nulls`` is below 1, or ``seed`` below 0.
     """
     if nulls < 1:
         raise ValueError(f"nulls: expected 1 or more, got {nulls}; leave it out for {_NULLS}")
     return _small_world(SimpleGraph.from_data(data, synapses), nulls, check_seed(seed))
 
 
-def small_world_measures(graph: SimpleGraph, seed: int) -> dict[str, float]:
-    """The columns of group ``small_world``."""
+_SIGMA = f"clustering and path length against {_NULLS} Erdős-Rényi graphs with as many edges; 0 where these have no triangles"
+_OMEGA = f"path length against {_NULLS} Erdős-Rényi graphs, less clustering against a ring lattice; terms without a denominator are 0"
+
+
+@measured(
+    "small_world",
+    ("sigma", _SIGMA, "", "Humphries & Gurney 2008, doi:10.1371/journal.pone.0002051"),
+    ("omega", _OMEGA, "", "Telesford et al. 2011, doi:10.1089/brain.2011.0038"),
+    direction="undirected",
+)
+def small_world_measures(graph: SimpleGraph, _: Any, seed: int) -> tuple[float, ...]:
     values = _small_world(graph, _NULLS, seed)
-    return {"sigma": values["sigma"], "omega": values["omega"]}
+    return values["sigma"], values["omega"]
 
 
 def _small_world(graph: SimpleGraph, nulls: int, seed: int) -> dict[str, float]:
     number, edges = graph.num_nodes, graph.support.nnz // 2
     rng = generator("small_world", seed)
-    random = [_undirected(number, _random_pairs(number, edges, rng)) for _ in range(nulls)]
-    clustering, length = _clustering(graph), _mean_length(_undirected(number, _pairs_of(graph.support)))
+    random = [_support(number, _random_pairs(number, edges, rng)) for _ in range(nulls)]
+    clustering, length = _clustering(graph.support), _mean_length(_pairs_at(graph.support))
     random_clustering = float(np.mean([_clustering(null) for null in random]))
-    random_length = float(np.mean([_mean_length(null) for null in random]))
-    lattice_clustering = _clustering(_undirected(number, _ring_pairs(number, edges)))
+    random_length = float(np.mean([_mean_length(_pairs_at(null)) for null in random]))
+    lattice_clustering = _clustering(_support(number, _ring_pairs(number, edges)))
     return {
         "sigma": share(share(clustering, random_clustering) * random_length, length),
         "omega": share(random_length, length) - share(clustering, lattice_clustering),
@@ -84,11 +86,6 @@ def _small_world(graph: SimpleGraph, nulls: int, seed: int) -> dict[str, float]:
         "random_path_length": random_length,
         "lattice_clustering": lattice_clustering,
     }
-
-
-def _pairs_of(support: sparse.csr_array) -> Ints:
-    upper = sparse.triu(support, k=1).tocoo()
-    return np.stack([upper.row, upper.col]).astype(np.int64)
 
 
 def _random_pairs(number: int, edges: int, rng: np.random.Generator) -> Ints:
@@ -112,21 +109,18 @@ def _ring_pairs(number: int, edges: int) -> Ints:
     return np.concatenate(pairs, axis=1)
 
 
-def _undirected(number: int, pairs: Ints) -> SimpleGraph:
-    """An undirected graph as one with every edge in both directions."""
-    source, target = np.concatenate([pairs, pairs[::-1]], axis=1)
-    order = np.lexsort((target, source))
-    return SimpleGraph(number, source[order], target[order], np.ones(len(order)), np.zeros(number, dtype=np.int64), 0)
+def _support(number: int, pairs: Ints) -> sparse.csr_array:
+    """``(number, number)``, 1 at the pairs in either order."""
+    both = np.concatenate([pairs, pairs[::-1]], axis=1)
+    return sparse.csr_array((np.ones(both.shape[1]), tuple(both)), shape=(number, number))
 
 
-def _pairs_at(graph: SimpleGraph) -> Ints:
+def _pairs_at(adjacency: sparse.csr_array) -> Ints:
     """Ordered pairs at distance 1, 2, ..., as far as there are any."""
-    counts = [count_ones(words).sum() for words in graph.pairs_by_distance()]
-    return np.array(counts, dtype=np.int64)
+    return np.array([pairs.sum() for pairs in pairs_by_distance(adjacency)], dtype=np.int64)
 
 
-def _mean_length(graph: SimpleGraph) -> float:
-    pairs = _pairs_at(graph)
+def _mean_length(pairs: Ints) -> float:
     return share(int(pairs @ np.arange(1, len(pairs) + 1)), int(pairs.sum()))
 
 
@@ -135,9 +129,9 @@ def _triangles(adjacent: sparse.csr_array) -> Ints:
     return np.asarray(((adjacent @ adjacent) * adjacent).sum(axis=1), dtype=np.int64)
 
 
-def _clustering(graph: SimpleGraph) -> float:
-    degree = np.diff(graph.support.indptr)
-    return _mean_share(_triangles(graph.support), degree * (degree - 1))
+def _clustering(support: sparse.csr_array) -> float:
+    degree = np.diff(support.indptr)
+    return _mean_share(_triangles(support), degree * (degree - 1))
 
 
 def _mean_share(parts: Ints, wholes: Ints) -> float:
@@ -145,61 +139,41 @@ def _mean_share(parts: Ints, wholes: Ints) -> float:
     return float(np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > 0).mean())
 
 
-def triangle_measures(graph: SimpleGraph) -> dict[str, float]:
-    """The columns of group ``triangles``."""
-    degree = np.diff(graph.support.indptr)
-    triangles = _triangles(graph.support)
-    total = graph.in_degree + graph.out_degree
-    mutual = np.bincount(graph.source[graph.is_mutual], minlength=graph.num_nodes)
-    # 1 for a one-way pair, 2 for a mutual one.
-    directed = _triangles(graph.adjacency + graph.adjacency.T)
-    return {
-        "clustering": _mean_share(triangles, degree * (degree - 1)),
-        "clustering_directed": _mean_share(directed, 2 * (total * (total - 1) - 2 * mutual)),
-        "transitivity": share(triangles.sum(), (degree * (degree - 1)).sum()),
-    }
-
-
-def path_measures(graph: SimpleGraph) -> dict[str, float]:
-    """The columns of group ``paths``."""
-    pairs = _pairs_at(graph)
-    lengths = np.arange(1, len(pairs) + 1)
-    every, joined = graph.num_nodes * (graph.num_nodes - 1), int(pairs.sum())
-    strong: Ints = csgraph.connected_components(graph.adjacency, connection="strong")[1]
-    return {
-        "path_length": share(int(pairs @ lengths), joined),
-        "efficiency": share(float((pairs / lengths).sum()), every),
-        "reachable_share": share(joined, every),
-        "diameter": len(pairs),
-        "components": int(csgraph.connected_components(graph.support, directed=False)[0]),
-        "largest_strong_share": float(np.bincount(strong).max() / graph.num_nodes),
-    }
-
-
 _LATORA = "Latora & Marchiori 2001, doi:10.1103/PhysRevLett.87.198701"
 _WATTS = "Watts & Strogatz 1998, doi:10.1038/30918"
+_PAIRS = "mean over neurons of the share of pairs of neighbours that are joined, 0 with fewer than 2"
+_FAGIOLO = "mean over neurons of directed triangles over those that its degrees allow, 0 where they allow none"
 
-PATH_MEASURES = describe(
+
+@measured(
     "paths",
     ("path_length", "mean length of the shortest directed paths, over ordered pairs that have one; 0 if none has", "edges", _WATTS),
     ("efficiency", "mean over ordered pairs of 1 / the length of the shortest directed path, 0 for pairs without one", "", _LATORA),
     ("reachable_share", "share of ordered pairs with a directed path; 0 for one neuron"),
     ("diameter", "longest of the shortest directed paths; 0 without edges", "edges"),
-) | describe("paths", ("components", "weakly connected parts, isolated neurons included", "parts"), direction="undirected")
-PATH_MEASURES |= describe("paths", ("largest_strong_share", "share of neurons in the largest strongly connected part"))
-_PAIRS = "mean over neurons of the share of pairs of neighbours that are joined, 0 with fewer than 2"
-_FAGIOLO = "mean over neurons of directed triangles over those that its degrees allow, 0 where they allow none"
-_TRANSITIVITY = "share of paths of two edges whose ends are joined; 0 without such paths"
-TRIANGLE_MEASURES = {
-    **describe("triangles", ("clustering", _PAIRS, "", _WATTS), direction="undirected"),
-    **describe("triangles", ("clustering_directed", _FAGIOLO, "", "Fagiolo 2007, doi:10.1103/PhysRevE.76.026107")),
-    **describe("triangles", ("transitivity", _TRANSITIVITY), direction="undirected"),
-}
-_SIGMA = f"clustering and path length against {_NULLS} Erdős-Rényi graphs with as many edges; 0 where these have no triangles"
-_OMEGA = f"path length against {_NULLS} Erdős-Rényi graphs, less clustering against a ring lattice; terms without a denominator are 0"
-SMALL_WORLD_MEASURES = describe(
-    "small_world",
-    ("sigma", _SIGMA, "", "Humphries & Gurney 2008, doi:10.1371/journal.pone.0002051"),
-    ("omega", _OMEGA, "", "Telesford et al. 2011, doi:10.1089/brain.2011.0038"),
-    direction="undirected",
+    ("components", "weakly connected parts, isolated neurons included", "parts", "", "undirected"),
+    ("largest_strong_share", "share of neurons in the largest strongly connected part"),
 )
+def path_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
+    pairs, every = _pairs_at(graph.adjacency), graph.num_nodes * (graph.num_nodes - 1)
+    efficiency = share(float((pairs / np.arange(1, len(pairs) + 1)).sum()), every)
+    parts = int(csgraph.connected_components(graph.support, directed=False)[0])
+    strong: Ints = csgraph.connected_components(graph.adjacency, connection="strong")[1]
+    largest = float(np.bincount(strong).max() / graph.num_nodes)
+    return _mean_length(pairs), efficiency, share(int(pairs.sum()), every), len(pairs), parts, largest
+
+
+@measured(
+    "triangles",
+    ("clustering", _PAIRS, "", _WATTS, "undirected"),
+    ("clustering_directed", _FAGIOLO, "", "Fagiolo 2007, doi:10.1103/PhysRevE.76.026107"),
+    ("transitivity", "share of paths of two edges whose ends are joined; 0 without such paths", "", "", "undirected"),
+)
+def triangle_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
+    degree, total = np.diff(graph.support.indptr), graph.in_degree + graph.out_degree
+    mutual = np.bincount(graph.source[graph.is_mutual], minlength=graph.num_nodes)
+    # 1 for a one-way pair, 2 for a mutual one.
+    directed = _triangles(graph.adjacency + graph.adjacency.T)
+    clustering_directed = _mean_share(directed, 2 * (total * (total - 1) - 2 * mutual))
+    transitivity = share(_triangles(graph.support).sum(), (degree * (degree - 1)).sum())
+    return _clustering(graph.support), clustering_directed, transitivity

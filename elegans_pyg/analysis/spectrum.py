@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 from torch_geometric.data import Data
 
-from elegans_pyg.analysis.simple_graph import SimpleGraph, describe
+from elegans_pyg.analysis.simple_graph import SimpleGraph, measured
 
 _ITERATIONS = 2_000
 _TOLERANCE = 1e-11
 
 
 def eigenvalues(data: Data, weighted: bool = False, synapses: str = "all") -> np.ndarray:
-    """Eigenvalues of the directed adjacency matrix, largest modulus first; ``(N,)`` complex.
-
-    Args:
-        data: the wiring. A DAG's eigenvalues are all 0.
-        weighted: use the weights in place of 1.
-        synapses: ``"all"``, ``"chemical"`` or ``"electrical"``.
-    """
-    graph = SimpleGraph.from_data(data, synapses)
-    return sorted_eigenvalues(graph.matrix(weighted))
+    """Eigenvalues of the directed adjacency matrix, of 1 or of the weights, largest modulus first; ``(N,)`` complex, all 0 for a DAG."""
+    return sorted_eigenvalues(SimpleGraph.from_data(data, synapses).matrix(weighted))
 
 
 def sorted_eigenvalues(matrix: sparse.csr_array) -> np.ndarray:
     """By strong components, so that those of neurons on no cycle are exactly 0, which no dense solver would find."""
-    count, part = csgraph.connected_components(matrix, connection="strong")
     values = np.zeros(matrix.shape[0], dtype=np.complex128)
     filled = 0
-    for number in np.flatnonzero(np.bincount(part, minlength=count) > 1):
-        inside = np.flatnonzero(part == number)
-        values[filled : filled + len(inside)] = np.linalg.eigvals(matrix[inside][:, inside].toarray())
-        filled += len(inside)
+    for part in _strong_parts(matrix):
+        values[filled : filled + part.shape[0]] = np.linalg.eigvals(part.toarray())
+        filled += part.shape[0]
     return values[np.lexsort((values.imag, values.real, -np.abs(values)))]
 
 
@@ -44,12 +38,15 @@ def spectral_radius(matrix: sparse.csr_array) -> float:
     radius by :math:`\min_i (Ax)_i / x_i` and :math:`\max_i (Ax)_i / x_i`; power iteration of :math:`A + I`, which is primitive, draws the
     two together. Where that is slow (long cycles), all eigenvalues are computed.
     """
+    return max(map(_irreducible_radius, _strong_parts(matrix)), default=0.0)
+
+
+def _strong_parts(matrix: sparse.csr_array) -> Iterator[sparse.csr_array]:
+    """The strong components of more than one neuron, each as a matrix of its own."""
     count, part = csgraph.connected_components(matrix, connection="strong")
-    largest = 0.0
     for number in np.flatnonzero(np.bincount(part, minlength=count) > 1):
         inside = np.flatnonzero(part == number)
-        largest = max(largest, _irreducible_radius(matrix[inside][:, inside]))
-    return largest
+        yield matrix[inside][:, inside]
 
 
 def _irreducible_radius(matrix: sparse.csr_array) -> float:
@@ -65,13 +62,10 @@ def _irreducible_radius(matrix: sparse.csr_array) -> float:
     return float(np.abs(np.linalg.eigvals(matrix.toarray())).max())
 
 
-def spectrum_measures(graph: SimpleGraph) -> dict[str, float]:
-    """The columns of group ``spectrum``."""
-    return {name: spectral_radius(graph.matrix(weighted)) for name, weighted in zip(SPECTRUM_MEASURES, (False, True), strict=True)}
-
-
-SPECTRUM_MEASURES = describe(
+@measured(
     "spectrum",
     ("spectral_radius", "largest modulus of the eigenvalues of the directed adjacency matrix; 0 for a DAG"),
     ("spectral_radius_weighted", "the same with the weights, all above 0, in place of 1; 0 for a DAG", "weight"),
 )
+def spectrum_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
+    return spectral_radius(graph.adjacency), spectral_radius(graph.matrix(weighted=True))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from elegans_pyg.analysis.dyads import dyad_columns
 from elegans_pyg.analysis.inference import holm
 
 ALPHA = 0.05
@@ -19,21 +19,15 @@ GRADUAL = 0.1
 """Share redrawn at which an effect that goes gradually is still more than half there."""
 FALLING = -0.9
 """Rank correlation of the effect's size with the share redrawn, at which it falls all the way."""
-TYPES = ("sensory", "inter", "motor")
+_EFFECT = ["measure", "length", "z", "p_holm", "falling", "half", "left_gradual", "lost", "unusual_slight"]
 
 
 @dataclass(frozen=True)
 class Claim:
     """A sentence of the paper, and what was found.
 
-    Attributes:
-        connectome: the one it was tested on.
-        family: how edges were redrawn.
-        claim: ``"fade"`` or ``"multi-dyadic"``.
-        text: the claim, in words.
-        tested: effects that the connectome has, to which the claim applies.
-        held: of these, those for which it held.
-        detail: measured numbers, in words.
+    ``claim`` is ``"fade"`` or ``"multi-dyadic"``, ``text`` says it in words, and ``detail`` what was measured. Of the effects that the
+    connectome has, the claim applies to ``tested``, and ``held`` for so many. ``family`` says how edges were redrawn.
     """
 
     connectome: str
@@ -48,15 +42,8 @@ class Claim:
     def verdict(self) -> str:
         if not self.tested:
             return "no answer: no such effect"
-        if self.held == self.tested:
-            return f"held ({self.held} of {self.tested})"
-        return "did not hold" + (f" (only {self.held} of {self.tested})" if self.held else f" (0 of {self.tested})")
-
-
-def dyad_columns(length: int) -> list[str]:
-    """The measures of type pairs along shortest paths of that length."""
-    suffix = "" if length == 1 else f"_path{length}"
-    return [(f"dyadicity_{a}" if a == b else f"heterophilicity_{a}_{b}") + suffix for a, b in product(TYPES, TYPES)]
+        word = "" if self.held in (0, self.tested) else "only "
+        return f"{'held' if self.held == self.tested else 'did not hold'} ({word}{self.held} of {self.tested})"
 
 
 def dyad_effects(curves: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
@@ -87,21 +74,11 @@ def dyad_effects(curves: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
             # An effect that has turned into its opposite is gone.
             left = np.maximum(left, 0)
             lost = fraction[unusual <= 0.5]
-            rows.append(
-                {
-                    "measure": name,
-                    "length": length,
-                    "z": float(scores.loc[name, "z"]),
-                    "p_holm": float(p),
-                    "falling": float(stats.spearmanr(fraction, left).statistic) if np.ptp(left) > 0 else 0.0,
-                    "half": _crossing(fraction, left, 0.5),
-                    "left_gradual": float(left[np.abs(fraction - GRADUAL).argmin()]),
-                    "lost": float(lost.min()) if len(lost) else math.nan,
-                    "unusual_slight": float(unusual[np.abs(fraction - SLIGHT).argmin()]),
-                }
-            )
-    columns = ["measure", "length", "z", "p_holm", "falling", "half", "left_gradual", "lost", "unusual_slight"]
-    return pd.DataFrame(rows, columns=columns)
+            falling = float(stats.spearmanr(fraction, left).statistic) if np.ptp(left) > 0 else 0.0
+            gradual, slight = (np.abs(fraction - share).argmin() for share in (GRADUAL, SLIGHT))
+            course = (falling, _crossing(fraction, left, 0.5), left[gradual], lost.min() if len(lost) else math.nan, unusual[slight])
+            rows.append((name, length, float(scores.loc[name, "z"]), float(p), *map(float, course)))
+    return pd.DataFrame(rows, columns=_EFFECT)
 
 
 def check_claims(connectome: str, family: str, effects: pd.DataFrame) -> list[Claim]:
@@ -109,27 +86,20 @@ def check_claims(connectome: str, family: str, effects: pd.DataFrame) -> list[Cl
     direct, far = effects[effects["length"] == 1], effects[effects["length"] > 1]
     fading = direct[(direct["falling"] <= FALLING) & (direct["left_gradual"] > 0.5)]
     gone = far[far["unusual_slight"] <= 0.5]
-    fade = Claim(
-        connectome,
-        family,
-        "fade",
-        "interactions of sensory, inter- and motor neurons are not due to chance, and gradually lose significance with rewiring",
-        len(direct),
-        len(fading),
+    interactions = "interactions of sensory, inter- and motor neurons are not due to chance, and gradually lose significance with rewiring"
+    fades = (
         f"half of the effect is left at {_range(direct['half'])} rewired, half of the graphs are still significant at"
-        f" {_range(direct['lost'])}",
+        f" {_range(direct['lost'])}"
     )
-    multi = Claim(
-        connectome,
-        family,
-        "multi-dyadic",
-        f"the multi-dyadic effect along shortest paths of 2 and 3 edges is lost after slight rewiring ({SLIGHT:.0%})",
-        len(far),
-        len(gone),
+    multi = f"the multi-dyadic effect along shortest paths of 2 and 3 edges is lost after slight rewiring ({SLIGHT:.0%})"
+    stays = (
         f"at {SLIGHT:.0%} rewired, {_range(far['unusual_slight'])} of the graphs still have the effect (along edges"
-        f" {_range(direct['unusual_slight'])}); half of it is left at {_range(far['half'])} rewired",
+        f" {_range(direct['unusual_slight'])}); half of it is left at {_range(far['half'])} rewired"
     )
-    return [fade, multi]
+    return [
+        Claim(connectome, family, "fade", interactions, len(direct), len(fading), fades),
+        Claim(connectome, family, "multi-dyadic", multi, len(far), len(gone), stays),
+    ]
 
 
 def _crossing(fraction: np.ndarray, share: np.ndarray, level: float) -> float:

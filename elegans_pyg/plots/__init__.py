@@ -1,5 +1,6 @@
-"""Figures of wirings and results. Every function returns a :class:`matplotlib.figure.Figure`, which :func:`save` writes as PNG and
-SVG; matplotlib's global state is left alone, and no display is needed."""
+"""Figures of wirings and results. Every function returns a :class:`matplotlib.figure.Figure`, which :func:`save` writes as PNG and SVG;
+matplotlib's global state is left alone, and no display is needed. What cannot be drawn raises a ``ValueError`` that says what to give: no
+rows, a missing column, a row given twice, a family, task or neuron that is not there, arrays that do not go together."""
 
 from elegans_pyg.plots.curves import accuracy_curves, family_accuracies
 from elegans_pyg.plots.layered import layered_dag

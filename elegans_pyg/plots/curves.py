@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from elegans_pyg.analysis.compare import check_columns, check_once, check_results, family_names, family_seed, units_by_family
-from elegans_pyg.analysis.inference import bootstrap_interval
-from elegans_pyg.plots.style import INK, OPAQUE, dress, family_styles, mean_and_interval, mean_and_spread, reference_first
+from elegans_pyg.analysis.inference import Values, bootstrap_interval
+from elegans_pyg.plots.style import INK, OPAQUE, canvas, dress, family_styles, mean_and_interval, mean_and_spread, reference_first
 
 
 def accuracy_curves(
@@ -25,9 +24,6 @@ def accuracy_curves(
         reference: family drawn in dashed red; ``None`` for none.
         split: ``"train"``, ``"validation"`` or ``"test"``, whichever the metrics hold.
         value: column to draw in the place of ``accuracy``, a share (0 to 1) too.
-
-    Raises:
-        ValueError: for a missing column, no rows, an unknown family or split, or an evaluation given twice.
     """
     check_columns("metrics", metrics, ("iteration", "variant", "family", "split", value))
     splits = [str(name) for name in metrics["split"].unique()]
@@ -40,10 +36,9 @@ def accuracy_curves(
     iterations = np.sort(metrics["iteration"].unique())
     zoomed = len(iterations) >= 4
 
-    figure = Figure(figsize=(11 if zoomed else 7, 4.6), layout="constrained")
-    panels = figure.subplots(1, 2 if zoomed else 1, width_ratios=[1.15, 1] if zoomed else None, squeeze=False)[0]
+    figure, (panels,) = canvas(11 if zoomed else 7, 4.6, 1, 1 + zoomed, width_ratios=[1.15, 1] if zoomed else None, squeeze=False)
     late = iterations[0] + (iterations[-1] - iterations[0]) * 2 / 3
-    lowest, highest = [], []
+    ends = []
     for name in sorted(families, key=lambda name: name == reference):
         runs = 100 * metrics[metrics["family"] == name].pivot(index="iteration", columns="variant", values=value)
         finished, started = int(runs.iloc[-1].notna().sum()), runs.shape[1]
@@ -51,8 +46,7 @@ def accuracy_curves(
         marker = "o" if len(runs) < 4 else None
         for axes in panels:
             mean, sd = mean_and_spread(axes, runs, styles[name], name == reference, marker=marker, ms=4, label=label)
-        lowest.append((mean - sd)[mean.index >= late].min())
-        highest.append((mean + sd)[mean.index >= late].max())
+        ends.append(((mean - sd)[mean.index >= late].min(), (mean + sd)[mean.index >= late].max()))
 
     for axes, title in zip(panels, ("mean and standard deviation over variants", "the last third, enlarged"), strict=False):
         dress(axes, title, xlabel="iteration")
@@ -62,7 +56,8 @@ def accuracy_curves(
     panels[0].margins(x=0.01)
     if zoomed:
         # A family that never learned would flatten the differences the enlargement is for.
-        bottom, ceiling = max(np.nanmin(lowest), np.nanmax(highest) - 10), np.nanmax(highest)
+        ceiling = np.nanmax(ends)
+        bottom = max(np.nanmin(ends), ceiling - 10)
         margin = max(0.06 * (ceiling - bottom), 0.05)
         panels[1].set(xlim=(late, iterations[-1]), ylim=(bottom - margin, min(ceiling + margin, 100 + margin)))
         panels[0].axvspan(late, iterations[-1], color="#F3F4F6", lw=0, zorder=0)
@@ -78,9 +73,6 @@ def family_accuracies(results: pd.DataFrame, reference: str | None = "connectome
         reference: family whose mean is drawn through all the others; ``None`` for none.
         value: column of accuracies (0 to 1).
         seed: of the bootstrap.
-
-    Raises:
-        ValueError: for an unknown reference, no finished run, or a table that :func:`elegans_pyg.analysis.compare` would refuse.
     """
     check_results(results, value)
     finished = results[results[value].notna()]
@@ -89,8 +81,7 @@ def family_accuracies(results: pd.DataFrame, reference: str | None = "connectome
     families = family_names("results", finished, reference)
     units = units_by_family(results, value)
     styles = family_styles(families, reference)
-    figure = Figure(figsize=(8.5, 1.1 + 0.75 * len(families)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = canvas(8.5, 1.1 + 0.75 * len(families))
     everything = 100 * finished[value].to_numpy()
     span = max(float(np.ptp(everything)), 0.1)
     counts = []
@@ -104,8 +95,7 @@ def family_accuracies(results: pd.DataFrame, reference: str | None = "connectome
             axes.scatter(wirings, np.full(len(wirings), row + 0.05), s=34, facecolors="white", edgecolors=colour, lw=1.2, zorder=3)
         mean_and_interval(axes, wirings.mean(), (low, high), row + 0.22, colour, name == reference)
         text = f"{wirings.mean():.2f}" + ("" if np.isnan(low) else f"  [{low:.2f}, {high:.2f}]")
-        beside = axes.get_yaxis_transform()
-        axes.text(1.01, row + 0.02, text, transform=beside, va="center", fontsize=9, color=INK)
+        axes.text(1.01, row + 0.02, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9, color=INK)
     axes.set_yticks(range(len(families)), counts, fontsize=9)
     label = f"{value.replace('_', ' ')} (%), one dot a run; diamond and bar: mean and 95 % bootstrap interval"
     limits = (everything.min() - 0.06 * span, everything.max() + 0.06 * span)
@@ -115,7 +105,7 @@ def family_accuracies(results: pd.DataFrame, reference: str | None = "connectome
     return figure
 
 
-def _swarm(values: npt.NDArray[np.float64], apart: float) -> npt.NDArray[np.float64]:
+def _swarm(values: Values, apart: float) -> Values:
     """Heights at which sorted values nearer than ``apart`` stack instead of covering each other, within 0 to 0.45."""
     heights = np.zeros(len(values), dtype=np.int64)
     for index in range(len(values)):

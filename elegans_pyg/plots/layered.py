@@ -13,7 +13,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from torch_geometric.data import Data
 
-from elegans_pyg.plots.layout import Floats, Integers, LayeredLayout, layered_layout
+from elegans_pyg.analysis.simple_graph import Floats, Ints
+from elegans_pyg.plots.layout import LayeredLayout, layered_layout
 from elegans_pyg.plots.style import HALO, INK, TYPE_COLOURS, dot, dress, numbers
 from elegans_pyg.wirings import NEURON_TYPES
 
@@ -31,15 +32,11 @@ def layered_dag(data: Data, hubs: int = 10) -> Figure:
         data: a DAG ``Data`` with ``edge_index``, ``level``, ``neuron_type``, ``output_mask``, and where given ``neuron_name`` (for the
             labels) and ``edge_weight`` (for the edges' widths). Neurons without a level are counted, not drawn.
         hubs: number of best-connected neurons named beside the outputs.
-
-    Raises:
-        ValueError: when an attribute is missing or no neuron has a level.
     """
     for name in ("edge_index", "level", "neuron_type", "output_mask"):
         if data.get(name) is None:
-            raise ValueError(
-                f"data must have {name!r}, got {', '.join(data.keys()) or 'nothing'}; build the DAG with ConstrainedDAG or RandomDAG"
-            )
+            got = ", ".join(data.keys()) or "nothing"
+            raise ValueError(f"data must have {name!r}, got {got}; build the DAG with ConstrainedDAG or RandomDAG")
     level, types = numbers(data.level), numbers(data.neuron_type)
     output = numbers(data.output_mask).astype(bool) & (level >= 0)
     edges = numbers(data.edge_index)
@@ -62,16 +59,14 @@ def layered_dag(data: Data, hubs: int = 10) -> Figure:
             if chosen.any():
                 look = {"color": TYPE_COLOURS[name], "edgecolors": edge, "linewidths": width, "zorder": 3}
                 graph.scatter(layout.x[chosen], layout.y[chosen], s=sizes[chosen], **look)
-    graph.set_xlim(layout.left[0] - 0.4, layout.right[-1] + 0.4)
-    graph.set_ylim(-0.02, 1.02)
+    graph.set(xlim=(layout.left[0] - 0.4, layout.right[-1] + 0.4), ylim=(-0.02, 1.02))
     graph.axis("off")
-    present = [index for index in range(len(NEURON_TYPES)) if (placed & (types == index)).any()]
+    present = np.unique(types[placed]).tolist()
     handles = [dot(TYPE_COLOURS[NEURON_TYPES[i]], f"{NEURON_TYPES[i]} ({(placed & (types == i)).sum()})") for i in present]
     handles.append(dot("white", f"output ({output.sum()})", mec=INK, mew=1.4))
     place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(handles)}
     graph.legend(handles=handles, frameon=False, fontsize=10, handletextpad=0.2, **place)
-    unplaced = int((~placed).sum())
-    missing = f"; {unplaced} that no input reaches not drawn" if unplaced else ""
+    missing = "" if placed.all() else f"; {(~placed).sum()} that no input reaches not drawn"
     title = f"{placed.sum():,} neurons, {edges.shape[1]:,} edges, {len(layout.left)} levels{missing}"
     graph.set_title(title, loc="left", fontsize=11, color=INK, pad=26)
     _level_profile(profile, layout, level, types, present)
@@ -91,7 +86,7 @@ def _draw_edges(axes: Axes, curves: Floats, shade: Floats, weights: Floats) -> N
     axes.add_collection(lines, autolim=False)
 
 
-def _level_profile(axes: Axes, layout: LayeredLayout, level: Integers, types: Integers, present: list[int]) -> None:
+def _level_profile(axes: Axes, layout: LayeredLayout, level: Ints, types: Ints, present: list[int]) -> None:
     widths = np.bincount(level[level >= 0])
     ceiling = int(widths.max())
     if len(widths) > 1 and ceiling > 3 * np.sort(widths)[-2]:
@@ -112,7 +107,7 @@ def _level_profile(axes: Axes, layout: LayeredLayout, level: Integers, types: In
     dress(axes, grid=None, xlabel="level", ylabel="neurons", ylim=(0, ceiling * 1.04))
 
 
-def _curves(layout: LayeredLayout, edges: Integers, points: int = 18) -> Floats:
+def _curves(layout: LayeredLayout, edges: Ints, points: int = 18) -> Floats:
     """Edges as cubic Bézier curves that leave and arrive level, sampled: shape ``(E, points, 2)``."""
     t = np.linspace(0, 1, points)
     x0, x1 = layout.x[edges][:, :, None]
@@ -137,8 +132,7 @@ def _label_nodes(figure: Figure, axes: Axes, layout: LayeredLayout, nodes: list[
         reach = radius[node] + 2
         choices = []
         for rank, (dx, dy) in enumerate(((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1))):
-            cx = dots[node, 0] + dx * (reach + width / 2)
-            cy = dots[node, 1] + dy * (reach + height / 2)
+            cx, cy = dots[node] + (dx * (reach + width / 2), dy * (reach + height / 2))
             box = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
             overlap = sum(_overlap(box, other) for other in taken)
             nearest = np.maximum(np.abs(dots - (cx, cy)) - (width / 2, height / 2), 0)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+from elegans_pyg.analysis.simple_graph import Floats, Ints
 
 LEVEL_GAP = 0.6
 """Free space either side of a crowded level, in columns: without it one could not tell its last column from the next level."""
@@ -16,14 +15,8 @@ LEVEL_GAP = 0.6
 
 @dataclass(frozen=True)
 class LayeredLayout:
-    """Result of :func:`layered_layout`.
-
-    Attributes:
-        x: position along the levels, one unit a column, shape ``(N,)``; ``nan`` for nodes without a level.
-        y: position across, 0 to 1, shape ``(N,)``; ``nan`` for nodes without a level.
-        left: where each level's columns begin, shape ``(levels,)``.
-        right: where they end, shape ``(levels,)``.
-    """
+    """Where :func:`layered_layout` places nodes: ``x`` along the levels, one unit a column, and ``y`` across, 0 to 1, both ``(N,)`` and
+    ``nan`` for nodes without a level; each level's columns are between ``left`` and ``right``, ``(levels,)``."""
 
     x: Floats
     y: Floats
@@ -31,7 +24,7 @@ class LayeredLayout:
     right: Floats
 
 
-def layered_layout(level: Integers, edge_index: Integers, group: Integers, rows: int = 24, sweeps: int = 30) -> LayeredLayout:
+def layered_layout(level: Ints, edge_index: Ints, group: Ints, rows: int = 24, sweeps: int = 30) -> LayeredLayout:
     """Place every node at its level along x, ordered across by barycentre sweeps, which reduce crossings ("Methods for Visual Understanding
     of Hierarchical System Structures", Sugiyama, Tagawa & Toda 1981, doi:10.1109/TSMC.1981.4308636).
 
@@ -45,9 +38,6 @@ def layered_layout(level: Integers, edge_index: Integers, group: Integers, rows:
         group: nodes of one group start side by side, shape ``(N,)``.
         rows: nodes across.
         sweeps: there and back again count as two.
-
-    Raises:
-        ValueError: when no node has a level.
     """
     placed = np.flatnonzero(level >= 0)
     if not len(placed):
@@ -67,10 +57,9 @@ def layered_layout(level: Integers, edge_index: Integers, group: Integers, rows:
     for sweep in range(sweeps):
         forward = sweep % 2 == 0
         near, far = (target, source) if forward else (source, target)
+        degree = np.bincount(near, minlength=len(level))
         for block in blocks if forward else reversed(blocks):
-            total, degree = np.zeros(len(level)), np.zeros(len(level))
-            np.add.at(total, near, y[far])
-            np.add.at(degree, near, 1)
+            total = np.bincount(near, y[far], minlength=len(level))
             wanted = np.where(degree[block] > 0, total[block] / np.maximum(degree[block], 1), y[block])
             _spread(y, block[np.lexsort((y[block], wanted))])
         length = _length(y, source, target)
@@ -85,22 +74,19 @@ def layered_layout(level: Integers, edge_index: Integers, group: Integers, rows:
     return LayeredLayout(x, best, left, right)
 
 
-def _blocks(level: Integers, widths: Integers, rows: int) -> list[Integers]:
+def _blocks(level: Ints, widths: Ints, rows: int) -> list[Ints]:
     """Nodes of neighbouring levels that together fill one column across."""
-    blocks: list[Integers] = []
-    start, held = 0, 0
+    starts, held = [0], 0
     for depth, width in enumerate(widths):
         if held and held + width > rows:
-            blocks.append(np.flatnonzero((level >= start) & (level < depth)))
-            start, held = depth, 0
+            starts, held = [*starts, depth], 0
         held += int(width)
-    blocks.append(np.flatnonzero((level >= start) & (level < len(widths))))
-    return blocks
+    return [np.flatnonzero((level >= start) & (level < end)) for start, end in pairwise([*starts, len(widths)])]
 
 
-def _spread(y: Floats, ordered: Integers) -> None:
+def _spread(y: Floats, ordered: Ints) -> None:
     y[ordered] = (np.arange(len(ordered)) + 0.5) / len(ordered)
 
 
-def _length(y: Floats, source: Integers, target: Integers) -> float:
+def _length(y: Floats, source: Ints, target: Ints) -> float:
     return float(np.abs(y[source] - y[target]).sum())

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from elegans_pyg.plots.style import INK, MUTED, RED, RULE, TYPE_COLOURS, Array, colour_bar, numbers
+from elegans_pyg.analysis.simple_graph import Ints
+from elegans_pyg.plots.style import INK, MUTED, RED, RULE, TYPE_COLOURS, Array, canvas, colour_bar, numbers
 
 
 def examples(
@@ -21,31 +21,26 @@ def examples(
 
     Args:
         images: shape ``(n, C, H, W)``, uint8, ``C`` 1 or 3.
-        labels: true classes, shape ``(n,)``.
-        predictions: predicted classes, shape ``(n,)``.
+        labels, predictions: true and predicted classes, shape ``(n,)``.
         classes: name of each class.
         correct: only right (``True``) or only wrong (``False``) examples; both by default.
-        columns: images in a row.
-        rows: rows of either kind.
-
-    Raises:
-        ValueError: for images of another shape or type, lengths that differ, no images, or labels that are no class.
+        columns, rows: images in a row, and rows of either kind.
     """
     pictures = numbers(images)
     if pictures.ndim != 4 or pictures.shape[1] not in (1, 3) or pictures.dtype != np.uint8:
-        raise ValueError(
-            f"images must be uint8 of shape (n, 1 or 3, H, W), got {pictures.dtype} {pictures.shape}; give them as load_images does"
-        )
+        got = f"{pictures.dtype} {pictures.shape}"
+        raise ValueError(f"images must be uint8 of shape (n, 1 or 3, H, W), got {got}; give them as load_images does")
     truth, guess = _check_labels(labels, predictions, classes)
     if len(pictures) != len(truth):
         raise ValueError(f"images and labels must have the same length, got {len(pictures)} and {len(truth)}; give one label an image")
     right = truth == guess
     kinds = [(True, "right"), (False, "wrong")] if correct is None else [(correct, "right" if correct else "wrong")]
     shown = [np.flatnonzero(right == kind)[: rows * columns] for kind, _ in kinds]
-    heights = [max(1, -(-len(indices) // columns)) for indices in shown]
-    figure = Figure(figsize=(1.05 * columns, sum(1.5 * height + 0.35 for height in heights)), layout="constrained")
-    parts = figure.subfigures(len(kinds), 1, height_ratios=[1.5 * height + 0.35 for height in heights], squeeze=False)[:, 0]
-    for part, (kind, word), indices, height in zip(parts, kinds, shown, heights, strict=True):
+    down = [max(1, -(-len(indices) // columns)) for indices in shown]
+    heights = [1.5 * count + 0.35 for count in down]
+    figure = Figure(figsize=(1.05 * columns, sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(kinds), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, (kind, word), indices, height in zip(parts, kinds, shown, down, strict=True):
         total = int((right == kind).sum())
         part.suptitle(f"{word}: {total:,} of {len(truth):,}", x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
         grid = part.subplots(height, columns, squeeze=False).ravel()
@@ -67,12 +62,7 @@ def confusion_matrix(labels: Array, predictions: Array, classes: Sequence[str]) 
     a list of the commonest confusions. Colours follow the square root of the share, so that rare confusions show.
 
     Args:
-        labels: true classes, shape ``(n,)``.
-        predictions: predicted classes, shape ``(n,)``.
-        classes: name of each class.
-
-    Raises:
-        ValueError: for lengths that differ, no labels, or labels that are no class.
+        labels, predictions, classes: as for :func:`examples`.
     """
     truth, guess = _check_labels(labels, predictions, classes)
     size = len(classes)
@@ -80,11 +70,10 @@ def confusion_matrix(labels: Array, predictions: Array, classes: Sequence[str]) 
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     small = size <= 20
-    figure = Figure(figsize=(2.6 + 0.62 * size, 1.9 + 0.58 * size) if small else (17, 12.5), layout="constrained")
     if small:
-        axes = figure.subplots()
+        figure, axes = canvas(2.6 + 0.62 * size, 1.9 + 0.58 * size)
     else:
-        axes, side = figure.subplots(1, 2, width_ratios=[4.2, 1])
+        figure, (axes, side) = canvas(17, 12.5, 1, 2, width_ratios=[4.2, 1])
         _commonest_confusions(side, counts, totals, classes)
     picture = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1), interpolation="nearest")
     font = 9 if small else min(8.0, 540 / size)
@@ -96,11 +85,10 @@ def confusion_matrix(labels: Array, predictions: Array, classes: Sequence[str]) 
     axes.grid(which="minor", color=RULE, lw=0.6 if small else 0.25)
     axes.tick_params(which="both", length=0, pad=2)
     axes.spines[:].set_color(RULE)
-    if small:
-        for row, column in zip(*np.nonzero(counts), strict=True):
-            share = shares[row, column]
-            text = f"{counts[row, column]:,}\n{100 * share:.1f} %"
-            axes.text(column, row, text, ha="center", va="center", fontsize=7, linespacing=1.15, color="white" if share > 0.35 else INK)
+    for row, column in np.argwhere(counts) if small else ():
+        share = shares[row, column]
+        text = f"{counts[row, column]:,}\n{100 * share:.1f} %"
+        axes.text(column, row, text, ha="center", va="center", fontsize=7, linespacing=1.15, color="white" if share > 0.35 else INK)
     ticks = {share: f"{share:.0%}".replace("%", " %") for share in (0, 0.01, 0.05, 0.2, 0.5, 1)}
     colour_bar(figure, picture, axes, "share of the true class", ticks, size=9, shrink=0.7, pad=0.015)
     accuracy = counts.trace() / counts.sum()
@@ -109,9 +97,7 @@ def confusion_matrix(labels: Array, predictions: Array, classes: Sequence[str]) 
     return figure
 
 
-def _commonest_confusions(
-    axes: Axes, counts: npt.NDArray[np.int64], totals: npt.NDArray[np.int64], classes: Sequence[str], top: int = 20
-) -> None:
+def _commonest_confusions(axes: Axes, counts: Ints, totals: Ints, classes: Sequence[str], top: int = 20) -> None:
     wrong = counts * (1 - np.eye(len(counts), dtype=np.int64))
     order = [index for index in np.argsort(-wrong, axis=None, kind="stable")[:top] if wrong.flat[index]]
     rows, columns = np.unravel_index(np.array(order, dtype=np.int64), wrong.shape)
@@ -125,18 +111,15 @@ def _commonest_confusions(
     axes.axis("off")
 
 
-def _check_labels(labels: Array, predictions: Array, classes: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _check_labels(labels: Array, predictions: Array, classes: Sequence[str]) -> tuple[Ints, Ints]:
     truth, guess = numbers(labels), numbers(predictions)
     if truth.ndim != 1 or truth.shape != guess.shape:
-        raise ValueError(
-            f"labels and predictions must have the same shape (n,), got {truth.shape} and {guess.shape}; give one of each an image"
-        )
+        got = f"{truth.shape} and {guess.shape}"
+        raise ValueError(f"labels and predictions must have the same shape (n,), got {got}; give one of each an image")
     if not len(truth):
         raise ValueError("labels must hold at least one label, got none; give the evaluated images")
     for name, values in (("labels", truth), ("predictions", guess)):
         if not np.issubdtype(values.dtype, np.integer) or values.min() < 0 or values.max() >= len(classes):
-            raise ValueError(
-                f"{name} must be integers from 0 to {len(classes) - 1}, got {values.dtype} from {values.min()} to {values.max()}; "
-                "name every class in classes"
-            )
+            got = f"{values.dtype} from {values.min()} to {values.max()}"
+            raise ValueError(f"{name} must be integers from 0 to {len(classes) - 1}, got {got}; name every class in classes")
     return truth.astype(np.int64), guess.astype(np.int64)

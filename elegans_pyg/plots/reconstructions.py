@@ -18,9 +18,6 @@ def reconstructions(originals: Array, reconstructed: Mapping[str, Array], refere
         originals: shape ``(n, C, H, W)``, from 0 to 1; the first channel is drawn.
         reconstructed: by family, shape ``(n, C, H, W)``, from 0 to 1.
         reference: family named in red; ``None`` for none.
-
-    Raises:
-        ValueError: if there is nothing to draw, or shapes differ.
     """
     pictures = numbers(originals)
     rows = {name: numbers(values) for name, values in reconstructed.items()}
@@ -28,9 +25,8 @@ def reconstructions(originals: Array, reconstructed: Mapping[str, Array], refere
         raise ValueError(f"originals: expected (n, C, H, W) and at least one family, got {pictures.shape} and {len(rows)}; give images")
     for name, values in rows.items():
         if values.shape != pictures.shape:
-            raise ValueError(
-                f"reconstructed: expected {pictures.shape} like originals, got {values.shape} for {name!r}; give the same images"
-            )
+            got = f"{values.shape} for {name!r}"
+            raise ValueError(f"reconstructed: expected {pictures.shape} like originals, got {got}; give the same images")
     styles = family_styles(list(rows), reference if reference in rows else None)
     count = len(pictures)
     tight = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from elegans_pyg.analysis.compare import check_columns
-from elegans_pyg.plots.style import BARE, INK, LINE_STYLES, OPAQUE, RED, Array, checked, dress, numbers
+from elegans_pyg.plots.style import BARE, INK, LINE_STYLES, OPAQUE, RED, Array, canvas, checked, dress, numbers
 
 _SPLITS = {"train": "training", "validation": "validation"}
 _RMSE = "RMSE (share of the widest output's range)"
@@ -21,19 +22,14 @@ def loss_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
 
     Args:
         histories: by model, one row an epoch and run, with columns ``epoch``, ``replica``, ``train`` and ``validation``.
-
-    Raises:
-        ValueError: if there is none, or a column is missing.
     """
     if not histories:
         raise ValueError("histories: expected one model or more, got none; give those of fitted models")
     for model, history in histories.items():
         check_columns(f"histories of {model}", history, ("epoch", "replica", *_SPLITS))
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    figure, panels = canvas(11, 4.4, 1, 2, sharey=True)
     for axes, (split, title) in zip(panels, _SPLITS.items(), strict=True):
-        for number, (model, history) in enumerate(histories.items()):
-            colour, style = LINE_STYLES[number % len(LINE_STYLES)]
+        for (model, history), (colour, style) in zip(histories.items(), cycle(LINE_STYLES)):
             runs = history.pivot(index="epoch", columns="replica", values=split)
             axes.fill_between(runs.index, runs.min(axis=1), runs.max(axis=1), color=colour, alpha=0.12, lw=0)
             axes.plot(runs.index, runs.mean(axis=1), color=colour, ls=style, lw=1.6, label=f"{model} (n = {runs.shape[1]})")
@@ -57,30 +53,25 @@ def predicted_traces(
     """Predicted voltages over the true ones, the currents beneath: one column a stimulus.
 
     Args:
-        time_ms: ``(T,)``.
-        current_pA: ``(S, T, I)``; ``voltage_mV``: ``(S, T, O)``.
+        time_ms, current_pA, voltage_mV: ``(T,)``, ``(S, T, I)`` and ``(S, T, O)``.
         predicted_mV: by model, ``(S, T, O)``.
         inputs, outputs: names of the neurons; inputs without any current in a column are left out there.
         titles: of the columns.
-
-    Raises:
-        ValueError: if the shapes do not fit.
     """
     time, stimuli = numbers(time_ms), len(titles)
     current = checked("current_pA", current_pA, (stimuli, len(time), len(inputs)))
     true = checked("voltage_mV", voltage_mV, (stimuli, len(time), len(outputs)))
     predicted = {model: checked("predicted_mV", array, true.shape, f" for {model}") for model, array in predicted_mV.items()}
     rows = len(outputs) + 1
-    figure = Figure(figsize=(1.2 + 3.9 * stimuli, 0.7 + 1.35 * rows), layout="constrained")
-    grid = figure.subplots(rows, stimuli, sharex=True, sharey="row", squeeze=False)
+    figure, grid = canvas(1.2 + 3.9 * stimuli, 0.7 + 1.35 * rows, rows, stimuli, sharex=True, sharey="row", squeeze=False)
     for column, title in enumerate(titles):
         for row, axes in enumerate(grid[:-1, column]):
             dress(axes, "" if row else title, None)
             axes.plot(time, true[column, :, row], color="#B0B4BA", lw=3.2, solid_capstyle="round", label="simulated")
-            for (model, array), (colour, style) in zip(predicted.items(), _styles(len(predicted)), strict=True):
+            for (model, array), (colour, style) in zip(predicted.items(), cycle(LINE_STYLES)):
                 axes.plot(time, array[column, :, row], color=colour, ls=style, lw=1.3, label=model)
         axes = grid[-1, column]
-        for number, (name, (colour, style)) in enumerate(zip(inputs, _styles(len(inputs)), strict=True)):
+        for number, (name, (colour, style)) in enumerate(zip(inputs, cycle(LINE_STYLES))):
             if np.abs(current[column, :, number]).max() > 0:
                 axes.plot(time, current[column, :, number], color=colour, lw=1, ls=style, label=name)
         dress(axes, grid=None, xlabel="time (ms)")
@@ -101,14 +92,10 @@ def size_curve(table: pd.DataFrame, bound: float | None = None) -> Figure:
     Args:
         table: one row a size: ``hidden``, ``train``, ``train_sd``, ``validation``, ..., ``test``, ``test_sd``.
         bound: drawn as a dashed line: the published one.
-
-    Raises:
-        ValueError: if a column is missing.
     """
     splits = (*_SPLITS, "test")
     check_columns("table", table, ("hidden", *splits, *(f"{split}_sd" for split in splits)))
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = canvas(6.4, 4.2)
     places = np.arange(len(table))
     for number, (split, marker) in enumerate(zip(splits, "os^", strict=True)):
         at, sd, colour = places + 0.08 * (number - 1), table[f"{split}_sd"].fillna(0), LINE_STYLES[number][0]
@@ -127,16 +114,12 @@ def output_errors(table: pd.DataFrame) -> Figure:
 
     Args:
         table: columns ``setting``, ``model``, ``output`` and ``rmse``.
-
-    Raises:
-        ValueError: if a column is missing or there is no row.
     """
     check_columns("table", table, ("setting", "model", "output", "rmse"))
     outputs, settings = list(dict.fromkeys(table["output"])), list(dict.fromkeys(table["setting"]))
-    figure = Figure(figsize=(max(6.4, 0.5 * len(outputs) + 2.5), 4.2), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = canvas(max(6.4, 0.5 * len(outputs) + 2.5), 4.2)
     width = 0.7 / len(settings)
-    for number, (setting, (colour, _)) in enumerate(zip(settings, _styles(len(settings)), strict=True)):
+    for number, (setting, (colour, _)) in enumerate(zip(settings, cycle(LINE_STYLES))):
         rows = table[table["setting"] == setting]
         offset = (number - (len(settings) - 1) / 2) * width
         place = rows["output"].map(outputs.index).to_numpy() + offset
@@ -144,8 +127,7 @@ def output_errors(table: pd.DataFrame) -> Figure:
         models = list(dict.fromkeys(rows["model"]))
         spread = rows["model"].map(models.index).to_numpy() - (len(models) - 1) / 2
         axes.scatter(place + spread * width / (len(models) + 2), rows["rmse"], s=26, color=colour, alpha=0.8, lw=0, label=setting, zorder=3)
-        means = rows.groupby("output")["rmse"].mean()
-        for output, mean in means.items():
+        for output, mean in rows.groupby("output")["rmse"].mean().items():
             middle = outputs.index(output) + offset
             axes.plot([middle - width * 0.42, middle + width * 0.42], [mean] * 2, color=INK, lw=1.4, zorder=4)
     axes.set_xticks(range(len(outputs)), outputs, rotation=0 if len(outputs) <= 8 else 90)
@@ -153,7 +135,3 @@ def output_errors(table: pd.DataFrame) -> Figure:
     dress(axes, title, xlim=(-0.6, len(outputs) - 0.4), ylim=(0, None), ylabel="test RMSE (share of the output's range)")
     axes.legend(**OPAQUE)
     return figure
-
-
-def _styles(count: int) -> list[tuple[str, object]]:
-    return [LINE_STYLES[number % len(LINE_STYLES)] for number in range(count)]

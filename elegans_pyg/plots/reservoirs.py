@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from elegans_pyg.analysis.compare import check_columns, check_once, family_names, family_seed
 from elegans_pyg.analysis.inference import bootstrap_interval
-from elegans_pyg.plots.style import BARE, INK, dress, family_styles, mean_and_interval, mean_and_spread, reference_first
+from elegans_pyg.plots.style import BARE, INK, canvas, dress, family_styles, mean_and_interval, mean_and_spread, reference_first
 
 
 def sweep_curves(sweep: pd.DataFrame, value: str, label: str, reference: str | None = "connectome") -> Figure:
@@ -18,20 +18,15 @@ def sweep_curves(sweep: pd.DataFrame, value: str, label: str, reference: str | N
 
     Args:
         sweep: one row a variant and grid point, with columns ``variant``, ``family``, ``radius``, ``leak`` and ``value``.
-        value: column of scores.
-        label: of the axis.
+        value, label: column of scores, and the name of their axis.
         reference: family drawn in dashed red; ``None`` for none.
-
-    Raises:
-        ValueError: for a missing column, no rows, an unknown reference, or a grid point given twice.
     """
     check_columns("sweep", sweep, ("variant", "family", "radius", "leak", value))
     families = family_names("sweep", sweep, reference)
     check_once("sweep", sweep, ("variant", "radius", "leak"), "give one task")
     leaks = sorted(sweep["leak"].unique(), reverse=True)
     styles = family_styles(families, reference)
-    figure = Figure(figsize=(1.6 + 4.2 * len(leaks), 4.2), layout="constrained")
-    panels = figure.subplots(1, len(leaks), sharey=True, squeeze=False)[0]
+    figure, (panels,) = canvas(1.6 + 4.2 * len(leaks), 4.2, 1, len(leaks), sharey=True, squeeze=False)
     for axes, leak in zip(panels, leaks, strict=True):
         dress(axes, f"leak {leak:g}" + (" (none)" if leak == 1 else ""), xlabel="spectral radius")
         here = sweep[sweep["leak"] == leak]
@@ -53,9 +48,6 @@ def task_scores(results: pd.DataFrame, metrics: Mapping[str, str], reference: st
         metrics: what each task's score is called, in the order of the panels.
         reference: family whose mean is drawn through all the others; ``None`` for none.
         seed: of the bootstrap.
-
-    Raises:
-        ValueError: for a missing column, no rows, an unknown reference or task.
     """
     check_columns("results", results, ("variant", "family", "task", "score"))
     families = family_names("results", results, reference)
@@ -64,8 +56,8 @@ def task_scores(results: pd.DataFrame, metrics: Mapping[str, str], reference: st
         known = ", ".join(dict.fromkeys(results["task"]))
         raise ValueError(f"metrics must name tasks in results, got {', '.join(missing) or 'none'}; choose from {known}")
     styles = family_styles(families, reference)
-    figure = Figure(figsize=(1.4 + 2.5 * len(metrics), 1.3 + 0.45 * len(families)), layout="constrained")
-    panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    size = 1.4 + 2.5 * len(metrics), 1.3 + 0.45 * len(families)
+    figure, (panels,) = canvas(*size, 1, len(metrics), sharey=True, squeeze=False)
     for axes, (task, metric) in zip(panels, metrics.items(), strict=True):
         dress(axes, task, "x", INK)
         axes.set_xlabel(metric, fontsize=9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,21 +14,9 @@ from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from elegans_pyg.analysis.dyads import TYPES, dyad_columns
 from elegans_pyg.analysis.relate import Relation
-from elegans_pyg.plots.style import (
-    BARE,
-    FAMILY_STYLES,
-    INK,
-    MUTED,
-    RED,
-    RULE,
-    TYPE_COLOURS,
-    colour_bar,
-    dot,
-    dress,
-    family_styles,
-    heat_axes,
-)
+from elegans_pyg.plots.style import BARE, INK, MUTED, RED, RULE, TYPE_COLOURS, canvas, colour_bar, dot, dress, family_styles, heat_axes
 from elegans_pyg.wirings import NEURON_TYPES
 
 _TARGET_DASHES = {"sensory": "-", "inter": (0, (5, 1.5)), "motor": (0, (1, 1.2))}
@@ -41,9 +30,6 @@ def value_against_measures(variants: pd.DataFrame, relation: Relation, reference
         variants: what :func:`~elegans_pyg.analysis.relate.relate` was given.
         relation: what it returned.
         reference: family drawn in red (default: the first).
-
-    Raises:
-        ValueError: if the relation has no measures.
     """
     if relation.table.empty:
         raise ValueError("relation: expected at least one measure, got none; relate wirings that differ")
@@ -57,9 +43,8 @@ def value_against_measures(variants: pd.DataFrame, relation: Relation, reference
             runs = variants[variants["family"] == family]
             colour = styles[family][0]
             axes.scatter(runs[row.measure], 100 * runs[relation.value], s=14, color=colour, alpha=0.6, lw=0, zorder=3)
-            wirings = runs.groupby("wiring")[[row.measure, relation.value]].agg(["mean", "size"])
-            several = wirings[wirings[(row.measure, "size")] > 1]
-            means = several[(row.measure, "mean")], 100 * several[(relation.value, "mean")]
+            shared = runs[runs["wiring"].duplicated(keep=False)].groupby("wiring")
+            means = shared[row.measure].mean(), 100 * shared[relation.value].mean()
             axes.scatter(*means, s=34, facecolors="none", edgecolors=colour, lw=1.1, zorder=4)
         p = "" if math.isnan(row.p_holm) else f", p = {row.p_holm:.2g}"
         inside = "" if math.isnan(row.rho_within) else f"; inside families {row.rho_within:+.2f}"
@@ -77,25 +62,20 @@ def fading_dyads(curves: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     Args:
         curves: of one connectome and family: ``fraction``, ``measure``, ``left``, ``unusual``.
         effects: which measures to draw: ``measure``, ``length``.
-
-    Raises:
-        ValueError: if there are no effects.
     """
     if effects.empty:
         raise ValueError("effects: expected at least one, got none; there is nothing to draw")
-    figure = Figure(figsize=(11.5, 6.4), layout="constrained")
     # Each length has effects of its own size; shares all lie between 0 and 100.
-    panels = figure.subplots(2, 3, sharex=True)
-    for column, length in enumerate((1, 2, 3)):
+    figure, panels = canvas(11.5, 6.4, 2, 3, sharex=True)
+    for (upper, lower), length in zip(panels.T, (1, 2, 3), strict=True):
         chosen = effects[effects["length"] == length]["measure"]
+        pairs = dict(zip(dyad_columns(length), product(TYPES, repeat=2), strict=True))
         for name in chosen:
-            source, target = pair_of(name)
+            source, target = pairs[name]
             curve = curves[curves["measure"] == name].sort_values("fraction")
-            style = {"color": TYPE_COLOURS[source], "ls": _TARGET_DASHES.get(target, "-"), "lw": 1.8}
-            for axes, value in zip(panels[:, column], ("left", "unusual"), strict=True):
-                axes.plot(100 * curve["fraction"], 100 * curve[value], **style)
+            for axes, value in ((upper, "left"), (lower, "unusual")):
+                axes.plot(100 * curve["fraction"], 100 * curve[value], color=TYPE_COLOURS[source], ls=_TARGET_DASHES[target], lw=1.8)
         title = "along edges" if length == 1 else f"along shortest paths of {length} edges"
-        upper, lower = panels[:, column]
         dress(upper, f"{title}: {len(chosen)} of 9 pairs", "both")
         dress(lower, grid="both", xlabel="edges redrawn (%)", ylim=(-3, 103))
         upper.axhline(0, color=MUTED, lw=0.8)
@@ -105,11 +85,11 @@ def fading_dyads(curves: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     panels[1, 0].annotate("expected by chance", (1, 4), ha="left", va="bottom", fontsize=8, color=MUTED)
     panels[0, 0].set_ylabel("effect left (%)")
     panels[1, 0].set_ylabel("graphs significant at 0.05 (%)")
-    sources = [Line2D([], [], color=TYPE_COLOURS[name], lw=2, label=f"from {name}") for name in _TARGET_DASHES]
-    targets = [Line2D([], [], color=INK, ls=dash, lw=1.6, label=f"to {name}") for name, dash in _TARGET_DASHES.items()]
+    handles = [Line2D([], [], color=TYPE_COLOURS[name], lw=2, label=f"from {name}") for name in _TARGET_DASHES]
+    handles += [Line2D([], [], color=INK, ls=dash, lw=1.6, label=f"to {name}") for name, dash in _TARGET_DASHES.items()]
     family = _REWIRINGS.get(str(curves["family"].iloc[0]), "")
     figure.suptitle(f"{curves['connectome'].iloc[0]}, {family}", x=0.01, ha="left", fontsize=11, color=INK)
-    figure.legend(handles=[*sources, *targets], loc="outside upper right", ncols=6, frameon=False, fontsize=9, handlelength=2.6)
+    figure.legend(handles=handles, loc="outside upper right", ncols=6, frameon=False, fontsize=9, handlelength=2.6)
     return figure
 
 
@@ -119,26 +99,24 @@ def measures_by_fraction(curves: pd.DataFrame) -> Figure:
     Args:
         curves: of one connectome: ``family``, ``fraction``, ``measure``, ``mean``, ``low``, ``high``. Measures that no rewiring changes are
             left out.
-
-    Raises:
-        ValueError: if no measure changes.
     """
     spread = curves.groupby("measure", sort=False)[["low", "high"]].agg(["min", "max"])
     changes = spread["high"]["max"] - spread["low"]["min"] > 1e-9 * spread["high"]["max"].abs().clip(lower=1)
-    names = [str(name) for name in changes[changes].index]
+    names = changes[changes].index.tolist()
     if not names:
         raise ValueError("curves: expected a measure that changes, got none; redraw more edges")
     figure, panels = _panels(names, 5, 2.6, 2.0, sharex=True)
     families = [str(name) for name in curves["family"].unique()]
+    styles = family_styles(families, None)
     for axes, name in zip(panels, names, strict=True):
         for family in families:
             rows = curves[(curves["measure"] == name) & (curves["family"] == family)].sort_values("fraction")
-            colour, dash = FAMILY_STYLES[family]
+            colour, dash = styles[family]
             axes.fill_between(100 * rows["fraction"], rows["low"], rows["high"], color=colour, alpha=0.2, lw=0)
             axes.plot(100 * rows["fraction"], rows["mean"], color=colour, ls=dash, lw=1.7)
         axes.margins(x=0.01)
     figure.supxlabel("edges redrawn (%)", fontsize=10)
-    lines = [(_REWIRINGS.get(name, name), *FAMILY_STYLES[name]) for name in families]
+    lines = [(_REWIRINGS.get(name, name), *styles[name]) for name in families]
     handles = [Line2D([], [], color=colour, ls=dash, lw=2, label=label) for label, colour, dash in lines]
     figure.suptitle(str(curves["connectome"].iloc[0]), x=0.01, ha="left", fontsize=11, color=INK)
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), **BARE)
@@ -152,21 +130,17 @@ def score_map(scores: pd.DataFrame, families: pd.DataFrame | None = None) -> Fig
     Args:
         scores: ``connectome``, ``measure``, ``z``, ``p_holm``.
         families: ``connectome``, ``family``, ``measure``, ``z``; those of the first connectome are drawn.
-
-    Raises:
-        ValueError: if no measure has a z.
     """
     columns = {str(name): rows.set_index("measure") for name, rows in scores.groupby("connectome", sort=False)}
     boundary = len(columns)
     if families is not None:
         first = families[families["connectome"] == families["connectome"].iloc[0]]
         columns |= {f"{name} (mean)": rows.set_index("measure") for name, rows in first.groupby("family", sort=False)}
-    names = [str(name) for name in dict.fromkeys(scores.loc[scores["z"].notna(), "measure"])]
+    names = scores.loc[scores["z"].notna(), "measure"].unique().tolist()
     if not names:
         raise ValueError("scores: expected at least one measure with a z, got none; take measures that rewiring changes")
     z = np.array([rows["z"].reindex(names).to_numpy(dtype=np.float64) for rows in columns.values()]).T
-    figure = Figure(figsize=(4.2 + 0.5 * len(columns), 1.8 + 0.2 * len(names)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = canvas(4.2 + 0.5 * len(columns), 1.8 + 0.2 * len(names))
     norm = SymLogNorm(linthresh=2, vmin=-100, vmax=100, base=10)
     image = axes.imshow(z, cmap="RdBu_r", norm=norm, aspect="auto", interpolation="none")
     axes.set_facecolor("#E5E7EB")
@@ -188,15 +162,11 @@ def score_dots(scores: pd.DataFrame) -> Figure:
 
     Args:
         scores: ``measure``, ``z``, ``p_holm``, from :func:`~elegans_pyg.analysis.null_model.against_null`.
-
-    Raises:
-        ValueError: if no measure has a z.
     """
     rows = scores[scores["z"].notna()]
     if rows.empty:
         raise ValueError("scores: expected at least one measure with a z, got none; take measures that rewiring changes")
-    figure = Figure(figsize=(7.5, 1.2 + 0.19 * len(rows)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = canvas(7.5, 1.2 + 0.19 * len(rows))
     height = np.arange(len(rows))
     axes.axvspan(-2, 2, color="#F3F4F6", lw=0, zorder=0)
     axes.axvline(0, color=MUTED, lw=0.8)
@@ -219,17 +189,15 @@ def type_pairs(dyads: pd.DataFrame) -> Figure:
     """
     lengths = [int(length) for length in dyads["length"].unique()]
     types = [name for name in NEURON_TYPES if name in set(dyads["source"])]
-    figure = Figure(figsize=(1.6 + (0.55 * len(types) + 1.1) * len(lengths), 1.7 + 0.5 * len(types)), layout="constrained")
-    panels = figure.subplots(1, len(lengths), squeeze=False)[0]
+    size = 1.6 + (0.55 * len(types) + 1.1) * len(lengths), 1.7 + 0.5 * len(types)
+    figure, (panels,) = canvas(*size, 1, len(lengths), squeeze=False)
     for axes, length in zip(panels, lengths, strict=True):
         table = dyads[dyads["length"] == length].pivot(index="source", columns="target", values="ratio").loc[types, types]
         shown = np.log2(np.clip(table.to_numpy(dtype=np.float64), 1 / 8, 8))
         image = axes.imshow(shown, cmap="RdBu_r", vmin=-2, vmax=2)
-        for row, source in enumerate(types):
-            for column, target in enumerate(types):
-                strong = abs(shown[row, column]) > 1.4
-                text = f"{table.loc[source, target]:.2f}"
-                axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if strong else INK)
+        for (row, column), ratio in np.ndenumerate(table.to_numpy()):
+            colour = "white" if abs(shown[row, column]) > 1.4 else INK
+            axes.text(column, row, f"{ratio:.2f}", ha="center", va="center", fontsize=8, color=colour)
         heat_axes(axes, types, types)
         axes.tick_params(labelleft=axes is panels[0])
         axes.set_title("edges" if length == 1 else f"shortest paths of {length}", loc="left", fontsize=10, color=MUTED)
@@ -246,9 +214,6 @@ def measures_by_family(table: pd.DataFrame, measures: list[str]) -> Figure:
     Args:
         table: one row a wiring: ``family`` and the measures. Measures that all have in common are left out.
         measures: columns to draw.
-
-    Raises:
-        ValueError: if the wirings do not differ.
     """
     names = [name for name in measures if np.ptp(table[name]) > 1e-9 * max(1.0, float(table[name].abs().max()))]
     if not names:
@@ -269,8 +234,8 @@ def _panels(names: Sequence[str], most: int, width: float, height: float, **shar
     """A figure of small panels of ``width`` by ``height`` inches, at most ``most`` in a row, each named after its measure."""
     across = min(most, len(names))
     down = math.ceil(len(names) / across)
-    figure = Figure(figsize=(max(width * across, 5.0), height * down + 0.6), layout="constrained")
-    panels = list(figure.subplots(down, across, squeeze=False, **shared).flat)
+    figure, grid = canvas(max(width * across, 5.0), height * down + 0.6, down, across, squeeze=False, **shared)
+    panels = list(grid.flat)
     for axes, name in zip(panels, names, strict=False):
         dress(axes, name.replace("_", " "), "both", INK, 9)
         axes.tick_params(labelsize=8)
@@ -278,10 +243,3 @@ def _panels(names: Sequence[str], most: int, width: float, height: float, **shar
     for axes in panels[len(names) :]:
         axes.set_visible(False)
     return figure, panels[: len(names)]
-
-
-def pair_of(measure: str) -> tuple[str, str]:
-    """The types in the name of a dyadic measure: ``heterophilicity_inter_motor_path2`` gives inter and motor."""
-    kind, *rest = measure.split("_")
-    types = [word for word in rest if not word.startswith("path")]
-    return types[0], types[0] if kind == "dyadicity" else types[1]

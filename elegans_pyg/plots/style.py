@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,14 +61,10 @@ def save(figure: Figure, path: str | Path) -> tuple[Path, Path]:
     """Write a figure as ``<path>.png`` (180 dpi) and ``<path>.svg``, each complete or not at all; the same figure gives the same bytes.
 
     Args:
-        figure: from any function here.
         path: file name without suffix; its folder is made when missing.
 
     Returns:
-        The two files written.
-
-    Raises:
-        OSError: if one of them cannot be written; the message names it.
+        The two files written; an ``OSError`` names one that cannot be.
     """
     files = []
     for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
@@ -78,11 +75,16 @@ def save(figure: Figure, path: str | Path) -> tuple[Path, Path]:
     return files[0], files[1]
 
 
+def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **shared: Any) -> tuple[Figure, Any]:
+    """A figure of ``width`` by ``height`` inches, and what its ``subplots`` gives."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, **shared)
+
+
 def family_styles(families: Sequence[str], reference: str | None) -> dict[str, tuple[str, Any]]:
     """Colour and line style of each family; the reference is dashed red."""
     others = [name for name in families if name not in FAMILY_STYLES and name != reference]
-    styles = {name: FAMILY_STYLES[name] for name in families if name in FAMILY_STYLES}
-    styles |= {name: OTHER_STYLES[index % len(OTHER_STYLES)] for index, name in enumerate(others)}
+    styles = FAMILY_STYLES | dict(zip(others, cycle(OTHER_STYLES)))
     return styles if reference is None else styles | {reference: (RED, "--")}
 
 

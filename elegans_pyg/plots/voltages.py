@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch
 from torch_geometric.data import Data
 
-from elegans_pyg.plots.style import BARE, HALO, INK, MUTED, RED, TYPE_COLOURS, Array, checked, dot, dress, numbers
+from elegans_pyg.plots.style import BARE, HALO, INK, MUTED, RED, TYPE_COLOURS, Array, canvas, checked, dot, dress, numbers
 from elegans_pyg.wirings import NEURON_TYPES
 
 _TRACE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C6D31")
@@ -29,18 +29,13 @@ def voltage_traces(time_ms: Array, voltage_mV: Array, record: Sequence[str], cur
     Args:
         time_ms: ``(T,)``.
         voltage_mV: ``(T, len(record))``, of one stimulus.
-        record: the recorded neurons' names.
         current_pA: ``(T, len(inputs))``; inputs with the same current share a line.
-        inputs: the driven neurons' names.
-
-    Raises:
-        ValueError: if shapes do not go together.
+        record, inputs: names of the recorded and of the driven neurons.
     """
     time = numbers(time_ms)
     voltage = checked("voltage_mV", voltage_mV, (len(time), len(record)))
     current = checked("current_pA", current_pA, (len(time), len(inputs)))
-    figure = Figure(figsize=(9, 5.4), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    figure, (upper, lower) = canvas(9, 5.4, 2, 1, sharex=True, height_ratios=[3, 1])
     styles = ("-", (0, (5, 1.5)), (0, (1, 1)))
     for row, name in enumerate(record):
         style = styles[row // len(_TRACE_COLOURS) % len(styles)]
@@ -51,9 +46,8 @@ def voltage_traces(time_ms: Array, voltage_mV: Array, record: Sequence[str], cur
     # The voltage at a time is that of the end of a step, through which its current flows.
     edges = np.concatenate([[2 * time[0] - time[1] if len(time) > 1 else 0], time])
     for row, columns in enumerate(groups.values()):
-        label = ", ".join(inputs[column] for column in columns)
-        look = {"color": (INK, RED, MUTED)[row % 3], "ls": styles[row // 3 % 3], "lw": 1.4}
-        lower.stairs(current[:, columns[0]], edges, baseline=None, label=label, **look)
+        label, colour = ", ".join(inputs[column] for column in columns), (INK, RED, MUTED)[row % 3]
+        lower.stairs(current[:, columns[0]], edges, baseline=None, label=label, color=colour, ls=styles[row // 3 % 3], lw=1.4)
     lower.set(xlabel="time (ms)", xlim=(edges[0], edges[-1]))
     for axes, label in ((upper, "membrane potential (mV)"), (lower, "current (pA)")):
         dress(axes, ylabel=label)
@@ -66,30 +60,24 @@ def voltage_map(time_ms: Array, voltage_mV: Array, neuron_type: Array) -> Figure
     """All voltages of one stimulus as a heat map, a row a neuron: neurons by type, and within a type by their mean voltage.
 
     Args:
-        time_ms: ``(T,)``.
-        voltage_mV: ``(T, N)``.
+        time_ms, voltage_mV: ``(T,)`` and ``(T, N)``.
         neuron_type: ``(N,)``, positions in ``NEURON_TYPES``.
-
-    Raises:
-        ValueError: if shapes do not go together.
     """
     time, types = numbers(time_ms), numbers(neuron_type)
     voltage = checked("voltage_mV", voltage_mV, (len(time), len(types)))
     order = np.lexsort((-voltage.mean(0), types))
     # More columns than the figure has dots would only slow it down.
     every = max(1, len(time) // 1500)
-    figure = Figure(figsize=(9, 6.6), layout="constrained")
-    strip, axes = figure.subplots(1, 2, width_ratios=[1, 60])
+    figure, (strip, axes) = canvas(9, 6.6, 1, 2, width_ratios=[1, 60])
     # The few driven neurons would leave all others one colour: what lies beyond a hundredth at either end gets the end's colour.
     low, high = (float(end) for end in np.quantile(voltage, (0.01, 0.99)))
     scale = {"cmap": "cividis", "vmin": low, "vmax": high if high > low else low + 1}
     extent = (0, float(time[-1]), len(types), 0)
     image = axes.imshow(voltage[::every, order].T, aspect="auto", interpolation="nearest", extent=extent, **scale)
     figure.colorbar(image, ax=axes, label="membrane potential (mV)", pad=0.015, extend="both")
-    ordered = types[order]
     lowest = -np.inf
-    for index in np.unique(ordered):
-        rows = np.flatnonzero(ordered == index)
+    for index in np.unique(types):
+        rows = np.flatnonzero(types[order] == index)
         name = NEURON_TYPES[int(index)]
         strip.barh(rows.mean() + 0.5, 1, height=len(rows), color=TYPE_COLOURS[name], lw=0)
         # Small groups follow each other closely, and their names must not.
@@ -112,12 +100,8 @@ def scenario_circuit(data: Data, inputs: Sequence[str], outputs: Sequence[str], 
 
     Args:
         data: a wiring with ``neuron_name``, such as ``Worm.data``.
-        inputs: names of the driven neurons.
-        outputs: names of the recorded neurons.
+        inputs, outputs: names of the driven and of the recorded neurons.
         between: how many neurons to draw between them at most.
-
-    Raises:
-        ValueError: for a neuron that the wiring does not have, or no input or output.
     """
     names = [str(name) for name in data.neuron_name]
     for argument, given in (("inputs", inputs), ("outputs", outputs)):
@@ -125,23 +109,19 @@ def scenario_circuit(data: Data, inputs: Sequence[str], outputs: Sequence[str], 
         if unknown or not given:
             got = f"'{unknown[0]}'" if unknown else "none"
             raise ValueError(f"{argument}: expected neurons of the wiring's {len(names)}, got {got}; correct the names")
-    number = {name: row for row, name in enumerate(names)}
-    left = [number[name] for name in inputs]
-    right = [number[name] for name in outputs if name not in inputs]
+    left = [names.index(name) for name in inputs]
+    right = [names.index(name) for name in outputs if name not in inputs]
     source, target = numbers(data.edge_index)
     weight = numbers(data.edge_weight).astype(float)
-    count = len(names)
-    into = np.bincount(target[np.isin(source, left)], weight[np.isin(source, left)], minlength=count)
-    onto = np.bincount(source[np.isin(target, right)], weight[np.isin(target, right)], minlength=count)
+    into = np.bincount(target, weight * np.isin(source, left), minlength=len(names))
+    onto = np.bincount(source, weight * np.isin(target, right), minlength=len(names))
     joins = np.minimum(into, onto)
     joins[[*left, *right]] = 0
     middle = [int(row) for row in np.argsort(-joins, kind="stable")[:between] if joins[row] > 0]
 
     columns = (left, middle, right)
     place = {row: (x, 1 - (index + 0.5) / len(rows)) for x, rows in enumerate(columns) for index, row in enumerate(rows)}
-    height = max(3.6, 0.42 * max(len(rows) for rows in columns) + 1.4)
-    figure = Figure(figsize=(9, height), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = canvas(9, max(3.6, 0.42 * max(map(len, columns)) + 1.4))
     axes.set(xlim=(-0.25, 2.25), ylim=(-0.02, 1.06))
     axes.axis("off")
     legend = _draw_edges(axes, data, place)

@@ -9,7 +9,7 @@ from elegans_pyg.analysis import count_paths, path_betweenness, width_profile
 from elegans_pyg.analysis.dag_shape import dag_measures
 from elegans_pyg.datasets import Connectome
 from elegans_pyg.transforms import ConstrainedDAG
-from tests.analysis.graphs import digraph, wiring
+from tests.analysis.graphs import digraph, simple, wiring
 from tests.dags import dags
 
 
@@ -39,7 +39,7 @@ def test_measures_are_those_of_the_paths_written_out(data):
     before, after = count_paths(data)
     assert sum(p * int(o) for p, o in zip(before, data.output_mask, strict=True)) == len(paths)
     assert sum(q * int(i) for q, i in zip(after, data.input_mask, strict=True)) == len(paths)
-    values = dag_measures(data)
+    values = dag_measures(simple(data), data)
     level = data.level.numpy()
     assert values["paths_log10"] == pytest.approx(np.log10(len(paths)))
     assert values["path_edges"] == pytest.approx(np.mean([len(path) - 1 for path in paths]))
@@ -83,7 +83,7 @@ def test_what_is_no_dag_is_refused():
     dag.level = dag.neuron_type.new_tensor([0, 1, 1])
     dag.input_mask, dag.output_mask = dag.level == 0, dag.level == 1
     with pytest.raises(ValueError, match="expected every edge to lead to a higher level"):
-        dag_measures(dag)
+        dag_measures(simple(dag), dag)
     dag.level = dag.neuron_type.new_tensor([0, 1, 2])
     dag.output_mask = dag.level == 5
     with pytest.raises(ValueError, match="expected a DAG with a path from an input node to an output node"):

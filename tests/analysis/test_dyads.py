@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from elegans_pyg.analysis import dyads
-from elegans_pyg.analysis.dyads import dyad_measures
+from elegans_pyg.analysis.dyads import TYPES, dyad_columns, dyad_measures
 from elegans_pyg.wirings import NEURON_TYPES
 from tests.analysis.graphs import digraph, simple, wiring, wirings
 
@@ -82,3 +82,12 @@ def test_no_edges_and_beyond_the_longest_path():
 def test_bad_lengths_are_refused(length):
     with pytest.raises(ValueError, match="lengths: expected integers of 1 or more, got"):
         dyads(wiring(2, [(0, 1)]), [length])
+
+
+def test_every_dyadic_measure_has_its_pair():
+    for length in (1, 2, 3):
+        for name, (a, b) in zip(dyad_columns(length), [(a, b) for a in TYPES for b in TYPES], strict=True):
+            kind, *rest = name.split("_")
+            types = [word for word in rest if not word.startswith("path")]
+            assert (kind, types) == (("dyadicity", [a]) if a == b else ("heterophilicity", [a, b]))
+            assert name in dyad_measures.columns

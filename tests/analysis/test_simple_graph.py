@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from scipy import stats
 from torch_geometric.data import Batch
 
-from elegans_pyg.analysis.simple_graph import SimpleGraph, count_ones, divergence, entropy, pack
+from elegans_pyg.analysis.simple_graph import SimpleGraph, divergence, entropy, pairs_by_distance
 from tests.analysis.graphs import digraph, random_wiring, simple, wiring, wirings
 
 
@@ -35,9 +35,8 @@ def test_merged_edges_are_those_of_a_loop_over_synapses(data):
 def test_pairs_by_distance_are_those_of_breadth_first_search(num_nodes, density):
     data = random_wiring(num_nodes, num_nodes, density)
     graph = simple(data)
-    steps = [graph.unpack(words) for words in graph.pairs_by_distance()]
     lengths = {m: dict(row) for m, row in nx.all_pairs_shortest_path_length(digraph(data))}
-    found = {(int(m), int(n)): k + 1 for k, pairs in enumerate(steps) for n, m in np.argwhere(pairs)}
+    found = {(int(m), int(n)): k + 1 for k, pairs in enumerate(pairs_by_distance(graph.adjacency)) for m, n in np.argwhere(pairs)}
     assert found == {(m, n): k for m, row in lengths.items() for n, k in row.items() if m != n}
 
 
@@ -67,12 +66,5 @@ def test_bad_wirings_are_refused_in_one_line():
 def test_the_wiring_is_left_as_it_was():
     data = random_wiring(0, 6, 0.5)
     before = {name: value.clone() for name, value in data.to_dict().items() if isinstance(value, torch.Tensor)}
-    simple(data).pairs_by_distance()
+    list(pairs_by_distance(simple(data).adjacency))
     assert all(torch.equal(data[name], value) for name, value in before.items())
-
-
-@pytest.mark.parametrize("columns", [1, 63, 64, 65, 200])
-def test_packed_rows_have_the_ones_of_the_rows(columns):
-    rows = np.random.default_rng(columns).random((9, columns)) < np.linspace(0, 1, 9)[:, None]
-    assert pack(rows).shape == (9, -(-columns // 64))
-    assert count_ones(pack(rows)).tolist() == rows.sum(axis=1).tolist()

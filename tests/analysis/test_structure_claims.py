@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from elegans_pyg.analysis import MEASURES
-from elegans_pyg.analysis.structure_claims import check_claims, dyad_columns, dyad_effects
+from elegans_pyg.analysis.dyads import dyad_columns
+from elegans_pyg.analysis.structure_claims import check_claims, dyad_effects
 
 FRACTIONS = (0.0, 0.05, 0.1, 0.5, 1.0)
 SLOW, FAST = ((1.0, 0.95, 0.9, 0.4, 0.0), (1.0, 1.0, 1.0, 0.4, 0.05)), ((1.0, 0.3, 0.1, -0.1, 0.0), (1.0, 0.4, 0.1, 0.05, 0.05))

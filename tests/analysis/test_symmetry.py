@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from torch_geometric.data import Data
 
 from elegans_pyg.analysis.symmetry import mirror_neurons, symmetry_measures
 from elegans_pyg.datasets import Connectome
@@ -16,8 +17,8 @@ def test_share_of_mirrored_edges_by_hand():
     names = ["AL", "AR", "BL", "BR", "C", "D"]
     # AL to BL and AR to BR mirror each other, so do AL to AR and AR to AL; C to BL lacks its image; C to D has none but itself.
     graph = simple(wiring(6, [(0, 2), (1, 3), (0, 1), (1, 0), (4, 2), (4, 5)]))
-    assert symmetry_measures(graph, names) == {"mirrored_neurons": 4, "bilateral_symmetry": 0.8}
-    assert symmetry_measures(simple(wiring(2, [(0, 1)])), ["C", "D"]) == {"mirrored_neurons": 0, "bilateral_symmetry": 0}
+    assert symmetry_measures(graph, Data(neuron_name=names)) == {"mirrored_neurons": 4, "bilateral_symmetry": 0.8}
+    assert symmetry_measures(simple(wiring(2, [(0, 1)])), Data(neuron_name=["C", "D"])) == {"mirrored_neurons": 0, "bilateral_symmetry": 0}
 
 
 def test_the_connectome_against_a_loop_over_its_edges():
@@ -27,7 +28,7 @@ def test_the_connectome_against_a_loop_over_its_edges():
     other = {name: mirror if mirror in names else name for name, mirror in other.items()}
     edges = {(names[m], names[n]) for m, n in graph.edges}
     moving = [(m, n) for m, n in edges if (other[m], other[n]) != (m, n)]
-    values = symmetry_measures(simple(data), names)
+    values = symmetry_measures(simple(data), data)
     assert values["bilateral_symmetry"] == pytest.approx(sum((other[m], other[n]) in edges for m, n in moving) / len(moving))
     assert values["mirrored_neurons"] == sum(other[name] != name for name in names)
     assert values["bilateral_symmetry"] > 0.5
@@ -36,4 +37,4 @@ def test_the_connectome_against_a_loop_over_its_edges():
 @pytest.mark.parametrize("names", [["A"], ["A", "A"]])
 def test_names_must_be_complete_and_different(names):
     with pytest.raises(ValueError, match="neuron_name: expected 2 different names, got 1"):
-        symmetry_measures(simple(wiring(2, [(0, 1)])), names)
+        symmetry_measures(simple(wiring(2, [(0, 1)])), Data(neuron_name=names))

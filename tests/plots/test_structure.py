@@ -9,9 +9,7 @@ import pytest
 from elegans_pyg import plots
 from elegans_pyg.analysis import MEASURES, dyads
 from elegans_pyg.analysis.relate import relate
-from elegans_pyg.analysis.structure_claims import TYPES, dyad_columns
 from elegans_pyg.datasets import Connectome
-from elegans_pyg.plots.structure import pair_of
 
 
 def curves(measures: list[str]) -> pd.DataFrame:
@@ -23,11 +21,6 @@ def curves(measures: list[str]) -> pd.DataFrame:
                 width = 0.0 if name == "nodes" else 0.1
                 rows.append(("worm", family, fraction, name, mean, mean - width, mean + width, 1 - fraction, 1 - fraction))
     return pd.DataFrame(rows, columns=["connectome", "family", "fraction", "measure", "mean", "low", "high", "left", "unusual"])
-
-
-def test_every_dyadic_measure_has_its_pair() -> None:
-    for length in (1, 2, 3):
-        assert [pair_of(name) for name in dyad_columns(length)] == [(a, b) for a in TYPES for b in TYPES]
 
 
 def test_fading_dyads_draws_what_is_left() -> None:
