@@ -32,13 +32,13 @@ class RandomRewired(Rewiring):
         self.fraction = check_number("fraction", fraction, high=1.0)
 
     def redraw(self, edges: EdgeSet, neuron_type: np.ndarray, rng: np.random.Generator) -> EdgeSet:
-        ends = np.stack([edges.source, edges.target])
+        ends, directed = np.stack([edges.source, edges.target]), edges.directed
         moving = rng.permutation(np.flatnonzero(rng.random(2 * len(edges)) < self.fraction))
         taken = np.eye(edges.num_nodes, dtype=bool)
 
         def mark(pair: np.ndarray, there: bool) -> None:
             taken[pair[0], pair[1]] = there
-            if not edges.directed:
+            if not directed:
                 taken[pair[1], pair[0]] = there
 
         mark(ends, True)

@@ -80,10 +80,10 @@ class TypeRewired(Rewired):
 
 def _swap(edges: EdgeSet, blocks: list[tuple[np.ndarray, bool]], rng: np.random.Generator) -> int:
     """Swap in place, and return the number of swaps made."""
-    source, target = edges.source, edges.target
+    source, target, number, directed = edges.source, edges.target, edges.num_nodes, edges.directed
 
     def key(a: int, b: int) -> int:
-        return a * edges.num_nodes + b if edges.directed or a < b else b * edges.num_nodes + a
+        return a * number + b if directed or a < b else b * number + a
 
     present = {key(a, b) for a, b in zip(source.tolist(), target.tolist(), strict=True)}
     done = 0
