@@ -1,7 +1,5 @@
 """What every room asks of its arguments: whole numbers, numbers in a range, and what was given shown on one short line."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

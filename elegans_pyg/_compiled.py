@@ -1,7 +1,5 @@
 """Compiling with Numba, in one place; imported only by modules of kernels, which are imported only where Numba is installed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

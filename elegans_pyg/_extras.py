@@ -1,7 +1,5 @@
 """Optional dependencies: imported on use, and named in the error when they are missing."""
 
-from __future__ import annotations
-
 import importlib
 from types import ModuleType
 

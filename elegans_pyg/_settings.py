@@ -1,7 +1,5 @@
 """Settings: frozen pydantic models, checked once, that read and write YAML and whose errors are one line."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType

@@ -1,7 +1,5 @@
 """Tensors with plain content beside them in one safetensors file: written whole, and known to be as written when read. No pickle."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The one pool of threads for compiled kernels, and the one place that decides how a kernel's work is split among them."""
 
-from __future__ import annotations
-
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor

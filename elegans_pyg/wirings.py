@@ -1,7 +1,5 @@
 """The vocabulary of graphs: the types of neurons, the kinds of synapse, what a wiring must have, and the one place that checks it."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data

@@ -1,7 +1,5 @@
 """Communities: modularity by the Leiden algorithm."""
 
-from __future__ import annotations
-
 import random
 import threading
 from typing import Any

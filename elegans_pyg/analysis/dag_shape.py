@@ -1,7 +1,5 @@
 """The shape of DAGs: levels, widths, and the paths from input to output."""
 
-from __future__ import annotations
-
 from math import log10
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Degrees: how many partners neurons have, and who joins whom by degree and by type."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

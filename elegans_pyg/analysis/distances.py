@@ -1,7 +1,5 @@
 """How far apart two wirings are."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Dyads: which types of neurons synapse onto which, against what chance gives, along paths of one edge and more."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import islice, product

@@ -1,7 +1,5 @@
 """Simple models of a value, tried on wirings that they have not seen."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Small-sample statistics on accuracies: intervals, permutation tests, corrections, effect sizes, variance components, power."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, combinations, count

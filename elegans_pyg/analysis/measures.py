@@ -1,7 +1,5 @@
 """All measures of many wirings at once, as a table."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -4,8 +4,6 @@
 ``u`` to ``v`` and bit 1 for one from ``v`` to ``u``.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from elegans_pyg._compiled import compiled

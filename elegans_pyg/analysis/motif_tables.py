@@ -5,8 +5,6 @@ each the one from the earlier node first: 64 numbers. Above them stand the nodes
 (0, 2), (1, 2), (0, 3), (1, 3), (2, 3): 4,096 numbers below their colours.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations

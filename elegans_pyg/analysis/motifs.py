@@ -1,7 +1,5 @@
 """Motifs: the connected triples and quadruples of neurons, by their shape and the types of their neurons."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from importlib.util import find_spec
 from math import comb, perm

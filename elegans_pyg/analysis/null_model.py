@@ -1,7 +1,5 @@
 """A wiring's measures against those of random wirings."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Rank correlations of many measures with one value: permutation tests, intervals, power."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import chain, count, permutations, product

@@ -1,7 +1,5 @@
 """What structure has to do with learning: the measures of wirings against the accuracies of the networks built from them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

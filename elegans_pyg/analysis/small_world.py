@@ -1,7 +1,5 @@
 """Small worlds: clustering and path lengths, alone and against random graphs and lattices."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

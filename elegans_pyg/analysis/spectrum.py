@@ -1,7 +1,5 @@
 """Eigenvalues of directed graphs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

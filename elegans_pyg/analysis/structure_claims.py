@@ -1,7 +1,5 @@
 """What ElegansNet (2023) says about the connectome's dyads under rewiring, put to the test."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The symmetry of left and right."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The ``elegans-pyg`` command: a thin skin over :mod:`elegans_pyg.studies`."""
 
-from __future__ import annotations
-
 import sys
 
 # A module of commands adds them to the app when it is imported.

@@ -3,8 +3,6 @@
 torch and PyTorch Geometric are imported inside the commands, so that ``--help`` answers at once.
 """
 
-from __future__ import annotations
-
 from cyclopts import App
 
 from elegans_pyg import __version__

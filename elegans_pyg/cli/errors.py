@@ -1,7 +1,5 @@
 """How the command ends when something goes wrong: one line on standard error and an exit code, never a traceback."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable

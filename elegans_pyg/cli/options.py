@@ -1,7 +1,5 @@
 """From settings to the options of a command."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce

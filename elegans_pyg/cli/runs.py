@@ -1,7 +1,5 @@
 """Looking at what there is, and at finished runs."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """The commands that run studies: their options come from the settings classes."""
 
-from __future__ import annotations
-
 import inspect
 import re
 import shlex

@@ -1,7 +1,5 @@
 """The connectomes of *C. elegans* as PyG graphs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Lists of graphs on disk: one safetensors file, whose header holds what is no tensor as JSON."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

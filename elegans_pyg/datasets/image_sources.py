@@ -4,8 +4,6 @@ Each reader returns an :class:`EncodedSet`, whose splits :func:`decode` turns in
 here, in one line that names the file and the row.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import os

@@ -1,7 +1,5 @@
 """Tasks in time for reservoirs: what goes in, what should come out, which part is for what, and how it is scored."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

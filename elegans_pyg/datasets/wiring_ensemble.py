@@ -1,7 +1,5 @@
 """Ensembles of DAGs from a connectome: controls of one family, each made by the same procedure as the connectome's own."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json

@@ -4,8 +4,6 @@ Every reader ends in two tables, neurons and edges as text, whose column ``place
 them and makes the ``Data``. Whatever is wrong is refused here, in one line that names the place and the remedy.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import math

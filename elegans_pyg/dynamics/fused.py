@@ -1,7 +1,5 @@
 """Executor ``fused``: all steps in one Numba kernel, stimuli shared among as many threads as PyTorch uses."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -6,8 +6,6 @@ and moves by the L-stable ``1 / (1 + z + z^2 / 2)`` in place of ``exp(-z)``, ``z
 and never past the target however short the time constant. Gates' time constants are fixed, and their exponentials are taken once.
 """
 
-from __future__ import annotations
-
 from collections import namedtuple
 from collections.abc import Callable
 from typing import Any

@@ -5,8 +5,6 @@ innermost, so that every loop is one long run: over all neurons and stimuli wher
 Exponentials are polynomials there (float32), because no library that vectorises them can be counted on.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """NEURON as the reference: the same job through c302, NeuroML and jNeuroML, in a process of its own."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

@@ -4,8 +4,6 @@ python neuron_worker.py build FOLDER LEVEL [NAME ...]     # c302 -> NeuroML -> j
 python neuron_worker.py run FOLDER JOB.npz RESULT.npz     # the stimuli of JOB, one after another
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import os

@@ -1,7 +1,5 @@
 """Which neurons are driven and which recorded: the behaviours for which reduced-order models are fitted."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from elegans_pyg._arguments import check_choice

@@ -1,7 +1,5 @@
 """Simulating a worm's nervous system under many stimuli at once."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from importlib.util import find_spec

@@ -1,7 +1,5 @@
 """Currents to drive a nervous system with: eight kinds of shape, drawn from a seed."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

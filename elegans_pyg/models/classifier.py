@@ -1,7 +1,5 @@
 """An ensemble of image classifiers, one a wiring."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The control for a tensor network: dense layers with as many parameters and no wiring."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

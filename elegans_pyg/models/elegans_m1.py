@@ -1,7 +1,5 @@
 """ElegansNet M1: an image classifier with a tensor network as its head."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

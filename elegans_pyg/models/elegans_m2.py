@@ -1,7 +1,5 @@
 """ElegansNet M2: an autoencoder with a tensor network in its middle."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any

@@ -1,7 +1,5 @@
 """Image encoders, as many copies as there are variants: a ResNet-9 of our own, and timm's by name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

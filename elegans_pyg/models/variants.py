@@ -1,7 +1,5 @@
 """Ensembles of whole networks: copies of one architecture, and different architectures side by side."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Executors: names, and where compiled kernels can run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from importlib.util import find_spec
 

@@ -1,7 +1,5 @@
 """Ensembles of networks in one module: which parameters are whose, and from which seed they start."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Accuracies of families of wirings, along the training and at its end."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure

@@ -1,7 +1,5 @@
 """Wirings drawn level by level."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Where to draw the nodes of a DAG that is deep and thin but for a few crowded levels."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 

@@ -1,7 +1,5 @@
 """What a classifier read right and wrong."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

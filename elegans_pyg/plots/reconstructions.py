@@ -1,7 +1,5 @@
 """What autoencoders make of images."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Reduced-order models: how they learned, what they predict, what each output costs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 

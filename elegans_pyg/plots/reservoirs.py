@@ -1,7 +1,5 @@
 """Reservoirs: their scores over spectral radius and leak, and by task."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The structure of wirings: against accuracy, and against how much of a wiring was redrawn."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import product

@@ -1,7 +1,5 @@
 """What the figures share: colours, panels, means with their spread, legends, and writing them to files."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from itertools import cycle

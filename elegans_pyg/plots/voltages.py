@@ -1,7 +1,5 @@
 """Simulated voltages, and the circuits that they run through."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

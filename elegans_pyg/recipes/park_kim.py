@@ -1,7 +1,5 @@
 """Park & Kim (2023): connectomes of both sexes as image classifiers, published against measured."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The one experiment framework: settings, units, run folder, engines, report."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 

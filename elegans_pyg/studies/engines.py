@@ -1,7 +1,5 @@
 """What runs the shards of a study: this process, processes beside it, or Ray."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

@@ -1,7 +1,5 @@
 """Training the units of a shard as one ensemble."""
 
-from __future__ import annotations
-
 import signal
 from typing import Any
 

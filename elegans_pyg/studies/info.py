@@ -1,7 +1,5 @@
 """What there is to run with: connectomes, families, image sets, executors, devices, versions."""
 
-from __future__ import annotations
-
 from rich.table import Table
 
 from elegans_pyg._files import cache_folder

@@ -1,7 +1,5 @@
 """What a study runs on: versions, processor, devices, executors, memory."""
 
-from __future__ import annotations
-
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version

@@ -1,7 +1,5 @@
 """How far the wirings of a family match the connectome's, in numbers that could explain a difference in accuracy."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """The studies that can be found by name: from the command line, or from the first line of a run folder's ``config.yaml``."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Running a study: prepare, split into shards, run them, join, report."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import signal

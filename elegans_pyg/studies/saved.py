@@ -1,7 +1,5 @@
 """Finished runs, taken up again from their folders."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

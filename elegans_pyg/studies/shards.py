@@ -1,7 +1,5 @@
 """Shards: how units are split into them, and how one is run."""
 
-from __future__ import annotations
-
 from typing import TypeVar
 
 import numpy as np

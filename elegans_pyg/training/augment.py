@@ -1,7 +1,5 @@
 """Random crops, flips and cutouts of training images, the same whenever a step is repeated."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

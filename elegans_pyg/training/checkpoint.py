@@ -1,7 +1,5 @@
 """Checkpoints that a crash cannot spoil: a folder of safetensors, a table and JSON, swapped in whole."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Which image is trained on when: the validation split and the order of the batches."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Where to train."""
 
-from __future__ import annotations
-
 import torch
 
 from elegans_pyg.training.settings import check_device_name

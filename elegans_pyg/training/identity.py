@@ -1,7 +1,5 @@
 """What makes two runs the same run: the checks on a run's inputs, and their comparison with a checkpoint's."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from typing import Any

@@ -1,7 +1,5 @@
 """The table of losses and scores of a run."""
 
-from __future__ import annotations
-
 import csv
 import io
 import time

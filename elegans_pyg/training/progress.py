@@ -1,7 +1,5 @@
 """How far a run is, in units of training steps."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

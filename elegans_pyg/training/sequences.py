@@ -1,7 +1,5 @@
 """Reduced-order models: root mean squared error over sequences, with the published settings."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 

@@ -1,7 +1,5 @@
 """One optimiser step for all variants, and everything that must survive from one step to the next."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Park & Kim's directed acyclic graph, which keeps the connectome's flow from sensory neurons to motor neurons."""
 
-from __future__ import annotations
-
 import numpy as np
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform

@@ -1,7 +1,5 @@
 """The families of wirings, by name."""
 
-from __future__ import annotations
-
 import inspect
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Controls from random-graph generators: as many edges as the base has, its synapse counts, its neurons in random places."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 
 import networkx as nx

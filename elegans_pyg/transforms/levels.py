@@ -1,7 +1,5 @@
 """Order along a directed graph: generations, levels, and the attributes that make a ``Data`` a DAG."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """The random DAG of Roberts et al., which forgets the direction of synapses."""
 
-from __future__ import annotations
-
 import numpy as np
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform

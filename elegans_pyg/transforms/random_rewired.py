@@ -1,7 +1,5 @@
 """Rewiring that does not keep degrees: ends of edges move to random neurons."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Rewiring by swaps, which keeps every neuron's degrees, or its degrees to and from each type of neuron."""
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """What the transforms that redraw edges share: edges taken apart by kind of synapse, redrawn, and put back."""
 
-from __future__ import annotations
-
 import zlib
 from abc import abstractmethod
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Controls that keep the topology and shuffle the synapse counts."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -7,8 +7,6 @@ Backward walks the levels in reverse and gathers the gradient of a node from its
 accumulated in an undefined order.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import Any, NamedTuple
 

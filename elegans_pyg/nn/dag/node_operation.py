@@ -1,7 +1,5 @@
 """What a node does with the weighted sum of its inputs, for many nodes of a level at once."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate

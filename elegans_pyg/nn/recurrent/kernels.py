@@ -8,8 +8,6 @@ copies in which a unit's steps follow each other, since one step's sequences alo
 In the arguments, ``I`` counts inputs, ``O`` outputs, ``H`` units, ``G`` gates, ``S`` sequences.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -4,8 +4,6 @@ A loop over some 30 sequences inside a loop over sources, written in Python, loa
 sources is the inner one, and the sums of a tile of rows and sequences are its variables, which needs the instructions written out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Recurrent layers with a linear readout, for several replicas at once: equations, and the two ways to compute them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

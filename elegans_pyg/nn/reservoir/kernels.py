@@ -4,8 +4,6 @@ Variants and sequences never meet, so a walk needs no barrier, and the wiring of
 to the last. Up to ``LANES`` sequences of a variant share a walk: each synapse is then read once for all of them.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

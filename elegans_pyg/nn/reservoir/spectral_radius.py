@@ -1,7 +1,5 @@
 """The spectral radius of a directed, weighted wiring."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import eigvals

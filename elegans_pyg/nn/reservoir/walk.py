@@ -1,7 +1,5 @@
 """Walking reservoirs through time: in compiled kernels on the CPU, or by sparse products anywhere."""
 
-from __future__ import annotations
-
 import warnings
 from typing import NamedTuple
 

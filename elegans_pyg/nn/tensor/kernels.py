@@ -3,8 +3,6 @@
 A row is ``(B, width)``, here flat; a call does the blocks ``first`` to ``last``, of ``size`` numbers each, of every product of a group.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from elegans_pyg._compiled import compiled

@@ -1,7 +1,5 @@
 """TensorNetwork: a connectome as a network of dense units whose values are multiplied along its synapses."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import pairwise

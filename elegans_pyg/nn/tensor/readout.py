@@ -1,7 +1,5 @@
 """What a tensor network's motor neurons are read by: attention, their mean, or all of them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

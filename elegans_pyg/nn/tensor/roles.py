@@ -1,7 +1,5 @@
 """Roles of neurons in a tensor network, pairs of them, and the wirings that have them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import permutations, product
 

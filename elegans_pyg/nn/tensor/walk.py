@@ -1,7 +1,5 @@
 """Walk a tensor network's program forwards and backwards."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

@@ -10,8 +10,6 @@ Loops over pixels come in groups of four edges, so that an accumulator is loaded
 Reassociation is allowed (to add in vector lanes), assumptions about NaN and infinity are not.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from elegans_pyg._compiled import REASSOCIATION, compiled

@@ -1,7 +1,5 @@
 """The fused walk as a differentiable operator, the same for both back ends."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 
