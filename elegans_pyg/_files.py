@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import stat
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +95,15 @@ def parse_csv(content: bytes) -> pd.DataFrame:
     # From pandas 3 on floats are read exactly anyway, and asking for it is deprecated.
     exact: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__.startswith("2.") else {}
     return pd.read_csv(io.BytesIO(content), keep_default_na=False, na_values=["nan"], **exact)
+
+
+def write_content(path: Path, content: pd.DataFrame | Mapping[str, Any] | bytes) -> None:
+    """Write a table as CSV that :func:`parse_csv` reads, tensors by name as safetensors, or bytes as they are."""
+    if isinstance(content, Mapping):
+        from safetensors.torch import save
+
+        content = save(dict(content))
+    write_atomic(path, content if isinstance(content, bytes) else content.to_csv(index=False, na_rep="nan").encode())
 
 
 def sha256(content: bytes | memoryview) -> str:

@@ -8,8 +8,9 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import psutil
 from filelock import FileLock, Timeout
 from torch_geometric.data import Data
 
-from elegans_pyg._files import PART, parse_csv, remove_parts, sha256, write_atomic
+from elegans_pyg._files import PART, parse_csv, remove_parts, sha256, write_atomic, write_content
 from elegans_pyg._progress import followed
 from elegans_pyg._settings import Settings, read_yaml
 from elegans_pyg.datasets.graph_cache import load_graphs, save_graphs
@@ -61,22 +62,16 @@ class RunFolder:
     @classmethod
     def free(cls, name: str, parent: str | Path = "runs") -> RunFolder:
         """Make the first of ``<parent>/<name>-1``, ``-2``, ... that is not there yet."""
-        number = 1
-        while True:
+        for number in count(1):
             folder = Path(parent) / f"{name}-{number}"
-            try:
+            with suppress(FileExistsError):
                 folder.mkdir(parents=True)
-            except FileExistsError:
-                number += 1
-            else:
-                return cls(folder)
+                break
+        return cls(folder)
 
     @contextmanager
     def claim(self, wait_s: float = 0) -> Iterator[None]:
-        """Be the folder's only user; it is made if need be, and gone again afterwards if nothing was written.
-
-        Args:
-            wait_s: how long to wait for another process to leave.
+        """Be the folder's only user, after at most ``wait_s``; it is made if need be, and gone again afterwards if nothing was written.
 
         Raises:
             FileExistsError: if it holds something else than a run.
@@ -177,7 +172,7 @@ class RunFolder:
     def write_units(self, units: Units) -> None:
         for first in range(0, len(units.wirings), _WIRINGS_A_FILE):
             save_graphs(self._wirings_file(first), units.wirings[first : first + _WIRINGS_A_FILE], {})
-        self.write_table("units.csv", units.table)
+        self.write("units.csv", units.table)
 
     def read_units(self) -> Units:
         """Raises ``ValueError`` if a file is damaged."""
@@ -214,8 +209,9 @@ class RunFolder:
             raise ValueError(f"run: {self.path / name} is damaged; start anew in another folder")
         return content
 
-    def write_table(self, name: str, table: pd.DataFrame) -> None:
-        write_atomic(self.path / name, table.to_csv(index=False, na_rep="nan").encode())
+    def write(self, name: str, content: pd.DataFrame | bytes) -> None:
+        """Write a table or bytes, whole or not at all."""
+        write_content(self.path / name, content)
 
     def read_table(self, name: str) -> pd.DataFrame:
         """A table as it was written, to the last bit.
@@ -224,7 +220,16 @@ class RunFolder:
             FileNotFoundError: if there is none; the message says how to come by one.
             ValueError: if it is not what the finished run wrote.
         """
-        return _parse_table(self.path / name, self._read_checked(name))
+        finished = self.finished()
+        if not (self.path / name).is_file():
+            if not finished:
+                remedy = f"finish it with: elegans-pyg {self.study_name()} --resume --out {self.path}"
+                raise FileNotFoundError(f"run: {self.path} has no {name} yet, since its run did not come to its end; {remedy}")
+            raise FileNotFoundError(f"run: {self.path / name} is missing; put it back, or run the study anew")
+        content = (self.path / name).read_bytes()
+        if finished and self.read_json("summary.json").get("sha256", {}).get(name, known := sha256(content)) != known:
+            raise ValueError(f"run: {self.path / name} was changed after its run; put it back, or run the study anew")
+        return _parse_table(self.path / name, content)
 
     def has_rows(self) -> bool:
         """Whether this shard is done."""
@@ -233,23 +238,6 @@ class RunFolder:
     def read_rows(self) -> pd.DataFrame:
         """The rows of a shard that is done."""
         return _parse_table(self.path / "rows.csv", (self.path / "rows.csv").read_bytes())
-
-    def write_bytes(self, name: str, content: bytes) -> None:
-        write_atomic(self.path / name, content)
-
-    def _read_checked(self, name: str) -> bytes:
-        if not (self.path / name).is_file():
-            study = self.study_name()
-            if not self.finished():
-                remedy = f"finish it with: elegans-pyg {study} --resume --out {self.path}"
-                raise FileNotFoundError(f"run: {self.path} has no {name} yet, since its run did not come to its end; {remedy}")
-            raise FileNotFoundError(f"run: {self.path / name} is missing; put it back, or run the study anew")
-        content = (self.path / name).read_bytes()
-        if self.finished():
-            known = self.read_json("summary.json").get("sha256", {}).get(name)
-            if known is not None and known != sha256(content):
-                raise ValueError(f"run: {self.path / name} was changed after its run; put it back, or run the study anew")
-        return content
 
     def shard(self, number: int) -> RunFolder:
         """The folder of a shard, from 1 on."""

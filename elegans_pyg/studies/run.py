@@ -32,16 +32,8 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True)
 class StudyResult(Generic[S]):
-    """What a study ends in.
-
-    Attributes:
-        settings: of the study.
-        results: one row a unit, with its scores.
-        report: tables, notes, figures.
-        out: the run folder; ``None`` if none was asked for.
-        figures: the figures' files, without their suffixes.
-        seconds: spent by this call.
-    """
+    """What a study ends in: one row a unit with its scores, the report, the run folder if one was asked for, and the figures' files there,
+    without their suffixes; ``seconds`` is what this call took."""
 
     settings: S
     results: pd.DataFrame
@@ -209,12 +201,9 @@ def join(study: Study[S], settings: S, folder: RunFolder, units: Units, write: b
     report = study.report(Finished(settings, rows, units, [folder.shard(number).path for number in numbers]))
     paths = [folder.path / "figures" / name for name in report.figures]
     if write:
-        folder.write_table("results.csv", rows)
-        for name, table in report.files.items():
-            if isinstance(table, bytes):
-                folder.write_bytes(name, table)
-            else:
-                folder.write_table(name, table)
+        folder.write("results.csv", rows)
+        for name, content in report.files.items():
+            folder.write(name, content)
         for path, figure in zip(paths, report.figures.values(), strict=True):
             plots.save(figure, path)
         comparison = {} if report.comparison is None else {"comparison": report.comparison.to_dict()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,7 @@ _MAY_DIFFER = {
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder of any study.
-
-    Attributes:
-        study: the study it is of.
-        settings: its settings.
-        units: its units, with their wirings.
-        folder: the folder, for further tables by name.
-    """
+    """A run folder of any study: its study, settings, units with their wirings, and the folder itself for further tables by name."""
 
     study: Study[Any]
     settings: Settings
@@ -74,19 +68,14 @@ class Run:
 
 
 def load_run(folder: str | Path, study: Study[Any] | None = None) -> Run:
-    """Take up the run in a folder, finished or not.
-
-    Args:
-        folder: run folder.
-        study: the study, where it is none of this package's.
+    """Take up the run in a folder, finished or not; ``study`` is for those that are none of this package's.
 
     Raises:
         FileNotFoundError: if the folder holds no run.
         ValueError: if it is of an unknown study, or damaged.
     """
     place = RunFolder(folder)
-    name = place.study_name()
-    study = find(name) if study is None else study
+    study = study or find(place.study_name())
     return Run(study, place.read_config(study.settings), place.read_units(), place)
 
 
@@ -95,9 +84,6 @@ def join_runs(folders: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str], s
 
     Runs with the same settings (but for wirings and seeds) add to each other's families. Otherwise a family is known as ``run/family``,
     after the run folder's name, and a note says which settings differ.
-
-    Args:
-        folders: run folders.
 
     Returns:
         one row a unit, numbered anew; the notes; and the score's column.
@@ -123,10 +109,10 @@ def join_runs(folders: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str], s
     differing = sorted({name for run in runs[1:] for name in _differences(first.settings, run.settings)})
     notes = []
     if differing:
-        names = _short_names(paths)
-        tables = [
-            table.assign(family=[f"{name}/{family}" for family in table["family"]]) for name, table in zip(names, tables, strict=True)
-        ]
+        # With as many of the folders above as it takes to tell them apart.
+        length = next(number for number in count(1) if len({path.parts[-number:] for path in paths}) == len(paths))
+        names = ["/".join(path.parts[-length:]) for path in paths]
+        tables = [table.assign(family=f"{name}/" + table["family"].astype(str)) for name, table in zip(names, tables, strict=True)]
         notes.append(f"The runs differ in {', '.join(differing)}; families are kept apart by run.")
     joined = pd.concat(tables, ignore_index=True)
     joined["variant"] = range(len(joined))
@@ -136,9 +122,7 @@ def join_runs(folders: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str], s
 def compare_runs(folders: Sequence[str | Path], reference: str | None = None) -> list[Comparison]:
     """Compare the families of several runs, of each task by itself; see :func:`join_runs` and :func:`~elegans_pyg.analysis.compare`.
 
-    Args:
-        folders: run folders.
-        reference: family to compare with (default: the first of the first run, its connectome).
+    By default the reference is the first family of the first run, its connectome.
     """
     results, notes, score = join_runs(folders)
     if score not in results:
@@ -153,28 +137,17 @@ def compare_runs(folders: Sequence[str | Path], reference: str | None = None) ->
 
 
 def _differences(first: Settings, other: Settings) -> list[str]:
-    one, two = (_members(settings) for settings in (first, other))
+    one, two = (
+        dict(
+            pair
+            for name, value in each.fixed().items()
+            for pair in (value.items() if isinstance(getattr(each, name), Settings) else [(name, value)])
+        )
+        for each in (first, other)
+    )
     different = [name for name in one if name not in _MAY_DIFFER and one[name] != two.get(name)]
     shared = set(one.get("families") or ()) & set(two.get("families") or ())
     options = [each.get("family_options") or {} for each in (one, two)]
     if any(options[0].get(family) != options[1].get(family) for family in shared):
         different.append("family_options")
     return different
-
-
-def _members(settings: Settings) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    for name, value in settings.fixed().items():
-        if isinstance(getattr(settings, name), Settings):
-            members |= value
-        else:
-            members[name] = value
-    return members
-
-
-def _short_names(paths: Sequence[Path]) -> list[str]:
-    """The folders' names, with as many of the folders above as it takes to tell them apart."""
-    length = 1
-    while len({path.parts[-length:] for path in paths}) < len(paths):
-        length += 1
-    return ["/".join(path.parts[-length:]) for path in paths]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from elegans_pyg._files import parse_csv, write_atomic
+from elegans_pyg._files import parse_csv, write_content
 from elegans_pyg._settings import Settings, read_yaml
 
 if TYPE_CHECKING:
@@ -27,11 +27,7 @@ S = TypeVar("S", bound=Settings)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A study was asked to stop, and can be resumed.
-
-    Args:
-        signum: the signal that asked.
-    """
+    """A study was asked to stop by the signal ``signum``, and can be resumed."""
 
     def __init__(self, signum: int = signal.SIGINT) -> None:
         super().__init__()
@@ -40,14 +36,9 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True)
 class Shard:
-    """Units that run side by side as one job.
+    """Units that run side by side as one job: rows of the units' table, and the wiring of each, ``None`` where a unit has none.
 
-    Args:
-        folder: what the shard keeps is kept here, and read from here when it is resumed.
-        units: rows of the units' table.
-        wirings: the wiring of each row, ``None`` where a unit has none.
-        quiet: show warnings only.
-        label: what to call it while it runs.
+    What a shard keeps is kept in its ``folder``, and read from there when it is resumed. ``label`` is what to call it while it runs.
     """
 
     folder: Path
@@ -68,21 +59,12 @@ class Shard:
 
     def write(self, name: str, content: pd.DataFrame | Mapping[str, Tensor] | bytes) -> None:
         """Keep a table, tensors by name, or bytes in a file of the shard's folder, whole or not at all."""
-        if isinstance(content, Mapping):
-            from safetensors.torch import save
-
-            content = save(dict(content))
-        write_atomic(self.folder / name, content if isinstance(content, bytes) else content.to_csv(index=False, na_rep="nan").encode())
+        write_content(self.folder / name, content)
 
 
 @dataclass(frozen=True)
 class Memory:
-    """An estimate of what a shard needs at its peak.
-
-    Args:
-        fixed: bytes whatever its units, such as images.
-        unit: bytes a unit, ``(units,)``, or one number for all.
-    """
+    """What a shard needs at its peak: bytes whatever its units, such as images, and bytes a unit, ``(units,)`` or one number."""
 
     fixed: int
     unit: int | np.ndarray
@@ -90,15 +72,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Finished(Generic[S]):
-    """A study whose shards are all done.
-
-    Attributes:
-        settings: of the study.
-        rows: one row a unit, with its scores.
-        units: the units, with their wirings.
-        shards: the shards' folders, in order.
-        data: what :attr:`Study.data` gave.
-    """
+    """A study whose shards are all done: one row a unit with its scores, the units with their wirings, the shards' folders in order."""
 
     settings: S
     rows: pd.DataFrame
@@ -110,12 +84,9 @@ class Finished(Generic[S]):
         import pandas as pd
 
         parts = []
-        for number, folder in enumerate(self.shards, start=1):
+        for folder, (_, units) in zip(self.shards, self.units.table.groupby("shard"), strict=True):
             part = parse_csv((folder / name).read_bytes())
-            if "variant" in part:
-                own = self.units.table.loc[self.units.table["shard"] == number, "variant"].to_numpy()
-                part["variant"] = own[part["variant"]]
-            parts.append(part)
+            parts.append(part.assign(variant=units["variant"].to_numpy()[part["variant"]]) if "variant" in part else part)
         return pd.concat(parts, ignore_index=True)
 
     def tensors(self, name: str) -> list[dict[str, Tensor]]:
@@ -196,15 +167,10 @@ class Study(Generic[S]):
     places: str = ""
 
     def make(self, options: Mapping[str, Any] | None = None, *, config: str | Path | None = None, quick: bool = False) -> S:
-        """Settings from a YAML file and from options, which override it.
+        """Settings from a YAML file, such as a run's ``config.yaml``, and from options, which override it.
 
-        Args:
-            options: settings by name; members of a group of settings by their own names.
-            config: YAML file, such as a run's ``config.yaml``.
-            quick: start from the study's short form.
-
-        Raises:
-            ValueError: for a wrong value or an unknown name; the message lists the names.
+        ``options`` holds settings by name, members of a group by their own names; ``quick`` starts from the study's short form. Raises
+        ``ValueError`` for a wrong value or an unknown name.
         """
         given: dict[str, Any] = {}
         if config is not None:

@@ -15,16 +15,12 @@ from elegans_pyg.datasets.graph_cache import hash_graph
 from elegans_pyg.studies import machine
 from elegans_pyg.transforms import FAMILIES
 
-COLUMNS = ("variant", "family", "wiring_seed", "seed", "wiring")
-
 
 def unit_seed(seed: int, family: str, wiring: int, repeat: int = 0) -> int:
     """The one rule by which every seed of every study follows from the study's own.
 
     A child of NumPy's ``SeedSequence``, named by the family, the number of the wiring within it and the number of the repeat, so that it
-    does not depend on what else the study holds.
-
-    (The same rule gives :class:`~elegans_pyg.datasets.WiringEnsemble` its wirings' seeds.)
+    does not depend on what else the study holds. :class:`~elegans_pyg.datasets.WiringEnsemble` draws its wirings by the same rule.
     """
     return int(np.random.SeedSequence([seed, zlib.crc32(family.encode()), wiring, repeat]).generate_state(1)[0])
 
@@ -39,16 +35,7 @@ def drawings(base: Data, family: str, seed: int, count: int) -> Iterator[tuple[d
 
 
 def check_room(base: Data, count: int, argument: str) -> None:
-    """Refuse more wirings like ``base`` than memory can hold while they are drawn and written.
-
-    Args:
-        base: a wiring of their size.
-        count: how many there are to be.
-        argument: the setting that says so.
-
-    Raises:
-        ValueError: if they do not fit.
-    """
+    """Refuse, naming ``argument``, more wirings like ``base`` than memory can hold while they are drawn and written."""
     size = sum(value.nbytes for value in base.to_dict().values() if isinstance(value, Tensor))
     if (most := machine.free_memory() // (4 * max(size, 1))) < count:
         raise ValueError(f"{argument}: {count:,} wirings do not fit in memory, about {most:,} do; lower it")
@@ -69,31 +56,16 @@ class Units:
 
     @classmethod
     def build(cls, rows: Sequence[dict[str, object]], graphs: Sequence[Data | None]) -> Units:
-        """From one mapping and one graph a unit; graphs that are equal are kept once.
-
-        Args:
-            rows: ``family``, ``wiring_seed``, ``seed``, and further columns.
-            graphs: one each, ``None`` for a unit without a wiring.
-        """
-        wirings: list[Data] = []
-        known: dict[int | str, int] = {}
-        places = []
-        for graph in graphs:
-            if graph is None:
-                places.append(-1)
-                continue
-            # The same object first: hashing a graph for each of its units would take long.
-            place = known.get(id(graph))
-            if place is None:
-                place = known.setdefault(hash_graph(graph), len(wirings))
-                known[id(graph)] = place
-                if place == len(wirings):
-                    wirings.append(graph)
-            places.append(place)
+        """From one mapping (``family``, ``wiring_seed``, ``seed``, ...) and one graph or ``None`` a unit; equal graphs are kept once."""
+        # Each object once: hashing a graph for each of its units would take long.
+        hashes = {id(graph): hash_graph(graph) for graph in {id(graph): graph for graph in graphs if graph is not None}.values()}
+        wirings = {hashes[id(graph)]: graph for graph in reversed(graphs) if graph is not None}
+        order = list(dict.fromkeys(hashes[id(graph)] for graph in graphs if graph is not None))
+        place = {key: number for number, key in enumerate(order)}
         table = pd.DataFrame(list(rows))
         table.insert(0, "variant", range(len(table)))
-        table["wiring"] = places
-        return cls(table, wirings)
+        table["wiring"] = [-1 if graph is None else place[hashes[id(graph)]] for graph in graphs]
+        return cls(table, [wirings[key] for key in order])
 
     def graphs(self, table: pd.DataFrame | None = None) -> list[Data]:
         """The wiring of each row of ``table`` (default: of all units); those without one have none to give."""
