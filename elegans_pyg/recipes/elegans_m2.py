@@ -150,11 +150,9 @@ def report(done: Finished[M2Settings]) -> Report:
     originals, missing = ep.training.Autoencoding().targets(images_of(done.settings).test_images[:PICTURES]), ep.studies.MISSING
     best = [f"{scale * PUBLISHED[name]:.{digits}f}" if name in PUBLISHED else missing for name, (_, scale, digits) in COLUMNS.items()]
     figures = {"reconstructions": ep.plots.reconstructions(originals, samples_by_family)}
-    title, published = (
-        f"Test images of {done.settings.dataset}, binarised at 0.3",
-        ("published (best of the test set)", "1", missing, *best),
-    )
-    return networks.report_networks(done, title, LABELS, COLUMNS, [published], _notes(done.settings), figures=figures)
+    published = [("published (best of the test set)", "1", missing, *best)]
+    title = f"Test images of {done.settings.dataset}, binarised at 0.3"
+    return networks.report_networks(done, title, LABELS, COLUMNS, published, _notes(done.settings), figures=figures)
 
 
 def _notes(settings: M2Settings) -> list[str]:
