@@ -30,21 +30,8 @@ def communities(data: Data, seed: int = 0, synapses: str = "all") -> tuple[Ints,
     Returns:
         the number of each neuron's community, ``(N,)``, and :math:`Q`, 0 without edges.
     """
-    return _leiden(SimpleGraph.from_data(data, synapses), check_seed(seed))
-
-
-@measured(
-    "communities",
-    ("community_count", "communities of the weighted support; an isolated neuron is one", "communities", _TRAAG),
-    ("modularity", "modularity of these communities; 0 without edges", "", _TRAAG),
-    direction="undirected",
-)
-def community_measures(graph: SimpleGraph, _: Any, seed: int) -> tuple[float, ...]:
-    membership, modularity = _leiden(graph, seed)
-    return int(membership.max()) + 1, modularity
-
-
-def _leiden(graph: SimpleGraph, seed: int) -> tuple[Ints, float]:
+    check_seed(seed)
+    graph = SimpleGraph.from_data(data, synapses)
     igraph = require("igraph", "structure", "finding communities")
     low, high = np.minimum(graph.source, graph.target), np.maximum(graph.source, graph.target)
     pair, place = np.unique(low * graph.num_nodes + high, return_inverse=True)
@@ -60,3 +47,14 @@ def _leiden(graph: SimpleGraph, seed: int) -> tuple[Ints, float]:
         finally:
             igraph.set_random_number_generator(random)
     return np.array(found.membership, dtype=np.int64), float(support.modularity(found.membership, weights=weights))
+
+
+@measured(
+    "communities",
+    ("community_count", "communities of the weighted support; an isolated neuron is one", "communities", _TRAAG),
+    ("modularity", "modularity of these communities; 0 without edges", "", _TRAAG),
+    direction="undirected",
+)
+def community_measures(_: Any, data: Data, seed: int) -> tuple[float, ...]:
+    membership, modularity = communities(data, seed)
+    return int(membership.max()) + 1, modularity

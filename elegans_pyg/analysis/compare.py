@@ -19,14 +19,10 @@ _DIFFERENCE = ("difference", "difference_low", "difference_high", "p", "p_holm",
 _NEEDED = ("wiring_variance", "seed_variance", "needed_observed", "needed_small")
 MIN_UNITS = 3
 ALPHA, POWER = 0.05, 0.8
-SMALL_DIFFERENCE = 0.001
-"""The difference users care about: 0.1 percentage points."""
-
+SMALL_DIFFERENCE, SMALL_SHARE = 0.001, 0.01
+"""The difference users care about: 0.1 percentage points, and for values that are no shares, a share of the reference's mean."""
 SINGLE_WIRING = "connectome"
 """The family whose variants all share one wiring, whatever their wiring seeds."""
-
-SMALL_SHARE = 0.01
-"""For values that are no shares: the difference users care about, as a share of the reference's mean."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +78,8 @@ def compare(
 
     Statistics: bias-corrected bootstrap intervals, two-sided permutation tests on the difference of means (exact up to 200,000 splits, none
     for fewer than 3 units in an arm), Holm's correction over the families, one-way random-effects variances, and the units needed for 80 %
-    power at level 0.05 before Holm's correction, by a normal approximation with the pooled standard deviation. See
-    :mod:`elegans_pyg.analysis.inference` for each method, its equation and its source.
+    power at level 0.05 before Holm's correction, with the pooled standard deviation. :mod:`elegans_pyg.analysis.inference` has their
+    equations and sources.
 
     Args:
         results: one row a variant: ``variant`` (int, unique), ``family`` (str), ``wiring_seed`` (int), ``seed`` (int) and the value column.
@@ -195,9 +191,11 @@ class _Arm:
         """Difference from ``base``, its interval and test, and the units needed; in pairs where the two arms are pairs."""
         row: dict[str, Any] = {}
         samples = [self.units, base.units]
-        paired = {self.unit, base.unit} == {"run"} and self._same_seeds(base)
+        seeds, others = self.by_seed.index, base.by_seed.index
+        same_seeds = seeds.is_unique and others.is_unique and set(seeds) == set(others)
+        paired = {self.unit, base.unit} == {"run"} and same_seeds
         if paired:
-            samples = [(self.by_seed.loc[base.by_seed.index] - base.by_seed).dropna().to_numpy()]
+            samples = [(self.by_seed.loc[others] - base.by_seed).dropna().to_numpy()]
             row["pairs"] = len(samples[0])
         fewest = min(map(len, samples))
         if not fewest:
@@ -215,10 +213,6 @@ class _Arm:
             test = (inference.sign_flip_test if paired else inference.permutation_test)(*samples, **resampling)
             row |= {"p": test.p, "p_smallest": test.smallest, "p_method": "exact" if test.exact else "monte carlo"}
         return row
-
-    def _same_seeds(self, base: _Arm) -> bool:
-        seeds, others = self.by_seed.index, base.by_seed.index
-        return seeds.is_unique and others.is_unique and set(seeds) == set(others)
 
     def __str__(self) -> str:
         return f"{len(self.units)} {self.unit}{'' if len(self.units) == 1 else 's'}"
@@ -249,10 +243,8 @@ def _notes(table: pd.DataFrame, arms: dict[str, _Arm], resamples: int, confidenc
             f"Compared with {reference} in pairs of runs with the same seed: {counts} pairs. Difference, interval, p and the units"
             " needed are those of the differences within pairs."
         )
-    stopped = [f"{name} {arm.stopped} of {arm.stopped + arm.runs}" for name, arm in arms.items() if arm.stopped]
-    if stopped:
-        counts = ", ".join(stopped)
-        notes.append(f"Left out, as they were stopped before they had an accuracy: {counts}. The means describe the runs that finished.")
+    if stopped := ", ".join(f"{name} {arm.stopped} of {arm.stopped + arm.runs}" for name, arm in arms.items() if arm.stopped):
+        notes.append(f"Left out, as they were stopped before they had an accuracy: {stopped}. The means describe the runs that finished.")
 
     tested = rows[rows["p"].notna()]
     exact, drawn = (tested[tested["p_method"] == method] for method in ("exact", "monte carlo"))
@@ -293,11 +285,8 @@ def _notes(table: pd.DataFrame, arms: dict[str, _Arm], resamples: int, confidenc
 
 def _unit_notes(arms: dict[str, _Arm], reference: str, share: bool) -> list[str]:
     scale, unit = (100, ", in pp") if share else (1, "")
-    single = ", ".join(name for name, arm in arms.items() if arm.unit == "run")
-    averaged = {name: arm for name, arm in arms.items() if arm.averaged}
-    plain = ", ".join(name for name, arm in arms.items() if arm.unit == "wiring" and not arm.averaged)
-    notes = []
-    if single:
+    averaged, notes = {name: arm for name, arm in arms.items() if arm.averaged}, []
+    if single := ", ".join(name for name, arm in arms.items() if arm.unit == "run"):
         notes.append(
             f"One wiring each: {single}. The units are runs that differ in seed alone, so the spread is training noise and the result holds"
             " for that wiring."
@@ -313,15 +302,14 @@ def _unit_notes(arms: dict[str, _Arm], reference: str, share: bool) -> list[str]
         )
         if spread:
             notes.append(f"Standard deviation between wirings and between seeds of a wiring{unit}: {spread}.")
-        uneven = ", ".join(name for name, arm in averaged.items() if arm.uneven)
-        if uneven:
+        if uneven := ", ".join(name for name, arm in averaged.items() if arm.uneven):
             notes.append(f"The wirings' means rest on unequal numbers of seeds, and count the same: {uneven}.")
         if arms[reference].unit == "run":
             notes.append(
                 f"A mean over seeds varies less by training noise than one run of {reference} does;"
                 " the permutation takes them as exchangeable."
             )
-    if plain:
+    if plain := ", ".join(name for name, arm in arms.items() if arm.unit == "wiring" and not arm.averaged):
         notes.append(f"One seed a wiring: {plain}. Their spread mixes graph and seed, which several seeds a wiring would tell apart.")
     return notes
 

@@ -25,13 +25,11 @@ def jensen_shannon(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
     .. math:: d = \sqrt{\tfrac12 \sum_i p_i \log_2 (p_i / m_i) + \tfrac12 \sum_i q_i \log_2 (q_i / m_i)}
 
     Args:
-        first, second: counts or shares, none below 0; ``(K,)``, the shorter one filled up with 0. They need not add up to 1.
+        first, second: counts or shares, finite and none below 0 (others are refused); ``(K,)``, the shorter one filled up with 0. They need
+            not add up to 1.
 
     Returns:
         the distance; where one of them has no counts it is 1, where both have none 0.
-
-    Raises:
-        ValueError: if a number is below 0 or not finite, or one of them has more than one dimension.
     """
     p, q = (np.asarray(values, dtype=np.float64) for values in (first, second))
     for name, values in (("first", p), ("second", q)):
@@ -79,8 +77,7 @@ def spectral_distance(first: Data, second: Data, weighted: bool = False, synapse
     the earth mover's distance of the two spectra, of 1 or of the weights. The smaller wiring is filled up with isolated neurons, whose
     eigenvalues are 0. Two DAGs are at distance 0, as all their eigenvalues are 0.
     """
-    spectra = [sorted_eigenvalues(SimpleGraph.from_data(data, synapses).matrix(weighted)) for data in (first, second)]
-    return _spectra_apart(*spectra)
+    return _spectra_apart(*(sorted_eigenvalues(SimpleGraph.from_data(data, synapses).matrix(weighted)) for data in (first, second)))
 
 
 def _spectra_apart(first: np.ndarray, second: np.ndarray) -> float:

@@ -37,15 +37,12 @@ def dyads(data: Data, lengths: Sequence[int] = _LENGTHS, synapses: str = "all") 
 
     Args:
         data: the wiring. Synapses of several kinds between two neurons count once, those of a neuron with itself not at all.
-        lengths: lengths :math:`k` in edges, 1 or more each.
+        lengths: lengths :math:`k` in edges, integers of 1 or more; others are refused.
 
     Returns:
         one row a length and ordered pair of types that the wiring has: ``length``, ``source``, ``target``, ``observed``, ``expected``,
         ``ratio``, ``sd``, ``z``. The ratio is 1 where 0 is expected (a type of one neuron, or no such path: 0 is observed then), and z is
         0 where every deal gives the same count.
-
-    Raises:
-        ValueError: if a length is no integer of 1 or more.
     """
     for length in lengths:
         if isinstance(length, bool) or not isinstance(length, int | np.integer) or length < 1:

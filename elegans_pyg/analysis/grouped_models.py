@@ -54,16 +54,8 @@ def cross_validate(
     family a wiring is from. Ridge (Hoerl & Kennard 1970, doi:10.1080/00401706.1970.10488634) has standardised measures, and its penalty
     chosen inside the other folds, grouped in the same way; the forest (Breiman 2001, doi:10.1023/A:1010933404324) has 100 trees.
 
-    Args:
-        measures, values: ``(n, m)`` and ``(n,)``, one row a run.
-        wirings, families: number of each run's wiring and family, ``(n,)``.
-        folds: number of folds; at most half the number of wirings.
-        repeats: of the cross-validation, over other folds.
-        seed: of the folds and the forest.
-        quiet: show no progress on standard error.
-
-    Raises:
-        ValueError: if there are fewer than two wirings a fold, fewer than 2 folds, or values without spread.
+    ``measures (n, m)`` have a row a run, as ``values``, and the numbers of each run's ``wirings`` and ``families``, ``(n,)``. A
+    ``ValueError`` if there are fewer than two wirings a fold, fewer than 2 folds, or values without spread.
     """
     count = len(np.unique(wirings))
     if not 2 <= folds <= count // 2:

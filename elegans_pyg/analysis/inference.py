@@ -43,13 +43,8 @@ def bootstrap_interval(
     r"""Bias-corrected and accelerated (BCa) bootstrap interval of a mean, or of the difference of two means, from "Better Bootstrap
     Confidence Intervals" (Efron 1987, doi:10.1080/01621459.1987.10478410), by :func:`scipy.stats.bootstrap`.
 
-    Args:
-        sample, other: values, shapes ``(n,)`` and ``(m,)``; with ``other`` the interval is that of ``sample.mean() - other.mean()``.
-        confidence: coverage aimed at.
-        resamples, seed: number of bootstrap resamples, and their seed.
-
-    Returns:
-        The two ends; both are the estimate where constant values have no spread to resample, ``nan`` for fewer than two values in a sample.
+    With ``other`` the interval is that of ``sample.mean() - other.mean()``. Both ends are the estimate where constant values have no spread
+    to resample, and ``nan`` for fewer than two values in a sample.
     """
     samples = (sample,) if other is None else (sample, other)
     if min(map(len, samples)) < 2:
@@ -62,16 +57,9 @@ def bootstrap_interval(
     def difference(values: Values, *others: Values, axis: int) -> Values:
         return np.asarray(values.mean(axis=axis) - sum(other.mean(axis=axis) for other in others)).round(12)
 
-    interval = stats.bootstrap(
-        samples,
-        difference,
-        n_resamples=resamples,
-        confidence_level=confidence,
-        method="BCa",
-        vectorized=True,
-        random_state=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+    generator = np.random.default_rng(seed)
+    found = stats.bootstrap(samples, difference, n_resamples=resamples, confidence_level=confidence, method="BCa", random_state=generator)
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 def permutation_test(sample: Values, other: Values, *, resamples: int = 10_000, seed: int | Sequence[int] = 0) -> Permutation:
@@ -80,14 +68,7 @@ def permutation_test(sample: Values, other: Values, *, resamples: int = 10_000, 
     The p value is the share of the :math:`\binom{m+n}{m}` ways to split the pooled values into arms of the observed sizes whose
     absolute difference of means is at least the observed one. Up to ``EXACT_SPLITS`` splits are all enumerated; beyond, ``resamples``
     random splits :math:`b` of which reach the observed difference give :math:`(b+1)/(B+1)`, which is never 0 ("Permutation P-values
-    Should Never Be Zero", Phipson & Smyth 2010, doi:10.2202/1544-6115.1585).
-
-    Args:
-        sample, other: values of the two arms, shapes ``(m,)`` and ``(n,)``.
-        resamples, seed: number of random splits when they are too many to enumerate, and their seed.
-
-    Raises:
-        ValueError: when an arm is empty.
+    Should Never Be Zero", Phipson & Smyth 2010, doi:10.2202/1544-6115.1585). A ``ValueError`` for an empty arm.
     """
     m, n = len(sample), len(other)
     if min(m, n) == 0:
@@ -112,14 +93,7 @@ def sign_flip_test(differences: Values, *, resamples: int = 10_000, seed: int | 
 
     If the two of a pair are alike, each difference could as well have the other sign. The p value is the share of the :math:`2^n` choices
     of signs whose absolute mean is at least the observed one. Up to ``EXACT_SPLITS`` choices are all enumerated; beyond, random ones are
-    drawn, and counted as in :func:`permutation_test`.
-
-    Args:
-        differences: one a pair, shape ``(n,)``.
-        resamples, seed: number of random choices of signs when they are too many to enumerate, and their seed.
-
-    Raises:
-        ValueError: when there is no pair.
+    drawn, and counted as in :func:`permutation_test`. A ``ValueError`` without any pair.
     """
     pairs = len(differences)
     if pairs == 0:
@@ -182,9 +156,6 @@ def variance_components(values: Values, groups: Sequence[int] | npt.NDArray[np.i
     for :math:`N` values in :math:`k` groups of sizes :math:`n_i`. A negative estimate between groups is cut off at 0 and marked. With one
     group there is no variance between (``nan``); with no group of two or more there is none within, and the two cannot be told apart (both
     ``nan``).
-
-    Args:
-        values, groups: each value and the group that it is in, shapes ``(N,)``.
     """
     _, group = np.unique(np.asarray(groups), return_inverse=True)
     sizes = np.bincount(group)
@@ -205,15 +176,8 @@ def runs_needed(difference: float, sd: float, *, power: float = 0.8, alpha: floa
     r"""Runs an arm that detect ``difference`` in a two-sided test at level ``alpha`` with probability ``power``, by the normal
     approximation :math:`n = 2 (z_{1-\alpha/2} + z_{power})^2 \sigma^2 / \delta^2`, and never fewer than an exact permutation test needs to
     reach ``alpha`` at all (4 an arm for 0.05, since 3 against 3 has only 20 splits). Of pairs, :math:`n` is half of that, and at least 6.
-
-    Args:
-        difference: of the two means.
-        sd: standard deviation inside an arm, or of the differences within pairs, in the same unit.
-        power, alpha: probability of detecting the difference, and level of the test.
-        paired: whether the runs are compared in pairs.
-
-    Returns:
-        The number, or ``None`` when it does not exist (no difference) or cannot be known (``sd`` is 0 or ``nan``).
+    ``sd`` is the standard deviation inside an arm, or of the differences within pairs. ``None`` where the number does not exist (no
+    difference) or cannot be known (``sd`` is 0 or ``nan``).
     """
     if not (sd > 0 and abs(difference) > TIE):
         return None

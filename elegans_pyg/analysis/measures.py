@@ -24,24 +24,16 @@ from elegans_pyg.analysis.symmetry import symmetry_measures
 _GROUPS: dict[str, MeasureGroup] = {
     group.name: group
     for group in (
-        size_measures,
-        degree_measures,
-        path_measures,
-        triangle_measures,
-        spectrum_measures,
-        dyad_measures,
-        motif_measures,
-        four_motif_measures,
-        symmetry_measures,
-        dag_measures,
-        small_world_measures,
-        community_measures,
+        *(size_measures, degree_measures, path_measures, triangle_measures, spectrum_measures, dyad_measures, motif_measures),
+        *(four_motif_measures, symmetry_measures, dag_measures, small_world_measures, community_measures),
     )
 }
 
 MEASURES: dict[str, Measure] = {name: measure for group in _GROUPS.values() for name, measure in group.columns.items()}
 """Every column of :func:`measures`, and what it is."""
 
+LOOKED_AT = ("edge_index", "edge_weight", "edge_type", "neuron_type", "neuron_name", "level", "input_mask", "output_mask")
+"""The attributes of a ``Data`` that measures depend on."""
 _ON_REQUEST = ("small_world", "four_motifs", "communities")
 _EXTRAS = {
     "four_motifs": ("numba", "fast", "counting motifs of four neurons"),
@@ -150,7 +142,7 @@ def chosen_measures(which: Sequence[str] | None, wirings: Sequence[Data]) -> lis
 
 def _fingerprint(data: Data) -> bytes:
     """All that measures look at."""
-    parts = ("edge_index", "edge_weight", "edge_type", "neuron_type", "level", "input_mask", "output_mask")
-    arrays = [np.ascontiguousarray(data[name].detach().cpu().numpy()) for name in parts if data.get(name) is not None]
+    tensors = [data.get(name) for name in LOOKED_AT if name != "neuron_name"]
+    arrays = [np.ascontiguousarray(tensor.detach().cpu().numpy()) for tensor in tensors if tensor is not None]
     names = "\0".join(data.get("neuron_name") or [])
     return b"\0".join([*(repr((array.shape, array.dtype)).encode() + array.tobytes() for array in arrays), names.encode()])

@@ -55,15 +55,12 @@ def motif_spectrum(data: Data, synapses: str = "all") -> pd.DataFrame:
     """
     graph = SimpleGraph.from_data(data, synapses)
     counts = count_motifs(graph)[0]
-    expected = _expected(graph, counts)
-    classes = three_node_classes()
+    expected, classes = _expected(graph, counts), three_node_classes()
     chosen = np.flatnonzero(expected > 0)
     chosen = chosen[np.argsort(-counts[chosen], kind="stable")]
-    names = {
-        "shape": [SHAPES[shape] for shape in classes.shape[chosen]],
-        "types": _types(classes.key[chosen], 3),
-        "edges": [arrows(int(key), 3) for key in classes.key[chosen] % 64],
-    }
+    keys = classes.key[chosen]
+    shapes, edges = [SHAPES[shape] for shape in classes.shape[chosen]], [arrows(int(key), 3) for key in keys % 64]
+    names = {"shape": shapes, "types": _types(keys, 3), "edges": edges}
     numbers = {"count": counts[chosen], "share": counts[chosen] / max(counts.sum(), 1), "expected": expected[chosen]}
     return pd.DataFrame({**names, **numbers})
 
@@ -86,13 +83,10 @@ def motif_information(data: Data, nulls: Sequence[Data] | None = None, synapses:
 
     Args:
         nulls: wirings that together are the null, such as rewired ones; their counts are pooled. :math:`D` then takes half a motif more
-            in each class of both than was counted, since a null may lack a class that the wiring has.
+            in each class of both than was counted, since a null may lack a class that the wiring has. An empty sequence is refused.
 
     Returns:
         ``entropy`` (:math:`H`), ``null_entropy``, ``information`` (:math:`I`) and ``divergence`` (:math:`D`). All are 0 without motifs.
-
-    Raises:
-        ValueError: if ``nulls`` is an empty sequence.
     """
     graph = SimpleGraph.from_data(data, synapses)
     counts = count_motifs(graph)[0]
@@ -110,14 +104,12 @@ def motif_information(data: Data, nulls: Sequence[Data] | None = None, synapses:
 
 
 def motifs_by_level(data: Data) -> pd.DataFrame:
-    """Coloured motifs of three neurons along a DAG: a motif belongs to the level of its earliest neuron, where it begins.
+    """Coloured motifs of three neurons along a DAG: a motif belongs to the level of its earliest neuron, where it begins. Refuses what has
+    no ``level``.
 
     Returns:
         one row a level, from 0 on (or from -1, neurons that no input reaches, if there are any): ``level``, ``neurons``, ``motifs``,
         ``entropy`` of the coloured classes and ``shape_entropy``, in bits, both 0 where no motif begins.
-
-    Raises:
-        ValueError: if ``data`` has no ``level``.
     """
     if data.get("level") is None:
         raise ValueError("data: expected a DAG with level, got a wiring without; make one with ConstrainedDAG() or RandomDAG(seed)")
@@ -133,14 +125,11 @@ def four_motif_spectrum(data: Data, coloured: bool = False, synapses: str = "all
     """Motifs of four neurons: the induced connected quadruples (199 shapes), by types too if ``coloured``.
 
     Counted one by one, by the algorithm of Wernicke (2006), "Efficient Detection of Network Motifs", IEEE/ACM Trans. Comput. Biol.
-    Bioinform. 3, 347-359, doi:10.1109/TCBB.2006.51; needs Numba (extra ``fast``).
+    Bioinform. 3, 347-359, doi:10.1109/TCBB.2006.51; needs Numba (extra ``fast``), and raises ``ImportError`` without it.
 
     Returns:
         one row a class that occurs: ``edges`` between the neurons 1 to 4, ``types`` of these (if ``coloured``), ``count``, ``share``; most
         frequent first.
-
-    Raises:
-        ImportError: if Numba is not installed.
     """
     graph = SimpleGraph.from_data(data, synapses)
     keys, counts = _count_four(graph, coloured)
@@ -264,6 +253,4 @@ def _count_four(graph: SimpleGraph, coloured: bool) -> tuple[Ints, Ints]:
     count_four(graph.support.indptr, graph.support.indices, _pair_codes(graph), colour, colours, by_key)
     found = np.flatnonzero(by_key)
     keys, place = np.unique(canonical(found, 4, colours), return_inverse=True)
-    counts = np.zeros(len(keys), dtype=np.int64)
-    np.add.at(counts, place, by_key[found])
-    return keys, counts
+    return keys, np.bincount(place, by_key[found], minlength=len(keys)).astype(np.int64)

@@ -20,16 +20,12 @@ def against_null(observed: pd.Series, null: pd.DataFrame) -> pd.DataFrame:
     wiring together: if the wiring is one of them, all :math:`N + 1` are as likely to lie farthest out (Phipson & Smyth 2010,
     doi:10.2202/1544-6115.1585). Holm's correction goes over the measures that the graphs differ in.
 
-    Args:
-        observed, null: one value a measure, and one row a graph with the same measures as columns.
+    ``observed`` has one value a measure, ``null`` one row a graph with the same measures as columns.
 
     Returns:
         one row a measure: ``measure``, ``value``, ``mean`` and ``sd`` of the graphs, ``z``, ``p``, ``p_holm``. A measure that all have in
         common, such as the number of neurons, is not tested, and its ``z``, ``p`` and ``p_holm`` are missing; where the graphs agree and
-        the wiring differs, ``z`` is missing too.
-
-    Raises:
-        ValueError: if there are fewer than two graphs, or a measure is missing from one side.
+        the wiring differs, ``z`` is missing too. A ``ValueError`` for fewer than two graphs, or a measure that one side has not.
     """
     if len(null) < 2:
         raise ValueError(f"null: expected at least two graphs, got {len(null)}; give more")
@@ -52,8 +48,7 @@ def against_null(observed: pd.Series, null: pd.DataFrame) -> pd.DataFrame:
 def share_unusual(graphs: pd.DataFrame, null: pd.DataFrame, observed: pd.Series, alpha: float = 0.05) -> pd.Series:
     """Share of ``graphs`` that are each farther from the mean of the null model's graphs than all but ``alpha`` (0 to 1) of these, on the
     side where the observed value lies, by measure: about ``alpha / 2`` for more graphs of the null model. Not corrected for the number of
-    measures. Both tables have one row a graph and one column a measure, ``observed`` one value a measure.
-    """
+    measures."""
     shares = {}
     for name in graphs.columns:
         middle = float(null[name].mean())

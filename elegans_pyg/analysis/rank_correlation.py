@@ -40,16 +40,8 @@ def rank_correlations(
     observed one. Up to 200,000 reorderings are all enumerated; beyond, ``resamples`` random ones give :math:`(b+1)/(B+1)` (Phipson &
     Smyth 2010, doi:10.2202/1544-6115.1585). All columns see the same reorderings.
 
-    Args:
-        columns, values: ``(n, m)`` and ``(n,)``.
-        groups: group of each row, ``(n,)``; groups of one have no part.
-        resamples, seed: number of random reorderings where they are too many to enumerate, and their seed.
-
-    Returns:
-        ``rho``, ``p`` and ``smallest`` of shape ``(m,)``; ``nan`` where a column (or ``values``) is constant, in every group.
-
-    Raises:
-        ValueError: if the lengths differ, or a number is not finite.
+    For ``columns (n, m)``, ``rho``, ``p`` and ``smallest`` are ``(m,)``; ``nan`` where a column (or ``values``) is constant in every group.
+    Groups of one have no part. A ``ValueError`` if the lengths differ, or a number is not finite.
     """
     if columns.ndim != 2 or len(columns) != len(values) or (groups is not None and len(groups) != len(values)):
         raise ValueError(f"columns: expected one row for each of the {len(values)} values, got shape {columns.shape}; take them together")
@@ -59,7 +51,7 @@ def rank_correlations(
     strata = [rows for number in range(int(group.max(initial=-1)) + 1) if len(rows := np.flatnonzero(group == number)) > 1]
     sizes = [len(stratum) for stratum in strata]
     both = np.column_stack([columns, values])
-    ranks = np.concatenate([np.empty((0, both.shape[1])), *(_centred_ranks(both[stratum]) for stratum in strata)])
+    ranks = np.concatenate([np.empty((0, both.shape[1])), *(_centred_ranks(both[rows]) for rows in strata)])
     ranked, target = ranks[:, :-1], ranks[:, -1]
     length = np.sqrt((ranked**2).sum(axis=0) * (target**2).sum())
     varies = length > TIE

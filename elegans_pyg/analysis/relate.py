@@ -148,10 +148,8 @@ def _count_note(variants: pd.DataFrame, finished: pd.DataFrame, units: pd.DataFr
     counts = ", ".join(f"{name} {count}" for name, count in units["family"].value_counts(sort=False).items())
     stopped = len(variants) - len(finished)
     left_out = f"; {stopped} more left out, as they were stopped before they had one" if stopped else ""
-    return (
-        f"{len(finished)} runs with {value}{left_out}. The units are the {len(units)} wirings ({counts}): the runs of a wiring have the"
-        " same measures and are averaged."
-    )
+    units_are = f"The units are the {len(units)} wirings ({counts})"
+    return f"{len(finished)} runs with {value}{left_out}. {units_are}: the runs of a wiring have the same measures and are averaged."
 
 
 def _test_notes(overall: RankTest, within: RankTest, several: bool) -> list[str]:
@@ -179,10 +177,8 @@ def _power_notes(units: pd.DataFrame, wirings: int, used: list[str], models: pd.
     notes = [f"{len(units)} wirings find a correlation of {found:.2f} or more after Holm's correction ({formula})."]
     if needed is not None and len(units) < needed:
         finds = "" if math.isnan(found) else f"; {len(units)} find one of {found:.2f} or more"
-        notes = [
-            f"Too few wirings: {len(units)}, and {needed} are needed to find a correlation of {MEDIUM:g} after Holm's correction{finds}"
-            f" ({formula})."
-        ]
+        few = f"Too few wirings: {len(units)}, and {needed} are needed to find a correlation of {MEDIUM:g}"
+        notes = [f"{few} after Holm's correction{finds} ({formula})."]
     if len(units) < fewest_pairs(ALPHA):
         notes.append(f"No p values: {len(units)} wirings, and at least {fewest_pairs(ALPHA)} are needed to reach {ALPHA:g} at all.")
     if not len(models) and wirings < 2 * FOLDS:

@@ -49,27 +49,8 @@ def small_world(data: Data, nulls: int = _NULLS, seed: int = 0, synapses: str = 
     """
     if nulls < 1:
         raise ValueError(f"nulls: expected 1 or more, got {nulls}; leave it out for {_NULLS}")
-    return _small_world(SimpleGraph.from_data(data, synapses), nulls, check_seed(seed))
-
-
-_SIGMA = f"clustering and path length against {_NULLS} Erdős-Rényi graphs with as many edges; 0 where these have no triangles"
-_OMEGA = f"path length against {_NULLS} Erdős-Rényi graphs, less clustering against a ring lattice; terms without a denominator are 0"
-
-
-@measured(
-    "small_world",
-    ("sigma", _SIGMA, "", "Humphries & Gurney 2008, doi:10.1371/journal.pone.0002051"),
-    ("omega", _OMEGA, "", "Telesford et al. 2011, doi:10.1089/brain.2011.0038"),
-    direction="undirected",
-)
-def small_world_measures(graph: SimpleGraph, _: Any, seed: int) -> tuple[float, ...]:
-    values = _small_world(graph, _NULLS, seed)
-    return values["sigma"], values["omega"]
-
-
-def _small_world(graph: SimpleGraph, nulls: int, seed: int) -> dict[str, float]:
+    rng, graph = generator("small_world", check_seed(seed)), SimpleGraph.from_data(data, synapses)
     number, edges = graph.num_nodes, graph.support.nnz // 2
-    rng = generator("small_world", seed)
     random = [_support(number, _random_pairs(number, edges, rng)) for _ in range(nulls)]
     clustering, length = _clustering(graph.support), _mean_length(_pairs_at(graph.support))
     random_clustering = float(np.mean([_clustering(null) for null in random]))
@@ -84,6 +65,21 @@ def _small_world(graph: SimpleGraph, nulls: int, seed: int) -> dict[str, float]:
         "random_path_length": random_length,
         "lattice_clustering": lattice_clustering,
     }
+
+
+_SIGMA = f"clustering and path length against {_NULLS} Erdős-Rényi graphs with as many edges; 0 where these have no triangles"
+_OMEGA = f"path length against {_NULLS} Erdős-Rényi graphs, less clustering against a ring lattice; terms without a denominator are 0"
+
+
+@measured(
+    "small_world",
+    ("sigma", _SIGMA, "", "Humphries & Gurney 2008, doi:10.1371/journal.pone.0002051"),
+    ("omega", _OMEGA, "", "Telesford et al. 2011, doi:10.1089/brain.2011.0038"),
+    direction="undirected",
+)
+def small_world_measures(_: Any, data: Data, seed: int) -> tuple[float, ...]:
+    values = small_world(data, seed=seed)
+    return values["sigma"], values["omega"]
 
 
 def _random_pairs(number: int, edges: int, rng: np.random.Generator) -> Ints:

@@ -21,11 +21,8 @@ def eigenvalues(data: Data, weighted: bool = False, synapses: str = "all") -> np
 
 def sorted_eigenvalues(matrix: sparse.csr_array) -> np.ndarray:
     """By strong components, so that those of neurons on no cycle are exactly 0, which no dense solver would find."""
-    values = np.zeros(matrix.shape[0], dtype=np.complex128)
-    filled = 0
-    for part in _strong_parts(matrix):
-        values[filled : filled + part.shape[0]] = np.linalg.eigvals(part.toarray())
-        filled += part.shape[0]
+    found = [np.linalg.eigvals(part.toarray()) for part in _strong_parts(matrix)]
+    values = np.concatenate([*found, np.zeros(matrix.shape[0] - sum(map(len, found)), dtype=np.complex128)])
     return values[np.lexsort((values.imag, values.real, -np.abs(values)))]
 
 

@@ -7,14 +7,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from elegans_pyg.analysis.compare import ALPHA
 from elegans_pyg.analysis.dyads import dyad_columns
 from elegans_pyg.analysis.inference import holm
 
-ALPHA = 0.05
-SLIGHT = 0.05
-"""What counts as slight rewiring: the share of edges redrawn."""
-GRADUAL = 0.1
-"""Share redrawn at which an effect that goes gradually is still more than half there."""
+SLIGHT, GRADUAL = 0.05, 0.1
+"""Shares of edges redrawn: what counts as slight rewiring, and at which an effect that goes gradually is still more than half there."""
 FALLING = -0.9
 """Rank correlation of the effect's size with the share redrawn, at which it falls all the way."""
 _EFFECT = ["measure", "length", "z", "p_holm", "falling", "half", "left_gradual", "lost", "unusual_slight"]
@@ -85,10 +83,8 @@ def check_claims(connectome: str, family: str, effects: pd.DataFrame) -> list[Cl
     fading = direct[(direct["falling"] <= FALLING) & (direct["left_gradual"] > 0.5)]
     gone = far[far["unusual_slight"] <= 0.5]
     interactions = "interactions of sensory, inter- and motor neurons are not due to chance, and gradually lose significance with rewiring"
-    fades = (
-        f"half of the effect is left at {_range(direct['half'])} rewired, half of the graphs are still significant at"
-        f" {_range(direct['lost'])}"
-    )
+    half, lost = _range(direct["half"]), _range(direct["lost"])
+    fades = f"half of the effect is left at {half} rewired, half of the graphs are still significant at {lost}"
     multi = f"the multi-dyadic effect along shortest paths of 2 and 3 edges is lost after slight rewiring ({SLIGHT:.0%})"
     stays = (
         f"at {SLIGHT:.0%} rewired, {_range(far['unusual_slight'])} of the graphs still have the effect (along edges"

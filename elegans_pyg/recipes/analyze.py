@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 CHUNK = 125
 """Wirings measured as one job: a few seconds of work, for which a process of its own would not pay."""
-LEAST_NULLS = 19
-NULL = "rewired"
+LEAST_NULLS, NULL = 19, "rewired"
 
 
 def _known_measures(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -83,11 +82,11 @@ def units_of_run(folder: str | Path) -> ep.studies.Units:
     """
     from torch_geometric.data import Data
 
+    from elegans_pyg.analysis.measures import LOOKED_AT
+
     units = ep.studies.load_run(folder).units
     table = units.table[units.table["wiring"] >= 0]
-    # What measures look at.
-    looked_at = ("edge_index", "edge_weight", "edge_type", "neuron_type", "neuron_name", "level", "input_mask", "output_mask")
-    graphs = [Data(**{name: graph[name] for name in looked_at if graph.get(name) is not None}) for graph in units.graphs(table)]
+    graphs = [Data(**{name: graph[name] for name in LOOKED_AT if graph.get(name) is not None}) for graph in units.graphs(table)]
     if not any(bool((graph.edge_index[0] != graph.edge_index[1]).any()) for graph in graphs):
         raise ValueError(f"run: {folder} has no wiring with an edge between two neurons; give another run")
     names = [name for name in ("family", "wiring_seed", "seed", "task") if name in table]
@@ -118,30 +117,24 @@ def _report_wiring(done: Finished[AnalyzeSettings]) -> Report:
     """The measures against the rewired graphs'."""
     import pandas as pd
 
-    from elegans_pyg.analysis.null_model import against_null
-    from elegans_pyg.analysis.structure_claims import ALPHA
-
     settings, names = done.settings, measure_names(done.rows)
     observed, null = done.rows[names].iloc[0], done.rows[names].iloc[1:]
     pairs = ep.analysis.dyads(done.units.wirings[0])
-    figures = {"type-pairs": ep.plots.type_pairs(pairs)}
-    notes, headings = [], ["measure", "unit", "value"]
+    figures, notes, headings = {"type-pairs": ep.plots.type_pairs(pairs)}, [], ["measure", "unit", "value"]
     table = pd.DataFrame({"measure": names, "value": observed.to_numpy()})
     cells = [[name, ep.analysis.MEASURES[name].unit, f"{value:,.4g}"] for name, value in observed.items()]
     if settings.nulls:
-        table = against_null(observed, null)
+        table = ep.analysis.against_null(observed, null)
         headings += ["rewired", "z", "p", "p (Holm)"]
         for row, own in zip(table.itertuples(), cells, strict=True):
             tests = ((row.z, "+.1f"), (row.p, ".2g"), (row.p_holm, ".2g"))
-            own += [
-                f"{row.mean:,.4g} ± {row.sd:.2g}",
-                *(ep.studies.MISSING if pd.isna(value) else format(value, form) for value, form in tests),
-            ]
-        tested, against = int(table["p"].notna().sum()), f"Against {settings.nulls} graphs with every neuron's degrees kept (Rewired)"
-        notes.append(f"{against}; p by permutation, Holm's correction over {tested}.")
-        if tested > ALPHA * (settings.nulls + 1):
-            none = f"No measure can reach {ALPHA:g} after Holm's correction with {settings.nulls} graphs"
-            notes.append(f"{none}: {round(tested / ALPHA) - 1:,} are needed (--nulls).")
+            own.append(f"{row.mean:,.4g} ± {row.sd:.2g}")
+            own += [ep.studies.MISSING if pd.isna(value) else format(value, form) for value, form in tests]
+        tested, kept = int(table["p"].notna().sum()), "with every neuron's degrees kept (Rewired)"
+        notes.append(f"Against {settings.nulls} graphs {kept}; p by permutation, Holm's correction over {tested}.")
+        if tested > (alpha := ep.analysis.ALPHA) * (settings.nulls + 1):
+            none = f"No measure can reach {alpha:g} after Holm's correction with {settings.nulls} graphs"
+            notes.append(f"{none}: {round(tested / alpha) - 1:,} are needed (--nulls).")
         if table["z"].notna().any():
             figures["scores"] = ep.plots.score_dots(table)
     title = f"{Path(settings.wiring).name}, {settings.synapses} synapses"

@@ -30,15 +30,8 @@ TITLES = ("RNN, LSTM and GRU of like size", "GRUs of six sizes", "Longer sequenc
 
 @dataclass(frozen=True)
 class Job:
-    """One line of a table: which data, which model.
-
-    Attributes:
-        data: what the table calls the data.
-        dt_ms: sampling.
-        without: inputs that the model does not get.
-        joined: forward crawling with 16 outputs and nictation together, in place of forward crawling with 4.
-        times_epochs: how many times the settings' epochs it is trained for.
-    """
+    """One line of a table: a model, what the table calls its data, and their sampling; ``without`` names inputs that it does not get, and
+    ``joined`` takes forward crawling with 16 outputs and nictation together, in place of forward crawling with 4."""
 
     cell: str
     hidden: int
@@ -196,10 +189,8 @@ def _figures(
     for (data, dt_ms), models in groups.items():
         jobs, suffix = list(models), f"-{data.replace(' ', '-')}-{dt_ms:g}ms" if len(groups) > 1 else ""
         labels = {job: job.name + (f", {dt_ms:g} ms" if several else "") + job.longer for job in jobs}
-        curves = {}
-        for job in jobs:
-            own = history[(history["family"] == job.name) & (history["task"] == job.setting)]
-            curves[labels[job]] = own.rename(columns={"variant": "replica"})
+        renamed = history.rename(columns={"variant": "replica"})
+        curves = {labels[job]: renamed[(renamed["family"] == job.name) & (renamed["task"] == job.setting)] for job in jobs}
         shown = jobs if len(jobs) <= 3 else jobs[:3] if number == 1 else [jobs[0], jobs[len(jobs) // 2], jobs[-1]]
         waveforms = waveforms_of(jobs[0], settings, folders[0].parent / "waveforms")
         figures[f"losses{suffix}"] = ep.plots.loss_curves(curves)
@@ -250,20 +241,17 @@ def _importance(table: pd.DataFrame, outputs: pd.DataFrame) -> list[str]:
         expected = ("LUAL", "PVR") if "AVB" in str(data) else ("DB1", "VB1")
         agrees = "so they are here" if set(order.index[:2]) == set(expected) else "they are not here"
         findings.append(f"The paper finds {expected[0]} and {expected[1]} well reproduced there: {agrees}.")
-    return [
-        *findings,
-        "From this the paper concludes that AVB matters to LUAL and PVR, and PLM to DB1 and VB1, which is the opposite of what it reports.",
-    ]
+    opposite = "which is the opposite of what it reports"
+    return [*findings, f"From this the paper concludes that AVB matters to LUAL and PVR, and PLM to DB1 and VB1, {opposite}."]
 
 
 def _scenarios(table: pd.DataFrame, outputs: pd.DataFrame) -> list[str]:
     test = table.set_index("model")["test"]
     better = [size for size in (8, 16, 32) if test[f"GRU-{size}"] < test[f"LSTM-{size}"]]
-    each = outputs[outputs["model"] == "GRU-16"].sort_values("rmse")
+    (best, least), *_, (worst, most) = outputs.loc[outputs["model"] == "GRU-16", ["output", "rmse"]].sort_values("rmse").to_numpy()
     return [
         f"The GRU has the lesser test RMSE at {', '.join(map(str, better)) or 'none'} of 8, 16, 32 units; the paper prefers it.",
-        f"GRU-16 reproduces {each['output'].iloc[0]} best ({each['rmse'].iloc[0]:.3f} of its range) and {each['output'].iloc[-1]} worst"
-        f" ({each['rmse'].iloc[-1]:.3f}).",
+        f"GRU-16 reproduces {best} best ({least:.3f} of its range) and {worst} worst ({most:.3f}).",
     ]
 
 
@@ -273,10 +261,8 @@ _FINDINGS = {1: _cells, 2: _sizes, 3: _lengths, 4: _importance, 5: _scenarios}
 def _notes(number: int, settings: BarbulescuSettings) -> list[str]:
     notes = []
     if settings.epochs < EPOCHS or settings.runs < RUNS:
-        notes.append(
-            f"Shortened: {settings.epochs:,} of {EPOCHS:,} epochs, {settings.runs} of {RUNS} runs, so larger errors"
-            " than published are to be expected, most of all of the RNN with its low learning rate."
-        )
+        short = f"{settings.epochs:,} of {EPOCHS:,} epochs, {settings.runs} of {RUNS} runs, so larger errors than published"
+        notes.append(f"Shortened: {short} are to be expected, most of all of the RNN with its low learning rate.")
     clipped = f"; clipped at a norm of {settings.clip_norm:g}." if settings.clip_norm else " or clipping."
     notes += [
         "Our own waveforms, of the network c302-C1 with currents of at most 2 pA (nictation 1.5 pA); the RMSE is over all outputs, in units"
@@ -285,8 +271,8 @@ def _notes(number: int, settings: BarbulescuSettings) -> list[str]:
         f"Gradients run back through every step, without truncation{clipped}",
     ]
     if number == 5:
-        first = ep.models.ReducedOrder("gru", 10, 28, 16)
-        notes.append(f"10 inputs and 28 outputs, all recorded in both scenarios; GRU-16 has {first.parameters_per_replica():,} parameters.")
+        parameters = ep.models.ReducedOrder("gru", 10, 28, 16).parameters_per_replica()
+        notes.append(f"10 inputs and 28 outputs, all recorded in both scenarios; GRU-16 has {parameters:,} parameters.")
     return notes
 
 

@@ -59,18 +59,15 @@ class EchoSettings(WiringSettings):
 
 
 def echo_units(settings: EchoSettings) -> ep.studies.Units:
-    """The connectome first, ``variants`` times, then the cyclic wirings of each family; all tasks of a wiring side by side.
-
-    A wiring depends on ``seed``, its family and its number alone, as in a :class:`~elegans_pyg.datasets.WiringEnsemble`; the same number
-    seeds its input weights and biases.
-    """
+    """The connectome first, ``variants`` times, then the cyclic wirings of each family; all tasks of a wiring side by side. A wiring
+    depends on ``seed``, its family and its number alone, as in a :class:`~elegans_pyg.datasets.WiringEnsemble`, and so do its input
+    weights."""
     base = load_wiring(settings.connectome, settings)
     ep.studies.check_room(base, len(settings.families) * settings.variants, "variants")
     # What reservoirs refuse is refused before anything is drawn.
     _reservoir(settings, [base], [0])
-    wirings = [
-        each for family in (REFERENCE, *settings.families) for each in ep.studies.drawings(base, family, settings.seed, settings.variants)
-    ]
+    families = (REFERENCE, *settings.families)
+    wirings = [each for family in families for each in ep.studies.drawings(base, family, settings.seed, settings.variants)]
     rows = [{**row, "task": task} for row, _ in wirings for task in settings.tasks]
     return ep.studies.Units.build(rows, [graph for _, graph in wirings for _ in settings.tasks])
 
@@ -83,11 +80,8 @@ def echo_memory(settings: EchoSettings, units: ep.studies.Units) -> Memory:
 
 
 def measure(settings: EchoSettings, shard: Shard) -> pd.DataFrame:
-    """Measure a shard's wirings at every grid point: the tasks run side by side as sequences, and each has its own readout.
-
-    Every unit's grid point is the best on the validation segment (of equal ones, the first), and its ``score`` the metric on the test
-    segment. ``sweep.csv`` has the metric on both segments, at every point.
-    """
+    """Measure a shard's wirings at every grid point: the tasks run side by side as sequences, and each has its own readout. ``sweep.csv``
+    has the metric on both segments at every point; :func:`choose_by_validation` picks every unit's."""
     import pandas as pd
     import torch
 
@@ -212,10 +206,8 @@ def _notes(settings: EchoSettings, rows: pd.DataFrame, metrics: set[str]) -> lis
             notes.append(f"{few}; a larger one may suit them better.")
     points, all_points = (len(each.radii) * len(each.leaks) for each in (settings, full))
     if settings.variants < full.variants or settings.train < full.train or points < all_points:
-        notes.append(
-            f"Shortened: {settings.variants} of {full.variants} variants a family, {points} of {all_points} settings, {settings.train:,} of"
-            f" {full.train:,} training steps."
-        )
+        short = f"{settings.variants} of {full.variants} variants a family, {points} of {all_points} settings"
+        notes.append(f"Shortened: {short}, {settings.train:,} of {full.train:,} training steps.")
     return notes
 
 

@@ -61,11 +61,8 @@ class M1Settings(TensorSettings):
 
 
 def m1_settings(given: Mapping[str, Any], quick: bool = False) -> M1Settings:
-    """The settings of the reproduction; on CUDA in bfloat16.
-
-    ``quick``, for minutes on two CPU cores: a ResNet-9 of 16, 32, 64 and 64 channels, width 32, one run of the connectome and each control
-    and one wiring of each family, 500 iterations.
-    """
+    """The settings of the reproduction; on CUDA in bfloat16. ``quick`` takes minutes on two CPU cores: a small ResNet-9, width 32, and one
+    run of the connectome, each control and each family."""
     device = str(given.get("device", "auto"))
     if device == "auto":
         from elegans_pyg.training import resolve_device
@@ -122,17 +119,15 @@ def report(done: Finished[M1Settings]) -> Report:
     settings, training, notes, published = done.settings, done.settings.training, [], []
     images, full = training.iterations * training.batch_size, FULL["iterations"] * FULL["batch_size"]
     if images < full:
-        notes.append(
-            f"Shortened: {images:,} images a run instead of {full:,}, a {settings.encoder} of"
-            f" {', '.join(map(str, settings.encoder_channels))} channels, width {settings.width}, {settings.seeds} run(s) and"
-            f" {settings.variants} wiring(s) a family; accuracies below those of the full length are to be expected."
+        encoder = f"a {settings.encoder} of {', '.join(map(str, settings.encoder_channels))} channels, width {settings.width}"
+        short = (
+            f"{images:,} images a run instead of {full:,}, {encoder}, {settings.seeds} run(s) and {settings.variants} wiring(s) a family"
         )
+        notes.append(f"Shortened: {short}; accuracies below those of the full length are to be expected.")
     if (name := Path(settings.dataset).name) in PUBLISHED:
         published.append(("published (unverified)", "1", "107 M", ep.studies.MISSING, f"{100 * PUBLISHED[name]:.2f}"))
-        notes.append(
-            "The published 99.99 % cannot be reproduced: encoder, training and weights were never released. What can be compared is the"
-            " same encoder with different heads."
-        )
+        why = "cannot be reproduced: encoder, training and weights were never released"
+        notes.append(f"The published 99.99 % {why}. What can be compared is the same encoder with different heads.")
     title, scores = f"Test accuracy on {settings.dataset}", {"accuracy": ("accuracy %", 100, 2)}
     return networks.report_networks(done, title, LABELS, scores, published, notes, ("parameters", "trained"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -48,10 +49,7 @@ QUICK: dict[str, Any] = {
 
 
 class M2Settings(networks.TensorSettings):
-    """The settings of M2.
-
-    The validation images, out of the training images, pick each unit's weights (``select``: best); the test images are looked at once.
-    """
+    """The settings of M2: validation images, out of the training images, pick each unit's weights; the test images are looked at once."""
 
     group: ClassVar[str] = "Network"
 
@@ -60,21 +58,13 @@ class M2Settings(networks.TensorSettings):
 
 
 def m2_settings(given: Mapping[str, Any], quick: bool = False) -> M2Settings:
-    """The settings of the reproduction.
-
-    ``quick``, for minutes on two CPU cores: width 64, 3 runs of the connectome and each control, 2 wirings of each family, 300 iterations.
-    """
+    """The settings of the reproduction; ``quick``, for minutes on two CPU cores: width 64, 3 runs, 2 wirings a family, 300 iterations."""
     training = FitSettings(**COMMON, **(QUICK if quick else FULL), data_seed=given.get("seed", 0))
     if quick:
         return M2Settings(width=64, seeds=3, variants=2, training=training)
     full = M2Settings(training=training)
     wide = given.get("width", full.width)
     return full.model_copy(update={"at_once": 10 if isinstance(wide, int) and wide > 256 else 0})
-
-
-def m2_units(settings: M2Settings) -> ep.studies.Units:
-    """Connectome, echo version, families, and plain autoencoders."""
-    return networks.tensor_units(settings, ECHO, PLAIN)
 
 
 def check_and_hash(settings: M2Settings) -> dict[str, str]:
@@ -119,10 +109,8 @@ def measure(settings: M2Settings, shard: Shard) -> pd.DataFrame:
 
 
 def probe_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
-    """Share of the test images whose class a linear classifier reads off their codes ``(n, 128)``: ridge regression, on standardised codes.
-
-    Solved in closed form: a logistic regression takes as long as the training where codes are nearly the same for all images.
-    """
+    """Share of the test images whose class a linear classifier reads off their codes ``(n, 128)``: ridge regression, on standardised codes,
+    in closed form: a logistic regression takes as long as the training where codes are nearly the same for all images."""
     from sklearn.linear_model import RidgeClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -156,15 +144,13 @@ def _targets(model: Any, pixels: Tensor) -> Tensor:
 
 def report(done: Finished[M2Settings]) -> Report:
     """Scores beside the published ones, the families against the connectome, and reconstructions."""
-    samples: dict[str, Tensor] = {}
-    for part in done.tensors(SAMPLES):
-        samples = part | samples
-    samples = {family: samples[family] for family in dict.fromkeys(done.rows["family"])}
-    originals = ep.training.Autoencoding().targets(images_of(done.settings).test_images[:PICTURES])
-    best = (f"{100 * PUBLISHED['pixel_accuracy']:.3f}", f"{PUBLISHED['pixel_f1']:.5f}", f"{PUBLISHED['mse']:.4f}")
-    missing = ep.studies.MISSING
-    published = [("published (best of the test set)", "1", missing, *best, missing, missing)]
-    figures = {"reconstructions": ep.plots.reconstructions(originals, samples)}
+    # Of a family in several shards, the first one's.
+    samples = ChainMap(*done.tensors(SAMPLES))
+    samples_by_family = {family: samples[family] for family in dict.fromkeys(done.rows["family"])}
+    originals, missing = ep.training.Autoencoding().targets(images_of(done.settings).test_images[:PICTURES]), ep.studies.MISSING
+    best = [f"{scale * PUBLISHED[name]:.{digits}f}" if name in PUBLISHED else missing for name, (_, scale, digits) in COLUMNS.items()]
+    figures = {"reconstructions": ep.plots.reconstructions(originals, samples_by_family)}
+    published = [("published (best of the test set)", "1", missing, *best)]
     title = f"Test images of {done.settings.dataset}, binarised at 0.3"
     return networks.report_networks(done, title, LABELS, COLUMNS, published, _notes(done.settings), figures=figures)
 
@@ -172,11 +158,9 @@ def report(done: Finished[M2Settings]) -> Report:
 def _notes(settings: M2Settings) -> list[str]:
     notes, full, training = [], M2Settings(), settings.training
     if training.iterations < full.training.iterations or settings.width < full.width:
-        notes.append(
-            f"Shortened: {training.iterations:,} of {full.training.iterations:,} iterations, width {settings.width} of"
-            f" {full.width}, {settings.seeds} of {full.seeds} runs and {settings.variants} of {full.variants} wirings a family,"
-            " so scores below the published ones are to be expected."
-        )
+        length = f"{training.iterations:,} of {full.training.iterations:,} iterations, width {settings.width} of {full.width}"
+        runs = f"{settings.seeds} of {full.seeds} runs and {settings.variants} of {full.variants} wirings a family"
+        notes.append(f"Shortened: {length}, {runs}, so scores below the published ones are to be expected.")
     notes += [
         "Published 'top-1 accuracy' is pixel accuracy: the share of pixels right on MNIST binarised at 0.3, where no ink at all scores"
         " 84.7 %. Its F1 is of the ink pixels, at threshold 0.25. Both are the best epoch of one run, picked on the test set.",
@@ -192,7 +176,7 @@ def _notes(settings: M2Settings) -> list[str]:
 ELEGANS_M2: Study[M2Settings] = Study(
     "reproduce elegans-m2",
     M2Settings,
-    m2_units,
+    lambda settings: networks.tensor_units(settings, ECHO, PLAIN),
     measure,
     report,
     data=check_and_hash,

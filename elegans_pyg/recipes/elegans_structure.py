@@ -61,14 +61,8 @@ class StructureSettings(Settings):
 
 @dataclass(frozen=True)
 class Point:
-    """Graphs of one kind.
-
-    Attributes:
-        connectome: name of the base.
-        family: how its edges are redrawn; ``connectome`` for the base itself.
-        percent: share of the edges that is redrawn, for the families with that option.
-        null: whether other points are compared with it; its graphs have seeds of their own.
-    """
+    """Graphs of one kind: a connectome, redrawn as a family says (``connectome``: not at all), for families with that option ``percent`` of
+    its edges. Other points are compared with a ``null``, whose graphs have seeds of their own."""
 
     connectome: str
     family: str
@@ -152,8 +146,8 @@ def _tables(done: Finished[StructureSettings]) -> dict[str, pd.DataFrame]:
     """
     import pandas as pd
 
-    from elegans_pyg.analysis.null_model import against_null, share_unusual
-    from elegans_pyg.analysis.structure_claims import ALPHA, dyad_effects
+    from elegans_pyg.analysis.null_model import share_unusual
+    from elegans_pyg.analysis.structure_claims import dyad_effects
 
     measured = [name for name in done.rows if name in ep.analysis.MEASURES]
     points = {str(name): rows[measured].reset_index(drop=True) for name, rows in done.rows.groupby("point", sort=False)}
@@ -167,7 +161,7 @@ def _tables(done: Finished[StructureSettings]) -> dict[str, pd.DataFrame]:
     scores, curves, families, effects = {}, {}, {}, {}
     for name in (*done.settings.connectomes, *done.settings.stages):
         observed, kept = points[Point(name, "connectome").name].iloc[0], points[Point(name, "rewired", 100.0, null=True).name]
-        scores[name] = against_null(observed, kept)
+        scores[name] = ep.analysis.against_null(observed, kept)
         if name in done.settings.stages:
             continue
         for family in REWIRINGS:
@@ -177,10 +171,10 @@ def _tables(done: Finished[StructureSettings]) -> dict[str, pd.DataFrame]:
             for percent in done.settings.points:
                 graphs = points[Point(name, family, percent).name]
                 columns = {"mean": graphs.mean(), "sd": graphs.std(ddof=1), "low": graphs.quantile(0.025), "high": graphs.quantile(0.975)}
-                columns |= {"left": (graphs.mean() - null.mean()) / distance, "unusual": share_unusual(graphs, null, observed, ALPHA)}
+                columns |= {"left": (graphs.mean() - null.mean()) / distance, "unusual": share_unusual(graphs, null, observed)}
                 own[percent / 100] = by_measure(columns)
             curves[name, family] = stacked(own, "fraction")
-            effects[name, family] = dyad_effects(curves[name, family], against_null(observed, null))
+            effects[name, family] = dyad_effects(curves[name, family], ep.analysis.against_null(observed, null))
         for family in GENERATED:
             graphs = points[Point(name, family).name]
             z = (graphs.mean() - kept.mean()) / kept.std(ddof=1).where(kept.std(ddof=1) > 0)
@@ -190,22 +184,19 @@ def _tables(done: Finished[StructureSettings]) -> dict[str, pd.DataFrame]:
 
 
 def report(done: Finished[StructureSettings]) -> Report:
-    """The answers to the paper's claims, and the most unusual measures of each connectome.
+    """The answers to the claims of Bardozzo, Terlizzi, Lió & Tagliaferri (2023), "ElegansNet: a brief scientific report and initial
+    experiments", section II-A, which gives no numbers: interactions of neuron types are preserved and fade with rewiring, and slight
+    rewiring undoes the multi-dyadic effect along paths of 2 to 3 edges. And the most unusual measures of each connectome."""
+    from elegans_pyg.analysis.structure_claims import check_claims
 
-    From Bardozzo, Terlizzi, Lió & Tagliaferri (2023), "ElegansNet: a brief scientific report and initial experiments", section II-A,
-    which gives no numbers: that interactions of neuron types are preserved and fade with rewiring, and that slight rewiring undoes the
-    multi-dyadic effect along paths of 2 to 3 edges.
-    """
-    from elegans_pyg.analysis.structure_claims import ALPHA, check_claims
-
-    tables = _tables(done)
+    tables, alpha = _tables(done), ep.analysis.ALPHA
     scores, curves, effects = tables["scores"], tables["curves"], tables["effects"]
     cells, claims, figures = [], [], {"scores": ep.plots.score_map(scores, tables["families"])}
     for name, rows in scores.groupby("connectome", sort=False):
         tested = rows[rows["p"].notna()]
         top = tested.reindex(tested["z"].abs().sort_values(ascending=False).index).head(5)
         far = ", ".join(f"{measure} {z:+.1f}" for measure, z in zip(top["measure"], top["z"], strict=True))
-        cells.append((str(name), far, str(len(tested)), str(int((tested["p_holm"] <= ALPHA).sum()))))
+        cells.append((str(name), far, str(len(tested)), str(int((tested["p_holm"] <= alpha).sum()))))
     for (name, family), rows in curves.groupby(["connectome", "family"], sort=False):
         own = effects[(effects["connectome"] == name) & (effects["family"] == family)]
         claims += check_claims(str(name), str(family), own)
@@ -214,7 +205,7 @@ def report(done: Finished[StructureSettings]) -> Report:
     for name, rows in curves.groupby("connectome", sort=False):
         others = [measure for measure in rows["measure"].unique() if ep.analysis.MEASURES[measure].group != "dyads"]
         figures[f"measures-{name}"] = ep.plots.measures_by_fraction(rows[rows["measure"].isin(others)])
-    headings = ("connectome", "farthest from chance (z)", "measures tested", f"p (Holm) ≤ {ALPHA:g}")
+    headings = ("connectome", "farthest from chance (z)", "measures tested", f"p (Holm) ≤ {alpha:g}")
     degrees = {"rewired": "degrees kept", "random_rewired": "degrees lost"}
     answers = [(claim.connectome, degrees[claim.family], claim.text, claim.verdict, claim.detail) for claim in claims]
     claimed = ("connectome", "rewiring", "claim", "answer", "measured")
@@ -231,7 +222,7 @@ def report(done: Finished[StructureSettings]) -> Report:
 
 
 def _notes(settings: StructureSettings, scores: pd.DataFrame) -> list[str]:
-    from elegans_pyg.analysis.structure_claims import ALPHA, FALLING
+    from elegans_pyg.analysis.structure_claims import FALLING
 
     tested, smallest = int(scores.groupby("connectome")["p"].count().max()), 1 / (settings.nulls + 1)
     notes = [
@@ -244,18 +235,14 @@ def _notes(settings: StructureSettings, scores: pd.DataFrame) -> list[str]:
         " igraph's rewire_edges does, so that more edges change.",
     ]
     if settings.synapses == "both":
-        notes.append(
-            "Chemical and electrical synapses are rewired apart and merged for the measures: rewired graphs, in which they coincide less"
-            " often, have more edges, and so other values of much else."
-        )
-    if tested * smallest > ALPHA:
+        more = "rewired graphs, in which they coincide less often, have more edges, and so other values of much else"
+        notes.append(f"Chemical and electrical synapses are rewired apart and merged for the measures: {more}.")
+    if tested * smallest > ep.analysis.ALPHA:
         few = "Too few graphs of the null model for a single measure to be significant after Holm's correction"
-        notes.append(f"{few}: {round(tested / ALPHA) - 1:,} are needed.")
-    standard, shortened = StructureSettings(), []
-    if settings.graphs < standard.graphs:
-        shortened.append(f"{settings.graphs} of {standard.graphs} graphs a point")
-    if len(settings.points) < len(standard.points):
-        shortened.append(f"{len(settings.points)} of {len(standard.points)} fractions")
+        notes.append(f"{few}: {round(tested / ep.analysis.ALPHA) - 1:,} are needed.")
+    standard = StructureSettings()
+    sizes = ((settings.graphs, standard.graphs, "graphs a point"), (len(settings.points), len(standard.points), "fractions"))
+    shortened = [f"{own} of {full} {what}" for own, full, what in sizes if own < full]
     everything, named = ((*each.connectomes, *each.stages) for each in (standard, settings))
     if left_out := [name for name in everything if name not in named]:
         shortened.append(f"without {', '.join(left_out)}")

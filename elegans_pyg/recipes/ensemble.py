@@ -208,7 +208,7 @@ def report_classifiers(done: Finished[Any]) -> Report:
     names = [name for name in match.columns if name not in ("family", "differs")]
     means = [(row["family"], *(f"{row[name]:,.1f}".removesuffix(".0") for name in names)) for row in match.to_dict(orient="records")]
     off = [f"{row.family}: off by over {TOLERANCE:.0%} in {row.differs}" for row in match.itertuples() if row.differs]
-    predictions = torch.cat([part["predictions"] for part in done.tensors(PREDICTIONS)])
+    predictions = torch.cat([part["predictions"] for part in done.tensors(PREDICTIONS, "predictions")])
     findings = {"iterations": done.settings.training.iterations, "dataset": done.settings.dataset}
     return Report(
         [answer, ep.studies.make_table("Wirings, means by family", ("family", *names), means), ep.studies.bullets(off)],

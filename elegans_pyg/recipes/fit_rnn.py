@@ -169,23 +169,15 @@ def fit_replicas(shard: Shard, waveforms: ep.dynamics.Waveforms, cell: str, hidd
     rows["stopped"] = [fit.stopped.get(run, "") for run in runs]
     rows.loc[rows["stopped"] != "", list(SPLITS)] = float("nan")
     ranges = waveforms.ranges_mV()
-    outputs = {
-        "variant": [run for run in runs for _ in model.output_names],
-        "output": model.output_names * len(runs),
-        "rmse": (in_mV / ranges.where(ranges > 0, torch.nan)).flatten().tolist(),
-        "rmse_mV": in_mV.flatten().tolist(),
-    }
+    outputs = pd.DataFrame([(run, name) for run in runs for name in model.output_names], columns=["variant", "output"])
+    outputs = outputs.assign(rmse=(in_mV / ranges.where(ranges > 0, torch.nan)).flatten().tolist(), rmse_mV=in_mV.flatten().tolist())
     history = epoch_table(fit.metrics, steps).rename(columns={"replica": "variant"}).drop(columns="seed")
     labels = shard.units[[name for name in ("family", "task", "seed") if name in shard.units]]
     shard.write("history.csv", history.join(labels, on="variant"))
-    shard.write("outputs.csv", pd.DataFrame(outputs).join(labels, on="variant"))
+    shard.write("outputs.csv", outputs.join(labels, on="variant"))
     model.save(shard.folder, dt_ms=waveforms.dt_ms, scenario=waveforms.scenario, waveforms=waveform_hash(waveforms))
     shard.write("fit.json", json.dumps({"seconds": fit.seconds}).encode())
     return rows
-
-
-def measure(settings: FitRnnSettings, shard: Shard) -> pd.DataFrame:
-    return fit_replicas(shard, waveforms_of(settings, shard.folder, shard.quiet), settings.cell, settings.hidden, settings.training)
 
 
 def seconds_of(folders: Iterable[Path]) -> float:
@@ -223,15 +215,14 @@ def report(done: Finished[FitRnnSettings]) -> Report:
     waveforms = waveforms_of(done.settings, first)
     # What there is only one of lies in the run's own folder too.
     models = {file: (first / file).read_bytes() for file in ("model.safetensors", "model.json")} if len(done.shards) == 1 else {}
+    losses = ep.plots.loss_curves({name: history.rename(columns={"variant": "replica"})})
+    drawn = traces({name: ep.models.ReducedOrder.load(first)}, waveforms, waveforms.output_names[:SHOWN_OUTPUTS])
     return Report(
         [ep.studies.make_table(title, ("model", "parameters", "runs", *SPLITS, "seconds"), [cells]), ep.studies.bullets(found)],
         ep.studies.stopped_notes(rows, "Run"),
-        files={"history.csv": history, "outputs.csv": outputs, **models},
-        figures={
-            "losses": ep.plots.loss_curves({name: history.rename(columns={"variant": "replica"})}),
-            "traces": traces({name: ep.models.ReducedOrder.load(first)}, waveforms, waveforms.output_names[:SHOWN_OUTPUTS]),
-        },
-        findings={split: float(rows[split].mean()) for split in SPLITS if rows[split].notna().any()},
+        {"history.csv": history, "outputs.csv": outputs, **models},
+        {"losses": losses, "traces": drawn},
+        {split: float(rows[split].mean()) for split in SPLITS if rows[split].notna().any()},
     )
 
 
@@ -239,7 +230,7 @@ FIT_RNN: Study[FitRnnSettings] = Study(
     "fit-rnn",
     FitRnnSettings,
     fit_rnn_units,
-    measure,
+    lambda own, shard: fit_replicas(shard, waveforms_of(own, shard.folder, shard.quiet), own.cell, own.hidden, own.training),
     report,
     data=what_is_learned,
     memory=fit_rnn_memory,

@@ -61,16 +61,12 @@ def report(done: Finished[EnsembleSettings]) -> Report:
         cells.append((network, ep.studies.MISSING if theirs is None else f"{theirs:.1f}", measured, str(runs or ep.studies.MISSING)))
     counts = _counts(done)
     differences = [(*row[:2], f"{row[2]:,}", f"{row[3]:,}", f"{(row[3] - row[2]) / row[2]:+.1%}") for row in counts]
-    tables = [
-        ep.studies.make_table("Test accuracy %", ("network", "published", "measured", "runs"), cells),
-        ep.studies.make_table("Counts", ("network", "number", "published", "ours", "difference"), differences, left=2),
-    ]
-    files = {
-        "published.csv": pd.DataFrame(accuracies, columns=["network", "published", "mean", "sd", "runs"]),
-        "counts.csv": pd.DataFrame(counts, columns=["network", "number", "published", "ours"]),
-    }
-    notes = [*_notes(done.settings, dataset), *own.notes]
-    return replace(own, tables=[*tables, *own.tables], notes=notes, files={**own.files, **files})
+    accuracy = ep.studies.make_table("Test accuracy %", ("network", "published", "measured", "runs"), cells)
+    counted = ep.studies.make_table("Counts", ("network", "number", "published", "ours", "difference"), differences, left=2)
+    published_csv = pd.DataFrame(accuracies, columns=["network", "published", "mean", "sd", "runs"])
+    counts_csv = pd.DataFrame(counts, columns=["network", "number", "published", "ours"])
+    files = {**own.files, "published.csv": published_csv, "counts.csv": counts_csv}
+    return replace(own, tables=[accuracy, counted, *own.tables], notes=[*_notes(done.settings, dataset), *own.notes], files=files)
 
 
 def _counts(done: Finished[EnsembleSettings]) -> list[tuple[str, str, int, int]]:
@@ -88,10 +84,8 @@ def _counts(done: Finished[EnsembleSettings]) -> list[tuple[str, str, int, int]]
 def _notes(settings: EnsembleSettings, dataset: str) -> list[str]:
     notes, iterations = [], settings.training.iterations
     if iterations < PUBLISHED_ITERATIONS or settings.channels < PUBLISHED_CHANNELS:
-        notes.append(
-            f"Shortened: {iterations:,} of {PUBLISHED_ITERATIONS:,} iterations, {settings.channels} of {PUBLISHED_CHANNELS} channels, so"
-            " accuracies below the published ones are to be expected."
-        )
+        short = f"{iterations:,} of {PUBLISHED_ITERATIONS:,} iterations, {settings.channels} of {PUBLISHED_CHANNELS} channels"
+        notes.append(f"Shortened: {short}, so accuracies below the published ones are to be expected.")
     if dataset in PUBLISHED_ACCURACY:
         notes.append("Published accuracies are of single runs; random DAG and Watts-Strogatz are Roberts et al.'s (2019), from Table 1.")
     else:

@@ -78,11 +78,8 @@ def report(done: Finished[RelateSettings]) -> Report:
         if len(relation.table):
             figures[f"{value.replace(' ', '-')}-against-measures"] = ep.plots.value_against_measures(own, relation)
     content = {"runs": list(done.settings.runs), "relations": list(findings.values())}
-    files = {
-        "relation.json": (json.dumps(content, indent=2, allow_nan=False) + "\n").encode(),
-        "relation.txt": to_text(*tables).encode(),
-    }
-    return Report(tables, [], files, figures)
+    written = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    return Report(tables, [], {"relation.json": written.encode(), "relation.txt": to_text(*tables).encode()}, figures)
 
 
 RELATE: Study[RelateSettings] = Study(

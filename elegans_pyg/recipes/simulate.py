@@ -63,15 +63,8 @@ class SimulateSettings(WormSettings):
 
 @dataclass(frozen=True)
 class Simulated:
-    """What came out.
-
-    Attributes:
-        worm: the nervous system, without the neurons that were removed.
-        time_ms: of the voltages, ``(T,)``.
-        voltage_mV: of all neurons, ``(T, N)``.
-        current_pA: ``(T, I)``, into ``inputs``.
-        recorded: names of the neurons to list and draw.
-    """
+    """What came out: the nervous system without the neurons that were removed, times ``(T,)``, voltages of all its neurons ``(T, N)``,
+    currents ``(T, I)`` into ``inputs``, and the names of the neurons to list and draw."""
 
     worm: ep.dynamics.Worm
     time_ms: Tensor

@@ -75,10 +75,8 @@ def tensor_network(
     from torch_geometric.data import Batch, Data
 
     # Weights and names play no part, and generated graphs lack some of what a connectome has.
-    bare = [
-        Data(edge_index=wiring.edge_index, edge_type=wiring.edge_type, neuron_type=wiring.neuron_type, num_nodes=wiring.num_nodes)
-        for wiring in wirings
-    ]
+    needed = ("edge_index", "edge_type", "neuron_type", "num_nodes")
+    bare = [Data(**{name: getattr(wiring, name) for name in needed}) for wiring in wirings]
     options: dict[str, Any] = {"combine": settings.combine, "norm": settings.norm, "freeze": freeze, "seeds": list(seeds)}
     return ep.nn.TensorNetwork(Batch.from_data_list(bare), width or settings.width, **options)
 
@@ -93,9 +91,8 @@ def network_parameters(settings: TensorSettings) -> int:
 
 
 def build_models(settings: TensorSettings, shard: Shard, frozen: str, build: Callable[[Any, list[int]], VariantNetwork]) -> VariantNetwork:
-    """One ensemble of a shard's units, whatever stands in the middle of each: wirings (frozen in the family ``frozen``), dense layers, or
-    nothing; ``build`` makes the whole networks from what stands in the middle (or ``None``) and the seeds. Units of one kind follow each
-    other."""
+    """One ensemble of a shard's units, in which those of one kind follow each other; ``build`` makes whole networks from the seeds and from
+    what stands in the middle: wirings (frozen in the family ``frozen``), dense layers, or nothing (``None``)."""
     pairs, models = zip(shard.units["family"], shard.wirings, strict=True), []
     kinds = [family if family == frozen or wiring is None else REFERENCE for family, wiring in pairs]
     for kind, places in groupby(range(len(kinds)), key=kinds.__getitem__):

@@ -89,16 +89,17 @@ class Finished(Generic[S]):
             parts.append(part.assign(variant=units["variant"].to_numpy()[part["variant"]]) if "variant" in part else part)
         return pd.concat(parts, ignore_index=True)
 
-    def tensors(self, name: str) -> list[dict[str, Tensor]]:
-        """The tensors of a file that every shard has written; raises ``ValueError`` if one is missing or damaged."""
+    def tensors(self, name: str, *keys: str) -> list[dict[str, Tensor]]:
+        """The tensors of a file that every shard has written; a ``ValueError`` if one is missing, damaged, or without some of ``keys``."""
         from safetensors import SafetensorError
         from safetensors.torch import load
 
         parts = []
         for folder in self.shards:
             try:
-                parts.append(load((folder / name).read_bytes()))
-            except (OSError, SafetensorError) as error:
+                part = load((folder / name).read_bytes())
+                parts.append({key: part[key] for key in keys} if keys else part)
+            except (OSError, SafetensorError, KeyError) as error:
                 raise ValueError(f"run: {folder / name} is missing or damaged; start anew in another folder") from error
         return parts
 

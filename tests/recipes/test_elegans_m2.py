@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from elegans_pyg.models import ElegansM2
 from elegans_pyg.recipes import elegans_m2 as m2
-from elegans_pyg.recipes.elegans_m2 import ELEGANS_M2, M2Settings, m2_units
+from elegans_pyg.recipes.elegans_m2 import ELEGANS_M2, M2Settings
 from elegans_pyg.recipes.tensor_networks import network_parameters, tensor_network
 from elegans_pyg.studies import Interrupted, fitting, load_run, run_study, shards
 from elegans_pyg.studies.units import unit_seed
@@ -182,7 +182,7 @@ def test_a_refused_run_leaves_no_folder_in_the_way(tiny: M2Settings, tmp_path: P
 
 
 def test_units_are_split_by_the_memory_that_there_is(tiny: M2Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    units = m2_units(tiny)
+    units = ELEGANS_M2.units(tiny)
     memory = m2.m2_memory(tiny, units)
     room = (memory.fixed + 3.5 * memory.unit) / shards.MEMORY_SHARE
     monkeypatch.setattr(shards.machine, "free_memory", lambda device: room)
@@ -196,7 +196,7 @@ def test_the_layers_around_are_counted_as_they_are(tiny: M2Settings) -> None:
     from elegans_pyg.models.elegans_m2 import CODE, outer_layers
     from elegans_pyg.models.variants import footprint
 
-    network = tensor_network(tiny, [m2_units(tiny).wirings[0]], [0])
+    network = tensor_network(tiny, [ELEGANS_M2.units(tiny).wirings[0]], [0])
     model = ElegansM2(network, 1, (8, 8))
     shapes = ((1, 8, 8), (8,), (CODE,))
     counts = [footprint(build, *shape)[0] for build, shape in zip(outer_layers(8, 1, (8, 8)), shapes, strict=True)]
@@ -222,15 +222,15 @@ def test_a_run_without_a_finished_connectome_ends_with_its_tables(
 
 
 def test_parameters_are_counted_without_building_the_width(tiny: M2Settings) -> None:
-    base = m2_units(tiny).wirings[0]
+    base = ELEGANS_M2.units(tiny).wirings[0]
     for width in (2, 5, 12):
         settings = tiny.model_copy(update={"width": width})
         assert network_parameters(settings) == tensor_network(settings, [base], [0]).parameters_per_variant()[0]
 
 
 def test_seeds_and_wirings_do_not_depend_on_the_company(tiny: M2Settings) -> None:
-    few = m2_units(tiny.model_copy(update={"families": ("rewired",)}))
-    many = m2_units(tiny.model_copy(update={"families": ("ws", "rewired"), "variants": 3}))
+    few = ELEGANS_M2.units(tiny.model_copy(update={"families": ("rewired",)}))
+    many = ELEGANS_M2.units(tiny.model_copy(update={"families": ("ws", "rewired"), "variants": 3}))
     one, same = (units.first_of_families()["rewired"] for units in (few, many))
     base = few.first_of_families()["connectome"]
     assert torch.equal(one.edge_index, same.edge_index)

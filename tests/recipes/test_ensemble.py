@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 from elegans_pyg._settings import read_yaml
 from elegans_pyg.datasets import Connectome, load_images
@@ -289,4 +289,7 @@ def test_park_kim_has_the_published_settings() -> None:
 def test_families_alone_are_compared_with_the_first(tmp_path: Path) -> None:
     result = run_study(ENSEMBLE, tiny_settings(tmp_path, seeds=0), tmp_path / "out", quiet=True)
     assert result.comparison.reference == "er"
+    (tmp_path / "out" / "shards" / "00001" / "predictions.safetensors").write_bytes(save({"other": torch.zeros(1)}))
+    with pytest.raises(ValueError, match=r"run: .*00001.predictions.safetensors is missing or damaged"):
+        load_run(tmp_path / "out").redraw()
     assert {"families", "accuracy"} <= {figure.name for figure in result.figures}
