@@ -23,7 +23,6 @@ class Rules(NamedTuple):
     activation: Callable[[Tensor], Tensor]
     combine: str
     gated: bool
-    eps: float
     matmul_dtype: torch.dtype
     fused: bool
 
@@ -122,7 +121,7 @@ def _finish(group: Group, rules: Rules, before: Tensor, weight: Tensor, bias: Te
     rows = rules.activation(before) if group.kind == UNIT else before
     if not len(group.norm):
         return rows
-    return F.layer_norm(rows, rows.shape[-1:], eps=rules.eps) * weight.unsqueeze(1) + bias.unsqueeze(1)
+    return F.layer_norm(rows, rows.shape[-1:]) * weight.unsqueeze(1) + bias.unsqueeze(1)
 
 
 def _finish_backward(group: Group, rules: Rules, before: Tensor, parameters: Parameters, grads: Parameters, rows_grad: Tensor) -> Tensor:
