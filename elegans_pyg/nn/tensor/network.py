@@ -75,9 +75,8 @@ class TensorNetwork(VariantNetwork):
         skip: role pairs whose synapses are not visited.
         reapply: role pairs whose synapses go through the target's unit every time, not only the first: :math:`v_m` in the second line
             is then :math:`\phi(W_n v_m + b_n)`. A sensor has a unit only if something effective does so.
-        readout: ``"attention"`` (published), :class:`~elegans_pyg.nn.tensor.readout.MotorAttention` with ``x`` as the query; ``"mean"``;
-            or ``"concat"``, every motor neuron's features, zero for those that nothing reaches.
-        heads: of the attention.
+        readout: ``"attention"`` (published), :class:`~elegans_pyg.nn.tensor.readout.MotorAttention` with ``x`` as the query and ``heads``
+            heads; ``"mean"``; or ``"concat"``, every motor neuron's features, zero for those that nothing reaches.
         freeze: make a reservoir: no parameter, the attention's included, asks for a gradient, and a pass keeps nothing for one. No gradient
             flows to ``x`` either, so an ``x`` that asks for one is refused.
         executor: ``"levels"``, plain PyTorch; ``"fused"``, products taken by compiled kernels, which are for the CPU, float32 or float64,
