@@ -57,9 +57,7 @@ class ConnectomeClassifier(VariantNetwork):
 
     Args:
         batch: a DAG or a ``Batch`` of DAGs.
-        in_channels: channels of the images.
-        num_classes: ``K``.
-        channels: feature maps per node.
+        in_channels, num_classes, channels: channels of the images, classes ``K``, and feature maps per node.
         seeds: one seed a variant, or an integer ``s`` for ``s, s + 1, ...``; a variant's first parameters depend on its own seed alone.
         **options: of :class:`~elegans_pyg.nn.DAGNet`: ``executor``, ``edge_activation``, ``edge_init``, ``node_operation``, ...
 

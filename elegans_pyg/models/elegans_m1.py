@@ -27,12 +27,9 @@ class ElegansM1(VariantNetwork):
     Args:
         network: what stands in the middle, ``(V, B, w)`` to ``(V, B, w)``: a :class:`~elegans_pyg.nn.TensorNetwork`, :class:`DenseNetwork`
             for the control of as many parameters, or ``None`` for the bare encoder.
-        num_classes: ``K``.
-        in_channels: channels of the images.
-        encoder: ``"resnet9"``, or a timm model's name (extra ``timm``).
-        encoder_channels: the four widths of ``"resnet9"``.
+        num_classes, in_channels, image_size: ``K``; channels, and height and width in pixels, of the images.
+        encoder: ``"resnet9"``, with the four widths ``encoder_channels``, or a timm model's name (extra ``timm``).
         weights: safetensors file with a timm encoder's pretrained parameters.
-        image_size: height and width in pixels.
         num_variants: ``V``; only without a network, which otherwise tells.
         seeds: one seed a variant, or an integer ``s`` for ``s, s + 1, ...``.
 

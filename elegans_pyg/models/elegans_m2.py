@@ -33,8 +33,7 @@ class ElegansM2(VariantNetwork):
     Args:
         network: what stands in the middle, ``(V, B, w)`` to ``(V, B, w)``: a :class:`~elegans_pyg.nn.TensorNetwork`, or
             :class:`DenseNetwork` for the control. Its ``width`` is :math:`w`.
-        in_channels: channels of the images.
-        image_size: height and width in pixels, at least 8.
+        in_channels, image_size: channels of the images, and height and width in pixels, at least 8.
         echo: freeze the encoder; with a frozen network this is the published echo version, whose code and decoder alone are trained.
         seeds: one seed a variant, or an integer ``s`` for ``s, s + 1, ...``.
 

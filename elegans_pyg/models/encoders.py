@@ -53,18 +53,11 @@ def make_encoders(
     weights: str | Path | None = None,
     image_size: tuple[int, int] = (32, 32),
 ) -> tuple[Copies, int]:
-    """One encoder a variant, ``(V, B, C, H, W)`` to ``(V, B, features)``, and the number of features.
+    """One encoder a variant, ``(V, B, C, H, W)`` to ``(V, B, features)``, each from its own seed alone, and the number of features.
 
-    Args:
-        name: ``"resnet9"``, or any name that ``timm.list_models()`` has (extra ``timm``).
-        in_channels: channels of the images.
-        seeds: one a variant; its encoder starts from it alone.
-        channels: of ``"resnet9"``.
-        weights: safetensors file with a timm model's pretrained parameters, from which every variant starts. Nothing is ever downloaded.
-        image_size: height and width, for timm models that have to know.
-
-    Raises:
-        ValueError: for weights that do not fit, and as :func:`check_encoder` does.
+    ``name`` is ``"resnet9"``, of four widths ``channels``, or any that ``timm.list_models()`` has (extra ``timm``). From a safetensors file
+    ``weights`` of a timm model's pretrained parameters every variant starts alike; nothing is ever downloaded. Raises ``ValueError`` for
+    weights that do not fit, and what :func:`check_encoder` raises.
     """
     check_encoder(name, weights, image_size)
     if name == "resnet9":

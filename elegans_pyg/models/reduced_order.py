@@ -61,14 +61,6 @@ class ReducedOrder(nn.Module):
             replica, or inputs of another shape.
     """
 
-    weight: nn.Parameter
-    bias: nn.Parameter
-    readout: nn.Parameter
-    offset: nn.Parameter
-    input_scale: Tensor
-    output_scale: Tensor
-    output_zero: Tensor
-
     def __init__(
         self,
         cell: str = "gru",
@@ -96,11 +88,11 @@ class ReducedOrder(nn.Module):
         self.replicas = self.num_variants = replicas  # training calls them variants
         self.cell, self.hidden = cell, hidden
         starts = [_first_parameters(cell, sizes["inputs"], sizes["outputs"], hidden, seed) for seed in self.seeds]
-        for name, drawn in zip(("weight", "bias", "readout", "offset"), zip(*starts, strict=True), strict=True):
-            self.register_parameter(name, nn.Parameter(torch.stack(drawn).to(torch.get_default_dtype())))
-        self.register_buffer("input_scale", torch.ones(sizes["inputs"]))
-        self.register_buffer("output_scale", torch.ones(sizes["outputs"]))
-        self.register_buffer("output_zero", torch.zeros(sizes["outputs"]))
+        self.weight, self.bias, self.readout, self.offset = (
+            nn.Parameter(torch.stack(drawn).to(torch.get_default_dtype())) for drawn in zip(*starts, strict=True)
+        )
+        self.input_scale, self.output_scale = nn.Buffer(torch.ones(sizes["inputs"])), nn.Buffer(torch.ones(sizes["outputs"]))
+        self.output_zero = nn.Buffer(torch.zeros(sizes["outputs"]))
 
     def variant_ptr(self) -> dict[str, list[int]]:
         """Every parameter's first row of each replica; the scaling is common to all."""
@@ -153,16 +145,8 @@ class ReducedOrder(nn.Module):
         """
         folder = Path(folder)
         tensors = save({name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()})
-        settings = {
-            "format_version": _FORMAT,
-            "cell": self.cell,
-            "inputs": self.input_names,
-            "outputs": self.output_names,
-            "hidden": self.hidden,
-            "seeds": self.seeds,
-            "notes": notes,
-            "sha256": sha256(tensors),
-        }
+        settings = {"format_version": _FORMAT, "cell": self.cell, "inputs": self.input_names, "outputs": self.output_names}
+        settings |= {"hidden": self.hidden, "seeds": self.seeds, "notes": notes, "sha256": sha256(tensors)}
         # The tensors first: whoever finds new settings finds what they describe.
         write_atomic(folder / "model.safetensors", tensors)
         write_atomic(folder / "model.json", json.dumps(settings, indent=1, allow_nan=False).encode())

@@ -25,7 +25,7 @@ def onnx_model(model: ReducedOrder, replica: int) -> Any:
     ONNX's GRU resets the state before the product unless told otherwise, as ours does, and its second biases are 0 here.
     """
     onnx = require("onnx", "onnx", "to_onnx")
-    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    helper, kind, from_array = onnx.helper, onnx.TensorProto.FLOAT, onnx.numpy_helper.from_array
     one = model.select(replica)
     inputs, outputs, units = len(one.input_names), len(one.output_names), one.hidden
 
@@ -43,10 +43,8 @@ def onnx_model(model: ReducedOrder, replica: int) -> Any:
         "output_scale": one.output_scale,
         "output_zero": one.output_zero,
     }
-    arrays = [
-        onnx.numpy_helper.from_array(np.ascontiguousarray(value.detach().cpu().float().numpy()), name) for name, value in constants.items()
-    ]
-    arrays.append(onnx.numpy_helper.from_array(np.array([1], dtype=np.int64), "directions"))
+    arrays = [from_array(np.ascontiguousarray(value.detach().cpu().float().numpy()), name) for name, value in constants.items()]
+    arrays.append(from_array(np.array([1], dtype=np.int64), "directions"))
     nodes = [
         helper.make_node("Div", ["current_pA", "input_scale"], ["scaled"]),
         helper.make_node("Transpose", ["scaled"], ["steps_first"], perm=[1, 0, 2]),

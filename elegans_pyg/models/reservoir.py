@@ -66,19 +66,6 @@ class Reservoir(nn.Module):
         torch.Size([1, 4, 100, 108])
     """
 
-    node_ptr: Tensor
-    row_ptr: Tensor
-    source: Tensor
-    input_ptr: Tensor
-    input_node: Tensor
-    readout_node: Tensor
-    edge_weight: Tensor
-    wiring_radius: Tensor
-    radius: Tensor
-    leak: Tensor
-    input_weight: Tensor
-    bias: Tensor
-
     def __init__(
         self,
         batch: Data | Batch,
@@ -122,24 +109,22 @@ class Reservoir(nn.Module):
             raise ValueError(f"batch must hold {wanted}, got {fewest} to {most}; build a Reservoir for each number")
 
         order = torch.argsort(target * len(kind) + source, stable=True)
-        self.register_buffer("node_ptr", node_ptr)
-        self.register_buffer("row_ptr", cumsum(torch.bincount(target, minlength=len(kind))))
-        self.register_buffer("source", source[order])
-        self.register_buffer("input_ptr", cumsum(inputs))
-        self.register_buffer("input_node", input_node)
-        self.register_buffer("readout_node", readout_node.view(len(graphs), -1))
+        self.node_ptr, self.row_ptr = nn.Buffer(node_ptr), nn.Buffer(cumsum(torch.bincount(target, minlength=len(kind))))
+        self.source, self.input_ptr, self.input_node = nn.Buffer(source[order]), nn.Buffer(cumsum(inputs)), nn.Buffer(input_node)
+        self.readout_node = nn.Buffer(readout_node.view(len(graphs), -1))
         dtype = torch.get_default_dtype() if dtype is None else dtype
         if dtype not in (torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}; take one of them")
-        self.register_buffer("edge_weight", torch.cat(weights)[order].to(dtype))
+        self.edge_weight = nn.Buffer(torch.cat(weights)[order].to(dtype))
         # Drawn apart, so that the bias does not depend on F; in float64, so that a seed means the same in every precision.
-        draws = [("input_weight", 0x0EC0_0000_0000, inputs, (in_features,), input_scale), ("bias", 0x0EC1_0000_0000, sizes, (), bias_scale)]
-        for name, stream, rows, columns, scale in draws:
-            drawn = uniform(generators(seeds, len(graphs), stream), columns, 1, rows.tolist(), torch.float64)
-            self.register_buffer(name, (scale * drawn).to(dtype))
-        self.register_buffer("wiring_radius", torch.tensor(own_radius, dtype=torch.float64))
-        self.register_buffer("radius", _per_variant("radius", radius, len(graphs)).to(dtype))
-        self.register_buffer("leak", _per_variant("leak", leak, len(graphs), most=1.0).to(dtype))
+        draws = ((0x0EC0_0000_0000, inputs, (in_features,), input_scale), (0x0EC1_0000_0000, sizes, (), bias_scale))
+        self.input_weight, self.bias = (
+            nn.Buffer((scale * uniform(generators(seeds, len(graphs), stream), columns, 1, rows.tolist(), torch.float64)).to(dtype))
+            for stream, rows, columns, scale in draws
+        )
+        self.wiring_radius = nn.Buffer(torch.tensor(own_radius, dtype=torch.float64))
+        self.radius = nn.Buffer(_per_variant("radius", radius, len(graphs)).to(dtype))
+        self.leak = nn.Buffer(_per_variant("leak", leak, len(graphs), most=1.0).to(dtype))
 
     @property
     def num_variants(self) -> int:
@@ -148,9 +133,9 @@ class Reservoir(nn.Module):
     def with_settings(self, *, radius: float | Sequence[float], leak: float | Sequence[float]) -> Reservoir:
         """The same reservoirs at another spectral radius and leak; they share this one's memory, and eigenvalues are not computed again."""
         other = copy(self)
-        other._buffers = dict(self._buffers)
-        other.radius = _per_variant("radius", radius, self.num_variants).to(self.radius)
-        other.leak = _per_variant("leak", leak, self.num_variants, most=1.0).to(self.leak)
+        radii = _per_variant("radius", radius, self.num_variants).to(self.radius)
+        leaks = _per_variant("leak", leak, self.num_variants, most=1.0).to(self.leak)
+        other._buffers = self._buffers | {"radius": radii, "leak": leaks}
         return other
 
     def forward(self, inputs: Tensor, state: Tensor | None = None) -> Tensor:

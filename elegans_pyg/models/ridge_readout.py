@@ -30,12 +30,8 @@ class RidgeReadout:
 
     @classmethod
     def fit(cls, states: Tensor, targets: Tensor, alpha: float) -> RidgeReadout:
-        """Solve with a penalty given.
-
-        Args:
-            states: ``(V, n, R)``.
-            targets: ``(n, K)``, the same for every variant, or ``(V, n, K)``.
-            alpha: positive, in scikit-learn's units: beside a sum, not a mean, of squares.
+        """Solve for states ``(V, n, R)`` and targets ``(n, K)``, the same for every variant, or ``(V, n, K)``, with a positive penalty in
+        scikit-learn's units: beside a sum, not a mean, of squares.
 
         Raises:
             ValueError: for shapes that do not fit, fewer than two time steps, numbers that are not finite, or a penalty not above 0.

@@ -16,12 +16,8 @@ class Copies(VariantNetwork):
     (batch normalisation included) work as they are. On CUDA images are walked in channels-last order. Maps ``(V, B, ...)``, or ``(B, ...)``
     with ``shared=True`` for the same in every variant, to ``(V, B, ...)``.
 
-    Args:
-        copies: modules of one architecture, each with the first parameters of one variant. The first is taken over, and not to be used
-            any more.
-
-    Raises:
-        ValueError: if there are no copies, or they differ in architecture.
+    ``copies`` are modules of one architecture, at least one, each with the first parameters of one variant, else ``ValueError``. The first
+    is taken over, and not to be used any more.
     """
 
     def __init__(self, copies: Sequence[nn.Module]) -> None:
@@ -59,10 +55,8 @@ class Copies(VariantNetwork):
 class SideBySide(VariantNetwork):
     """Models of different architectures as one ensemble, so that one run trains them on the same batches.
 
-    Maps ``(B, C, H, W)``, or ``(V, B, C, H, W)`` with ``V`` the sum of the models' variants, to ``(V, B, ...)``.
-
-    Args:
-        models: at least one, each with ``num_variants`` and ``variant_ptr()``; variants are numbered through, in this order.
+    Maps ``(B, C, H, W)``, or ``(V, B, C, H, W)`` with ``V`` the sum of the models' variants, to ``(V, B, ...)``. Variants are numbered
+    through, in the order of the ``models``, of which there is at least one.
     """
 
     def __init__(self, models: Sequence[VariantNetwork]) -> None:
@@ -104,12 +98,8 @@ def copies(build: Callable[[], nn.Module], generators: Sequence[torch.Generator]
 
 
 def seeded(build: Callable[[], nn.Module], generator: torch.Generator) -> nn.Module:
-    """Build a module of linear layers, convolutions and normalisations with first parameters from ``generator``, distributed as PyTorch's
-    own (uniform in ± one over the root of the fan-in), which draws from the global random state.
-
-    Raises:
-        TypeError: if a module with parameters is of another kind.
-    """
+    """Build a module of linear layers, convolutions and normalisations, else ``TypeError``, with first parameters from ``generator``,
+    distributed as PyTorch's own (uniform in ± one over the root of the fan-in), which draws from the global random state."""
     with torch.device("meta"):
         module = build()
     module.to_empty(device="cpu")
@@ -127,10 +117,8 @@ def seeded(build: Callable[[], nn.Module], generator: torch.Generator) -> nn.Mod
 
 @torch.inference_mode()
 def footprint(build: Callable[[], nn.Module], *shape: int, device: str = "meta") -> tuple[int, int]:
-    """Number of parameters of a module, and of numbers that its layers compute for one input.
-
-    ``shape`` is one input's, without the batch; on device ``"meta"`` nothing takes up memory.
-    """
+    """Number of parameters of a module, and of numbers that its layers compute for one input of ``shape``, the batch left out; on device
+    ``"meta"`` nothing takes up memory."""
     computed: list[int] = []
     with torch.device(device):
         module = build().eval()

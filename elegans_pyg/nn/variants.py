@@ -7,11 +7,7 @@ from torch import Generator, Tensor, nn
 
 
 def resolve_seeds(seeds: int | Sequence[int], num_variants: int) -> list[int]:
-    """One seed a variant; an integer ``s`` stands for ``s, s + 1, ...``.
-
-    Raises:
-        ValueError: if a sequence does not hold one seed a variant.
-    """
+    """One seed a variant; an integer ``s`` stands for ``s, s + 1, ...``; ``ValueError`` for a sequence of another length."""
     if isinstance(seeds, int):
         return [seeds + variant for variant in range(num_variants)]
     if len(seeds) != num_variants:
@@ -65,12 +61,8 @@ class VariantNetwork(nn.Module):
         return {name: tensor[pointers[name][variant] : pointers[name][variant + 1]] for name, tensor in self.state_dict().items()}
 
     def parameters_per_variant(self, trainable: bool = False, norm: bool = True) -> list[int]:
-        """Number of parameters of each variant.
-
-        Args:
-            trainable: count only those that are trained.
-            norm: count a layer's own normalisation (``norm_weight``, ``norm_bias``) too; Park & Kim do not (0.21 M).
-        """
+        """Number of parameters of each variant: all, or the ``trainable`` ones alone; with or without a layer's own normalisation
+        (``norm_weight``, ``norm_bias``), which Park & Kim do not count (0.21 M)."""
         pointers, totals = self.variant_ptr(), torch.zeros(self.num_variants, dtype=torch.long)
         for name, parameter in self.named_parameters():
             counted = norm or not name.rpartition(".")[2].startswith("norm_")

@@ -20,28 +20,7 @@ from elegans_pyg.plots.structure import (
 from elegans_pyg.plots.style import save
 from elegans_pyg.plots.voltages import scenario_circuit, voltage_map, voltage_traces
 
-__all__ = [
-    "accuracy_curves",
-    "confusion_matrix",
-    "examples",
-    "fading_dyads",
-    "family_accuracies",
-    "layered_dag",
-    "loss_curves",
-    "measures_by_family",
-    "measures_by_fraction",
-    "output_errors",
-    "predicted_traces",
-    "reconstructions",
-    "save",
-    "scenario_circuit",
-    "score_dots",
-    "score_map",
-    "size_curve",
-    "sweep_curves",
-    "task_scores",
-    "type_pairs",
-    "value_against_measures",
-    "voltage_map",
-    "voltage_traces",
-]
+__all__ = ["accuracy_curves", "confusion_matrix", "examples", "family_accuracies", "layered_dag", "reconstructions", "save"]
+__all__ += ["fading_dyads", "measures_by_family", "measures_by_fraction", "score_dots", "score_map", "type_pairs", "value_against_measures"]
+__all__ += ["loss_curves", "output_errors", "predicted_traces", "size_curve", "sweep_curves", "task_scores"]
+__all__ += ["scenario_circuit", "voltage_map", "voltage_traces"]

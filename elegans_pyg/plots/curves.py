@@ -20,8 +20,7 @@ def accuracy_curves(
         metrics: one row an evaluation, with columns ``iteration``, ``variant``, ``family``, ``split`` and ``accuracy`` (0 to 1). A ``nan``
             accuracy (a variant that was stopped) is left out, and the legend counts the variants that the last evaluation still holds.
         reference: family drawn in dashed red; ``None`` for none.
-        split: ``"train"``, ``"validation"`` or ``"test"``, whichever the metrics hold.
-        value: column to draw in the place of ``accuracy``, a share (0 to 1) too.
+        split, value: ``"train"``, ``"validation"`` or ``"test"``, whichever the metrics hold; and the column drawn, a share (0 to 1).
     """
     check_columns("metrics", metrics, ("iteration", "variant", "family", "split", value))
     splits = [str(name) for name in metrics["split"].unique()]
@@ -69,8 +68,7 @@ def family_accuracies(results: pd.DataFrame, reference: str | None = "connectome
     Args:
         results: one row a variant, as :func:`elegans_pyg.analysis.compare` takes it; runs without a value are left out.
         reference: family whose mean is drawn through all the others; ``None`` for none.
-        value: column of accuracies (0 to 1).
-        seed: of the bootstrap.
+        value, seed: column of accuracies (0 to 1), and seed of the bootstrap.
     """
     check_results(results, value)
     finished = results[results[value].notna()]

@@ -30,12 +30,8 @@ def layered_layout(level: Ints, edge_index: Ints, group: Ints, rows: int = 24, s
     nodes do not all run along the middle. A level with more nodes than that is folded into several columns. Of all sweeps, the ordering
     with the shortest edges is kept.
 
-    Args:
-        level: level of each node, -1 for none, shape ``(N,)``.
-        edge_index: sources and targets, shape ``(2, E)``; edges at nodes without a level are passed over.
-        group: nodes of one group start side by side, shape ``(N,)``.
-        rows: nodes across.
-        sweeps: there and back again count as two.
+    ``level (N,)`` is -1 for none, and edges ``edge_index (2, E)`` at such nodes are passed over; nodes of one ``group (N,)`` start side by
+    side. Sweeps there and back again count as two.
     """
     placed = np.flatnonzero(level >= 0)
     if not len(placed):

@@ -16,11 +16,8 @@ _RMSE = "RMSE (share of the widest output's range)"
 
 
 def loss_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
-    """RMSE against epoch, training left and validation right: of each model the mean over its runs and the band they lie in.
-
-    Args:
-        histories: by model, one row an epoch and run, with columns ``epoch``, ``replica``, ``train`` and ``validation``.
-    """
+    """RMSE against epoch, training left and validation right: of each model the mean over its runs and the band they lie in. ``histories``
+    have, by model, one row an epoch and run, with columns ``epoch``, ``replica``, ``train`` and ``validation``."""
     if not histories:
         raise ValueError("histories: expected one model or more, got none; give those of fitted models")
     for model, history in histories.items():
@@ -85,12 +82,8 @@ def predicted_traces(
 
 
 def size_curve(table: pd.DataFrame, bound: float | None = None) -> Figure:
-    """RMSE against the number of units, with the standard deviation over the runs.
-
-    Args:
-        table: one row a size: ``hidden``, ``train``, ``train_sd``, ``validation``, ..., ``test``, ``test_sd``.
-        bound: drawn as a dashed line: the published one.
-    """
+    """RMSE against the number of units, with the standard deviation over the runs, and the published ``bound`` as a dashed line. ``table``
+    has one row a size: ``hidden``, ``train``, ``train_sd``, ``validation``, ..., ``test``, ``test_sd``."""
     splits = (*_SPLITS, "test")
     check_columns("table", table, ("hidden", *splits, *(f"{split}_sd" for split in splits)))
     figure, axes = canvas(6.4, 4.2)
@@ -109,10 +102,7 @@ def size_curve(table: pd.DataFrame, bound: float | None = None) -> Figure:
 
 def output_errors(table: pd.DataFrame) -> Figure:
     """Test RMSE of every output, one dot a model, one colour a setting: how much each output misses the inputs that were left out.
-
-    Args:
-        table: columns ``setting``, ``model``, ``output`` and ``rmse``.
-    """
+    ``table`` has columns ``setting``, ``model``, ``output`` and ``rmse``."""
     check_columns("table", table, ("setting", "model", "output", "rmse"))
     outputs, settings = list(dict.fromkeys(table["output"])), list(dict.fromkeys(table["setting"]))
     figure, axes = canvas(max(6.4, 0.5 * len(outputs) + 2.5), 4.2)

@@ -16,8 +16,7 @@ def sweep_curves(sweep: pd.DataFrame, value: str, label: str, reference: str | N
 
     Args:
         sweep: one row a variant and grid point, with columns ``variant``, ``family``, ``radius``, ``leak`` and ``value``.
-        value, label: column of scores, and the name of their axis.
-        reference: family drawn in dashed red; ``None`` for none.
+        value, label, reference: column of scores, the name of their axis, and the family drawn in dashed red, ``None`` for none.
     """
     check_columns("sweep", sweep, ("variant", "family", "radius", "leak", value))
     families = family_names("sweep", sweep, reference)
@@ -44,8 +43,7 @@ def task_scores(results: pd.DataFrame, metrics: Mapping[str, str], reference: st
     Args:
         results: one row a variant and task, with columns ``variant``, ``family``, ``task`` and ``score``.
         metrics: what each task's score is called, in the order of the panels.
-        reference: family whose mean is drawn through all the others; ``None`` for none.
-        seed: of the bootstrap.
+        reference, seed: family whose mean is drawn through all the others, ``None`` for none; and the seed of the bootstrap.
     """
     check_columns("results", results, ("variant", "family", "task", "score"))
     families = family_names("results", results, reference)

@@ -23,12 +23,8 @@ _REWIRINGS = {"rewired": "degrees kept", "random_rewired": "degrees lost"}
 
 def value_against_measures(variants: pd.DataFrame, relation: Relation, reference: str | None = None) -> Figure:
     """One panel a measure, the strongest correlation first: every run as a dot, every wiring with several runs as a ring at their mean.
-
-    Args:
-        variants: what :func:`~elegans_pyg.analysis.relate.relate` was given.
-        relation: what it returned.
-        reference: family drawn in red (default: the first).
-    """
+    ``variants`` is what :func:`~elegans_pyg.analysis.relate.relate` was given, ``relation`` what it returned; the ``reference``, by default
+    the first family, is drawn in red."""
     if relation.table.empty:
         raise ValueError("relation: expected at least one measure, got none; relate wirings that differ")
     variants = variants[variants[relation.value].notna()]
@@ -55,12 +51,8 @@ def value_against_measures(variants: pd.DataFrame, relation: Relation, reference
 
 def fading_dyads(curves: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     """How the dyadic effects of a connectome go with the share of edges redrawn: what is left of them, and in how many graphs they are
-    still significant, along edges and along shortest paths of 2 and 3.
-
-    Args:
-        curves: of one connectome and family: ``fraction``, ``measure``, ``left``, ``unusual``.
-        effects: which measures to draw: ``measure``, ``length``.
-    """
+    still significant, along edges and along shortest paths of 2 and 3. ``curves`` are of one connectome and family: ``fraction``,
+    ``measure``, ``left``, ``unusual``; ``effects`` say which measures to draw: ``measure``, ``length``."""
     if effects.empty:
         raise ValueError("effects: expected at least one, got none; there is nothing to draw")
     # Each length has effects of its own size; shares all lie between 0 and 100.
@@ -92,12 +84,9 @@ def fading_dyads(curves: pd.DataFrame, effects: pd.DataFrame) -> Figure:
 
 
 def measures_by_fraction(curves: pd.DataFrame) -> Figure:
-    """One panel a measure: mean and middle 95 % of the graphs against the share of edges redrawn, with degrees kept and lost.
-
-    Args:
-        curves: of one connectome: ``family``, ``fraction``, ``measure``, ``mean``, ``low``, ``high``. Measures that no rewiring changes are
-            left out.
-    """
+    """One panel a measure: mean and middle 95 % of the graphs against the share of edges redrawn, with degrees kept and lost. ``curves``
+    are of one connectome: ``family``, ``fraction``, ``measure``, ``mean``, ``low``, ``high``. Measures that no rewiring changes are left
+    out."""
     spread = curves.groupby("measure", sort=False)[["low", "high"]].agg(["min", "max"])
     changes = spread["high"]["max"] - spread["low"]["min"] > 1e-9 * spread["high"]["max"].abs().clip(lower=1)
     names = changes[changes].index.tolist()
@@ -123,12 +112,8 @@ def measures_by_fraction(curves: pd.DataFrame) -> Figure:
 
 def score_map(scores: pd.DataFrame, families: pd.DataFrame | None = None) -> Figure:
     """How far connectomes, and the means of generated families, are from rewired graphs: a coloured table of z, with a dot where p after
-    Holm's correction is at most 0.05.
-
-    Args:
-        scores: ``connectome``, ``measure``, ``z``, ``p_holm``.
-        families: ``connectome``, ``family``, ``measure``, ``z``; those of the first connectome are drawn.
-    """
+    Holm's correction is at most 0.05. ``scores`` has columns ``connectome``, ``measure``, ``z``, ``p_holm``; ``families``, of which those
+    of the first connectome are drawn, has ``connectome``, ``family``, ``measure``, ``z``."""
     columns = {str(name): rows.set_index("measure") for name, rows in scores.groupby("connectome", sort=False)}
     boundary = len(columns)
     if families is not None:
@@ -156,11 +141,8 @@ def score_map(scores: pd.DataFrame, families: pd.DataFrame | None = None) -> Fig
 
 
 def score_dots(scores: pd.DataFrame) -> Figure:
-    """One connectome's measures against its null model: z as a dot, filled where p after Holm's correction is at most 0.05.
-
-    Args:
-        scores: ``measure``, ``z``, ``p_holm``, from :func:`~elegans_pyg.analysis.null_model.against_null`.
-    """
+    """One connectome's measures against its null model: z as a dot, filled where p after Holm's correction is at most 0.05. ``scores`` are
+    from :func:`~elegans_pyg.analysis.null_model.against_null`: ``measure``, ``z``, ``p_holm``."""
     rows = scores[scores["z"].notna()]
     if rows.empty:
         raise ValueError("scores: expected at least one measure with a z, got none; take measures that rewiring changes")
@@ -180,11 +162,8 @@ def score_dots(scores: pd.DataFrame) -> Figure:
 
 
 def type_pairs(dyads: pd.DataFrame) -> Figure:
-    """Dyadicity and heterophilicity of every ordered pair of neuron types, a table for each path length.
-
-    Args:
-        dyads: from :func:`~elegans_pyg.analysis.dyads`: ``length``, ``source``, ``target``, ``ratio``, ``z``.
-    """
+    """Dyadicity and heterophilicity of every ordered pair of neuron types, a table for each path length, from what
+    :func:`~elegans_pyg.analysis.dyads` gives: ``length``, ``source``, ``target``, ``ratio``, ``z``."""
     lengths = [int(length) for length in dyads["length"].unique()]
     types = [name for name in NEURON_TYPES if name in set(dyads["source"])]
     size = 1.6 + (0.55 * len(types) + 1.1) * len(lengths), 1.7 + 0.5 * len(types)
@@ -207,12 +186,8 @@ def type_pairs(dyads: pd.DataFrame) -> Figure:
 
 
 def measures_by_family(table: pd.DataFrame, measures: list[str]) -> Figure:
-    """The measures of a run's wirings, one panel a measure and one row of dots a family.
-
-    Args:
-        table: one row a wiring: ``family`` and the measures. Measures that all have in common are left out.
-        measures: columns to draw.
-    """
+    """The measures of a run's wirings, one panel a measure and one row of dots a family. ``table`` has one row a wiring, ``family`` and the
+    columns ``measures``; those that all wirings have in common are left out."""
     names = [name for name in measures if np.ptp(table[name]) > 1e-9 * max(1.0, float(table[name].abs().max()))]
     if not names:
         raise ValueError("table: expected wirings that differ in a measure, got none; there is nothing to draw")

@@ -57,13 +57,7 @@ Array = torch.Tensor | npt.NDArray[Any]
 
 def save(figure: Figure, path: str | Path) -> tuple[Path, Path]:
     """Write a figure as ``<path>.png`` (180 dpi) and ``<path>.svg``, each complete or not at all; the same figure gives the same bytes.
-
-    Args:
-        path: file name without suffix; its folder is made when missing.
-
-    Returns:
-        The two files written; an ``OSError`` names one that cannot be.
-    """
+    The folder is made when missing. Returns the two files; an ``OSError`` names one that cannot be written."""
     files = []
     for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
         content = BytesIO()

@@ -55,12 +55,8 @@ def voltage_traces(time_ms: Array, voltage_mV: Array, record: Sequence[str], cur
 
 
 def voltage_map(time_ms: Array, voltage_mV: Array, neuron_type: Array) -> Figure:
-    """All voltages of one stimulus as a heat map, a row a neuron: neurons by type, and within a type by their mean voltage.
-
-    Args:
-        time_ms, voltage_mV: ``(T,)`` and ``(T, N)``.
-        neuron_type: ``(N,)``, positions in ``NEURON_TYPES``.
-    """
+    """All voltages ``(T, N)`` of one stimulus as a heat map, a row a neuron: neurons by type, and within a type by their mean voltage.
+    ``time_ms`` is ``(T,)``; ``neuron_type (N,)`` holds positions in ``NEURON_TYPES``."""
     time, types = numbers(time_ms), numbers(neuron_type)
     voltage = checked("voltage_mV", voltage_mV, (len(time), len(types)))
     order = np.lexsort((-voltage.mean(0), types))

@@ -45,13 +45,13 @@ class Piece(NamedTuple):
 class LevelPlan(NamedTuple):
     """A :class:`Schedule` made concrete for one shape of maps and device."""
 
+    workspace: Workspace
     pieces: list[Piece]
     input_variant: Tensor
     input_ptr: Tensor
     input_rows: Tensor
     output_rows: Tensor
     output_ptr: Tensor
-    workspace: Workspace
 
 
 def make_plan(schedule: Schedule, batch_size: int, map_bytes: int, device: torch.device, workspace: Workspace) -> LevelPlan:
@@ -65,7 +65,7 @@ def make_plan(schedule: Schedule, batch_size: int, map_bytes: int, device: torch
     first_row = batch_size * start + torch.arange(positions) - start
 
     def rows_of(positions: Tensor) -> Tensor:
-        return (first_row[positions].view(-1, 1) + images.T * stride[positions].view(-1, 1)).view(-1).to(device)
+        return (first_row[positions].view(-1, 1) + images.T * stride[positions].view(-1, 1)).view(-1)
 
     def sums(edges: Tensor, read: Tensor, counts: Tensor) -> Sums:
         lengths = counts.repeat(batch_size)
@@ -85,15 +85,9 @@ def make_plan(schedule: Schedule, batch_size: int, map_bytes: int, device: torch
         outputs = (schedule.output[here] - low).to(device), output_variant[here].to(device)
         pieces.append(Piece(low, high, incoming, outgoing, *outputs))
     input_variant = schedule.variant[:inputs]
-    return LevelPlan(
-        pieces=pieces,
-        input_variant=input_variant.to(device),
-        input_ptr=cumsum(torch.bincount(input_variant, minlength=schedule.num_variants)).to(device),
-        input_rows=rows_of(torch.arange(inputs)),
-        output_rows=rows_of(schedule.output),
-        output_ptr=schedule.output_ptr.to(device),
-        workspace=workspace,
-    )
+    input_ptr = cumsum(torch.bincount(input_variant, minlength=schedule.num_variants))
+    ends = input_variant, input_ptr, rows_of(torch.arange(inputs)), rows_of(schedule.output), schedule.output_ptr
+    return LevelPlan(workspace, pieces, *(tensor.to(device) for tensor in ends))
 
 
 def _weighted_sum(rows: Tensor, sums: Sums, weight: Tensor, batch_size: int) -> Tensor:

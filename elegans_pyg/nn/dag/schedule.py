@@ -65,30 +65,18 @@ class Schedule:
         by_target = torch.argsort(target * max(order.numel(), 1) + source, stable=True)
         source, target = source[by_target], target[by_target]
         output = position[(output_mask & reached).nonzero().view(-1)]
-        return cls(
-            num_variants=num_variants,
-            num_nodes=num_nodes,
-            num_edges=edge_index.size(1),
-            order=order,
-            level_ptr=level_ptr,
-            variant=variant_of_node[order],
-            edge_order=kept[by_target],
-            source=source,
-            target=target,
-            edge_ptr=cumsum(torch.bincount(target, minlength=order.numel())),
-            output=output,
-            output_ptr=cumsum(torch.bincount(variant_of_node[order[output]], minlength=num_variants)),
-        )
+        edge_ptr = cumsum(torch.bincount(target, minlength=order.numel()))
+        output_ptr = cumsum(torch.bincount(variant_of_node[order[output]], minlength=num_variants))
+        counts, nodes = (num_variants, num_nodes, edge_index.size(1)), (order, level_ptr, variant_of_node[order])
+        return cls(*counts, *nodes, kept[by_target], source, target, edge_ptr, output, output_ptr)
 
 
 def _checked(batch: Data | Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Levels, output nodes, edges, edges out of nodes that some input reaches, and each node's variant; what is refused says Schedule."""
     if not isinstance(batch, Data):
         raise TypeError(f"batch must be a Data or Batch of DAGs, got {type(batch).__name__}; make one with Batch.from_data_list([...])")
-    if missing := [name for name in ("edge_index", "level", "input_mask", "output_mask") if name not in batch]:
-        raise ValueError(
-            f"batch must hold DAGs, but has no {', '.join(missing)}; apply ConstrainedDAG() or RandomDAG() to each graph first"
-        )
+    if missing := ", ".join(name for name in ("edge_index", "level", "input_mask", "output_mask") if name not in batch):
+        raise ValueError(f"batch must hold DAGs, but has no {missing}; apply ConstrainedDAG() or RandomDAG() to each graph first")
     level, edge_index, num_nodes = batch.level.cpu(), batch.edge_index.cpu(), batch.level.numel()
     input_mask, output_mask = batch.input_mask.cpu(), batch.output_mask.cpu()
     ptr = batch.ptr.cpu() if isinstance(batch, Batch) else torch.tensor([0, num_nodes])

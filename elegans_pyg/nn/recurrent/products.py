@@ -34,29 +34,26 @@ def _tile(rows: int, vectors: int) -> Callable[..., None]:
             vector, integer = ir.VectorType(number, width), count.type
             aligned = context.get_abi_sizeof(number)
 
-            def constant(value: int) -> ir.Constant:
-                return ir.Constant(integer, value)
-
             def address(name: str, index: Any) -> Any:
                 return builder.bitcast(builder.gep(arrays[name], [index]), vector.as_pointer())
 
             places = []
             for j in range(rows):
-                row = builder.add(o, builder.mul(lanes, constant(j)))
-                places += [address("out", builder.add(row, constant(part * width))) for part in range(vectors)]
+                row = builder.add(o, builder.mul(lanes, integer(j)))
+                places += [address("out", builder.add(row, integer(part * width))) for part in range(vectors)]
             starts = [builder.load(place, align=aligned) for place in places]
             before = builder.block
             loop, after = builder.append_basic_block("loop"), builder.append_basic_block("after")
-            builder.cbranch(builder.icmp_signed(">", count, constant(0)), loop, after)
+            builder.cbranch(builder.icmp_signed(">", count, integer(0)), loop, after)
 
             builder.position_at_end(loop)
             k = builder.phi(integer)
             sums = [builder.phi(vector) for _ in places]
             source = builder.add(a, builder.mul(lanes, k))
-            parts = [builder.load(address("v", builder.add(source, constant(part * width))), align=aligned) for part in range(vectors)]
+            parts = [builder.load(address("v", builder.add(source, integer(part * width))), align=aligned) for part in range(vectors)]
             results = []
             for j in range(rows):
-                index = builder.add(builder.add(w, builder.mul(stride, constant(j))), k)
+                index = builder.add(builder.add(w, builder.mul(stride, integer(j))), k)
                 factor = builder.load(builder.gep(arrays["weight"], [index]))
                 first = builder.insert_element(ir.Constant(vector, ir.Undefined), factor, ir.Constant(ir.IntType(32), 0))
                 spread = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
@@ -64,20 +61,18 @@ def _tile(rows: int, vectors: int) -> Callable[..., None]:
                 for part in range(vectors):
                     product = builder.fmul(everywhere, parts[part], flags=("contract",))
                     results.append(builder.fadd(sums[j * vectors + part], product, flags=("contract",)))
-            following = builder.add(k, constant(1))
+            following = builder.add(k, integer(1))
             builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
-            k.add_incoming(constant(0), before)
+            k.add_incoming(integer(0), before)
             k.add_incoming(following, loop)
-            for total, start, result in zip(sums, starts, results, strict=True):
-                total.add_incoming(start, before)
-                total.add_incoming(result, loop)
 
             builder.position_at_end(after)
             # Phis stand before everything else in a block.
             totals = [builder.phi(vector) for _ in places]
-            for place, total, start, result in zip(places, totals, starts, results, strict=True):
+            for total, start, result in zip(sums + totals, starts * 2, results * 2, strict=True):
                 total.add_incoming(start, before)
                 total.add_incoming(result, loop)
+            for place, total in zip(places, totals, strict=True):
                 builder.store(total, place, align=aligned)
             return context.get_dummy_value()
 

@@ -26,16 +26,11 @@ def choose_executor(executor: str, x: Tensor) -> str:
 def recurrent(
     cell: str, x: Tensor, weight: Tensor, bias: Tensor, readout: Tensor, offset: Tensor, *, trained: int | None = None, executor: str
 ) -> Tensor:
-    """Outputs of ``R`` replicas for the same ``S`` sequences, from a state of zeros, ``(R, S, T, O)``.
+    """Outputs ``(R, S, T, O)`` of ``R`` replicas for the same sequences ``x (S, T, I)``, from a state of zeros.
 
-    Args:
-        cell: one of :data:`CELLS`, see :class:`~elegans_pyg.models.ReducedOrder`.
-        x: ``(S, T, I)``.
-        weight: ``(R, G H, I + H)``, the gates one below the other, in each the inputs' weights left of the state's.
-        bias: ``(R, G H)``.
-        readout, offset: ``(R, O, H)`` and ``(R, O)``.
-        trained: the first ``trained`` sequences get a gradient, the others are only carried along; ``None`` for all.
-        executor: ``"torch"`` or ``"fused"``, as :func:`choose_executor` gives it.
+    ``cell`` is one of :data:`CELLS`, see :class:`~elegans_pyg.models.ReducedOrder`. ``weight (R, G H, I + H)`` and ``bias (R, G H)`` have
+    the gates one below the other, in each the inputs' weights left of the state's; ``readout`` is ``(R, O, H)``, ``offset (R, O)``. The
+    first ``trained`` sequences, by default all, get a gradient, the others are carried along. :func:`choose_executor` gives ``executor``.
     """
     trained = x.size(0) if trained is None else trained
     if executor == "fused":

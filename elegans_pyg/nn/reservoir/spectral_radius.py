@@ -1,5 +1,7 @@
 """The spectral radius of a directed, weighted wiring."""
 
+from contextlib import suppress
+
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import eigvals
@@ -10,7 +12,6 @@ from scipy.sparse.linalg import ArpackNoConvergence, eigs
 DENSE_NODES = 1_000
 """Up to this many neurons on common cycles all eigenvalues are computed; beyond, ARPACK finds the largest ones."""
 
-_LEADING = 6
 _NILPOTENT = 1e-6
 
 
@@ -22,18 +23,11 @@ def spectral_radius(edge_index: npt.NDArray[np.int64], weight: npt.NDArray[np.fl
     up to ``DENSE_NODES`` neurons go to LAPACK, larger ones to the implicitly restarted Arnoldi method (Lehoucq, Sorensen & Yang 1998,
     "ARPACK Users' Guide", doi:10.1137/1.9780898719628) from a fixed start, and to LAPACK after all if that does not converge.
 
-    Args:
-        edge_index: ``(2, E)``, sources and targets; weights of repeated edges add up.
-        weight: ``(E,)``, of either sign.
-        num_nodes: ``N``.
-
-    Returns:
-        the radius; exactly 0 if there is no cycle, and if the weights cancel so that the largest modulus is below 1e-6 of the
-        component's Frobenius norm.
+    ``edge_index (2, E)`` holds sources and targets, ``weight (E,)`` may have either sign, and weights of repeated edges add up. The radius
+    is exactly 0 without a cycle, and if the weights cancel so that the largest modulus is below 1e-6 of the component's Frobenius norm.
     """
     source, target = edge_index
     matrix = csr_array((weight, (target, source)), shape=(num_nodes, num_nodes), dtype=np.float64)
-    matrix.sum_duplicates()
     matrix.eliminate_zeros()
     _, label = connected_components(matrix, directed=True, connection="strong")
     order = np.argsort(label, kind="stable")
@@ -54,10 +48,8 @@ def _largest_modulus(block: csr_array) -> float:
     size = block.shape[0]
     if size > DENSE_NODES:
         start = np.random.default_rng(0).standard_normal(size)
-        try:
-            # More than one of them: with a single one, Arnoldi may settle on the second largest of a crowded rim.
-            found = eigs(block, k=_LEADING, which="LM", v0=start, return_eigenvectors=False)
-            return float(np.abs(found).max())
-        except ArpackNoConvergence:
-            pass  # The rim is too crowded to separate; LAPACK finds it all the same, in O(n^3).
+        # Six of them: with a single one, Arnoldi may settle on the second largest of a crowded rim. If the rim is too crowded to
+        # separate, LAPACK finds it all the same, in O(n^3).
+        with suppress(ArpackNoConvergence):
+            return float(np.abs(eigs(block, k=6, which="LM", v0=start, return_eigenvectors=False)).max())
     return float(np.abs(eigvals(block.toarray(), overwrite_a=True, check_finite=False)).max())

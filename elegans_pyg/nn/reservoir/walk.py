@@ -38,13 +38,9 @@ class ReservoirWeights(NamedTuple):
 
 
 def fused(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """States of the readout nodes ``(V, B, T, R)``, and of all nodes after the last step ``(B, N)``: all steps of a variant at once,
-    variants shared among as many threads as PyTorch uses.
-
-    Args:
-        weights: float32 or float64, on the CPU.
-        inputs: ``(V, B, T, F)``, or ``(1, B, T, F)`` for the same in every variant.
-        state: ``(B, N)``, before the first step.
+    """States of the readout nodes ``(V, B, T, R)``, and of all nodes after the last step ``(B, N)``, in float32 or float64 on the CPU: all
+    steps of a variant at once, variants shared among as many threads as PyTorch uses. ``inputs`` are ``(V, B, T, F)``, or ``(1, B, T, F)``
+    for the same in every variant; ``state (B, N)`` is that before the first step.
     """
     from elegans_pyg.nn.reservoir.kernels import LANES, walk_reservoirs
 
@@ -60,16 +56,12 @@ def fused(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Ten
     out = torch.from_numpy(np.empty(shape, dtype=inputs.numpy().dtype))
     state = state.clone()
     inside = weights._replace(
-        source=_unsigned(weights.source - of_edge),
-        input_node=_unsigned(weights.input_node - of_input),
-        readout_node=_unsigned(weights.readout_node - first_node[:, None]),
+        source=(weights.source - of_edge).to(torch.uint32),
+        input_node=(weights.input_node - of_input).to(torch.uint32),
+        readout_node=(weights.readout_node - first_node[:, None]).to(torch.uint32),
     )
     share(walk_reservoirs, variants * -(-sequences // lanes), lanes, halvings, limit, inside, inputs.contiguous(), state, out)
     return out, state
-
-
-def _unsigned(index: Tensor) -> Tensor:
-    return torch.from_numpy(index.numpy().astype(np.uint32))
 
 
 def sparse(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

@@ -75,9 +75,8 @@ class TensorNetwork(VariantNetwork):
         skip: role pairs whose synapses are not visited.
         reapply: role pairs whose synapses go through the target's unit every time, not only the first: :math:`v_m` in the second line
             is then :math:`\phi(W_n v_m + b_n)`. A sensor has a unit only if something effective does so.
-        readout: ``"attention"`` (published), :class:`~elegans_pyg.nn.tensor.readout.MotorAttention` with ``x`` as the query; ``"mean"``;
-            or ``"concat"``, every motor neuron's features, zero for those that nothing reaches.
-        heads: of the attention.
+        readout: ``"attention"`` (published), :class:`~elegans_pyg.nn.tensor.readout.MotorAttention` with ``x`` as the query and ``heads``
+            heads; ``"mean"``; or ``"concat"``, every motor neuron's features, zero for those that nothing reaches.
         freeze: make a reservoir: no parameter, the attention's included, asks for a gradient, and a pass keeps nothing for one. No gradient
             flows to ``x`` either, so an ``x`` that asks for one is refused.
         executor: ``"levels"``, plain PyTorch; ``"fused"``, products taken by compiled kernels, which are for the CPU, float32 or float64,
@@ -96,9 +95,6 @@ class TensorNetwork(VariantNetwork):
         ValueError: for an unknown option or role, an ``order`` without some pair, a width that LayerNorm or the heads do not fit, graphs
             that are no wirings, a variant whose motor neurons no sensor reaches, or ``"concat"`` of unequal numbers of motor neurons.
     """
-
-    _motor_row: Tensor
-    _motor_valid: Tensor
 
     def __init__(
         self,
@@ -148,8 +144,7 @@ class TensorNetwork(VariantNetwork):
         places = self.program.num_motors[0] if readout == "concat" else int(counts.max())
         row = torch.full((self.num_variants, places), -1)
         row[variant, slot] = torch.arange(len(slot))
-        self.register_buffer("_motor_row", row.clamp(min=0), persistent=False)
-        self.register_buffer("_motor_valid", row >= 0, persistent=False)
+        self._motor_row, self._motor_valid = nn.Buffer(row.clamp(min=0), persistent=False), nn.Buffer(row >= 0, persistent=False)
         self.executor = check_choice("executor", executor, EXECUTORS)
         self.executor_in_use()  # refuses now what could only fail later
         self._workspace = Workspace()
@@ -176,25 +171,20 @@ class TensorNetwork(VariantNetwork):
         if self.frozen and x.requires_grad and torch.is_grad_enabled():
             raise ValueError("x: expected no gradient to be asked of a frozen network, got x that requires one; give x.detach()")
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return self._forward(x)
-
-    def _forward(self, x: Tensor) -> Tensor:
-        device, dtype = self.unit_weight.device, self.unit_weight.dtype
-        x = x.to(dtype).expand(self.num_variants, -1, -1)
-        low = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else dtype
-        if (device, dtype) not in self._programs:
-            self._programs[device, dtype] = self.program.to(device, dtype)
-        gated = self.combine == "mul" and self.norm == "state"
-        rules = Rules(getattr(F, self.activation), self.combine, gated, 1e-5, low, self.executor_in_use() == "fused")
-        parameters = Parameters(self.unit_weight, self.unit_bias, self.norm_weight, self.norm_bias)
-        motors = walk(self._programs[device, dtype], rules, self._workspace, x, parameters)[self._motor_row]
-        valid = self._motor_valid
-        if self.attention is not None:
-            return self.attention(x, motors, valid)
-        motors = torch.where(valid[:, :, None, None], motors, 0.0)
-        if self.readout == "mean":
-            return motors.sum(1) / valid.sum(1)[:, None, None]
-        return motors.transpose(1, 2).flatten(2)
+            device, dtype = self.unit_weight.device, self.unit_weight.dtype
+            x = x.to(dtype).expand(self.num_variants, -1, -1)
+            low = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else dtype
+            if (device, dtype) not in self._programs:
+                self._programs[device, dtype] = self.program.to(device, dtype)
+            gated = self.combine == "mul" and self.norm == "state"
+            rules = Rules(getattr(F, self.activation), self.combine, gated, low, self.executor_in_use() == "fused")
+            parameters = Parameters(self.unit_weight, self.unit_bias, self.norm_weight, self.norm_bias)
+            motors = walk(self._programs[device, dtype], rules, self._workspace, x, parameters)[self._motor_row]
+            valid = self._motor_valid
+            if self.attention is not None:
+                return self.attention(x, motors, valid)
+            motors = torch.where(valid[:, :, None, None], motors, 0.0)
+            return motors.sum(1) / valid.sum(1)[:, None, None] if self.readout == "mean" else motors.transpose(1, 2).flatten(2)
 
     def variant_ptr(self) -> dict[str, list[int]]:
         """The ``V + 1`` offsets that split the first dimension of each entry of ``state_dict()`` among the variants."""

@@ -169,10 +169,8 @@ class _Visits:
 def compile_program(
     batch: Data | Batch, norm: str, order: Sequence[RolePair], skip: Sequence[RolePair], reapply: Sequence[RolePair]
 ) -> TensorProgram:
-    """Visit every variant's synapses in order and lay out what the motor neurons' final values depend on.
-
-    Arguments and errors are those of :class:`~elegans_pyg.nn.TensorNetwork`.
-    """
+    """Visit every variant's synapses in order and lay out what the motor neurons' final values depend on; arguments and errors are those of
+    :class:`~elegans_pyg.nn.TensorNetwork`."""
     rank, again = rank_of_pairs(order, skip), numbers_of_pairs("reapply", reapply)
     roles, ptr, edge_index, kind = check_roles(batch)
     variant = np.repeat(np.arange(len(ptr) - 1), np.diff(ptr))
@@ -196,14 +194,9 @@ def compile_program(
         )
     walk.finish(motors[reached])
     neurons = {"visited": source, "passed_over": walk.passed_over, "effective": walk.effective}
-    return _lay_out(
-        walk,
-        variant,
-        output_ptr=_ptr(outputs),
-        motor_slot=torch.from_numpy(slots[reached]),
-        num_motors=num_motors.tolist(),
-        synapses={name: np.bincount(variant[of], minlength=len(ptr) - 1).tolist() for name, of in neurons.items()},
-    )
+    synapses = {name: np.bincount(variant[of], minlength=len(ptr) - 1).tolist() for name, of in neurons.items()}
+    places = {"output_ptr": _ptr(outputs), "motor_slot": torch.from_numpy(slots[reached]), "num_motors": num_motors.tolist()}
+    return _lay_out(walk, variant, **places, synapses=synapses)
 
 
 def _lay_out(walk: _Visits, variant_of: np.ndarray, **counted: Any) -> TensorProgram:
@@ -227,9 +220,13 @@ def _lay_out(walk: _Visits, variant_of: np.ndarray, **counted: Any) -> TensorPro
     unit_of_neuron, norm_of_neuron = np.full((2, len(variant_of)), -1)
     unit_of_neuron[unit_neuron], norm_of_neuron[norm_neuron] = np.arange(len(unit_neuron)), np.arange(len(norm_neuron))
 
+    # Groups end where level or kind changes, and where they would have too many factors.
+    parts = []
+    for part in np.split(order, np.flatnonzero(np.diff(level[order] * 3 + kind[order])) + 1):
+        parts += np.split(part, np.flatnonzero(np.diff(np.cumsum(length[part]) // _FACTORS_PER_GROUP)) + 1)
     groups: list[Group] = []
     count = 0
-    for part in _split(order, level, kind, length):
+    for part in parts:
         low, what = int(place[rows[part[0]]]), int(kind[part[0]])
         has_norm = what == NORMED or (what == UNIT and norm == "unit")
         norms = torch.from_numpy(norm_of_neuron[neuron[part]] if has_norm else np.empty(0, dtype=np.int64))
@@ -244,28 +241,11 @@ def _lay_out(walk: _Visits, variant_of: np.ndarray, **counted: Any) -> TensorPro
             gain = torch.from_numpy(1.0 / np.maximum(combined[neuron[part]], 1)).view(-1, 1, 1)
             ptr = torch.tensor(_ptr(lengths))
             groups.append(group._replace(rounds=rounds, factor_ptr=ptr, factors=torch.from_numpy(members), gain=gain))
-    return TensorProgram(
-        num_variants=inputs,
-        num_rows=inputs + len(order),
-        num_applied=count,
-        num_levels=int(level.max(initial=0)),
-        groups=groups,
-        output=torch.from_numpy(place[walk.output]),
-        unit_ptr=_ptr(np.bincount(variant_of[unit_neuron], minlength=inputs)),
-        norm_ptr=_ptr(np.bincount(variant_of[norm_neuron], minlength=inputs)),
-        unit_neuron=torch.from_numpy(unit_neuron),
-        norm_neuron=torch.from_numpy(norm_neuron),
-        **counted,
-    )
-
-
-def _split(order: np.ndarray, level: np.ndarray, kind: np.ndarray, length: np.ndarray) -> list[np.ndarray]:
-    """Cut ``order`` where level or kind changes, and where a group would have too many factors."""
-    parts = []
-    for part in np.split(order, np.flatnonzero(np.diff(level[order] * 3 + kind[order])) + 1):
-        block = np.cumsum(length[part]) // _FACTORS_PER_GROUP
-        parts += np.split(part, np.flatnonzero(np.diff(block)) + 1)
-    return parts
+    for name, neurons in (("unit", unit_neuron), ("norm", norm_neuron)):
+        counted[f"{name}_ptr"] = _ptr(np.bincount(variant_of[neurons], minlength=inputs))
+        counted[f"{name}_neuron"] = torch.from_numpy(neurons)
+    sizes = inputs, inputs + len(order), count, int(level.max(initial=0))
+    return TensorProgram(*sizes, groups, torch.from_numpy(place[walk.output]), **counted)
 
 
 def _pieces(units: np.ndarray, variant: np.ndarray) -> list[UnitPiece]:

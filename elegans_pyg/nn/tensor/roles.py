@@ -31,10 +31,8 @@ def rank_of_pairs(order: Sequence[RolePair], skip: Sequence[RolePair]) -> np.nda
     """For each role pair ``3 * source + target``, its place in ``order``; -1 for those to skip."""
     named = numbers_of_pairs("order", order)
     if len(named) != 9:
-        missing = [pair for pair in product(ROLES, ROLES) if 3 * ROLES.index(pair[0]) + ROLES.index(pair[1]) not in named]
-        raise ValueError(
-            f"order: expected each of the 9 role pairs once, got none of {missing}; add them, and name in skip what to leave out"
-        )
+        rest = [pair for number, pair in enumerate(product(ROLES, ROLES)) if number not in named]
+        raise ValueError(f"order: expected each of the 9 role pairs once, got none of {rest}; add them, and name in skip what to leave out")
     rank = np.full(9, -1)
     rank[named] = np.arange(9)
     rank[numbers_of_pairs("skip", skip)] = -1
@@ -47,8 +45,7 @@ def check_roles(batch: Data | Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray
         raise TypeError(
             f"batch: expected a Data or Batch of wirings, got {type(batch).__name__}; make one with Batch.from_data_list([...])"
         )
-    missing = [name for name in ("edge_index", "neuron_type") if batch.get(name) is None]
-    if missing:
+    if missing := [name for name in ("edge_index", "neuron_type") if batch.get(name) is None]:
         raise ValueError(f"batch: expected wirings, but they have no {', '.join(missing)}; load one with Connectome")
     neuron_type, edge_index = batch.neuron_type.cpu().numpy(), batch.edge_index.cpu().numpy()
     nodes = len(neuron_type)

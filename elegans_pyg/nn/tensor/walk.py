@@ -23,7 +23,6 @@ class Rules(NamedTuple):
     activation: Callable[[Tensor], Tensor]
     combine: str
     gated: bool
-    eps: float
     matmul_dtype: torch.dtype
     fused: bool
 
@@ -38,16 +37,15 @@ class Parameters(NamedTuple):
 
 
 def walk(program: TensorProgram, rules: Rules, workspace: Workspace, x: Tensor, parameters: Parameters) -> Tensor:
-    """The rows ``program.output`` of inputs ``x (V, B, w)``.
-
-    With gradients, one map is kept for each row and one more for each row made by a unit; products, activations and norms are done again in
-    the backward walk, because keeping their parts would cost a map a synapse. A product is taken round by round, one factor of every row at
-    a time, which takes a fifth of the time of torch_geometric.utils.scatter(..., reduce="mul").
-    """
+    """The rows ``program.output`` of inputs ``x (V, B, w)``."""
     return _Walk.apply(program, rules, workspace, x, *parameters)
 
 
 class _Walk(torch.autograd.Function):
+    """With gradients, one map is kept for each row and one more for each row made by a unit; products, activations and norms are done again
+    in the backward walk, because keeping their parts would cost a map a synapse. A product is taken round by round, one factor of every row
+    at a time, which takes a fifth of the time of torch_geometric.utils.scatter(..., reduce="mul")."""
+
     @staticmethod
     def forward(ctx, program: TensorProgram, rules: Rules, workspace: Workspace, x: Tensor, *tensors: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         parameters = Parameters(*tensors)
@@ -122,7 +120,7 @@ def _finish(group: Group, rules: Rules, before: Tensor, weight: Tensor, bias: Te
     rows = rules.activation(before) if group.kind == UNIT else before
     if not len(group.norm):
         return rows
-    return F.layer_norm(rows, rows.shape[-1:], eps=rules.eps) * weight.unsqueeze(1) + bias.unsqueeze(1)
+    return F.layer_norm(rows, rows.shape[-1:]) * weight.unsqueeze(1) + bias.unsqueeze(1)
 
 
 def _finish_backward(group: Group, rules: Rules, before: Tensor, parameters: Parameters, grads: Parameters, rows_grad: Tensor) -> Tensor:
@@ -164,8 +162,7 @@ def _combined_backward(group: Group, rules: Rules, table: Tensor, partial: list[
         return
     # No division: what a factor is multiplied by is the product before it times the rest's gradient, which is right for zeros too.
     grad = grad.clone() if rules.combine == "mul" else grad
-    for r in range(len(group.rounds) - 1, -1, -1):
-        rows = group.rounds[r]
+    for r, rows in reversed(list(enumerate(group.rounds))):
         head = grad[: len(rows)]
         if rules.combine == "add":
             below.index_add_(0, rows, head)

@@ -25,11 +25,6 @@ def _new_maps(like: Tensor) -> Tensor:
     return torch.empty_like(like.permute(0, 2, 3, 4, 1), memory_format=torch.contiguous_format).permute(0, 4, 1, 2, 3)
 
 
-def _shape(maps: Tensor) -> Shape:
-    _, images, channels, height, width = maps.shape
-    return Shape(channels, height, width, images)
-
-
 # The walk is an operator of PyTorch's, with shapes that torch.compile can work out without looking inside.
 @torch.library.custom_op(
     "elegans_pyg::walk",
@@ -47,7 +42,8 @@ def _walk(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     count = x[0, :, 0].numel()
     z = walk.workspace.take(walk.nodes.numel() * x.size(2) * count, x.new_empty(0, dtype=kept_type))
     relu = walk.workspace.take(z.numel() if record or backend.NEEDS_RELU else 0, z)
-    backend.forward(_shape(x), training, record, eps, walk.graph_in(x.dtype), parameters, _to_walk(x), z, relu, _to_walk(out))
+    shape = Shape._make((*x.shape[2:], x.size(1)))
+    backend.forward(shape, training, record, eps, walk.graph_in(x.dtype), parameters, _to_walk(x), z, relu, _to_walk(out))
     statistics = [running.clone() for running in tensors[-2:]]
     if training:
         for running, batch in zip(statistics, (parameters.mean, parameters.variance * (count / (count - 1))), strict=True):
@@ -76,7 +72,7 @@ def _(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
 def _walk_back(grad: Tensor, x: Tensor, z: Tensor, relu: Tensor, used: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     """Gradients of ``x`` and of the four parameters. It leaves gradients where ``relu`` was, and says so in ``used``."""
     mean, variance, *tensors, handle, training, eps = arguments
-    walk, backend, shape = walks[handle], _backend(x.device), _shape(x)
+    walk, backend, shape = walks[handle], _backend(x.device), Shape._make((*x.shape[2:], x.size(1)))
     graph, parameters = walk.graph_in(x.dtype), Parameters(*(*walk.gathered(*tensors), mean, variance))
     if used.item():
         # The first way back overwrote the rectified sums: the same walk with the same statistics makes them anew.

@@ -88,19 +88,11 @@ class Walk:
         flags = torch.zeros(2, place.numel(), dtype=torch.uint8)
         flags[0, place[: schedule.level_ptr[1]]] = 1
         flags[1, place[schedule.output]] = 1
-        graph = Graph(
-            node_ptr=node_ptr,
-            in_ptr=cumsum(torch.bincount(place[target], minlength=place.numel())),
-            in_source=local[source],
-            out_ptr=cumsum(torch.bincount(place[source], minlength=place.numel())),
-            out_target=local[target[by_source]],
-            out_edge=by_source,
-            is_input=flags[0],
-            is_output=flags[1],
-            output_share=1 / schedule.output_ptr.diff().double(),
-        )
+        in_ptr, out_ptr = (cumsum(torch.bincount(place[ends], minlength=place.numel())) for ends in (target, source))
+        share = 1 / schedule.output_ptr.diff().double()
+        parts = node_ptr, in_ptr, local[source], out_ptr, local[target[by_source]], by_source, *flags, share
         nodes, edges = schedule.order[by_variant].to(device), schedule.edge_order[by_target].to(device)
-        return cls(nodes, edges, Graph(*(part.to(device) for part in graph)), workspace)
+        return cls(nodes, edges, Graph(*(part.to(device) for part in parts)), workspace)
 
     def graph_in(self, dtype: torch.dtype) -> Graph:
         """The graph with its numbers in the type of the sums."""
