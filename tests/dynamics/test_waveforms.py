@@ -104,7 +104,7 @@ def test_inputs_left_out_and_scenarios_joined(fcm: Waveforms) -> None:
         fcm.without_inputs("AVA")
     with pytest.raises(ValueError, match="at least one input to be left"):
         fcm.without_inputs(*fcm.input_names)
-    renamed = Waveforms._of(fcm, input_names=["AVBL", "X", "Y", "Z"], scenario="other")
+    renamed = Waveforms._of(**vars(fcm) | {"input_names": ["AVBL", "X", "Y", "Z"], "scenario": "other"})
     both = fcm.joined(renamed)
     assert both.input_names == ["PLML", "PLMR", "AVBL", "AVBR", "X", "Y", "Z"]
     assert both.scenario == "fcm+other"
