@@ -33,9 +33,7 @@ CHANNELS = {"L": 1, "RGB": 3}
 
 _arrow = partial(require, extra="images", purpose="reading Parquet images")
 _SHARD_NAME = re.compile(r"(train|test)(?:-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?)?\.parquet")
-_ROWS_PER_TASK = 500
-_LARGEST_FILE = 2**40
-_PATIENCE_S = 2.0
+_ROWS_PER_TASK, _LARGEST_FILE, _PATIENCE_S = 500, 2**40, 2.0
 
 
 class EncodedImages(NamedTuple):

@@ -22,9 +22,7 @@ from elegans_pyg._tensor_files import checksum, read_tensors, write_tensors
 from elegans_pyg.datasets import image_sources as sources
 
 IMAGE_SETS = ("digits", *sources.HUB_IDS)
-TEST_FRACTION = 0.2
-SPLIT_SEED = 2023
-CACHE_FORMAT = 2
+TEST_FRACTION, SPLIT_SEED, CACHE_FORMAT = 0.2, 2023, 2
 
 _TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 _log = logging.getLogger(__name__)

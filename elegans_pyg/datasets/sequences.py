@@ -215,6 +215,6 @@ def sequence_task(
     rng = np.random.default_rng([list(SEQUENCE_TASKS).index(name), seed])
     inputs, targets = make(rng, sum(lengths.values()), **settings)
     ends = itertools.accumulate(lengths.values(), initial=0)
-    segments = dict(zip(lengths, itertools.starmap(slice, itertools.pairwise(ends)), strict=True))
+    first, second, third, fourth = itertools.starmap(slice, itertools.pairwise(ends))
     tensors = torch.from_numpy(inputs.copy()), torch.from_numpy(targets.copy())
-    return SequenceTask(name, *tensors, **segments, metric=metric, settings={"seed": seed, **lengths, **settings})
+    return SequenceTask(name, *tensors, first, second, third, fourth, metric, {"seed": seed, **lengths, **settings})
