@@ -37,8 +37,7 @@ def check_seed(seed: int) -> int:
 
 
 def check_number(name: str, value: float, low: float = 0.0, high: float = math.inf, *, above: bool = False) -> float:
-    """A finite number from ``low`` to ``high``, or, with ``above``, any above ``low``; raises ``TypeError`` if it is no number and
-    ``ValueError`` if it is out of the range."""
+    """A finite number from ``low`` to ``high``, or, with ``above``, any above ``low``; raises as :func:`check_whole`."""
     wanted = f"a number above {low:g}" if above else f"a number from {low:g} to {high:g}"
     problem = f"{name}: expected {wanted}, got {shown(value)}; give one, such as {1.0 if above else 0.5}"
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):

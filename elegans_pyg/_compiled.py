@@ -10,8 +10,7 @@ REASSOCIATION = {"reassoc", "contract", "nsz", "arcp", "afn"}
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Decorator with the options of :func:`numba.njit`: compile on first call, without the global lock, cached on disk wherever a cache can
-    be written."""
+    """Decorator with the options of :func:`numba.njit`: compile on first call, without the global lock, cached on disk if possible."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:

@@ -24,10 +24,7 @@ PART = ".part"
 
 def write_atomic(path: Path, content: bytes) -> Path:
     """Write a file, and its folder if need be, under another name first and rename it: a crash at any moment leaves the old or the new.
-
-    Raises:
-        OSError: if it cannot be written (disk full, no permission); the message names the file, and an old one is kept.
-    """
+    Raises ``OSError``, naming the file, if it cannot be written (disk full, no permission); an old one is kept."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,16 +53,8 @@ def remove_parts(folder: Path, skip: str = "") -> None:
 
 
 def check_file(path: str | Path, what: str, limit: int) -> Path:
-    """The path of an ordinary file.
-
-    Args:
-        what: the argument that named it, for the messages.
-        limit: most bytes that such a file can sensibly have.
-
-    Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it is no ordinary file (a pipe or a device would never end), or larger than ``limit``.
-    """
+    """The path of an ordinary file, which the argument ``what`` named; raises ``FileNotFoundError`` if there is none, and ``ValueError`` if
+    it is no ordinary file (a pipe or a device would never end) or larger than ``limit`` bytes."""
     path = Path(path).expanduser()
     try:
         status = path.stat()

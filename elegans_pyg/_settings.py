@@ -136,12 +136,10 @@ def read_yaml(path: str | Path, what: str = "config") -> dict[str, Any]:
         line = f" at line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
         raise ValueError(f"{what}: {path} is no YAML{line} ({problem}); write one 'name: value' a line") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+    if content is not None and not (isinstance(content, dict) and all(isinstance(key, str) for key in content)):
         kind = type(content).__name__
         raise ValueError(f"{what}: expected a YAML mapping of names in {path}, got a {kind}; write one 'name: value' a line")
-    return content
+    return content or {}
 
 
 def bounds(info: FieldInfo) -> str:

@@ -19,10 +19,8 @@ def check_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> No
     """Refuse what is no wiring: ``edge_index (2, E)``, ``edge_type (E,)`` and ``neuron_type (N,)`` int64, ``edge_weight (E,)`` finite and
     above 0; with ``cyclic`` a DAG too. The user knows the data as ``argument``.
 
-    Raises:
-        TypeError: if ``data`` is not a single ``Data``, or an attribute is no tensor.
-        ValueError: if an attribute is missing or of the wrong length or dtype, there is no neuron, an edge leads outside the graph, a
-            weight is not finite and above zero, or a type is unknown.
+    Raises ``TypeError`` if ``data`` is not a single ``Data`` or an attribute is no tensor, and ``ValueError`` if an attribute is missing or
+    of the wrong length or dtype, there is no neuron, an edge leads outside the graph, or a weight or type is not as it should be.
     """
     if not isinstance(data, Data) or isinstance(data, Batch):
         kind = type(data).__name__
@@ -33,10 +31,8 @@ def check_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> No
         raise ValueError(f"{argument}: expected a wiring, but it has no {without}; load one with Connectome or Connectome.from_files")
     # A Data iterates over pairs, so its keys are asked for.
     if extra := [name for name in data.keys() if "edge" in name and name not in _EDGE_ATTRIBUTES]:  # noqa: SIM118
-        raise ValueError(
-            f"{argument}: expected the edge attributes {', '.join(_EDGE_ATTRIBUTES)} alone, got {', '.join(extra)} too; delete it first,"
-            " because edges are merged or redrawn"
-        )
+        wanted, got = f"the edge attributes {', '.join(_EDGE_ATTRIBUTES)} alone", f"{', '.join(extra)} too"
+        raise ValueError(f"{argument}: expected {wanted}, got {got}; delete it first, because edges are merged or redrawn")
     for name in names:
         if not isinstance(data[name], Tensor):
             raise TypeError(f"{argument}.{name}: expected a tensor, got {type(data[name]).__name__}; convert it with torch.tensor")

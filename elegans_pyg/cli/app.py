@@ -1,11 +1,14 @@
-"""The command ``elegans-pyg`` itself.
+"""The command ``elegans-pyg`` itself, and how it ends. torch and PyTorch Geometric are imported inside the commands, so that ``--help``
+answers at once."""
 
-torch and PyTorch Geometric are imported inside the commands, so that ``--help`` answers at once.
-"""
+import os
+import sys
 
-from cyclopts import App
+from cyclopts import App, CycloptsError
 
 from elegans_pyg import __version__
+
+BAD_INPUT, FAILED_RUN = 2, 1
 
 app = App(
     name="elegans-pyg",
@@ -14,8 +17,48 @@ app = App(
     "Start with: `elegans-pyg ensemble` (a few minutes, on embedded data), then look at `elegans-pyg info`.",
     help_format="markdown",
     help_flags=["--help", "-h"],
-    # Exit codes tell which signal ended a run: see errors.guarded.
+    # Exit codes tell which signal ended a run: see run.
     suppress_keyboard_interrupt=False,
 )
 reproduce_app = App(name="reproduce", help="Repeat a published result and set it against the published numbers.")
 app.command(reproduce_app)
+
+
+def run(tokens: list[str]) -> int:
+    """Run a command and give the exit code. When something goes wrong there is one line on standard error, never a traceback, unless
+    ``ELEGANS_PYG_DEBUG=1`` lets it through."""
+    try:
+        app(tokens, exit_on_error=False, print_error=False)
+    except KeyboardInterrupt as interrupt:
+        return 128 + int(getattr(interrupt, "signum", 2))
+    except BrokenPipeError:
+        # Whoever reads our output has gone; the interpreter's last flush must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED_RUN
+    except Exception as error:
+        if os.environ.get("ELEGANS_PYG_DEBUG"):
+            raise
+        code, line = _explain(error)
+        print(f"error: {line}", file=sys.stderr)
+        return code
+    return 0
+
+
+def _explain(error: Exception) -> tuple[int, str]:
+    """Exit code and the one line for an error."""
+    text = " ".join(str(error).split())
+    if isinstance(error, CycloptsError):
+        words = " ".join(error.command_chain or ())
+        return BAD_INPUT, f"{text[:400].rstrip('.')}; see {' '.join(('elegans-pyg', words)).strip()} --help"
+    if isinstance(error, OSError):
+        # What this package raises says it all in its message; what the system raises has a number, and the file apart.
+        if error.strerror and error.filename is not None:
+            return BAD_INPUT, f"{error.strerror}: {error.filename}"
+        return BAD_INPUT, " ".join((error.strerror or text).split())
+    if isinstance(error, ValueError | TypeError | ImportError):
+        return BAD_INPUT, text or type(error).__name__
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
+        return FAILED_RUN, f"out of memory; make the network, the batch or the number of units smaller ({text[:200]})"
+    if type(error).__name__ == "TrainingError":
+        return FAILED_RUN, text
+    return FAILED_RUN, f"unexpected {type(error).__name__}: {text[:1000]}; this is a bug, ELEGANS_PYG_DEBUG=1 shows where it happened"

@@ -36,11 +36,10 @@ def settings_options(kind: type[Settings], defaults: Settings) -> list[inspect.P
 
 def whole(kind: Any, tokens: Sequence[Token]) -> int:
     """A whole number; the library's own reading takes 1.5 for 1."""
-    text = tokens[0].value
     try:
-        return int(text)
+        return int(tokens[0].value)
     except ValueError:
-        raise ValueError(f'unable to convert "{text[:60]}" into int') from None
+        raise ValueError(f'unable to convert "{tokens[0].value[:60]}" into int') from None
 
 
 def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:

@@ -23,8 +23,7 @@ def simulate(out: Path | None = None, quiet: bool = False, **values: Any) -> Non
     done = simulate_worm(settings, out, quiet=quiet)
     times, onset = done.time_ms, done.onset
     cells = []
-    for name, row in zip(done.recorded, done.rows, strict=True):
-        trace = done.voltage_mV[onset:, row]
+    for name, trace in zip(done.recorded, done.voltage_mV[onset:, done.rows].T, strict=True):
         numbers = (trace[0], trace.min(), trace.max(), times[onset + int(trace.argmax())], trace[-1])
         cells.append((name, *(f"{float(number):.2f}" for number in numbers)))
     print(f"{done.worm}, {len(times) * settings.dt_ms:g} ms at {settings.dt_ms:g} ms")

@@ -15,18 +15,16 @@ from elegans_pyg.studies.registry import RECIPES, find
 from elegans_pyg.studies.study import Interrupted, Study
 
 
-def _flag(text: str) -> Any:
-    return Annotated[bool, Parameter(help=text, group=RUN, negative=(), show_default=False)]
-
-
 def _option(kind: Any, text: str) -> Any:
-    return Annotated[kind | None, Parameter(help=text, group=RUN, show_default=False, converter=whole if kind is int else None)]
+    converter, negative = whole if kind is int else None, () if kind is bool else None
+    annotation = bool if kind is bool else kind | None
+    return Annotated[annotation, Parameter(help=text, group=RUN, show_default=False, converter=converter, negative=negative)]
 
 
 RUN_OPTIONS = {
     "out": (_option(Path, "Run folder (default: a new one in runs/)."), None),
     "config": (_option(Path, "Settings in YAML, such as a run's config.yaml; options override them."), None),
-    "resume": (_flag("Go on with the run in --out."), False),
+    "resume": (_option(bool, "Go on with the run in --out."), False),
     "engine": (_option(Literal["local", "ray"], "What runs the shards: this machine, or Ray (extra cluster). [local]"), None),
     "address": (_option(str, "Of a Ray cluster (default: one on this machine)."), None),
     "cpus": (_option(int, "Cores a task of Ray (default: one, or all where a shard uses them)."), None),
@@ -43,7 +41,7 @@ def add_study(study: Study[Any]) -> None:
     defaults = study.make({"device": "cpu"}).with_flat({"device": "auto"}) if has_device else study.make()
     run_options = [parameter(key, *value) for key, value in RUN_OPTIONS.items()]
     if study.quick:
-        run_options.insert(2, parameter("quick", _flag(study.quick), False))
+        run_options.insert(2, parameter("quick", _option(bool, study.quick), False))
 
     def command(*places: str, **values: Any) -> None:
         given = {str(study.places): places} if places else {}

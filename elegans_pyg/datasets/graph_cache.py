@@ -49,8 +49,6 @@ def _take_apart(data: Data) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _is_plain(value: Any) -> bool:
     """Whether JSON gives the value back as it is."""
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
     if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
-    return value is None or type(value) in (str, bool, int, float)
+        return all(isinstance(key, str) for key in value) and _is_plain(list(value.values()))
+    return all(map(_is_plain, value)) if isinstance(value, list) else value is None or type(value) in (str, bool, int, float)

@@ -1,8 +1,5 @@
-"""Where labelled images come from: Parquet files, folders of class sub-folders, the Hugging Face hub.
-
-Each reader returns an :class:`EncodedSet`, whose splits :func:`decode` turns into uint8 tensors. Whatever is wrong with a source is refused
-here, in one line that names the file and the row.
-"""
+"""Where labelled images come from: Parquet files, folders of class sub-folders, the Hugging Face hub. Each reader returns an
+:class:`EncodedSet`, whose splits :func:`decode` turns into uint8 tensors; whatever is wrong is refused, naming the file and the row."""
 
 import io
 import json
@@ -11,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,11 +21,9 @@ from elegans_pyg._files import check_file
 from elegans_pyg._progress import Progress
 
 HUB_IDS = {
-    "mnist": "ylecun/mnist",
-    "fashion_mnist": "zalando-datasets/fashion_mnist",
-    "cifar10": "uoft-cs/cifar10",
-    "cifar100": "uoft-cs/cifar100",
-}
+    "mnist": "ylecun/mnist", "fashion_mnist": "zalando-datasets/fashion_mnist",
+    "cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100",
+}  # fmt: skip
 IMAGE_COLUMNS = ("image", "img", "images")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
@@ -35,10 +31,9 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".p
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM")
 CHANNELS = {"L": 1, "RGB": 3}
 
+_arrow = partial(require, extra="images", purpose="reading Parquet images")
 _SHARD_NAME = re.compile(r"(train|test)(?:-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?)?\.parquet")
-_ROWS_PER_TASK = 500
-_LARGEST_FILE = 2**40
-_PATIENCE_S = 2.0
+_ROWS_PER_TASK, _LARGEST_FILE, _PATIENCE_S = 500, 2**40, 2.0
 
 
 class EncodedImages(NamedTuple):
@@ -74,23 +69,20 @@ class Layout(NamedTuple):
 
 
 def find_parquet(folder: Path) -> dict[str, list[Path]]:
-    """The Parquet files of each split in ``folder``, or an empty dict where it holds none.
-
-    They stand in ``folder`` itself or, as in a clone of a hub repository, in its only sub-folder that has any. Splits of other names than
-    ``train`` and ``test`` are left alone.
-    """
+    """The Parquet files of the splits ``train`` and ``test`` in ``folder`` itself or, as in a clone of a hub repository, in its only
+    sub-folder that has any; an empty dict where there is none."""
     homes = [folder] if any(folder.glob("*.parquet")) else sorted({path.parent for path in folder.glob("*/*.parquet")})
     if not homes:
         return {}
     if len(homes) > 1:
         raise ValueError(f"{folder}: expected Parquet files in one sub-folder, got {_names(homes)}; give the one to read")
     files = sorted(homes[0].glob("*.parquet"))
-    splits: dict[str, list[Path]] = {}
+    splits = {}
     for split in ("train", "test"):
         shards = [match for path in files if (match := _SHARD_NAME.fullmatch(path.name)) and match[1] == split]
         if not shards:
-            names = _names(files)
-            raise FileNotFoundError(f"{homes[0]}: expected {split}.parquet (or {split}-00000-of-00001.parquet), got only {names}; add it")
+            wanted = f"{split}.parquet (or {split}-00000-of-00001.parquet)"
+            raise FileNotFoundError(f"{homes[0]}: expected {wanted}, got only {_names(files)}; add it")
         splits[split] = [homes[0] / match[0] for match in shards]
         totals = {match[3] for match in shards}
         if len(totals) > 1 or len({match[2] for match in shards}) < len(shards):
@@ -125,14 +117,11 @@ def read_hub(name: str) -> EncodedSet:
 
 
 def list_class_folders(folder: Path) -> dict[str, list[Path]]:
-    """The files of a folder of class sub-folders, by split, sorted by path; hidden files are left out.
-
-    The splits are ``train`` and ``test`` if ``folder`` has a sub-folder of either name, and otherwise ``all``, ``folder/<class>/<image>``.
-    """
+    """The files of a folder of class sub-folders, sorted by path, without hidden ones, by split: ``train`` and ``test`` if ``folder`` has a
+    sub-folder of either name, and otherwise ``all``, ``folder/<class>/<image>``."""
     homes = {split: folder / split for split in ("train", "test") if (folder / split).is_dir()}
     if len(homes) == 1:
-        (present,) = homes
-        absent = "test" if present == "train" else "train"
+        present, absent = ("train", "test") if "train" in homes else ("test", "train")
         raise FileNotFoundError(f"{folder}: expected the sub-folders train and test, got {present} without {absent}; add {absent}")
     files: dict[str, list[Path]] = {}
     for split, home in (homes or {"all": folder}).items():
@@ -166,13 +155,14 @@ def read_class_folders(files: dict[str, list[Path]]) -> EncodedSet:
 def decode(
     encoded: EncodedImages, layout: Layout | None = None, description: str = "decoding", quiet: bool = False
 ) -> tuple[Tensor, Layout]:
-    """The pixels of one split, ``(n, C, H, W)`` uint8, and the layout that all its images must have, by default that of the first.
-
-    Raises:
-        ValueError: if an image is damaged, neither 8-bit grey nor RGB, or of another layout; of several, the first is named.
-    """
-    wanted = layout or _layout_of_first(encoded)
-    rows = len(encoded.images)
+    """The pixels of one split, ``(n, C, H, W)`` uint8, and the layout that all its images must have, by default that of the first; raises
+    ``ValueError`` if an image is damaged, neither 8-bit grey nor RGB, or of another layout, naming the first of several."""
+    if layout is None:
+        first = _load(encoded, 0)
+        layout = Layout(first.mode, first.width, first.height, encoded.place(0))
+        if layout.mode not in CHANNELS:
+            raise ValueError(f"{layout.place}: expected an 8-bit grey (L) or RGB image, got mode {layout.mode}; convert it")
+    rows, wanted = len(encoded.images), layout
     pixels = np.empty((rows, CHANNELS[wanted.mode], wanted.height, wanted.width), dtype=np.uint8)
 
     def decode_rows(start: int) -> int:
@@ -198,13 +188,6 @@ def decode_image(encoded: EncodedImages, row: int, layout: Layout) -> np.ndarray
     return np.frombuffer(image.tobytes(), dtype=np.uint8).reshape(layout.height, layout.width, -1).transpose(2, 0, 1)
 
 
-def _layout_of_first(encoded: EncodedImages) -> Layout:
-    image = _load(encoded, 0)
-    if image.mode not in CHANNELS:
-        raise ValueError(f"{encoded.place(0)}: expected an 8-bit grey (L) or RGB image, got mode {image.mode}; convert it")
-    return Layout(image.mode, image.width, image.height, encoded.place(0))
-
-
 def _load(encoded: EncodedImages, row: int) -> Any:
     pillow = require("PIL.Image", "images", "decoding images")
     stored = encoded.images[row]
@@ -216,10 +199,6 @@ def _load(encoded: EncodedImages, row: int) -> Any:
     except Exception as error:
         reason = "of no known format" if isinstance(error, pillow.UnidentifiedImageError) else _first_line(error)
         raise ValueError(f"{encoded.place(row)}: expected an image, got damaged bytes ({reason}); replace the image") from error
-
-
-def _arrow(module: str) -> Any:
-    return require(module, "images", "reading Parquet images")
 
 
 def _read_table(path: Path) -> Any:
@@ -236,9 +215,7 @@ def _from_tables(tables: dict[str, list[tuple[str, Any]]]) -> EncodedSet:
     names: dict[str, list[str]] = {}
     splits = {}
     for split in ("train", "test"):
-        images: list[bytes] = []
-        labels: list[np.ndarray] = []
-        shards: list[tuple[str, int]] = []
+        images, labels, shards = list[bytes](), list[np.ndarray](), list[tuple[str, int]]()
         for place, table in tables[split]:
             shards.append((place, len(images)))
             labels.append(_labels(table, place))
@@ -303,9 +280,9 @@ def _class_names(table: Any, place: str) -> list[str] | None:
     label = next(name for name in LABEL_COLUMNS if name in table.column_names)
     try:
         names = json.loads(stored)["info"]["features"][label].get("names")
+        return None if names is None else list(map(str, names))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{place}: expected 'huggingface' metadata that describes '{label}', got {stored[:40]!r}; drop it") from error
-    return None if names is None else [str(name) for name in names]
 
 
 def _numbered_classes(train: EncodedImages) -> list[str]:
@@ -314,10 +291,9 @@ def _numbered_classes(train: EncodedImages) -> list[str]:
     gaps = np.flatnonzero(present != np.arange(len(present)))
     if len(gaps):
         row = int((train.labels == present[gaps[0]]).argmax())
-        raise ValueError(
-            f"{train.place(row)}: expected labels that run from 0 without a gap, got {present[gaps[0]]} but no {gaps[0]}; correct it, "
-            "or store the class names in the file's metadata as the package 'datasets' does"
-        )
+        got = f"{present[gaps[0]]} but no {gaps[0]}"
+        remedy = "correct it, or store the class names in the file's metadata as the package 'datasets' does"
+        raise ValueError(f"{train.place(row)}: expected labels that run from 0 without a gap, got {got}; {remedy}")
     return [str(label) for label in present]
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -22,9 +22,7 @@ from elegans_pyg._tensor_files import checksum, read_tensors, write_tensors
 from elegans_pyg.datasets import image_sources as sources
 
 IMAGE_SETS = ("digits", *sources.HUB_IDS)
-TEST_FRACTION = 0.2
-SPLIT_SEED = 2023
-CACHE_FORMAT = 2
+TEST_FRACTION, SPLIT_SEED, CACHE_FORMAT = 0.2, 2023, 2
 
 _TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 _log = logging.getLogger(__name__)
@@ -32,17 +30,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """A labelled image data set, decoded.
-
-    Args:
-        name: of the data set.
-        train_images, test_images: pixels from 0 to 255, ``(n, C, H, W)`` uint8, with the same C, H and W.
-        train_labels, test_labels: class numbers, ``(n,)`` int64.
-        classes: class names, by class number.
-
-    Raises:
-        ValueError: if shapes or types are others, a split is empty, or a label is no class number.
-    """
+    """A labelled image data set, decoded: pixels from 0 to 255, ``(n, C, H, W)`` uint8, with the same C, H and W in both splits; class
+    numbers, ``(n,)`` int64; and the classes' names, by class number. Raises ``ValueError`` if shapes or types are others, a split is empty,
+    or a label is no class number."""
 
     name: str
     train_images: Tensor
@@ -101,7 +91,7 @@ def load_images(
     quiet: bool = False,
     train_images: int | None = None,
 ) -> ImageData:
-    """Load a labelled image data set, decoding it on first use only.
+    """Load a labelled image data set, named in the table or the path of a folder, decoding it on first use only.
 
     ============= ====== ====== ======= ======= ============================================================================================
     name          train  test   image   classes source
@@ -128,10 +118,8 @@ def load_images(
     id); a damaged cache file is rebuilt. A cache that cannot be written costs a logged warning and nothing else.
 
     Args:
-        name: A name from the table, or the path of a folder.
         root: Folder with a sub-folder for each data set (default: the environment's ``ELEGANS_PYG_IMAGES``, if set).
         cache: Cache folder (default: ``$ELEGANS_PYG_CACHE``, or else ``elegans_pyg`` in the user's cache folder).
-        quiet: Show no progress bar.
         train_images: Train on so many images, always the same ones, with the classes in the shares they have in all (default: on all).
 
     Raises:
@@ -153,10 +141,8 @@ def load_images(
 def stratified_split(labels: np.ndarray, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers of the training and the test part, a fixed fifth of every class (rounded, but at least one row) being tested on.
 
-    Of a class, the rows with the smallest SHA-256 of ``"2023/<key>"`` are tested on; ``keys`` has a distinct text for each row.
-
-    Raises:
-        ValueError: if a class has fewer than two rows.
+    Of a class, the rows with the smallest SHA-256 of ``"2023/<key>"`` are tested on; ``keys`` has a distinct text for each row. Raises
+    ``ValueError`` if a class has fewer than two rows.
     """
     test: list[int] = []
     for label in np.unique(labels):
@@ -183,14 +169,12 @@ def stratified_part(labels: np.ndarray, count: int) -> np.ndarray:
 
 def _loaded(name: str | Path, root: str | Path | None, cache: str | Path | None, quiet: bool) -> ImageData:
     """A data set of the hub or a folder: from the cache, or else read, decoded and put there."""
-    folder = _folder(name, root)
+    folder, shown_name = _folder(name, root), str(name)
     key: list[str | int]
-    read: Callable[[], sources.EncodedSet]
     if folder is None:
-        shown_name = str(name)
         key, read = ["hub", sources.HUB_IDS[shown_name]], partial(sources.read_hub, shown_name)
     else:
-        shown_name = name if isinstance(name, str) and name in sources.HUB_IDS else folder.resolve().name
+        shown_name = shown_name if isinstance(name, str) and name in sources.HUB_IDS else folder.resolve().name
         parquet = sources.find_parquet(folder)
         files = parquet or sources.list_class_folders(folder)
         key, read = [str(folder.resolve())], partial(sources.read_parquet if parquet else sources.read_class_folders, files)
@@ -219,10 +203,9 @@ def _folder(name: str | Path, root: str | Path | None) -> Path | None:
     """The local folder ``name`` stands for; None where only the hub has it."""
     given, argument = (root, "root") if root is not None else (os.environ.get("ELEGANS_PYG_IMAGES") or None, "ELEGANS_PYG_IMAGES")
     if given is not None and isinstance(name, str):
-        home = Path(given).expanduser()
+        home, wanted = Path(given).expanduser(), "a folder of image data sets"
         if not home.is_dir():
-            got = repr(str(given))
-            raise FileNotFoundError(f"{argument}: expected a folder of image data sets, got {got}, which is none; correct the path")
+            raise FileNotFoundError(f"{argument}: expected {wanted}, got {str(given)!r}, which is none; correct the path")
         if re.fullmatch(r"\w[\w.-]*", name) and (home / name).is_dir():
             return home / name
     if isinstance(name, str) and name in sources.HUB_IDS:
@@ -243,8 +226,8 @@ def _digits() -> ImageData:
 
     bunch = load_digits()
     pixels = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None])
-    keys = [str(row) for row in range(len(pixels))]
-    return _split("digits", pixels, bunch.target.astype(np.int64), keys, [str(name) for name in bunch.target_names])
+    keys = list(map(str, range(len(pixels))))
+    return _split("digits", pixels, bunch.target.astype(np.int64), keys, list(map(str, bunch.target_names)))
 
 
 def _split(name: str, pixels: Tensor, labels: np.ndarray, keys: Sequence[str], classes: list[str]) -> ImageData:

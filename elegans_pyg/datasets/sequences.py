@@ -194,18 +194,12 @@ SEQUENCE_TASKS: Mapping[str, tuple[Callable[..., tuple[Series, Series]], str]] =
 def sequence_task(
     name: str, seed: int = 0, washout: int = 200, train: int = 1_500, validation: int = 500, test: int = 1_000, **settings: float
 ) -> SequenceTask:
-    """Make a task's sequence.
+    """Make a task's sequence: ``"memory"`` (:func:`memory_capacity`), ``"narma10"`` (:func:`narma10`), ``"mackey-glass"``
+    (:func:`mackey_glass`), ``"lorenz"`` (:func:`lorenz`) or ``"parity"`` (:func:`temporal_parity`).
 
-    Args:
-        name: ``"memory"`` (:func:`memory_capacity`), ``"narma10"`` (:func:`narma10`), ``"mackey-glass"`` (:func:`mackey_glass`),
-            ``"lorenz"`` (:func:`lorenz`) or ``"parity"`` (:func:`temporal_parity`).
-        seed: non-negative; each task draws from a stream of its own.
-        washout, train, validation, test: lengths of the segments, in time steps.
-        **settings: of the task's function, such as ``delays``.
-
-    Raises:
-        ValueError: for an unknown name, a negative seed, an empty segment, or a setting out of range.
-        TypeError: for a setting that the task does not have, or a length or seed that is no integer.
+    Each task draws from a stream of its own of the ``seed``, 0 or more. The segments' lengths are in time steps; ``settings`` are those of
+    the task's function, such as ``delays``. Raises ``ValueError`` for an unknown name, a negative seed, an empty segment or a setting out
+    of range, and ``TypeError`` for a setting that the task does not have, or a length or seed that is no integer.
     """
     check_choice("name", name, SEQUENCE_TASKS)
     check_seed(seed)

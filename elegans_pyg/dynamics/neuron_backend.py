@@ -1,6 +1,5 @@
 """NEURON as the reference: the same job through c302, NeuroML and jNeuroML, in a process of its own."""
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -15,11 +14,10 @@ import torch
 from torch import Tensor
 
 from elegans_pyg._arguments import check_choice, check_whole
-from elegans_pyg._files import cache_folder
+from elegans_pyg._files import cache_folder, sha256
 from elegans_pyg.dynamics.simulate import check_current, count_steps
 from elegans_pyg.dynamics.worm import Worm
 
-LEVELS = ("C1", "D")
 _WORKER = Path(__file__).with_name("neuron_worker.py")
 _PACKAGES = ("neuron", "c302", "pyneuroml")
 
@@ -65,7 +63,7 @@ def simulate_neuron(
         RuntimeError: if c302, jNeuroML or NEURON fails; the message ends with what it said.
         ValueError: for an unknown parameter set or neuron, and currents as in :func:`~elegans_pyg.dynamics.simulate`.
     """
-    check_choice("parameters", parameters, LEVELS)
+    check_choice("parameters", parameters, ("C1", "D"))
     check_whole("substeps", substeps, 1)
     steps = count_steps(dt_ms, duration_ms)
     worm = Worm("c302-C1")
@@ -79,8 +77,7 @@ def simulate_neuron(
     with tempfile.TemporaryDirectory() as work:
         job, result = Path(work) / "job.npz", Path(work) / "result.npz"
         times: dict[str, Any] = {"duration_ms": duration_ms, "integration_dt_ms": dt_ms / substeps, "substeps": substeps, "every": 1}
-        current = current_pA.detach().cpu().double().numpy()
-        np.savez(job, inputs=np.array(into), record=np.array(recorded), current_pA=current, **times)
+        np.savez(job, inputs=into, record=recorded, current_pA=current_pA.detach().cpu().double().numpy(), **times)
         _call(interpreter, "run", network, job, result)
         with np.load(result) as arrays:
             voltage, seconds, setup_s = arrays["voltage_mV"], arrays["seconds"], float(arrays["setup_s"])
@@ -120,7 +117,7 @@ def _network(folder: Path, interpreter: Path, parameters: str, ablated: list[str
     """The exported and compiled network, made on first use."""
     asked = "import importlib.metadata as m, sys; print(*[m.version(p) for p in sys.argv[1:]])"
     versions = subprocess.run([interpreter, "-c", asked, *_PACKAGES], capture_output=True, text=True, check=True).stdout.strip()
-    key = hashlib.sha256(repr((versions, _WORKER.read_bytes(), parameters, ablated)).encode()).hexdigest()[:16]
+    key = sha256(repr((versions, _WORKER.read_bytes(), parameters, ablated)).encode())[:16]
     network = folder.resolve() / f"c302-{parameters}-{key}"
     if not network.is_dir():
         folder.mkdir(parents=True, exist_ok=True)

@@ -32,20 +32,11 @@ def build(folder: Path, level: str, ablated: list[str]) -> None:
     parameters = importlib.import_module(f"c302.parameters_{level}").ParameterisedModel()
     reader = importlib.import_module(f"c302.{READER}")
     cells, _ = reader.read_data(include_nonconnected_cells=True)
-    c302.generate(
-        NETWORK,
-        parameters,
-        data_reader=READER,
-        cells=sorted(set(cells) - set(ablated)),
-        cells_to_stimulate=[],
-        muscles_to_include=[],
-        verbose=False,
-        target_directory=str(folder),
-    )
+    left = {"cells": sorted(set(cells) - set(ablated)), "cells_to_stimulate": [], "muscles_to_include": []}
+    c302.generate(NETWORK, parameters, data_reader=READER, **left, verbose=False, target_directory=str(folder))
     lems = folder / f"LEMS_{NETWORK}.xml"
     # Nothing is to be drawn, and voltages are read directly, so that no vector of every cell is kept.
-    text = re.sub(r"<(Display|OutputFile)\b.*?</\1>", "", lems.read_text(), flags=re.DOTALL)
-    lems.write_text(text)
+    lems.write_text(re.sub(r"<(Display|OutputFile)\b.*?</\1>", "", lems.read_text(), flags=re.DOTALL))
     if not run_jneuroml("", lems.name, "-neuron", max_memory="4G", exec_in_dir=str(folder), verbose=False, exit_on_fail=False):
         raise RuntimeError("jNeuroML did not export the network")
     compiler = shutil.which("nrnivmodl", path=str(Path(sys.executable).parent)) or shutil.which("nrnivmodl")

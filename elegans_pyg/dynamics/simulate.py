@@ -12,8 +12,6 @@ from elegans_pyg.dynamics.integrate import integrate
 from elegans_pyg.dynamics.worm import State, Worm
 from elegans_pyg.wirings import ELECTRICAL
 
-EXECUTORS = ("auto", "plain", "fused")
-
 
 def simulate(
     worm: Worm,
@@ -37,7 +35,6 @@ def simulate(
     :mod:`elegans_pyg.dynamics.integrate`.
 
     Args:
-        worm: see :class:`Worm`.
         current_pA: ``(S, T, len(inputs))``, positive currents depolarise; its type and device are those of the computation.
         inputs: the neurons that they flow into.
         dt_ms, duration_ms: of a step, and of the whole.
@@ -162,7 +159,7 @@ def _checked_state(state: State, worm: Worm, current: Tensor) -> State:
 
 
 def _fused(executor: str, current: Tensor, gradients: bool) -> bool:
-    check_choice("executor", executor, EXECUTORS)
+    check_choice("executor", executor, ("auto", "plain", "fused"))
     possible = current.device.type == "cpu" and not gradients
     if executor == "fused" and not possible:
         reason = "gradients are wanted" if gradients else f"current_pA is on {current.device}"

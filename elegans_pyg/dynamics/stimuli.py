@@ -87,11 +87,8 @@ def stimuli(
         groups: number of neurons in each group, ``I`` in all.
         kinds: from :data:`KINDS`, one a stimulus.
         dt_ms, duration_ms: of a step, and of a stimulus, ``T`` steps.
-        amplitude_pA: no current is above it.
-        seed: non-negative integer.
 
-    Raises:
-        ValueError: for an unknown kind, no group or kind, or a number that is not above 0.
+    Raises ``ValueError`` for an unknown kind, no group or kind, a number that is not above 0, or a negative seed.
     """
     for name, value in (("dt_ms", dt_ms), ("duration_ms", duration_ms), ("amplitude_pA", amplitude_pA)):
         check_number(name, value, above=True)

@@ -19,8 +19,7 @@ from elegans_pyg._files import read_text, sha256
 from elegans_pyg._tensor_files import read_tensors, write_tensors
 from elegans_pyg.datasets.graph_cache import hash_graph
 from elegans_pyg.datasets.wiring_files import number_of, read_table
-from elegans_pyg.dynamics.scenarios import Scenario
-from elegans_pyg.dynamics.scenarios import scenario as find_scenario
+from elegans_pyg.dynamics.scenarios import SCENARIOS, Scenario
 from elegans_pyg.dynamics.simulate import simulate
 from elegans_pyg.dynamics.stimuli import stimuli
 from elegans_pyg.dynamics.worm import Worm
@@ -46,13 +45,10 @@ class Waveforms:
     Args:
         scenario: name, see :data:`~elegans_pyg.dynamics.scenarios.SCENARIOS`.
         dt_ms: time between samples, a multiple of 0.05 ms that divides 500 ms.
-        count: stimuli, 4 or more.
-        seed: of the stimuli; non-negative.
-        amplitude_pA: largest current; ``None`` for the scenario's.
-        outputs: neurons to record in place of the scenario's.
+        count, seed: stimuli, 4 or more, and their seed, non-negative.
+        amplitude_pA, outputs: largest current and recorded neurons, in place of the scenario's.
         worm: the nervous system; ``None`` for ``Worm("c302-C1")``.
         root: folder to keep the result in, in a file of its own for each choice of arguments; ``None`` keeps nothing.
-        quiet: say nothing while it simulates.
 
     Attributes:
         current_pA: ``(S, T, I)`` float32; ``voltage_mV``: ``(S, T, O)`` float32; ``time_ms``: ``(T,)``.
@@ -76,7 +72,8 @@ class Waveforms:
         root: str | Path | None = None,
         quiet: bool = False,
     ) -> None:
-        chosen = find_scenario(scenario)
+        check_choice("scenario", scenario, SCENARIOS)
+        chosen = SCENARIOS[scenario]
         every, samples = count_samples(dt_ms)
         check_whole("count", count, 4)  # each split needs a stimulus
         self.scenario, self.dt_ms = scenario, dt_ms
@@ -90,9 +87,9 @@ class Waveforms:
         self.time_ms = torch.arange(1, samples + 1, dtype=torch.float64) * dt_ms
 
     @classmethod
-    def _of(cls, like: Waveforms, **changes: Any) -> Waveforms:
+    def _of(cls, **parts: Any) -> Waveforms:
         made = cls.__new__(cls)
-        made.__dict__.update(like.__dict__ | changes)
+        made.__dict__.update(parts)
         return made
 
     @classmethod
@@ -133,12 +130,10 @@ class Waveforms:
             wanted = f"{', '.join(KINDS_OF_SPLIT)} for {len(paths)} files, each at least once"
             got = f"{len(chosen)} with {', '.join(sorted(set(chosen))) or 'none'}"
             raise ValueError(f"split: expected {wanted}, got {got}; name one split for each file")
-        made = cls.__new__(cls)
-        made.scenario, made.time_ms, made.dt_ms = "files", first, float(first[-1] - first[0]) / (len(first) - 1)
-        made.voltage_mV, made.current_pA = (torch.stack([part[k] for part in read]).float() for k in (1, 2))
-        made.input_names, made.output_names = list(inputs), list(outputs)
-        made.split, made.kind = chosen, [path.name for path in paths]
-        return made
+        dt_ms = float(first[-1] - first[0]) / (len(first) - 1)
+        voltage, current = (torch.stack([part[k] for part in read]).float() for k in (1, 2))
+        names = {"input_names": list(inputs), "output_names": list(outputs), "split": chosen, "kind": [path.name for path in paths]}
+        return cls._of(scenario="files", time_ms=first, dt_ms=dt_ms, voltage_mV=voltage, current_pA=current, **names)
 
     def __len__(self) -> int:
         return len(self.split)
@@ -179,7 +174,8 @@ class Waveforms:
         kept = [k for k, name in enumerate(self.input_names) if name not in names]
         if not kept:
             raise ValueError("names: expected at least one input to be left, got all of them; leave one")
-        return Waveforms._of(self, current_pA=self.current_pA[..., kept], input_names=[self.input_names[k] for k in kept])
+        changes = {"current_pA": self.current_pA[..., kept], "input_names": [self.input_names[k] for k in kept]}
+        return Waveforms._of(**vars(self) | changes)
 
     def joined(self, other: Waveforms) -> Waveforms:
         """These stimuli and ``other``'s, with the inputs of both: neurons that a stimulus does not drive get a current of 0.
@@ -194,15 +190,9 @@ class Waveforms:
         for part in (self, other):
             currents.append(torch.zeros(*part.current_pA.shape[:2], len(names)))
             currents[-1][..., [names.index(name) for name in part.input_names]] = part.current_pA
-        return Waveforms._of(
-            self,
-            scenario=f"{self.scenario}+{other.scenario}",
-            current_pA=torch.cat(currents),
-            voltage_mV=torch.cat([self.voltage_mV, other.voltage_mV]),
-            input_names=names,
-            kind=self.kind + other.kind,
-            split=self.split + other.split,
-        )
+        changes = {"scenario": f"{self.scenario}+{other.scenario}", "input_names": names, "current_pA": torch.cat(currents)}
+        changes |= {"voltage_mV": torch.cat([self.voltage_mV, other.voltage_mV])}
+        return Waveforms._of(**vars(self) | changes | {name: getattr(self, name) + getattr(other, name) for name in ("kind", "split")})
 
     def __repr__(self) -> str:
         sizes = f"{len(self.time_ms)} samples, {len(self.input_names)} inputs, {len(self.output_names)} outputs"
@@ -227,15 +217,8 @@ def _simulated(
     scenario: Scenario, outputs: list[str], current: Tensor, every: int, worm: Worm, root: str | Path | None, quiet: bool
 ) -> dict[str, Tensor]:
     """Simulate, or read what was simulated before."""
-    description = {
-        "format": _FORMAT,
-        "scenario": asdict(scenario),
-        "outputs": outputs,
-        "dt_ms": every * STEP_MS,
-        "current": sha256(current.numpy().tobytes()),
-        "worm": hash_graph(worm.data),
-        "membrane": asdict(worm.membrane),
-    }
+    description = {"format": _FORMAT, "scenario": asdict(scenario), "outputs": outputs, "dt_ms": every * STEP_MS}
+    description |= {"current": sha256(current.numpy().tobytes()), "worm": hash_graph(worm.data), "membrane": asdict(worm.membrane)}
     key = sha256(json.dumps(description, sort_keys=True).encode())[:16]
     path = None if root is None else Path(root).expanduser() / f"waveforms-{scenario.name}-{every * STEP_MS:g}ms-{key}.safetensors"
     if path is not None and path.is_file():
@@ -263,18 +246,13 @@ def _simulate(scenario: Scenario, outputs: list[str], current: Tensor, every: in
     if bad:
         got = f"others in stimuli {bad} of up to {float(current.max()):g} pA"
         raise ValueError(f"amplitude_pA: expected finite voltages, got {got}; take less")
-    return {
-        "current_pA": current.unflatten(1, (-1, every)).mean(2).float().contiguous(),
-        "voltage_mV": voltage[:, every - 1 :: every].float().contiguous(),
-    }
+    sampled = {"current_pA": current.unflatten(1, (-1, every)).mean(2), "voltage_mV": voltage[:, every - 1 :: every]}
+    return {name: values.float().contiguous() for name, values in sampled.items()}
 
 
 def read_currents(path: str | Path) -> tuple[list[str], Tensor]:
-    """Names of the ``I`` inputs and currents in pA ``(T, I)``, float32, of a CSV file with a column an input and a row a step.
-
-    Raises:
-        ValueError, FileNotFoundError: naming file and line, for a file that is no such table; if it is missing.
-    """
+    """Names of the ``I`` inputs and currents in pA ``(T, I)``, float32, of a CSV file with a column an input and a row a step; raises
+    ``ValueError`` naming file and line for a file that is no such table, ``FileNotFoundError`` if it is missing."""
     table = read_table(path, (), "currents")
     places = table.pop("place")
     rows = [[number_of(cell, place) for cell in row] for row, place in zip(table.to_numpy().tolist(), places, strict=True)]

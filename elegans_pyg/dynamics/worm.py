@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -66,12 +66,10 @@ class Worm:
       directions, each with the whole conductance
     - ``capacitance_pF (N,)``, ``leak_nS (N,)``, ``threshold_mV (N,)``; ``channel_nS (3, N)`` slow K, fast K, Ca, where there are channels
 
-    Args:
-        name: one of :meth:`names`; raises ``ValueError`` for others.
+    Raises ``ValueError`` for a name that is none of :meth:`names`.
 
     Example:
-        >>> worm = Worm("c302-C1")
-        >>> len(worm.neuron_name)
+        >>> len(Worm("c302-C1").neuron_name)
         302
     """
 
@@ -120,13 +118,8 @@ class Worm:
         A synapse's conductance is the model's times ``edge_weight``; a connectome loaded with ``synapses="both"`` has its gap junctions
         too. Neurons that ``data.inhibitory`` marks make inhibitory synapses.
 
-        Args:
-            data: a wiring, cyclic or not; it is left as it is.
-            membrane: one of :meth:`names`.
-
-        Raises:
-            TypeError, ValueError: if ``data`` is not the ``Data`` of one wiring, lacks an attribute or has a broken one; for an unknown
-                membrane.
+        ``data``, cyclic or not, is left as it is; ``membrane`` is one of :meth:`names`. Raises ``TypeError`` or ``ValueError`` if ``data``
+        is not the ``Data`` of one wiring, lacks an attribute or has a broken one, and for an unknown membrane.
         """
         check_wiring(data)
         number = data.neuron_type.numel()
@@ -225,7 +218,7 @@ class Worm:
         return f"Worm({self.membrane.name}, {len(self.neuron_name)} neurons, {chemical} chemical synapses, {gaps} gap junctions)"
 
 
-@lru_cache(maxsize=1)
+@cache
 def _classes() -> dict[str, str]:
     """Class of every neuron of either sex."""
     table = read_neurons(data_folder("connectomes") / "neurons.csv")

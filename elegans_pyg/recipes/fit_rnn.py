@@ -149,7 +149,7 @@ def fit_replicas(shard: Shard, waveforms: ep.dynamics.Waveforms, cell: str, hidd
     import torch
 
     from elegans_pyg.training.data import FitData
-    from elegans_pyg.training.sequences import SequenceRegression, epoch_table, replica_rmse
+    from elegans_pyg.training.objective import SequenceRegression, epoch_table, replica_rmse
 
     seeds, runs = shard.units["seed"].tolist(), range(len(shard.units))
     model = ep.models.ReducedOrder(cell, waveforms.input_names, waveforms.output_names, hidden, len(seeds), seeds)

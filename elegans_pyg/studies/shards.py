@@ -10,7 +10,7 @@ from elegans_pyg.studies import machine
 from elegans_pyg.studies.folder import RunFolder
 from elegans_pyg.studies.study import Shard, Study
 from elegans_pyg.studies.units import Units
-from elegans_pyg.training.device import resolve_device
+from elegans_pyg.training.settings import resolve_device
 
 S = TypeVar("S", bound=Settings)
 MEMORY_SHARE = 0.8

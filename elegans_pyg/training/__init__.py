@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from elegans_pyg.training.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
-    from elegans_pyg.training.device import resolve_device
     from elegans_pyg.training.loop import FitResult, TrainingError, fit
     from elegans_pyg.training.objective import Autoencoding, Classification, Evaluation, Objective, evaluate
-    from elegans_pyg.training.settings import FitSettings, SequenceSettings
+    from elegans_pyg.training.settings import FitSettings, SequenceSettings, resolve_device
 
 _ROOMS = {
     "checkpoint": ("Checkpoint", "has_checkpoint", "load_checkpoint", "save_checkpoint"),
-    "device": ("resolve_device",),
     "loop": ("FitResult", "TrainingError", "fit"),
     "objective": ("Autoencoding", "Classification", "Evaluation", "Objective", "evaluate"),
-    "settings": ("FitSettings", "SequenceSettings"),
+    "settings": ("FitSettings", "SequenceSettings", "resolve_device"),
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = sorted(_HOMES)

@@ -21,20 +21,16 @@ _DIFFERS, _REMEDY = "its sha256 differs", "put it back or start anew in another 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds."""
+    """What a checkpoint holds: plain JSON values (iteration, settings, generator states), the model's ``state_dict()``, the optimiser's
+    state flattened to named tensors, another ``state_dict()`` with every variant's ``best`` weights where a run keeps these, what the test
+    of a finished run found, and the losses and scores so far as CSV."""
 
     state: dict[str, Any]
-    """Plain JSON values: iteration, settings, generator states and the like."""
     model: dict[str, Tensor]
-    """The model's ``state_dict()``."""
     optimizer: dict[str, Tensor]
-    """The optimiser's state, flattened to named tensors."""
     best: dict[str, Tensor] = field(default_factory=dict)
-    """Another ``state_dict()`` of the model, with every variant's weights at its best evaluation, where a run keeps these."""
     final: dict[str, Tensor] = field(default_factory=dict)
-    """What the test of a finished run found."""
     metrics: bytes = b""
-    """The losses and scores so far, as CSV."""
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -46,10 +42,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write ``checkpoint`` to ``folder``, whose parent must exist, in place of the one that is there.
 
     The files are written and flushed to the disk in ``<folder>.tmp``, which then takes the place of ``folder`` by renaming, the old one
-    being ``<folder>.old`` for that moment. At every instant :func:`load_checkpoint` finds either the old or the new one complete.
-
-    Raises:
-        OSError: if it cannot be written (disk full, no permission); the checkpoint from before is kept.
+    being ``<folder>.old`` for that moment. At every instant :func:`load_checkpoint` finds either the old or the new one complete. Raises
+    ``OSError`` if it cannot be written (disk full, no permission); the checkpoint from before is kept.
     """
     temporary, old = _others(folder)
     try:
@@ -88,12 +82,8 @@ def clear_leftovers(folder: Path) -> None:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read what :func:`save_checkpoint` wrote to ``folder``, checking every file first.
-
-    Raises:
-        FileNotFoundError: if there is no checkpoint, or one of its files is missing.
-        ValueError: if a file is damaged, or the format is one this version does not read.
-    """
+    """Read what :func:`save_checkpoint` wrote to ``folder``, checking every file first; raises ``FileNotFoundError`` if there is none or a
+    file is missing, and ``ValueError`` if a file is damaged or the format is one this version does not read."""
     # A crash between the two renames of a save leaves the old one under its second name.
     place = folder if folder.is_dir() else _others(folder)[1]
     if not place.is_dir():

@@ -18,18 +18,17 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class FitData:
-    """Inputs and targets in memory; raises ``ValueError`` if they differ in number, there are none, or a number is not finite."""
+    """Inputs ``(n, ...)`` and targets ``(n, ...)`` in memory, with a name for messages and checkpoints, and the classes' names if any.
+
+    The test pair is looked at once, at the end; without a validation pair, ``validation_fraction`` of ``train`` is taken. Raises
+    ``ValueError`` if inputs and targets differ in number, there are none, or a number is not finite.
+    """
 
     name: str
-    """For messages and checkpoints."""
     train: Pair
-    """``(n, ...)`` inputs and ``(n, ...)`` targets."""
     test: Pair
-    """The same, looked at once, at the end."""
     validation: Pair | None = None
-    """The same; ``None`` takes ``validation_fraction`` of ``train``."""
     classes: tuple[str, ...] = ()
-    """Names of the classes, where there are any."""
 
     def __post_init__(self) -> None:
         for name, pair in self.splits().items():

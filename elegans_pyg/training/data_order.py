@@ -16,13 +16,8 @@ PART = 4
 def stratified_split(labels: Tensor, fraction: float, seed: int, stream: int = _SPLIT) -> tuple[Tensor, Tensor]:
     """Sorted indices ``(n - m,)`` to train on and ``(m,)`` to validate on, with the same share held out of every class.
 
-    ``m`` is ``round(fraction * n)``; what rounding down per class leaves goes to the classes with the largest remainders.
-
-    Args:
-        labels: ``(n,)`` int64; other targets are one class.
-        fraction: Share to hold out, in [0, 1).
-        seed: Seed of the choice.
-        stream: Which of the random streams of the seed.
+    ``m`` is ``round(fraction * n)``, ``fraction`` in [0, 1); what rounding down per class leaves goes to the classes with the largest
+    remainders. ``labels`` are ``(n,)`` int64; other targets are one class. ``stream`` is one of the random streams of the seed.
     """
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))
     classes = labels.cpu().numpy() if labels.dim() == 1 else np.zeros(len(labels), dtype=np.int64)
@@ -40,14 +35,12 @@ class DataOrder:
     """Batches of ``batch_size`` of the indices below ``size`` without end, on ``device``, shuffled anew every epoch.
 
     Args:
-        seed: Data seed.
         seeds: ``None`` gives one order for all variants; otherwise each variant's own seed, and variants with equal seeds share an order.
             A variant's order depends on its own seed and on ``seed`` alone, never on the variants beside it.
         keep_last: Keep the last short batch of an epoch, rather than drop it. The order, one for all variants, then comes from the seed
             and the epoch's number; if one batch holds all samples, they stay in their own order.
 
-    Raises:
-        ValueError: if there are fewer samples than one batch needs, or a variant's seed is negative.
+    Raises ``ValueError`` if there are fewer samples than one batch needs, or a variant's seed is negative.
     """
 
     def __init__(

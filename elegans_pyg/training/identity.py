@@ -15,11 +15,8 @@ _INTEGERS = ("variant", "wiring_seed", "seed")
 
 
 def variant_table(variants: pd.DataFrame | None, count: int) -> pd.DataFrame:
-    """A checked copy of the columns ``variant``, ``family``, ``wiring_seed`` and ``seed``, or a table for variants without a name.
-
-    Raises:
-        ValueError: if a column is missing or no integer where it should be, or the variants are not 0 to ``count - 1`` in order.
-    """
+    """A checked copy of the columns ``variant``, ``family``, ``wiring_seed`` and ``seed``, or a table for variants without a name; raises
+    ``ValueError`` if a column is missing or no integer where it should be, or the variants are not 0 to ``count - 1`` in order."""
     if variants is None:
         return pd.DataFrame({"variant": range(count), "family": "unnamed", "wiring_seed": 0, "seed": range(count)})
     columns = ["variant", "family", "wiring_seed", "seed"]
@@ -50,11 +47,8 @@ def describe_run(model: VariantModel, data: FitData, settings: FitSettings, tabl
 
 
 def check_same_run(state: dict[str, Any], run: dict[str, Any]) -> None:
-    """Refuse to resume a run, of which a checkpoint has ``state``, with other inputs, :func:`describe_run` of those given now.
-
-    Raises:
-        ValueError: naming the first input that differs, or saying that ``iterations`` is less than what is done already.
-    """
+    """Refuse to resume a run, of which a checkpoint has ``state``, with other inputs, :func:`describe_run` of those given now: raises
+    ``ValueError`` naming the first input that differs, or saying that ``iterations`` is less than what is done already."""
     saved, given = state["run"], json.loads(json.dumps(run))
     done, wanted = state["iteration"], given["settings"]["iterations"]
     if wanted < done:

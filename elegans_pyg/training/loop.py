@@ -20,13 +20,11 @@ from elegans_pyg._progress import Progress
 from elegans_pyg.training.checkpoint import Checkpoint, clear_leftovers, has_checkpoint, load_checkpoint, save_checkpoint
 from elegans_pyg.training.data import FitData, Pair, as_fit_data
 from elegans_pyg.training.data_order import PART, stratified_split
-from elegans_pyg.training.device import resolve_device
 from elegans_pyg.training.identity import check_same_run, describe_run, variant_table
 from elegans_pyg.training.interrupt import InterruptGuard
-from elegans_pyg.training.metrics import MetricsLog
+from elegans_pyg.training.metrics import Meter, MetricsLog
 from elegans_pyg.training.objective import Classification, Evaluation, Objective, VariantModel, evaluate, float_dtype
-from elegans_pyg.training.progress import Meter
-from elegans_pyg.training.settings import FitSettings
+from elegans_pyg.training.settings import FitSettings, resolve_device
 from elegans_pyg.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -39,31 +37,32 @@ class TrainingError(RuntimeError):
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a run ends in."""
+    """What a run ends in.
+
+    Attributes:
+        results: one row a variant: ``variant``, ``family``, ``wiring_seed``, ``seed``, and the objective's scores on the test images, such
+            as ``accuracy`` (0 to 1; NaN for a stopped variant, and for all if the run was interrupted).
+        validation_accuracy: ``(V,)`` the objective's first score at the last evaluation; NaN where there is none.
+        metrics, iterations: the rows of ``metrics.csv``; iterations done.
+        test_predictions: ``(V, n_test)`` int64 predicted classes, -1 for a stopped variant; ``None`` if interrupted, or without classes.
+        tested_at: ``(V,)`` iteration of the weights that the model ends with, which are those tested.
+        stopped: why a variant was stopped, by variant.
+        interrupted, signal: whether Ctrl-C or another signal ended the run before its end, and the number of that signal.
+        seconds: wall-clock time of the whole run, earlier parts of a resumed one included.
+        images_per_second: images trained on, times variants, per second of this call's training steps.
+    """
 
     results: pd.DataFrame
-    """One row a variant: ``variant``, ``family``, ``wiring_seed``, ``seed``, and the objective's scores on the test images, such as
-    ``accuracy`` (0 to 1; NaN for a stopped variant, and for all if the run was interrupted)."""
     validation_accuracy: np.ndarray
-    """``(V,)`` the objective's first score at the last evaluation; NaN where there is none."""
     metrics: pd.DataFrame
-    """The rows of ``metrics.csv``."""
     test_predictions: Tensor | None
-    """``(V, n_test)`` int64 predicted classes, -1 for a stopped variant; ``None`` if the run was interrupted, or has no classes."""
     tested_at: np.ndarray
-    """``(V,)`` iteration of the weights that the model ends with, which are those tested."""
     stopped: dict[int, str]
-    """Why a variant was stopped, by variant."""
     interrupted: bool
-    """Whether Ctrl-C or another signal ended the run before its end."""
     signal: int | None
-    """The number of that signal, or ``None``."""
     iterations: int
-    """Iterations done."""
     seconds: float
-    """Wall-clock time of the whole run, earlier parts of a resumed one included."""
     images_per_second: float
-    """Images trained on, times variants, per second of this call's training steps."""
 
 
 def fit(
@@ -95,8 +94,8 @@ def fit(
             mode, with the weights that were tested (after an interruption those of the last step).
         data: Training and test images: :class:`~elegans_pyg.datasets.ImageData`, a pair of PyTorch data sets of (image, label), whose
             images are uint8 or floating-point (then used as they are), or :class:`~elegans_pyg.training.data.FitData`.
-        settings: How to train; by default as Park & Kim (2023).
-        objective: What is trained for: ``Classification`` (the default), ``Autoencoding`` or ``SequenceRegression``.
+        settings, objective: How to train, by default as Park & Kim (2023), and what for: ``Classification`` (the default),
+            ``Autoencoding`` or ``SequenceRegression``.
         variants: One row a variant, in order: ``variant``, ``family``, ``wiring_seed``, ``seed``. By default family ``"unnamed"``, wiring
             seed 0, and the variant's number as seed.
         out: Run folder, made if need be. ``None`` writes nothing.
@@ -253,7 +252,8 @@ class _Run:
         """Evaluate on all validation samples, test, and keep the results beside the state from before."""
         trainer, best = self.trainer, self.trainer.best
         before, count = self._checkpoint(), len(self.log.rows)
-        before = replace(before, model=_copied(before.model), best=_copied(before.best))
+        model, kept = ({name: tensor.clone() for name, tensor in part.items()} for part in (before.model, before.best))
+        before = replace(before, model=model, best=kept)
         if not self._validate(self.validation):
             return
         if best is not None:
@@ -274,22 +274,20 @@ class _Run:
             save_checkpoint(self.out / "checkpoint", replace(before, state=state, final=tensors))
 
     def _evaluate(self, split: str, data: Pair) -> Evaluation | None:
-        size, precision = self.settings.eval_batch_size or self.settings.batch_size, self.settings.precision
+        size, precision, model = self.settings.eval_batch_size or self.settings.batch_size, self.settings.precision, self.trainer.model
 
         def show(done: int, total: int) -> None:
             self.meter.evaluating(split, (done - 1) % size + 1)
 
-        return evaluate(
-            self.trainer.model, *data, size, precision, objective=self.objective, stop=lambda: self.guard.requested, progress=show
-        )
+        return evaluate(model, *data, size, precision, objective=self.objective, stop=lambda: self.guard.requested, progress=show)
 
     def _validate(self, data: Pair) -> bool:
         """Whether it was not given up for a signal: then nothing is recorded, and the resumed run begins with this evaluation."""
         evaluation = self._evaluate("validation", data) if len(data[0]) else None
-        done = evaluation is not None or not len(data[0])
-        if done:
-            self._record_evaluation(evaluation)
-        return done
+        if evaluation is None and len(data[0]):
+            return False
+        self._record_evaluation(evaluation)
+        return True
 
     def _record_evaluation(self, evaluation: Evaluation | None) -> None:
         trainer, headline = self.trainer, math.nan
@@ -329,10 +327,8 @@ class _Run:
                 stopped[variant] = iteration
                 self.progress.warn(f"variant {variant} ({families[variant]}) stopped: non-finite loss at iteration {iteration}")
         if len(stopped) == len(families):
-            count, last = len(stopped), max(stopped.values())
-            raise TrainingError(
-                f"training: all {count} variants stopped on a non-finite loss, the last at iteration {last}; lower learning_rate"
-            )
+            seen = f"all {len(stopped)} variants stopped on a non-finite loss, the last at iteration {max(stopped.values())}"
+            raise TrainingError(f"training: {seen}; lower learning_rate")
 
     def result(self, signal: int | None) -> FitResult:
         trainer, metrics, names = self.trainer, self.log.frame(), list(self.objective.score_names)
@@ -358,10 +354,6 @@ class _Run:
             seconds=time.perf_counter() - self.clock,
             images_per_second=steps_per_second * self.settings.batch_size * len(self.table),
         )
-
-
-def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def _part(validation: Pair, settings: FitSettings) -> Pair:

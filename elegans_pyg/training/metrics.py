@@ -1,15 +1,20 @@
-"""The table of losses and scores of a run."""
+"""What a run tells while it goes: the table of its losses and scores, and how far it is, in units of training steps."""
 
 import csv
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from elegans_pyg._files import write_atomic
+from elegans_pyg._progress import Progress
+from elegans_pyg.training.settings import FitSettings
+
+FORWARD = 1 / 3
+"""Cost of a forward pass, in training steps of as many samples."""
 
 
 class MetricsLog:
@@ -43,3 +48,47 @@ class MetricsLog:
 
     def frame(self) -> pd.DataFrame:
         return pd.DataFrame(self.rows, columns=self.columns)
+
+
+class Meter:
+    """Moves a display on by ``iterations`` in all, as a run takes its steps, evaluations and test.
+
+    ``evaluated`` counts the samples of all evaluations and the test together, ``done`` the iterations finished before, their evaluations
+    included; ``base`` is what the display, which may be one over many runs, had before this run.
+    """
+
+    def __init__(
+        self, progress: Progress, settings: FitSettings, variants: int, evaluated: int, done: int, score: str, base: float
+    ) -> None:
+        self.progress, self.iterations, self.batch_size = progress, settings.iterations, settings.batch_size
+        self._total = self.iterations + FORWARD * evaluated / self.batch_size
+        self._done = done / self.iterations * self._total
+        self._base, self._score, self._samples = base, score.replace("_", " "), variants * self.batch_size
+        self._first, self._started, self._next_loss = done, time.monotonic(), 0.0
+        self._iteration, self._loss, self._headline = done, "", ""
+
+    def step(self, iteration: int, loss: Callable[[], float]) -> None:
+        """One more step; on a terminal its mean loss is read once a second at most, since that makes the CPU wait for the GPU."""
+        self._iteration = iteration
+        self._advance(1.0, "training")
+        if self.progress.on_terminal and time.monotonic() >= self._next_loss:
+            self._next_loss = time.monotonic() + 1.0
+            self._loss = f"  loss {loss():.4f}"
+
+    def evaluating(self, split: str, samples: int) -> None:
+        """So many more samples went through the model."""
+        self._advance(FORWARD * samples / self.batch_size, split)
+
+    def evaluated(self, loss: float, score: float) -> None:
+        """Mean training loss and mean validation score over the variants still training."""
+        self._loss, self._headline = f"  loss {loss:.4f}", "" if score != score else f"  validation {self._score} {score:.4g}"
+
+    def finish(self) -> None:
+        self._done = self._total
+        self._advance(0.0, "training")
+
+    def _advance(self, units: float, label: str) -> None:
+        self._done += units
+        speed = (self._iteration - self._first) * self._samples / max(time.monotonic() - self._started, 1e-9)
+        note = f"iteration {self._iteration}/{self.iterations}{self._loss}{self._headline}  {speed:,.0f} samples/s"
+        self.progress.update(self._base + int(self.iterations * min(self._done / self._total, 1.0) + 1e-9), note, label)

@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,34 +40,31 @@ class VariantModel(Protocol):
 
 
 class BatchResult(NamedTuple):
-    """Of one batch."""
+    """Of one batch of ``B`` ``samples``: ``losses (V, B)`` of every variant for every image, or ``(V, 1)``, their mean; ``counts (V, K)``,
+    float64 sums from which :meth:`Objective.scores` are computed; and ``predictions (V, B)``, int64, where there are classes."""
 
     losses: Tensor
-    """``(V, B)`` loss of every variant for every image, or ``(V, 1)``, their mean."""
     counts: Tensor
-    """``(V, K)`` float64 sums over the batch, from which :meth:`Objective.scores` are computed."""
     predictions: Tensor | None
-    """``(V, B)`` int64 predicted classes, where there are classes."""
     samples: int
-    """``B``."""
 
 
 class Objective(ABC):
-    """A loss for each variant and image, and scores over many images.
+    """A loss for each variant and image, and scores over many images, computed from sums: batches add up, and checkpoints keep them.
 
-    Scores are computed from sums, so that batches add up and a checkpoint in the middle of an epoch keeps them.
+    Attributes:
+        score_names, count_names: columns beside ``loss``, the first of which chooses the best evaluation; and the sums' names.
+        fused_adam: whether Adam's fused kernels may be used: the fastest, but on a CPU they round the end of a tensor otherwise than its
+            middle, so that the last bits of a variant depend on its place among the others.
+        lowest_is_best: whether the best of the first score is the lowest one.
+        beside: whether evaluations before the last go through the model beside the next step's batch, by :meth:`measure_both`.
     """
 
     score_names: ClassVar[tuple[str, ...]]
-    """Columns beside ``loss``; the first is the one reported, and the best evaluation is chosen by it."""
     count_names: ClassVar[tuple[str, ...]]
     fused_adam: ClassVar[bool] = True
-    """Whether Adam's fused kernels may be used: the fastest, but on a CPU they round the end of a tensor otherwise than its middle, so that
-    the last bits of a variant depend on its place among the others."""
     lowest_is_best: ClassVar[bool] = False
-    """Whether the best of the first score is the lowest one."""
     beside: ClassVar[bool] = False
-    """Whether evaluations before the last one go through the model beside the next step's batch, by :meth:`measure_both`."""
 
     @abstractmethod
     def measure(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> BatchResult:
@@ -112,8 +110,9 @@ class Classification(Objective):
 class Autoencoding(Objective):
     r"""Reconstruction of binarised images, for models that give a logit a pixel, ``(V, B, C, H, W)``.
 
-    The images are binarised at ``threshold``, and are the model's input (0 and 1) and its target. The loss is the binary cross entropy,
-    mean over the pixels. The scores, for the predicted share of ink :math:`\hat p = \sigma(\text{logit})` and the target :math:`t`:
+    The images are binarised at ``threshold``, a share of full brightness, and are the model's input (0 and 1) and its target; both
+    thresholds are the published ones by default. The loss is the binary cross entropy, mean over the pixels. The scores, for the predicted
+    share of ink :math:`\hat p = \sigma(\text{logit})` and the target :math:`t`:
 
     - ``pixel_accuracy``: share of pixels with :math:`[\hat p > 0.5] = t`; what ElegansNet (2023) calls top-1 accuracy.
     - ``pixel_f1``: :math:`2TP / (2TP + FP + FN)` for ink, :math:`\hat p >` ``ink_threshold``, over the pixels of all images ("micro").
@@ -126,9 +125,7 @@ class Autoencoding(Objective):
     """
 
     threshold: float = 0.3
-    """Share of full brightness above which a pixel is ink; 0.3 is the published one."""
     ink_threshold: float = 0.25
-    """Of ``pixel_f1``; 0.25 is the published one."""
     score_names: ClassVar[tuple[str, ...]] = ("pixel_accuracy", "pixel_f1", "mse", "ssim")
     count_names: ClassVar[tuple[str, ...]] = ("right", "true_ink", "false_ink", "missed_ink", "squared_error", "similarity")
 
@@ -170,15 +167,56 @@ class Autoencoding(Objective):
 
 
 @dataclass(frozen=True)
+class SequenceRegression(Objective):
+    r"""The root of the mean squared difference over the sequences of a batch, their steps and outputs:
+    :math:`\sqrt{\frac{1}{S T O} \sum (\hat y - y)^2}`, for models that map ``(S, T, I)`` to ``(V, S, T, O)``.
+
+    Gradients run back through every step of a sequence, however long. Validation sequences go through the network beside the next
+    step's, which costs less than a pass of their own: kernels walk many sequences at once.
+    """
+
+    score_names: ClassVar[tuple[str, ...]] = ("rmse",)
+    count_names: ClassVar[tuple[str, ...]] = ("squared_error",)
+    lowest_is_best: ClassVar[bool] = True
+    beside: ClassVar[bool] = True
+    fused_adam: ClassVar[bool] = False
+
+    def measure(self, model: VariantModel, inputs: Tensor, targets: Tensor, precision: str) -> BatchResult:
+        """See :meth:`Objective.measure`; raises ``ValueError`` if the outputs have another shape than ``(V,)`` and the targets'."""
+        return _squared_errors(model(inputs), targets)
+
+    def measure_both(self, model: VariantModel, batch: Pair, other: Pair, precision: str) -> tuple[BatchResult, BatchResult]:
+        count = len(batch[0])
+        outputs = cast(Any, model)(torch.cat([batch[0], other[0]]), trained=count)
+        return _squared_errors(outputs[:, :count], batch[1]), _squared_errors(outputs[:, count:].detach(), other[1])
+
+    def total(self, mean: Tensor) -> Tensor:
+        # Where a fit is perfect, the root has no slope.
+        return mean.clamp_min(torch.finfo(mean.dtype).tiny).sqrt()
+
+    def scores(self, counts: Tensor, images: int) -> Tensor:
+        return (counts / images).sqrt()
+
+
+def _squared_errors(outputs: Tensor, targets: Tensor) -> BatchResult:
+    if outputs.shape[1:] != targets.shape:
+        shapes = f"(V, {', '.join(map(str, targets.shape))}) like the targets, got {tuple(outputs.shape)}"
+        raise ValueError(f"model: expected outputs of shape {shapes}; give one row a step and one column an output")
+    # With the sequences innermost in memory, as the kernels have them: otherwise the loss takes as long as they do.
+    laid_out = targets.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    # In one sum over all of a variant's numbers, whose order does not depend on the variants beside it.
+    error = (outputs - laid_out).square().mean(dim=(1, 2, 3)).unsqueeze(1)
+    return BatchResult(error, error.detach().double() * len(targets), None, len(targets))
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """One pass over a set of images or sequences."""
+    """One pass over ``n`` images or sequences: mean ``loss (V,)``; ``scores`` by name, ``(V,)`` each, such as ``accuracy``, the share of
+    images right from 0 to 1; and ``predictions (V, n)``, int64 classes, ``None`` where there are none."""
 
     loss: np.ndarray
-    """``(V,)`` mean loss."""
     scores: dict[str, np.ndarray]
-    """By name, ``(V,)`` each: ``accuracy`` (share of images right, from 0 to 1) where classes are told apart."""
     predictions: Tensor | None
-    """``(V, n)`` int64 predicted classes; ``None`` where there are no classes."""
 
     @classmethod
     def from_batches(cls, objective: Objective, batches: list[BatchResult]) -> Evaluation:
@@ -206,10 +244,7 @@ def evaluate(
     """Run every variant over ``images``, in evaluation mode and without gradients; the model's mode is put back.
 
     Args:
-        model: ``V`` variants.
-        images: ``(n, C, H, W)`` uint8, or what else the objective takes, on the model's device.
-        labels: ``(n,)`` int64, or what else the objective takes, on the model's device.
-        batch_size: Images a batch.
+        images, labels: ``(n, C, H, W)`` uint8 and ``(n,)`` int64, or what else the objective takes, on the model's device.
         precision: As in :class:`~elegans_pyg.training.FitSettings`.
         objective: Loss and scores; by default those of :class:`~elegans_pyg.training.Classification`.
         stop: Asked before every batch; once it says ``True`` the evaluation is given up, and ``None`` returned.
@@ -229,6 +264,21 @@ def evaluate(
             return Evaluation.from_batches(objective, batches)
     finally:
         model.train(was_training)
+
+
+def replica_rmse(predicted: Tensor, target: Tensor) -> Tensor:
+    """Root of the mean squared difference over sequences, steps and outputs: ``(R, S, T, O)`` and ``(S, T, O)`` to ``(R,)``."""
+    return SequenceRegression().total((predicted - target).square().mean((1, 2, 3)))
+
+
+def epoch_table(metrics: pd.DataFrame, steps: int) -> pd.DataFrame:
+    """The ``metrics`` of a :class:`~elegans_pyg.training.FitResult`, of so many ``steps`` an epoch, with one row an epoch and replica:
+    ``epoch`` (from 1), ``replica``, ``seed``, ``train`` (mean RMSE of the epoch's batches, each before its update) and ``validation`` (RMSE
+    after the epoch)."""
+    rows = metrics[metrics["split"] != "test"]
+    table = rows.pivot(index=["iteration", "variant", "seed"], columns="split", values="loss").rename_axis(columns=None).reset_index()
+    table.insert(0, "epoch", table.pop("iteration") // steps)
+    return table.rename(columns={"variant": "replica"}).reindex(columns=["epoch", "replica", "seed", "train", "validation"])
 
 
 def structural_similarity(one: Tensor, other: Tensor, window: int = 7) -> Tensor:

@@ -1,14 +1,17 @@
-"""The settings of a training run. PyTorch is not imported here: the command line reads the settings for its help."""
+"""The settings of a training run, and its device. PyTorch is imported on use: the command line reads the settings for its help."""
 
 from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, Field, model_validator
 
 from elegans_pyg._settings import LARGEST, Count, Free, Settings, Whole
+
+if TYPE_CHECKING:
+    import torch
 
 LEARNING_RATES = {"rnn": 0.001, "lstm": 0.05, "gru": 0.05}
 """Adam's for reduced-order models by cell, the published ones (Barbulescu et al. 2023)."""
@@ -20,6 +23,27 @@ def check_device_name(name: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise ValueError(f"expected 'auto', 'cpu', 'cuda' or 'cuda:<number>', got {name!r}; give one of these")
     return name
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """The device that ``"auto"`` (CUDA if there is any, else the CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"`` stands for; raises
+    ``ValueError`` if ``name`` is none of these, or names a CUDA device that is not there."""
+    import torch
+
+    try:
+        check_device_name(name)
+    except ValueError as error:
+        raise ValueError(f"device: {error}") from None
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ValueError(f"device: {name!r} needs a CUDA GPU and a CUDA build of torch, and neither was found; use 'cpu' or 'auto'")
+        if device.index is not None and device.index >= torch.cuda.device_count():
+            last = torch.cuda.device_count() - 1
+            raise ValueError(f"device: {name!r} is not there, the last CUDA device is 'cuda:{last}'; give a number up to {last}")
+    return device
 
 
 class FitSettings(Settings):

@@ -26,13 +26,9 @@ class Trainer:
     loss is not finite is stopped in that step: the rows of its parameters in the gradient and in Adam's moments are set to zero from then
     on, which leaves the parameters as they are. On CUDA this is decided on the device, with no wait for the GPU.
 
-    Args:
-        model: ``V`` variants, on the device and in the precision to train in.
-        data: Training images ``(n, C, H, W)`` and labels ``(n,)``, or other inputs and targets, on the same device.
-        seeds: Each variant's own, for ``data_order="variant"``.
-
-    Raises:
-        ValueError: if ``model.variant_ptr()`` does not split every parameter, or there is less data than a batch.
+    The model is on the device and in the precision to train in, and so is the data; ``seeds`` are each variant's own, for
+    ``data_order="variant"``. Raises ``ValueError`` if ``model.variant_ptr()`` does not split every parameter, or there is less data than a
+    batch.
     """
 
     def __init__(
@@ -67,12 +63,8 @@ class Trainer:
         self._counts = torch.zeros(shape, dtype=torch.float64, device=self.images.device)
 
     def step(self, beside: Pair | None = None, note: Callable[[BatchResult], None] | None = None) -> None:
-        """Train every variant on its next batch.
-
-        Args:
-            beside: Other samples that go through the model in the same forward pass, before the update; the objective must allow it.
-            note: Told their result, before the step changes anything.
-        """
+        """Train every variant on its next batch. If the objective allows it, other samples ``beside`` go through the model in the same
+        forward pass, and ``note`` is told their result before the step changes anything."""
         learning_rate = self.settings.learning_rate_at(self.iteration)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from elegans_pyg.dynamics import SCENARIOS, Worm, stimuli
-from elegans_pyg.dynamics.scenarios import scenario
+from elegans_pyg.dynamics import SCENARIOS, Waveforms, Worm, stimuli
 from elegans_pyg.dynamics.stimuli import KINDS
 from elegans_pyg.dynamics.waveforms import KINDS_OF_SPLIT
 
@@ -90,16 +89,16 @@ def test_scenarios_are_of_neurons_that_the_worm_has() -> None:
     sizes = {"fcm": (4, 4), "fcm16": (4, 16), "fcm-no-avb": (2, 4), "fcm-no-ava": (4, 4), "nictation": (6, 12)}
     assert list(SCENARIOS) == list(sizes)
     for name, (inputs, outputs) in sizes.items():
-        one = scenario(name)
+        one = SCENARIOS[name]
         assert (len(set(one.input_names)), len(set(one.outputs))) == (inputs, outputs)
         left = worm.without(one.ablate).neuron_name
         assert set(one.input_names) | set(one.outputs) <= set(left)
         assert not set(one.input_names) & set(one.outputs)
         assert len(one.reason) > 50
-    assert scenario("fcm16").outputs[:4] == scenario("fcm").outputs == ("DB1", "LUAL", "PVR", "VB1")
-    assert scenario("fcm").input_names == ["PLML", "PLMR", "AVBL", "AVBR"]
+    assert SCENARIOS["fcm16"].outputs[:4] == SCENARIOS["fcm"].outputs == ("DB1", "LUAL", "PVR", "VB1")
+    assert SCENARIOS["fcm"].input_names == ["PLML", "PLMR", "AVBL", "AVBR"]
     with pytest.raises(ValueError, match=r"scenario: expected one of fcm, .*, got 'backward'"):
-        scenario("backward")
+        Waveforms("backward")
 
 
 def test_splits_have_different_kinds() -> None:

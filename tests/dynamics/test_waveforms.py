@@ -104,7 +104,7 @@ def test_inputs_left_out_and_scenarios_joined(fcm: Waveforms) -> None:
         fcm.without_inputs("AVA")
     with pytest.raises(ValueError, match="at least one input to be left"):
         fcm.without_inputs(*fcm.input_names)
-    renamed = Waveforms._of(fcm, input_names=["AVBL", "X", "Y", "Z"], scenario="other")
+    renamed = Waveforms._of(**vars(fcm) | {"input_names": ["AVBL", "X", "Y", "Z"], "scenario": "other"})
     both = fcm.joined(renamed)
     assert both.input_names == ["PLML", "PLMR", "AVBL", "AVBR", "X", "Y", "Z"]
     assert both.scenario == "fcm+other"
@@ -114,7 +114,7 @@ def test_inputs_left_out_and_scenarios_joined(fcm: Waveforms) -> None:
     assert not both.current_pA[4:, :, [0, 1, 3]].any()
     assert both.indices("test") == [3, 7]
     with pytest.raises(ValueError, match="other: expected the samples and the 4 outputs"):
-        fcm.joined(Waveforms._of(fcm, output_names=["A", "B", "C", "D"]))
+        fcm.joined(Waveforms._of(**vars(fcm) | {"output_names": ["A", "B", "C", "D"]}))
 
 
 def test_wrong_arguments_are_refused() -> None:

@@ -21,7 +21,7 @@ from elegans_pyg.studies import Interrupted, load_run, run_study, unit_seed
 from elegans_pyg.studies.shards import split
 from elegans_pyg.training import SequenceSettings, fit
 from elegans_pyg.training.data import FitData
-from elegans_pyg.training.sequences import SequenceRegression, replica_rmse
+from elegans_pyg.training.objective import SequenceRegression, replica_rmse
 from tests.commands import invoke, refused, start
 from tests.recipes.waves import leaky, stop_after, use_leaky
 

@@ -10,14 +10,14 @@ import torch
 
 from elegans_pyg import dynamics, plots
 from elegans_pyg.dynamics import Waveforms
-from elegans_pyg.dynamics.scenarios import scenario
+from elegans_pyg.dynamics.scenarios import SCENARIOS
 from elegans_pyg.dynamics.stimuli import stimuli
 from elegans_pyg.models import ReducedOrder
 
 
 def leaky(name: str = "fcm", dt_ms: float = 0.5, count: int = 8, seed: int = 0, outputs: list[str] | None = None) -> Waveforms:
     """As many inputs and outputs as the scenario has, 25 samples."""
-    chosen = scenario(name)
+    chosen = SCENARIOS[name]
     kinds = (
         (["step", "ramp", "pulse train", "sum"] * count)[: count // 2]
         + ["pulse", "sine"] * (count // 8)

@@ -13,7 +13,7 @@ from torch import Tensor
 from elegans_pyg.models import ReducedOrder
 from elegans_pyg.training import FitResult, TrainingError, fit
 from elegans_pyg.training.data import FitData, Pair
-from elegans_pyg.training.sequences import SequenceRegression, epoch_table, replica_rmse
+from elegans_pyg.training.objective import SequenceRegression, epoch_table, replica_rmse
 from elegans_pyg.training.settings import SequenceSettings
 from elegans_pyg.training.trainer import Trainer
 

@@ -1,3 +1,0 @@
-from elegans_pyg.cli import main
-
-main()
