@@ -112,7 +112,7 @@ def _keep_busy(
         shares = 0.0
         if time.monotonic() - shown >= POLL_S:
             shares, shown = sum(folder.shard(number).progress() for number in running.values()), time.monotonic()
-        progress.update(max(progress.done, finished + shares), f"{finished} shards done")
+        progress.update(max(progress.done, finished + shares))
 
 
 def _worker() -> None:

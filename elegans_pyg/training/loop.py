@@ -141,6 +141,8 @@ class _Run:
         self, model: VariantModel, data: FitData, settings: FitSettings, objective: Objective, table: pd.DataFrame, clock: float
     ) -> None:
         self.settings, self.objective, self.table, self.clock = settings, objective, table, clock
+        # Read at every evaluation, where pandas would take longer than a step of a small model.
+        self.named = list(table.itertuples(index=False, name=None))
         self.description = describe_run(model, data, settings, table, objective)
         device, dtype = resolve_device(settings.device), float_dtype(settings.precision)
         model.to(device=device, dtype=dtype)
@@ -307,7 +309,7 @@ class _Run:
         """Add loss and scores, ``(V,)`` each, to the log and to TensorBoard, as NaN once a variant is stopped; also ``(V, columns)``."""
         iteration, values = self.trainer.iteration, np.column_stack(columns)
         values[list(self.stopped)] = np.nan
-        for named, own in zip(self.table.itertuples(index=False, name=None), values.tolist(), strict=True):
+        for named, own in zip(self.named, values.tolist(), strict=True):
             self.log.rows.append((iteration, *named, split, *own))
             for name, value in zip(("loss", *self.objective.score_names), own, strict=True) if self.writer is not None else ():
                 self.writer.add_scalar(f"{split}_{name}/{named[0]}-{named[1]}", value, iteration)
