@@ -1,38 +1,118 @@
 """The vocabulary of graphs: the types of neurons, the kinds of synapse, what a wiring must have, and the one place that checks it."""
 
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import scipy.sparse
+import scipy.sparse.csgraph
 import torch
 from torch import Tensor
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Batch, Data, Dataset
 
 NEURON_TYPES = ("sensory", "inter", "motor", "pharyngeal", "sex-specific", "other")
 """The types that ``neuron_type`` of a ``Data`` indexes."""
-SENSORY = NEURON_TYPES.index("sensory")
+SENSORY, INTER, MOTOR = (NEURON_TYPES.index(name) for name in ("sensory", "inter", "motor"))
 
 SYNAPSES = ("chemical", "electrical")
 """The kinds that ``edge_type`` of a ``Data`` indexes."""
 CHEMICAL, ELECTRICAL = 0, 1
 
+Graphs: TypeAlias = Data | Dataset | Sequence[Data]
+"""What models take: a graph, a ``Batch``, a data set or a list of graphs."""
 _EDGE_ATTRIBUTES = ("edge_index", "edge_weight", "edge_type")
 
 
-def check_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> None:
-    """Refuse what is no wiring: ``edge_index (2, E)``, ``edge_type (E,)`` and ``neuron_type (N,)`` int64, ``edge_weight (E,)`` finite and
-    above 0; with ``cyclic`` a DAG too. The user knows the data as ``argument``.
+def as_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> Data:
+    """A copy of a graph with all that a wiring has, which is checked.
 
-    Raises ``TypeError`` if ``data`` is not a single ``Data`` or an attribute is no tensor, and ``ValueError`` if an attribute is missing or
-    of the wrong length or dtype, there is no neuron, an edge leads outside the graph, or a weight or type is not as it should be.
+    A wiring needs no more than ``edge_index`` and ``num_nodes``. What is missing is filled in: ``edge_weight`` by ``edge_attr`` or
+    ``weight`` if that is one number an edge, and else by 1; ``edge_type`` by chemical; ``neuron_type`` by :func:`roles`; ``neuron_name`` by
+    the nodes' numbers; ``x`` by the one-hot type; ``family`` and ``wiring_seed`` by ``"connectome"`` and 0. Other attributes of edges are
+    left out, because edges are merged or redrawn.
+
+    Args:
+        data: ``edge_index (2, E)``, and if given ``edge_type (E,)`` and ``neuron_type (N,)`` int64, ``edge_weight (E,)`` above 0.
+        argument: what the caller's user knows it as.
+        cyclic: refuse a DAG too.
+
+    Raises:
+        TypeError: if ``data`` is not a single ``Data``, or an attribute is no tensor.
+        ValueError: if there is no ``edge_index`` or no node, an attribute has the wrong length or dtype, an edge leads outside the graph,
+            a weight is not finite and above zero, or a type is unknown.
     """
     if not isinstance(data, Data) or isinstance(data, Batch):
-        kind = type(data).__name__
-        raise TypeError(f"{argument}: expected the Data of one wiring, got {kind}; apply the transform to each graph on its own")
+        raise TypeError(
+            f"{argument}: expected the Data of one wiring, got {type(data).__name__}; apply the transform to each graph on its own"
+        )
+    if not isinstance(data.get("edge_index"), Tensor):
+        raise ValueError(f"{argument}: expected a wiring, but it has no edge_index; load one with Connectome or Connectome.from_files")
+    data, edges, nodes, device = copy.copy(data), data.edge_index.size(-1), int(data.num_nodes or 0), data.edge_index.device
+    if data.get("edge_weight") is None:
+        given = [data.get(name) for name in ("edge_attr", "weight")]
+        numbers = [value for value in given if isinstance(value, Tensor) and value.numel() == edges and value.dtype != torch.bool]
+        data.edge_weight = numbers[0].reshape(-1).float() if numbers else torch.ones(edges, device=device)
+    # Where there are as many edges as nodes, PyG cannot tell whose an attribute is.
+    of_edges = [name for name in data.keys() if "edge" in name or name == "weight" or (edges != nodes and data.is_edge_attr(name))]  # noqa: SIM118
+    for name in set(of_edges) - set(_EDGE_ATTRIBUTES):
+        del data[name]
+    if data.get("edge_type") is None:
+        data.edge_type = torch.full((edges,), CHEMICAL, device=device)
+    if data.get("neuron_type") is None:
+        data.neuron_type = roles(data.edge_index, nodes)
+    if data.get("neuron_name") is None:
+        data.neuron_name = [str(number) for number in range(nodes)]
+    _check(data, argument, cyclic)
+    if "family" not in data:
+        data.family, data.wiring_seed = "connectome", 0
+    if data.get("x") is None:
+        data.x = torch.nn.functional.one_hot(data.neuron_type, len(NEURON_TYPES)).float()
+    return data
+
+
+def as_batch(graphs: Graphs) -> Data:
+    """A graph or ``Batch`` as it is, a data set or a list of graphs as one ``Batch`` of what all of them have.
+
+    Raises:
+        TypeError: if it is none of these.
+    """
+    if isinstance(graphs, Data):
+        return graphs
+    if not isinstance(graphs, Sequence | Dataset) or not len(graphs) or not all(isinstance(graph, Data) for graph in graphs):
+        raise TypeError(f"batch: expected a Data, a Batch, a data set or a list of graphs, got {type(graphs).__name__}; give one of these")
+    keys = [set(graph.keys()) for graph in graphs]
+    # Such as sensory_distance, which a random DAG has not.
+    return Batch.from_data_list(list(graphs), exclude_keys=sorted(set.union(*keys) - set.intersection(*keys)))
+
+
+def roles(edge_index: Tensor, num_nodes: int) -> Tensor:
+    """Types ``(N,)`` of nodes of which none is known: sources are sensory, sinks motor, all others inter.
+
+    A source is the one node of a strongly connected component that no edge enters; of a larger such component it is the node with the most
+    edges out beyond those in, among equals that with the most edges out, then the first. Sinks likewise. Self-loops do not count.
+    """
+    source, target = edge_index[:, edge_index[0] != edge_index[1]].cpu().numpy()
+    out, into = np.bincount(source, minlength=num_nodes), np.bincount(target, minlength=num_nodes)
+    graph = scipy.sparse.coo_array((np.ones(len(source), dtype=bool), (source, target)), shape=(num_nodes, num_nodes))
+    count, component = scipy.sparse.csgraph.connected_components(graph, connection="strong")
+    between = component[source] != component[target]
+    found = np.full(num_nodes, NEURON_TYPES.index("inter"))
+    for role, ends, lead, edges in (("motor", source, into - out, into), ("sensory", target, out - into, out)):
+        closed = np.ones(count, dtype=bool)
+        closed[component[ends[between]]] = False
+        order = np.lexsort((np.arange(num_nodes), -edges, -lead))
+        _, first = np.unique(component[order], return_index=True)
+        chosen = order[first]
+        chosen = chosen[closed[component[chosen]] & (edges[chosen] > 0)]
+        found[chosen] = NEURON_TYPES.index(role)
+    return torch.from_numpy(found).to(edge_index.device)
+
+
+def _check(data: Data, argument: str, cyclic: bool) -> None:
     names = (*_EDGE_ATTRIBUTES, "neuron_type")
-    if missing := [name for name in names if data.get(name) is None]:
-        without = ", ".join(missing)
-        raise ValueError(f"{argument}: expected a wiring, but it has no {without}; load one with Connectome or Connectome.from_files")
-    # A Data iterates over pairs, so its keys are asked for.
-    if extra := [name for name in data.keys() if "edge" in name and name not in _EDGE_ATTRIBUTES]:  # noqa: SIM118
-        wanted, got = f"the edge attributes {', '.join(_EDGE_ATTRIBUTES)} alone", f"{', '.join(extra)} too"
-        raise ValueError(f"{argument}: expected {wanted}, got {got}; delete it first, because edges are merged or redrawn")
     for name in names:
         if not isinstance(data[name], Tensor):
             raise TypeError(f"{argument}.{name}: expected a tensor, got {type(data[name]).__name__}; convert it with torch.tensor")
@@ -43,7 +123,8 @@ def check_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> No
         raise ValueError(f"{argument}: expected at least one neuron, got an empty graph; check the connectome that it was made from")
     if edge_index.dim() != 2 or edge_index.size(0) != 2 or not weight.shape == edge_type.shape == edge_index[0].shape:
         got = f"{tuple(edge_index.shape)}, {tuple(weight.shape)} and {tuple(edge_type.shape)}"
-        raise ValueError(f"{argument}: expected edge_index (2, E) with edge_weight (E,) and edge_type (E,), got {got}; build them together")
+        hint = "build them together (PyG's AddSelfLoops and RemoveSelfLoops change one attribute of edges only)"
+        raise ValueError(f"{argument}: expected edge_index (2, E) with edge_weight (E,) and edge_type (E,), got {got}; {hint}")
     if cyclic and "level" in data:
         remedy = "rewire the connectome first and make the DAG second"
         raise ValueError(f"{argument}: expected a cyclic connectome, got a DAG (it has levels); {remedy}")

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+
+import networkx as nx
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
+from torch_geometric.utils import from_networkx
 
-from elegans_pyg.transforms import ConstrainedDAG, ErdosRenyi, RandomDAG, Rewired, WeightShuffled
+from elegans_pyg.datasets import WiringEnsemble
+from elegans_pyg.transforms import FAMILIES, ConstrainedDAG, ErdosRenyi, RandomDAG, Rewired, WeightShuffled
+from elegans_pyg.wirings import INTER, MOTOR, SENSORY, roles
 from tests.transforms.wirings import random_connectome
+
+GRAPHS = [nx.karate_club_graph(), nx.gnp_random_graph(20, 0.2, seed=0, directed=True), nx.random_regular_graph(4, 20, seed=0)]
 
 ALL = pytest.mark.parametrize("transform", [ConstrainedDAG(), RandomDAG(0), ErdosRenyi(0), Rewired(0), WeightShuffled(0)])
 
@@ -27,9 +37,56 @@ def test_wrong_types(transform: BaseTransform) -> None:
 
 
 @ALL
-def test_missing_attributes(transform: BaseTransform) -> None:
-    with pytest.raises(ValueError, match="has no edge_weight, edge_type, neuron_type; load one with Connectome"):
-        transform(Data(edge_index=torch.tensor([[0], [1]]), num_nodes=2))
+def test_edges_are_all_that_a_wiring_needs(transform: BaseTransform) -> None:
+    with pytest.raises(ValueError, match="has no edge_index; load one with Connectome"):
+        transform(Data(num_nodes=2))
+    data = transform(Data(edge_index=torch.tensor([[0], [1]]), num_nodes=2, edge_attr=torch.tensor([3.0])))
+    assert data.edge_weight.tolist() == [3.0]
+    assert data.edge_type.tolist() == [0]
+    assert data.neuron_name == ["0", "1"]
+    assert "edge_attr" not in data
+
+
+def networkx_roles(graph: nx.DiGraph) -> list[int]:
+    """Types by the definition, component by component."""
+    found = [INTER] * len(graph)
+    parts = nx.condensation(graph)
+    for role, degree, lead in (
+        (MOTOR, parts.out_degree, lambda n: graph.in_degree(n) - graph.out_degree(n)),
+        (SENSORY, parts.in_degree, lambda n: graph.out_degree(n) - graph.in_degree(n)),
+    ):
+        for part in parts:
+            members = parts.nodes[part]["members"]
+            ends = graph.in_degree if role == MOTOR else graph.out_degree
+            best = min(members, key=lambda n: (-lead(n), -ends(n), n))
+            if degree(part) == 0 and ends(best) > 0:
+                found[best] = role
+    return found
+
+
+@settings(deadline=None)
+@given(st.integers(1, 12), st.floats(0, 0.5), st.integers(0, 10**6))
+def test_roles_are_those_of_the_definition(nodes: int, density: float, seed: int) -> None:
+    graph = nx.gnp_random_graph(nodes, density, seed=seed, directed=True)
+    edges = torch.tensor(list(graph.edges), dtype=torch.long).view(-1, 2).T
+    assert roles(edges, nodes).tolist() == networkx_roles(graph)
+    # Self-loops do not count.
+    loops = torch.arange(nodes).expand(2, -1)
+    assert roles(torch.cat([edges, loops], 1), nodes).tolist() == networkx_roles(graph)
+
+
+@pytest.mark.parametrize("graph", GRAPHS, ids=range(3))
+def test_graphs_that_are_no_worms_go_through_every_family(graph: nx.Graph) -> None:
+    data = from_networkx(graph)
+    before = copy.deepcopy(data)
+    for name, family in FAMILIES.items():
+        wiring = data if family.rewiring is None else family.rewiring(seed=0)(data)
+        for dag in (ConstrainedDAG()(wiring), RandomDAG(0)(wiring)):
+            assert bool(dag.input_mask.any()), name
+            assert bool(dag.output_mask.any()), name
+        assert len(WiringEnsemble(data, name, 2)) == 2
+    assert data.keys() == before.keys()
+    assert torch.equal(data.edge_index, before.edge_index)
 
 
 @ALL
@@ -65,8 +122,7 @@ def test_bad_edges(transform: BaseTransform) -> None:
         transform(changed(neuron_type=torch.full_like(data.neuron_type, 6)))
     with pytest.raises(TypeError, match=r"data\.edge_weight: expected a tensor, got list; convert it with torch\.tensor"):
         transform(changed(edge_weight=data.edge_weight.tolist()))
-    with pytest.raises(ValueError, match="got edge_attr too; delete it first"):
-        transform(changed(edge_attr=data.edge_weight))
+    assert "edge_attr" not in transform(changed(edge_attr=data.edge_weight))
 
 
 @pytest.mark.parametrize("transform", [ErdosRenyi(0), Rewired(0), WeightShuffled(0)])

@@ -1,5 +1,5 @@
 """Numbers about graphs and results. Where a function takes ``synapses``, they are those that it looks at: ``"all"``, ``"chemical"`` or
-``"electrical"``; other words are refused, and so is what is no wiring, as :func:`elegans_pyg.wirings.check_wiring` says."""
+``"electrical"``; other words are refused, and so is what is no wiring, as :func:`elegans_pyg.wirings.as_wiring` says."""
 
 from elegans_pyg.analysis.communities import communities
 from elegans_pyg.analysis.compare import ALPHA, Comparison, compare

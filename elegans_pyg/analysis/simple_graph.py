@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.special import entr, rel_entr
 from torch_geometric.data import Data
 
-from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, NEURON_TYPES, check_wiring
+from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, NEURON_TYPES, as_wiring
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -83,9 +83,9 @@ class SimpleGraph:
 
     @classmethod
     def from_data(cls, data: Data, synapses: str = "all") -> SimpleGraph:
-        """Merge the synapses of ``data`` that are of one kind, or of both (``"all"``). Raises what ``check_wiring`` does, and a
+        """Merge the synapses of ``data`` that are of one kind, or of both (``"all"``). Raises what ``as_wiring`` does, and a
         ``ValueError`` for an unknown kind."""
-        check_wiring(data)
+        data = as_wiring(data)
         if synapses not in SYNAPSES:
             raise ValueError(f"synapses: expected one of {', '.join(SYNAPSES)}, got {synapses!r}; choose one of them")
         neuron_type = data.neuron_type.cpu().numpy()

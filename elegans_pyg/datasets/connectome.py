@@ -9,6 +9,7 @@ from torch_geometric.data import Data, InMemoryDataset
 from elegans_pyg._arguments import check_choice
 from elegans_pyg._files import data_folder
 from elegans_pyg.datasets.wiring_files import EDGE_COLUMNS, NEURON_COLUMNS, build_data, read_neurons, read_table, read_wiring
+from elegans_pyg.wirings import NEURON_TYPES
 
 _NAMES = (
     "cook2019-hermaphrodite",
@@ -45,12 +46,13 @@ class Connectome(InMemoryDataset):
         keep_isolated: keep neurons of that animal that no edge of the chosen kind touches.
         root: folder with files of your own in the layout of ``data/connectomes`` (``neurons.csv`` and ``<name>.csv``), in place of the
             packaged ones. Nothing is ever written to it.
-        transform, pre_transform: applied at every access; applied once, now.
+        transform, pre_transform, pre_filter: as of any PyG data set: applied at every access; applied once, now.
 
     Shapes (of the one ``Data``):
         - ``edge_index (2, E)``, ``edge_weight (E,)``, ``edge_type (E,)``: 0 chemical, 1 electrical; sorted by (source, target, type)
         - ``neuron_type (N,)``: position in ``NEURON_TYPES``; ``x (N, 6)``: the same one-hot; ``neuron_name``: list of ``N`` names;
-          ``inhibitory (N,)``: whether the principal neurotransmitter is GABA
+          ``inhibitory (N,)``: whether the principal neurotransmitter is GABA; ``y (N,)``: the type again, as a label; ``family`` and
+          ``wiring_seed``: ``"connectome"`` and 0
 
     Raises:
         ValueError: for an unknown name or kind of synapse, or a file of ``root`` that is not in order.
@@ -70,6 +72,7 @@ class Connectome(InMemoryDataset):
         root: str | Path | None = None,
         transform: Callable[[Data], Data] | None = None,
         pre_transform: Callable[[Data], Data] | None = None,
+        pre_filter: Callable[[Data], bool] | None = None,
     ) -> None:
         folder = data_folder("connectomes") if root is None else Path(root)
         if root is None:
@@ -86,7 +89,18 @@ class Connectome(InMemoryDataset):
             edges = edges[~(edges["pre"].isin(pharyngeal) | edges["post"].isin(pharyngeal))]
         data = build_data(neurons, edges, synapses=synapses, keep_isolated=keep_isolated)
         self.name, self.synapses = name, synapses
+        data.y, data.family, data.wiring_seed = data.neuron_type.clone(), "connectome", 0
+        if pre_filter is not None and not pre_filter(data):
+            raise ValueError("pre_filter: expected it to keep the connectome, got False; leave it out")
         self.data, self.slices = self.collate([data if pre_transform is None else pre_transform(data)])
+
+    num_classes = len(NEURON_TYPES)
+
+    def get(self, idx: int) -> Data:
+        data = super().get(idx)
+        if "wiring_seed" in data:
+            data.wiring_seed = int(data.wiring_seed)  # collating made a tensor of it
+        return data
 
     @classmethod
     def from_files(

@@ -6,12 +6,14 @@ import json
 import sys
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import networkx as nx
 import numpy as np
 import pandas as pd
+import torch
 from torch_geometric.data import Data, InMemoryDataset
 from torch_geometric.transforms import BaseTransform
 
@@ -19,11 +21,11 @@ from elegans_pyg._arguments import check_choice, check_seed, check_whole, shown
 from elegans_pyg._progress import track
 from elegans_pyg.datasets.graph_cache import hash_graph, load_graphs, save_graphs
 from elegans_pyg.transforms import FAMILIES, ConstrainedDAG, RandomDAG
-from elegans_pyg.wirings import check_wiring
+from elegans_pyg.wirings import as_wiring
 
 _TOLERANCE = 0.01
 _MATCH_TRIES = 64
-_CACHE_FORMAT = 1
+_CACHE_FORMAT = 2
 _PATIENCE_S = 2.0
 
 
@@ -65,10 +67,12 @@ class WiringEnsemble(InMemoryDataset):
         dag: ``"constrained"`` for :class:`~elegans_pyg.transforms.ConstrainedDAG` or ``"random"`` for
             :class:`~elegans_pyg.transforms.RandomDAG`, numbered by each variant's seed.
         progress: show a progress bar if it takes over two seconds and standard error is a terminal.
+        transform, pre_transform, pre_filter: as of any PyG data set; what is kept in ``root`` is as it was before them.
         **options: the family's own, as in the table; ``ws``, ``er`` and ``ba`` also take ``density``, the number of edges as a multiple of
             the base's.
 
-    Each ``Data`` has all that the DAG step gives, ``family`` and ``variant_seed``, an integer.
+    Each ``Data`` has all that the DAG step gives, ``family``, ``wiring_seed``, an integer, and ``y (1,)``, the place of the family in
+    :data:`~elegans_pyg.transforms.FAMILIES`, to be told from a graph.
 
     Raises:
         TypeError: if an argument has the wrong type, or the family has no such option.
@@ -87,30 +91,40 @@ class WiringEnsemble(InMemoryDataset):
         match: str | None = None,
         dag: str = "constrained",
         progress: bool = True,
+        transform: Callable[[Data], Data] | None = None,
+        pre_transform: Callable[[Data], Data] | None = None,
+        pre_filter: Callable[[Data], bool] | None = None,
         **options: float,
     ) -> None:
+        base = as_wiring(base, "base", cyclic=True)
         _check_arguments(base, family, match, dag, options)
         count = check_whole("count", count, 1)
-        super().__init__(None if root is None else str(Path(root).expanduser()))
+        super().__init__(None if root is None else str(Path(root).expanduser()), transform, pre_transform, pre_filter)
         self.family, self.seed, self.match, self.dag, self.options = family, check_seed(seed), match, dag, options
         self._base = base
-        # By variant_seed, so that they stay right when the dataset is indexed or copied.
+        # By wiring_seed, so that they stay right when the dataset is indexed or copied.
         self._edges_before: dict[int, int] = {}
         graphs = self._make(count, progress) if root is None else self._load_or_make(count, progress)
-        self.data, self.slices = self.collate(graphs)
+        graphs = [graph for graph in graphs if pre_filter is None or pre_filter(graph)]
+        if not graphs:
+            raise ValueError("pre_filter: expected it to keep a graph, got none left; keep more")
+        self.data, self.slices = self.collate(graphs if pre_transform is None else [pre_transform(graph) for graph in graphs])
+
+    num_classes = len(FAMILIES)
 
     def get(self, idx: int) -> Data:
         data = super().get(idx)
         # Collating made one tensor of the seeds.
-        data.variant_seed = int(data.variant_seed)
+        if "wiring_seed" in data:
+            data.wiring_seed = int(data.wiring_seed)
         return data
 
     def match_report(self, channels: int = 78) -> pd.DataFrame:
         """How far the variants match the base.
 
         Returns:
-            one row a variant, after the base's own (``variant`` -1, family ``base``, no ``variant_seed``). Columns: ``variant``,
-            ``family``, ``variant_seed``, ``nodes``; ``edges`` and ``dag_edges``, before and after the DAG step, self-loops left out, as no
+            one row a variant, after the base's own (``variant`` -1, family ``base``, no ``wiring_seed``). Columns: ``variant``,
+            ``family``, ``wiring_seed``, ``nodes``; ``edges`` and ``dag_edges``, before and after the DAG step, self-loops left out, as no
             DAG has any; ``input_nodes``, ``output_nodes``, ``levels``, ``unreached_nodes``; and ``parameters``, those of a
             :class:`~elegans_pyg.nn.DAGNet` of ``channels`` ``C``, 1 or more, with 3x3 kernels: one an edge of the DAG and ``11 C`` a node.
         """
@@ -118,12 +132,12 @@ class WiringEnsemble(InMemoryDataset):
         dags = [(-1, "base", None, self._dag_step(self.seed)(self._base), _edges_without_loops(self._base))]
         for number in self.indices():
             dag = self.get(number)
-            dags.append((number, dag.family, dag.variant_seed, dag, self._edges_before[dag.variant_seed]))
+            dags.append((number, dag.family, dag.wiring_seed, dag, self._edges_before[dag.wiring_seed]))
         rows = [
             {
                 "variant": number,
                 "family": family,
-                "variant_seed": seed,
+                "wiring_seed": seed,
                 "nodes": dag.level.numel(),
                 "edges": edges,
                 "dag_edges": dag.num_edges,
@@ -135,7 +149,7 @@ class WiringEnsemble(InMemoryDataset):
             }
             for number, family, seed, dag, edges in dags
         ]
-        return pd.DataFrame(rows).astype({"variant_seed": "Int64"})
+        return pd.DataFrame(rows).astype({"wiring_seed": "Int64"})
 
     def __repr__(self) -> str:
         return f"WiringEnsemble({self.family!r}, {len(self)})"
@@ -154,11 +168,12 @@ class WiringEnsemble(InMemoryDataset):
         tag, graphs = zlib.crc32(self.family.encode()), []
         quiet = not (progress and sys.stderr.isatty())
         for number in track(range(count), f"{self.family} wirings", count, quiet, _PATIENCE_S):
-            variant_seed = int(np.random.SeedSequence([self.seed, tag, number]).generate_state(1)[0])
-            graph, edges = self._variant(variant_seed, self.options) if wanted is None else self._matched(variant_seed, wanted)
-            graph.family, graph.variant_seed = self.family, variant_seed
+            wiring_seed = int(np.random.SeedSequence([self.seed, tag, number]).generate_state(1)[0])
+            graph, edges = self._variant(wiring_seed, self.options) if wanted is None else self._matched(wiring_seed, wanted)
+            graph.family, graph.wiring_seed = self.family, wiring_seed
+            graph.y = torch.tensor([list(FAMILIES).index(self.family)])
             graphs.append(graph)
-            self._edges_before[variant_seed] = edges
+            self._edges_before[wiring_seed] = edges
         return graphs
 
     def _matched(self, seed: int, wanted: int) -> tuple[Data, int]:
@@ -200,17 +215,16 @@ class WiringEnsemble(InMemoryDataset):
                 edges = stored.pop("edges")
                 if stored != description:
                     raise ValueError(f"{path}: it holds another ensemble")
-                self._edges_before = {graph.variant_seed: number for graph, number in zip(graphs, edges, strict=True)}
+                self._edges_before = {graph.wiring_seed: number for graph, number in zip(graphs, edges, strict=True)}
                 return graphs
             except (ValueError, KeyError) as error:
                 warnings.warn(f"cached ensemble cannot be used and is made again: {error}", stacklevel=3)
         graphs = self._make(count, progress)
-        save_graphs(path, graphs, {**description, "edges": [self._edges_before[graph.variant_seed] for graph in graphs]})
+        save_graphs(path, graphs, {**description, "edges": [self._edges_before[graph.wiring_seed] for graph in graphs]})
         return graphs
 
 
 def _check_arguments(base: Data, family: str, match: str | None, dag: str, options: dict[str, float]) -> None:
-    check_wiring(base, "base", cyclic=True)
     if not _edges_without_loops(base):
         raise ValueError("base: expected synapses between different neurons, got none, or self-loops alone; give another wiring")
     check_choice("family", family, FAMILIES)

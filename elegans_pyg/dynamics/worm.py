@@ -18,7 +18,7 @@ from elegans_pyg._files import data_folder
 from elegans_pyg.datasets.connectome import Connectome
 from elegans_pyg.datasets.wiring_files import build_data, read_edges, read_neurons
 from elegans_pyg.dynamics.membrane import MEMBRANES, Membrane
-from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, check_wiring
+from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, as_wiring
 
 
 class State(NamedTuple):
@@ -121,7 +121,7 @@ class Worm:
         ``data``, cyclic or not, is left as it is; ``membrane`` is one of :meth:`names`. Raises ``TypeError`` or ``ValueError`` if ``data``
         is not the ``Data`` of one wiring, lacks an attribute or has a broken one, and for an unknown membrane.
         """
-        check_wiring(data)
+        data = as_wiring(data)
         number = data.neuron_type.numel()
         for name in ("neuron_name", "inhibitory"):
             if (length := 0 if data.get(name) is None else len(data[name])) != number:

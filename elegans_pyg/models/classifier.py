@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
-from torch_geometric.data import Batch, Data
 
 from elegans_pyg.models.variants import check_images
 from elegans_pyg.nn import DAGNet
 from elegans_pyg.nn.variants import VariantNetwork, generators, uniform_parameter
+from elegans_pyg.wirings import Graphs
 
 
 class VariantConv(nn.Module):
@@ -71,7 +71,7 @@ class ConnectomeClassifier(VariantNetwork):
     """
 
     def __init__(
-        self, batch: Data | Batch, in_channels: int, num_classes: int, channels: int = 78, seeds: int | Sequence[int] = 0, **options: Any
+        self, batch: Graphs, in_channels: int, num_classes: int, channels: int = 78, seeds: int | Sequence[int] = 0, **options: Any
     ) -> None:
         super().__init__()
         if in_channels < 1:

@@ -14,7 +14,7 @@ from elegans_pyg.nn.executors import check_choice, choose, refusal
 from elegans_pyg.nn.reservoir import ReservoirWeights, walk
 from elegans_pyg.nn.reservoir.spectral_radius import spectral_radius
 from elegans_pyg.nn.variants import generators, uniform
-from elegans_pyg.wirings import CHEMICAL, NEURON_TYPES, SENSORY, check_wiring
+from elegans_pyg.wirings import CHEMICAL, NEURON_TYPES, SENSORY, Graphs, as_batch, as_wiring
 
 READOUTS = ("motor", "all")
 EXECUTORS = ("auto", "fused", "sparse")
@@ -36,7 +36,7 @@ class Reservoir(nn.Module):
     :class:`~elegans_pyg.models.RidgeReadout` learns from the states.
 
     Args:
-        batch: a wiring or a ``Batch`` of wirings, cyclic: a DAG has no spectral radius to scale.
+        batch: a wiring, or a ``Batch``, data set or list of wirings, cyclic: a DAG has no spectral radius to scale.
         in_features: ``F``.
         radius: spectral radius :math:`\rho`, positive; one number, or one a variant.
         leak: leak rate :math:`a`, above 0 and at most 1 (1: no leak); one number, or one a variant.
@@ -56,7 +56,7 @@ class Reservoir(nn.Module):
           ``leak (V,)``, ``wiring_radius (V,)`` (before scaling)
 
     Raises:
-        TypeError: if ``batch`` is no ``Data`` or ``Batch``.
+        TypeError: if ``batch`` is none of these.
         ValueError: for a wiring without a cycle or whose signed weights cancel to radius 0, without sensory neurons or readout neurons,
             variants with different numbers of readout neurons, a setting out of range, or inputs of another shape.
 
@@ -68,7 +68,7 @@ class Reservoir(nn.Module):
 
     def __init__(
         self,
-        batch: Data | Batch,
+        batch: Graphs,
         in_features: int = 1,
         *,
         radius: float | Sequence[float] = 0.9,
@@ -89,6 +89,7 @@ class Reservoir(nn.Module):
                 raise ValueError(f"{name} must be finite and at least 0, got {scale}; change it")
         self.in_features, self.signed = in_features, signed
         self.readout, self.executor = check_choice("readout", readout, READOUTS), check_choice("executor", executor, EXECUTORS)
+        batch = as_batch(batch)
         graphs: list[Data] = batch.to_data_list() if isinstance(batch, Batch) else [batch]
         weights, own_radius = zip(*(self._scaled(number, graph) for number, graph in enumerate(graphs)), strict=True)
         sizes = torch.tensor([graph.neuron_type.numel() for graph in graphs])
@@ -174,7 +175,7 @@ class Reservoir(nn.Module):
 
     def _scaled(self, number: int, graph: Data) -> tuple[Tensor, float]:
         """The weights of one variant's edges at spectral radius 1, in float64, and the radius before."""
-        check_wiring(graph)
+        graph = as_wiring(graph)
         weight = graph.edge_weight.detach().cpu().double()
         if self.signed:
             if graph.get("inhibitory") is None:

@@ -132,7 +132,7 @@ def ensemble_units(settings: EnsembleSettings) -> ep.studies.Units:
     for family in settings.families:
         # The families without a density to choose have the connectome's own edges or degrees, and refuse to be matched.
         match = settings.match if ep.transforms.FAMILIES[family].has_density else None
-        options = settings.family_options.get(family, {})
+        options: dict[str, Any] = settings.family_options.get(family, {})
         drawn = ep.datasets.WiringEnsemble(base, family, settings.variants, settings.seed, None, match, settings.dag, True, **options)
         for number, dag in enumerate(drawn):
             for repeat in range(settings.repeats):
@@ -171,15 +171,11 @@ def classifier_memory(settings: ClassifierSettings, units: ep.studies.Units) -> 
 def measure_classifiers(settings: ClassifierSettings, shard: Shard) -> pd.DataFrame:
     """Train the shard's classifiers side by side, and test them."""
     import torch
-    from torch_geometric.data import Batch
 
     images, graphs = images_of(settings), shard.graphs()
     options = {name: getattr(settings, name) for name in ("executor", "edge_activation", "edge_init")}
-    # A random DAG has no distances from the sensory neurons, and a batch holds only what all of its graphs have.
-    keys = [set(graph.keys()) for graph in graphs]
-    batch = Batch.from_data_list(graphs, exclude_keys=sorted(set.union(*keys) - set.intersection(*keys)))
     sizes, seeds = (images.in_channels, images.num_classes, settings.channels), shard.units["seed"].tolist()
-    model = ep.models.ConnectomeClassifier(batch, *sizes, seeds=seeds, **options)
+    model = ep.models.ConnectomeClassifier(graphs, *sizes, seeds=seeds, **options)
     fitted = ep.studies.fit_shard(shard, model, images, settings.training)
     assert fitted.test_predictions is not None  # as this objective has classes
     shard.write(PREDICTIONS, {"predictions": fitted.test_predictions.to(torch.int16).contiguous()})

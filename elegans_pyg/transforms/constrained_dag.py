@@ -6,7 +6,7 @@ from torch_geometric.transforms import BaseTransform
 
 from elegans_pyg.transforms.levels import distance_from, mark_dag
 from elegans_pyg.transforms.rewiring import edge_arrays, merge, with_edges
-from elegans_pyg.wirings import SENSORY, check_wiring
+from elegans_pyg.wirings import SENSORY, as_wiring, roles
 
 
 class ConstrainedDAG(BaseTransform):
@@ -37,16 +37,18 @@ class ConstrainedDAG(BaseTransform):
 
     Raises:
         TypeError: if ``data`` is not a single ``Data``.
-        ValueError: if it is empty, has no sensory neuron, lacks an attribute, or has a weight that is not finite and above zero.
+        ValueError: if it is empty, has neither a sensory neuron nor a source, or an attribute that :func:`as_wiring` refuses.
     """
 
     def forward(self, data: Data) -> Data:
-        check_wiring(data)
+        data = as_wiring(data)
         sensory = data.neuron_type == SENSORY
         if not bool(sensory.any()):
+            sensory = roles(data.edge_index, sensory.numel()) == SENSORY
+        if not bool(sensory.any()):
             raise ValueError(
-                "data.neuron_type: expected at least one sensory neuron (type 0), got none; give the neurons' types, or use RandomDAG,"
-                " which needs none"
+                "data: expected a sensory neuron (type 0) or an edge between two neurons, got neither; give the neurons' types, or use"
+                " RandomDAG, which needs none"
             )
         distance = distance_from(data.edge_index, sensory)
         source, target, weight, kind = merge(*edge_arrays(data), len(sensory))

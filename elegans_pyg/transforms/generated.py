@@ -67,6 +67,8 @@ class ErdosRenyi(GeneratedWiring):
         ValueError: if more edges are asked for than there are pairs of neurons, or ``data`` is no cyclic connectome.
     """
 
+    family = "er"
+
     def max_edges(self, num_nodes: int, directed: bool) -> int:
         pairs = num_nodes * (num_nodes - 1)
         return pairs if directed else pairs // 2
@@ -91,6 +93,8 @@ class WattsStrogatz(GeneratedWiring):
         ValueError: if more edges are asked for than there are pairs of neurons, or ``data`` is no cyclic connectome.
     """
 
+    family = "ws"
+
     def __init__(self, seed: int, p: float = 0.1, density: float = 1.0) -> None:
         super().__init__(seed, density)
         self.p = check_number("p", p, high=1.0)
@@ -113,6 +117,8 @@ class BarabasiAlbert(GeneratedWiring):
     Raises:
         ValueError: if more than :math:`\lfloor N^2 / 4 \rfloor` edges are asked for, or ``data`` is no cyclic connectome.
     """
+
+    family = "ba"
 
     def max_edges(self, num_nodes: int, directed: bool) -> int:
         return num_nodes**2 // 4

@@ -68,9 +68,13 @@ def longest_path_levels(edge_index: Tensor, input_mask: Tensor) -> Tensor:
 def mark_dag(data: Data, input_mask: Tensor) -> Data:
     """Add ``level``, ``input_mask`` and ``output_mask`` to ``data``, which is changed.
 
+    The output nodes are those without outgoing edge, or those of an ``output_mask`` that the wiring has; and are reached from an input.
+
     Raises:
         ValueError: if ``data`` has a cycle.
     """
+    given = "output_mask" in data and "level" not in data
+    outputs = data.output_mask if given else degree(data.edge_index[0], input_mask.numel()) == 0
     data.level, data.input_mask = longest_path_levels(data.edge_index, input_mask), input_mask
-    data.output_mask = (data.level >= 0) & (degree(data.edge_index[0], input_mask.numel()) == 0)
+    data.output_mask = (data.level >= 0) & outputs
     return data

@@ -8,7 +8,7 @@ from torch_geometric.utils import degree
 from elegans_pyg._arguments import check_seed
 from elegans_pyg.transforms.levels import mark_dag
 from elegans_pyg.transforms.rewiring import edge_arrays, generator, merge, with_edges
-from elegans_pyg.wirings import ELECTRICAL, check_wiring
+from elegans_pyg.wirings import ELECTRICAL, as_wiring
 
 
 class RandomDAG(BaseTransform):
@@ -39,7 +39,7 @@ class RandomDAG(BaseTransform):
         self.seed = check_seed(seed)
 
     def forward(self, data: Data) -> Data:
-        check_wiring(data)
+        data = as_wiring(data)
         num_nodes = data.neuron_type.numel()
         number = generator("RandomDAG", self.seed).permutation(num_nodes)
         source, target, weight, kind = edge_arrays(data)
@@ -47,6 +47,7 @@ class RandomDAG(BaseTransform):
         low, high = np.where(ahead, source, target), np.where(ahead, target, source)
         share = np.where(kind == ELECTRICAL, weight / 2, weight)
         with_edges(data, *merge(low[between], high[between], share[between], kind[between], num_nodes))
+        data.wiring_seed = self.seed
         # A numbering takes the place of the distance from the sensory neurons that a constrained DAG was made by.
         if "sensory_distance" in data:
             del data.sensory_distance

@@ -25,6 +25,8 @@ class RandomRewired(Rewiring):
         ValueError: if ``data`` is no cyclic connectome.
     """
 
+    family = "random_rewired"
+
     def __init__(self, seed: int, fraction: float = 1.0) -> None:
         super().__init__(seed)
         self.fraction = check_number("fraction", fraction, high=1.0)

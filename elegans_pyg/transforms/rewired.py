@@ -37,6 +37,8 @@ class Rewired(Rewiring):
         ValueError: if ``data`` is no cyclic connectome.
     """
 
+    family = "rewired"
+
     def __init__(self, seed: int, fraction: float = 1.0) -> None:
         super().__init__(seed)
         self.fraction = check_number("fraction", fraction, high=1.0)
@@ -65,6 +67,8 @@ class TypeRewired(Rewired):
     type to each other: what is left to chance is which neuron of a type is joined to which. For electrical synapses the two types have no
     order. All else, the arguments and the warning included, is as in :class:`Rewired`.
     """
+
+    family = "type_rewired"
 
     def blocks(self, edges: EdgeSet, chosen: np.ndarray, neuron_type: np.ndarray) -> list[tuple[np.ndarray, bool]]:
         source, target = edges.source, edges.target

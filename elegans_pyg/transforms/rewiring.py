@@ -3,6 +3,7 @@
 import zlib
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from elegans_pyg._arguments import check_seed
-from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, check_wiring
+from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, as_wiring
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,9 @@ class Rewiring(BaseTransform):
             synapse that is not stored in both directions with one weight.
     """
 
+    family: ClassVar[str]
+    """The name that the graphs are given, in :data:`~elegans_pyg.transforms.FAMILIES`."""
+
     def __init__(self, seed: int) -> None:
         self.seed = check_seed(seed)
 
@@ -86,7 +90,7 @@ class Rewiring(BaseTransform):
         """Return the edges that take the place of ``edges``, all of one kind; ``edges`` is left as it is."""
 
     def forward(self, data: Data) -> Data:
-        check_wiring(data, cyclic=True)
+        data = as_wiring(data, cyclic=True)
         source, target, weight, kind = edge_arrays(data)
         neuron_type, loop = data.neuron_type.cpu().numpy(), source == target
         parts = [(source[loop], target[loop], weight[loop], kind[loop])]
@@ -100,6 +104,7 @@ class Rewiring(BaseTransform):
             parts.append((new.source, new.target, new.weight, codes))
             if not new.directed:
                 parts.append((new.target, new.source, new.weight, codes))
+        data.family, data.wiring_seed = self.family, self.seed
         return with_edges(data, *(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def __repr__(self) -> str:

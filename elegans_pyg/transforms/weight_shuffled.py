@@ -20,5 +20,7 @@ class WeightShuffled(Rewiring):
         ValueError: if ``data`` is no cyclic connectome.
     """
 
+    family = "weight_shuffled"
+
     def redraw(self, edges: EdgeSet, neuron_type: np.ndarray, rng: np.random.Generator) -> EdgeSet:
         return replace(edges, weight=rng.permutation(edges.weight))

@@ -42,10 +42,10 @@ def test_variants(base: Data, family: str) -> None:
     ensemble = WiringEnsemble(base, family, count=3, seed=7)
     assert len(ensemble) == 3
     assert repr(ensemble) == f"WiringEnsemble({family!r}, 3)"
-    assert len({dag.variant_seed for dag in ensemble}) == 3
+    assert len({dag.wiring_seed for dag in ensemble}) == 3
     for dag in ensemble:
         assert dag.family == family
-        assert type(dag.variant_seed) is int
+        assert type(dag.wiring_seed) is int
         assert nx.is_directed_acyclic_graph(nx.DiGraph(dag.edge_index.T.tolist()))
         assert dag.num_nodes == base.num_nodes
         assert dag.neuron_name == base.neuron_name
@@ -54,24 +54,24 @@ def test_variants(base: Data, family: str) -> None:
     longer = WiringEnsemble(base, family, count=5, seed=7)
     assert all(same(a, b) for a, b in zip(graphs(ensemble), longer, strict=False))
     assert same(WiringEnsemble(base, family, count=1, seed=7)[0], longer[0])
-    assert WiringEnsemble(base, family, count=1, seed=8)[0].variant_seed != longer[0].variant_seed
+    assert WiringEnsemble(base, family, count=1, seed=8)[0].wiring_seed != longer[0].wiring_seed
     if family != "connectome":
         assert not torch.equal(longer[0].edge_weight, longer[1].edge_weight)
 
 
 def test_rewires_first_and_makes_the_dag_second(base: Data) -> None:
     dag = WiringEnsemble(base, "rewired", count=1, seed=3, fraction=0.5)[0]
-    assert torch.equal(dag.edge_index, ConstrainedDAG()(Rewired(dag.variant_seed, fraction=0.5)(base)).edge_index)
+    assert torch.equal(dag.edge_index, ConstrainedDAG()(Rewired(dag.wiring_seed, fraction=0.5)(base)).edge_index)
     dag = WiringEnsemble(base, "rewired", count=1, seed=3, dag="random")[0]
-    assert torch.equal(dag.edge_index, RandomDAG(dag.variant_seed)(Rewired(dag.variant_seed)(base)).edge_index)
+    assert torch.equal(dag.edge_index, RandomDAG(dag.wiring_seed)(Rewired(dag.wiring_seed)(base)).edge_index)
     dag = WiringEnsemble(base, "random_dag", count=1)[0]
-    assert torch.equal(dag.edge_index, RandomDAG(dag.variant_seed)(base).edge_index)
+    assert torch.equal(dag.edge_index, RandomDAG(dag.wiring_seed)(base).edge_index)
     dag = WiringEnsemble(base, "connectome", count=2)[1]
     assert torch.equal(dag.edge_index, ConstrainedDAG()(base).edge_index)
 
 
 def test_families_have_seeds_of_their_own(base: Data) -> None:
-    seeds = [dag.variant_seed for family in FAMILIES for dag in WiringEnsemble(base, family, count=2)]
+    seeds = [dag.wiring_seed for family in FAMILIES for dag in WiringEnsemble(base, family, count=2)]
     assert len(set(seeds)) == len(seeds)
 
 
@@ -79,7 +79,7 @@ def test_batches_beside_the_connectome(base: Data) -> None:
     nulls = WiringEnsemble(base, "er", count=2)
     batch = Batch.from_data_list([ConstrainedDAG()(base), *nulls])
     assert DAGNet(batch, channels=2, executor="levels")(torch.zeros(3, 1, 2, 4, 4)).shape == (3, 1, 2, 4, 4)
-    assert Batch.from_data_list(list(nulls)).variant_seed.tolist() == [dag.variant_seed for dag in nulls]
+    assert Batch.from_data_list(list(nulls)).wiring_seed.tolist() == [dag.wiring_seed for dag in nulls]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -103,14 +103,14 @@ def test_match_report_agrees_with_the_graphs(base: Data) -> None:
     ensemble = WiringEnsemble(base, "ws", count=4, p=0.3, density=1.2)
     report = ensemble.match_report(channels=2).iloc[1:]
     for row, dag in zip(report.to_dict("records"), ensemble, strict=True):
-        assert row["variant_seed"] == dag.variant_seed
+        assert row["wiring_seed"] == dag.wiring_seed
         assert row["dag_edges"] == dag.num_edges
         assert row["output_nodes"] == int(dag.output_mask.sum())
         assert row["levels"] == nx.dag_longest_path_length(nx.DiGraph(dag.edge_index.T.tolist())) + 1 or row["unreached_nodes"]
         assert row["parameters"] == sum(p.numel() for p in DAGNet(dag, channels=2).parameters())
     assert (report["edges"] == round(1.2 * int((base.edge_index[0] != base.edge_index[1]).sum()))).all()
     part = ensemble[2:].copy().match_report()
-    assert part["variant_seed"].tolist()[1:] == report["variant_seed"].tolist()[2:]
+    assert part["wiring_seed"].tolist()[1:] == report["wiring_seed"].tolist()[2:]
     with pytest.raises(ValueError, match="channels: expected 1 or more, got 0"):
         ensemble.match_report(channels=0)
 
@@ -232,7 +232,7 @@ def spoil_bit(path: Path) -> None:
 
 
 def spoil_metadata(path: Path) -> None:
-    path.write_bytes(path.read_bytes().replace(b"variant_seed", b"variant_sead"))
+    path.write_bytes(path.read_bytes().replace(b"wiring_seed", b"variant_sead"))
 
 
 def spoil_foreign(path: Path) -> None:

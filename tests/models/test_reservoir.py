@@ -185,8 +185,8 @@ def test_refusals(hermaphrodite: Data) -> None:
         Reservoir(chemical, input_scale=-1)
     with pytest.raises(ValueError, match="in_features must be at least 1"):
         Reservoir(chemical, 0)
-    with pytest.raises(TypeError, match="expected the Data of one wiring"):
-        Reservoir([chemical])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="batch: expected a Data, a Batch, a data set or a list of graphs, got list"):
+        Reservoir([3])  # type: ignore[arg-type]
     unknown = chemical.clone()
     del unknown.inhibitory
     with pytest.raises(ValueError, match="set signed=False"):

@@ -30,7 +30,7 @@ def tiny(tmp_path: Path) -> EchoSettings:
     wiring, neurons = write_wiring(tmp_path)
     return EchoSettings(
         connectome=str(wiring),
-        neuron_table=str(neurons),
+        neurons=str(neurons),
         families=("er", "rewired"),
         variants=3,
         tasks=("memory", "parity"),
@@ -87,7 +87,7 @@ def test_wirings_are_an_ensemble_s_before_its_dag_step() -> None:
     assert table["seed"].nunique() == 4
     assert len(units.wirings) == 3
     ensemble = WiringEnsemble(Connectome("cook2019-hermaphrodite")[0], "rewired", 2)
-    assert [graph.variant_seed for graph in ensemble] == table["seed"].tolist()[2:]
+    assert [graph.wiring_seed for graph in ensemble] == table["seed"].tolist()[2:]
     # As many edges as the connectome, and cycles, which no DAG has.
     assert all(graph.num_edges == 3567 for graph in graphs)
     Reservoir(Batch.from_data_list(graphs))
@@ -208,7 +208,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         assert message in refused(*COMMAND, *arguments)
     assert not list(tmp_path.glob("runs/*"))
-    assert invoke(*COMMAND, "--connectome", wiring, "--neuron-table", neurons, *SHORT)[0] == 0
+    assert invoke(*COMMAND, "--connectome", wiring, "--neurons", neurons, *SHORT)[0] == 0
     assert (tmp_path / "runs" / "elegans-echo-1" / "results.csv").is_file()
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from torch_geometric.data import Data
 
 from elegans_pyg.datasets import Connectome
-from elegans_pyg.transforms import ConstrainedDAG
+from elegans_pyg.transforms import ConstrainedDAG, RandomDAG
 from elegans_pyg.wirings import SENSORY
 from tests.transforms.wirings import connectomes, digraph, edge_list, random_connectome, same
 
@@ -113,9 +113,20 @@ def test_without_edges_every_input_is_an_output() -> None:
     assert (dag.level.tolist(), dag.input_mask.tolist(), dag.output_mask.tolist()) == ([0, -1], [True, False], [True, False])
 
 
-def test_no_sensory_neuron() -> None:
-    with pytest.raises(ValueError, match=r"at least one sensory neuron \(type 0\), got none; give the neurons' types, or use RandomDAG"):
-        ConstrainedDAG()(small([(0, 1, 0, 1)], [1, 2]))
+def test_sources_are_the_input_where_no_neuron_is_sensory() -> None:
+    dag = ConstrainedDAG()(small([(0, 1, 0, 1)], [1, 2]))
+    assert dag.input_mask.tolist() == [True, False]
+    assert dag.neuron_type.tolist() == [1, 2]
+
+
+def test_the_wirings_own_choice_of_outputs_is_kept() -> None:
+    wiring = small([(0, 1, 0, 1), (1, 2, 0, 1)], [0, 1, 2])
+    wiring.output_mask = torch.tensor([False, True, False])
+    dag = ConstrainedDAG()(wiring)
+    assert dag.output_mask.tolist() == [False, True, False]
+    # A DAG's are its own, and not its choice.
+    again = RandomDAG(0)(dag)
+    assert torch.equal(again.output_mask, torch.bincount(again.edge_index[0], minlength=3) == 0)
 
 
 # nodes, edges, levels, input, output and unreached nodes of the DAG; the edges that Park & Kim give

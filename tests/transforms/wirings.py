@@ -76,8 +76,8 @@ def digraph(data: Data) -> nx.DiGraph:
 
 
 def same(a: Data, b: Data) -> bool:
-    """Whether two graphs hold the same attributes with equal values and types."""
-    left, right = a.to_dict(), b.to_dict()
+    """Whether two graphs hold the same attributes with equal values and types, but for those that say where they come from."""
+    left, right = ({name: value for name, value in graph.to_dict().items() if name not in ("family", "wiring_seed")} for graph in (a, b))
     if left.keys() != right.keys():
         return False
     for name, value in left.items():

@@ -13,14 +13,17 @@ from torch_geometric.utils import degree
 
 from elegans_pyg.nn.dag.levels import LevelPlan, make_plan, run_levels
 from elegans_pyg.nn.dag.node_operation import DepthwiseOperation, ModuleOperation
+from elegans_pyg.nn.dag.scatter import PlainOperation, ScatterWalk
 from elegans_pyg.nn.dag.schedule import Schedule
-from elegans_pyg.nn.executors import EXECUTORS, check_choice, choose, refusal, reluctance
+from elegans_pyg.nn.executors import check_choice, choose, refusal, reluctance
 from elegans_pyg.nn.variants import VariantNetwork, generators, uniform_parameter
 from elegans_pyg.nn.workspace import Workspace
+from elegans_pyg.wirings import Graphs, as_batch
 
 if TYPE_CHECKING:
     from elegans_pyg.nn.dag.fused.walk import Walk
 
+DAG_EXECUTORS = ("auto", "scatter", "levels", "fused")
 EDGE_ACTIVATIONS = ("identity", "sigmoid", "dale")
 EDGE_INITS = ("in_degree", "synapse_count")
 
@@ -41,13 +44,15 @@ class DAGNet(VariantNetwork):
     Nodes that no input reaches are left out.
 
     Args:
-        batch: a DAG or a ``Batch`` of DAGs, of any sizes and depths.
+        batch: a DAG, or a ``Batch``, data set or list of DAGs, of any sizes and depths.
         channels: feature maps per node, ``C``.
         kernel_size: side of the convolution kernel, odd.
-        executor: ``"levels"``, plain PyTorch and PyG; ``"fused"``, one compiled walk per variant and channel, several times faster (3x3
-            kernels and the built-in node operation; on the CPU float32 or float64, with the extra ``fast``; on CUDA float32, with maps in
-            bfloat16 under autocast); or ``"auto"``, which is fused on the CPU wherever that applies (:meth:`fused_refusal` says why it
-            does not) and levels on CUDA, where fused has not been timed yet.
+        executor: ``"scatter"``, the definition in plain PyG, differentiable any number of times, see
+            :class:`~elegans_pyg.nn.dag.scatter.ScatterWalk`; ``"levels"``, plain PyTorch and PyG, several times faster; ``"fused"``, one
+            compiled walk per variant and channel, several times faster again (3x3 kernels and the built-in node operation; on the CPU
+            float32 or float64, with the extra ``fast``; on CUDA float32, with maps in bfloat16 under autocast); or ``"auto"``, which is
+            fused on the CPU wherever that applies (:meth:`fused_refusal` says why it does not) and levels on CUDA, where fused has not
+            been timed yet. Transforms of :mod:`torch.func` always take ``"scatter"``.
         edge_activation: what a stored weight goes through before it is used: ``"identity"``; ``"sigmoid"`` as RandWire does; ``"dale"``:
             softplus, negative where the presynaptic neuron is inhibitory (``batch.inhibitory``), so that each neuron keeps one sign.
         edge_init: size of the weights in use at the start: ``"in_degree"``: :math:`1/\sqrt{d_n}` for a target with :math:`d_n` incoming
@@ -78,7 +83,7 @@ class DAGNet(VariantNetwork):
 
     def __init__(
         self,
-        batch: Data | Batch,
+        batch: Graphs,
         channels: int,
         kernel_size: int = 3,
         executor: str = "auto",
@@ -90,11 +95,12 @@ class DAGNet(VariantNetwork):
         seeds: int | Sequence[int] = 0,
     ) -> None:
         super().__init__()
+        batch = as_batch(batch)
         if channels < 1:
             raise ValueError(f"channels must be at least 1, got {channels}")
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd and positive, so that maps keep their size, got {kernel_size}")
-        self.executor = check_choice("executor", executor, EXECUTORS)
+        self.executor = check_choice("executor", executor, DAG_EXECUTORS)
         self.edge_activation = check_choice("edge_activation", edge_activation, EDGE_ACTIVATIONS)
         check_choice("edge_init", edge_init, EDGE_INITS)
         self.schedule = Schedule.from_batch(batch)
@@ -136,6 +142,7 @@ class DAGNet(VariantNetwork):
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(generator.initial_seed())
                     self.node_modules.extend(node_operation(channels) for _ in range(n))
+        self._scatter = ScatterWalk(self.schedule)
         self._plans: dict[tuple[int, int, torch.device], LevelPlan] = {}
         self._walks: dict[torch.device, Walk] = {}
         self._workspace = Workspace()
@@ -160,7 +167,10 @@ class DAGNet(VariantNetwork):
                 "BatchNorm in training needs more than one value a channel, got one image of one pixel; use a larger batch or eval()"
             )
         kept_type = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
-        if self.executor_in_use() == "levels":
+        executor = self.executor_in_use()
+        if executor == "scatter":
+            return self._run_scatter(x.to(kept_type)).to(kept_type)
+        if executor == "levels":
             return self._run_levels(x.to(kept_type))
         # Sums are in the parameters' own type. Only on a GPU are maps worth storing in a shorter one, there under autocast.
         stored = kept_type if x.device.type == "cuda" and kept_type == torch.bfloat16 else self.edge_weight.dtype
@@ -168,6 +178,8 @@ class DAGNet(VariantNetwork):
 
     def executor_in_use(self) -> str:
         """The executor where the parameters are now; ``ValueError`` if this network was told to be ``"fused"`` and that does not apply."""
+        if self.executor == "scatter" or _is_transformed():
+            return "scatter"
         return choose(self.executor, self.fused_refusal(), reluctance(self.edge_weight.device))
 
     def fused_refusal(self) -> str:
@@ -199,6 +211,22 @@ class DAGNet(VariantNetwork):
             self._walks[device] = Walk.from_schedule(self.schedule, self._workspace, device)
         return self._walks[device].handle
 
+    def _run_scatter(self, x: Tensor) -> Tensor:
+        weight = self.weights_in_use()[self._edge_order]
+        if self.node_modules is not None:
+            modules = [self.node_modules[node] for node in self.schedule.order.tolist()]
+            return self._scatter(x, weight, lambda part, a: torch.stack([f(own) for f, own in zip(modules[part], a, strict=True)]))
+        order = self._order
+        statistics = None if self.training else (self.running_mean[order], self.running_var[order])
+        operation = PlainOperation(self.conv_weight[order], self.norm_weight[order], self.norm_bias[order], statistics, self.eps)
+        out = self._scatter(x, weight, operation)
+        if self.training and self.momentum:
+            count = x[:, :, 0].numel() / self.num_variants
+            var, mean = (torch.cat(parts).view(-1, self.channels) for parts in zip(*operation.batch_statistics, strict=True))
+            for kept, new in ((self.running_mean, mean), (self.running_var, var * count / (count - 1))):
+                kept[order] = torch.lerp(kept[order], new.to(kept.dtype), self.momentum)
+        return out
+
     def _run_levels(self, x: Tensor) -> Tensor:
         weight = self.weights_in_use()[self._edge_order]
         key = (x.size(1), x[0, 0].numel() * x.element_size(), x.device)
@@ -225,6 +253,12 @@ class DAGNet(VariantNetwork):
             f"variants={s.num_variants}, nodes={s.num_nodes}, edges={s.num_edges}, levels={s.num_levels}, channels={self.channels},"
             f" kernel_size={self.kernel_size}, executor={self.executor}, edge_activation={self.edge_activation}"
         )
+
+
+def _is_transformed() -> bool:
+    """Whether a transform of :mod:`torch.func` is under way, which other executors' own backward passes have no rules for."""
+    # PyTorch has no public way to ask; a compiled region holds what was chosen when it was traced.
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def _initial_edge_weight(batch: Data, edge_index: Tensor, nodes: int, edge_activation: str, edge_init: str) -> Tensor:

@@ -7,7 +7,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch_geometric.data import Batch, Data
 
 from elegans_pyg.nn.executors import EXECUTORS, check_choice, choose, refusal
 from elegans_pyg.nn.tensor.program import TensorProgram, compile_program
@@ -16,6 +15,7 @@ from elegans_pyg.nn.tensor.roles import PUBLISHED_ORDER, RolePair
 from elegans_pyg.nn.tensor.walk import Parameters, Rules, walk
 from elegans_pyg.nn.variants import VariantNetwork, generators, uniform_parameter
 from elegans_pyg.nn.workspace import Workspace
+from elegans_pyg.wirings import Graphs, as_batch
 
 COMBINES = ("mul", "add")
 NORMS = ("state", "unit", "none")
@@ -65,7 +65,7 @@ class TensorNetwork(VariantNetwork):
       that are no sensors would be 120.6 M, but 28 of them reach no motor neuron in that order.
 
     Args:
-        batch: a wiring or a ``Batch`` of wirings, cyclic as they are.
+        batch: a wiring, or a ``Batch``, data set or list of wirings, cyclic as they are.
         width: features of every value, ``w``.
         combine: ``"mul"`` (published) or ``"add"``.
         activation: an elementwise function of :mod:`torch.nn.functional` by name: ``"elu"`` (published), ``"relu"``, ``"tanh"``, ...
@@ -91,14 +91,14 @@ class TensorNetwork(VariantNetwork):
           attention's; ``program.unit_neuron`` and ``program.norm_neuron`` say whose they are, and :meth:`variant_ptr` which variant's
 
     Raises:
-        TypeError: if ``batch`` is no ``Data`` or ``Batch``.
+        TypeError: if ``batch`` is none of these.
         ValueError: for an unknown option or role, an ``order`` without some pair, a width that LayerNorm or the heads do not fit, graphs
             that are no wirings, a variant whose motor neurons no sensor reaches, or ``"concat"`` of unequal numbers of motor neurons.
     """
 
     def __init__(
         self,
-        batch: Data | Batch,
+        batch: Graphs,
         width: int,
         *,
         combine: str = "mul",
@@ -122,7 +122,7 @@ class TensorNetwork(VariantNetwork):
         if heads < 1 or width % heads:
             raise ValueError(f"heads must divide width, {width}, got {heads}; choose another number of heads")
         self.width, self.frozen = width, freeze
-        self.program = compile_program(batch, norm, order, skip, reapply)
+        self.program = compile_program(as_batch(batch), norm, order, skip, reapply)
         if readout == "concat" and len(set(motors := self.program.num_motors)) > 1:
             raise ValueError(f"readout='concat' needs as many motor neurons in every variant, got {motors}; use 'attention' or 'mean'")
         self.num_variants = self.program.num_variants

@@ -422,7 +422,7 @@ def test_refuses_options(options, message):
         (wiring([0, 9], [(0, 1)]), ValueError, r"neuron_type: expected 0\.\.5, got 0\.\.9"),
         (wiring([0, 2], [(0, 2)]), ValueError, r"edge_index: expected neurons 0\.\.1, got 0\.\.2"),
         (Data(edge_index=torch.empty(2, 0, dtype=torch.long)), ValueError, "no neuron_type"),
-        ([wiring([0, 2], [(0, 1)])], TypeError, "expected a Data or Batch of wirings, got list"),
+        (["no wiring"], TypeError, "batch: expected a Data, a Batch, a data set or a list of graphs, got list"),
     ],
 )
 def test_refuses_wirings(data, error, message):
