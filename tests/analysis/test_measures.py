@@ -127,8 +127,8 @@ def test_bad_input_is_refused_in_one_line(base):
     with pytest.raises(ValueError, match="seed: expected 0 or more, got -1"):
         measures(base, seed=-1)
     broken = base.clone()
-    del broken.edge_weight
-    with pytest.raises(ValueError, match="graphs: wiring 0: data: expected a wiring, but it has no edge_weight"):
+    del broken.edge_index
+    with pytest.raises(ValueError, match="graphs: wiring 0: data: expected a wiring, but it has no edge_index"):
         measures(broken)
 
 

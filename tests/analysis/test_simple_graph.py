@@ -58,8 +58,8 @@ def test_bad_wirings_are_refused_in_one_line():
         SimpleGraph.from_data(wiring(0, []))
     with pytest.raises(ValueError, match=r"neuron_type: expected 0..5, got 0..6"):
         SimpleGraph.from_data(wiring(2, [], [0, 6]))
-    del data.edge_type
-    with pytest.raises(ValueError, match="it has no edge_type"):
+    del data.edge_index
+    with pytest.raises(ValueError, match="it has no edge_index"):
         SimpleGraph.from_data(data)
 
 
