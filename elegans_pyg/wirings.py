@@ -50,26 +50,27 @@ def as_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> Data:
         )
     if not isinstance(data.get("edge_index"), Tensor):
         raise ValueError(f"{argument}: expected a wiring, but it has no edge_index; load one with Connectome or Connectome.from_files")
-    data, edges, nodes, device = copy.copy(data), data.edge_index.size(-1), int(data.num_nodes or 0), data.edge_index.device
+    data, edges, device = copy.copy(data), data.edge_index.size(-1), data.edge_index.device
     if data.get("edge_weight") is None:
         given = [data.get(name) for name in ("edge_attr", "weight")]
         numbers = [value for value in given if isinstance(value, Tensor) and value.numel() == edges and value.dtype != torch.bool]
         data.edge_weight = numbers[0].reshape(-1).float() if numbers else torch.ones(edges, device=device)
+    if data.get("edge_type") is None:
+        data.edge_type = torch.full((edges,), CHEMICAL, device=device)
+    if data.get("neuron_type") is None:
+        data.neuron_type = roles(data.edge_index, int(data.num_nodes or 0))
+    _check(data, argument, cyclic)
+    nodes = data.neuron_type.numel()
+    if data.get("neuron_name") is None:
+        data.neuron_name = [str(number) for number in range(nodes)]
+    if data.get("x") is None:
+        data.x = torch.nn.functional.one_hot(data.neuron_type, len(NEURON_TYPES)).float()
+    if "family" not in data:
+        data.family, data.wiring_seed = "connectome", 0
     # Where there are as many edges as nodes, PyG cannot tell whose an attribute is.
     of_edges = [name for name in data.keys() if "edge" in name or name == "weight" or (edges != nodes and data.is_edge_attr(name))]  # noqa: SIM118
     for name in set(of_edges) - set(_EDGE_ATTRIBUTES):
         del data[name]
-    if data.get("edge_type") is None:
-        data.edge_type = torch.full((edges,), CHEMICAL, device=device)
-    if data.get("neuron_type") is None:
-        data.neuron_type = roles(data.edge_index, nodes)
-    if data.get("neuron_name") is None:
-        data.neuron_name = [str(number) for number in range(nodes)]
-    _check(data, argument, cyclic)
-    if "family" not in data:
-        data.family, data.wiring_seed = "connectome", 0
-    if data.get("x") is None:
-        data.x = torch.nn.functional.one_hot(data.neuron_type, len(NEURON_TYPES)).float()
     return data
 
 
@@ -99,15 +100,15 @@ def roles(edge_index: Tensor, num_nodes: int) -> Tensor:
     graph = scipy.sparse.coo_array((np.ones(len(source), dtype=bool), (source, target)), shape=(num_nodes, num_nodes))
     count, component = scipy.sparse.csgraph.connected_components(graph, connection="strong")
     between = component[source] != component[target]
-    found = np.full(num_nodes, NEURON_TYPES.index("inter"))
-    for role, ends, lead, edges in (("motor", source, into - out, into), ("sensory", target, out - into, out)):
+    found = np.full(num_nodes, INTER)
+    for role, ends, lead, edges in ((MOTOR, source, into - out, into), (SENSORY, target, out - into, out)):
         closed = np.ones(count, dtype=bool)
         closed[component[ends[between]]] = False
         order = np.lexsort((np.arange(num_nodes), -edges, -lead))
         _, first = np.unique(component[order], return_index=True)
         chosen = order[first]
         chosen = chosen[closed[component[chosen]] & (edges[chosen] > 0)]
-        found[chosen] = NEURON_TYPES.index(role)
+        found[chosen] = role
     return torch.from_numpy(found).to(edge_index.device)
 
 

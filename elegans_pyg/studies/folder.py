@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import socket
@@ -43,7 +44,7 @@ class RunFolder:
 
     ============================ ====================================================================================================
     ``config.yaml``              the settings; there from the moment that the run has begun, and never changed
-    ``identity.json``            what the results depend on: hashes of settings, wirings, units and data; versions, processor, threads
+    ``identity.json``            what the results depend on: hashes of settings, wirings, units and data; versions, processor, threads, device
     ``units.csv``                one row a unit, with its shard
     ``wirings/<number>``         the wirings, a thousand a file
     ``shards/<number>/``         what a shard keeps: checkpoints, its metrics, and ``rows.csv`` once it is done
@@ -102,14 +103,31 @@ class RunFolder:
 
     @contextmanager
     def claim_shard(self) -> Iterator[None]:
-        """Be the only one to run this shard, whose progress :meth:`progress` gives to others; raises :class:`FolderInUse`."""
+        """Be the only one to run this shard; raises :class:`FolderInUse`."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with self._locked(), followed(self._tell_progress):
+        with self._locked():
             remove_parts(self.path)
-            try:
+            yield
+
+    @contextmanager
+    def telling_progress(self) -> Iterator[None]:
+        """Within this context :meth:`progress` tells others how far this shard is."""
+        path, told = self.path / _PROGRESS, -math.inf
+
+        def tell(share: float) -> None:
+            nonlocal told
+            # Told of every step: on a file system that is far away, to look at the file would take longer than a small step.
+            if time.monotonic() - told >= _PROGRESS_EVERY_S:
+                told = time.monotonic()
+                # A full disk is for what matters to report.
+                with suppress(OSError):
+                    path.write_text(f"{share:.4f}")
+
+        try:
+            with followed(tell):
                 yield
-            finally:
-                (self.path / _PROGRESS).unlink(missing_ok=True)
+        finally:
+            path.unlink(missing_ok=True)
 
     @contextmanager
     def _locked(self, wait_s: float = 0) -> Iterator[None]:
@@ -126,11 +144,6 @@ class RunFolder:
         finally:
             (self.path / _HOLDER).unlink(missing_ok=True)
             lock.release()
-
-    def _tell_progress(self, share: float) -> None:
-        path = self.path / _PROGRESS
-        if not path.is_file() or time.time() - path.stat().st_mtime >= _PROGRESS_EVERY_S:
-            path.write_text(f"{share:.4f}")
 
     def progress(self) -> float:
         """How much of a running shard is done, from 0 to 1, as it said in the last seconds."""

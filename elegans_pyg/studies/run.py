@@ -25,6 +25,7 @@ from elegans_pyg.studies.folder import RunFolder
 from elegans_pyg.studies.shards import missing_shards, run_shard, split
 from elegans_pyg.studies.study import Finished, Interrupted, Report, Study
 from elegans_pyg.studies.units import Units
+from elegans_pyg.training.settings import resolve_device
 
 S = TypeVar("S", bound=Settings)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -169,7 +170,7 @@ def prepare(
         "wirings": _hash([hash_graph(graph) for graph in units.wirings]),
         "data": {} if study.data is None else study.data(settings),
     }
-    here = machine.describe()
+    here = _here(settings)
     if state:
         before = folder.read_json("identity.json")
         for name in identity:
@@ -255,6 +256,17 @@ def _warn_of_differences(before: Mapping[str, Any], here: Mapping[str, Any], qui
     changed = [f"{name} {old.get(name)} -> {new[name]}" for name in new if old.get(name) != new[name]]
     if changed:
         Progress("", 1, quiet=quiet).warn(f"the run began elsewhere ({'; '.join(changed)}): results may differ in the last digits")
+
+
+def _here(settings: Settings) -> dict[str, Any]:
+    """What the last bits of a result can depend on, the device and the executor of DAGs among it."""
+    here, fields = machine.describe(), settings.flat_fields()
+    if "device" in fields:
+        device = resolve_device(settings.training.device)  # type: ignore[attr-defined]
+        here["device"] = str(device)
+        if "executor" in fields:
+            here["executor"] = machine.executor_for(settings.executor, device)  # type: ignore[attr-defined]
+    return here
 
 
 def _flat(content: Mapping[str, Any]) -> dict[str, Any]:

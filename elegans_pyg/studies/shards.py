@@ -71,7 +71,9 @@ def run_shard(study: Study[S], settings: S, folder: RunFolder, number: int, coun
         label = f"shard {number} of {count}" if count > 1 else ""
         if label and not quiet:
             Progress("", 1).say(f"{label}: {len(table)} units")
-        own.write("rows.csv", study.measure(settings, Shard(own.path, table, wirings, quiet, label)))
+        with own.telling_progress():
+            rows = study.measure(settings, Shard(own.path, table, wirings, quiet, label))
+        own.write("rows.csv", rows)
 
 
 def missing_shards(folder: RunFolder, units: Units) -> list[int]:

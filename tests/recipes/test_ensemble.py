@@ -145,6 +145,21 @@ def check_match(match: list[dict[str, Any]], dags: list[Any]) -> None:
     assert ("edges" in match[1]["differs"]) == (abs(edges[1] - edges[0]) > 0.01 * edges[0])
 
 
+def test_another_executor_is_recorded_and_warned_of(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_settings(tmp_path, executor="levels")
+    with monkeypatch.context() as patched:
+        patched.setattr("elegans_pyg.studies.engines.run_shard", lambda *arguments: (_ for _ in ()).throw(OSError(28, "pretended")))
+        with pytest.raises(OSError, match="pretended"):
+            run_study(PLAIN, config, tmp_path / "run", quiet=True)
+    recorded = json.loads((tmp_path / "run" / "identity.json").read_text())["machine"]
+    assert (recorded["executor"], recorded["device"]) == ("levels", "cpu")
+    capfd.readouterr()
+    run_study(PLAIN, config.model_copy(update={"executor": "fused"}), tmp_path / "run", resume=True, quiet=True)
+    assert "executor levels -> fused" in capfd.readouterr().err
+
+
 def test_the_same_settings_give_the_same_numbers_whatever_the_shards(tmp_path: Path) -> None:
     config = tiny_settings(tmp_path)
     run_study(PLAIN, config, tmp_path / "a", quiet=True)

@@ -292,19 +292,30 @@ def test_the_owner_of_a_run_leaves_what_its_shards_are_writing(tmp_path: Path) -
         assert not shard.exists()
 
 
-def test_a_running_shard_says_how_far_it_is(tmp_path: Path) -> None:
+def test_a_running_shard_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shard = RunFolder(tmp_path / "run").shard(3)
     assert shard.progress() == 0
-    with shard.claim_shard(), Progress("counting", 8, quiet=True) as progress:
+    with shard.claim_shard(), shard.telling_progress(), Progress("counting", 8, quiet=True) as progress:
         progress.advance(2)
         assert shard.progress() == 0.25
         progress.advance(2)
         # Told every few seconds only.
         assert shard.progress() == 0.25
-        os.utime(shard.path / ".progress", (0, 0))
+        monkeypatch.setattr("elegans_pyg.studies.folder._PROGRESS_EVERY_S", 0.0)
         progress.advance(2)
         assert shard.progress() == 0.75
+        # That it cannot be written is no reason to stop.
+        shutil.rmtree(shard.path)
+        progress.advance(2)
     assert shard.progress() == 0
+
+
+def test_jobs_of_an_array_do_not_wait_for_the_owner_of_the_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    run_array_shard(COUNTING, CountingSettings(), folder.path, 1, 2, quiet=True)
+    with folder.claim():
+        run_array_shard(COUNTING, CountingSettings(), folder.path, 2, 2, quiet=True)
+    assert len(join_folder(COUNTING, CountingSettings(), folder).results) == 6
 
 
 def test_a_shard_reads_its_own_wirings_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

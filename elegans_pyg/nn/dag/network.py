@@ -142,7 +142,8 @@ class DAGNet(VariantNetwork):
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(generator.initial_seed())
                     self.node_modules.extend(node_operation(channels) for _ in range(n))
-        self._scatter = ScatterWalk(self.schedule)
+        # Made here for torch.compile and torch.export; for a transform of torch.func on first use.
+        self._scatter = ScatterWalk(self.schedule) if self.executor == "scatter" else None
         self._plans: dict[tuple[int, int, torch.device], LevelPlan] = {}
         self._walks: dict[torch.device, Walk] = {}
         self._workspace = Workspace()
@@ -212,6 +213,8 @@ class DAGNet(VariantNetwork):
         return self._walks[device].handle
 
     def _run_scatter(self, x: Tensor) -> Tensor:
+        if self._scatter is None:
+            self._scatter = ScatterWalk(self.schedule).to(x.device)
         weight = self.weights_in_use()[self._edge_order]
         if self.node_modules is not None:
             modules = [self.node_modules[node] for node in self.schedule.order.tolist()]
