@@ -93,8 +93,14 @@ def units_of_run(folder: str | Path) -> ep.studies.Units:
     return ep.studies.Units.build(table[names].to_dict("records"), graphs)
 
 
-@lru_cache(maxsize=1)
 def _base(settings: AnalyzeSettings) -> Data:
+    """Read once for all shards of a process, and again once a file was changed."""
+    files = [Path(name).expanduser() for name in (settings.wiring, settings.neuron_table) if name]
+    return _read(settings, tuple(path.stat().st_mtime_ns if path.is_file() else 0 for path in files))
+
+
+@lru_cache(maxsize=1)
+def _read(settings: AnalyzeSettings, written_ns: tuple[int, ...]) -> Data:
     return load_wiring(settings.wiring, settings)
 
 

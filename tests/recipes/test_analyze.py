@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -170,3 +171,14 @@ def test_a_missing_extra_is_named_before_anything_is_measured(monkeypatch: pytes
     with pytest.raises(ImportError, match=r"finding communities needs 'igraph'"):
         run_study(ANALYZE, AnalyzeSettings(wiring=STAGE, measures=("communities",)), tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_wiring_that_was_edited_is_read_again(tmp_path: Path) -> None:
+    """In one process, as in a notebook."""
+    wiring, neurons = write_wiring(tmp_path)
+    settings = AnalyzeSettings(wiring=str(wiring), neuron_table=str(neurons), nulls=0, measures=("size",))
+    before = run_study(ANALYZE, settings, quiet=True).results["edges"].item()
+    lines = wiring.read_text().splitlines()
+    wiring.write_text("\n".join(lines[:-3]) + "\n")
+    os.utime(wiring, ns=(0, 0))
+    assert run_study(ANALYZE, settings, quiet=True).results["edges"].item() == before - 3
