@@ -118,10 +118,9 @@ def choose_by_validation(sweep: pd.DataFrame) -> pd.DataFrame:
 
 def _reservoir(settings: EchoSettings, graphs: list[Data], seeds: list[int]) -> Any:
     import torch
-    from torch_geometric.data import Batch
 
     options = {name: getattr(settings, name) for name in ("input_scale", "bias_scale", "signed", "readout")}
-    return ep.models.Reservoir(Batch.from_data_list(graphs), seeds=seeds, dtype=torch.float64, **options)
+    return ep.models.Reservoir(graphs, seeds=seeds, dtype=torch.float64, **options)
 
 
 @lru_cache(maxsize=len(TASKS))

@@ -72,13 +72,13 @@ def tensor_network(
     settings: TensorSettings, wirings: Sequence[Data], seeds: Sequence[int], *, width: int = 0, freeze: bool = False
 ) -> ep.nn.TensorNetwork:
     """The wirings as one ensemble of tensor networks, of the settings' width by default."""
-    from torch_geometric.data import Batch, Data
+    from torch_geometric.data import Data
 
     # Weights and names play no part, and generated graphs lack some of what a connectome has.
     needed = ("edge_index", "edge_type", "neuron_type", "num_nodes")
     bare = [Data(**{name: getattr(wiring, name) for name in needed}) for wiring in wirings]
     options: dict[str, Any] = {"combine": settings.combine, "norm": settings.norm, "freeze": freeze, "seeds": list(seeds)}
-    return ep.nn.TensorNetwork(Batch.from_data_list(bare), width or settings.width, **options)
+    return ep.nn.TensorNetwork(bare, width or settings.width, **options)
 
 
 def network_parameters(settings: TensorSettings) -> int:

@@ -44,7 +44,7 @@ class RunFolder:
 
     ============================ ====================================================================================================
     ``config.yaml``              the settings; there from the moment that the run has begun, and never changed
-    ``identity.json``            what the results depend on: hashes of settings, wirings, units and data; versions, processor, threads, device
+    ``identity.json``            what the results depend on: hashes of settings, wirings, units, data; versions, processor, threads, device
     ``units.csv``                one row a unit, with its shard
     ``wirings/<number>``         the wirings, a thousand a file
     ``shards/<number>/``         what a shard keeps: checkpoints, its metrics, and ``rows.csv`` once it is done

@@ -76,7 +76,3 @@ class Units:
         """The first wiring of every family that has one."""
         first = self.table[self.table["wiring"] >= 0].drop_duplicates("family")
         return {str(family): self.wirings[place] for family, place in zip(first["family"], first["wiring"], strict=True)}
-
-    def counts(self) -> str:
-        """How many units of each family there are, in words."""
-        return ", ".join(f"{count} {family}" for family, count in self.table["family"].value_counts(sort=False).items())
