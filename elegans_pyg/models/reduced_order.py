@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from elegans_pyg._files import read_bounded, sha256, write_atomic
 from elegans_pyg.nn.executors import check_choice
 from elegans_pyg.nn.recurrent import CELLS, EXECUTORS, GATES, choose_executor, recurrent
-from elegans_pyg.nn.variants import resolve_seeds
+from elegans_pyg.nn.variants import VariantNetwork, resolve_seeds
 
 _FORMAT = 1
 
 
-class ReducedOrder(nn.Module):
+class ReducedOrder(VariantNetwork):
     r"""``R`` replicas of one recurrent layer and a linear readout, trained side by side and sharing nothing.
 
     The reduced-order models of Barbulescu et al. (2023), doi:10.1038/s41598-022-25421-w. With :math:`x_t` the inputs and
@@ -134,8 +134,7 @@ class ReducedOrder(nn.Module):
         if not 0 <= replica < self.replicas:
             raise ValueError(f"replica: expected 0 to {self.replicas - 1}, got {replica}; choose one of them")
         one = ReducedOrder(self.cell, self.input_names, self.output_names, self.hidden, 1, [self.seeds[replica]], self.executor)
-        state = {name: value if "_" in name else value[replica : replica + 1] for name, value in self.state_dict().items()}
-        one.to(self.weight).load_state_dict(state)
+        one.to(self.weight).load_state_dict(self.variant_state_dict(replica))
         return one
 
     def save(self, folder: str | Path, **notes: Any) -> Path:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 import elegans_pyg as ep
 from elegans_pyg.recipes import tensor_networks as networks
-from elegans_pyg.recipes.ensemble import images_of
+from elegans_pyg.recipes.ensemble import IMAGES, image_kind, images_of
 from elegans_pyg.studies.settings import Wiring
 from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
 from elegans_pyg.training.settings import FitSettings
@@ -88,17 +88,24 @@ def m2_memory(settings: M2Settings, units: ep.studies.Units) -> Memory:
     return networks.tensor_memory(settings, (sum(parameters), sum(computed)))
 
 
+def network(settings: M2Settings, shard: Shard) -> VariantNetwork:
+    """The shard's autoencoders, untrained."""
+    kind = image_kind(settings, shard)
+
+    def build(middle: Any, seeds: list[int]) -> VariantNetwork:
+        return ep.models.ElegansM2(middle, kind.channels, kind.size, echo=getattr(middle, "frozen", False), seeds=seeds)
+
+    return networks.build_models(settings, shard, ECHO, build)
+
+
 def measure(settings: M2Settings, shard: Shard) -> pd.DataFrame:
     """Train the shard's autoencoders side by side, test them, read digits off their codes, and keep what the first of each family made of
     some images."""
     import torch
 
     images = images_of(settings)
-
-    def build(network: Any, seeds: list[int]) -> VariantNetwork:
-        return ep.models.ElegansM2(network, images.in_channels, images.image_size, echo=getattr(network, "frozen", False), seeds=seeds)
-
-    model = networks.build_models(settings, shard, ECHO, build)
+    shard.write(IMAGES, ep.datasets.ImageKind.of(images).to_json())
+    model = network(settings, shard)
     rows = ep.studies.fitted_rows(shard, ep.studies.fit_shard(shard, model, images, settings.training, ep.training.Autoencoding()), model)
     with torch.inference_mode():
         rows["probe_accuracy"] = _probe(model, images)
@@ -181,6 +188,7 @@ ELEGANS_M2: Study[M2Settings] = Study(
     report,
     data=check_and_hash,
     memory=m2_memory,
+    network=network,
     base=m2_settings,
     score=SCORES[0],
     shard_size=lambda settings: settings.at_once or None,
