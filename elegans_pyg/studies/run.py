@@ -163,6 +163,8 @@ def prepare(
         if folder.finished():
             return folder.read_units(), True
     units = study.units(settings)
+    for note in units.notes:
+        Progress("", 1, quiet=quiet).say(note)
     identity = {
         "study": study.name,
         "settings": _hash(settings.fixed()),
