@@ -27,7 +27,7 @@ from elegans_pyg.wirings import MOTOR, NEURON_TYPES, SENSORY, as_wiring
 # Compared as plain() gives them; the first that says anything.
 _NAME_ATTRIBUTES = ("cellname", "neuronname", "name", "label")
 _NAME_COLUMNS = (*_NAME_ATTRIBUTES, "neuron", "node", "nodeid", "neuronid", "cell", "cellid", "bodyid", "rootid", "id")
-_TYPE_ATTRIBUTES = ("celltype", "neurontype", "role", "type", "superclass")
+_TYPE_ATTRIBUTES = ("neurontype", "role", "type", "superclass", "celltype")
 _TRANSMITTER_ATTRIBUTES = ("neurotransmitter", "neurotransmitters")
 _ENCODINGS = ("utf-8", "utf-16", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252")
 
@@ -49,11 +49,12 @@ def read_wiring(
     if isinstance(source, Data):
         return chosen.apply(as_wiring(source, "source", cyclic=True))
     found, edges = _tables_of(source)
-    table = None if neurons is None else _neuron_table(neurons)
-    if table is not None and found is not None:
-        _check_listed(found, table)
-    table = _neurons_of_edges(edges) if table is None and found is None else found if table is None else table
-    table, said = _typed(table, known)
+    listed = _neurons_of_edges(edges) if found is None else found
+    if neurons is not None:
+        listed = _neuron_table(neurons)
+        if found is not None:
+            _check_listed(found, listed)
+    table, said = _typed(listed, known)
     data = build_data(table, edges.table, **options)
     if not said:
         inputs, outputs = (int((data.neuron_type == role).sum()) for role in (SENSORY, MOTOR))
@@ -62,9 +63,8 @@ def read_wiring(
             words = list(dict.fromkeys(word for word in data.cell_type if word))
             some = shown(", ".join(words), 80)[1:-1]
             said = f"types {some} are no roles (sensory= and motor= choose some): {said.partition(': ')[2]}"
-    data = chosen.apply(data)
     data.read_as = f"{edges.said}; {said}"
-    return data
+    return chosen.apply(data)
 
 
 def _tables_of(source: Any) -> tuple[pd.DataFrame | None, Edges]:
@@ -116,13 +116,14 @@ def _neuron_table(neurons: str | Path | pd.DataFrame) -> pd.DataFrame:
 
 
 def _neuron(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Type, transmitter and sign of a neuron: of its types the first that is known, or else the first."""
+    """Type (of several the first that is a role, or else the first), cell type, transmitter and sign of a neuron."""
     given = dict(attributes)
     if type(number := given.get("neurontype")) is int and 0 <= number < len(NEURON_TYPES):
         given["neurontype"] = NEURON_TYPES[number]  # as in a Data
     words = [text for key in _TYPE_ATTRIBUTES if (text := _first(given, [key]))]
     kind = next((word for word in words if word.lower() in TYPE_WORDS), words[0] if words else "")
-    return {"type": kind, "neurotransmitter": _first(given, _TRANSMITTER_ATTRIBUTES), "inhibitory": given.get("inhibitory")}
+    rest = {"neurotransmitter": _first(given, _TRANSMITTER_ATTRIBUTES), "inhibitory": given.get("inhibitory")}
+    return {"type": kind, "cell_type": _first(given, ["celltype"]), **rest}
 
 
 def _typed(neurons: pd.DataFrame, known: pd.DataFrame | None) -> tuple[pd.DataFrame, str]:

@@ -83,8 +83,9 @@ def build_data(neurons: pd.DataFrame, edges: pd.DataFrame, *, synapses: str = "b
 
     Args:
         neurons: columns ``name``, ``type``: one of ``NEURON_TYPES``, or ``S``, ``sensor``, ``interneuron``, ... for the first three, or any
-            other word, which makes the neuron ``other`` and is kept; and if known ``inhibitory``, or ``neurotransmitter``: a neuron whose
-            first one is GABA is inhibitory. If no type is one of these, :func:`~elegans_pyg.wirings.roles` gives them.
+            other word, which makes the neuron ``other``; and if known ``cell_type``, in place of that word, and ``inhibitory``, or
+            ``neurotransmitter``: a neuron whose first one is GABA is inhibitory. If no type is one of these,
+            :func:`~elegans_pyg.wirings.roles` gives them.
         edges: columns ``pre``, ``post``, ``weight`` (> 0), ``synapse``.
         synapses: which to keep: ``"chemical"``, ``"electrical"`` or ``"both"``.
         keep_isolated: keep neurons that have none of these synapses. A synapse onto itself saves a neuron from removal.
@@ -100,7 +101,7 @@ def build_data(neurons: pd.DataFrame, edges: pd.DataFrame, *, synapses: str = "b
             unknown synapse, a weight that is not a finite number above 0, or is listed twice; if no edge is left.
     """
     check_choice("synapses", synapses, (*SYNAPSES, "both"))
-    names, words, inhibitory = _check_neurons(neurons)
+    names, words, cell_types, inhibitory = _check_neurons(neurons)
     weights = _check_edges(edges, {name: number for number, name in enumerate(names)})
     for (pre, post, kind), weight in list(weights.items()):
         if kind == ELECTRICAL:
@@ -123,8 +124,8 @@ def build_data(neurons: pd.DataFrame, edges: pd.DataFrame, *, synapses: str = "b
         neuron_name=[names[row] for row in kept],
         inhibitory=torch.tensor(inhibitory, dtype=torch.bool)[kept],
     )
-    if any(words[row] and words[row].lower() not in TYPE_WORDS for row in kept):
-        data.cell_type = [words[row] for row in kept]
+    if any(cell_types[row] and cell_types[row].lower() not in TYPE_WORDS for row in kept):
+        data.cell_type = [cell_types[row] for row in kept]
     return data
 
 
@@ -156,6 +157,8 @@ class Choices:
         if self.outputs:
             data.output_mask = _members(data.neuron_name, self.outputs, "outputs")
         data.neuron_type = types
+        counts = f"chosen: {int((types == SENSORY).sum()):,} inputs, {int((types == MOTOR).sum()):,} outputs"
+        data.read_as = "; ".join(filter(None, (data.get("read_as"), counts)))
         data.x = torch.nn.functional.one_hot(types, len(NEURON_TYPES)).float()
         return data
 
@@ -185,10 +188,11 @@ def to_pandas(data: Data) -> tuple[pd.DataFrame, pd.DataFrame]:
     return edges, neurons.assign(cell_type=data.cell_type) if "cell_type" in data else neurons
 
 
-def _check_neurons(neurons: pd.DataFrame) -> tuple[list[str], list[str], list[bool]]:
-    """Name, word of the type and sign of every neuron."""
+def _check_neurons(neurons: pd.DataFrame) -> tuple[list[str], list[str], list[str], list[bool]]:
+    """Name, word of the type, cell type and sign of every neuron."""
     places: dict[str, str] = {}
     words: list[str] = []
+    cell_types: list[str] = []
     inhibitory: list[bool] = []
     for row, place in rows_of(neurons, "neurons"):
         name = text_of(row["name"])
@@ -199,10 +203,11 @@ def _check_neurons(neurons: pd.DataFrame) -> tuple[list[str], list[str], list[bo
             raise ValueError(f"{place}: expected each neuron once, got {shown(name)} again, after {places[name]}; remove one of them")
         places[name] = place
         words.append(text_of(row["type"]))
+        cell_types.append(text_of(row.get("cell_type")) or words[-1])
         # Only what a neuron mainly releases: many take up, or may also release, a little GABA.
         principal = re.split(r"[,;/+&|]", text_of(row.get("neurotransmitter")))[0]
         inhibitory.append(principal.strip().upper() == "GABA" or text_of(row.get("inhibitory")).lower() in ("true", "1"))
-    return list(places), words, inhibitory
+    return list(places), words, cell_types, inhibitory
 
 
 def _check_edges(edges: pd.DataFrame, number: dict[str, int]) -> dict[tuple[int, int, int], float]:

@@ -163,8 +163,6 @@ def prepare(
         if folder.finished():
             return folder.read_units(), True
     units = study.units(settings)
-    for note in units.notes:
-        Progress("", 1, quiet=quiet).say(note)
     identity = {
         "study": study.name,
         "settings": _hash(settings.fixed()),
@@ -183,6 +181,8 @@ def prepare(
         return folder.read_units(), False
     table = units.table.assign(shard=split(study, settings, units, shards))
     units = Units(table, units.wirings)
+    for note in units.notes:
+        Progress("", 1, quiet=quiet).say(note)
     folder.write_units(units)
     folder.write_json("identity.json", {**identity, "machine": here})
     folder.write_config(study.name, settings)
