@@ -49,7 +49,7 @@ def as_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> Data:
             f"{argument}: expected the Data of one wiring, got {type(data).__name__}; apply the transform to each graph on its own"
         )
     if not isinstance(data.get("edge_index"), Tensor):
-        raise ValueError(f"{argument}: expected a wiring, but it has no edge_index; load one with Connectome or Connectome.from_files")
+        raise ValueError(f"{argument}: expected a wiring, but it has no edge_index; load one with Connectome or Connectome.from_edges")
     data, edges, device = copy.copy(data), data.edge_index.size(-1), data.edge_index.device
     if data.get("edge_weight") is None:
         given = [data.get(name) for name in ("edge_attr", "weight")]

@@ -5,5 +5,6 @@ from elegans_pyg.datasets.image_kind import ImageKind
 from elegans_pyg.datasets.images import ImageData, load_images
 from elegans_pyg.datasets.sequences import SequenceTask, sequence_task
 from elegans_pyg.datasets.wiring_ensemble import WiringEnsemble
+from elegans_pyg.datasets.wiring_tables import Choices
 
-__all__ = ["Connectome", "ImageData", "ImageKind", "SequenceTask", "WiringEnsemble", "load_images", "sequence_task"]
+__all__ = ["Choices", "Connectome", "ImageData", "ImageKind", "SequenceTask", "WiringEnsemble", "load_images", "sequence_task"]

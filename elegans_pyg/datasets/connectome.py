@@ -1,14 +1,16 @@
 """The connectomes of *C. elegans* as PyG graphs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-import networkx as nx
+import pandas as pd
 from torch_geometric.data import Data, InMemoryDataset
 
 from elegans_pyg._arguments import check_choice
 from elegans_pyg._files import data_folder
-from elegans_pyg.datasets.wiring_files import EDGE_COLUMNS, NEURON_COLUMNS, build_data, read_neurons, read_table, read_wiring
+from elegans_pyg.datasets.wiring_files import read_wiring
+from elegans_pyg.datasets.wiring_tables import EDGE_COLUMNS, NEURON_COLUMNS, Choices, build_data, read_neurons, read_table, to_pandas
 from elegans_pyg.wirings import NEURON_TYPES
 
 _NAMES = (
@@ -76,7 +78,7 @@ class Connectome(InMemoryDataset):
     ) -> None:
         folder = data_folder("connectomes") if root is None else Path(root)
         if root is None:
-            check_choice("name", name, _NAMES, "a file of your own is read by Connectome.from_files")
+            check_choice("name", name, _NAMES, "a file of your own is read by Connectome.from_edges")
         super().__init__(root=None, transform=transform)
         neurons = read_table(folder / "neurons.csv", NEURON_COLUMNS, "root")
         edges = read_table(folder / f"{name}.csv", EDGE_COLUMNS, "root")
@@ -103,45 +105,68 @@ class Connectome(InMemoryDataset):
         return data
 
     @classmethod
-    def from_files(
-        cls, source: str | Path | nx.Graph, neurons: str | Path | None = None, synapses: str = "chemical", keep_isolated: bool = False
+    def from_edges(
+        cls,
+        source: Any,
+        neurons: str | Path | pd.DataFrame | None = None,
+        synapses: str = "chemical",
+        keep_isolated: bool = False,
+        *,
+        inputs: Sequence[str] = (),
+        outputs: Sequence[str] = (),
+        sensory: Sequence[str] = (),
+        motor: Sequence[str] = (),
     ) -> Data:
-        """Read a wiring of one's own.
+        """Read a wiring of one's own, whatever holds it. ``from_files``, ``from_pandas``, ``from_scipy``, ``from_networkx`` and
+        ``from_data`` are other names of this.
 
-        * **CSV** (``.csv``, UTF-8): one edge a line, columns ``pre,post,weight,synapse``; further columns are left alone.
-        * **GraphML** (``.graphml``, ``.xml``), as neurodata publishes it (https://neurodata.io/project/connectomes): nodes with
-          ``cell_name`` and ``role``, edges either with ``synapse_type`` and ``weight`` or with ``chemical_weight`` and
-          ``electrical_weight``, of which 0 means that there is no such synapse.
-        * **NetworkX graph**, with the same attributes. ``name``, or else the node itself, serves where ``cell_name`` is missing,
-          ``cell_type``, ``neuron_type`` or ``type`` for ``role``, and ``synapse`` or ``type`` for ``synapse_type``. Undirected graphs may
-          only hold electrical synapses.
+        * **Edge lists** in CSV, TSV, text with semicolons (then decimal commas too) or blanks, Parquet, and pandas tables, with or without
+          header and index column. A header may call the columns ``source, target``, ``pre, post``, ``from, to``, ..., ``weight``,
+          ``synapses``, ``count``, ..., and ``synapse``; without one, columns 1 and 2 are edges and 3 the weight. Also NetworkX's lists.
+        * **Matrices** from rows to columns, with or without labels: CSV, ``.npy``, Matrix Market (``.mtx``), pandas, SciPy, NumPy.
+        * **GraphML, GML, GEXF and NetworkX graphs**, such as neurodata's (https://neurodata.io/project/connectomes): nodes with
+          ``cell_name``, ``name`` or ``label``, and ``cell_type``, ``neuron_type``, ``role`` or ``type``; edges with ``weight`` and
+          ``synapse_type``, or with ``chemical_weight`` and ``electrical_weight``, of which 0 means that there is no such synapse; or with
+          nothing. The edges of undirected graphs are stored in both directions.
+        * **PyG Data**, which needs no more than ``edge_index``: all its nodes and attributes stay.
 
-        A synapse is ``chemical`` (``C``) or ``electrical`` (``E``). Electrical synapses are stored in both directions: a direction that is
-        not listed gets the weight of the other.
+        A weight that is missing everywhere is 1, a missing kind of synapse chemical. A synapse is ``chemical`` (``C``) or ``electrical``
+        (``E``); electrical ones are stored in both directions, and a direction that is not listed gets the weight of the other. Neurons
+        have types of any words. ``sensory``, ``inter``, ``motor`` and the like are roles; other words are kept in ``cell_type``, and their
+        neurons are ``other``. Missing types are looked up by name if at least half of the neurons are the worm's (``VA01`` is ``VA1``). If
+        no role is given or found, sources are sensory and sinks motor, see :func:`elegans_pyg.wirings.roles`.
 
         Args:
-            source: file or graph.
-            neurons: CSV table ``name,type[,neurotransmitter]``. It then is the list of all neurons, in its order, and nothing else is
-                consulted. By default neurons are those of the source, in its order, and types and transmitters that it does not give (or
-                gives as ``NA``) are looked up among the worm's by name, with or without zeros before a number (``VA01`` is ``VA1``).
-            synapses: ``"chemical"``, ``"electrical"`` or ``"both"``, as for a packaged connectome.
+            source: path, graph, table, matrix or ``Data``.
+            neurons: file or pandas table with columns ``name`` (or ``node_id``, ``id``, ...), and if known ``type`` and
+                ``neurotransmitter``. It then is the list of all neurons, in its order.
+            synapses: ``"chemical"``, ``"electrical"`` or ``"both"``, as for a packaged connectome; a ``Data`` keeps what it has.
             keep_isolated: keep neurons that have none of these synapses.
+            inputs, outputs, sensory, motor: names, and words of types, of the neurons that are inputs and outputs, see
+                :class:`~elegans_pyg.datasets.wiring_tables.Choices`.
+
+        Returns:
+            a ``Data`` as of a packaged connectome, without ``y``, ``family`` and ``wiring_seed``; ``read_as`` says in one line what was
+            taken for what.
 
         Raises:
-            FileNotFoundError, TypeError: if a file is missing; if ``source`` is neither a path nor a graph.
-            ValueError: if a file is not of its kind, too large, or not in UTF-8; if a neuron has no name or type, or is listed twice; if an
-                edge has an unknown neuron or synapse, a weight that is not finite and above 0, or is listed twice.
+            FileNotFoundError, TypeError: if a file is missing; if ``source`` is none of these.
+            ValueError: if a file is not of its kind, too large, or not in UTF-8; if a neuron has no name or is listed twice; if an edge has
+                an unknown neuron or synapse, a weight that is not finite and above 0, or is listed twice; if no neuron is as chosen.
 
         Example:
             >>> graph = nx.DiGraph()
-            >>> graph.add_node("ASEL", role="sensory")
-            >>> graph.add_node("AIYL", role="inter")
-            >>> graph.add_edge("ASEL", "AIYL", weight=13, synapse="chemical")
-            >>> Connectome.from_files(graph)
-            Data(x=[2, 6], edge_index=[2, 1], edge_weight=[1], edge_type=[1], neuron_type=[2], neuron_name=[2], inhibitory=[2])
+            >>> graph.add_edge("a", "b", weight=13)
+            >>> data = Connectome.from_edges(graph)
+            >>> data.read_as
+            'edges of the graph, weight as weight; no types: inputs are sources (1), outputs sinks (1)'
         """
+        choices = Choices(inputs, outputs, sensory, motor)
         known = read_neurons(data_folder("connectomes") / "neurons.csv")
-        return read_wiring(source, neurons, known=known, synapses=synapses, keep_isolated=keep_isolated)
+        return read_wiring(source, neurons, known=known, choices=choices, synapses=synapses, keep_isolated=keep_isolated)
+
+    from_files = from_pandas = from_scipy = from_networkx = from_data = from_edges
+    to_pandas = staticmethod(to_pandas)
 
     @staticmethod
     def names() -> list[str]:

@@ -16,7 +16,7 @@ from torch_geometric.utils import subgraph
 from elegans_pyg._arguments import check_choice, shown
 from elegans_pyg._files import data_folder
 from elegans_pyg.datasets.connectome import Connectome
-from elegans_pyg.datasets.wiring_files import build_data, read_edges, read_neurons
+from elegans_pyg.datasets.wiring_tables import build_data, read_edges, read_neurons
 from elegans_pyg.dynamics.membrane import MEMBRANES, Membrane
 from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, as_wiring
 

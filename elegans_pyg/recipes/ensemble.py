@@ -94,17 +94,18 @@ def base_settings(kind: type[ClassifierSettings], given: Mapping[str, Any], quic
 
 
 def load_wiring(name: str, settings: Any) -> Data:
-    """The connectome of that name, or the one in that GraphML or CSV file, with the settings' ``synapses`` and ``neuron_table``.
+    """The connectome of that name, or the wiring in that file, with the settings' ``synapses``, ``neurons`` and choices.
 
     Raises:
-        ValueError: for an unknown name, a wrong file, or a wiring without an edge between two neurons, on which nothing can be studied.
+        ValueError: for an unknown name, a wrong file, neurons that are not there, or a wiring without an edge between two neurons, on which
+            nothing can be studied.
         OSError: if the file cannot be read.
     """
     path = Path(name).expanduser()
     if name in ep.datasets.Connectome.names() or not (path.exists() or path.name != name or path.suffix):
-        graph = ep.datasets.Connectome(name, synapses=settings.synapses)[0]
+        graph = ep.datasets.Choices(**settings.choices).apply(ep.datasets.Connectome(name, synapses=settings.synapses)[0])
     else:
-        graph = ep.datasets.Connectome.from_files(path, neurons=settings.neuron_table, synapses=settings.synapses)
+        graph = ep.datasets.Connectome.from_edges(path, settings.neurons, settings.synapses, **settings.choices)
     if not bool((graph.edge_index[0] != graph.edge_index[1]).any()):
         kind = "" if settings.synapses == "both" else f"{settings.synapses} "
         raise ValueError(f"connectome: {name} has no {kind}synapse between two neurons; choose other synapses, or another connectome")

@@ -1,6 +1,7 @@
 """Controls from random-graph generators: as many edges as the base has, its synapse counts, its neurons in random places."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 import networkx as nx
 import numpy as np
@@ -16,7 +17,8 @@ class GeneratedWiring(Rewiring):
       the graph while their numbers, and with them the number of sensory neurons, stay as they are.
     - **Edges.** :math:`m = \mathrm{round}(\mathrm{density} \cdot E)` of each kind of synapse, :math:`E` being the base's number without
       self-loops. If the generator cannot make just :math:`m`, it makes the next larger number it can, and random ones are removed.
-    - **Directions.** An undirected generator's edge becomes one chemical edge, in a random direction, or one electrical synapse.
+    - **Directions.** An undirected generator's edge becomes one chemical edge, in a random direction, or one electrical synapse. Where
+      there are more chemical edges than pairs of neurons, every pair is joined, and random ones both ways.
     - **Synapse counts.** A random permutation of the base's; at another density, as many whole copies of them as fit, and a random choice
       without replacement for the rest.
     - **Self-loops** of the base stay.
@@ -26,7 +28,7 @@ class GeneratedWiring(Rewiring):
         density: number of edges, as a multiple of the base's.
 
     Raises:
-        ValueError: if the generator cannot make so many edges between so many nodes.
+        ValueError: if there is no simple graph of so many edges between so many nodes.
     """
 
     def __init__(self, seed: int, density: float = 1.0) -> None:
@@ -34,22 +36,20 @@ class GeneratedWiring(Rewiring):
         self.density = check_number("density", density, above=True)
 
     @abstractmethod
-    def max_edges(self, num_nodes: int, directed: bool) -> int:
-        """The most edges that :meth:`generate` can make."""
-
-    @abstractmethod
     def generate(self, num_nodes: int, num_edges: int, directed: bool, seed: int) -> np.ndarray:
-        """Edges ``(M, 2)`` of a simple graph, ``M`` at least ``num_edges``; if ``directed``, in a direction of their own."""
+        """Edges ``(M, 2)`` of a simple graph, ``M`` at least ``num_edges`` or all pairs; if ``directed``, in a direction of their own."""
 
     def redraw(self, edges: EdgeSet, neuron_type: np.ndarray, rng: np.random.Generator) -> EdgeSet:
-        count, most = round(self.density * len(edges)), self.max_edges(edges.num_nodes, edges.directed)
-        if count > most:
+        count, pairs = round(self.density * len(edges)), edges.num_nodes * (edges.num_nodes - 1) // 2
+        if count > (most := 2 * pairs if edges.directed else pairs):
             kind = "chemical" if edges.directed else "electrical"
             raise ValueError(
-                f"density: {type(self).__name__} makes at most {most} {kind} edges between {edges.num_nodes} neurons, but {count} were"
-                " asked for; lower the density or choose another family"
+                f"density: expected at most {most} {kind} edges, one a pair of the {edges.num_nodes} neurons and direction, got {count};"
+                " lower the density"
             )
         new = self.generate(edges.num_nodes, count, edges.directed, int(rng.integers(2**31))) if count else np.empty((0, 2), dtype=np.int64)
+        if len(new) < count:
+            new = np.concatenate([new, rng.permutation(new)[: count - len(new), ::-1]])
         new = rng.permutation(edges.num_nodes)[rng.permutation(new)[:count]]
         copies, rest = divmod(count, len(edges))
         weight = np.concatenate([np.tile(edges.weight, copies), rng.choice(edges.weight, rest, replace=False)])
@@ -69,10 +69,6 @@ class ErdosRenyi(GeneratedWiring):
 
     family = "er"
 
-    def max_edges(self, num_nodes: int, directed: bool) -> int:
-        pairs = num_nodes * (num_nodes - 1)
-        return pairs if directed else pairs // 2
-
     def generate(self, num_nodes: int, num_edges: int, directed: bool, seed: int) -> np.ndarray:
         return np.array(nx.gnm_random_graph(num_nodes, num_edges, seed=seed, directed=directed).edges)
 
@@ -82,8 +78,8 @@ class WattsStrogatz(GeneratedWiring):
 
     From Watts & Strogatz (1998), "Collective dynamics of 'small-world' networks", Nature 393, 440-442, doi:10.1038/30918, by
     :func:`networkx.watts_strogatz_graph` with :math:`k = 2 \lceil E / N \rceil` neighbours, which makes :math:`N k / 2 \ge E` edges; the
-    surplus is removed at random. Each becomes one directed edge, so there are no reciprocal pairs. All else is as in
-    :class:`GeneratedWiring`.
+    surplus is removed at random. Each becomes one directed edge, so there are no reciprocal pairs up to
+    :math:`N (N - 1) / 2` edges. All else is as in :class:`GeneratedWiring`.
 
     Args:
         p: share of edges moved, from 0 (the ring) to 1.
@@ -99,11 +95,9 @@ class WattsStrogatz(GeneratedWiring):
         super().__init__(seed, density)
         self.p = check_number("p", p, high=1.0)
 
-    def max_edges(self, num_nodes: int, directed: bool) -> int:
-        return num_nodes * (num_nodes - 1) // 2
-
     def generate(self, num_nodes: int, num_edges: int, directed: bool, seed: int) -> np.ndarray:
-        return _turned_at_random(nx.watts_strogatz_graph(num_nodes, 2 * -(-num_edges // num_nodes), self.p, seed=seed), seed)
+        nearest = min(2 * -(-num_edges // num_nodes), num_nodes)
+        return _turned_at_random(nx.watts_strogatz_graph(num_nodes, nearest, self.p, seed=seed), seed)
 
 
 class BarabasiAlbert(GeneratedWiring):
@@ -111,21 +105,26 @@ class BarabasiAlbert(GeneratedWiring):
 
     From Barabási & Albert (1999), "Emergence of scaling in random networks", Science 286, 509-512, doi:10.1126/science.286.5439.509, by
     :func:`networkx.barabasi_albert_graph` with the smallest :math:`m` whose :math:`m (N - m)` edges are at least :math:`E`; the surplus
-    is removed at random. Each becomes one directed edge, so there are no reciprocal pairs. All else, the arguments included, is as in
-    :class:`GeneratedWiring`.
+    is removed at random. More than :math:`\lfloor N^2 / 4 \rfloor` edges cannot grow from its star of :math:`m + 1` nodes; then the first
+    :math:`m + 1` nodes are all joined, which makes :math:`m N - m (m + 1) / 2`, up to all pairs. Each becomes one directed edge, so there
+    are no reciprocal pairs up to :math:`N (N - 1) / 2` edges. All else, the arguments included, is as in :class:`GeneratedWiring`.
 
     Raises:
-        ValueError: if more than :math:`\lfloor N^2 / 4 \rfloor` edges are asked for, or ``data`` is no cyclic connectome.
+        ValueError: if more edges are asked for than there are pairs of neurons, or ``data`` is no cyclic connectome.
     """
 
     family = "ba"
 
-    def max_edges(self, num_nodes: int, directed: bool) -> int:
-        return num_nodes**2 // 4
-
     def generate(self, num_nodes: int, num_edges: int, directed: bool, seed: int) -> np.ndarray:
-        joined = next(m for m in range(1, num_nodes) if m * (num_nodes - m) >= num_edges)
-        return _turned_at_random(nx.barabasi_albert_graph(num_nodes, joined, seed=seed), seed)
+        def smallest(edges_of: Callable[[int], int]) -> int | None:
+            wanted = min(num_edges, num_nodes * (num_nodes - 1) // 2)
+            return next((joined for joined in range(1, num_nodes) if edges_of(joined) >= wanted), None)
+
+        if joined := smallest(lambda m: m * (num_nodes - m)):
+            return _turned_at_random(nx.barabasi_albert_graph(num_nodes, joined, seed=seed), seed)
+        joined = smallest(lambda m: m * num_nodes - m * (m + 1) // 2) or 1
+        core = nx.complete_graph(joined + 1)
+        return _turned_at_random(nx.barabasi_albert_graph(num_nodes, joined, seed=seed, initial_graph=core), seed)
 
 
 def _turned_at_random(graph: nx.Graph, seed: int) -> np.ndarray:

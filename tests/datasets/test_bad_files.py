@@ -33,12 +33,12 @@ def graphml(**changes: str) -> bytes:
 def neurons_of(path: Path) -> Any:
     edges = path.with_name("edges.csv")
     edges.write_text(EDGES + "ASEL,AIYL,1,C\n")
-    return Connectome.from_files(edges, path)
+    return Connectome.from_edges(edges, path)
 
 
 READERS: dict[str, Callable[[Path], Any]] = {
-    "w.csv": Connectome.from_files,
-    "w.graphml": Connectome.from_files,
+    "w.csv": Connectome.from_edges,
+    "w.graphml": Connectome.from_edges,
     "n.csv": neurons_of,
     "currents.csv": read_currents,
     "waveform.dat": lambda path: Waveforms.from_files([path] * 3, ["A"], ["B"]),
@@ -122,8 +122,8 @@ def test_any_content_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory
         (f"ASEL,AIYL,{'9' * 20},C", ""),
         (f"ASEL,AIYL,{'9' * 5000},C", r"line 2: expected a weight above 0, finite in float32, got '9{50}"),
         ("ASEL,AIYL,1e999,C", "line 2: expected a weight above 0, finite in float32, got '1e999'"),
-        ('"AS\nEL",AIYL,1,C', r"line 3: expected a neuron of known type, got 'AS\nEL'"),
-        ("A" * 3000 + ",AIYL,1,C", "line 2: expected a neuron of known type, got 'AAA"),
+        ('"AS\nEL",AIYL,1,C', r"line 3: expected a neuron's name, of printable characters, got 'AS\nEL'"),
+        ("A" * 3000 + ",AIYL,-1,C", "line 2: expected a weight above 0"),
         ("ASEL,AIYL,1," + "C" * 3000, "line 2: expected the synapse to be chemical or electrical, got 'CCC"),
         ('"' + "A" * 200_000 + '",AIYL,1,C', "line 2: expected CSV, got a broken line"),
     ],
@@ -135,7 +135,7 @@ def test_edge_lists(tmp_path: Path, row: str, message: str) -> None:
     text = refused("w.csv", path, reads=not message)
     assert (message in text) if "{" not in message else text.count("9") > 50
     path.write_text(",".join(f"column-{n}" for n in range(5000)) + "\n1\n")
-    assert "add 'pre'" in refused("w.csv", path)
+    assert "expected 5000 fields as in the first line, got 1" in refused("w.csv", path)
 
 
 BOMB = (
@@ -178,7 +178,7 @@ def test_graphml(tmp_path: Path, changes: dict[str, str], message: str) -> None:
 def test_graphml_may_be_in_utf_16_and_deep(tmp_path: Path) -> None:
     path = tmp_path / "w.graphml"
     path.write_bytes(graphml(encoding="utf-16").decode().encode("utf-16"))
-    assert Connectome.from_files(path).num_edges == 1
+    assert Connectome.from_edges(path).num_edges == 1
     path.write_bytes(b"<graphml>" + b"<graph>" * 10**5 + b"</graph>" * 10**5 + b"</graphml>")
     assert "without edges" in refused("w.graphml", path)
 
@@ -190,10 +190,10 @@ def test_names_in_graphs_are_printable(name: str) -> None:
     graph.add_node("AIYL", role="inter")
     graph.add_edge(name, "AIYL", weight=1, synapse="C")
     if name.isprintable():
-        assert Connectome.from_files(graph).neuron_name[0] == name
+        assert Connectome.from_edges(graph).neuron_name[0] == name
         return
     with pytest.raises(ValueError, match="expected a neuron's name, of printable characters") as caught:
-        Connectome.from_files(graph)
+        Connectome.from_edges(graph)
     assert str(caught.value).isprintable()
 
 

@@ -140,16 +140,16 @@ def test_files_of_ones_own_are_read_from_root(tmp_path):
 def test_from_files_looks_up_the_worms_neurons(tmp_path):
     file = tmp_path / "mine.csv"
     file.write_text("pre,post,weight,synapse\nASEL,AIYL,13,chemical\nDD01,AIYL,2,chemical\nAIYL,DD01,1,electrical\n")
-    data = Connectome.from_files(file)
+    data = Connectome.from_edges(file)
     assert data.neuron_name == ["ASEL", "AIYL", "DD01"]
     assert [NEURON_TYPES[kind] for kind in data.neuron_type] == ["sensory", "inter", "motor"]
     assert data.inhibitory.tolist() == [False, False, True]
     assert data.num_edges == 2
-    assert Connectome.from_files(file, synapses="both").num_edges == 4
+    assert Connectome.from_edges(file, synapses="both").num_edges == 4
 
 
 def test_bad_arguments_are_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"name: expected one of cook2019-hermaphrodite, .*, got 'cook2020'; .* Connectome\.from_files"):
+    with pytest.raises(ValueError, match=r"name: expected one of cook2019-hermaphrodite, .*, got 'cook2020'; .* Connectome\.from_edges"):
         Connectome("cook2020")
     with pytest.raises(ValueError, match="synapses: expected one of chemical, electrical, both, got 'gap'"):
         Connectome(synapses="gap")
