@@ -35,6 +35,7 @@ _WEIGHTS = (
     *("weight", "edgeweight", "weights", "synapses", "synapsecount", "syncount", "count", "counts", "nsynapses", "numsynapses"),
     *("numberofsynapses", "numberofconnections", "strength", "nbr", "value"),
 )
+_KIND_NUMBERS = {str(number) for number in range(len(SYNAPSES))}
 _KINDS = ("synapsetype", "synapse", "edgetype", "type", "kind")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|[+-]?inf(inity)?", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
@@ -359,7 +360,7 @@ def _by_name(cells: Cells, names: list[str], ends: tuple[int, int]) -> dict[str,
     if kind is not None and names[kind] not in _KINDS[:2]:
         # A column called "type" may be about something else.
         words = {text_of(row[kind]).lower() for row in cells.rows}
-        kind = kind if words & (SYNAPSE_WORDS.keys() | ({"0", "1"} if names[kind] == "edgetype" else set())) else None
+        kind = kind if words & (SYNAPSE_WORDS.keys() | (_KIND_NUMBERS if names[kind] == "edgetype" else set())) else None
     return {"weight": first(*_WEIGHTS), "synapse": kind, **{name: first(f"{name}weight") for name in SYNAPSES}}
 
 
@@ -395,7 +396,7 @@ def _rows(cells: Cells, chosen: Mapping[str, int | None]) -> Iterator[dict[str, 
                 got = shown(", ".join(sorted(has)))[1:-1] or "none"
                 raise ValueError(f"{place}: expected an edge with the attribute {name}, got {got}; add it")
         word = SYNAPSES[0] if kind is None else text_of(row[kind])
-        word = SYNAPSES[int(word)] if digits and word in ("0", "1") else word
+        word = SYNAPSES[int(word)] if digits and word in _KIND_NUMBERS else word
         yield {**edge, "weight": 1.0 if weight is None else row[weight], "synapse": word}
 
 

@@ -22,7 +22,7 @@ from elegans_pyg._arguments import shown
 from elegans_pyg._files import read_bounded, read_text
 from elegans_pyg.datasets.edge_tables import Cells, Edges, cells_of, find_edges, find_in_matrix, plain, read_cells, read_edges_of
 from elegans_pyg.datasets.wiring_tables import SYNAPSE_WORDS, TYPE_WORDS, Choices, build_data, name_of, rows_of, text_of
-from elegans_pyg.wirings import MOTOR, NEURON_TYPES, SENSORY, as_wiring
+from elegans_pyg.wirings import ELECTRICAL, MOTOR, NEURON_TYPES, SENSORY, as_wiring
 
 # Compared as plain() gives them; the first that says anything.
 _NAME_ATTRIBUTES = ("cellname", "neuronname", "name", "label")
@@ -271,7 +271,7 @@ def _both_ways(edges: Edges) -> Edges:
     table = edges.table
     if edges.kinds:
         for row, place in rows_of(table, "edges"):
-            if SYNAPSE_WORDS.get(row["synapse"].lower()) == SYNAPSE_WORDS["chemical"]:
+            if SYNAPSE_WORDS.get(row["synapse"].lower(), ELECTRICAL) != ELECTRICAL:
                 raise ValueError(f"{place}: expected a direction for a chemical synapse, got an undirected graph; give a directed one")
         return edges
     back = table[table["pre"] != table["post"]].rename(columns={"pre": "post", "post": "pre"})

@@ -61,7 +61,7 @@ class WiringSettings(NeuronSettings):
     connectome: Wiring = Field(
         "cook2019-hermaphrodite", description="Connectome by name (see info), or a file of edges, a matrix or a graph."
     )
-    synapses: Literal["chemical", "electrical", "both"] = Field("chemical", description="Kind of synapses.")
+    synapses: Literal["chemical", "electrical", "extrasynaptic", "both"] = Field("chemical", description="Kind of synapses.")
     seed: Whole = Field(0, description="Start of all seeds: wirings, first parameters, order of the data.")
 
 

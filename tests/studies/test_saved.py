@@ -69,7 +69,7 @@ def test_a_wider_precision_is_kept(tmp_path: Path) -> None:
 
 def test_train_and_park_kim(tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path)
-    shared = {name: getattr(settings, name) for name in ("connectome", "neuron_table", "channels", "executor", "training")}
+    shared = {name: getattr(settings, name) for name in ("connectome", "neurons", "channels", "executor", "training")}
     run = learnt(TRAIN, TrainSettings(**shared, seeds=2), tmp_path / "train")
     assert accuracies(run.model(seed=1)) == [run.results["accuracy"][1]]
     run = learnt(PARK_KIM, settings.model_copy(update={"families": ("random_dag",)}), tmp_path / "park-kim")
@@ -80,7 +80,7 @@ def tensor_settings(kind: type[Any], folder: Path, **options: Any) -> Any:
     wiring, neurons = write_wiring(folder)
     training = FitSettings(iterations=3, batch_size=20, eval_every=2, validation_fraction=0.1, device="cpu", **options.pop("training", {}))
     few = {"width": 8, "seeds": 2, "variants": 1, "families": ("er", "rewired"), "dataset": "digits"}
-    return kind(connectome=str(wiring), neuron_table=str(neurons), training=training, **few, **options)
+    return kind(connectome=str(wiring), neurons=str(neurons), training=training, **few, **options)
 
 
 def test_encoders_with_heads_of_every_kind(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_reservoirs_with_their_readouts(tmp_path: Path) -> None:
     wiring, neurons = write_wiring(tmp_path)
     few = {"families": ("er",), "variants": 2, "tasks": ("memory", "parity"), "radii": (0.5, 0.9), "leaks": (1.0, 0.5), "train": 60}
     # A shard begins in the middle of a wiring's tasks.
-    run = learnt(ELEGANS_ECHO, EchoSettings(connectome=str(wiring), neuron_table=str(neurons), **few), tmp_path / "run", shards=3)
+    run = learnt(ELEGANS_ECHO, EchoSettings(connectome=str(wiring), neurons=str(neurons), **few), tmp_path / "run", shards=3)
     for name in ("memory", "parity"):
         task, own = sequence_task(name, 0, train=60, validation=20, test=40), run.results[run.results["task"] == name]
         for chosen, rows in (({}, own), ({"family": "er", "seed": 1}, own[3:])):
