@@ -74,6 +74,10 @@ class Connectome(InMemoryDataset):
           ``inhibitory (N,)``: whether the principal neurotransmitter is GABA; ``y (N,)``: the type again, as a label; ``family`` and
           ``wiring_seed``: ``"connectome"`` and 0
 
+    PyG's transforms keep names, types and kinds where they keep neurons and synapses (``subgraph``, ``LargestConnectedComponents``), and
+    where they add up both directions of a chemical graph (``ToUndirected``). Self-loops and virtual nodes are for PyG's own layers: what
+    makes a DAG refuses such graphs. ``RemoveIsolatedNodes`` cannot index a list of names: use ``data.subgraph(data.edge_index.unique())``.
+
     Raises:
         ValueError: for an unknown name or kind of synapse, or a file of ``root`` that is not in order.
         FileNotFoundError: if ``root`` lacks a file.

@@ -27,10 +27,7 @@ def info_tables() -> list[Table]:
         for name, family in FAMILIES.items()
         if name != "connectome"
     ]
-    images = [
-        (name, _IMAGE_SOURCES[name] + ("" if name == "digits" else "; --image-root FOLDER, or downloaded (extra 'images')"))
-        for name in IMAGE_SETS
-    ]
+    images = [(name, _IMAGE_SOURCES[name]) for name in IMAGE_SETS]
     here = [
         ("devices (--device)", f"{', '.join(machine.devices())}; auto picks the first"),
         ("executors (--executor)", machine.executors_in_words()),
