@@ -5,6 +5,7 @@ from elegans_pyg.datasets.connectome import Connectome
 from elegans_pyg.datasets.edge_attributes import edge_sign
 from elegans_pyg.datasets.image_kind import ImageKind
 from elegans_pyg.datasets.images import ImageData, load_images
+from elegans_pyg.datasets.own_images import OwnImages, read_images
 from elegans_pyg.datasets.sequences import SequenceTask, sequence_task
 from elegans_pyg.datasets.signal_propagation import SignalPropagation
 from elegans_pyg.datasets.wiring_ensemble import WiringEnsemble
@@ -15,11 +16,13 @@ __all__ = [
     "Connectome",
     "ImageData",
     "ImageKind",
+    "OwnImages",
     "SequenceTask",
     "SignalPropagation",
     "WiringEnsemble",
     "edge_sign",
     "load_calcium",
     "load_images",
+    "read_images",
     "sequence_task",
 ]
