@@ -169,16 +169,6 @@ class ReducedOrder(VariantNetwork):
             raise ValueError(f"folder: {folder} holds no whole model ({error}); save it again") from error
         return model
 
-    def to_onnx(self, path: str | Path, replica: int = 0) -> Path:
-        """Write one replica as an ONNX model (opset 17, float32), which needs neither PyTorch nor this package to run. Returns the path.
-
-        It takes ``current_pA (S, T, I)`` and gives ``voltage_mV (S, T, O)``, as :meth:`predict_mV` does; the neurons' names are among its
-        metadata. The file is written whole or not at all. Needs the extra ``onnx``, else ``ImportError``.
-        """
-        from elegans_pyg.models.reduced_order_onnx import onnx_model
-
-        return write_atomic(Path(path), onnx_model(self, replica).SerializeToString())
-
     def extra_repr(self) -> str:
         return f"{self.cell}, {len(self.input_names)} -> {self.hidden} -> {len(self.output_names)}, replicas={self.replicas}"
 
