@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import networkx as nx
 import numpy as np
 import pandas as pd
 import torch
@@ -25,7 +24,7 @@ from elegans_pyg.wirings import as_wiring
 
 _TOLERANCE = 0.01
 _MATCH_TRIES = 64
-_CACHE_FORMAT = 2
+_CACHE_FORMAT = 3
 _PATIENCE_S = 2.0
 
 
@@ -34,8 +33,7 @@ class WiringEnsemble(InMemoryDataset):
 
     Every variant is :math:`\mathrm{DAG}(\mathrm{rewire}_i(\mathrm{base}))` with the DAG step that the base itself would get, so that an
     ensemble of family ``connectome`` is what the others are compared to. Variant :math:`i` has a seed of its own, drawn from ``seed``, the
-    family's name and :math:`i`: it depends neither on ``count`` nor on other families. (It does depend on the version of NetworkX, for the
-    families that NetworkX generates.)
+    family's name and :math:`i`: it depends neither on ``count`` nor on other families.
 
     =================== ==========================================================================================================
     family              what is kept
@@ -205,7 +203,6 @@ class WiringEnsemble(InMemoryDataset):
             "count": count,
             **{name: getattr(self, name) for name in ("family", "seed", "match", "dag")},
             "options": {name: float(value) for name, value in sorted(self.options.items())},
-            "networkx": nx.__version__,
         }
         key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
         path = Path(self.processed_dir) / f"{self.family}-{count}-{key[:16]}.safetensors"

@@ -46,7 +46,7 @@ def generator(name: str, *seeds: int) -> np.random.Generator:
 
 def with_edges(data: Data, source: np.ndarray, target: np.ndarray, weight: np.ndarray, kind: np.ndarray) -> Data:
     """Replace the edges of ``data``, which is changed, by these, in the order of (source, target, type)."""
-    order = np.lexsort((kind, target, source))
+    order = np.argsort((source * len(data.neuron_type) + target) * len(SYNAPSES) + kind, kind="stable")
     device = data.edge_index.device
     data.edge_index = torch.from_numpy(np.stack([source[order], target[order]]).astype(np.int64)).to(device)
     data.edge_weight = torch.from_numpy(weight[order]).to(device, data.edge_weight.dtype)
@@ -116,9 +116,10 @@ class Rewiring(BaseTransform):
 
 
 def _edge_set(kind: int, num_nodes: int, source: np.ndarray, target: np.ndarray, weight: np.ndarray) -> EdgeSet:
-    order = np.lexsort((target, source))
+    pair = source * num_nodes + target
+    order = np.argsort(pair, kind="stable")
     source, target, weight = source[order], target[order], weight[order]
-    twice = np.flatnonzero((np.diff(source) == 0) & (np.diff(target) == 0))
+    twice = np.flatnonzero(np.diff(pair[order]) == 0)
     if len(twice):
         raise ValueError(
             f"data.edge_index: expected one edge of each type from a neuron to another, got several from {source[twice[0]]} to"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import networkx as nx
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import chisquare
+from scipy.stats import chisquare, ks_2samp
 from torch_geometric.data import Data
 
 from elegans_pyg.transforms import BarabasiAlbert, ErdosRenyi, WattsStrogatz
@@ -95,6 +96,41 @@ def test_watts_strogatz_without_moves_is_the_ring() -> None:
     assert nx.is_isomorphic(graph, nx.watts_strogatz_graph(20, 4, 0.0))
     moved = nx.Graph(digraph(WattsStrogatz(3, p=1.0)(data)))
     assert nx.average_clustering(moved) < nx.average_clustering(graph) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("generator", "theirs"),
+    [
+        (WattsStrogatz, lambda seed: nx.watts_strogatz_graph(40, 8, 0.1, seed)),
+        (BarabasiAlbert, lambda seed: nx.barabasi_albert_graph(40, 4, seed)),
+    ],
+)
+def test_degrees_and_clustering_spread_as_networkx_spreads_them(
+    generator: type[GeneratedWiring], theirs: Callable[[int], nx.Graph]
+) -> None:
+    edges = theirs(0).number_of_edges()
+    data = random_connectome(0, 40, chemical=0.0, loops=0.0)
+    data.edge_index = torch.tensor([(a, b) for a in range(40) for b in range(40) if a != b][:edges]).T
+    data.edge_weight, data.edge_type = torch.ones(edges), torch.zeros(edges).long()
+    pairs = [(nx.Graph(digraph(generator(seed)(data))), theirs(seed)) for seed in range(120)]
+    for measure in (
+        nx.average_clustering,
+        lambda graph: np.var([d for _, d in graph.degree]),
+        lambda graph: max(d for _, d in graph.degree),
+    ):
+        ours, others = ([measure(pair[side]) for pair in pairs] for side in (0, 1))
+        assert ks_2samp(ours, others).pvalue > 1e-3
+
+
+def test_watts_strogatz_moves_the_share_and_fills_a_full_graph() -> None:
+    data = random_connectome(0, 40, chemical=0.2, loops=0.0)
+    ring = WattsStrogatz(3, p=0.0)
+    assert WattsStrogatz(0).max_edges(6, True) == 15
+    full = random_connectome(0, 6, chemical=0.0, loops=0.0)
+    full.edge_index = torch.tensor([(a, b) for a in range(6) for b in range(a)]).T
+    full.edge_weight, full.edge_type = torch.ones(15), torch.zeros(15).long()
+    assert nx.Graph(digraph(WattsStrogatz(1, p=1.0)(full))).number_of_edges() == 15
+    assert digraph(ring(data)).number_of_edges() == digraph(data).number_of_edges()
 
 
 def test_watts_strogatz_refuses_a_bad_share() -> None:
