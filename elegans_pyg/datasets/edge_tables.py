@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import csv
 import io
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,13 +113,14 @@ def read_cells(path: str | Path, what: str) -> Cells:
         return cells_of(pd.read_parquet(io.BytesIO(content)), str(path))
     # pyarrow has errors of its own for each way of being damaged.
     except Exception as error:
-        raise ValueError(f"{path}: expected Parquet, got what cannot be read ({_reason(error)}); write it again") from error
+        raise unreadable(path, "Parquet", error) from error
 
 
 def cells_of(frame: pd.DataFrame, where: str) -> Cells:
     """A pandas table, with its index as the first column if that holds the columns' names, as in an adjacency matrix."""
     header, rows = [str(name) for name in frame.columns], [list(row) for row in frame.astype(object).itertuples(index=False)]
-    if len(frame) and sorted(map(str, frame.index)) == sorted(header):
+    counted = isinstance(frame.index, pd.RangeIndex) and isinstance(frame.columns, pd.RangeIndex)
+    if len(frame) and not counted and sorted(map(str, frame.index)) == sorted(header):
         header, rows = ["", *header], [[name, *row] for name, row in zip(map(str, frame.index), rows, strict=True)]
     return Cells(header, rows, [f"{where}, row {number}" for number in range(len(rows))], where)
 
@@ -177,16 +179,18 @@ def _read_matrix(path: Path, suffix: str) -> Any:
             return np.load(io.BytesIO(content), allow_pickle=False)
         size = next(line.split() for line in content.splitlines() if line.strip() and not line.startswith(b"%"))
         # The header says how much to make room for.
-        if int(size[2] if len(size) > 2 else np.prod([int(part) for part in size])) > len(content):
+        if int(size[2] if len(size) > 2 else math.prod(map(int, size))) > len(content):
             raise ValueError("it ends before its entries do")
         return scipy.io.mmread(io.BytesIO(content))
     # Whatever a damaged header leads to, out of memory among it.
     except (Exception, MemoryError) as error:
-        raise ValueError(f"{path}: expected a matrix, got what cannot be read ({_reason(error)}); write it again") from error
+        raise unreadable(path, "a matrix", error) from error
 
 
-def _reason(error: BaseException) -> str:
-    return shown(" ".join(str(error).split()), 120)[1:-1] or type(error).__name__
+def unreadable(path: Path, expected: str, error: BaseException) -> ValueError:
+    """What to raise where a library could not read a file, for any reason of its own."""
+    reason = shown(" ".join(str(error).split()), 120)[1:-1] or type(error).__name__
+    return ValueError(f"{path}: expected {expected}, got what cannot be read ({reason}); correct or export it again")
 
 
 def _read_text(path: Path, what: str) -> Cells:
@@ -347,7 +351,7 @@ def _matrix_edges(sources: list[str], targets: list[str], rows: list[list[Any]],
 
 
 def _is_zero(value: Any) -> bool:
-    return value is ABSENT or text_of(value) == "" or bool(re.fullmatch(r"[+-]?0*\.?0*(e[+-]?\d+)?", text_of(value), re.IGNORECASE))
+    return text_of(value) == "" or bool(re.fullmatch(r"[+-]?(0+\.?0*|\.0+)(e[+-]?\d+)?", text_of(value), re.IGNORECASE))
 
 
 def _by_name(cells: Cells, names: list[str], ends: tuple[int, int]) -> dict[str, int | None]:
@@ -371,7 +375,7 @@ def _by_order(cells: Cells, chosen: Mapping[str, int | None], start: int) -> dic
         words = {text_of(row[column]).lower() for row in cells.rows}
         if words <= SYNAPSE_WORDS.keys():
             found.setdefault("synapse", column)
-        elif column == start and words != {""}:
+        elif column == start and words != {""} and (cells.header is None or any(_NUMBER.fullmatch(word) for word in words)):
             found["weight"] = column
     return {name: column for name, column in found.items() if chosen.get(name) is None}
 

@@ -20,7 +20,17 @@ from torch_geometric.data import Data
 
 from elegans_pyg._arguments import shown
 from elegans_pyg._files import read_bounded, read_text
-from elegans_pyg.datasets.edge_tables import Cells, Edges, cells_of, find_edges, find_in_matrix, plain, read_cells, read_edges_of
+from elegans_pyg.datasets.edge_tables import (
+    Cells,
+    Edges,
+    cells_of,
+    find_edges,
+    find_in_matrix,
+    plain,
+    read_cells,
+    read_edges_of,
+    unreadable,
+)
 from elegans_pyg.datasets.wiring_tables import SYNAPSE_WORDS, TYPE_WORDS, Choices, build_data, name_of, rows_of, text_of
 from elegans_pyg.wirings import ELECTRICAL, MOTOR, NEURON_TYPES, SENSORY, as_wiring
 
@@ -178,7 +188,7 @@ def _read_xml(path: Path) -> tuple[pd.DataFrame, Edges]:
         graph = nx.read_gexf(file) if format_name == "GEXF" else nx.read_graphml(file, force_multigraph=True)
     # NetworkX lets through whatever its conversions of undeclared keys and ill-typed values raise.
     except Exception as error:
-        raise _unreadable(path, format_name, error) from error
+        raise unreadable(path, format_name, error) from error
     if graph.number_of_edges() != sum(map(len, edge_lines.values())):
         raise ValueError(f"{path}: expected one graph with edge ids that differ, got several graphs or equal ids; export it again")
     return _graph_tables(graph, str(path), node_lines, edge_lines)
@@ -191,12 +201,7 @@ def _read_gml(path: Path) -> nx.Graph:
     try:
         return nx.parse_gml(text, label="id")
     except Exception as error:
-        raise _unreadable(path, "GML", error) from error
-
-
-def _unreadable(path: Path, format_name: str, error: Exception) -> ValueError:
-    reason = " ".join(str(error).split())[:120] or type(error).__name__
-    return ValueError(f"{path}: expected {format_name}, got what cannot be read ({reason}); correct or export it again")
+        raise unreadable(path, "GML", error) from error
 
 
 def _xml_lines(path: Path, content: bytes, format_name: str) -> tuple[dict[str, int], dict[tuple[str, str], list[int]]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import networkx as nx
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,6 +41,7 @@ def neurons_of(path: Path) -> Any:
 READERS: dict[str, Callable[[Path], Any]] = {
     "w.csv": Connectome.from_edges,
     "w.graphml": Connectome.from_edges,
+    **{f"w.{suffix}": Connectome.from_edges for suffix in ("tsv", "gml", "gexf", "mtx", "npy", "parquet")},
     "n.csv": neurons_of,
     "currents.csv": read_currents,
     "waveform.dat": lambda path: Waveforms.from_files([path] * 3, ["A"], ["B"]),
@@ -173,6 +176,43 @@ def test_graphml(tmp_path: Path, changes: dict[str, str], message: str) -> None:
     path.write_bytes(graphml(**changes))
     text = refused("w.graphml", path, reads=not message)
     assert all(part[:90] in text for part in message.split(", .*, got 'x")[0].split(".*"))
+
+
+def matrix_of(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=True)
+    return file.getvalue()
+
+
+MARKET = b"%%MatrixMarket matrix coordinate real general\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "w.npy",
+            matrix_of(np.ones((2, 5))),
+            "expected a square matrix of numbers, at most 16,777,216 a side, got float64 of shape (2, 5)",
+        ),
+        ("w.npy", matrix_of(np.array([["a"]])), "expected a square matrix of numbers, at most 16,777,216 a side, got <U1"),
+        ("w.npy", matrix_of(np.array([[print, 1]], dtype=object)), "expected a matrix, got what cannot be read (Object arrays cannot be"),
+        ("w.npy", matrix_of(np.ones((5, 5)))[:-9], "expected a matrix, got what cannot be read"),
+        ("w.npy", matrix_of(np.diag([1.0, np.nan])), "row 1, column 1: expected a weight above 0, finite in float32, got nan"),
+        ("w.npy", matrix_of(np.zeros((3, 3))), "expected a wiring, got a matrix without entries other than 0"),
+        ("w.mtx", MARKET + b"2 2 1\n1 2 -3\n", "row 0, column 1: expected a weight above 0, finite in float32, got -3.0"),
+        ("w.mtx", MARKET + b"2 2 99999999999\n1 2 3\n", "expected a matrix, got what cannot be read (it ends before its entries do)"),
+        ("w.mtx", MARKET + b"2 2 1\n1 9 3\n", "expected a matrix, got what cannot be read"),
+        ("w.mtx", MARKET + b"99999999999 99999999999 1\n1 2 3\n", "expected a square matrix of numbers, at most 16,777,216 a side"),
+        ("w.gml", b"graph [ node [ id 1 ] edge [ source 1 target 2 ] ]", "expected GML, got what cannot be read (edge #0 has undefined"),
+        ("w.gexf", b"<!DOCTYPE g [<!ENTITY a 'b'>]><gexf/>", "line 1: expected no entity declarations, got 'a'"),
+        ("w.tsv", b"pre\tpost\tweight\na\tb\t0\n", "line 2: expected a weight above 0, finite in float32, got '0'"),
+    ],
+)
+def test_matrices_and_graphs(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert message in refused(name, path)
 
 
 def test_graphml_may_be_in_utf_16_and_deep(tmp_path: Path) -> None:

@@ -162,6 +162,11 @@ def test_what_was_taken_for_what_is_said(tmp_path: Path, name: str, said: str) -
 def test_objects_are_taken_as_files_are() -> None:
     assert edges_of(Connectome.from_pandas(table())) == EDGES
     assert edges_of(Connectome.from_pandas(matrix())) == EDGES
+    assert edges_of(Connectome.from_pandas(pd.DataFrame([[0, 1, 2], [1, 2, 3], [2, 0, 4]]))) == {
+        ("0", "1"): 2,
+        ("1", "2"): 3,
+        ("2", "0"): 4,
+    }
     assert edges_of(Connectome.from_networkx(graph())) == EDGES
     assert edges_of(Connectome.from_scipy(nx.to_scipy_sparse_array(graph()))) == numbers()
     assert edges_of(Connectome.from_scipy(scipy.sparse.csr_matrix(matrix().to_numpy()))) == numbers()
