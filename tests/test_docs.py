@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import runpy
 import shlex
@@ -21,14 +23,16 @@ def test_the_settings_page_is_current() -> None:
     assert script["page"]() == (ROOT / "docs" / "settings.md").read_text(encoding="utf-8"), "run: python scripts/settings_page.py"
 
 
-def run_blocks(text: str) -> list[str]:
-    """Run the Python blocks and the commands of a page, in order, and return what each command prints, on both channels."""
+def run_blocks(page: str) -> list[str]:
+    """Run the Python blocks and the commands of a page, in order, and return what each prints, commands on both channels."""
     printed: list[str] = []
     namespace: dict[str, object] = {}
     with undrawn():
-        for language, block in re.findall(r"^```(python|sh)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        for language, block in re.findall(r"^```(python|sh)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
             if language == "python":
-                exec(block, namespace)
+                with contextlib.redirect_stdout(io.StringIO()) as text:
+                    exec(block, namespace)
+                printed.append(text.getvalue())
                 continue
             for command in block.splitlines():
                 program, *arguments = shlex.split(command)
@@ -66,3 +70,12 @@ def test_the_larva(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     analyzed, trained = run_blocks(page.partition("## The fly larva")[2])
     assert "columns 1, 2 as edges, 3 as weight; no types: inputs are sources (23), outputs sinks (92)" in analyzed
     assert re.search(r"connectome +1 +1,240 +20,984 +23 +135 +0 +423", trained)
+
+
+def test_a_trained_network_is_used_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = "".join(run_blocks((ROOT / "docs" / "use_a_trained_network.md").read_text(encoding="utf-8")))
+    here, kept = re.findall(r"([0-9.]+) here, ([0-9.]+) in results.csv", said)[0]
+    assert here == kept
+    assert "photo.png: 8x8 from 120x120, grey, inverted." in said
+    assert (tmp_path / "seen" / "predictions.csv").is_file()
