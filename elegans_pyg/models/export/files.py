@@ -136,7 +136,8 @@ def _onnx(program: torch.export.ExportedProgram, path: Path, samples: Tensor, ab
 
 
 def _numpy(model: nn.Module, path: Path, samples: Tensor, about: dict[str, Any]) -> Made:
-    source, arrays = forward_source(model), {**network_arrays(model), **{f"about.{name}": np.array(value) for name, value in about.items()}}
+    source = forward_source(model)
+    arrays: dict[str, Any] = {**network_arrays(model), **{f"about.{name}": np.array(value) for name, value in about.items()}}
     file, page = io.BytesIO(), dict[str, Any]()
     np.savez(file, **arrays)
     exec(compile(source, "<page>", "exec"), page)
