@@ -297,6 +297,7 @@ BARBULESCU: Study[BarbulescuSettings] = Study(
     data=lambda settings: fit_rnn.worm_hash(),
     memory=memory,
     network=network,
+    predicts="voltages",
     score="test",
     text="""Barbulescu et al. 2023: recurrent networks in place of the nervous system.
 

@@ -239,6 +239,7 @@ ELEGANS_ECHO: Study[EchoSettings] = Study(
     report,
     memory=echo_memory,
     network=network,
+    predicts="outputs",
     score="score",
     shard_size=lambda settings: CHUNK * len(settings.tasks),
     text="""Echo-state networks: memory capacity against spectral radius, and four more tasks, by family.

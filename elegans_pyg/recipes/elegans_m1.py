@@ -12,7 +12,7 @@ import elegans_pyg as ep
 from elegans_pyg._files import sha256
 from elegans_pyg._settings import Counts, Name
 from elegans_pyg.recipes import tensor_networks as networks
-from elegans_pyg.recipes.ensemble import IMAGES, image_kind, images_of
+from elegans_pyg.recipes.ensemble import images_of
 from elegans_pyg.recipes.tensor_networks import ENCODER, TensorSettings, Width
 from elegans_pyg.studies.settings import OptionalFile, Wiring
 from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
@@ -103,7 +103,7 @@ def m1_memory(settings: M1Settings, units: ep.studies.Units) -> Memory:
 
 def network(settings: M1Settings, shard: Shard, weights: str | None = None) -> VariantNetwork:
     """The shard's classifiers, untrained, or with an encoder that has pretrained ``weights``."""
-    kind = image_kind(settings, shard)
+    kind = ep.studies.image_kind(settings, shard)
     options: dict[str, Any] = {name: getattr(settings, name) for name in ("encoder", "encoder_channels")}
     options |= {"image_size": kind.size, "weights": weights}
 
@@ -116,7 +116,6 @@ def network(settings: M1Settings, shard: Shard, weights: str | None = None) -> V
 def measure(settings: M1Settings, shard: Shard) -> pd.DataFrame:
     """Train the shard's classifiers side by side, and test them."""
     images = images_of(settings)
-    shard.write(IMAGES, ep.datasets.ImageKind.of(images).to_json())
     model = network(settings, shard, settings.weights)
     return ep.studies.fitted_rows(shard, ep.studies.fit_shard(shard, model, images, settings.training), model)
 
@@ -148,6 +147,7 @@ ELEGANS_M1: Study[M1Settings] = Study(
     data=check_and_hash,
     memory=m1_memory,
     network=network,
+    predicts="classes",
     base=m1_settings,
     shard_size=lambda settings: settings.at_once or None,
     text="""ElegansNet M1 (2023): CIFAR classifiers with the connectome between encoder and classes.

@@ -11,7 +11,7 @@ from pydantic import Field
 
 import elegans_pyg as ep
 from elegans_pyg.recipes import tensor_networks as networks
-from elegans_pyg.recipes.ensemble import IMAGES, image_kind, images_of
+from elegans_pyg.recipes.ensemble import images_of
 from elegans_pyg.studies.settings import Wiring
 from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
 from elegans_pyg.training.settings import FitSettings
@@ -90,7 +90,7 @@ def m2_memory(settings: M2Settings, units: ep.studies.Units) -> Memory:
 
 def network(settings: M2Settings, shard: Shard) -> VariantNetwork:
     """The shard's autoencoders, untrained."""
-    kind = image_kind(settings, shard)
+    kind = ep.studies.image_kind(settings, shard)
 
     def build(middle: Any, seeds: list[int]) -> VariantNetwork:
         return ep.models.ElegansM2(middle, kind.channels, kind.size, echo=getattr(middle, "frozen", False), seeds=seeds)
@@ -104,7 +104,6 @@ def measure(settings: M2Settings, shard: Shard) -> pd.DataFrame:
     import torch
 
     images = images_of(settings)
-    shard.write(IMAGES, ep.datasets.ImageKind.of(images).to_json())
     model = network(settings, shard)
     rows = ep.studies.fitted_rows(shard, ep.studies.fit_shard(shard, model, images, settings.training, ep.training.Autoencoding()), model)
     with torch.inference_mode():
@@ -189,6 +188,7 @@ ELEGANS_M2: Study[M2Settings] = Study(
     data=check_and_hash,
     memory=m2_memory,
     network=network,
+    predicts="reconstructions",
     base=m2_settings,
     score=SCORES[0],
     shard_size=lambda settings: settings.at_once or None,

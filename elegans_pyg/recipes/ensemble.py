@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch_geometric.data import Data
 
 ITERATIONS, CHANNELS, BATCH_SIZE = 500, 24, 50
-REFERENCE, PREDICTIONS, IMAGES = "connectome", "predictions.safetensors", "images.json"
+REFERENCE, PREDICTIONS = "connectome", "predictions.safetensors"
 
 
 class ClassifierSettings(WiringSettings, ImageSettings):
@@ -168,15 +168,9 @@ def classifier_memory(settings: ClassifierSettings, units: ep.studies.Units) -> 
     return Memory(2 * (images.train_images.numel() + images.test_images.numel()), each.astype(np.int64))
 
 
-def image_kind(settings: Any, shard: Shard) -> ep.datasets.ImageKind:
-    """Of the images that a shard trains on, kept beside its weights, which can be used without the images."""
-    file = shard.folder / IMAGES
-    return ep.datasets.ImageKind.from_json(file.read_bytes()) if file.is_file() else ep.datasets.ImageKind.of(images_of(settings))
-
-
 def classifiers(settings: ClassifierSettings, shard: Shard) -> ep.models.ConnectomeClassifier:
     """The shard's classifiers, untrained."""
-    kind, seeds = image_kind(settings, shard), shard.units["seed"].tolist()
+    kind, seeds = ep.studies.image_kind(settings, shard), shard.units["seed"].tolist()
     options: dict[str, Any] = {name: getattr(settings, name) for name in ("channels", "executor", "edge_activation", "edge_init")}
     return ep.models.ConnectomeClassifier(shard.graphs(), kind.channels, len(kind.classes), seeds=seeds, **options)
 
@@ -186,7 +180,6 @@ def measure_classifiers(settings: ClassifierSettings, shard: Shard) -> pd.DataFr
     import torch
 
     images = images_of(settings)
-    shard.write(IMAGES, ep.datasets.ImageKind.of(images).to_json())
     model = classifiers(settings, shard)
     fitted = ep.studies.fit_shard(shard, model, images, settings.training)
     assert fitted.test_predictions is not None  # as this objective has classes
@@ -262,6 +255,7 @@ ENSEMBLE: Study[EnsembleSettings] = Study(
     data=image_hash,
     memory=classifier_memory,
     network=classifiers,
+    predicts="classes",
     base=partial(base_settings, EnsembleSettings),
     text="""Train the connectome and its controls side by side, and compare them: the main job.
 

@@ -246,6 +246,7 @@ FIT_RNN: Study[FitRnnSettings] = Study(
     data=what_is_learned,
     memory=fit_rnn_memory,
     network=network,
+    predicts="voltages",
     score="test",
     text="""Fit a small recurrent network to the nervous system: voltages of a few neurons from currents into a few others.
 

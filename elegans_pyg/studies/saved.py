@@ -97,11 +97,14 @@ class Run:
             FileNotFoundError: if the run has not come to its end, or its weights are missing.
             ValueError: if the study trains no network, there is no such unit, the networks do not fit side by side, or a file is damaged.
         """
+        return self.networks(self.select(family, seed, variant, task))
+
+    def networks(self, chosen: pd.DataFrame) -> Any:
+        """The same for rows of :meth:`select`."""
         build = self.study.network
         if build is None:
             raise ValueError(f"run: {self.folder.path} is of '{self.study.name}', which trains no network; give a run of one that does")
         self.folder.read_table("results.csv")
-        chosen = self.select(family, seed, variant, task)
         # What the weights were trained with need not be what is to be had here.
         settings = self.settings.model_copy(update={"executor": "auto"} if "executor" in type(self.settings).model_fields else {})
         parts, states = [], []

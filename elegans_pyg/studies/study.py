@@ -145,6 +145,8 @@ class Study(Generic[S]):
             shard's folder. The trained weights are those of the shard's checkpoint, or, of a study that trains in other ways, those that
             ``measure`` keeps in the file :data:`WEIGHTS`, by the unit's place in the shard and name: ``0/weight``. ``None``: nothing is
             trained.
+        predicts: what such a network makes of one's own files, see :func:`~elegans_pyg.studies.predict`: ``"classes"``, or
+            ``"reconstructions"``, of images; ``"outputs"`` of sequences; ``"voltages"`` from currents.
         base: from the options given (members of groups by their own names) and whether the short form is asked for, the settings that
             those options are applied to. Default: the class's own defaults, and in the short form ``short``.
         score: column of the rows by which families are compared.
@@ -164,6 +166,7 @@ class Study(Generic[S]):
     data: Callable[[S], dict[str, str]] | None = None
     memory: Callable[[S, Units], Memory] | None = None
     network: Callable[[S, Shard], Any] | None = None
+    predicts: str = ""
     base: Callable[[Mapping[str, Any], bool], S] | None = None
     score: str = "accuracy"
     processes: bool = False
