@@ -48,7 +48,9 @@ def test_the_page_on_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         pytest.importorskip(module, reason="needs the extra onnx")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    run_blocks((ROOT / "docs" / "export.md").read_text(encoding="utf-8"))
+    said = "".join(run_blocks((ROOT / "docs" / "export.md").read_text(encoding="utf-8")))
+    assert said.count("largest difference from the network on sample inputs: ") == 3
+    assert "True True True" in said
     assert {path.name for path in tmp_path.iterdir()} >= {"digits.onnx", "digits.pt2", "digits.npz", "digits.py", "digits_floats.pt2"}
 
 

@@ -106,7 +106,7 @@ def test_bad_input_ends_in_one_line(run: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     assert "pip install 'elegans-pyg[onnx]'" in refused("export", "run")
     Path("run/results.csv").unlink()
-    assert "resume" in refused("export", "run")
+    assert "results.csv is missing" in refused("export", "run")
     assert not list(run.glob("*.onnx"))
 
 
