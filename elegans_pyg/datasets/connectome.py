@@ -8,6 +8,7 @@ from torch_geometric.data import Data, InMemoryDataset
 
 from elegans_pyg._arguments import check_choice
 from elegans_pyg._files import data_folder
+from elegans_pyg.datasets.edge_attributes import edge_sign, edge_signals
 from elegans_pyg.datasets.wiring_files import EDGE_COLUMNS, NEURON_COLUMNS, build_data, read_neurons, read_table, read_wiring
 from elegans_pyg.wirings import NEURON_TYPES
 
@@ -17,7 +18,10 @@ _NAMES = (
     "cook2019-male-uncorrected",
     "varshney2011-hermaphrodite",
     *(f"witvliet2021-{stage}" for stage in range(1, 9)),
+    "bentley2016-monoamine",
+    "bentley2016-neuropeptide",
 )
+_LAYERS = _NAMES[-2:]
 
 
 class Connectome(InMemoryDataset):
@@ -35,13 +39,23 @@ class Connectome(InMemoryDataset):
     witvliet2021-1 ... -8      161 .. 180 675 .. 1,944 83 .. 304  Witvliet et al. 2021, doi:10.1038/s41586-021-03778-8
     ========================== ========== ============ ========== =========================================================================
 
+    ========================== ========== ============== ==================================================================================
+    extrasynaptic layer        neurons    pairs, signals source
+    ========================== ========== ============== ==================================================================================
+    bentley2016-monoamine      219        1,668, 2,322   Bentley et al. 2016, doi:10.1371/journal.pcbi.1005283: who releases a monoamine
+                                                         for which another neuron has a receptor
+    bentley2016-neuropeptide   222        5,960, 7,445   the same for 15 neuropeptides
+    ========================== ========== ============== ==================================================================================
+
     Counts are of neurons in the chemical graph, its edges, and pairs with electrical synapses, without the pharynx. The weights of Cook et
-    al. count the sections of electron micrographs in which a connection is seen, those of the others count synapses. Licences, counts by
-    neuron type and differences from the published counts: ``data/README.md``.
+    al. count the sections of electron micrographs in which a connection is seen, those of Bentley et al. the transmitters with their
+    receptors (signals), those of the others synapses. Licences, counts by neuron type and differences from the published counts:
+    ``data/README.md``.
 
     Args:
         name: one of :meth:`names`.
-        synapses: ``"chemical"``, ``"electrical"`` (each stored in both directions) or ``"both"``.
+        synapses: ``"chemical"``, ``"electrical"`` (each stored in both directions), ``"extrasynaptic"`` or ``"both"``: all that there are.
+            By default chemical, and of an extrasynaptic layer that.
         pharynx: keep the 20 pharyngeal neurons, which Cook et al. list apart.
         keep_isolated: keep neurons of that animal that no edge of the chosen kind touches.
         root: folder with files of your own in the layout of ``data/connectomes`` (``neurons.csv`` and ``<name>.csv``), in place of the
@@ -49,7 +63,11 @@ class Connectome(InMemoryDataset):
         transform, pre_transform, pre_filter: as of any PyG data set: applied at every access; applied once, now.
 
     Shapes (of the one ``Data``):
-        - ``edge_index (2, E)``, ``edge_weight (E,)``, ``edge_type (E,)``: 0 chemical, 1 electrical; sorted by (source, target, type)
+        - ``edge_index (2, E)``, ``edge_weight (E,)``, ``edge_type (E,)``: 0 chemical, 1 electrical, 2 extrasynaptic; sorted by
+          (source, target, type)
+        - ``edge_sign (E,)``: +1, -1 or, if not known, 0, by :func:`~elegans_pyg.datasets.edge_sign`; of an extrasynaptic layer in its place
+          ``edge_signal (E, S)`` bool and ``signal_name``, list of ``S``: which of ``"serotonin:mod-1"``, ... link the two neurons.
+          Transforms that merge or redraw edges leave both out
         - ``neuron_type (N,)``: position in ``NEURON_TYPES``; ``x (N, 6)``: the same one-hot; ``neuron_name``: list of ``N`` names;
           ``inhibitory (N,)``: whether the principal neurotransmitter is GABA; ``y (N,)``: the type again, as a label; ``family`` and
           ``wiring_seed``: ``"connectome"`` and 0
@@ -66,7 +84,7 @@ class Connectome(InMemoryDataset):
     def __init__(
         self,
         name: str = "cook2019-hermaphrodite",
-        synapses: str = "chemical",
+        synapses: str | None = None,
         pharynx: bool = False,
         keep_isolated: bool = False,
         root: str | Path | None = None,
@@ -78,6 +96,8 @@ class Connectome(InMemoryDataset):
         if root is None:
             check_choice("name", name, _NAMES, "a file of your own is read by Connectome.from_files")
         super().__init__(root=None, transform=transform)
+        layer = root is None and name in _LAYERS
+        synapses = synapses or ("extrasynaptic" if layer else "chemical")
         neurons = read_table(folder / "neurons.csv", NEURON_COLUMNS, "root")
         edges = read_table(folder / f"{name}.csv", EDGE_COLUMNS, "root")
         if root is None:
@@ -88,6 +108,10 @@ class Connectome(InMemoryDataset):
             neurons = neurons[~neurons["name"].isin(pharyngeal)]
             edges = edges[~(edges["pre"].isin(pharyngeal) | edges["post"].isin(pharyngeal))]
         data = build_data(neurons, edges, synapses=synapses, keep_isolated=keep_isolated)
+        if layer:
+            data.edge_signal, data.signal_name = edge_signals(data, edges)
+        else:
+            data.edge_sign = edge_sign(data)
         self.name, self.synapses = name, synapses
         data.y, data.family, data.wiring_seed = data.neuron_type.clone(), "connectome", 0
         if pre_filter is not None and not pre_filter(data):

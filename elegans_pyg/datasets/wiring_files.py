@@ -27,7 +27,7 @@ from elegans_pyg.wirings import ELECTRICAL, NEURON_TYPES, SYNAPSES
 EDGE_COLUMNS = ("pre", "post", "weight", "synapse")
 NEURON_COLUMNS = ("name", "type")
 
-SYNAPSE_WORDS = {"chemical": 0, "c": 0, "electrical": 1, "e": 1}
+SYNAPSE_WORDS = {"chemical": 0, "c": 0, "electrical": 1, "e": 1, "extrasynaptic": 2}
 _SYNONYMS = {
     "sensory": ("s", "sensor", "sensory neuron"),
     "inter": ("i", "in", "interneuron"),
@@ -91,13 +91,13 @@ def build_data(neurons: pd.DataFrame, edges: pd.DataFrame, *, synapses: str = "b
         neurons: columns ``name``, ``type`` (one of ``NEURON_TYPES``, or ``S``, ``sensor``, ``interneuron``, ... for the first three), and
             if known ``neurotransmitter``: a neuron whose first one is GABA is inhibitory.
         edges: columns ``pre``, ``post``, ``weight`` (> 0), ``synapse``.
-        synapses: which to keep: ``"chemical"``, ``"electrical"`` or ``"both"``.
+        synapses: which to keep: ``"chemical"``, ``"electrical"``, ``"extrasynaptic"`` or ``"both"``: all of them.
         keep_isolated: keep neurons that have none of these synapses. A synapse onto itself saves a neuron from removal.
 
     Returns:
         ``x (N, 6)`` float32 one-hot type, ``edge_index (2, E)``, ``edge_weight (E,)`` float32, ``edge_type (E,)`` int64 (0 chemical,
-        1 electrical), ``neuron_type (N,)`` int64, ``neuron_name`` list of str, ``inhibitory (N,)`` bool. Neurons in the order of
-        their table, edges sorted by (source, target, type), electrical ones in both directions.
+        1 electrical, 2 extrasynaptic), ``neuron_type (N,)`` int64, ``neuron_name`` list of str, ``inhibitory (N,)`` bool. Neurons in the
+        order of their table, edges sorted by (source, target, type), electrical ones in both directions.
 
     Raises:
         ValueError: if a neuron has no name, no type of the known ones, or is listed twice; if an edge has a neuron that is not listed, an
@@ -111,7 +111,8 @@ def build_data(neurons: pd.DataFrame, edges: pd.DataFrame, *, synapses: str = "b
             weights.setdefault((post, pre, kind), weight)
     chosen = sorted(key for key in weights if synapses in ("both", SYNAPSES[key[2]]))
     if not chosen:
-        raise ValueError(f"edges: expected synapses of the kind '{synapses}', got none; add some or choose another kind")
+        there = ", ".join(SYNAPSES[kind] for kind in sorted({key[2] for key in weights})) or "none"
+        raise ValueError(f"edges: expected synapses of the kind '{synapses}', got none; add some or choose another kind (there: {there})")
     columns = torch.tensor(chosen, dtype=torch.int64).T
     kept = torch.arange(len(names)) if keep_isolated else columns[:2].unique()
     neuron_type = torch.tensor(types, dtype=torch.int64)[kept]
@@ -161,7 +162,7 @@ def _check_edges(edges: pd.DataFrame, number: dict[str, int]) -> dict[tuple[int,
             if name not in number:
                 raise ValueError(f"{place}: expected a listed neuron, got {shown(name)}; add it to the neurons or remove the edge")
         if word.lower() not in SYNAPSE_WORDS:
-            raise ValueError(f"{place}: expected the synapse to be {' or '.join(SYNAPSES)}, got {shown(word)}; correct it")
+            raise ValueError(f"{place}: expected the synapse to be one of {', '.join(SYNAPSES)}, got {shown(word)}; correct it")
         key = number[pre], number[post], SYNAPSE_WORDS[word.lower()]
         if key in weights:
             edge = f"{SYNAPSES[key[2]]} edge {shown(pre)} to {shown(post)}"
@@ -331,7 +332,7 @@ def _graph_tables(
             # An undirected graph may give an edge's ends back in the other order.
             where = f"{place}, line {(edge_lines.get((pre, post)) or edge_lines[post, pre]).pop(0)}"
         for synapse, weight in _synapses_of(_plain_keys(raw), where):
-            if not graph.is_directed() and SYNAPSE_WORDS.get(synapse.lower()) == SYNAPSE_WORDS["chemical"]:
+            if not graph.is_directed() and SYNAPSE_WORDS.get(synapse.lower(), ELECTRICAL) != ELECTRICAL:
                 raise ValueError(f"{where}: expected a direction for a chemical synapse, got an undirected graph; give a directed one")
             edges.append({"pre": names[pre], "post": names[post], "weight": weight, "synapse": synapse, "place": where})
     if not edges:

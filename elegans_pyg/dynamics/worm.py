@@ -18,7 +18,7 @@ from elegans_pyg._files import data_folder
 from elegans_pyg.datasets.connectome import Connectome
 from elegans_pyg.datasets.wiring_files import build_data, read_edges, read_neurons
 from elegans_pyg.dynamics.membrane import MEMBRANES, Membrane
-from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, as_wiring
+from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, EXTRASYNAPTIC, as_wiring
 
 
 class State(NamedTuple):
@@ -77,7 +77,7 @@ class Worm:
         check_choice("name", name, MEMBRANES, "other wirings: Worm.from_connectome")
         membrane = Membrane.load(name)
         if membrane.neurons is None:
-            wiring = Connectome("varshney2011-hermaphrodite", synapses="both", keep_isolated=True)[0]
+            wiring = as_wiring(Connectome("varshney2011-hermaphrodite", synapses="both", keep_isolated=True)[0])
         else:
             neurons = read_neurons(data_folder("connectomes") / "neurons.csv")
             neurons = neurons[neurons["name"].isin(membrane.neurons)]
@@ -122,6 +122,8 @@ class Worm:
         is not the ``Data`` of one wiring, lacks an attribute or has a broken one, and for an unknown membrane.
         """
         data = as_wiring(data)
+        if bool((data.edge_type == EXTRASYNAPTIC).any()):
+            raise ValueError("data.edge_type: expected chemical and electrical synapses, got extrasynaptic ones; no membrane has them")
         number = data.neuron_type.numel()
         for name in ("neuron_name", "inhibitory"):
             if (length := 0 if data.get(name) is None else len(data[name])) != number:

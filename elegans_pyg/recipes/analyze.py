@@ -45,7 +45,7 @@ class AnalyzeSettings(Settings):
 
     wiring: Wiring = Field("cook2019-hermaphrodite", description="CONNECTOME|FILE|RUN: by name, GraphML or CSV file, or run folder.")
     neuron_table: OptionalFile = Field(None, description="CSV file with the neuron types of an edge list.")
-    synapses: Literal["chemical", "electrical", "both"] = Field("chemical", description="Kind of synapses; not for a run.")
+    synapses: Literal["chemical", "electrical", "extrasynaptic", "both"] = Field("chemical", description="Kind of synapses; not for a run.")
     measures: Measures = Field((), description="Measures or groups of them (default: the fast ones).")
     nulls: int = Field(100, ge=0, le=MOST, description="Rewired graphs, degrees kept, to compare with; 0 for none; not for a run.")
     seed: Whole = Field(0, description="Of the rewired graphs, and of measures that need one.")

@@ -43,7 +43,7 @@ class WiringSettings(Settings):
 
     connectome: Wiring = Field("cook2019-hermaphrodite", description="Connectome by name (see info), or a GraphML or CSV file.")
     neuron_table: OptionalFile = Field(None, description="CSV file with the neuron types of a connectome given as an edge list.")
-    synapses: Literal["chemical", "electrical", "both"] = Field("chemical", description="Kind of synapses.")
+    synapses: Literal["chemical", "electrical", "extrasynaptic", "both"] = Field("chemical", description="Kind of synapses.")
     seed: Whole = Field(0, description="Start of all seeds: wirings, first parameters, order of the data.")
 
 

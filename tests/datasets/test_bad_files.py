@@ -124,7 +124,7 @@ def test_any_content_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory
         ("ASEL,AIYL,1e999,C", "line 2: expected a weight above 0, finite in float32, got '1e999'"),
         ('"AS\nEL",AIYL,1,C', r"line 3: expected a neuron of known type, got 'AS\nEL'"),
         ("A" * 3000 + ",AIYL,1,C", "line 2: expected a neuron of known type, got 'AAA"),
-        ("ASEL,AIYL,1," + "C" * 3000, "line 2: expected the synapse to be chemical or electrical, got 'CCC"),
+        ("ASEL,AIYL,1," + "C" * 3000, "line 2: expected the synapse to be one of chemical, electrical, extrasynaptic, got 'CCC"),
         ('"' + "A" * 200_000 + '",AIYL,1,C', "line 2: expected CSV, got a broken line"),
     ],
     ids=range(7),

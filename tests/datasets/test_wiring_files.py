@@ -249,7 +249,10 @@ def test_undirected_graphs_hold_electrical_synapses_only():
         (EDGES + "ASEL,VA1,1_0,C\n", r"w\.csv, line 5: .* got '1_0'"),
         (EDGES + "ASEL,VA1,many,C\n", r"w\.csv, line 5: .* got 'many'; correct or remove it"),
         (EDGES + "ASEL,VA1,,C\n", r"w\.csv, line 5: .* got ''"),
-        (EDGES + "ASEL,VA1,1,gap\n", r"w\.csv, line 5: expected the synapse to be chemical or electrical, got 'gap'; correct"),
+        (
+            EDGES + "ASEL,VA1,1,gap\n",
+            r"w\.csv, line 5: expected the synapse to be one of chemical, electrical, extrasynaptic, got 'gap'; correct",
+        ),
         (
             EDGES + "ASEL,AIYL,1,C\n",
             r"w\.csv, line 5: expected each edge once, got the chemical edge 'ASEL' to 'AIYL' again, after .*line 2;",
@@ -388,7 +391,7 @@ def test_sources_that_are_none_are_refused(write, tmp_path):
 
 def test_kinds_of_synapse_are_checked(write):
     path = write("w.csv", "pre,post,weight,synapse\nASEL,AIYL,1,C\n")
-    with pytest.raises(ValueError, match=r"synapses: expected one of chemical, electrical, both, got 'all'; choose"):
+    with pytest.raises(ValueError, match=r"synapses: expected one of chemical, electrical, extrasynaptic, both, got 'all'; choose"):
         read_wiring(path, known=KNOWN, synapses="all")
     with pytest.raises(ValueError, match=r"edges: expected synapses of the kind 'electrical', got none; add some"):
         read_wiring(path, known=KNOWN, synapses="electrical")
