@@ -13,6 +13,11 @@ from elegans_pyg.wirings import CHEMICAL, as_wiring
 _TRANSMITTERS = ("Glu", "ACh", "GABA")
 
 
+def plain_name(name: str) -> str:
+    """A neuron's name without zeros before its number: ``VA01`` is ``VA1``."""
+    return re.sub(r"(?<=[A-Za-z])0+(?=[1-9])", "", name)
+
+
 def edge_sign(data: Data) -> Tensor:
     r"""Predicted sign of every edge between neurons of *C. elegans*, from what the neurons express.
 
@@ -43,7 +48,7 @@ def edge_sign(data: Data) -> Tensor:
     """
     data = as_wiring(data)
     table = pd.read_csv(data_folder("connectomes") / "polarity.csv", index_col="name", keep_default_na=False)
-    table = table.reindex([re.sub(r"(?<=[A-Za-z])0+(?=[1-9])", "", name) for name in data.neuron_name], fill_value="")
+    table = table.reindex([plain_name(name) for name in data.neuron_name], fill_value="")
 
     def has(column: str, sign: str) -> Tensor:
         words = table[column].str.split().tolist()
