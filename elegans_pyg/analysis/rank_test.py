@@ -94,7 +94,7 @@ def _effect_interval(effect: float, runs: Values, nulls: Values, confidence: flo
         return math.nan, math.nan
     noise = float(runs.var(ddof=1)) / len(runs) / float(nulls.var(ddof=1)) if len(runs) > 1 else 0.0
     error, freedom = math.sqrt(1 / len(nulls) + noise), len(nulls) - 1
-    spread = np.sqrt(stats.chi2.ppf((np.arange(1000) + 0.5) / 1000, freedom) / freedom)
+    spread = np.sqrt(stats.chi2.ppf((np.arange(300) + 0.5) / 300, freedom) / freedom)
 
     def below(true: float) -> float:
         """The probability of an effect up to the observed one."""
