@@ -88,7 +88,7 @@ def _verdict_notes(table: pd.DataFrame, reference: str, share: bool, margin: flo
         notes.append(
             f"'Different' compares the mean of a family with {reference}'s one wiring; wirings of the family may differ from that mean as"
             f" much. The rank asks whether {reference} is unusual among them: exact p of its mean among the wirings' means, smallest"
-            f" attainable p {smallest}; effect in their standard deviations, interval for normal means."
+            f" attainable p {smallest}; effect: {reference} minus their mean, in their standard deviations, interval for normal means."
         )
     return notes
 
