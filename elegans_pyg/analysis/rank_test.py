@@ -55,12 +55,15 @@ def rank_test(
         (Crawford & Garthwaite 2002, doi:10.1016/S0028-3932(01)00224-X), to which that of the reference's mean over its runs is added.
 
     Raises:
-        ValueError: as :func:`~elegans_pyg.analysis.compare`; a reference with several wirings, or no family with two of them.
+        ValueError: as :func:`~elegans_pyg.analysis.compare`; a reference with several wirings, no family with two of them,
+            or another ``alternative``.
         TypeError: as :func:`~elegans_pyg.analysis.compare`.
     """
     check_results(results, value, share)
     if alternative not in ("two-sided", "greater", "less"):
         raise ValueError(f"alternative: expected two-sided, greater or less, got {alternative!r}; choose one")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}; give a share, such as 0.95")
     arms = {name: Arm(results[results["family"] == name], name, value) for name in family_names("results", results, reference)}
     base = arms.pop(reference)
     if base.unit != "run" or not base.runs:

@@ -106,3 +106,5 @@ def test_what_cannot_be_ranked():
         rank_test(table, value="auc", alternative="both")
     with pytest.raises(ValueError, match="got no finished run of 'connectome'"):
         rank_test(table.assign(auc=table["auc"].where(table["family"] != "connectome")), value="auc")
+    with pytest.raises(ValueError, match="confidence must lie between 0 and 1, got 95"):
+        rank_test(table, value="auc", confidence=95)
