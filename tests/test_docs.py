@@ -81,3 +81,13 @@ def test_a_trained_network_is_used_as_the_page_says(tmp_path: Path, monkeypatch:
     assert here == kept
     assert "photo.png: 8x8 from 120x120, grey, inverted." in said
     assert (tmp_path / "seen" / "predictions.csv").is_file()
+
+
+def test_the_page_on_statistics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+    said = "".join(run_blocks(page.replace("--iterations 100", "--iterations 2")))
+    # The headings of what the page shows, from the run and from compare.
+    for heading in re.findall(r"^(Different, equal .*|Rank of .*|family +(?:verdict|rank) .*)$", page, re.MULTILINE):
+        assert said.count(heading.split("  ")[0]) >= 2, heading
+    assert said.count("equal within 2 pp") == 2

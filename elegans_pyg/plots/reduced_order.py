@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from elegans_pyg.analysis.compare import check_columns
+from elegans_pyg.analysis.arms import check_columns
 from elegans_pyg.plots.style import BARE, INK, LINE_STYLES, OPAQUE, RED, Array, canvas, checked, dress, numbers
 
 _SPLITS = {"train": "training", "validation": "validation"}

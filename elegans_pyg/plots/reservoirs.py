@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from elegans_pyg.analysis.compare import check_columns, check_once, family_names, family_seed
+from elegans_pyg.analysis.arms import check_columns, check_once, family_names, family_seed
 from elegans_pyg.analysis.inference import bootstrap_interval
 from elegans_pyg.plots.style import (
     BARE,

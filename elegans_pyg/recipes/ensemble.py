@@ -58,6 +58,9 @@ class EnsembleSettings(ClassifierSettings, FamilyOptions):
     seeds: Whole = Field(3, description="Runs of the connectome, each from its own seed; 0 leaves it out.")
     variants: Count = Field(3, description="Wirings drawn from each family.")
     repeats: Count = Field(1, description="Runs of each of these wirings.")
+    margin: Annotated[float, Field(gt=0, le=0.1)] | None = Field(
+        None, description="Differences in accuracy below it are called equal, such as 0.003 for 0.3 points; set before the run."
+    )
 
     @model_validator(mode="after")
     def _something_to_train(self) -> EnsembleSettings:
@@ -203,7 +206,7 @@ def report_classifiers(done: Finished[Any]) -> Report:
 
     rows, metrics = done.rows, done.joined("metrics.csv")
     if rows["family"].nunique() > 1:
-        comparison = ep.analysis.compare(rows, reference=str(rows["family"].iloc[0]))
+        comparison = ep.analysis.compare(rows, reference=str(rows["family"].iloc[0]), margin=getattr(done.settings, "margin", None))
         answer: Any = ep.studies.comparison_table(comparison)
     else:
         comparison, cells = None, []

@@ -14,6 +14,7 @@ from elegans_pyg import plots
 from elegans_pyg._settings import Settings
 from elegans_pyg._tensor_files import read_tensors
 from elegans_pyg.analysis import Comparison, compare
+from elegans_pyg.datasets.sequences import SEQUENCE_TASKS
 from elegans_pyg.studies.folder import RunFolder
 from elegans_pyg.studies.registry import find
 from elegans_pyg.studies.run import join
@@ -24,7 +25,7 @@ from elegans_pyg.training.checkpoint import load_checkpoint
 # Settings that may differ between runs of one experiment: which wirings and seeds, how many, and how they were run.
 _MAY_DIFFER = {
     *("families", "family_options", "seeds", "variants", "repeats", "seed", "beside", "image_root", "executor", "data_seed"),
-    *("eval_every", "eval_images", "eval_batch_size", "at_once"),
+    *("eval_every", "eval_images", "eval_batch_size", "at_once", "margin"),
 }
 
 
@@ -197,18 +198,29 @@ def join_runs(folders: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str], s
     return joined, notes, first.study.score
 
 
-def compare_runs(folders: Sequence[str | Path], reference: str | None = None) -> list[Comparison]:
+def compare_runs(folders: Sequence[str | Path], reference: str | None = None, margin: float | None = None) -> list[Comparison]:
     """Compare the families of several runs, of each task by itself; see :func:`join_runs` and :func:`~elegans_pyg.analysis.compare`.
 
-    By default the reference is the first family of the first run, its connectome.
+    By default the reference is the first family of the first run, its connectome, and the margin the one in the settings of all of the
+    runs, if there is one. A note says where it comes from. A margin for several tasks, which differ in their units, is a ``ValueError``.
     """
     results, notes, score = join_runs(folders)
     if score not in results:
         raise ValueError(f"run: runs of '{load_run(folders[0]).study.name}' have no families to compare; see them with report or plot")
+    preset = {getattr(load_run(folder).settings, "margin", None) for folder in folders}
+    if margin is not None and preset != {margin}:
+        notes = [*notes, "The margin was given to this comparison, and is not in the settings of all of its runs; say where it was set."]
+    elif margin is None and len(preset) == 1:
+        (margin,) = preset
+    tasks = list(results.groupby("task", sort=False)) if "task" in results else [("", results)]
+    if margin is not None and len(tasks) > 1:
+        raise ValueError(f"margin: expected none for {len(tasks)} tasks, whose scores differ in their units, got {margin:g}; leave it out")
     comparisons = []
-    for _, rows in results.groupby("task", sort=False) if "task" in results else [("", results)]:
+    for task, rows in tasks:
         rows = rows.assign(variant=range(len(rows)))
-        comparison = compare(rows, reference=str(rows["family"].iloc[0]) if reference is None else reference, value=score)
+        value, share = (f"{task} {score}", SEQUENCE_TASKS[task][1] == "accuracy") if task else (score, True)
+        first = str(rows["family"].iloc[0]) if reference is None else reference
+        comparison = compare(rows.rename(columns={score: value}), reference=first, value=value, share=share, margin=margin)
         comparison.notes[:0] = notes
         comparisons.append(comparison)
     return comparisons

@@ -19,6 +19,7 @@ from elegans_pyg.recipes.ensemble import ENSEMBLE, TRAIN, TrainSettings
 from elegans_pyg.recipes.fit_rnn import FIT_RNN, FitRnnSettings
 from elegans_pyg.recipes.park_kim import PARK_KIM
 from elegans_pyg.studies import Run, load_run, run_study
+from elegans_pyg.studies.saved import compare_runs
 from elegans_pyg.training import SequenceSettings
 from elegans_pyg.training.objective import Autoencoding, evaluate, replica_rmse
 from elegans_pyg.training.settings import FitSettings
@@ -184,3 +185,21 @@ def test_studies_without_networks_say_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="which trains no network; give a run of one that does"):
         load_run(tmp_path / "run", COUNTING).model()
     assert isinstance(load_run(tmp_path / "run", COUNTING).select(), pd.DataFrame)
+
+
+def test_the_margin_of_a_comparison_is_the_settings_own_or_said_to_be_given_later(tmp_path: Path) -> None:
+    run = learnt(ENSEMBLE, tiny_settings(tmp_path, margin=0.05), tmp_path / "run")
+    (own,), (later,) = compare_runs([run.folder.path]), compare_runs([run.folder.path], margin=0.02)
+    assert (own.margin, later.margin) == (0.05, 0.02)
+    assert own.notes == run.summary["comparison"]["notes"]
+    assert later.notes[0].startswith("The margin was given to this comparison")
+
+
+def test_tasks_are_compared_apart_in_their_own_units(tmp_path: Path) -> None:
+    wiring, neurons = write_wiring(tmp_path)
+    tasks = {"tasks": ("memory", "parity"), "families": ("rewired",), "variants": 2, "train": 200, "radii": (0.9,), "leaks": (1.0,)}
+    settings = EchoSettings(connectome=str(wiring), neurons=str(neurons), **tasks)
+    run = learnt(ELEGANS_ECHO, settings, tmp_path / "run")
+    assert [comparison.value for comparison in compare_runs([run.folder.path])] == [f"{task} score" for task in settings.tasks]
+    with pytest.raises(ValueError, match=r"margin: expected none for 2 tasks, whose scores differ in their units, got 0\.1"):
+        compare_runs([run.folder.path], margin=0.1)
