@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -152,7 +153,9 @@ class _FusedWalk(torch.autograd.Function):
         ctx.kind = (list(ACTIVATIONS).index(walk.activation), *TANH[keep.dtype])
         # Strides are promised to the kernels, and few sequences' are not always those of a new tensor.
         last = state.detach().clone(memory_format=torch.contiguous_format)
-        kept, y = keep.new_empty(steps if wanted else 0, nodes, sequences), keep.new_empty(steps, len(walk.read_node), sequences)
+        # From NumPy, which asks for large pages: voltages of many steps touch fewer of them for the first time.
+        shapes, kind = ((steps if wanted else 0, nodes, sequences), (steps, len(walk.read_node), sequences)), keep.numpy().dtype
+        kept, y = (torch.from_numpy(np.empty(shape, dtype=kind)) for shape in shapes)
         count = (len(walk.node_ptr) - 1) * -(-sequences // ctx.lanes)
         numbers = (keep, weight[walk.by_target], input_weight, offset)
         share(leaky_kernels.forward, count, ctx.lanes, *ctx.kind, walk.tables("row_ptr", "inside_source"), numbers, x, last, kept, y)

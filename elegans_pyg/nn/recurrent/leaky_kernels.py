@@ -15,7 +15,7 @@ __all__ = ["LANES", "backward", "forward"]
 # The numbers of the functions in ``leaky.ACTIVATIONS``.
 TANH, SIGMOID, RELU = 0, 1, 2
 # Steps times lanes that are collected before gradients of weights are summed.
-_WIDTH = 32
+_WIDTH = 64
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
@@ -74,6 +74,7 @@ def forward(first, last, lanes, activation, halvings, limit, graph, numbers, x, 
         flat_z, flat_total = z.reshape(-1), total.reshape(-1)
         flat_p, flat_v = flat_z[: n * lanes], flat_z[n * lanes :]
         rows = row_ptr[n0 : n0 + n + 1]
+        flat_keep, flat_offset = keep[n0 : n0 + n].repeat(lanes), offset[n0 : n0 + n].repeat(lanes)
         for i in range(n):
             for k in range(used):
                 v[i, k] = state[n0 + i, b0 + k]
@@ -83,9 +84,8 @@ def forward(first, last, lanes, activation, halvings, limit, graph, numbers, x, 
                     for k in range(used):
                         kept[t, n0 + i, b0 + k] = v[i, k]
             _activate(flat_p, flat_v, flat_total, activation, halvings, limit)
-            for i in range(n):
-                for k in range(lanes):
-                    total[i, k] = keep[n0 + i] * v[i, k] + offset[n0 + i]
+            for i in range(flat_v.size):
+                flat_total[i] = flat_keep[i] * flat_v[i] + flat_offset[i]
             for e in range(input_ptr[variant], input_ptr[variant + 1]):
                 for k in range(used):
                     total[input_node[e], k] += input_weight[e] * x[which, b0 + k, t, input_feature[e]]
@@ -104,11 +104,11 @@ def forward(first, last, lanes, activation, halvings, limit, graph, numbers, x, 
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _dot(a, i, b, j):
-    """The product of row ``i`` of one flat array with row ``j`` of another; signed indices would be checked for being negative."""
-    total, i, j = a.dtype.type(0), np.uint64(i) * np.uint64(_WIDTH), np.uint64(j) * np.uint64(_WIDTH)
-    for m in range(_WIDTH):
-        total += a[i + np.uint64(m)] * b[j + np.uint64(m)]
+def _dot(a, b):
+    """A product of two rows. Their length is not a constant on purpose: a loop that is written out whole takes one number at a time."""
+    total = a.dtype.type(0)
+    for m in range(a.size):
+        total += a[m] * b[m]
     return total
 
 
@@ -116,16 +116,16 @@ def _dot(a, i, b, j):
 def _add_gradients(pulls, sent, entered, n0, columns, target, inputs, input_node, input_feature, grads):
     """Add what a block of steps gives to the gradients of one variant's parameters, and empty the block."""
     grad_keep, grad_weight, grad_input, grad_offset = grads
-    n = pulls.size // _WIDTH
+    n = pulls.shape[0]
     for j in range(2 * n):
+        row = sent[j]
         for e in range(np.uint32(columns[j]), np.uint32(columns[j + 1])):
-            grad_weight[e] += _dot(pulls, target[e], sent, j)
+            grad_weight[e] += _dot(pulls[target[e]], row)
     for i in range(n):
-        grad_keep[n0 + i] += _dot(pulls, i, sent, n + i)
-        for m in range(i * _WIDTH, (i + 1) * _WIDTH):
-            grad_offset[n0 + i] += pulls[m]
+        grad_keep[n0 + i] += _dot(pulls[i], sent[n + i])
+        grad_offset[n0 + i] += pulls[i].sum()
     for e in range(inputs[0], inputs[1]):
-        grad_input[e] += _dot(pulls, input_node[e], entered, input_feature[e])
+        grad_input[e] += _dot(pulls[input_node[e]], entered[input_feature[e]])
     pulls[:] = 0
     sent[:] = 0
     entered[:] = 0
@@ -153,7 +153,7 @@ def backward(first, last, lanes, activation, halvings, limit, graph, numbers, x,
         z, back = np.zeros((2 * n, lanes), dtype=keep.dtype), np.zeros((2 * n, lanes), dtype=keep.dtype)
         pull, scratch = np.zeros((n, lanes), dtype=keep.dtype), np.zeros(n * lanes, dtype=keep.dtype)
         flat_z, flat_back, flat_pull = z.reshape(-1), back.reshape(-1), pull.reshape(-1)
-        size = n * lanes
+        size, flat_keep = n * lanes, keep[n0 : n0 + n].repeat(lanes)
         pulls, sent = np.zeros((n, _WIDTH), dtype=keep.dtype), np.zeros((2 * n, _WIDTH), dtype=keep.dtype)
         entered = np.zeros((features, _WIDTH), dtype=keep.dtype)
         own = (grad_keep[group], grad_weight[group], grad_input[group], grad_offset[group])
@@ -183,9 +183,7 @@ def backward(first, last, lanes, activation, halvings, limit, graph, numbers, x,
                     entered[f, column + k] = x[which, b0 + k, t, f]
             column += lanes
             if column == _WIDTH or t == 0:
-                _add_gradients(
-                    pulls.reshape(-1), sent.reshape(-1), entered.reshape(-1), n0, columns, target, inputs, input_node, input_feature, own
-                )
+                _add_gradients(pulls, sent, entered, n0, columns, target, inputs, input_node, input_feature, own)
                 column = 0
             flat_back[:] = 0
             if lanes == 1:
@@ -193,9 +191,8 @@ def backward(first, last, lanes, activation, halvings, limit, graph, numbers, x,
             else:
                 sum_lanes(back, pull, columns, target, weight)
             _times_slope(flat_back[:size], flat_z[:size], activation)
-            for i in range(n):
-                for k in range(lanes):
-                    pull[i, k] = keep[n0 + i] * pull[i, k] + back[i, k] + back[n + i, k]
+            for i in range(size):
+                flat_pull[i] = flat_keep[i] * flat_pull[i] + flat_back[i] + flat_back[size + i]
         for i in range(n):
             for k in range(used):
                 grad_state[n0 + i, b0 + k] = pull[i, k]
