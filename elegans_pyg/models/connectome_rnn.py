@@ -316,7 +316,9 @@ class ConnectomeRNN(VariantNetwork):
             return read.unflatten(1, (self.num_variants, -1)).permute(1, 3, 0, 2)
         # Variants that read fewer neurons are filled up with others, at a weight of zero.
         weight = pad_sequence(self.readout_weight.split(self._rows["readout_weight"]), batch_first=True)
-        return torch.einsum("tvrb,vro->vbto", read[:, self._place], weight) + self.readout_bias[:, None, None]
+        if read.size(1) < self._place.numel():
+            read = read.index_select(1, self._place.flatten())
+        return torch.einsum("tvrb,vro->vbto", read.unflatten(1, self._place.shape), weight) + self.readout_bias[:, None, None]
 
     def _checked(self, x: Tensor) -> Tensor:
         """Inputs as ``(V or 1, B, T, F)``."""
