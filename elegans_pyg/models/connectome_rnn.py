@@ -229,7 +229,7 @@ class ConnectomeRNN(VariantNetwork):
 
     def forward(self, x: Tensor, trained: int | None = None) -> Tensor:
         """Outputs ``(V, B, T, O)``; only the first ``trained`` sequences take part in a backward pass, by default all."""
-        if trained is None:
+        if trained is None or trained == x.size(-3):
             return self.run(x)[0]
         out = self.run(x[..., :trained, :, :])[0]
         with torch.no_grad():

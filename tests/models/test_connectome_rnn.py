@@ -252,6 +252,7 @@ def test_a_run_goes_on_from_its_last_state() -> None:
     grad, net.bias.grad = net.bias.grad, None
     net(x[:, :2]).sum().backward()
     torch.testing.assert_close(grad, net.bias.grad)
+    assert torch.equal(net(x, trained=3), net(x))
 
 
 def test_what_is_shared_on_the_worm() -> None:
