@@ -137,11 +137,20 @@ def _check(data: Data, argument: str, cyclic: bool) -> None:
         return
     _check_range(f"{argument}.edge_type", edge_type, len(SYNAPSES), "give 0 for chemical, 1 for electrical and 2 for extrasynaptic")
     _check_range(f"{argument}.edge_index", edge_index, neuron_type.numel(), "list every neuron in neuron_type")
+    _check_directions(f"{argument}.edge_type", edge_index[:, edge_type == EXTRASYNAPTIC], neuron_type.numel())
     bad = ~(torch.isfinite(weight) & (weight > 0))
     if bool(bad.any()):
         source, target = edge_index[:, bad][:, 0].tolist()
         got = f"{float(weight[bad][0])} on edge {source} -> {target}"
         raise ValueError(f"{argument}.edge_weight: expected finite weights above zero, got {got}; mend or remove that edge")
+
+
+def _check_directions(name: str, extrasynaptic: Tensor, num_nodes: int) -> None:
+    """Refuse what PyG's ToUndirected makes of electrical synapses: it adds up their kinds, 1 and 1."""
+    source, target = extrasynaptic[:, extrasynaptic[0] != extrasynaptic[1]]
+    if source.numel() and torch.equal((source * num_nodes + target).unique(), (target * num_nodes + source).unique()):
+        got = "each in both directions, as ToUndirected leaves electrical ones"
+        raise ValueError(f"{name}: expected extrasynaptic edges from sender to receiver, got {got}; use ToUndirected(reduce='max')")
 
 
 def _check_range(name: str, values: Tensor, count: int, remedy: str) -> None:

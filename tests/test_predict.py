@@ -193,7 +193,7 @@ def test_autoencoders_write_what_they_made(tmp_path: Path) -> None:
     wiring, neurons = write_wiring(tmp_path)
     training = FitSettings(iterations=3, batch_size=20, eval_every=2, validation_fraction=0.1, device="cpu")
     few = {"width": 8, "seeds": 1, "variants": 1, "families": ("er",), "dataset": "digits", "training": training}
-    run = learnt(ELEGANS_M2, M2Settings(connectome=str(wiring), neuron_table=str(neurons), **few), tmp_path / "run")
+    run = learnt(ELEGANS_M2, M2Settings(connectome=str(wiring), neurons=str(neurons), **few), tmp_path / "run")
     image = load_images("digits").test_images[:1]
     Image.fromarray(image[0, 0].numpy()).save(tmp_path / "one.png")
     code, _, err = invoke("predict", run.folder.path, tmp_path / "one.png", "--out", tmp_path / "out")
@@ -212,7 +212,7 @@ def test_autoencoders_write_what_they_made(tmp_path: Path) -> None:
 def test_reservoirs_read_sequences(tmp_path: Path) -> None:
     wiring, neurons = write_wiring(tmp_path)
     few = {"families": ("er",), "variants": 1, "tasks": ("narma10", "parity"), "radii": (0.9,), "leaks": (1.0,), "train": 60}
-    run = learnt(ELEGANS_ECHO, EchoSettings(connectome=str(wiring), neuron_table=str(neurons), **few), tmp_path / "run")
+    run = learnt(ELEGANS_ECHO, EchoSettings(connectome=str(wiring), neurons=str(neurons), **few), tmp_path / "run")
     values = np.random.default_rng(0).uniform(0, 0.5, 30).astype(np.float32)
     pd.DataFrame({"u": values}).to_csv(tmp_path / "u.csv", index=False)
     code, _, err = invoke("predict", run.folder.path, tmp_path / "u.csv", "--task", "narma10", "--out", tmp_path / "out")

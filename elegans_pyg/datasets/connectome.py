@@ -63,13 +63,15 @@ class Connectome(InMemoryDataset):
         root: folder with files of your own in the layout of ``data/connectomes`` (``neurons.csv`` and ``<name>.csv``), in place of the
             packaged ones. Nothing is ever written to it.
         transform, pre_transform, pre_filter: as of any PyG data set: applied at every access; applied once, now.
+        edge_attributes: also give what is known of each edge by itself. Transforms that merge or redraw edges leave it out, so that a graph
+            with them and one without make no ``Batch``.
 
     Shapes (of the one ``Data``):
         - ``edge_index (2, E)``, ``edge_weight (E,)``, ``edge_type (E,)``: 0 chemical, 1 electrical, 2 extrasynaptic; sorted by
           (source, target, type)
-        - ``edge_sign (E,)``: +1, -1 or, if not known, 0, by :func:`~elegans_pyg.datasets.edge_sign`; of an extrasynaptic layer in its place
-          ``edge_signal (E, S)`` bool and ``signal_name``, list of ``S``: which of ``"serotonin:mod-1"``, ... link the two neurons.
-          Transforms that merge or redraw edges leave both out
+        - with ``edge_attributes``: ``edge_sign (E,)``, +1, -1 or, if not known, 0, by :func:`~elegans_pyg.datasets.edge_sign`; of an
+          extrasynaptic layer ``edge_signal (E, S)`` bool and ``signal_name``, list of ``S``: which of ``"serotonin:mod-1"``, ... link the
+          two neurons
         - ``neuron_type (N,)``: position in ``NEURON_TYPES``; ``x (N, 6)``: the same one-hot; ``neuron_name``: list of ``N`` names;
           ``inhibitory (N,)``: whether the principal neurotransmitter is GABA; ``y (N,)``: the type again, as a label; ``family`` and
           ``wiring_seed``: ``"connectome"`` and 0
@@ -97,6 +99,7 @@ class Connectome(InMemoryDataset):
         transform: Callable[[Data], Data] | None = None,
         pre_transform: Callable[[Data], Data] | None = None,
         pre_filter: Callable[[Data], bool] | None = None,
+        edge_attributes: bool = False,
     ) -> None:
         folder = data_folder("connectomes") if root is None else Path(root)
         if root is None:
@@ -114,9 +117,9 @@ class Connectome(InMemoryDataset):
             neurons = neurons[~neurons["name"].isin(pharyngeal)]
             edges = edges[~(edges["pre"].isin(pharyngeal) | edges["post"].isin(pharyngeal))]
         data = build_data(neurons, edges, synapses=synapses, keep_isolated=keep_isolated)
-        if layer:
+        if edge_attributes and layer:
             data.edge_signal, data.signal_name = edge_signals(data, edges)
-        else:
+        elif edge_attributes:
             data.edge_sign = edge_sign(data)
         self.name, self.synapses = name, synapses
         data.y, data.family, data.wiring_seed = data.neuron_type.clone(), "connectome", 0

@@ -67,7 +67,7 @@ def test_counts(name):
 @pytest.mark.parametrize("name", LAYERS)
 def test_counts_of_extrasynaptic_layers(name):
     neurons, pairs, loops, signals, types, (all_neurons, all_pairs, all_signals, senders) = LAYERS[name]
-    data, whole = Connectome(name)[0], Connectome(name, pharynx=True)[0]
+    data, whole = (Connectome(name, pharynx=pharynx, edge_attributes=True)[0] for pharynx in (False, True))
     assert (data.num_nodes, data.num_edges, int(data.edge_weight.sum())) == (neurons, pairs, signals)
     assert int((data.edge_index[0] == data.edge_index[1]).sum()) == loops
     assert data.neuron_type.bincount(minlength=len(NEURON_TYPES)).tolist() == types
@@ -83,7 +83,9 @@ def test_counts_of_extrasynaptic_layers(name):
 
 def test_published_facts_of_extrasynaptic_layers():
     # Bentley et al. 2016: four monoamines, 15 neuropeptides that act on 12 receptors; who makes a monoamine is known from the literature.
-    amines, peptides = (Connectome(f"bentley2016-{layer}", pharynx=True)[0] for layer in ("monoamine", "neuropeptide"))
+    amines, peptides = (
+        Connectome(f"bentley2016-{layer}", pharynx=True, edge_attributes=True)[0] for layer in ("monoamine", "neuropeptide")
+    )
     senders: dict[str, set[str]] = {}
     for edge, signal in amines.edge_signal.nonzero().tolist():
         amine = amines.signal_name[signal].split(":")[0]

@@ -51,17 +51,17 @@ def test_the_rule_gives_every_published_prediction(published):
 
 
 def test_connectomes_carry_the_signs(published):
-    data = Connectome("cook2019-hermaphrodite", synapses="both", pharynx=True)[0]
+    data = Connectome("cook2019-hermaphrodite", synapses="both", pharynx=True, edge_attributes=True)[0]
     chemical = data.edge_type == 0
     assert bool((data.edge_sign[~chemical] == 0).all())
     assert [int((data.edge_sign == sign).sum()) for sign in (1, -1)] == [1360, 440]
-    signs = by_name(Connectome("cook2019-hermaphrodite", pharynx=True)[0])
+    signs = by_name(Connectome("cook2019-hermaphrodite", pharynx=True, edge_attributes=True)[0])
     listed = {(row["pre"], row["post"]): SIGN[row["prediction"]] for row in published}
     both = signs.keys() & listed.keys()
     assert len(both) == 3516
     assert all(signs[pair] == listed[pair] for pair in both)
     # Male neurons are not in the paper's tables.
-    male = Connectome("cook2019-male")[0]
+    male = Connectome("cook2019-male", edge_attributes=True)[0]
     specific = (male.neuron_type == 4)[male.edge_index].any(0)
     assert bool((male.edge_sign[specific] == 0).all())
     assert bool((male.edge_sign != 0).any())
@@ -74,7 +74,7 @@ def test_known_synapses():
 
 
 def test_signs_survive_where_edges_do():
-    data = Connectome("witvliet2021-1")[0]
+    data = Connectome("witvliet2021-1", edge_attributes=True)[0]
     signs = by_name(data)
     for kept in (data.subgraph(torch.arange(0, data.num_nodes, 2)), data.edge_subgraph(data.edge_weight > 2)):
         assert 0 < kept.num_edges < data.num_edges
@@ -83,8 +83,17 @@ def test_signs_survive_where_edges_do():
     assert torch.equal(batch.edge_sign, data.edge_sign.repeat(2))
 
 
+@pytest.mark.parametrize("name", ["witvliet2021-1", *LAYERS])
+def test_a_connectome_and_its_nulls_make_a_batch_in_any_order(name):
+    base = Connectome(name)[0]
+    null = FAMILIES["rewired"].rewiring(seed=0)(base)
+    for pair in ([base, null], [null, base]):
+        batch = Batch.from_data_list(pair)
+        assert set(batch.keys()) - {"batch", "ptr"} == set(base.keys())
+
+
 def test_signs_are_left_out_where_edges_are_made_and_found_again():
-    data = Connectome("witvliet2021-1")[0]
+    data = Connectome("witvliet2021-1", edge_attributes=True)[0]
     signs = by_name(data)
     assert "edge_sign" not in as_wiring(data)
     dag = ConstrainedDAG()(data)
@@ -98,7 +107,7 @@ def test_signs_are_left_out_where_edges_are_made_and_found_again():
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("family", [name for name, family in FAMILIES.items() if family.rewiring])
 def test_every_family_redraws_a_layer(name, family):
-    layer = Connectome(name)[0]
+    layer = Connectome(name, edge_attributes=True)[0]
     null = FAMILIES[family].rewiring(seed=0)(layer)
     assert bool((null.edge_type == EXTRASYNAPTIC).all())
     assert null.num_edges == layer.num_edges
@@ -112,7 +121,7 @@ def test_every_family_redraws_a_layer(name, family):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_becomes_a_dag(name):
-    layer = Connectome(name)[0]
+    layer = Connectome(name, edge_attributes=True)[0]
     dag = ConstrainedDAG()(layer)
     assert 0 < dag.num_edges < layer.num_edges
     assert bool((dag.edge_type == EXTRASYNAPTIC).all())

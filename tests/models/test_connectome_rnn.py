@@ -257,7 +257,6 @@ def test_a_run_goes_on_from_its_last_state() -> None:
 
 def test_what_is_shared_on_the_worm() -> None:
     worm = Connectome("cook2019-hermaphrodite", synapses="chemical")[0]
-    del worm.edge_sign
     counts = {share: ConnectomeRNN(worm, ["ASEL"], ["AIYL"], share=share) for share in SHARES}
     classes = len(set(neuron_classes(worm.neuron_name)))
     assert counts["edge"].parameters_per_variant() == [worm.num_edges + 2 * worm.num_nodes]
