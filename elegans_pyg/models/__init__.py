@@ -1,6 +1,7 @@
 """Whole networks."""
 
 from elegans_pyg.models.classifier import ConnectomeClassifier
+from elegans_pyg.models.connectome_rnn import ConnectomeRNN
 from elegans_pyg.models.dense_network import DenseNetwork
 from elegans_pyg.models.echo_state_network import EchoStateNetwork
 from elegans_pyg.models.elegans_m1 import ElegansM1
@@ -12,6 +13,7 @@ from elegans_pyg.models.variants import SideBySide
 
 __all__ = [
     "ConnectomeClassifier",
+    "ConnectomeRNN",
     "DenseNetwork",
     "EchoStateNetwork",
     "ElegansM1",
