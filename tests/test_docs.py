@@ -1,9 +1,17 @@
-"""Pages that are written by scripts say what the code says now."""
+"""Pages that are written by scripts say what the code says now, and the commands of pages for users run."""
 
 from __future__ import annotations
 
+import re
 import runpy
+import shlex
 from pathlib import Path
+
+import pytest
+
+from tests.commands import invoke
+from tests.datasets.test_natural_files import shared
+from tests.recipes.undrawn import undrawn
 
 ROOT = Path(__file__).parent.parent
 
@@ -11,3 +19,50 @@ ROOT = Path(__file__).parent.parent
 def test_the_settings_page_is_current() -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "settings_page.py"))
     assert script["page"]() == (ROOT / "docs" / "settings.md").read_text(encoding="utf-8"), "run: python scripts/settings_page.py"
+
+
+def run_blocks(text: str) -> list[str]:
+    """Run the Python blocks and the commands of a page, in order, and return what each command prints, on both channels."""
+    printed: list[str] = []
+    namespace: dict[str, object] = {}
+    with undrawn():
+        for language, block in re.findall(r"^```(python|sh)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            if language == "python":
+                exec(block, namespace)
+                continue
+            for command in block.splitlines():
+                program, *arguments = shlex.split(command)
+                assert program == "elegans-pyg"
+                code, out, err = invoke(*arguments)
+                assert code == 0, (command, out, err)
+                printed.append(out + err)
+    return printed
+
+
+def test_the_page_on_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("onnxscript", "onnxruntime"):
+        pytest.importorskip(module, reason="needs the extra onnx")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    run_blocks((ROOT / "docs" / "export.md").read_text(encoding="utf-8"))
+    assert {path.name for path in tmp_path.iterdir()} >= {"digits.onnx", "digits.pt2", "digits.npz", "digits.py", "digits_floats.pt2"}
+
+
+def test_your_own_connectome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "your_own_connectome.md").read_text(encoding="utf-8")
+    printed = run_blocks(page.partition("## The fly larva")[0])
+    (said,) = re.findall(r"^```\n(.*)\n```$", page, re.MULTILINE)
+    assert said in printed[0]
+    assert "chosen: 4 inputs, 2 outputs" in printed[2]
+    assert re.search(r"connectome +1 +161 +\d+ +4 +2 ", printed[2])
+
+
+@pytest.mark.slow
+def test_the_larva(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "maggot_subset_edgelist.csv").symlink_to(shared("maggot_subset_edgelist.csv"))
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "your_own_connectome.md").read_text(encoding="utf-8")
+    analyzed, trained = run_blocks(page.partition("## The fly larva")[2])
+    assert "columns 1, 2 as edges, 3 as weight; no types: inputs are sources (23), outputs sinks (92)" in analyzed
+    assert re.search(r"connectome +1 +1,240 +20,984 +23 +135 +0 +423", trained)

@@ -3,7 +3,7 @@
 import sys
 
 # A module of commands adds them to the app when it is imported.
-from elegans_pyg.cli import runs, simulate, studies  # noqa: F401
+from elegans_pyg.cli import export, predict, runs, simulate, studies  # noqa: F401
 from elegans_pyg.cli.app import run
 
 

@@ -6,6 +6,8 @@ from importlib.util import find_spec
 import torch
 
 EXECUTORS = ("auto", "levels", "fused")
+DAG_EXECUTORS = ("auto", "scatter", "levels", "fused")
+"""Of a DAG network; ``scatter`` is the definition, which ``auto`` never picks."""
 _TYPES = {"cpu": (torch.float32, torch.float64), "cuda": (torch.float32,)}
 _NEEDS = {"cpu": ("numba", "'elegans-pyg[fast]'"), "cuda": ("triton", "triton")}
 

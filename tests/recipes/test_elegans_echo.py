@@ -30,7 +30,7 @@ def tiny(tmp_path: Path) -> EchoSettings:
     wiring, neurons = write_wiring(tmp_path)
     return EchoSettings(
         connectome=str(wiring),
-        neuron_table=str(neurons),
+        neurons=str(neurons),
         families=("er", "rewired"),
         variants=3,
         tasks=("memory", "parity"),
@@ -208,7 +208,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         assert message in refused(*COMMAND, *arguments)
     assert not list(tmp_path.glob("runs/*"))
-    assert invoke(*COMMAND, "--connectome", wiring, "--neuron-table", neurons, *SHORT)[0] == 0
+    assert invoke(*COMMAND, "--connectome", wiring, "--neurons", neurons, *SHORT)[0] == 0
     assert (tmp_path / "runs" / "elegans-echo-1" / "results.csv").is_file()
 
 

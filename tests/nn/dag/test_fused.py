@@ -57,7 +57,7 @@ def test_auto_takes_fused_where_it_applies():
 def test_auto_takes_fused_on_the_cpu_and_names_what_it_lacks_elsewhere():
     net = DAGNet(DAGS[0], 2)
     net(torch.zeros(1, 2, 2, 3, 3))
-    assert list(net._walks) == [torch.device("cpu")]
+    assert list(net._walks) == [("fused", torch.device("cpu"))]
     assert "no kernels for the device 'meta'" in executors.refusal(torch.device("meta"), torch.float32)
     assert "cuda kernels know torch.float32" in executors.refusal(torch.device("cuda"), torch.float64)
     assert net.executor_in_use() == "fused"
@@ -69,7 +69,7 @@ def test_without_numba_auto_falls_back_and_fused_names_the_extra(monkeypatch):
     net = DAGNet(DAGS[0], 2)
     assert r"pip install 'elegans-pyg[fast]'" in net.fused_refusal()
     net(torch.zeros(1, 2, 2, 3, 3))
-    assert net._walks == {}, "the fused walk must not have been prepared"
+    assert ("fused", torch.device("cpu")) not in net._walks, "the fused walk must not have been prepared"
     with pytest.raises(ValueError, match=r"need 'numba', which is not installed; run: pip install 'elegans-pyg\[fast\]'"):
         DAGNet(DAGS[0], 2, executor="fused")
 

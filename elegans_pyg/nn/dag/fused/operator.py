@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from elegans_pyg.nn.dag.fused.walk import Parameters, Shape, Walk, walks
+from elegans_pyg.nn.dag.scatter import gradients_by_definition
 
 
 def _backend(device: torch.device) -> Any:
@@ -115,7 +116,18 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 def _differentiate(ctx: Any, grad: Tensor | None, *others: Tensor | None) -> tuple[Tensor | None, ...]:
     if grad is None:
         return (None,) * 13
-    return *_walk_back(grad, *ctx.saved_tensors, *ctx.options), *(None,) * 8
+    x, relu, *tensors = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        return *_differentiable_gradients(ctx, x, tensors, grad), *(None,) * 8
+    return *_walk_back(grad, x, relu, *tensors, *ctx.options), *(None,) * 8
+
+
+def _differentiable_gradients(ctx: Any, x: Tensor, tensors: list[Tensor], grad: Tensor) -> tuple[Tensor | None, ...]:
+    walk, (_, training, eps), (mean, variance, *parameters) = ctx.walk, ctx.options, tensors
+    order, by_node = walk.schedule.order.to(x.device), torch.empty_like(parameters[-1])
+    # From the walk's order into the schedule's.
+    statistics = None if training else [by_node.index_copy(0, walk.nodes, used)[order] for used in (mean, variance)]
+    return gradients_by_definition(walk.schedule, (x, *parameters), statistics, eps, grad)
 
 
 _walk.register_autograd(_differentiate, setup_context=_save)

@@ -64,6 +64,7 @@ class Walk:
     """A :class:`Schedule` variant after variant, and where its nodes and edges stand in the batch.
 
     Attributes:
+        schedule: what it was made from.
         nodes ``(A,)``, edges ``(M,)``: node and edge of each place in the walk, edges sorted by target.
         graph: what the kernels read; its numbers are float64.
         slots: maps that are needed at a time, at most, of one variant and channel.
@@ -71,14 +72,15 @@ class Walk:
         handle: number that an operator finds this walk by while anybody holds it; operators take tensors and plain numbers only.
     """
 
-    def __init__(self, nodes: Tensor, edges: Tensor, graph: Graph, workspace: Workspace) -> None:
-        self.nodes, self.edges, self.graph, self.workspace, self.handle = nodes, edges, graph, workspace, next(_handles)
+    def __init__(self, schedule: Schedule, nodes: Tensor, edges: Tensor, graph: Graph, workspace: Workspace) -> None:
+        self.schedule, self.nodes, self.edges, self.graph, self.workspace = schedule, nodes, edges, graph, workspace
+        self.handle = next(_handles)
         self.slots = 1 + int(torch.cat([graph.slot, graph.flow_slot]).max())
         walks[self.handle] = self
 
     def __reduce__(self) -> tuple[type[Walk], tuple[Any, ...]]:
         # A copy is a walk of its own, with its own handle.
-        return Walk, (self.nodes, self.edges, self.graph, self.workspace)
+        return Walk, (self.schedule, self.nodes, self.edges, self.graph, self.workspace)
 
     @classmethod
     def from_schedule(cls, schedule: Schedule, workspace: Workspace, device: torch.device) -> Walk:
@@ -99,7 +101,7 @@ class Walk:
         parts = node_ptr, in_ptr, local[source], out_ptr, local[target[by_source]], by_source, *flags, share
         slots = [_slots(node_ptr, place[first], place[second]) for first, second in ((source, target), (target, source))]
         nodes, edges = schedule.order[by_variant].to(device), schedule.edge_order[by_target].to(device)
-        return cls(nodes, edges, Graph(*(part.to(device) for part in (*parts, *slots))), workspace)
+        return cls(schedule, nodes, edges, Graph(*(part.to(device) for part in (*parts, *slots))), workspace)
 
     def graph_in(self, dtype: torch.dtype) -> Graph:
         """The graph with its numbers in the type of the sums."""
