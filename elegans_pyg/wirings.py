@@ -122,6 +122,9 @@ def _check(data: Data, argument: str, cyclic: bool) -> None:
     edge_index, weight, edge_type, neuron_type = (data[name] for name in names)
     if neuron_type.numel() == 0:
         raise ValueError(f"{argument}: expected at least one neuron, got an empty graph; check the connectome that it was made from")
+    if (given := data.get("neuron_name")) is not None and len(given) != neuron_type.numel():
+        hint = "name every neuron, and the node that PyG's VirtualNode has added"
+        raise ValueError(f"{argument}.neuron_name: expected {neuron_type.numel()} entries, one a neuron, got {len(given)}; {hint}")
     if edge_index.dim() != 2 or edge_index.size(0) != 2 or not weight.shape == edge_type.shape == edge_index[0].shape:
         got = f"{tuple(edge_index.shape)}, {tuple(weight.shape)} and {tuple(edge_type.shape)}"
         hint = "build them together (PyG's AddSelfLoops and RemoveSelfLoops change one attribute of edges only)"

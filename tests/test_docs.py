@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import runpy
 import shlex
@@ -21,14 +23,16 @@ def test_the_settings_page_is_current() -> None:
     assert script["page"]() == (ROOT / "docs" / "settings.md").read_text(encoding="utf-8"), "run: python scripts/settings_page.py"
 
 
-def run_blocks(text: str) -> list[str]:
-    """Run the Python blocks and the commands of a page, in order, and return what each command prints, on both channels."""
+def run_blocks(page: str) -> list[str]:
+    """Run the Python blocks and the commands of a page, in order, and return what each prints, commands on both channels."""
     printed: list[str] = []
     namespace: dict[str, object] = {}
     with undrawn():
-        for language, block in re.findall(r"^```(python|sh)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        for language, block in re.findall(r"^```(python|sh)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
             if language == "python":
-                exec(block, namespace)
+                with contextlib.redirect_stdout(io.StringIO()) as text:
+                    exec(block, namespace)
+                printed.append(text.getvalue())
                 continue
             for command in block.splitlines():
                 program, *arguments = shlex.split(command)
@@ -44,7 +48,9 @@ def test_the_page_on_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         pytest.importorskip(module, reason="needs the extra onnx")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    run_blocks((ROOT / "docs" / "export.md").read_text(encoding="utf-8"))
+    said = "".join(run_blocks((ROOT / "docs" / "export.md").read_text(encoding="utf-8")))
+    assert said.count("largest difference from the network on sample inputs: ") == 3
+    assert "True True True" in said
     assert {path.name for path in tmp_path.iterdir()} >= {"digits.onnx", "digits.pt2", "digits.npz", "digits.py", "digits_floats.pt2"}
 
 
@@ -66,3 +72,12 @@ def test_the_larva(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     analyzed, trained = run_blocks(page.partition("## The fly larva")[2])
     assert "columns 1, 2 as edges, 3 as weight; no types: inputs are sources (23), outputs sinks (92)" in analyzed
     assert re.search(r"connectome +1 +1,240 +20,984 +23 +135 +0 +423", trained)
+
+
+def test_a_trained_network_is_used_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = "".join(run_blocks((ROOT / "docs" / "use_a_trained_network.md").read_text(encoding="utf-8")))
+    here, kept = re.findall(r"([0-9.]+) here, ([0-9.]+) in results.csv", said)[0]
+    assert here == kept
+    assert "photo.png: 8x8 from 120x120, grey, inverted." in said
+    assert (tmp_path / "seen" / "predictions.csv").is_file()

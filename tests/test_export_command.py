@@ -32,7 +32,7 @@ def tensor_settings(kind: type[Any], folder: Path, **options: Any) -> Any:
     wiring, neurons = write_wiring(folder)
     training = FitSettings(iterations=2, batch_size=20, eval_every=2, validation_fraction=0.1, device="cpu")
     few = {"width": 8, "seeds": 1, "variants": 1, "families": ("er",), "dataset": "digits"}
-    return kind(connectome=str(wiring), neuron_table=str(neurons), training=training, **few, **options)
+    return kind(connectome=str(wiring), neurons=str(neurons), training=training, **few, **options)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_bad_input_ends_in_one_line(run: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     assert "pip install 'elegans-pyg[onnx]'" in refused("export", "run")
     Path("run/results.csv").unlink()
-    assert "resume" in refused("export", "run")
+    assert "results.csv is missing" in refused("export", "run")
     assert not list(run.glob("*.onnx"))
 
 
@@ -119,7 +119,7 @@ def test_networks_of_every_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for study, settings in (
         (ELEGANS_M1, tensor_settings(M1Settings, tmp_path, encoder_channels=(2, 3, 4, 5))),
         (ELEGANS_M2, tensor_settings(M2Settings, tmp_path)),
-        (ELEGANS_ECHO, EchoSettings(connectome=str(wiring), neuron_table=str(neurons), **few)),
+        (ELEGANS_ECHO, EchoSettings(connectome=str(wiring), neurons=str(neurons), **few)),
         (FIT_RNN, FitRnnSettings(runs=2, training=SequenceSettings(epochs=2))),
     ):
         folder = tmp_path / study.short_name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,19 @@ def test_what_is_no_image_is_refused_in_one_line(digits: Run, tmp_path: Path) ->
     assert "no family 'ws'; choose from connectome, er" in refused("predict", digits.folder.path, photo, "--family", "ws")
     assert "is no run folder" in refused("predict", tmp_path / "empty", photo)
     assert not (tmp_path / "out").exists()
+
+
+def test_units_whose_training_was_stopped_are_left_out(digits: Run, tmp_path: Path) -> None:
+    shutil.copytree(digits.folder.path, tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()  # with the checksum of what is changed here
+    table = digits.results.assign(stopped=["", "", "non-finite loss at iteration 3", ""])
+    table.to_csv(tmp_path / "run" / "results.csv", index=False, na_rep="nan")
+    Image.new("L", (8, 8)).save(tmp_path / "black.png")
+    report = predict(tmp_path / "run", [tmp_path / "black.png"])
+    assert report.files["predictions.csv"]["variant"].tolist() == [0, 1, 3]
+    assert report.notes[-1] == "Left out, as their training was stopped: units 2."
+    with pytest.raises(ValueError, match=r"run: the training of all these units of .* was stopped; choose others"):
+        predict(tmp_path / "run", [tmp_path / "black.png"], family="er")
 
 
 def test_folders_of_classes_say_how_many_are_right(digits: Run, tmp_path: Path) -> None:

@@ -24,10 +24,13 @@ def export(
     task: Annotated[str | None, Parameter(help="A unit of this task.")] = None,
 ) -> None:
     """Write one trained network as a file that runs without this package, checked against the network: by default the first unit's."""
+    from rich.console import Console
+
     from elegans_pyg.studies.export import export_run
     from elegans_pyg.studies.saved import load_run
 
-    done, unit = export_run(load_run(run), format, out, family=family, seed=seed, variant=variant, task=task)
+    with Console(stderr=True).status("Writing the network out, which takes a minute for a large one, and checking the file"):
+        done, unit = export_run(load_run(run), format, out, family=family, seed=seed, variant=variant, task=task)
     labels = ", ".join(f"{name.replace('_', ' ')} {unit[name]}" for name in ("wiring_seed", "seed", "task") if name in unit)
     print(f"unit {unit['variant']}: {unit['family']}, {labels}")
     if done.difference is None:

@@ -102,7 +102,8 @@ class Connectome(InMemoryDataset):
         if root is None:
             check_choice("name", name, _NAMES, "a file of your own is read by Connectome.from_edges")
         super().__init__(root=None, transform=transform)
-        synapses = synapses or ("extrasynaptic" if name in _LAYERS else "chemical")
+        layer = root is None and name in _LAYERS
+        synapses = synapses or ("extrasynaptic" if layer else "chemical")
         neurons = read_table(folder / "neurons.csv", NEURON_COLUMNS, "root")
         edges = read_table(folder / f"{name}.csv", EDGE_COLUMNS, "root")
         if root is None:
@@ -113,7 +114,7 @@ class Connectome(InMemoryDataset):
             neurons = neurons[~neurons["name"].isin(pharyngeal)]
             edges = edges[~(edges["pre"].isin(pharyngeal) | edges["post"].isin(pharyngeal))]
         data = build_data(neurons, edges, synapses=synapses, keep_isolated=keep_isolated)
-        if name in _LAYERS:
+        if layer:
             data.edge_signal, data.signal_name = edge_signals(data, edges)
         else:
             data.edge_sign = edge_sign(data)

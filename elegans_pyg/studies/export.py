@@ -16,7 +16,9 @@ from elegans_pyg._arguments import check_choice
 from elegans_pyg.datasets import ImageKind
 from elegans_pyg.models import EchoStateNetwork, ElegansM2, ReducedOrder
 from elegans_pyg.models.export import FORMATS, Exported, export_network
+from elegans_pyg.studies.fitting import image_kind
 from elegans_pyg.studies.saved import Run
+from elegans_pyg.studies.study import Shard
 from elegans_pyg.training.objective import Autoencoding, scale_pixels
 
 
@@ -78,8 +80,8 @@ def export_run(
     model, about = run.model(variant=number), {"elegans_pyg": __version__, "study": run.study.name, **_plain(unit)}
     ends = _sequences(model)
     if ends is None:
-        place = run.folder.shard(int(row["shard"])).path / "images.json"
-        kind = ImageKind.from_json(place.read_bytes())
+        shard = Shard(run.folder.shard(int(row["shard"])).path, run.units.table.loc[[unit.name]], [])
+        kind = image_kind(run.settings, shard)  # type: ignore[arg-type]
         about["classes"] = kind.classes
         ends = _images(model, kind)
     if row["wiring"] >= 0 and (neurons := run.units.wirings[row["wiring"]].get("neuron_name")) is not None:

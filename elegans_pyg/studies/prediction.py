@@ -109,7 +109,7 @@ def predict(
     with torch.inference_mode():
         report = _KINDS[run.study.predicts](_Used(run, run.networks(units), units, files))
     if stopped.any():
-        report.notes.append(f"Left out, as their training was stopped: units {', '.join(map(str, np.flatnonzero(stopped)))}.")
+        report.notes.append(f"Left out, as their training was stopped: units {', '.join(map(str, stopped.index[stopped]))}.")
     return report
 
 

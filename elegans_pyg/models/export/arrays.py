@@ -67,7 +67,7 @@ def forward_source(model: nn.Module) -> str:
 def network_arrays(model: nn.Module) -> dict[str, np.ndarray]:
     """Parameters and statistics of a model of one variant by their names in ``state_dict()``, without the dimension of the variants, and
     beside them graph and options; what they are is said in :mod:`numpy_forward`."""
-    found = {}
+    found: dict[str, Any] = {}
     for path, module in model.named_modules():
         places = [place for place in path.split(".") if place not in ("", "stacked")]
         found |= {".".join([*places, name]): value for name, value in _own_arrays(module).items()}

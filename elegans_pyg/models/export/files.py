@@ -79,6 +79,8 @@ def export_network(
     check_choice("format", format, FORMATS)
     if model.num_variants != 1:
         raise ValueError(f"model: expected one of one variant, got {model.num_variants}; take one with load_run(folder).model(variant=0)")
+    for module in ("onnx", "onnxscript") if format == "onnx" else ():
+        require(module, "onnx", "the format onnx")
     path, about = Path(path), dict(about or {})
     with torch.no_grad():
         run = model.predict_mV if isinstance(model, ReducedOrder) else model
@@ -118,8 +120,6 @@ def _torch(program: torch.export.ExportedProgram, path: Path, samples: Tensor, a
 
 
 def _onnx(program: torch.export.ExportedProgram, path: Path, samples: Tensor, about: dict[str, Any], names: tuple[str, str]) -> Made:
-    for module in ("onnx", "onnxscript"):
-        require(module, "onnx", "the format onnx")
     with _quiet():
         made = torch.onnx.export(program, input_names=[names[0]], output_names=[names[1]], dynamo=True, verbose=False)
     assert made is not None
@@ -136,7 +136,8 @@ def _onnx(program: torch.export.ExportedProgram, path: Path, samples: Tensor, ab
 
 
 def _numpy(model: nn.Module, path: Path, samples: Tensor, about: dict[str, Any]) -> Made:
-    source, arrays = forward_source(model), {**network_arrays(model), **{f"about.{name}": np.array(value) for name, value in about.items()}}
+    source = forward_source(model)
+    arrays: dict[str, Any] = {**network_arrays(model), **{f"about.{name}": np.array(value) for name, value in about.items()}}
     file, page = io.BytesIO(), dict[str, Any]()
     np.savez(file, **arrays)
     exec(compile(source, "<page>", "exec"), page)

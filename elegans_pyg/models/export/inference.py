@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._higher_order_ops.scan import scan
 from torch.nn import functional as F
 
 from elegans_pyg.models.classifier import ConnectomeClassifier
@@ -23,6 +22,14 @@ from elegans_pyg.models.variants import Copies
 from elegans_pyg.nn import DAGNet, TensorNetwork
 from elegans_pyg.nn.tensor.program import UNIT, Group
 from elegans_pyg.nn.tensor.readout import read_motors
+
+
+def scan(step: Any, start: Any, inputs: Tensor) -> tuple[Any, Tensor]:
+    """A loop over the first dimension that is traced as one step, whatever its length."""
+    # PyTorch has not made it public yet; only sequences need it.
+    from torch._higher_order_ops.scan import scan
+
+    return scan(step, start, inputs)
 
 
 @singledispatch

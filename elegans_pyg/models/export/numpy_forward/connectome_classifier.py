@@ -5,6 +5,8 @@ Arrays: ``edge_index (2, E)``, ``edge_weight (E,)``; of every node its ``level``
 bias.
 """
 
+from typing import Any
+
 import numpy as np
 
 from elegans_pyg.models.export.numpy_forward.layers import Arrays, batch_norm, conv2d, depthwise_conv2d, linear, part, relu, scaled
@@ -21,8 +23,7 @@ def predict(arrays: Arrays, images: np.ndarray) -> np.ndarray:
 def walk(dag: Arrays, x: np.ndarray) -> np.ndarray:
     """The mean of the output nodes' maps."""
     begin, end = dag["edge_index"]
-    y: dict[int, np.ndarray] = {}
-    eps = float(dag["eps"])
+    y: dict[Any, np.ndarray] = {}
     for n in np.argsort(dag["level"], kind="stable").tolist():
         if dag["level"][n] > 0:
             a = sum(dag["edge_weight"][e] * y[begin[e]] for e in np.flatnonzero(end == n) if begin[e] in y)
@@ -30,6 +31,6 @@ def walk(dag: Arrays, x: np.ndarray) -> np.ndarray:
             a = x
         else:
             continue
-        norm = [dag[name][n] for name in ("norm_weight", "norm_bias", "running_mean", "running_var")]
-        y[n] = batch_norm(depthwise_conv2d(relu(a), dag["conv_weight"][n]), *norm, eps)
+        norm = [*(dag[name][n] for name in ("norm_weight", "norm_bias", "running_mean", "running_var")), float(dag["eps"])]
+        y[n] = batch_norm(depthwise_conv2d(relu(a), dag["conv_weight"][n]), *norm)
     return np.mean([y[n] for n in np.flatnonzero(dag["output_mask"])], axis=0)
