@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-
 _LINE = 64
 """Bytes of a cache line: a vector that lies across two of them takes two reads."""
 

@@ -21,11 +21,13 @@ Reassociation is allowed (to add in vector lanes), assumptions about NaN and inf
 import numpy as np
 from torch import get_num_threads
 
-from elegans_pyg._compiled import REASSOCIATION, compiled
+from elegans_pyg._compiled import REASSOCIATION, compiled, prefetch_to_read, prefetch_to_write
 from elegans_pyg._threads import share
 
-# Numbers in a block of rows: with four sources and the accumulator it stays in a 32 KiB first-level cache.
-_BLOCK = 1024
+# Numbers in a block of rows: the accumulator, and z on the way back, stay in a 32 KiB first-level cache.
+_BLOCK = 2048
+# Numbers from one prefetch to the next: a cache line of 64 bytes in float32.
+_LINE = 16
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
@@ -70,7 +72,8 @@ def _weighted_sum(block, bias, maps, starts, factors, count):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _weighted_sum_and_dots(block, z, dots, maps, starts, factors, count):
-    """``block[i] += sum over k < count of factors[k] * maps[starts[k] + i]``, and ``dots[k] += sum over i of z[i] * maps[starts[k] + i]``."""
+    """``block[i] += sum over k < count of factors[k] * m_k[i]`` and ``dots[k] += sum over i of z[i] * m_k[i]``, ``m_k`` the stretch of
+    ``maps`` from ``starts[k]`` on: each is read once."""
     length = block.size
     zero = z.dtype.type(0)
     k = 0
@@ -107,21 +110,32 @@ def _weighted_sum_and_dots(block, z, dots, maps, starts, factors, count):
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _row_taps(out, centre, above, middle, below, taps, step):
-    """One row of a 3x3 cross-correlation: ``out[i] = sum of taps[3 r + c] * row_r[i + c * step] - centre``; returns the row's sum."""
-    length = out.size
+def _convolve(out, padded, centre, taps, height, row, images, following):
+    """A 3x3 cross-correlation of a map with a border: ``out[y, i] = sum of taps[3 r + c] * padded[y + r, i + c * images] - centre``.
+
+    Returns the sum of ``out``. Meanwhile the map ``following``, where there is one, is brought near to be written. Places are unsigned,
+    lest each be tested for counting from the end; and as all reads are from one array, one test per row tells that none of them overlaps
+    with ``out``.
+    """
+    step = row + 2 * images
     k0, k1, k2, k3, k4, k5, k6, k7, k8 = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5], taps[6], taps[7], taps[8]
-    a0, a1, a2 = above[:length], above[step : step + length], above[2 * step : 2 * step + length]
-    b0, b1, b2 = middle[:length], middle[step : step + length], middle[2 * step : 2 * step + length]
-    c0, c1, c2 = below[:length], below[step : step + length], below[2 * step : 2 * step + length]
+    o1, o2, o3 = np.uintp(images), np.uintp(2 * images), np.uintp(step)
+    o4, o5, o6 = o3 + o1, o3 + o2, np.uintp(2 * step)
+    o7, o8 = o6 + o1, o6 + o2
     total = out.dtype.type(0)
-    for i in range(length):
-        upper = (k0 * a0[i] - centre) + k1 * a1[i] + k2 * a2[i]
-        inner = k3 * b0[i] + k4 * b1[i] + k5 * b2[i]
-        lower = k6 * c0[i] + k7 * c1[i] + k8 * c2[i]
-        value = upper + inner + lower
-        out[i] = value
-        total += value
+    for y in range(height):
+        window = padded[y * step : (y + 3) * step]
+        target = out[y * row : (y + 1) * row]
+        if following.size:
+            for i in range(0, row, _LINE):
+                prefetch_to_write(following, y * row + i)
+        for i in range(np.uintp(row)):
+            upper = (k0 * window[i] - centre) + k1 * window[i + o1] + k2 * window[i + o2]
+            inner = k3 * window[i + o3] + k4 * window[i + o4] + k5 * window[i + o5]
+            lower = k6 * window[i + o6] + k7 * window[i + o7] + k8 * window[i + o8]
+            value = upper + inner + lower
+            target[i] = value
+            total += value
     return total
 
 
@@ -185,7 +199,7 @@ def forward_walks(first, last, shape, training, keep, eps, graph, parameters, x,
     most_nodes, most_edges = np.diff(node_ptr).max(), max(4, np.diff(in_ptr).max())
     block = _zeros(rows_in_block * row, x.dtype)
     # A border of zeros all around, so that the convolution needs no special cases.
-    padded = _zeros((height + 2) * step, x.dtype).reshape(height + 2, step)
+    padded = _zeros((height + 2) * step, x.dtype)
     scale = np.empty(most_nodes, x.dtype)
     shift = np.empty(most_nodes, x.dtype)
     factors = np.zeros(most_edges, x.dtype)
@@ -219,16 +233,14 @@ def forward_walks(first, last, shape, training, keep, eps, graph, parameters, x,
                         starts[k] = slot[begin + in_source[low + k]] * size + offset
                     _weighted_sum(sums, bias, room, starts, factors, count)
                 for y in range(y0, y1):
-                    inside = padded[y + 1, images : images + row]
+                    inside = padded[(y + 1) * step + images : (y + 1) * step + images + row]
                     _rectify(inside, sums[(y - y0) * row : (y - y0 + 1) * row])
                     if keep:
                         here = base + j * size + y * row
                         _copy(relu[here : here + row], inside)
-            total = zero
-            taps = conv_weight[n, c]
             z = room[slot[n] * size : (slot[n] + 1) * size]
-            for y in range(height):
-                total += _row_taps(z[y * row : (y + 1) * row], zero, padded[y], padded[y + 1], padded[y + 2], taps, images)
+            following = relu[base + (j + 1) * size : base + nodes * size]
+            total = _convolve(z, padded, zero, conv_weight[n, c], height, row, images, following)
             if training:
                 average = total * per_pixel
                 mean[n, c] = average
@@ -249,48 +261,47 @@ def _through_norm(inside, gain, gradient, offset, slope, z):
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _back_taps(flow, sums, relu, above, middle, below, taps, step):
-    """One row of the transposed convolution, the ReLU's mask, and the nine taps' gradients.
+def _convolve_back(flow, sums, relu, gradient, taps, height, row, images, following):
+    """The transposed convolution, the ReLU's mask, and the nine taps' gradients; maps ``relu`` and ``gradient`` have a border of zeros.
 
-    ``flow[i] = [relu[i] > 0] * sum over taps k of taps[k] * g_k[i]`` and ``sums[k] += sum over i of relu[i] * g_k[i]``, where ``g_k``
-    is the gradient at the convolution's output, shifted the other way. Returns the row's sum of ``flow``.
+    ``flow[i] = [relu[i] > 0] * sum over taps k of taps[k] * g_k[i]`` and ``sums[k] = sum over i of relu[i] * g_k[i]``, where ``g_k``
+    is the gradient at the convolution's output, shifted the other way. Returns the sum of ``flow``. Meanwhile the map ``following`` is
+    brought near to be read.
     """
-    length = flow.size
+    step = row + 2 * images
     zero = flow.dtype.type(0)
     k0, k1, k2, k3, k4, k5, k6, k7, k8 = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5], taps[6], taps[7], taps[8]
-    c0, c1, c2 = above[:length], above[step : step + length], above[2 * step : 2 * step + length]
-    b0, b1, b2 = middle[:length], middle[step : step + length], middle[2 * step : 2 * step + length]
-    a0, a1, a2 = below[:length], below[step : step + length], below[2 * step : 2 * step + length]
+    # Tap (row, column) of the convolution read the pixel one row up and one column left of its centre for (0, 0), and so on.
+    o7, o6, o5 = np.uintp(images), np.uintp(2 * images), np.uintp(step)
+    o4, o3, o2 = o5 + o7, o5 + o6, np.uintp(2 * step)
+    o1, o0 = o2 + o7, o2 + o6
     s0, s1, s2, s3, s4, s5, s6, s7, s8 = zero, zero, zero, zero, zero, zero, zero, zero, zero
     total = zero
-    for i in range(length):
-        r = relu[i]
-        # Tap (row, column) of the convolution read the pixel one row up and one column left of its centre for (0, 0), and so on.
-        g0, g1, g2 = a2[i], a1[i], a0[i]
-        g3, g4, g5 = b2[i], b1[i], b0[i]
-        g6, g7, g8 = c2[i], c1[i], c0[i]
-        value = (k0 * g0 + k1 * g1 + k2 * g2) + (k3 * g3 + k4 * g4 + k5 * g5) + (k6 * g6 + k7 * g7 + k8 * g8)
-        value = zero if r <= zero else value
-        flow[i] = value
-        total += value
-        s0 += r * g0
-        s1 += r * g1
-        s2 += r * g2
-        s3 += r * g3
-        s4 += r * g4
-        s5 += r * g5
-        s6 += r * g6
-        s7 += r * g7
-        s8 += r * g8
-    sums[0] += s0
-    sums[1] += s1
-    sums[2] += s2
-    sums[3] += s3
-    sums[4] += s4
-    sums[5] += s5
-    sums[6] += s6
-    sums[7] += s7
-    sums[8] += s8
+    for y in range(height):
+        window = gradient[y * step : (y + 3) * step]
+        kept = relu[(y + 1) * step + images : (y + 1) * step + images + row]
+        target = flow[y * row : (y + 1) * row]
+        for i in range(0, row, _LINE):
+            prefetch_to_read(following, y * row + i)
+        for i in range(np.uintp(row)):
+            r = kept[i]
+            g0, g1, g2 = window[i + o0], window[i + o1], window[i + o2]
+            g3, g4, g5 = window[i + o3], window[i + o4], window[i + o5]
+            g6, g7, g8 = window[i + o6], window[i + o7], window[i]
+            value = (k0 * g0 + k1 * g1 + k2 * g2) + (k3 * g3 + k4 * g4 + k5 * g5) + (k6 * g6 + k7 * g7 + k8 * g8)
+            value = zero if r <= zero else value
+            target[i] = value
+            total += value
+            s0 += r * g0
+            s1 += r * g1
+            s2 += r * g2
+            s3 += r * g3
+            s4 += r * g4
+            s5 += r * g5
+            s6 += r * g6
+            s7 += r * g7
+            s8 += r * g8
+    sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7], sums[8] = s0, s1, s2, s3, s4, s5, s6, s7, s8
     return total
 
 
@@ -329,13 +340,12 @@ def backward_walks(
     most_nodes, most_edges = np.diff(node_ptr).max(), max(1, np.diff(out_ptr).max())
     gradient = _zeros(size, relu.dtype)
     z = _zeros(size, relu.dtype)
-    padded = _zeros((height + 2) * step, relu.dtype).reshape(height + 2, step)
-    padded_gradient = _zeros((height + 2) * step, relu.dtype).reshape(height + 2, step)
+    padded = _zeros((height + 2) * step, relu.dtype)
+    padded_gradient = _zeros((height + 2) * step, relu.dtype)
     factors = np.empty(most_edges, relu.dtype)
     starts = np.empty(most_edges, np.int64)
     dots = np.empty(most_edges, relu.dtype)
     flow_sum = np.empty(most_nodes, relu.dtype)
-    sums = np.empty(9, relu.dtype)
     for pair in range(first, last):
         v, c = pair // channels, pair % channels
         begin = node_ptr[v]
@@ -353,9 +363,9 @@ def backward_walks(
             # The centred convolution once more.
             taps = conv_weight[n, c]
             for y in range(height):
-                _copy(padded[y + 1, images : images + row], relu[here + y * row : here + (y + 1) * row])
-            for y in range(height):
-                _row_taps(z[y * row : (y + 1) * row], mean[n, c], padded[y], padded[y + 1], padded[y + 2], taps, images)
+                inside = padded[(y + 1) * step + images : (y + 1) * step + images + row]
+                _copy(inside, relu[here + y * row : here + (y + 1) * row])
+            _convolve(z, padded, mean[n, c], taps, height, row, images, relu[:0])
 
             # The gradient at y_n, gathered from the successors, and with it that of each edge and BatchNorm's two reductions.
             total = zero
@@ -396,22 +406,16 @@ def backward_walks(
                 offset_term = scale * total * per_pixel
                 slope = scale * along * inverse_std * per_pixel
             for y in range(height):
-                inside = padded_gradient[y + 1, images : images + row]
+                inside = padded_gradient[(y + 1) * step + images : (y + 1) * step + images + row]
                 _through_norm(inside, scale, gradient[y * row : (y + 1) * row], offset_term, slope, z[y * row : (y + 1) * row])
 
             # Through the convolution and ReLU to the gradient at a_n.
-            sums[:] = zero
-            passed = zero
-            for y in range(height):
-                at = flow_slot[n] * size + y * row
-                above, middle, below = padded_gradient[y], padded_gradient[y + 1], padded_gradient[y + 2]
-                inside = padded[y + 1, images : images + row]
-                passed += _back_taps(room[at : at + row], sums, inside, above, middle, below, taps, images)
-            flow_sum[j] = passed
-            for k in range(9):
-                grad_conv[n, c, k] = sums[k]
+            flow = room[flow_slot[n] * size : (flow_slot[n] + 1) * size]
+            flow_sum[j] = _convolve_back(
+                flow, grad_conv[n, c], padded, padded_gradient, taps, height, row, images, relu[max(0, here - size) :]
+            )
             if is_input[n]:
-                _add_scaled(grad_x_map, one, room[flow_slot[n] * size : (flow_slot[n] + 1) * size])
+                _add_scaled(grad_x_map, one, flow)
 
 
 def pairs_at_once(count):
