@@ -19,26 +19,32 @@ import triton
 import triton.language as tl
 from torch.nn.functional import pad
 
-_WARPS = 8
-_VECTORS = 16  # bytes that a thread moves at a time
-_NUMBERS = 16  # of a map that a thread holds at a time while it adds up edges
-_PROGRAMS = 2  # on each multiprocessor: while one waits for its slowest warp, another one reads
+_COMPILED = tl.constexpr(not triton.knobs.runtime.interpret)
+_WARPS = 4
+_PROGRAMS = 3  # on each multiprocessor: while one waits for its slowest warp, the others read
+_REGISTERS = 168  # of each thread, so that as many programs find room
+_VECTOR = 16  # bytes that a thread moves at a time
 _EDGES = 32  # whose factors are computed at a time
 
 
 @triton.jit
-def _tile(start, size, VECTOR: tl.constexpr, REPEATS: tl.constexpr, WARPS: tl.constexpr):
-    """Places ``(REPEATS, WARPS, 32 * VECTOR)`` from ``start`` on and which lie inside; the others are bent back to the first vector.
+def _wide(numbers):
+    """Float32 of what is stored. Two numbers of bfloat16 lie in one register, whose upper half is nearly the second one's float32."""
+    if _COMPILED and numbers.dtype == tl.bfloat16:
+        return tl.inline_asm_elementwise(
+            "shl.b32 $0, $2, 16; and.b32 $1, $2, 0xffff0000;", "=r,=r,r", [numbers], dtype=tl.float32, is_pure=True, pack=2
+        )
+    return numbers.to(tl.float32)
 
-    So every load is unmasked, reads what belongs to the map, and a warp's numbers are one row.
-    """
+
+@triton.jit
+def _tile(start, size, VECTOR: tl.constexpr, REPEATS: tl.constexpr, WARPS: tl.constexpr):
+    """Places ``(REPEATS, WARPS, 32 * VECTOR)`` from ``start`` on, and which lie inside; each warp adds up what it holds alone."""
     lane = tl.arange(0, 32 * VECTOR)[None, None, :]
     warp = tl.arange(0, WARPS)[None, :, None] * (32 * VECTOR)
     repeat = tl.arange(0, REPEATS)[:, None, None] * (32 * VECTOR * WARPS)
     index = start + repeat + warp + lane
-    inside = index < size
-    index = tl.where(inside, index, lane % VECTOR)
-    return tl.max_contiguous(tl.multiple_of(index, [1, 1, VECTOR]), [1, 1, VECTOR]), inside
+    return index, index < size
 
 
 @triton.jit
@@ -52,9 +58,9 @@ def _columns(start, row, images, BLOCK: tl.constexpr):
 @triton.jit
 def _neighbours(maps, lanes, images, inside, left, right):
     """A row, moved by a pixel to either side, and as it is; zero outside."""
-    a = tl.load(maps + (lanes - images), mask=left, other=0.0).to(tl.float32)
-    b = tl.load(maps + lanes, mask=inside, other=0.0).to(tl.float32)
-    c = tl.load(maps + (lanes + images), mask=right, other=0.0).to(tl.float32)
+    a = _wide(tl.load(maps + (lanes - images), mask=left, other=0.0))
+    b = _wide(tl.load(maps + lanes, mask=inside, other=0.0))
+    c = _wide(tl.load(maps + (lanes + images), mask=right, other=0.0))
     return a, b, c
 
 
@@ -72,7 +78,7 @@ def _put(target, value, inside, average, spread, count):
     # The mean of what is stored: deviations that do not add up to nothing would lead the gradients astray.
     value = value.to(target.dtype.element_ty)
     tl.store(target, value, mask=inside)
-    value = value.to(tl.float32)
+    value = _wide(value)
     d = value - average
     average += d * (1.0 / count)
     return average, spread + d * (value - average)
@@ -187,13 +193,13 @@ def forward_walks(
                 index, inside = _tile(start, HEIGHT * row, VECTOR, REPEATS, WARPS)
                 acc = tl.zeros([REPEATS, WARPS, 32 * VECTOR], tl.float32) + bias
                 if PADDED:
-                    acc = bias * tl.load(held + index)
+                    acc = bias * tl.load(held + index, mask=inside)
                 if entering:
-                    acc = tl.load(x + border + index).to(tl.float32)
+                    acc = _wide(tl.load(x + border + index, mask=inside))
                 for k in range(low, high):
                     f = tl.load(factor + k)
                     source = room + tl.load(in_slot + k) * size
-                    acc += f * tl.load(source + index).to(tl.float32)
+                    acc += f * _wide(tl.load(source + index, mask=inside))
                 # Written so that NaN passes.
                 acc = tl.where(acc <= 0.0, 0.0, acc)
                 tl.store(rectified + index, acc.to(relu.dtype.element_ty), mask=inside)
@@ -218,7 +224,11 @@ def forward_walks(
             if tl.load(is_output + n) != 0:
                 for start in range(0, HEIGHT * row, VECTOR * REPEATS * WARPS * 32):
                     index, inside = _tile(start, HEIGHT * row, VECTOR, REPEATS, WARPS)
-                    value = tl.load(out + border + index) + share * constant + share * gain * tl.load(z + index).to(tl.float32)
+                    value = (
+                        tl.load(out + border + index, mask=inside)
+                        + share * constant
+                        + share * gain * _wide(tl.load(z + index, mask=inside))
+                    )
                     tl.store(out + border + index, value, mask=inside)
                 tl.debug_barrier()
 
@@ -234,52 +244,77 @@ def _through_norm(gradient, z, gain, offset, slope, lanes, images, inside, left,
 
 
 @triton.jit
-def _pass_back(target, value, r, inside, total):
-    """Store a row of the gradient at a node's sum, where ReLU lets it pass, and add it up."""
-    # As stored, for the same reason as the mean: sums of it are set off against each other.
-    value = tl.where(r <= 0.0, 0.0, value).to(target.dtype.element_ty)
-    tl.store(target, value, mask=inside)
-    return total + value.to(tl.float32)
+def _of_thread(numbers, BLOCK: tl.constexpr, VECTOR: tl.constexpr):
+    """Sums over each thread's vector: one register for each instead of one for every number."""
+    return tl.sum(tl.reshape(numbers, [BLOCK // VECTOR, VECTOR]), 1)
 
 
 @triton.jit
-def _convolve_back(target, relu, gradient, z, taps, grad_taps, gain, offset, slope, height, row, images, BLOCK: tl.constexpr):
+def _pass_back(target, value, r, inside, total, BLOCK: tl.constexpr, VECTOR: tl.constexpr):
+    """Store a row of the gradient at a node's sum, where ReLU lets it pass, and add it up."""
+    # As stored, for the same reason as the mean: sums of it are set off against each other.
+    value = tl.where(_wide(r) <= 0.0, 0.0, value).to(target.dtype.element_ty)
+    tl.store(target, value, mask=inside)
+    return total + _of_thread(_wide(value), BLOCK, VECTOR)
+
+
+@triton.jit
+def _add_ten(a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, b0, b1, b2, b3, b4, b5, b6, b7, b8, b9):
+    """Ten sums in one reduction, with one barrier."""
+    return a0 + b0, a1 + b1, a2 + b2, a3 + b3, a4 + b4, a5 + b5, a6 + b6, a7 + b7, a8 + b8, a9 + b9
+
+
+@triton.jit
+def _along(r, a, b, c, right, middle, left, BLOCK: tl.constexpr, VECTOR: tl.constexpr):
+    """Add the products of a row of ``relu``, in the type it is kept in, with the three of the gradient to those of its three taps."""
+    r = _wide(r)
+    right += _of_thread(r * c, BLOCK, VECTOR)
+    middle += _of_thread(r * b, BLOCK, VECTOR)
+    return right, middle, left + _of_thread(r * a, BLOCK, VECTOR)
+
+
+@triton.jit
+def _convolve_back(
+    target, relu, gradient, z, taps, grad_taps, gain, offset, slope, height, row, images, BLOCK: tl.constexpr, VECTOR: tl.constexpr
+):
     """From the gradient at ``y_n`` to the one at ``a_n`` and those of the taps, which look the other way. Returns the sum of ``target``."""
     k0, k1, k2, k3, k4, k5, k6, k7, k8 = _taps(taps)
-    zeros = tl.zeros([BLOCK], tl.float32)
+    zeros = tl.zeros([BLOCK // VECTOR], tl.float32)
     s0, s1, s2, s3, s4, s5, s6, s7, s8, total = zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros
     for start in range(0, row, BLOCK):
         lanes, inside, left, right = _columns(start, row, images, BLOCK)
-        r = tl.load(relu + lanes, mask=inside, other=0.0).to(tl.float32)
-        after = tl.load(relu + row + lanes, mask=lanes < tl.where(height > 1, row, 0), other=0.0).to(tl.float32)
+        r = tl.load(relu + lanes, mask=inside, other=0.0)
+        after = tl.load(relu + row + lanes, mask=lanes < tl.where(height > 1, row, 0), other=0.0)
         a, b, c = _through_norm(gradient, z, gain, offset, slope, lanes, images, inside, left, right)
         here = k3 * c + k4 * b + k5 * a
         below = k6 * c + k7 * b + k8 * a
-        s3, s4, s5 = s3 + r * c, s4 + r * b, s5 + r * a
-        s6, s7, s8 = s6 + after * c, s7 + after * b, s8 + after * a
+        s3, s4, s5 = _along(r, a, b, c, s3, s4, s5, BLOCK, VECTOR)
+        s6, s7, s8 = _along(after, a, b, c, s6, s7, s8, BLOCK, VECTOR)
         for y in range(1, height):
-            before = r
-            r = after
-            after = tl.load(relu + (y + 1) * row + lanes, mask=lanes < tl.where(y + 1 < height, row, 0), other=0.0).to(tl.float32)
             a, b, c = _through_norm(gradient + y * row, z + y * row, gain, offset, slope, lanes, images, inside, left, right)
             value = here + k0 * c + k1 * b + k2 * a
             here = below + k3 * c + k4 * b + k5 * a
             below = k6 * c + k7 * b + k8 * a
-            s0, s1, s2 = s0 + before * c, s1 + before * b, s2 + before * a
-            s3, s4, s5 = s3 + r * c, s4 + r * b, s5 + r * a
-            s6, s7, s8 = s6 + after * c, s7 + after * b, s8 + after * a
-            total = _pass_back(target + (y - 1) * row + lanes, value, before, inside, total)
-        total = _pass_back(target + (height - 1) * row + lanes, here, r, inside, total)
-    tl.store(grad_taps, tl.sum(s0, 0))
-    tl.store(grad_taps + 1, tl.sum(s1, 0))
-    tl.store(grad_taps + 2, tl.sum(s2, 0))
-    tl.store(grad_taps + 3, tl.sum(s3, 0))
-    tl.store(grad_taps + 4, tl.sum(s4, 0))
-    tl.store(grad_taps + 5, tl.sum(s5, 0))
-    tl.store(grad_taps + 6, tl.sum(s6, 0))
-    tl.store(grad_taps + 7, tl.sum(s7, 0))
-    tl.store(grad_taps + 8, tl.sum(s8, 0))
-    return tl.sum(total, 0)
+            after = tl.load(relu + (y + 1) * row + lanes, mask=lanes < tl.where(y + 1 < height, row, 0), other=0.0)
+            s6, s7, s8 = _along(after, a, b, c, s6, s7, s8, BLOCK, VECTOR)
+            r = tl.load(relu + y * row + lanes, mask=inside, other=0.0)
+            s3, s4, s5 = _along(r, a, b, c, s3, s4, s5, BLOCK, VECTOR)
+            before = tl.load(relu + (y - 1) * row + lanes, mask=inside, other=0.0)
+            s0, s1, s2 = _along(before, a, b, c, s0, s1, s2, BLOCK, VECTOR)
+            total = _pass_back(target + (y - 1) * row + lanes, value, before, inside, total, BLOCK, VECTOR)
+        r = tl.load(relu + (height - 1) * row + lanes, mask=inside, other=0.0)
+        total = _pass_back(target + (height - 1) * row + lanes, here, r, inside, total, BLOCK, VECTOR)
+    s0, s1, s2, s3, s4, s5, s6, s7, s8, total = tl.reduce((s0, s1, s2, s3, s4, s5, s6, s7, s8, total), 0, _add_ten)
+    tl.store(grad_taps, s0)
+    tl.store(grad_taps + 1, s1)
+    tl.store(grad_taps + 2, s2)
+    tl.store(grad_taps + 3, s3)
+    tl.store(grad_taps + 4, s4)
+    tl.store(grad_taps + 5, s5)
+    tl.store(grad_taps + 6, s6)
+    tl.store(grad_taps + 7, s7)
+    tl.store(grad_taps + 8, s8)
+    return total
 
 
 @triton.jit
@@ -330,7 +365,7 @@ def backward_walks(
     """Walk pairs backward; arguments as in the CPU's ``backward_walks`` and in :func:`forward_walks`, but for these.
 
     ``out_weight``, ``out_slot`` ``(M,)`` are the weight of each outgoing edge and the slot of its target's flow. Room: ``gradient`` and
-    ``z``, one map per program; ``dots (C, M, WARPS)``, ``flow_sum (A, C)``.
+    ``z``, one map per program; ``dots (C, WARPS, M)``, ``flow_sum (A, C)``.
     """
     images = VECTORS * VECTOR
     row = WIDTH * images
@@ -338,7 +373,8 @@ def backward_walks(
     room += tl.program_id(0) * SLOTS * size
     gradient += tl.program_id(0) * size
     z += tl.program_id(0) * size
-    warps = tl.arange(0, WARPS)
+    warps = tl.arange(0, WARPS)[:, None]
+    edges = tl.arange(0, 32 * VECTOR)[None, :]
     for pair in range(tl.program_id(0), PAIRS, tl.num_programs(0)):
         v, c = pair // CHANNELS, pair % CHANNELS
         begin = tl.load(node_ptr + v).to(tl.int32)
@@ -364,19 +400,25 @@ def backward_walks(
             alongs = tl.zeros([REPEATS, WARPS, 32 * VECTOR], tl.float32)
             for start in range(0, HEIGHT * row, VECTOR * REPEATS * WARPS * 32):
                 index, inside = _tile(start, HEIGHT * row, VECTOR, REPEATS, WARPS)
-                d = tl.where(inside, tl.load(z + index).to(tl.float32) - average, 0.0)
+                d = tl.where(inside, _wide(tl.load(z + index, mask=inside)) - average, 0.0)
                 g = tl.zeros([REPEATS, WARPS, 32 * VECTOR], tl.float32)
                 if leaving:
                     g = share * tl.load(grad_out + border + index, mask=inside, other=0.0)
                     totals += g
                     alongs += g * d
-                for k in range(low, high):
-                    w = tl.load(out_weight + k)
-                    flow = tl.load(room + tl.load(out_slot + k) * size + index).to(tl.float32)
-                    g += w * flow
-                    own = dots + (of_edges + k) * WARPS + warps
-                    before = tl.load(own, mask=warps + start >= WARPS, other=0.0)
-                    tl.store(own, before + tl.sum(tl.sum(d * flow, 0), 1))
+                for first in range(low, high, 32 * VECTOR):
+                    # Each edge's product of this tile, of each warp in a column of its own: one store for all of them.
+                    products = tl.zeros([WARPS, 32 * VECTOR], tl.float32)
+                    last = tl.minimum(first + 32 * VECTOR, high)
+                    for k in range(first, last):
+                        w = tl.load(out_weight + k)
+                        flow = _wide(tl.load(room + tl.load(out_slot + k) * size + index, mask=inside, other=0.0))
+                        g += w * flow
+                        product = tl.sum(tl.sum(d * flow, 0), 1)
+                        products = tl.where(edges == k - first, product[:, None], products)
+                    own = dots + of_edges * WARPS + warps * EDGES + first + edges
+                    known = first + edges < high
+                    tl.store(own, products + tl.load(own, mask=known & (start + edges >= 32 * VECTOR), other=0.0), mask=known)
                 tl.store(gradient + index, g, mask=inside)
             total = tl.sum(tl.sum(tl.sum(totals, 0), 1), 0)
             along = tl.sum(tl.sum(tl.sum(alongs, 0), 1), 0)
@@ -386,8 +428,7 @@ def backward_walks(
             for first in range(low, high, CHUNK):
                 k = first + tl.arange(0, CHUNK)
                 known = k < high
-                parts = tl.load(dots + (of_edges + k[:, None]) * WARPS + warps[None, :], mask=known[:, None], other=0.0)
-                dot = tl.sum(parts, 1)
+                dot = tl.sum(tl.load(dots + of_edges * WARPS + warps * EDGES + k[None, :], mask=known[None, :], other=0.0), 0)
                 w = tl.load(out_weight + k, mask=known, other=0.0)
                 target = (begin + tl.load(out_target + k, mask=known, other=0).to(tl.int32)) * CHANNELS + c
                 flows = tl.load(flow_sum + target, mask=known, other=0.0)
@@ -420,13 +461,14 @@ def backward_walks(
                 row,
                 images,
                 32 * VECTOR * WARPS,
+                VECTOR,
             )
             tl.store(flow_sum + at, passed)
             tl.debug_barrier()
             if tl.load(is_input + n) != 0:
                 for start in range(0, HEIGHT * row, VECTOR * REPEATS * WARPS * 32):
                     index, inside = _tile(start, HEIGHT * row, VECTOR, REPEATS, WARPS)
-                    value = tl.load(grad_x + border + index) + tl.load(flow + index).to(tl.float32)
+                    value = _wide(tl.load(grad_x + border + index, mask=inside) + tl.load(flow + index, mask=inside))
                     tl.store(grad_x + border + index, value, mask=inside)
 
 
@@ -438,16 +480,18 @@ def pairs_at_once(count):
 
 def images_in_memory(images, dtype):
     """How many images a map holds, padding included."""
-    vector = _VECTORS // dtype.itemsize
+    vector = _VECTOR // dtype.itemsize
     return -(-images // vector) * vector
 
 
-def _blocks(shape, dtype):
-    """Compile-time sizes for maps of a shape that are stored in ``dtype``."""
-    vector = _VECTORS // dtype.itemsize
-    vectors = shape.height * shape.width * images_in_memory(shape.images, dtype) // vector
-    warps = min(_WARPS, triton.next_power_of_2(triton.cdiv(vectors, 32)))
-    return {"VECTOR": vector, "REPEATS": _NUMBERS // vector, "WARPS": warps, "CHUNK": _EDGES}
+def blocks(kernel, dtype, numbers):
+    """Compile-time sizes and limits of a kernel for maps of so many ``numbers``, stored in ``dtype``."""
+    vector = _VECTOR // dtype.itemsize
+    warps = min(_WARPS, triton.next_power_of_2(triton.cdiv(numbers, 32 * vector)))
+    # A thread has room for four vectors of sources on the way forth, and for 16 numbers of three maps on the way back.
+    repeats = 4 if kernel is forward_walks else 16 // vector
+    sizes = {"VECTOR": vector, "REPEATS": repeats, "WARPS": warps, "CHUNK": _EDGES}
+    return sizes, {"num_warps": warps, "maxnreg": _REGISTERS, "enable_fp_fusion": True}
 
 
 def _padded(maps, shape, dtype):
@@ -457,14 +501,14 @@ def _padded(maps, shape, dtype):
 
 
 def _launch(kernel, shape, room, *arguments, **options):
-    blocks = _blocks(shape, room.dtype)
-    vectors = images_in_memory(shape.images, room.dtype) // blocks["VECTOR"]
-    size = shape.height * shape.width * vectors * blocks["VECTOR"]
+    images = images_in_memory(shape.images, room.dtype)
+    size = shape.height * shape.width * images
+    sizes, limits = blocks(kernel, room.dtype, size)
     *rest, eps, pairs, edges = arguments
-    sizes = (edges, pairs, room.size(1) // size, *shape[:3], vectors)
+    counts = (edges, pairs, room.size(1) // size, *shape[:3], images // sizes["VECTOR"])
     pixels = float(shape.height * shape.width * shape.images)
     with torch.cuda.device_of(room):
-        kernel[(room.size(0),)](*rest, eps, pixels, *sizes, **options, **blocks, num_warps=blocks["WARPS"])
+        kernel[(room.size(0),)](*rest, eps, pixels, *counts, **options, **sizes, **limits)
 
 
 def _slots_of(graph, slot, ends):
