@@ -468,7 +468,7 @@ def backward_walks(
             if tl.load(is_input + n) != 0:
                 for start in range(0, HEIGHT * row, VECTOR * REPEATS * WARPS * 32):
                     index, inside = _tile(start, HEIGHT * row, VECTOR, REPEATS, WARPS)
-                    value = _wide(tl.load(grad_x + border + index, mask=inside) + tl.load(flow + index, mask=inside))
+                    value = tl.load(grad_x + border + index, mask=inside) + _wide(tl.load(flow + index, mask=inside))
                     tl.store(grad_x + border + index, value, mask=inside)
 
 
