@@ -41,8 +41,9 @@ def _walk(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     parameters = Parameters(*walk.gathered(*tensors))
     out = _new_maps(x)
     count = x[0, :, 0].numel()
-    relu = walk.workspace.take(walk.nodes.numel() * x.size(2) * count if record else 0, x.new_empty(0, dtype=kept_type))
     shape = Shape._make((*x.shape[2:], x.size(1)))
+    kept = walk.nodes.numel() * shape.channels * _map_size(backend, shape, kept_type) if record else 0
+    relu = walk.workspace.take(kept, x.new_empty(0, dtype=kept_type))
     room = _room(walk, backend, shape, relu)
     backend.forward(shape, training, record, eps, walk.graph_in(x.dtype), parameters, _to_walk(x), relu, _to_walk(out), room)
     statistics = [running.clone() for running in tensors[-2:]]
@@ -55,14 +56,21 @@ def _walk(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
 def _room(walk: Walk, backend: Any, shape: Shape, like: Tensor) -> Tensor:
     """Slots for the maps that a walk needs at a time, one row for each pair of variant and channel that is under way."""
     rows = backend.pairs_at_once(walk.graph.output_share.numel() * shape.channels)
-    return walk.workspace.take(rows * walk.slots * shape.height * shape.width * shape.images, like).view(rows, -1)
+    return walk.workspace.take(rows * walk.slots * _map_size(backend, shape, like.dtype), like).view(rows, -1)
+
+
+def _map_size(backend: Any, shape: Shape, dtype: torch.dtype) -> int:
+    """Numbers that a map takes: a back end may pad the images."""
+    padded = getattr(backend, "images_in_memory", None)
+    return shape.height * shape.width * (padded(shape.images, dtype) if padded else shape.images)
 
 
 @_walk.register_fake
 def _(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     *_, norm_bias, running_mean, running_var, handle, _, record, _, _, kept_type = arguments
-    nodes = walks[handle].nodes.numel()
-    relu = x.new_empty(nodes * x[0].numel() if record else 0, dtype=kept_type)
+    nodes, shape = walks[handle].nodes.numel(), Shape._make((*x.shape[2:], x.size(1)))
+    kept = nodes * shape.channels * _map_size(_backend(x.device), shape, kept_type) if record else 0
+    relu = x.new_empty(kept, dtype=kept_type)
     statistics = [norm_bias.new_empty(nodes, norm_bias.size(1)) for _ in range(2)]
     return _new_maps(x), torch.empty_like(running_mean), torch.empty_like(running_var), relu, *statistics
 
