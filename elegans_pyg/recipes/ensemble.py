@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ITERATIONS, CHANNELS, BATCH_SIZE = 500, 24, 50
 REFERENCE, PREDICTIONS = "connectome", "predictions.safetensors"
 # Maps that a training step keeps per node, and executor scatter per edge too, as measured.
-MAPS_PER_NODE, MAPS_PER_EDGE = {"fused": 2.1, "levels": 4.5, "scatter": 7.0}, {"scatter": 1.0}
+MAPS_PER_NODE, MAPS_PER_EDGE = {"fused": 1.7, "levels": 4.5, "scatter": 7.0}, {"scatter": 1.0}
 
 
 class ClassifierSettings(WiringSettings, ImageSettings):

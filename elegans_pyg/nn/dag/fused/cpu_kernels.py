@@ -431,5 +431,5 @@ def forward(shape, training, record, eps, graph, parameters, x, relu, out, room)
 
 def backward(shape, training, eps, graph, parameters, grad, *rest):
     """See :func:`backward_walks`."""
-    eps, (*rest, room) = grad.numpy().dtype.type(eps), rest
-    share(backward_walks, grad.size(0) * shape.channels, shape, training, eps, graph, parameters, grad, *rest, room=room)
+    eps, (*maps, room) = grad.numpy().dtype.type(eps), rest
+    share(backward_walks, grad.size(0) * shape.channels, shape, training, eps, graph, parameters, grad, *maps, room=room)

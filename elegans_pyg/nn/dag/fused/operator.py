@@ -103,7 +103,7 @@ def _walk_back(
     gradients = [torch.zeros_like(p) for p in tensors]
     for gradient, result, places in zip(gradients, results, (walk.edges, *[walk.nodes] * 3), strict=True):
         gradient.index_copy_(0, places, result.view(-1, *gradient.shape[1:]))
-    return grad_x, *gradients
+    return grad_x, *gradients  # type: ignore[return-value]
 
 
 @_walk_back.register_fake
