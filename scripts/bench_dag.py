@@ -121,15 +121,15 @@ def report_limits(dag: Data, one_map: int, row: dict[str, float], options: argpa
     """Print how near the fused walk comes to the machine's bounds, a copy's bytes and a matrix product's operations a second.
 
     A step multiplies and adds 27 times per node and number of its map (the taps, forward, backward and for their own gradients) and three
-    times per edge (the sum, its gradient, the weight's own).
+    times per edge (the sum, its gradient, the weight's own). The convolution that the fused walk computes once more is not counted.
 
     Must move: every node's map once each way. The walk moves, forward, a map read per edge and two written per node (the convolution
-    and the rectified sum); backward, two read per edge (a gradient, and a source's map for the edge's own gradient) and per node two
-    read and one written. What a cache serves again counts as moved.
+    and the rectified sum); backward, one read per edge (a successor's gradient) and per node one read and one written. What a cache
+    serves again counts as moved.
     """
     nodes, edges = int((dag.level >= 0).sum()), int((dag.level[dag.edge_index[0]] >= 0).sum())
     bandwidth = copy_bandwidth(options)
-    counts = {"must move": 2 * nodes, "the walk moves": (edges + 2 * nodes) + (2 * edges + 3 * nodes)}
+    counts = {"must move": 2 * nodes, "the walk moves": 2 * edges + 4 * nodes}
     rate, done = multiplication_rate(options), 2 * (27 * nodes + 3 * edges) * one_map / 4 / row["forward+backward"]
     report = {"copy_bandwidth": bandwidth, "multiplication_rate": rate, "operations a second": done}
     print(f"\na copy reaches {bandwidth / 1e9:.1f} GB/s; fused, forward + backward: {row['forward+backward']:.3f} s")
