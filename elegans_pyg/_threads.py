@@ -5,6 +5,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
+from queue import SimpleQueue
 from typing import Any
 
 from rich.console import Console
@@ -20,17 +21,19 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def share(kernel: Any, count: int, *arguments: Any, largest: int | None = None) -> None:
+def share(kernel: Any, count: int, *arguments: Any, largest: int | None = None, room: Tensor | None = None) -> None:
     """Run ``kernel(first, last, *arguments)`` over ``count`` independent items on as many threads as PyTorch uses.
 
     The kernel is compiled by :func:`elegans_pyg._compiled.compiled`; its items share no result, so that the split does not change a bit.
     Tensors among the arguments, also in tuples, reach it as arrays. A call takes at most ``largest`` items; by default there are four calls
-    a thread, because items may differ in length.
+    a thread, because items may differ in length. Of ``room``, each call has a row to itself as its last argument; it needs one per thread.
     """
-    arguments = _arrays(arguments)
+    arguments, rooms = _arrays(arguments), SimpleQueue[tuple[Any, ...]]()
+    for row in [()] * get_num_threads() if room is None else zip(room.numpy()):
+        rooms.put(row)
     if not kernel.signatures and sys.stderr.isatty():
         with Console(stderr=True).status("Preparing compiled kernels: compiled once, then read from Numba's cache"):
-            kernel(0, 0, *arguments)
+            kernel(0, 0, *arguments, *([] if room is None else [room[0].numpy()]))
     if not count:
         return
     threads = min(get_num_threads(), count)
@@ -39,7 +42,15 @@ def share(kernel: Any, count: int, *arguments: Any, largest: int | None = None) 
         calls = threads * -(-count // (threads * largest))
     calls = min(calls, count)
     run: Any = map if threads == 1 else _pool(get_num_threads()).map
-    for _ in run(lambda part: kernel(*part, *arguments), pairwise(count * call // calls for call in range(calls + 1))):
+
+    def call_kernel(part: tuple[int, int]) -> None:
+        own = rooms.get()
+        try:
+            kernel(*part, *arguments, *own)
+        finally:
+            rooms.put(own)
+
+    for _ in run(call_kernel, pairwise(count * call // calls for call in range(calls + 1))):
         pass
 
 

@@ -17,9 +17,9 @@ NEURON_TYPES = ("sensory", "inter", "motor", "pharyngeal", "sex-specific", "othe
 """The types that ``neuron_type`` of a ``Data`` indexes."""
 SENSORY, INTER, MOTOR = (NEURON_TYPES.index(name) for name in ("sensory", "inter", "motor"))
 
-SYNAPSES = ("chemical", "electrical")
-"""The kinds that ``edge_type`` of a ``Data`` indexes."""
-CHEMICAL, ELECTRICAL = 0, 1
+SYNAPSES = ("chemical", "electrical", "extrasynaptic")
+"""The kinds that ``edge_type`` of a ``Data`` indexes; extrasynaptic is signalling by monoamines and neuropeptides."""
+CHEMICAL, ELECTRICAL, EXTRASYNAPTIC = 0, 1, 2
 
 Graphs: TypeAlias = Data | Dataset | Sequence[Data]
 """What models take: a graph, a ``Batch``, a data set or a list of graphs."""
@@ -32,7 +32,7 @@ def as_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> Data:
     A wiring needs no more than ``edge_index`` and ``num_nodes``. What is missing is filled in: ``edge_weight`` by ``edge_attr`` or
     ``weight`` if that is one number an edge, and else by 1; ``edge_type`` by chemical; ``neuron_type`` by :func:`roles`; ``neuron_name`` by
     the nodes' numbers; ``x`` by the one-hot type; ``family`` and ``wiring_seed`` by ``"connectome"`` and 0. Other attributes of edges are
-    left out, because edges are merged or redrawn.
+    left out, because edges are merged or redrawn; :func:`~elegans_pyg.datasets.edge_sign` finds the signs of those that result.
 
     Args:
         data: ``edge_index (2, E)``, and if given ``edge_type (E,)`` and ``neuron_type (N,)`` int64, ``edge_weight (E,)`` above 0.
@@ -49,7 +49,7 @@ def as_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> Data:
             f"{argument}: expected the Data of one wiring, got {type(data).__name__}; apply the transform to each graph on its own"
         )
     if not isinstance(data.get("edge_index"), Tensor):
-        raise ValueError(f"{argument}: expected a wiring, but it has no edge_index; load one with Connectome or Connectome.from_files")
+        raise ValueError(f"{argument}: expected a wiring, but it has no edge_index; load one with Connectome or Connectome.from_edges")
     data, edges, device = copy.copy(data), data.edge_index.size(-1), data.edge_index.device
     if data.get("edge_weight") is None:
         given = [data.get(name) for name in ("edge_attr", "weight")]
@@ -122,6 +122,9 @@ def _check(data: Data, argument: str, cyclic: bool) -> None:
     edge_index, weight, edge_type, neuron_type = (data[name] for name in names)
     if neuron_type.numel() == 0:
         raise ValueError(f"{argument}: expected at least one neuron, got an empty graph; check the connectome that it was made from")
+    if (given := data.get("neuron_name")) is not None and len(given) != neuron_type.numel():
+        hint = "name every neuron, and the node that PyG's VirtualNode has added"
+        raise ValueError(f"{argument}.neuron_name: expected {neuron_type.numel()} entries, one a neuron, got {len(given)}; {hint}")
     if edge_index.dim() != 2 or edge_index.size(0) != 2 or not weight.shape == edge_type.shape == edge_index[0].shape:
         got = f"{tuple(edge_index.shape)}, {tuple(weight.shape)} and {tuple(edge_type.shape)}"
         hint = "build them together (PyG's AddSelfLoops and RemoveSelfLoops change one attribute of edges only)"
@@ -132,13 +135,22 @@ def _check(data: Data, argument: str, cyclic: bool) -> None:
     _check_range(f"{argument}.neuron_type", neuron_type, len(NEURON_TYPES), "give positions in NEURON_TYPES")
     if edge_index.numel() == 0:
         return
-    _check_range(f"{argument}.edge_type", edge_type, len(SYNAPSES), "give 0 for chemical and 1 for electrical")
+    _check_range(f"{argument}.edge_type", edge_type, len(SYNAPSES), "give 0 for chemical, 1 for electrical and 2 for extrasynaptic")
     _check_range(f"{argument}.edge_index", edge_index, neuron_type.numel(), "list every neuron in neuron_type")
+    _check_directions(f"{argument}.edge_type", edge_index[:, edge_type == EXTRASYNAPTIC], neuron_type.numel())
     bad = ~(torch.isfinite(weight) & (weight > 0))
     if bool(bad.any()):
         source, target = edge_index[:, bad][:, 0].tolist()
         got = f"{float(weight[bad][0])} on edge {source} -> {target}"
         raise ValueError(f"{argument}.edge_weight: expected finite weights above zero, got {got}; mend or remove that edge")
+
+
+def _check_directions(name: str, extrasynaptic: Tensor, num_nodes: int) -> None:
+    """Refuse what PyG's ToUndirected makes of electrical synapses: it adds up their kinds, 1 and 1."""
+    source, target = extrasynaptic[:, extrasynaptic[0] != extrasynaptic[1]]
+    if source.numel() and torch.equal((source * num_nodes + target).unique(), (target * num_nodes + source).unique()):
+        got = "each in both directions, as ToUndirected leaves electrical ones"
+        raise ValueError(f"{name}: expected extrasynaptic edges from sender to receiver, got {got}; use ToUndirected(reduce='max')")
 
 
 def _check_range(name: str, values: Tensor, count: int, remedy: str) -> None:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Time DAGNet's executors against a per-node loop, in one run; print a table and write JSON.
+"""Time DAGNet's executors and a per-node loop, those that are asked for, in one run; print a table and write JSON.
 
     python scripts/bench_dag.py                       # the hermaphrodite, 78 channels, 14x14 maps, batch 16; then 1 to 8 variants
-    python scripts/bench_dag.py --batch-size 100 --variants ''
+    python scripts/bench_dag.py --batch-size 100 --executors levels,fused --variants ''
 
 The per-node loop is the one that the tests check every executor against (tests/nn/dag/per_node_loop.py): one small module a node, as
 RandWire-style code has it, which stacks a node's inputs. Each contender has a process of its own; times are medians over rounds in which
@@ -29,10 +29,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from elegans_pyg.datasets import Connectome
 from elegans_pyg.nn import DAGNet
+from elegans_pyg.recipes.ensemble import MAPS_PER_EDGE, MAPS_PER_NODE
+from elegans_pyg.studies.machine import free_memory
 from elegans_pyg.transforms import ConstrainedDAG
 from tests.nn.dag.per_node_loop import PerNodeLoop
 
-LOOP = "per-node loop"
+LOOP = "loop"
 
 
 def build(contender: str, batch: Data, channels: int) -> torch.nn.Module:
@@ -101,43 +103,85 @@ def copy_bandwidth(options: argparse.Namespace) -> float:
     return 2 * source.numel() * source.element_size() / statistics.median(seconds[1:])
 
 
-def report_bytes(dag: Data, one_map: int, row: dict[str, float], options: argparse.Namespace) -> dict[str, float]:
-    """Print how near the fused walk comes to the memory's bound.
+def multiplication_rate(options: argparse.Namespace) -> float:
+    """Floating-point operations a second of a matrix product."""
+    size = 2048 if options.device == "cpu" else 8192
+    matrix = torch.ones(size, size, device=options.device)
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        matrix @ matrix
+        if options.device != "cpu":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / statistics.median(seconds[1:])
+
+
+def report_limits(dag: Data, one_map: int, row: dict[str, float], options: argparse.Namespace) -> dict[str, float]:
+    """Print how near the fused walk comes to the machine's bounds, a copy's bytes and a matrix product's operations a second.
+
+    A step multiplies and adds 27 times per node and number of its map (the taps, forward, backward and for their own gradients) and three
+    times per edge (the sum, its gradient, the weight's own). The convolution that the fused walk computes once more is not counted.
 
     Must move: every node's map once each way. The walk moves, forward, a map read per edge and two written per node (the convolution
-    and the rectified sum); backward, two read per edge (a gradient, and a source's map for the edge's own gradient) and per node two
-    read and one written. What a cache serves again counts as moved.
+    and the rectified sum); backward, one read per edge (a successor's gradient) and per node one read and one written. What a cache
+    serves again counts as moved.
     """
     nodes, edges = int((dag.level >= 0).sum()), int((dag.level[dag.edge_index[0]] >= 0).sum())
     bandwidth = copy_bandwidth(options)
-    counts = {"must move": 2 * nodes, "the walk moves": (edges + 2 * nodes) + (2 * edges + 3 * nodes)}
-    report = {"copy_bandwidth": bandwidth}
+    counts = {"must move": 2 * nodes, "the walk moves": 2 * edges + 4 * nodes}
+    rate, done = multiplication_rate(options), 2 * (27 * nodes + 3 * edges) * one_map / 4 / row["forward+backward"]
+    report = {"copy_bandwidth": bandwidth, "multiplication_rate": rate, "operations a second": done}
     print(f"\na copy reaches {bandwidth / 1e9:.1f} GB/s; fused, forward + backward: {row['forward+backward']:.3f} s")
+    print(f"a matrix product reaches {rate / 1e9:.1f} GFLOP/s; fused {done / 1e9:.1f}, {done / rate:.1%} of it")
     for what, maps_moved in counts.items():
         moved = maps_moved * one_map
         fraction = moved / row["forward+backward"] / bandwidth
         report |= {f"{what}: bytes": moved, f"{what}: fraction of bandwidth": fraction}
-        print(
-            f"{what:16}{maps_moved:6} maps{moved / 1e9:9.2f} GB{moved / bandwidth:9.3f} s at that rate, so it ran at{fraction:7.1%} of it"
-        )
+        bound = f"{moved / 1e9:9.2f} GB{moved / bandwidth:9.3f} s at that rate"
+        print(f"{what:16}{maps_moved:6} maps{bound}, so it ran at {fraction * bandwidth / 1e9:.1f} GB/s, {fraction:.1%} of it")
     return report
+
+
+def check_memory(names: list[str], graphs: list[Data], channels: int, options: argparse.Namespace) -> None:
+    """Refuse what does not fit: all contenders hold their maps at once. The loop stacks a node's inputs, as ``scatter`` does."""
+    nodes, edges = sum(dag.num_nodes for dag in graphs), sum(dag.num_edges for dag in graphs)
+    kinds = ["scatter" if name == LOOP else name for name in names]
+    count = sum(nodes * MAPS_PER_NODE[kind] + edges * MAPS_PER_EDGE.get(kind, 0) for kind in kinds)
+    needed, free = count * options.batch_size * channels * options.size**2 * 4, free_memory(torch.device(options.device))
+    if needed > free:
+        have = f"about {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB can be had here"
+        raise SystemExit(f"{', '.join(names)}: a step needs {have}; use fewer --executors, a smaller --batch-size or fewer --variants")
 
 
 def time_contenders(names: list[str], graphs: list[Data], channels: int, options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Median seconds of a forward pass and of a training step's forward and backward pass, and the memory that a step adds."""
+    check_memory(names, graphs, channels, options)
     context = multiprocessing.get_context("spawn")
     pipes, processes, peaks = {}, {}, {}
+
+    def answer(name: str) -> Any:
+        try:
+            return pipes[name].recv()
+        except EOFError:
+            processes[name].join()
+            raise SystemExit(
+                f"{name}: its process ended with exit code {processes[name].exitcode}; -9 is the out-of-memory killer"
+            ) from None
+
     for name in names:
         pipes[name], end = context.Pipe()
-        processes[name] = context.Process(target=contender, args=(name, graphs, channels, options, end))
+        # A daemon ends with this process, whatever happens here.
+        processes[name] = context.Process(target=contender, args=(name, graphs, channels, options, end), daemon=True)
         processes[name].start()
-        peaks[name] = pipes[name].recv()
+        end.close()  # Else a child that has died would leave its pipe open.
+        peaks[name] = answer(name)
     times: dict[str, dict[str, list[float]]] = {name: {"forward": [], "forward+backward": []} for name in names}
     for _ in range(options.rounds):
         for name in names:
             for what, values in times[name].items():
                 pipes[name].send(what)
-                values.append(pipes[name].recv())
+                values.append(answer(name))
     for name in names:
         pipes[name].send(None)
         processes[name].join()
@@ -155,15 +199,17 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=14, help="height and width of the maps")
     parser.add_argument("--variants", default="1,2,4,8", help="numbers of variants timed together; '' for none")
     parser.add_argument("--channels-together", type=int, default=16, help="channels of the variants timed together")
-    parser.add_argument("--executors", default="levels,fused")
+    parser.add_argument("--executors", default=f"{LOOP},levels,fused", help=f"any of {LOOP}, {', '.join(MAPS_PER_NODE)}")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--json", type=Path, help="write the results to this file")
     options = parser.parse_args()
+    contenders = options.executors.split(",")
+    if unknown := set(contenders) - {LOOP, *MAPS_PER_NODE}:
+        parser.error(f"--executors: expected {LOOP}, {', '.join(MAPS_PER_NODE)}, got {', '.join(sorted(unknown))}")
     torch.set_num_threads(options.threads)
     dag = ConstrainedDAG()(Connectome(options.connectome)[0])
-    contenders = [LOOP, *options.executors.split(",")]
     report: dict[str, Any] = {
         "machine": platform.processor() or platform.machine(),
         "torch": torch.__version__,
@@ -174,18 +220,20 @@ def main() -> None:
 
     times = time_contenders(contenders, [dag], options.channels, options)
     one_map = options.batch_size * options.channels * options.size**2 * 4
-    print(f"{'':16}{'forward':>10}{'x loop':>8}{'fwd+bwd':>10}{'x loop':>8}{'peak':>12}{'maps a node':>13}")
+    first = contenders[0]
+    faster = f"x {first}"
+    print(f"{'':16}{'forward':>10}{faster:>10}{'fwd+bwd':>10}{faster:>10}{'peak':>12}{'maps a node':>13}")
     for name, row in times.items():
         line = f"{name:16}"
         for what in ("forward", "forward+backward"):
-            line += f"{row[what]:9.3f}s{times[LOOP][what] / row[what]:8.1f}"
+            line += f"{row[what]:9.3f}s{times[first][what] / row[what]:10.1f}"
         if options.device == "cpu":
             grown = row["peak_growth_bytes"]
             line += f"{grown / 2**20:8.0f} MiB{grown / one_map / dag.num_nodes:13.2f}"
         print(line)
     report["one variant"] = times
     if "fused" in times:
-        report["bytes"] = report_bytes(dag, one_map, times["fused"], options)
+        report["bytes"] = report_limits(dag, one_map, times["fused"], options)
 
     counts = [int(count) for count in options.variants.split(",") if count]
     if counts:
@@ -204,7 +252,7 @@ def main() -> None:
         report["seconds a variant"] = together
         if "fused" in together:
             one_map = max(counts) * options.batch_size * options.channels_together * options.size**2 * 4
-            report["bytes together"] = report_bytes(dag, one_map, largest, options)
+            report["bytes together"] = report_limits(dag, one_map, largest, options)
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
         print(f"\nwritten to {options.json}")

@@ -125,7 +125,7 @@ def write_inputs(place: Path) -> None:
 
 # A form of every study that takes seconds.
 TRAINING = "--batch-size 20 --device cpu --validation-fraction 0.1"
-WIRING = "--connectome small.csv --neuron-table neurons.csv"
+WIRING = "--connectome small.csv --neurons neurons.csv"
 SMALL = {
     "ensemble": f"{WIRING} --families er,rewired --seeds 2 --variants 1 --channels 2 --executor levels {TRAINING} --iterations 60"
     " --eval-every 15 --checkpoint-every 10",
@@ -331,11 +331,7 @@ def bad_inputs() -> list[tuple[str, list[str]]]:
                             *name.split(),
                             "--connectome",
                             path,
-                            *(
-                                ["--neuron-table", "neurons.csv"]
-                                if "neuron_table" in study.settings.flat_fields() and path.endswith("csv")
-                                else []
-                            ),
+                            *(["--neurons", "neurons.csv"] if "neurons" in study.settings.flat_fields() and path.endswith("csv") else []),
                         ],
                     )
                 )

@@ -22,7 +22,7 @@ from elegans_pyg.training import TrainingError
 from tests.commands import TINY, invoke, refused, start
 from tests.recipes.tiny import tiny_settings
 
-COMMANDS = ("info", "compare", "plot", "join", "simulate", *RECIPES)
+COMMANDS = ("info", "compare", "plot", "join", "export", "simulate", *RECIPES)
 
 
 @pytest.fixture
@@ -134,6 +134,8 @@ def test_compare_joins_runs_and_writes_json(small: Path) -> None:
     assert "rewired" in out
     assert "reference" in refused("compare", "run1", "--reference", "ba")
     assert "is named twice" in refused("compare", "run1", "run1")
+    assert "Different, equal within 0.3 pp, or undecided" in invoke("compare", "run1", "--margin", "0.003")[1]
+    assert "margin: expected a share of at most 0.1, got 0.3" in refused("compare", "run1", "--margin", "0.3")
     # Runs that differ are kept apart, and said to.
     assert invoke("ensemble", "--config", "small.yaml", "--channels", "3", "--out", "wide", "--quiet")[0] == 0
     out = invoke("compare", "run1", "wide")[1]

@@ -1,9 +1,19 @@
-"""Pages that are written by scripts say what the code says now."""
+"""Pages that are written by scripts say what the code says now, and the commands of pages for users run."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
 import runpy
+import shlex
 from pathlib import Path
+
+import pytest
+
+from tests.commands import invoke
+from tests.datasets.test_natural_files import shared
+from tests.recipes.undrawn import undrawn
 
 ROOT = Path(__file__).parent.parent
 
@@ -11,3 +21,74 @@ ROOT = Path(__file__).parent.parent
 def test_the_settings_page_is_current() -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "settings_page.py"))
     assert script["page"]() == (ROOT / "docs" / "settings.md").read_text(encoding="utf-8"), "run: python scripts/settings_page.py"
+
+
+def run_blocks(page: str) -> list[str]:
+    """Run the Python blocks and the commands of a page, in order, and return what each prints, commands on both channels."""
+    printed: list[str] = []
+    namespace: dict[str, object] = {}
+    for language, block in re.findall(r"^```(python|sh)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        if language == "python":
+            with contextlib.redirect_stdout(io.StringIO()) as text:
+                exec(block, namespace)
+            printed.append(text.getvalue())
+            continue
+        for command in block.splitlines():
+            program, *arguments = shlex.split(command)
+            assert program == "elegans-pyg"
+            code, out, err = invoke(*arguments)
+            assert code == 0, (command, out, err)
+            printed.append(out + err)
+    return printed
+
+
+def test_the_page_on_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("onnxscript", "onnxruntime"):
+        pytest.importorskip(module, reason="needs the extra onnx")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    said = "".join(run_blocks((ROOT / "docs" / "export.md").read_text(encoding="utf-8")))
+    assert said.count("largest difference from the network on sample inputs: ") == 3
+    assert "True True True" in said
+    assert {path.name for path in tmp_path.iterdir()} >= {"digits.onnx", "digits.pt2", "digits.npz", "digits.py", "digits_floats.pt2"}
+
+
+def test_your_own_connectome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "your_own_connectome.md").read_text(encoding="utf-8")
+    with undrawn():
+        printed = "".join(run_blocks(page.partition("## The fly larva")[0]))
+    (said,) = re.findall(r"^```\n(.*)\n```$", page, re.MULTILINE)
+    assert said in printed
+    assert "chosen: 4 inputs, 2 outputs" in printed
+    assert re.search(r"connectome +1 +161 +\d+ +4 +2 ", printed)
+
+
+@pytest.mark.slow
+def test_the_larva(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "maggot_subset_edgelist.csv").symlink_to(shared("maggot_subset_edgelist.csv"))
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "your_own_connectome.md").read_text(encoding="utf-8")
+    with undrawn():
+        analyzed, trained = run_blocks(page.partition("## The fly larva")[2])
+    assert "columns 1, 2 as edges, 3 as weight; no types: inputs are sources (23), outputs sinks (92)" in analyzed
+    assert re.search(r"connectome +1 +1,240 +20,984 +23 +135 +0 +423", trained)
+
+
+def test_a_trained_network_is_used_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = "".join(run_blocks((ROOT / "docs" / "use_a_trained_network.md").read_text(encoding="utf-8")))
+    here, kept = re.findall(r"([0-9.]+) here, ([0-9.]+) in results.csv", said)[0]
+    assert here == kept
+    assert "photo.png: 8x8 from 120x120, grey, inverted." in said
+    assert (tmp_path / "seen" / "predictions.csv").is_file()
+
+
+def test_the_page_on_statistics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+    said = "".join(run_blocks(page.replace("--iterations 100", "--iterations 2")))
+    # The headings of what the page shows, from the run and from compare.
+    for heading in re.findall(r"^(Different, equal .*|Rank of .*|family +(?:verdict|rank) .*)$", page, re.MULTILINE):
+        assert said.count(heading.split("  ")[0]) >= 2, heading
+    assert said.count("equal within 2 pp") == 2

@@ -19,7 +19,7 @@ FORBIDDEN = {
     "datasets/wiring_[!e]*.py": (*ABOVE, "transforms", "nn", "models", "dynamics", "analysis", "plots"),
     "datasets/*.py": (*ABOVE, "nn", "models", "dynamics", "analysis", "plots"),
     "nn/**/*.py": (*ABOVE, "models", "dynamics", "analysis", "plots"),
-    "models/*.py": (*ABOVE, "dynamics", "analysis", "plots"),
+    "models/**/*.py": (*ABOVE, "dynamics", "analysis", "plots"),
     "dynamics/*.py": (*ABOVE, "analysis", "plots", "models"),
     "analysis/*.py": (*ABOVE, "plots"),
     "plots/*.py": ABOVE,

@@ -114,8 +114,8 @@ def test_bad_edges(transform: BaseTransform) -> None:
         transform(changed(edge_index=data.edge_index + 1))
     with pytest.raises(ValueError, match=r"expected edge_index \(2, E\) with edge_weight \(E,\)"):
         transform(changed(edge_weight=data.edge_weight[1:]))
-    with pytest.raises(ValueError, match=r"data\.edge_type: expected 0\.\.1, got 2\.\.2; give 0 for chemical"):
-        transform(changed(edge_type=torch.full_like(data.edge_type, 2)))
+    with pytest.raises(ValueError, match=r"data\.edge_type: expected 0\.\.2, got 3\.\.3; give 0 for chemical"):
+        transform(changed(edge_type=torch.full_like(data.edge_type, 3)))
     with pytest.raises(ValueError, match=r"data\.edge_index: expected torch\.int64, got torch\.int32; convert it with \.long\(\)"):
         transform(changed(edge_index=data.edge_index.int()))
     with pytest.raises(ValueError, match=r"data\.neuron_type: expected 0\.\.5, got 6\.\.6; give positions in NEURON_TYPES"):

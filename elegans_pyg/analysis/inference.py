@@ -1,8 +1,8 @@
-"""Small-sample statistics on accuracies: intervals, permutation tests, corrections, effect sizes, variance components, power."""
+"""Small-sample statistics on accuracies: intervals, permutation tests, corrections, effect sizes."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, combinations, count
+from itertools import chain, combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -27,14 +27,6 @@ class Permutation(NamedTuple):
     smallest: float
     exact: bool
     splits: int
-
-
-class Components(NamedTuple):
-    """Outcome of :func:`variance_components`: variance between groups and within them, and whether the former was cut off at 0."""
-
-    between: float
-    within: float
-    truncated: bool
 
 
 def bootstrap_interval(
@@ -63,29 +55,47 @@ def bootstrap_interval(
 
 
 def permutation_test(sample: Values, other: Values, *, resamples: int = 10_000, seed: int | Sequence[int] = 0) -> Permutation:
-    r"""Two-sided permutation test on the difference of means.
+    r"""Two-sided permutation test on the difference of means, in units of its standard error.
 
-    The p value is the share of the :math:`\binom{m+n}{m}` ways to split the pooled values into arms of the observed sizes whose
-    absolute difference of means is at least the observed one. Up to ``EXACT_SPLITS`` splits are all enumerated; beyond, ``resamples``
-    random splits :math:`b` of which reach the observed difference give :math:`(b+1)/(B+1)`, which is never 0 ("Permutation P-values
-    Should Never Be Zero", Phipson & Smyth 2010, doi:10.2202/1544-6115.1585). A ``ValueError`` for an empty arm.
+    The p value is the share of the :math:`\binom{m+n}{m}` ways to split the pooled values into arms of the observed sizes whose Welch
+    statistic :math:`|\bar x - \bar y| / \sqrt{s_x^2/m + s_y^2/n}` is at least the observed one. Arms of equal size give the p value of the
+    plain difference. Of unequal ones, whose variances may differ, as those of one wiring's runs and of many wirings' means do, the plain
+    difference would be tested too often or too rarely as significant ("Exact and Asymptotically Robust Permutation Tests", Chung & Romano
+    2013, doi:10.1214/13-AOS1090). An arm of one value has no variance, and then it is the plain difference.
+
+    Up to ``EXACT_SPLITS`` splits are all enumerated; beyond, ``resamples`` random splits :math:`b` of which reach the observed value give
+    :math:`(b+1)/(B+1)`, which is never 0 ("Permutation P-values Should Never Be Zero", Phipson & Smyth 2010,
+    doi:10.2202/1544-6115.1585). A ``ValueError`` for an empty arm.
     """
     m, n = len(sample), len(other)
     if min(m, n) == 0:
         raise ValueError(f"sample and other must hold at least one value each, got {m} and {n}; leave out the empty arm")
     pooled = np.concatenate([sample, other])
     pooled = pooled - pooled.mean()
-    # With the pooled values centred, the difference of means is the first arm's sum times this.
-    scale = 1 / m + 1 / n
-    observed, splits = abs(float(sample.mean() - other.mean())), math.comb(m + n, m)
+    # In units of the largest, so that ties are told from differences on any scale.
+    pooled = pooled / np.abs(pooled).max() if np.ptp(pooled) > TIE else np.zeros(m + n)
+    observed, splits = float(_welch(pooled[None, :m], pooled, m)[0]), math.comb(m + n, m)
     if splits <= EXACT_SPLITS:
-        # The smaller arm decides the split: fewer values to gather, and the two arms' sums are opposite.
+        # The smaller arm decides the split: fewer values to gather.
         size = min(m, n)
         chosen = np.fromiter(chain.from_iterable(combinations(range(m + n), size)), dtype=np.intp, count=splits * size)
-        return _exact(observed, np.abs(pooled[chosen].reshape(splits, size).sum(axis=1)) * scale)
+        return _exact(observed, _welch(pooled[chosen].reshape(splits, size), pooled, size))
     generator = np.random.default_rng(seed)
     shuffled = (generator.permuted(np.broadcast_to(pooled, (rows, m + n)), axis=1) for rows in blocks(resamples, 1_000_000 // (m + n)))
-    return _drawn(observed, (np.abs(rows[:, :m].sum(axis=1)) * scale for rows in shuffled), splits)
+    return _drawn(observed, (_welch(rows[:, :m], pooled, m) for rows in shuffled), splits)
+
+
+def _welch(chosen: Values, pooled: Values, size: int) -> Values:
+    """A rising function of Welch's statistic, from 0 to 1, for each row of ``chosen`` against the rest of ``pooled``, whose sum is 0."""
+    rest, sums, squares = len(pooled) - size, chosen.sum(axis=1), (chosen**2).sum(axis=1)
+    total = float(pooled @ pooled)
+    gap = (sums * (1 / size + 1 / rest)) ** 2
+    if min(size, rest) == 1:
+        error: Values = np.full(len(chosen), total)
+    else:
+        inside, outside = squares - sums**2 / size, total - squares - sums**2 / rest
+        error = np.maximum(inside, 0) / (size * (size - 1)) + np.maximum(outside, 0) / (rest * (rest - 1))
+    return np.divide(gap, gap + error, out=np.zeros(len(chosen)), where=gap + error > 0)
 
 
 def sign_flip_test(differences: Values, *, resamples: int = 10_000, seed: int | Sequence[int] = 0) -> Permutation:
@@ -144,47 +154,3 @@ def cliffs_delta(sample: Values, other: Values) -> float:
         return math.nan
     gaps = sample[:, None] - other[None, :]
     return float(np.mean(gaps > TIE) - np.mean(gaps < -TIE))
-
-
-def variance_components(values: Values, groups: Sequence[int] | npt.NDArray[np.int64]) -> Components:
-    r"""One-way random-effects variances, by the analysis-of-variance method for groups of any size (Searle, Casella & McCulloch 1992,
-    "Variance Components", doi:10.1002/9780470316856, section 3.6):
-
-    .. math:: \hat\sigma^2_{within} = MSW, \qquad \hat\sigma^2_{between} = (MSB - MSW) / n_0, \qquad
-        n_0 = \Big(N - \sum_i n_i^2 / N\Big) / (k - 1)
-
-    for :math:`N` values in :math:`k` groups of sizes :math:`n_i`. A negative estimate between groups is cut off at 0 and marked. With one
-    group there is no variance between (``nan``); with no group of two or more there is none within, and the two cannot be told apart (both
-    ``nan``).
-    """
-    _, group = np.unique(np.asarray(groups), return_inverse=True)
-    sizes = np.bincount(group)
-    total, k = len(values), len(sizes)
-    if total - k < 1:
-        return Components(math.nan, math.nan, False)
-    means = np.bincount(group, weights=values) / sizes
-    within = float(np.sum((values - means[group]) ** 2) / (total - k))
-    if k == 1:
-        return Components(math.nan, within, False)
-    between_square = float(np.sum(sizes * (means - values.mean()) ** 2) / (k - 1))
-    typical_size = (total - np.sum(sizes**2) / total) / (k - 1)
-    between = (between_square - within) / typical_size
-    return Components(max(between, 0.0), within, bool(between < -TIE))
-
-
-def runs_needed(difference: float, sd: float, *, power: float = 0.8, alpha: float = 0.05, paired: bool = False) -> int | None:
-    r"""Runs an arm that detect ``difference`` in a two-sided test at level ``alpha`` with probability ``power``, by the normal
-    approximation :math:`n = 2 (z_{1-\alpha/2} + z_{power})^2 \sigma^2 / \delta^2`, and never fewer than an exact permutation test needs to
-    reach ``alpha`` at all (4 an arm for 0.05, since 3 against 3 has only 20 splits). Of pairs, :math:`n` is half of that, and at least 6.
-    ``sd`` is the standard deviation inside an arm, or of the differences within pairs. ``None`` where the number does not exist (no
-    difference) or cannot be known (``sd`` is 0 or ``nan``).
-    """
-    if not (sd > 0 and abs(difference) > TIE):
-        return None
-    z = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))
-    return max(smallest_testable(alpha, paired), math.ceil((1 if paired else 2) * (z * sd / difference) ** 2))
-
-
-def smallest_testable(alpha: float, paired: bool = False) -> int:
-    """Fewest runs an arm at which the exact two-sided permutation test of two equal arms, or of pairs, can reach a p value of ``alpha``."""
-    return next(runs for runs in count(2) if 2 / (2**runs if paired else math.comb(2 * runs, runs)) <= alpha)

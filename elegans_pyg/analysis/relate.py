@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from elegans_pyg.analysis.compare import ALPHA, POWER, check_columns, plain_rows
+from elegans_pyg.analysis.arms import check_columns, plain_rows
 from elegans_pyg.analysis.grouped_models import cross_validate
 from elegans_pyg.analysis.inference import TIE, holm
+from elegans_pyg.analysis.power import ALPHA, POWER
 from elegans_pyg.analysis.rank_correlation import RankTest, fewest_pairs, pairs_needed, rank_correlations, rho_interval, smallest_rho
 
 FOLDS, REPEATS = 5, 5

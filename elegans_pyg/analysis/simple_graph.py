@@ -12,13 +12,14 @@ from scipy import sparse
 from scipy.special import entr, rel_entr
 from torch_geometric.data import Data
 
-from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, NEURON_TYPES, as_wiring
+from elegans_pyg.wirings import NEURON_TYPES, as_wiring
+from elegans_pyg.wirings import SYNAPSES as KINDS
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-SYNAPSES: dict[str, tuple[int, ...]] = {"all": (CHEMICAL, ELECTRICAL), "chemical": (CHEMICAL,), "electrical": (ELECTRICAL,)}
+SYNAPSES: dict[str, tuple[int, ...]] = {"all": tuple(range(len(KINDS))), **{name: (kind,) for kind, name in enumerate(KINDS)}}
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class SimpleGraph:
 
     @classmethod
     def from_data(cls, data: Data, synapses: str = "all") -> SimpleGraph:
-        """Merge the synapses of ``data`` that are of one kind, or of both (``"all"``). Raises what ``as_wiring`` does, and a
+        """Merge the synapses of ``data`` that are of one kind, or of all (``"all"``). Raises what ``as_wiring`` does, and a
         ``ValueError`` for an unknown kind."""
         data = as_wiring(data)
         if synapses not in SYNAPSES:

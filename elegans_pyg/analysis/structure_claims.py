@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from elegans_pyg.analysis.compare import ALPHA
 from elegans_pyg.analysis.dyads import dyad_columns
 from elegans_pyg.analysis.inference import holm
+from elegans_pyg.analysis.power import ALPHA
 
 SLIGHT, GRADUAL = 0.05, 0.1
 """Shares of edges redrawn: what counts as slight rewiring, and at which an effect that goes gradually is still more than half there."""

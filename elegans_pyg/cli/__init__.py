@@ -1,12 +1,16 @@
 """The ``elegans-pyg`` command: a thin skin over :mod:`elegans_pyg.studies`."""
 
+import os
 import sys
 
 # A module of commands adds them to the app when it is imported.
-from elegans_pyg.cli import runs, simulate, studies  # noqa: F401
+from elegans_pyg.cli import export, predict, runs, simulate, studies  # noqa: F401
 from elegans_pyg.cli.app import run
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of ``elegans-pyg``."""
+    # GNU OpenMP reads it when torch is loaded. By default its threads spin wherever they wait for each other: where one waits for a
+    # processor that others use, our kernels or another program, each of thousands of small operations takes as long as its turn to come.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))

@@ -22,16 +22,20 @@ def info() -> None:
 def compare(
     *runs: Annotated[Path, Parameter(help="Run folders, of any study that compares families.", negative=())],
     reference: Annotated[str | None, Parameter(help="Family to compare with (default: the connectome).")] = None,
+    margin: Annotated[
+        float | None,
+        Parameter(help="Differences below it are equal, if it was set before the runs (default: their setting); 0.003 is 0.3 points."),
+    ] = None,
     json_file: Annotated[Path | None, Parameter(name="--json", help="Also write the table to this file.")] = None,
 ) -> None:
-    """Join the results of several runs and compare their families."""
+    """Join the results of several runs and compare their families: different, equal within a margin, or undecided."""
     from elegans_pyg._files import write_atomic
     from elegans_pyg.studies.saved import compare_runs
     from elegans_pyg.studies.tables import comparison_table, show
 
     if not runs:
         raise ValueError("run: expected one run folder or more, got none; name some")
-    comparisons = compare_runs(runs, reference)
+    comparisons = compare_runs(runs, reference, margin)
     for comparison in comparisons:
         show(comparison_table(comparison))
     if json_file is not None:

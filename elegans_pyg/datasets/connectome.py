@@ -1,14 +1,17 @@
 """The connectomes of *C. elegans* as PyG graphs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-import networkx as nx
+import pandas as pd
 from torch_geometric.data import Data, InMemoryDataset
 
 from elegans_pyg._arguments import check_choice
 from elegans_pyg._files import data_folder
-from elegans_pyg.datasets.wiring_files import EDGE_COLUMNS, NEURON_COLUMNS, build_data, read_neurons, read_table, read_wiring
+from elegans_pyg.datasets.edge_attributes import edge_sign, edge_signals
+from elegans_pyg.datasets.wiring_files import read_wiring
+from elegans_pyg.datasets.wiring_tables import EDGE_COLUMNS, NEURON_COLUMNS, Choices, build_data, read_neurons, read_table, to_pandas
 from elegans_pyg.wirings import NEURON_TYPES
 
 _NAMES = (
@@ -17,7 +20,10 @@ _NAMES = (
     "cook2019-male-uncorrected",
     "varshney2011-hermaphrodite",
     *(f"witvliet2021-{stage}" for stage in range(1, 9)),
+    "bentley2016-monoamine",
+    "bentley2016-neuropeptide",
 )
+_LAYERS = _NAMES[-2:]
 
 
 class Connectome(InMemoryDataset):
@@ -35,24 +41,44 @@ class Connectome(InMemoryDataset):
     witvliet2021-1 ... -8      161 .. 180 675 .. 1,944 83 .. 304  Witvliet et al. 2021, doi:10.1038/s41586-021-03778-8
     ========================== ========== ============ ========== =========================================================================
 
+    ========================== ========== ============== ==================================================================================
+    extrasynaptic layer        neurons    pairs, signals source
+    ========================== ========== ============== ==================================================================================
+    bentley2016-monoamine      219        1,668, 2,322   Bentley et al. 2016, doi:10.1371/journal.pcbi.1005283: who releases a monoamine
+                                                         for which another neuron has a receptor
+    bentley2016-neuropeptide   222        5,960, 7,445   the same for 15 neuropeptides
+    ========================== ========== ============== ==================================================================================
+
     Counts are of neurons in the chemical graph, its edges, and pairs with electrical synapses, without the pharynx. The weights of Cook et
-    al. count the sections of electron micrographs in which a connection is seen, those of the others count synapses. Licences, counts by
-    neuron type and differences from the published counts: ``data/README.md``.
+    al. count the sections of electron micrographs in which a connection is seen, those of Bentley et al. the transmitters with their
+    receptors (signals), those of the others synapses. Licences, counts by neuron type and differences from the published counts:
+    ``data/README.md``.
 
     Args:
         name: one of :meth:`names`.
-        synapses: ``"chemical"``, ``"electrical"`` (each stored in both directions) or ``"both"``.
+        synapses: ``"chemical"``, ``"electrical"`` (each stored in both directions), ``"extrasynaptic"`` or ``"both"``: all that there are.
+            By default chemical, and of an extrasynaptic layer that.
         pharynx: keep the 20 pharyngeal neurons, which Cook et al. list apart.
         keep_isolated: keep neurons of that animal that no edge of the chosen kind touches.
         root: folder with files of your own in the layout of ``data/connectomes`` (``neurons.csv`` and ``<name>.csv``), in place of the
             packaged ones. Nothing is ever written to it.
         transform, pre_transform, pre_filter: as of any PyG data set: applied at every access; applied once, now.
+        edge_attributes: also give what is known of each edge by itself. Transforms that merge or redraw edges leave it out, so that a graph
+            with them and one without make no ``Batch``.
 
     Shapes (of the one ``Data``):
-        - ``edge_index (2, E)``, ``edge_weight (E,)``, ``edge_type (E,)``: 0 chemical, 1 electrical; sorted by (source, target, type)
+        - ``edge_index (2, E)``, ``edge_weight (E,)``, ``edge_type (E,)``: 0 chemical, 1 electrical, 2 extrasynaptic; sorted by
+          (source, target, type)
+        - with ``edge_attributes``: ``edge_sign (E,)``, +1, -1 or, if not known, 0, by :func:`~elegans_pyg.datasets.edge_sign`; of an
+          extrasynaptic layer ``edge_signal (E, S)`` bool and ``signal_name``, list of ``S``: which of ``"serotonin:mod-1"``, ... link the
+          two neurons
         - ``neuron_type (N,)``: position in ``NEURON_TYPES``; ``x (N, 6)``: the same one-hot; ``neuron_name``: list of ``N`` names;
           ``inhibitory (N,)``: whether the principal neurotransmitter is GABA; ``y (N,)``: the type again, as a label; ``family`` and
           ``wiring_seed``: ``"connectome"`` and 0
+
+    PyG's transforms keep names, types and kinds where they keep neurons and synapses (``subgraph``, ``LargestConnectedComponents``), and
+    where they add up both directions of a chemical graph (``ToUndirected``). Self-loops and virtual nodes are for PyG's own layers: what
+    makes a DAG refuses such graphs. ``RemoveIsolatedNodes`` cannot index a list of names: use ``data.subgraph(data.edge_index.unique())``.
 
     Raises:
         ValueError: for an unknown name or kind of synapse, or a file of ``root`` that is not in order.
@@ -66,18 +92,21 @@ class Connectome(InMemoryDataset):
     def __init__(
         self,
         name: str = "cook2019-hermaphrodite",
-        synapses: str = "chemical",
+        synapses: str | None = None,
         pharynx: bool = False,
         keep_isolated: bool = False,
         root: str | Path | None = None,
         transform: Callable[[Data], Data] | None = None,
         pre_transform: Callable[[Data], Data] | None = None,
         pre_filter: Callable[[Data], bool] | None = None,
+        edge_attributes: bool = False,
     ) -> None:
         folder = data_folder("connectomes") if root is None else Path(root)
         if root is None:
-            check_choice("name", name, _NAMES, "a file of your own is read by Connectome.from_files")
+            check_choice("name", name, _NAMES, "a file of your own is read by Connectome.from_edges")
         super().__init__(root=None, transform=transform)
+        layer = root is None and name in _LAYERS
+        synapses = synapses or ("extrasynaptic" if layer else "chemical")
         neurons = read_table(folder / "neurons.csv", NEURON_COLUMNS, "root")
         edges = read_table(folder / f"{name}.csv", EDGE_COLUMNS, "root")
         if root is None:
@@ -88,6 +117,10 @@ class Connectome(InMemoryDataset):
             neurons = neurons[~neurons["name"].isin(pharyngeal)]
             edges = edges[~(edges["pre"].isin(pharyngeal) | edges["post"].isin(pharyngeal))]
         data = build_data(neurons, edges, synapses=synapses, keep_isolated=keep_isolated)
+        if edge_attributes and layer:
+            data.edge_signal, data.signal_name = edge_signals(data, edges)
+        elif edge_attributes:
+            data.edge_sign = edge_sign(data)
         self.name, self.synapses = name, synapses
         data.y, data.family, data.wiring_seed = data.neuron_type.clone(), "connectome", 0
         if pre_filter is not None and not pre_filter(data):
@@ -103,45 +136,68 @@ class Connectome(InMemoryDataset):
         return data
 
     @classmethod
-    def from_files(
-        cls, source: str | Path | nx.Graph, neurons: str | Path | None = None, synapses: str = "chemical", keep_isolated: bool = False
+    def from_edges(
+        cls,
+        source: Any,
+        neurons: str | Path | pd.DataFrame | None = None,
+        synapses: str = "chemical",
+        keep_isolated: bool = False,
+        *,
+        inputs: Sequence[str] = (),
+        outputs: Sequence[str] = (),
+        sensory: Sequence[str] = (),
+        motor: Sequence[str] = (),
     ) -> Data:
-        """Read a wiring of one's own.
+        """Read a wiring of one's own, whatever holds it. ``from_files``, ``from_pandas``, ``from_scipy``, ``from_networkx`` and
+        ``from_data`` are other names of this.
 
-        * **CSV** (``.csv``, UTF-8): one edge a line, columns ``pre,post,weight,synapse``; further columns are left alone.
-        * **GraphML** (``.graphml``, ``.xml``), as neurodata publishes it (https://neurodata.io/project/connectomes): nodes with
-          ``cell_name`` and ``role``, edges either with ``synapse_type`` and ``weight`` or with ``chemical_weight`` and
-          ``electrical_weight``, of which 0 means that there is no such synapse.
-        * **NetworkX graph**, with the same attributes. ``name``, or else the node itself, serves where ``cell_name`` is missing,
-          ``cell_type``, ``neuron_type`` or ``type`` for ``role``, and ``synapse`` or ``type`` for ``synapse_type``. Undirected graphs may
-          only hold electrical synapses.
+        * **Edge lists** in CSV, TSV, text with semicolons (then decimal commas too) or blanks, Parquet, and pandas tables, with or without
+          header and index column. A header may call the columns ``source, target``, ``pre, post``, ``from, to``, ..., ``weight``,
+          ``synapses``, ``count``, ..., and ``synapse``; without one, columns 1 and 2 are edges and 3 the weight. Also NetworkX's lists.
+        * **Matrices** from rows to columns, with or without labels: CSV, ``.npy``, Matrix Market (``.mtx``), pandas, SciPy, NumPy.
+        * **GraphML, GML, GEXF and NetworkX graphs**, such as neurodata's (https://neurodata.io/project/connectomes): nodes with
+          ``cell_name``, ``name`` or ``label``, and ``cell_type``, ``neuron_type``, ``role`` or ``type``; edges with ``weight`` and
+          ``synapse_type``, or with ``chemical_weight`` and ``electrical_weight``, of which 0 means that there is no such synapse; or with
+          nothing. The edges of undirected graphs are stored in both directions.
+        * **PyG Data**, which needs no more than ``edge_index``: all its nodes and attributes stay.
 
-        A synapse is ``chemical`` (``C``) or ``electrical`` (``E``). Electrical synapses are stored in both directions: a direction that is
-        not listed gets the weight of the other.
+        A weight that is missing everywhere is 1, a missing kind of synapse chemical. A synapse is ``chemical`` (``C``) or ``electrical``
+        (``E``); electrical ones are stored in both directions, and a direction that is not listed gets the weight of the other. Neurons
+        have types of any words. ``sensory``, ``inter``, ``motor`` and the like are roles; other words are kept in ``cell_type``, and their
+        neurons are ``other``. Missing types are looked up by name if at least half of the neurons are the worm's (``VA01`` is ``VA1``). If
+        no role is given or found, sources are sensory and sinks motor, see :func:`elegans_pyg.wirings.roles`.
 
         Args:
-            source: file or graph.
-            neurons: CSV table ``name,type[,neurotransmitter]``. It then is the list of all neurons, in its order, and nothing else is
-                consulted. By default neurons are those of the source, in its order, and types and transmitters that it does not give (or
-                gives as ``NA``) are looked up among the worm's by name, with or without zeros before a number (``VA01`` is ``VA1``).
-            synapses: ``"chemical"``, ``"electrical"`` or ``"both"``, as for a packaged connectome.
+            source: path, graph, table, matrix or ``Data``.
+            neurons: file or pandas table with columns ``name`` (or ``node_id``, ``id``, ...), and if known ``type`` and
+                ``neurotransmitter``. It then is the list of all neurons, in its order.
+            synapses: ``"chemical"``, ``"electrical"`` or ``"both"``, as for a packaged connectome; a ``Data`` keeps what it has.
             keep_isolated: keep neurons that have none of these synapses.
+            inputs, outputs, sensory, motor: names, and words of types, of the neurons that are inputs and outputs, see
+                :class:`~elegans_pyg.datasets.wiring_tables.Choices`.
+
+        Returns:
+            a ``Data`` as of a packaged connectome, without ``y``, ``family`` and ``wiring_seed``; ``read_as`` says in one line what was
+            taken for what.
 
         Raises:
-            FileNotFoundError, TypeError: if a file is missing; if ``source`` is neither a path nor a graph.
-            ValueError: if a file is not of its kind, too large, or not in UTF-8; if a neuron has no name or type, or is listed twice; if an
-                edge has an unknown neuron or synapse, a weight that is not finite and above 0, or is listed twice.
+            FileNotFoundError, TypeError: if a file is missing; if ``source`` is none of these.
+            ValueError: if a file is not of its kind, too large, or not in UTF-8; if a neuron has no name or is listed twice; if an edge has
+                an unknown neuron or synapse, a weight that is not finite and above 0, or is listed twice; if no neuron is as chosen.
 
         Example:
             >>> graph = nx.DiGraph()
-            >>> graph.add_node("ASEL", role="sensory")
-            >>> graph.add_node("AIYL", role="inter")
-            >>> graph.add_edge("ASEL", "AIYL", weight=13, synapse="chemical")
-            >>> Connectome.from_files(graph)
-            Data(x=[2, 6], edge_index=[2, 1], edge_weight=[1], edge_type=[1], neuron_type=[2], neuron_name=[2], inhibitory=[2])
+            >>> graph.add_edge("a", "b", weight=13)
+            >>> data = Connectome.from_edges(graph)
+            >>> data.read_as
+            'edges of the graph, weight as weight; no types: inputs are sources (1), outputs sinks (1)'
         """
+        choices = Choices(inputs, outputs, sensory, motor)
         known = read_neurons(data_folder("connectomes") / "neurons.csv")
-        return read_wiring(source, neurons, known=known, synapses=synapses, keep_isolated=keep_isolated)
+        return read_wiring(source, neurons, known=known, choices=choices, synapses=synapses, keep_isolated=keep_isolated)
+
+    from_files = from_pandas = from_scipy = from_networkx = from_data = from_edges
+    to_pandas = staticmethod(to_pandas)
 
     @staticmethod
     def names() -> list[str]:

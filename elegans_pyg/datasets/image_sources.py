@@ -189,8 +189,12 @@ def decode_image(encoded: EncodedImages, row: int, layout: Layout) -> np.ndarray
 
 
 def _load(encoded: EncodedImages, row: int) -> Any:
+    return open_image(encoded.images[row], encoded.place(row))
+
+
+def open_image(stored: Path | bytes, place: str) -> Any:
+    """A Pillow image out of a file or its content, all of it read; raises ``ValueError`` naming the ``place`` if it is no whole image."""
     pillow = require("PIL.Image", "images", "decoding images")
-    stored = encoded.images[row]
     try:
         with pillow.open(stored if isinstance(stored, Path) else io.BytesIO(stored), formats=IMAGE_FORMATS) as image:
             image.load()
@@ -198,7 +202,7 @@ def _load(encoded: EncodedImages, row: int) -> Any:
     # On damaged bytes Pillow's readers raise what their parsers happen to raise: SyntaxError, struct.error, OverflowError, ...
     except Exception as error:
         reason = "of no known format" if isinstance(error, pillow.UnidentifiedImageError) else _first_line(error)
-        raise ValueError(f"{encoded.place(row)}: expected an image, got damaged bytes ({reason}); replace the image") from error
+        raise ValueError(f"{place}: expected an image, got damaged bytes ({reason}); replace the image") from error
 
 
 def _read_table(path: Path) -> Any:

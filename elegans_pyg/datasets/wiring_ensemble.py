@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import networkx as nx
 import numpy as np
 import pandas as pd
 import torch
@@ -21,11 +20,12 @@ from elegans_pyg._arguments import check_choice, check_seed, check_whole, shown
 from elegans_pyg._progress import track
 from elegans_pyg.datasets.graph_cache import hash_graph, load_graphs, save_graphs
 from elegans_pyg.transforms import FAMILIES, ConstrainedDAG, RandomDAG
+from elegans_pyg.transforms.strength_rewired import strength_error
 from elegans_pyg.wirings import as_wiring
 
 _TOLERANCE = 0.01
 _MATCH_TRIES = 64
-_CACHE_FORMAT = 2
+_CACHE_FORMAT = 3
 _PATIENCE_S = 2.0
 
 
@@ -34,22 +34,22 @@ class WiringEnsemble(InMemoryDataset):
 
     Every variant is :math:`\mathrm{DAG}(\mathrm{rewire}_i(\mathrm{base}))` with the DAG step that the base itself would get, so that an
     ensemble of family ``connectome`` is what the others are compared to. Variant :math:`i` has a seed of its own, drawn from ``seed``, the
-    family's name and :math:`i`: it depends neither on ``count`` nor on other families. (It does depend on the version of NetworkX, for the
-    families that NetworkX generates.)
+    family's name and :math:`i`: it depends neither on ``count`` nor on other families.
 
-    =================== ==========================================================================================================
-    family              what is kept
-    =================== ==========================================================================================================
-    ``connectome``      everything; variants differ only in their seed, and with ``dag="random"`` in their numbering
-    ``ws``              numbers of neurons, of each type, of edges; option ``p``, see :class:`~elegans_pyg.transforms.WattsStrogatz`
-    ``er``              the same, see :class:`~elegans_pyg.transforms.ErdosRenyi`
-    ``ba``              the same, see :class:`~elegans_pyg.transforms.BarabasiAlbert`
-    ``rewired``         in- and out-degrees; option ``fraction``, see :class:`~elegans_pyg.transforms.Rewired`
-    ``type_rewired``    degrees to and from each type; option ``fraction``, see :class:`~elegans_pyg.transforms.TypeRewired`
-    ``random_rewired``  numbers of neurons and edges; option ``fraction``, see :class:`~elegans_pyg.transforms.RandomRewired`
-    ``weight_shuffled`` topology, see :class:`~elegans_pyg.transforms.WeightShuffled`
-    ``random_dag``      undirected topology, see :class:`~elegans_pyg.transforms.RandomDAG`, which is its DAG step whatever ``dag`` says
-    =================== ==========================================================================================================
+    ==================== ==========================================================================================================
+    family               what is kept
+    ==================== ==========================================================================================================
+    ``connectome``       everything; variants differ only in their seed, and with ``dag="random"`` in their numbering
+    ``ws``               numbers of neurons, of each type, of edges; option ``p``, see :class:`~elegans_pyg.transforms.WattsStrogatz`
+    ``er``               the same, see :class:`~elegans_pyg.transforms.ErdosRenyi`
+    ``ba``               the same, see :class:`~elegans_pyg.transforms.BarabasiAlbert`
+    ``rewired``          in- and out-degrees; option ``fraction``, see :class:`~elegans_pyg.transforms.Rewired`
+    ``type_rewired``     degrees to and from each type; option ``fraction``, see :class:`~elegans_pyg.transforms.TypeRewired`
+    ``strength_rewired`` degrees, nearly strengths, see :class:`~elegans_pyg.transforms.StrengthRewired`
+    ``random_rewired``   numbers of neurons and edges; option ``fraction``, see :class:`~elegans_pyg.transforms.RandomRewired`
+    ``weight_shuffled``  topology, see :class:`~elegans_pyg.transforms.WeightShuffled`
+    ``random_dag``       undirected topology, see :class:`~elegans_pyg.transforms.RandomDAG`, which is its DAG step whatever ``dag`` says
+    ==================== ==========================================================================================================
 
     The families ``ws``, ``er`` and ``ba`` have as many edges as the base, but how many of them the DAG step keeps is another matter: of the
     hermaphrodite's 3,530 between different neurons it keeps 2,263, of theirs 1,870 to 1,880 on average over 30 graphs; see
@@ -103,7 +103,7 @@ class WiringEnsemble(InMemoryDataset):
         self.family, self.seed, self.match, self.dag, self.options = family, check_seed(seed), match, dag, options
         self._base = base
         # By wiring_seed, so that they stay right when the dataset is indexed or copied.
-        self._edges_before: dict[int, int] = {}
+        self._before: dict[int, tuple[int, float]] = {}
         graphs = self._make(count, progress) if root is None else self._load_or_make(count, progress)
         graphs = [graph for graph in graphs if pre_filter is None or pre_filter(graph)]
         if not graphs:
@@ -125,14 +125,15 @@ class WiringEnsemble(InMemoryDataset):
         Returns:
             one row a variant, after the base's own (``variant`` -1, family ``base``, no ``wiring_seed``). Columns: ``variant``,
             ``family``, ``wiring_seed``, ``nodes``; ``edges`` and ``dag_edges``, before and after the DAG step, self-loops left out, as no
-            DAG has any; ``input_nodes``, ``output_nodes``, ``levels``, ``unreached_nodes``; and ``parameters``, those of a
+            DAG has any; ``strength_error``, before the DAG step, see :func:`~elegans_pyg.transforms.strength_rewired.strength_error`;
+            ``input_nodes``, ``output_nodes``, ``levels``, ``unreached_nodes``; and ``parameters``, those of a
             :class:`~elegans_pyg.nn.DAGNet` of ``channels`` ``C``, 1 or more, with 3x3 kernels: one an edge of the DAG and ``11 C`` a node.
         """
         check_whole("channels", channels, 1)
-        dags = [(-1, "base", None, self._dag_step(self.seed)(self._base), _edges_without_loops(self._base))]
+        dags = [(-1, "base", None, self._dag_step(self.seed)(self._base), _edges_without_loops(self._base), 0.0)]
         for number in self.indices():
             dag = self.get(number)
-            dags.append((number, dag.family, dag.wiring_seed, dag, self._edges_before[dag.wiring_seed]))
+            dags.append((number, dag.family, dag.wiring_seed, dag, *self._before[dag.wiring_seed]))
         rows = [
             {
                 "variant": number,
@@ -141,13 +142,14 @@ class WiringEnsemble(InMemoryDataset):
                 "nodes": dag.level.numel(),
                 "edges": edges,
                 "dag_edges": dag.num_edges,
+                "strength_error": strength_error,
                 "input_nodes": int(dag.input_mask.sum()),
                 "output_nodes": int(dag.output_mask.sum()),
                 "levels": int(dag.level.max()) + 1,
                 "unreached_nodes": int((dag.level < 0).sum()),
                 "parameters": dag.num_edges + 11 * channels * dag.level.numel(),
             }
-            for number, family, seed, dag, edges in dags
+            for number, family, seed, dag, edges, strength_error in dags
         ]
         return pd.DataFrame(rows).astype({"wiring_seed": "Int64"})
 
@@ -157,11 +159,11 @@ class WiringEnsemble(InMemoryDataset):
     def _dag_step(self, seed: int) -> BaseTransform:
         return RandomDAG(seed) if self.dag == "random" or self.family == "random_dag" else ConstrainedDAG()
 
-    def _variant(self, seed: int, options: dict[str, float]) -> tuple[Data, int]:
-        """A DAG, and the number of edges it was made from."""
+    def _variant(self, seed: int, options: dict[str, float]) -> tuple[Data, Data]:
+        """A DAG, and the graph that it was made from."""
         rewiring = FAMILIES[self.family].rewiring
         graph = self._base if rewiring is None else rewiring(seed=seed, **options)(self._base)
-        return self._dag_step(seed)(graph), _edges_without_loops(graph)
+        return self._dag_step(seed)(graph), graph
 
     def _make(self, count: int, progress: bool) -> list[Data]:
         wanted = self._dag_step(self.seed)(self._base).num_edges if self.match else None
@@ -169,14 +171,14 @@ class WiringEnsemble(InMemoryDataset):
         quiet = not (progress and sys.stderr.isatty())
         for number in track(range(count), f"{self.family} wirings", count, quiet, _PATIENCE_S):
             wiring_seed = int(np.random.SeedSequence([self.seed, tag, number]).generate_state(1)[0])
-            graph, edges = self._variant(wiring_seed, self.options) if wanted is None else self._matched(wiring_seed, wanted)
+            graph, cyclic = self._variant(wiring_seed, self.options) if wanted is None else self._matched(wiring_seed, wanted)
             graph.family, graph.wiring_seed = self.family, wiring_seed
             graph.y = torch.tensor([list(FAMILIES).index(self.family)])
             graphs.append(graph)
-            self._edges_before[wiring_seed] = edges
+            self._before[wiring_seed] = _edges_without_loops(cyclic), strength_error(self._base, cyclic)
         return graphs
 
-    def _matched(self, seed: int, wanted: int) -> tuple[Data, int]:
+    def _matched(self, seed: int, wanted: int) -> tuple[Data, Data]:
         """Try numbers of edges, each in proportion to how far the last fell short, until the DAG has those of the base's."""
         total = _edges_without_loops(self._base)
         tried: set[int] = set()
@@ -184,12 +186,12 @@ class WiringEnsemble(InMemoryDataset):
         for _ in range(_MATCH_TRIES):
             tried.add(edges)
             try:
-                graph, made = self._variant(seed, {**self.options, "density": edges / total})
+                graph, cyclic = self._variant(seed, {**self.options, "density": edges / total})
             except ValueError as error:
                 raise ValueError(f"match: the DAG of {self.family} would need more edges than it can have ({error})") from error
             found = graph.num_edges
             if abs(found - wanted) <= _TOLERANCE * wanted:
-                return graph, made
+                return graph, cyclic
             closest = min(closest, found, key=lambda dag_edges: abs(dag_edges - wanted))
             aim = max(1, round(edges * wanted / max(found, 1)))
             nearest = (number for step in itertools.count() for number in (aim + step, aim - step))
@@ -205,22 +207,21 @@ class WiringEnsemble(InMemoryDataset):
             "count": count,
             **{name: getattr(self, name) for name in ("family", "seed", "match", "dag")},
             "options": {name: float(value) for name, value in sorted(self.options.items())},
-            "networkx": nx.__version__,
         }
         key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
         path = Path(self.processed_dir) / f"{self.family}-{count}-{key[:16]}.safetensors"
         if path.exists():
             try:
                 graphs, stored = load_graphs(path)
-                edges = stored.pop("edges")
+                before = stored.pop("before")
                 if stored != description:
                     raise ValueError(f"{path}: it holds another ensemble")
-                self._edges_before = {graph.wiring_seed: number for graph, number in zip(graphs, edges, strict=True)}
+                self._before = {graph.wiring_seed: tuple(row) for graph, row in zip(graphs, before, strict=True)}
                 return graphs
             except (ValueError, KeyError) as error:
                 warnings.warn(f"cached ensemble cannot be used and is made again: {error}", stacklevel=3)
         graphs = self._make(count, progress)
-        save_graphs(path, graphs, {**description, "edges": [self._edges_before[graph.wiring_seed] for graph in graphs]})
+        save_graphs(path, graphs, {**description, "before": [self._before[graph.wiring_seed] for graph in graphs]})
         return graphs
 
 

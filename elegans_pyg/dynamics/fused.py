@@ -70,7 +70,7 @@ def _tables(worm: Worm, number: type[np.floating[Any]]) -> Iterator[tuple[Array,
     gain = channels.calcium_decay_ms * channels.calcium_pM_per_pA_ms
     calcium = [channels.calcium_decay_ms, channels.calcium_resting_pM, gain]
     calcium += [channels.block_alpha, channels.block_half_pM, 1 / channels.block_scale_pM]
-    yield _as(number, data.channel_nS.detach().numpy(), channels.reversal_mV, gates, calcium)
+    yield _as(number, data.channel_nS.detach().numpy().T, channels.reversal_mV, gates, calcium)
 
 
 def _as(number: type[np.floating[Any]], *tables: npt.ArrayLike) -> tuple[Array, ...]:

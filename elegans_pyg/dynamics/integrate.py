@@ -39,7 +39,7 @@ def circuit_of(worm: Worm, dtype: torch.dtype, device: torch.device) -> Circuit:
     chemical, gap = torch.where(electrical, 0.0, conductance), torch.where(electrical, conductance, 0.0)
     empty = conductance.new_zeros(len(leak), len(leak))
     synapses, drives, gaps = (empty.index_put((source, target), w, accumulate=True) for w in (chemical, chemical * reversal, gap))
-    channel = data.channel_nS.to(device, dtype) if "channel_nS" in data else conductance.new_zeros(3, 0)
+    channel = data.channel_nS.to(device, dtype).T if "channel_nS" in data else conductance.new_zeros(3, 0)
     return Circuit(capacitance, leak, threshold, channel, torch.cat([synapses, drives], dim=1), gaps, gaps.sum(0))
 
 

@@ -124,7 +124,7 @@ def _check_tables(worm: Worm, dt_ms: float) -> None:
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("conductance_nS", "reversal_mV"), edges)
     shapes |= dict.fromkeys(("capacitance_pF", "leak_nS", "threshold_mV"), neurons)
     if worm.membrane.channels is not None:
-        shapes["channel_nS"] = (3, *neurons)
+        shapes["channel_nS"] = (*neurons, 3)
     for name, shape in shapes.items():
         table = data.get(name)
         if not isinstance(table, Tensor) or table.dtype != torch.float64:

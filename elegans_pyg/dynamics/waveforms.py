@@ -18,7 +18,7 @@ from elegans_pyg._arguments import check_choice, check_seed, check_whole, shown
 from elegans_pyg._files import read_text, sha256
 from elegans_pyg._tensor_files import read_tensors, write_tensors
 from elegans_pyg.datasets.graph_cache import hash_graph
-from elegans_pyg.datasets.wiring_files import number_of, read_table
+from elegans_pyg.datasets.wiring_tables import number_of, read_table
 from elegans_pyg.dynamics.scenarios import SCENARIOS, Scenario
 from elegans_pyg.dynamics.simulate import simulate
 from elegans_pyg.dynamics.stimuli import stimuli

@@ -11,14 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.utils import subgraph
 
 from elegans_pyg._arguments import check_choice, shown
 from elegans_pyg._files import data_folder
 from elegans_pyg.datasets.connectome import Connectome
-from elegans_pyg.datasets.wiring_files import build_data, read_edges, read_neurons
+from elegans_pyg.datasets.wiring_tables import build_data, read_edges, read_neurons
 from elegans_pyg.dynamics.membrane import MEMBRANES, Membrane
-from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, as_wiring
+from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, EXTRASYNAPTIC, as_wiring
 
 
 class State(NamedTuple):
@@ -64,7 +63,7 @@ class Worm:
 
     - ``conductance_nS (E,)``, ``reversal_mV (E,)`` (of no meaning for gap junctions, and 0 there); a gap junction is listed in both
       directions, each with the whole conductance
-    - ``capacitance_pF (N,)``, ``leak_nS (N,)``, ``threshold_mV (N,)``; ``channel_nS (3, N)`` slow K, fast K, Ca, where there are channels
+    - ``capacitance_pF (N,)``, ``leak_nS (N,)``, ``threshold_mV (N,)``; ``channel_nS (N, 3)`` slow K, fast K, Ca, where there are channels
 
     Raises ``ValueError`` for a name that is none of :meth:`names`.
 
@@ -77,7 +76,7 @@ class Worm:
         check_choice("name", name, MEMBRANES, "other wirings: Worm.from_connectome")
         membrane = Membrane.load(name)
         if membrane.neurons is None:
-            wiring = Connectome("varshney2011-hermaphrodite", synapses="both", keep_isolated=True)[0]
+            wiring = as_wiring(Connectome("varshney2011-hermaphrodite", synapses="both", keep_isolated=True)[0])
         else:
             neurons = read_neurons(data_folder("connectomes") / "neurons.csv")
             neurons = neurons[neurons["name"].isin(membrane.neurons)]
@@ -103,7 +102,7 @@ class Worm:
         self.data.reversal_mV = torch.where(chemical, reversal, 0.0)
         self.data.capacitance_pF, self.data.leak_nS = everywhere(membrane.capacitance_pF), everywhere(membrane.leak_nS)
         if membrane.channels is not None:
-            self.data.channel_nS = torch.stack([everywhere(conductance) for conductance in membrane.channels.conductance_nS])
+            self.data.channel_nS = torch.stack([everywhere(conductance) for conductance in membrane.channels.conductance_nS], dim=1)
         self.data.threshold_mV = self._resting_mV() if membrane.threshold_mV is None else everywhere(membrane.threshold_mV)
 
     @property
@@ -122,6 +121,8 @@ class Worm:
         is not the ``Data`` of one wiring, lacks an attribute or has a broken one, and for an unknown membrane.
         """
         data = as_wiring(data)
+        if bool((data.edge_type == EXTRASYNAPTIC).any()):
+            raise ValueError("data.edge_type: expected chemical and electrical synapses, got extrasynaptic ones; no membrane has them")
         number = data.neuron_type.numel()
         for name in ("neuron_name", "inhibitory"):
             if (length := 0 if data.get(name) is None else len(data[name])) != number:
@@ -143,19 +144,15 @@ class Worm:
         if no neuron is left.
         """
         gone = set(self.resolve(neurons, "ablate", classes=True))
-        kept = torch.tensor([row for row, name in enumerate(self.neuron_name) if name not in gone], dtype=torch.int64)
-        if kept.numel() == 0:
+        kept = torch.tensor([name not in gone for name in self.neuron_name])
+        if not bool(kept.any()):
             raise ValueError("ablate: expected some neurons to be left, got all of them; name fewer")
-        worm, data = copy.copy(self), copy.copy(self.data)
-        total = len(self.neuron_name)
-        data.edge_index, _, mask = subgraph(kept, data.edge_index, relabel_nodes=True, num_nodes=total, return_edge_mask=True)
-        for name in ("edge_weight", "edge_type", "conductance_nS", "reversal_mV"):
-            data[name] = data[name][mask]
-        for name in ("x", "neuron_type", "inhibitory", "capacitance_pF", "leak_nS", "threshold_mV", "channel_nS"):
-            if name in data:
-                data[name] = data[name][..., kept] if name == "channel_nS" else data[name][kept]
-        data.neuron_name = [self.data.neuron_name[row] for row in kept]
-        worm.data = data
+        worm = copy.copy(self)
+        worm.data = self.data.subgraph(kept)
+        # PyG tells attributes of edges from those of nodes by their number, and by "edge" in the name where there are as many of both.
+        edges = kept[self.data.edge_index].all(0)
+        for name in ("conductance_nS", "reversal_mV"):
+            worm.data[name] = self.data[name][edges]
         return worm
 
     def resolve(self, names: Iterable[str], argument: str, classes: bool = False) -> list[str]:

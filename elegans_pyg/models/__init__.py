@@ -1,7 +1,9 @@
 """Whole networks."""
 
 from elegans_pyg.models.classifier import ConnectomeClassifier
+from elegans_pyg.models.connectome_rnn import ConnectomeRNN
 from elegans_pyg.models.dense_network import DenseNetwork
+from elegans_pyg.models.echo_state_network import EchoStateNetwork
 from elegans_pyg.models.elegans_m1 import ElegansM1
 from elegans_pyg.models.elegans_m2 import ElegansM2
 from elegans_pyg.models.reduced_order import ReducedOrder
@@ -9,4 +11,15 @@ from elegans_pyg.models.reservoir import Reservoir
 from elegans_pyg.models.ridge_readout import RidgeReadout
 from elegans_pyg.models.variants import SideBySide
 
-__all__ = ["ConnectomeClassifier", "DenseNetwork", "ElegansM1", "ElegansM2", "ReducedOrder", "Reservoir", "RidgeReadout", "SideBySide"]
+__all__ = [
+    "ConnectomeClassifier",
+    "ConnectomeRNN",
+    "DenseNetwork",
+    "EchoStateNetwork",
+    "ElegansM1",
+    "ElegansM2",
+    "ReducedOrder",
+    "Reservoir",
+    "RidgeReadout",
+    "SideBySide",
+]

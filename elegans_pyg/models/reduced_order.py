@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from elegans_pyg._files import read_bounded, sha256, write_atomic
 from elegans_pyg.nn.executors import check_choice
 from elegans_pyg.nn.recurrent import CELLS, EXECUTORS, GATES, choose_executor, recurrent
-from elegans_pyg.nn.variants import resolve_seeds
+from elegans_pyg.nn.variants import VariantNetwork, resolve_seeds
 
 _FORMAT = 1
 
 
-class ReducedOrder(nn.Module):
+class ReducedOrder(VariantNetwork):
     r"""``R`` replicas of one recurrent layer and a linear readout, trained side by side and sharing nothing.
 
     The reduced-order models of Barbulescu et al. (2023), doi:10.1038/s41598-022-25421-w. With :math:`x_t` the inputs and
@@ -134,8 +134,7 @@ class ReducedOrder(nn.Module):
         if not 0 <= replica < self.replicas:
             raise ValueError(f"replica: expected 0 to {self.replicas - 1}, got {replica}; choose one of them")
         one = ReducedOrder(self.cell, self.input_names, self.output_names, self.hidden, 1, [self.seeds[replica]], self.executor)
-        state = {name: value if "_" in name else value[replica : replica + 1] for name, value in self.state_dict().items()}
-        one.to(self.weight).load_state_dict(state)
+        one.to(self.weight).load_state_dict(self.variant_state_dict(replica))
         return one
 
     def save(self, folder: str | Path, **notes: Any) -> Path:
@@ -169,16 +168,6 @@ class ReducedOrder(nn.Module):
         except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise ValueError(f"folder: {folder} holds no whole model ({error}); save it again") from error
         return model
-
-    def to_onnx(self, path: str | Path, replica: int = 0) -> Path:
-        """Write one replica as an ONNX model (opset 17, float32), which needs neither PyTorch nor this package to run. Returns the path.
-
-        It takes ``current_pA (S, T, I)`` and gives ``voltage_mV (S, T, O)``, as :meth:`predict_mV` does; the neurons' names are among its
-        metadata. The file is written whole or not at all. Needs the extra ``onnx``, else ``ImportError``.
-        """
-        from elegans_pyg.models.reduced_order_onnx import onnx_model
-
-        return write_atomic(Path(path), onnx_model(self, replica).SerializeToString())
 
     def extra_repr(self) -> str:
         return f"{self.cell}, {len(self.input_names)} -> {self.hidden} -> {len(self.output_names)}, replicas={self.replicas}"

@@ -1,6 +1,7 @@
 """Ensembles of whole networks: copies of one architecture, and different architectures side by side."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +77,17 @@ class SideBySide(VariantNetwork):
                 pointers[f"models.{number}.{name}"] = [0] * before + offsets + [offsets[-1]] * after
             before += count
         return pointers
+
+    def variant_state_dict(self, variant: int) -> dict[str, Tensor]:
+        """The state of that variant's own model built for it alone."""
+        model, place = [(model, place) for model, count in zip(self.models, self.counts, strict=True) for place in range(count)][variant]
+        return model.variant_state_dict(place)  # type: ignore[operator]
+
+    def load_variants(self, states: Sequence[Mapping[str, Tensor]]) -> None:
+        """See :meth:`VariantNetwork.load_variants`; every model takes its own."""
+        rest = iter(states)
+        for model, count in zip(self.models, self.counts, strict=True):
+            model.load_variants(list(islice(rest, count)))  # type: ignore[operator]
 
     def forward(self, images: Tensor) -> Tensor:
         parts = [images] * len(self.counts) if images.dim() == 4 else images.split(self.counts)

@@ -6,6 +6,8 @@ from importlib.util import find_spec
 import torch
 
 EXECUTORS = ("auto", "levels", "fused")
+DAG_EXECUTORS = ("auto", "scatter", "levels", "fused")
+"""Of a DAG network; ``scatter`` is the definition, which ``auto`` never picks."""
 _TYPES = {"cpu": (torch.float32, torch.float64), "cuda": (torch.float32,)}
 _NEEDS = {"cpu": ("numba", "'elegans-pyg[fast]'"), "cuda": ("triton", "triton")}
 
@@ -40,12 +42,12 @@ def reluctance(device: torch.device) -> str:
     return "" if device.type == "cpu" else f"it has not been timed on '{device.type}' yet, and runs only if asked for by name"
 
 
-def choose(executor: str, refused: str, reluctant: str = "", plain: str = "levels") -> str:
+def choose(executor: str, refused: str, reluctant: str = "", plain: str = "levels", argument: str = "executor") -> str:
     """``plain`` or ``"fused"``, which ``"auto"`` takes if nothing speaks against it.
 
     Raises:
         ValueError: for ``"fused"`` in spite of a refusal.
     """
     if executor == "fused" and refused:
-        raise ValueError(f"executor='fused' does not apply: {refused}; use executor='auto' or '{plain}'")
+        raise ValueError(f"{argument}='fused' does not apply: {refused}; use {argument}='auto' or '{plain}'")
     return plain if executor == plain or refused or (executor == "auto" and reluctant) else "fused"

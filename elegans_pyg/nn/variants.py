@@ -1,6 +1,6 @@
 """Ensembles of networks in one module: which parameters are whose, and from which seed they start."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Generator, Tensor, nn
@@ -57,8 +57,15 @@ class VariantNetwork(nn.Module):
         """The entries of ``state_dict()`` that belong to one variant: the state of the same model built for that variant alone."""
         if not 0 <= variant < self.num_variants:
             raise ValueError(f"variant: expected 0 to {self.num_variants - 1}, got {variant}; give one of these")
-        pointers = self.variant_ptr()
-        return {name: tensor[pointers[name][variant] : pointers[name][variant + 1]] for name, tensor in self.state_dict().items()}
+        pointers, state = self.variant_ptr(), self.state_dict()
+        return state | {name: state[name][offsets[variant] : offsets[variant + 1]] for name, offsets in pointers.items()}
+
+    def load_variants(self, states: Sequence[Mapping[str, Tensor]]) -> None:
+        """Take over the states of ``V`` variants, each as :meth:`variant_state_dict` gives it. What they lack stays as it is, and of what
+        is common to all variants the first one's is taken."""
+        split = self.variant_ptr()
+        together = {name: torch.cat([state[name] for state in states]) if name in split else states[0][name] for name in states[0]}
+        self.load_state_dict({**self.state_dict(), **together})
 
     def parameters_per_variant(self, trainable: bool = False, norm: bool = True) -> list[int]:
         """Number of parameters of each variant: all, or the ``trainable`` ones alone; with or without a layer's own normalisation

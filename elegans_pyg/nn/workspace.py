@@ -10,6 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+_LINE = 64
+"""Bytes of a cache line: a vector that lies across two of them takes two reads."""
+
+
+def _aligned(buffer: NDArray[np.uint8], size: int, like: Tensor) -> Tensor:
+    start = -buffer.ctypes.data % _LINE
+    return torch.from_numpy(buffer)[start : start + size].view(like.dtype)
+
 
 class Workspace:
     """Large buffers on the CPU, kept from step to step: the system takes longer to hand out fresh pages than a walk takes to fill them.
@@ -31,11 +39,11 @@ class Workspace:
             # Two references are the list's and getrefcount's own; any other is a tensor's.
             free = [i for i in range(len(self._buffers)) if sys.getrefcount(self._buffers[i]) <= 2]
             for i in free:
-                if self._buffers[i].size >= size:
-                    return torch.from_numpy(self._buffers[i])[:size].view(like.dtype)
+                if self._buffers[i].size >= size + _LINE:
+                    return _aligned(self._buffers[i], size, like)
             self._buffers = [buffer for i, buffer in enumerate(self._buffers) if i not in free]
-            self._buffers.append(np.empty(size, np.uint8))
-            return torch.from_numpy(self._buffers[-1]).view(like.dtype)
+            self._buffers.append(np.empty(size + _LINE, np.uint8))
+            return _aligned(self._buffers[-1], size, like)
 
     # A copy starts without buffers.
     def __reduce__(self) -> tuple[type[Workspace], tuple[()]]:

@@ -4,10 +4,11 @@ rows, a missing column, a row given twice, a family, task or neuron that is not 
 
 from elegans_pyg.plots.curves import accuracy_curves, family_accuracies
 from elegans_pyg.plots.layered import layered_dag
+from elegans_pyg.plots.own_images import classified
 from elegans_pyg.plots.predictions import confusion_matrix, examples
 from elegans_pyg.plots.reconstructions import reconstructions
 from elegans_pyg.plots.reduced_order import loss_curves, output_errors, predicted_traces, size_curve
-from elegans_pyg.plots.reservoirs import sweep_curves, task_scores
+from elegans_pyg.plots.reservoirs import sequence_outputs, sweep_curves, task_scores
 from elegans_pyg.plots.structure import (
     fading_dyads,
     measures_by_family,
@@ -20,7 +21,7 @@ from elegans_pyg.plots.structure import (
 from elegans_pyg.plots.style import save
 from elegans_pyg.plots.voltages import scenario_circuit, voltage_map, voltage_traces
 
-__all__ = ["accuracy_curves", "confusion_matrix", "examples", "family_accuracies", "layered_dag", "reconstructions", "save"]
+__all__ = ["accuracy_curves", "classified", "confusion_matrix", "examples", "family_accuracies", "layered_dag", "reconstructions", "save"]
 __all__ += ["fading_dyads", "measures_by_family", "measures_by_fraction", "score_dots", "score_map", "type_pairs", "value_against_measures"]
-__all__ += ["loss_curves", "output_errors", "predicted_traces", "size_curve", "sweep_curves", "task_scores"]
+__all__ += ["loss_curves", "output_errors", "predicted_traces", "sequence_outputs", "size_curve", "sweep_curves", "task_scores"]
 __all__ += ["scenario_circuit", "voltage_map", "voltage_traces"]

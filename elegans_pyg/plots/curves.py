@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from elegans_pyg.analysis.compare import check_columns, check_once, check_results, family_names, family_seed, units_by_family
+from elegans_pyg.analysis.arms import check_columns, check_once, check_results, family_names, family_seed, units_by_family
 from elegans_pyg.analysis.inference import Values, bootstrap_interval
 from elegans_pyg.plots.style import INK, OPAQUE, canvas, dress, family_styles, mean_and_interval, mean_and_spread, reference_first
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from elegans_pyg.analysis.compare import check_columns
+from elegans_pyg.analysis.arms import check_columns
 from elegans_pyg.plots.style import BARE, INK, LINE_STYLES, OPAQUE, RED, Array, canvas, checked, dress, numbers
 
 _SPLITS = {"train": "training", "validation": "validation"}
@@ -39,7 +39,7 @@ def loss_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
 def predicted_traces(
     time_ms: Array,
     current_pA: Array,
-    voltage_mV: Array,
+    voltage_mV: Array | None,
     predicted_mV: Mapping[str, Array],
     inputs: Sequence[str],
     outputs: Sequence[str],
@@ -48,21 +48,23 @@ def predicted_traces(
     """Predicted voltages over the true ones, the currents beneath: one column a stimulus.
 
     Args:
-        time_ms, current_pA, voltage_mV: ``(T,)``, ``(S, T, I)`` and ``(S, T, O)``.
+        time_ms, current_pA, voltage_mV: ``(T,)``, ``(S, T, I)`` and ``(S, T, O)``; voltages ``None`` if not known.
         predicted_mV: by model, ``(S, T, O)``.
         inputs, outputs: names of the neurons; inputs without any current in a column are left out there.
         titles: of the columns.
     """
     time, stimuli = numbers(time_ms), len(titles)
     current = checked("current_pA", current_pA, (stimuli, len(time), len(inputs)))
-    true = checked("voltage_mV", voltage_mV, (stimuli, len(time), len(outputs)))
-    predicted = {model: checked("predicted_mV", array, true.shape, f" for {model}") for model, array in predicted_mV.items()}
+    shape = (stimuli, len(time), len(outputs))
+    true = None if voltage_mV is None else checked("voltage_mV", voltage_mV, shape)
+    predicted = {model: checked("predicted_mV", array, shape, f" for {model}") for model, array in predicted_mV.items()}
     rows = len(outputs) + 1
     figure, grid = canvas(1.2 + 3.9 * stimuli, 0.7 + 1.35 * rows, rows, stimuli, sharex=True, sharey="row", squeeze=False)
     for column, title in enumerate(titles):
         for row, axes in enumerate(grid[:-1, column]):
             dress(axes, "" if row else title, None)
-            axes.plot(time, true[column, :, row], color="#B0B4BA", lw=3.2, solid_capstyle="round", label="simulated")
+            if true is not None:
+                axes.plot(time, true[column, :, row], color="#B0B4BA", lw=3.2, solid_capstyle="round", label="simulated")
             for (model, array), (colour, style) in zip(predicted.items(), cycle(LINE_STYLES)):
                 axes.plot(time, array[column, :, row], color=colour, ls=style, lw=1.3, label=model)
         axes = grid[-1, column]

@@ -1,14 +1,26 @@
 """Reservoirs: their scores over spectral radius and leak, and by task."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from elegans_pyg.analysis.compare import check_columns, check_once, family_names, family_seed
+from elegans_pyg.analysis.arms import check_columns, check_once, family_names, family_seed
 from elegans_pyg.analysis.inference import bootstrap_interval
-from elegans_pyg.plots.style import BARE, INK, canvas, dress, family_styles, mean_and_interval, mean_and_spread, reference_first
+from elegans_pyg.plots.style import (
+    BARE,
+    INK,
+    Array,
+    canvas,
+    checked,
+    dress,
+    family_styles,
+    mean_and_interval,
+    mean_and_spread,
+    numbers,
+    reference_first,
+)
 
 
 def sweep_curves(sweep: pd.DataFrame, value: str, label: str, reference: str | None = "connectome") -> Figure:
@@ -70,4 +82,31 @@ def task_scores(results: pd.DataFrame, metrics: Mapping[str, str], reference: st
             mean_and_interval(axes, values.mean(), interval, row + 0.26, colour, name == reference)
     panels[0].set_yticks(range(len(families)), families, fontsize=9)
     panels[0].set_ylim(len(families) - 0.5, -0.6)
+    return figure
+
+
+def sequence_outputs(
+    inputs: Array, names: Sequence[str], outputs: Mapping[str, Array], reference: str | None = "connectome", most: int = 4
+) -> Figure:
+    """Outputs of readouts step by step, a panel each for the first ``most`` of them, and the inputs beneath.
+
+    Args:
+        inputs, names: ``(T, F)``, and the inputs' names.
+        outputs: by family, ``(T, K)``.
+        reference: family in dashed red; ``None`` for none.
+    """
+    given = numbers(inputs)
+    first = numbers(next(iter(outputs.values())))
+    traces = {family: checked("outputs", own, first.shape, f" for {family}") for family, own in outputs.items()}
+    shown, styles = min(most, first.shape[1]), family_styles(list(traces), reference if reference in traces else None)
+    figure, panels = canvas(9, 0.8 + 1.4 * (shown + 1), shown + 1, 1, sharex=True)
+    for number, axes in enumerate(panels[:-1]):
+        dress(axes, ylabel=f"output {number + 1}")
+        for family, own in traces.items():
+            axes.plot(own[:, number], color=styles[family][0], ls=styles[family][1], lw=1.3, label=family)
+    for name, own in zip(names, given.T, strict=True):
+        panels[-1].plot(own, color=INK, lw=1, label=name)
+    dress(panels[-1], xlabel="step", ylabel="input")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=min(len(labels), 5), **BARE)
     return figure

@@ -32,6 +32,7 @@ FAMILY_STYLES: dict[str, tuple[str, Any]] = {
     "ba": ("#009E73", (0, (6, 1.5, 1, 1.5))),
     "rewired": ("#CC79A7", (0, (3, 1, 1, 1, 1, 1))),
     "type_rewired": ("#56B4E9", (0, (8, 2))),
+    "strength_rewired": ("#D55E00", (0, (2, 1, 5, 1))),
     "random_rewired": ("#B15928", (0, (4, 1, 1, 1))),
     "weight_shuffled": ("#7A5195", (0, (1, 2.5))),
     "random_dag": ("#8C6D31", (0, (5, 1, 1, 1, 1, 1, 1, 1))),

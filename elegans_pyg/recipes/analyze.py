@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 import elegans_pyg as ep
-from elegans_pyg._settings import Names, Settings, Whole
+from elegans_pyg._settings import Names, Whole
 from elegans_pyg.recipes.elegans_structure import MOST, Point, redraw
 from elegans_pyg.recipes.ensemble import REFERENCE, load_wiring
-from elegans_pyg.studies.settings import OptionalFile, Wiring
+from elegans_pyg.studies.settings import NeuronSettings, Wiring
 from elegans_pyg.studies.study import Finished, Report, Shard, Study
 
 if TYPE_CHECKING:
@@ -38,14 +38,13 @@ def _known_measures(names: tuple[str, ...]) -> tuple[str, ...]:
 Measures = Annotated[Names, AfterValidator(_known_measures)]
 
 
-class AnalyzeSettings(Settings):
+class AnalyzeSettings(NeuronSettings):
     """What is measured."""
 
     group: ClassVar[str] = "Structure"
 
-    wiring: Wiring = Field("cook2019-hermaphrodite", description="CONNECTOME|FILE|RUN: by name, GraphML or CSV file, or run folder.")
-    neuron_table: OptionalFile = Field(None, description="CSV file with the neuron types of an edge list.")
-    synapses: Literal["chemical", "electrical", "both"] = Field("chemical", description="Kind of synapses; not for a run.")
+    wiring: Wiring = Field("cook2019-hermaphrodite", description="CONNECTOME|FILE|RUN: by name, a file of edges, or run folder.")
+    synapses: Literal["chemical", "electrical", "extrasynaptic", "both"] = Field("chemical", description="Kind of synapses; not for a run.")
     measures: Measures = Field((), description="Measures or groups of them (default: the fast ones).")
     nulls: int = Field(100, ge=0, le=MOST, description="Rewired graphs, degrees kept, to compare with; 0 for none; not for a run.")
     seed: Whole = Field(0, description="Of the rewired graphs, and of measures that need one.")
@@ -95,7 +94,7 @@ def units_of_run(folder: str | Path) -> ep.studies.Units:
 
 def _base(settings: AnalyzeSettings) -> Data:
     """Read once for all shards of a process, and again once a file was changed."""
-    files = [Path(name).expanduser() for name in (settings.wiring, settings.neuron_table) if name]
+    files = [Path(name).expanduser() for name in (settings.wiring, settings.neurons) if name]
     return _read(settings, tuple(path.stat().st_mtime_ns if path.is_file() else 0 for path in files))
 
 

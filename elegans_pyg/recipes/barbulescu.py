@@ -119,6 +119,18 @@ def waveforms_of(job: Job, settings: BarbulescuSettings, root: Path, quiet: bool
     return first.without_inputs(*job.without) if job.without else first
 
 
+def network(settings: BarbulescuSettings, shard: Shard) -> ep.models.ReducedOrder:
+    """The runs of one job; raises ``ValueError`` if the shard has units of several, whose networks are of different sizes."""
+    job, *others = (EXPERIMENTS[settings.experiment][number] for number in shard.units["job"].unique())
+    if others:
+        listed = "; ".join(f"{own.name} on {own.setting}" for own in (job, *others))
+        raise ValueError(f"family: models of different sizes do not fit side by side ({listed}); choose a family, and a task if need be")
+    scenarios = job.scenarios()
+    inputs = [name for scenario in scenarios for name in scenario.input_names if name not in job.without]
+    outputs = [name for scenario in scenarios for name in scenario.outputs]
+    return fit_rnn.replicas(job.cell, job.hidden, (inputs, outputs), shard)
+
+
 def measure(settings: BarbulescuSettings, shard: Shard) -> pd.DataFrame:
     job = EXPERIMENTS[settings.experiment][int(shard.units["job"].iloc[0])]
     waveforms = waveforms_of(job, settings, shard.folder.parent / "waveforms", shard.quiet)
@@ -284,6 +296,8 @@ BARBULESCU: Study[BarbulescuSettings] = Study(
     report,
     data=lambda settings: fit_rnn.worm_hash(),
     memory=memory,
+    network=network,
+    predicts="voltages",
     score="test",
     text="""Barbulescu et al. 2023: recurrent networks in place of the nervous system.
 

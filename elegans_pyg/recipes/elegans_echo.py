@@ -13,10 +13,11 @@ import elegans_pyg as ep
 from elegans_pyg._settings import LARGEST, Count, Names, Numbers
 from elegans_pyg.recipes.ensemble import REFERENCE, load_wiring
 from elegans_pyg.studies.settings import CyclicFamilies, WiringSettings, known_choice
-from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
+from elegans_pyg.studies.study import WEIGHTS, Finished, Memory, Report, Shard, Study
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
     from torch_geometric.data import Data
 
 TASKS = ("memory", "narma10", "mackey-glass", "lorenz", "parity")
@@ -81,15 +82,17 @@ def echo_memory(settings: EchoSettings, units: ep.studies.Units) -> Memory:
 
 def measure(settings: EchoSettings, shard: Shard) -> pd.DataFrame:
     """Measure a shard's wirings at every grid point: the tasks run side by side as sequences, and each has its own readout. ``sweep.csv``
-    has the metric on both segments at every point; :func:`choose_by_validation` picks every unit's."""
+    has the metric on both segments at every point; :func:`choose_by_validation` picks every unit's, whose readout is kept."""
     import pandas as pd
     import torch
+
+    from elegans_pyg._tensor_files import write_tensors
 
     wirings, graphs = shard.units.drop_duplicates(WIRING), shard.graphs()
     reservoir = _reservoir(settings, [graphs[place] for place in wirings.index], wirings["seed"].tolist())
     tasks = [_task(name, settings.seed, settings.train) for name in shard.units["task"].unique()]
     inputs = torch.stack([task.inputs for task in tasks])
-    parts = []
+    parts, readouts = [], {}
     for radius, leak in product(settings.radii, settings.leaks):
         states = reservoir.with_settings(radius=radius, leak=leak)(inputs)
         for number, task in enumerate(tasks):
@@ -99,10 +102,18 @@ def measure(settings: EchoSettings, shard: Shard) -> pd.DataFrame:
             scores = {name: task.score(readout(x[:, part]), part).numpy() for name, part in segments.items()}
             point = {"task": task.name, "wiring_radius": reservoir.wiring_radius.numpy(), "radius": radius, "leak": leak}
             parts.append(wirings[WIRING].assign(**point, **scores))
+            readouts[task.name, radius, leak] = readout
     own = shard.units[[*WIRING, "task"]].reset_index(names="variant")
     sweep = own.merge(pd.concat(parts, ignore_index=True), on=[*WIRING, "task"], how="left")
     shard.write("sweep.csv", sweep)
     chosen = choose_by_validation(sweep).set_index("variant")
+    numbers = {key: number for number, key in enumerate(wirings[WIRING].itertuples(index=False, name=None))}
+    weights: dict[str, Tensor] = {}
+    for place, row in chosen.iterrows():
+        number, readout = numbers[tuple(row[WIRING])], readouts[row["task"], row["radius"], row["leak"]]
+        weights |= {f"{place}/{name}": getattr(readout, name)[number, None].contiguous() for name in ("weight", "intercept")}
+        weights |= {f"{place}/reservoir.{name}": torch.tensor([row[name]], dtype=torch.float64) for name in ("radius", "leak")}
+    write_tensors(shard.folder / WEIGHTS, weights, {})
     return shard.units.join(chosen[["wiring_radius", "radius", "leak", "validation", "score"]])
 
 
@@ -114,6 +125,16 @@ def choose_by_validation(sweep: pd.DataFrame) -> pd.DataFrame:
     signs = sweep["task"].map(lambda task: 1.0 if METRICS[SEQUENCE_TASKS[task][1]][1] else -1.0)
     best = (signs * sweep["validation"]).groupby([sweep["task"], sweep["variant"]], sort=False).idxmax()
     return sweep.loc[best].rename(columns={"test": "score"}).reset_index(drop=True)
+
+
+def network(settings: EchoSettings, shard: Shard) -> ep.models.EchoStateNetwork:
+    """The shard's reservoirs, with readouts that have learnt nothing; raises ``ValueError`` if they are of several tasks."""
+    name, *others = shard.units["task"].unique()
+    if others:
+        listed = ", ".join((name, *others))
+        raise ValueError(f"task: readouts of different tasks do not fit side by side ({listed}); choose one of these tasks")
+    reservoir = _reservoir(settings, shard.graphs(), shard.units["seed"].tolist())
+    return ep.models.EchoStateNetwork(reservoir, _task(name, settings.seed, settings.train).targets.size(1))
 
 
 def _reservoir(settings: EchoSettings, graphs: list[Data], seeds: list[int]) -> Any:
@@ -217,6 +238,8 @@ ELEGANS_ECHO: Study[EchoSettings] = Study(
     measure,
     report,
     memory=echo_memory,
+    network=network,
+    predicts="outputs",
     score="score",
     shard_size=lambda settings: CHUNK * len(settings.tasks),
     text="""Echo-state networks: memory capacity against spectral radius, and four more tasks, by family.

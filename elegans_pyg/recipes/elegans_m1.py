@@ -101,16 +101,22 @@ def m1_memory(settings: M1Settings, units: ep.studies.Units) -> Memory:
     return networks.tensor_memory(settings, footprint(lambda: encoder, 1, *shape, device="cpu"))
 
 
+def network(settings: M1Settings, shard: Shard, weights: str | None = None) -> VariantNetwork:
+    """The shard's classifiers, untrained, or with an encoder that has pretrained ``weights``."""
+    kind = ep.studies.image_kind(settings, shard)
+    options: dict[str, Any] = {name: getattr(settings, name) for name in ("encoder", "encoder_channels")}
+    options |= {"image_size": kind.size, "weights": weights}
+
+    def build(middle: Any, seeds: list[int]) -> VariantNetwork:
+        return ep.models.ElegansM1(middle, len(kind.classes), kind.channels, num_variants=len(seeds), seeds=seeds, **options)
+
+    return networks.build_models(settings, shard, RESERVOIR, build)
+
+
 def measure(settings: M1Settings, shard: Shard) -> pd.DataFrame:
     """Train the shard's classifiers side by side, and test them."""
     images = images_of(settings)
-    options: dict[str, Any] = {name: getattr(settings, name) for name in ("encoder", "encoder_channels", "weights")}
-    options["image_size"], sizes = images.image_size, (images.num_classes, images.in_channels)
-
-    def build(network: Any, seeds: list[int]) -> VariantNetwork:
-        return ep.models.ElegansM1(network, *sizes, num_variants=len(seeds), seeds=seeds, **options)
-
-    model = networks.build_models(settings, shard, RESERVOIR, build)
+    model = network(settings, shard, settings.weights)
     return ep.studies.fitted_rows(shard, ep.studies.fit_shard(shard, model, images, settings.training), model)
 
 
@@ -140,6 +146,8 @@ ELEGANS_M1: Study[M1Settings] = Study(
     report,
     data=check_and_hash,
     memory=m1_memory,
+    network=network,
+    predicts="classes",
     base=m1_settings,
     shard_size=lambda settings: settings.at_once or None,
     text="""ElegansNet M1 (2023): CIFAR classifiers with the connectome between encoder and classes.

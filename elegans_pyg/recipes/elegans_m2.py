@@ -88,17 +88,23 @@ def m2_memory(settings: M2Settings, units: ep.studies.Units) -> Memory:
     return networks.tensor_memory(settings, (sum(parameters), sum(computed)))
 
 
+def network(settings: M2Settings, shard: Shard) -> VariantNetwork:
+    """The shard's autoencoders, untrained."""
+    kind = ep.studies.image_kind(settings, shard)
+
+    def build(middle: Any, seeds: list[int]) -> VariantNetwork:
+        return ep.models.ElegansM2(middle, kind.channels, kind.size, echo=getattr(middle, "frozen", False), seeds=seeds)
+
+    return networks.build_models(settings, shard, ECHO, build)
+
+
 def measure(settings: M2Settings, shard: Shard) -> pd.DataFrame:
     """Train the shard's autoencoders side by side, test them, read digits off their codes, and keep what the first of each family made of
     some images."""
     import torch
 
     images = images_of(settings)
-
-    def build(network: Any, seeds: list[int]) -> VariantNetwork:
-        return ep.models.ElegansM2(network, images.in_channels, images.image_size, echo=getattr(network, "frozen", False), seeds=seeds)
-
-    model = networks.build_models(settings, shard, ECHO, build)
+    model = network(settings, shard)
     rows = ep.studies.fitted_rows(shard, ep.studies.fit_shard(shard, model, images, settings.training, ep.training.Autoencoding()), model)
     with torch.inference_mode():
         rows["probe_accuracy"] = _probe(model, images)
@@ -181,6 +187,8 @@ ELEGANS_M2: Study[M2Settings] = Study(
     report,
     data=check_and_hash,
     memory=m2_memory,
+    network=network,
+    predicts="reconstructions",
     base=m2_settings,
     score=SCORES[0],
     shard_size=lambda settings: settings.at_once or None,

@@ -47,7 +47,7 @@ class StructureSettings(Settings):
     )
     graphs: int = Field(100, ge=2, le=MOST, description="Graphs a point.")
     nulls: int = Field(1_500, ge=19, le=MOST, description="Wholly rewired graphs to compare with.")
-    synapses: Literal["chemical", "electrical", "both"] = Field(
+    synapses: Literal["chemical", "electrical", "extrasynaptic", "both"] = Field(
         "chemical", description="Kind of synapses; with both, the kinds are rewired apart, and merged for the measures."
     )
     seed: Whole = Field(0, description="Of all graphs.")

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ITERATIONS, CHANNELS, BATCH_SIZE = 500, 24, 50
 REFERENCE, PREDICTIONS = "connectome", "predictions.safetensors"
+# Maps that a training step keeps per node, and executor scatter per edge too, as measured.
+MAPS_PER_NODE, MAPS_PER_EDGE = {"fused": 1.7, "levels": 4.5, "scatter": 7.0}, {"scatter": 1.0}
 
 
 class ClassifierSettings(WiringSettings, ImageSettings):
@@ -40,7 +42,9 @@ class ClassifierSettings(WiringSettings, ImageSettings):
         "identity", description="Of the edge weights: none, RandWire's sigmoid, or one sign per neuron (Dale's principle)."
     )
     edge_init: Literal["in_degree", "synapse_count"] = Field("in_degree", description="First edge weights.")
-    executor: Annotated[Literal["auto", "levels", "fused"], Free()] = Field("auto", description="Code that walks the DAGs; see info.")
+    executor: Annotated[Literal["auto", "scatter", "levels", "fused"], Free()] = Field(
+        "auto", description="Code that walks the DAGs; see info."
+    )
     training: FitSettings = FitSettings(batch_size=BATCH_SIZE, **training_for({}, ITERATIONS))
 
 
@@ -54,6 +58,9 @@ class EnsembleSettings(ClassifierSettings, FamilyOptions):
     seeds: Whole = Field(3, description="Runs of the connectome, each from its own seed; 0 leaves it out.")
     variants: Count = Field(3, description="Wirings drawn from each family.")
     repeats: Count = Field(1, description="Runs of each of these wirings.")
+    margin: Annotated[float, Field(gt=0, le=0.1)] | None = Field(
+        None, description="Differences in accuracy below it are called equal, such as 0.003 for 0.3 points; set before the run."
+    )
 
     @model_validator(mode="after")
     def _something_to_train(self) -> EnsembleSettings:
@@ -94,17 +101,18 @@ def base_settings(kind: type[ClassifierSettings], given: Mapping[str, Any], quic
 
 
 def load_wiring(name: str, settings: Any) -> Data:
-    """The connectome of that name, or the one in that GraphML or CSV file, with the settings' ``synapses`` and ``neuron_table``.
+    """The connectome of that name, or the wiring in that file, with the settings' ``synapses``, ``neurons`` and choices.
 
     Raises:
-        ValueError: for an unknown name, a wrong file, or a wiring without an edge between two neurons, on which nothing can be studied.
+        ValueError: for an unknown name, a wrong file, neurons that are not there, or a wiring without an edge between two neurons, on which
+            nothing can be studied.
         OSError: if the file cannot be read.
     """
     path = Path(name).expanduser()
     if name in ep.datasets.Connectome.names() or not (path.exists() or path.name != name or path.suffix):
-        graph = ep.datasets.Connectome(name, synapses=settings.synapses)[0]
+        graph = ep.datasets.Choices(**settings.choices).apply(ep.datasets.Connectome(name, synapses=settings.synapses)[0])
     else:
-        graph = ep.datasets.Connectome.from_files(path, neurons=settings.neuron_table, synapses=settings.synapses)
+        graph = ep.datasets.Connectome.from_edges(path, settings.neurons, settings.synapses, **settings.choices)
     if not bool((graph.edge_index[0] != graph.edge_index[1]).any()):
         kind = "" if settings.synapses == "both" else f"{settings.synapses} "
         raise ValueError(f"connectome: {name} has no {kind}synapse between two neurons; choose other synapses, or another connectome")
@@ -154,28 +162,34 @@ def image_hash(settings: Any) -> dict[str, str]:
 
 
 def classifier_memory(settings: ClassifierSettings, units: ep.studies.Units) -> Memory:
-    """Activations of one training step, parameters with Adam's moments, and the images, from the maps that an executor keeps per node."""
+    """Activations of one training step, parameters with Adam's moments, and the images, from the maps that an executor keeps."""
     import numpy as np
 
     from elegans_pyg.studies.machine import executor_for
 
     images, training = images_of(settings), settings.training
     side = -(-images.image_size[0] // 2) * -(-images.image_size[1] // 2)
-    maps = 2.1 if executor_for(settings.executor, ep.training.resolve_device(training.device)) == "fused" else 4.5
-    nodes = np.array([graph.num_nodes for graph in units.graphs()])
-    per_node = nodes * settings.channels * (maps * training.batch_size * side + 4 * 15)
+    executor = executor_for(settings.executor, ep.training.resolve_device(training.device))
+    nodes, edges = np.array([(graph.num_nodes, graph.num_edges) for graph in units.graphs()]).reshape(-1, 2).T
+    maps = nodes * MAPS_PER_NODE[executor] + edges * MAPS_PER_EDGE.get(executor, 0)
+    per_node = settings.channels * (maps * training.batch_size * side + 4 * 15 * nodes)
     each = (8 if training.precision == "float64" else 4) * (per_node + 4 * settings.channels**2)
     return Memory(2 * (images.train_images.numel() + images.test_images.numel()), each.astype(np.int64))
+
+
+def classifiers(settings: ClassifierSettings, shard: Shard) -> ep.models.ConnectomeClassifier:
+    """The shard's classifiers, untrained."""
+    kind, seeds = ep.studies.image_kind(settings, shard), shard.units["seed"].tolist()
+    options: dict[str, Any] = {name: getattr(settings, name) for name in ("channels", "executor", "edge_activation", "edge_init")}
+    return ep.models.ConnectomeClassifier(shard.graphs(), kind.channels, len(kind.classes), seeds=seeds, **options)
 
 
 def measure_classifiers(settings: ClassifierSettings, shard: Shard) -> pd.DataFrame:
     """Train the shard's classifiers side by side, and test them."""
     import torch
 
-    images, graphs = images_of(settings), shard.graphs()
-    options = {name: getattr(settings, name) for name in ("executor", "edge_activation", "edge_init")}
-    sizes, seeds = (images.in_channels, images.num_classes, settings.channels), shard.units["seed"].tolist()
-    model = ep.models.ConnectomeClassifier(graphs, *sizes, seeds=seeds, **options)
+    images = images_of(settings)
+    model = classifiers(settings, shard)
     fitted = ep.studies.fit_shard(shard, model, images, settings.training)
     assert fitted.test_predictions is not None  # as this objective has classes
     shard.write(PREDICTIONS, {"predictions": fitted.test_predictions.to(torch.int16).contiguous()})
@@ -192,7 +206,7 @@ def report_classifiers(done: Finished[Any]) -> Report:
 
     rows, metrics = done.rows, done.joined("metrics.csv")
     if rows["family"].nunique() > 1:
-        comparison = ep.analysis.compare(rows, reference=str(rows["family"].iloc[0]))
+        comparison = ep.analysis.compare(rows, reference=str(rows["family"].iloc[0]), margin=getattr(done.settings, "margin", None))
         answer: Any = ep.studies.comparison_table(comparison)
     else:
         comparison, cells = None, []
@@ -249,6 +263,8 @@ ENSEMBLE: Study[EnsembleSettings] = Study(
     report_classifiers,
     data=image_hash,
     memory=classifier_memory,
+    network=classifiers,
+    predicts="classes",
     base=partial(base_settings, EnsembleSettings),
     text="""Train the connectome and its controls side by side, and compare them: the main job.
 

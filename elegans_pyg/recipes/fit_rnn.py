@@ -136,6 +136,18 @@ def fit_rnn_memory(settings: FitRnnSettings, units: ep.studies.Units) -> Memory:
     return replace(memory_of_runs(cell, hidden, inputs, outputs, batch_size, len(waveforms), len(waveforms.time_ms)), fixed=0)
 
 
+def replicas(cell: str, hidden: int, names: tuple[Sequence[str], Sequence[str]], shard: Shard) -> ep.models.ReducedOrder:
+    """The runs of a shard as one model, untrained, of inputs and outputs of these ``names``."""
+    seeds = shard.units["seed"].tolist()
+    return ep.models.ReducedOrder(cell, *names, hidden, len(seeds), seeds)
+
+
+def network(settings: FitRnnSettings, shard: Shard) -> ep.models.ReducedOrder:
+    scenario = ep.dynamics.SCENARIOS[settings.scenario]
+    names = (scenario.input_names, scenario.outputs) if settings.files is None else (settings.inputs, settings.outputs)
+    return replicas(settings.cell, settings.hidden, names, shard)
+
+
 def fit_replicas(shard: Shard, waveforms: ep.dynamics.Waveforms, cell: str, hidden: int, training: SequenceSettings) -> pd.DataFrame:
     """Fit the runs of a shard as one computation, or go on with them from their checkpoint.
 
@@ -151,8 +163,7 @@ def fit_replicas(shard: Shard, waveforms: ep.dynamics.Waveforms, cell: str, hidd
     from elegans_pyg.training.data import FitData
     from elegans_pyg.training.objective import SequenceRegression, epoch_table, replica_rmse
 
-    seeds, runs = shard.units["seed"].tolist(), range(len(shard.units))
-    model = ep.models.ReducedOrder(cell, waveforms.input_names, waveforms.output_names, hidden, len(seeds), seeds)
+    runs, model = range(len(shard.units)), replicas(cell, hidden, (waveforms.input_names, waveforms.output_names), shard)
     model.set_scaling(*waveforms.scaling())
     parts = {split: waveforms.scaled(split) for split in SPLITS}
     count, data = len(parts["train"][0]), FitData(waveforms.scenario, parts["train"], parts["test"], parts["validation"])
@@ -234,6 +245,8 @@ FIT_RNN: Study[FitRnnSettings] = Study(
     report,
     data=what_is_learned,
     memory=fit_rnn_memory,
+    network=network,
+    predicts="voltages",
     score="test",
     text="""Fit a small recurrent network to the nervous system: voltages of a few neurons from currents into a few others.
 

@@ -37,7 +37,7 @@ def relate_units(settings: RelateSettings) -> ep.studies.Units:
     """
     import pandas as pd
 
-    from elegans_pyg.analysis.compare import check_results
+    from elegans_pyg.analysis.arms import check_results
     from elegans_pyg.analysis.measures import chosen_measures
 
     if not settings.runs:

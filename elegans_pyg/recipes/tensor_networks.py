@@ -34,8 +34,10 @@ class CyclicWirings(WiringSettings):
 
     group: ClassVar[str] = "Wirings"
 
-    connectome: Wiring = Field("varshney2011-hermaphrodite", description="Connectome by name (see info), or a GraphML or CSV file.")
-    synapses: Literal["chemical", "electrical", "both"] = Field("both", description="Kind of synapses.")
+    connectome: Wiring = Field(
+        "varshney2011-hermaphrodite", description="Connectome by name (see info), or a file of edges, a matrix or a graph."
+    )
+    synapses: Literal["chemical", "electrical", "extrasynaptic", "both"] = Field("both", description="Kind of synapses.")
     families: CyclicFamilies = Field(("ws", "er", "ba", "rewired"), description="Families of control wirings; no DAGs.")
     seeds: Count = Field(10, description="Runs of the connectome and of each control without a wiring, each from its own seed.")
     variants: Count = Field(10, description="Wirings drawn from each family.")

@@ -4,7 +4,8 @@ from importlib import import_module
 from typing import Any
 
 _ROOMS = {
-    "fitting": ("check_fit", "fit_shard", "fitted_rows"),
+    "fitting": ("check_fit", "fit_shard", "fitted_rows", "image_kind"),
+    "prediction": ("predict", "write_report"),
     "run": ("StudyResult", "run_study"),
     "saved": ("Run", "compare_runs", "join_runs", "load_run"),
     "study": ("Finished", "Interrupted", "Memory", "Report", "Shard", "Study"),

@@ -7,12 +7,16 @@ import pandas as pd
 import torch
 
 from elegans_pyg._extras import require
-from elegans_pyg.datasets.images import ImageData
+from elegans_pyg.datasets.image_kind import ImageKind
+from elegans_pyg.datasets.images import ImageData, load_images
+from elegans_pyg.studies.settings import ImageSettings
 from elegans_pyg.studies.study import Interrupted, Shard
 from elegans_pyg.training import FitResult, FitSettings, Objective, fit, resolve_device
 from elegans_pyg.training.checkpoint import has_checkpoint
 from elegans_pyg.training.data import FitData
 from elegans_pyg.training.data_order import DataOrder, stratified_split
+
+_IMAGES = "images.json"
 
 
 def fit_shard(shard: Shard, model: Any, data: ImageData | FitData, training: FitSettings, objective: Objective | None = None) -> FitResult:
@@ -21,6 +25,8 @@ def fit_shard(shard: Shard, model: Any, data: ImageData | FitData, training: Fit
     Raises:
         Interrupted: if a signal ended it early, after a checkpoint.
     """
+    if isinstance(data, ImageData):
+        shard.write(_IMAGES, ImageKind.of(data).to_json())
     fitted = fit(
         model,
         data,
@@ -34,6 +40,14 @@ def fit_shard(shard: Shard, model: Any, data: ImageData | FitData, training: Fit
     if fitted.interrupted:
         raise Interrupted(fitted.signal or signal.SIGINT)
     return fitted
+
+
+def image_kind(settings: ImageSettings, shard: Shard) -> ImageKind:
+    """What the images are like that a shard is trained on: kept beside the weights, which can be used where the images are not."""
+    file = shard.folder / _IMAGES
+    if file.is_file():
+        return ImageKind.from_json(file.read_bytes())
+    return ImageKind.of(load_images(settings.dataset, settings.image_root, train_images=settings.train_images, quiet=True))
 
 
 def check_fit(training: FitSettings, images: ImageData) -> None:

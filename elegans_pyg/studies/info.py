@@ -8,7 +8,7 @@ from elegans_pyg.datasets.images import IMAGE_SETS
 from elegans_pyg.studies import machine
 from elegans_pyg.studies.tables import make_table
 from elegans_pyg.transforms import FAMILIES
-from elegans_pyg.wirings import NEURON_TYPES
+from elegans_pyg.wirings import ELECTRICAL, NEURON_TYPES, SYNAPSES
 
 _ELSEWHERE = "--image-root FOLDER, or downloaded (extra 'images')"
 _IMAGE_SOURCES = {
@@ -27,10 +27,7 @@ def info_tables() -> list[Table]:
         for name, family in FAMILIES.items()
         if name != "connectome"
     ]
-    images = [
-        (name, _IMAGE_SOURCES[name] + ("" if name == "digits" else "; --image-root FOLDER, or downloaded (extra 'images')"))
-        for name in IMAGE_SETS
-    ]
+    images = [(name, _IMAGE_SOURCES[name]) for name in IMAGE_SETS]
     here = [
         ("devices (--device)", f"{', '.join(machine.devices())}; auto picks the first"),
         ("executors (--executor)", machine.executors_in_words()),
@@ -42,7 +39,7 @@ def info_tables() -> list[Table]:
     return [
         make_table(
             "Connectomes (--connectome; without the pharynx)",
-            ("name", "neurons", *NEURON_TYPES, "chemical", "electrical"),
+            ("name", "neurons", *NEURON_TYPES, *SYNAPSES),
             [(name, *_counts(name)) for name in Connectome.names()],
         ),
         make_table("Families of control wirings (--families)", ("name", "what it is", "--family-option"), families, left=3),
@@ -52,8 +49,9 @@ def info_tables() -> list[Table]:
 
 
 def _counts(name: str) -> list[str]:
-    """Neurons in all and by type, chemical and electrical synapses; an electrical one is stored in both directions."""
+    """Neurons in all and by type, edges by kind of synapse; an electrical one is stored in both directions."""
     data = Connectome(name, synapses="both")[0]
     types = [int((data.neuron_type == number).sum()) for number in range(len(NEURON_TYPES))]
-    electrical = int(((data.edge_type == 1) & (data.edge_index[0] <= data.edge_index[1])).sum())
-    return [f"{count:,}" if count else "–" for count in (int(data.num_nodes or 0), *types, int((data.edge_type == 0).sum()), electrical)]
+    listed = data.edge_type[(data.edge_type != ELECTRICAL) | (data.edge_index[0] <= data.edge_index[1])]
+    kinds = listed.bincount(minlength=len(SYNAPSES)).tolist()
+    return [f"{count:,}" if count else "–" for count in (int(data.num_nodes or 0), *types, *kinds)]

@@ -10,7 +10,7 @@ import psutil
 import torch
 
 from elegans_pyg import __version__
-from elegans_pyg.nn.executors import EXECUTORS, choose, refusal, reluctance
+from elegans_pyg.nn.executors import DAG_EXECUTORS, choose, refusal, reluctance
 
 _PACKAGES = ("torch", "torch-geometric", "numpy", "scipy", "pandas", "networkx", "scikit-learn", "torch-scatter", "numba", "triton")
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -63,12 +63,12 @@ def executors_in_words() -> str:
         device = torch.device(kind)
         why = refusal(device, torch.float32) or reluctance(device)
         picks.append(f"levels on {kind}, not fused: {why}" if why else f"fused on {kind}, the fastest")
-    return f"{', '.join(name for name in EXECUTORS if name != 'auto')}; auto picks {'; '.join(picks)}"
+    return f"{', '.join(DAG_EXECUTORS[1:])}; auto picks {'; '.join(picks)}"
 
 
 def executor_for(executor: str, device: torch.device, dtype: torch.dtype = torch.float32) -> str:
     """The executor of DAGs that runs if ``executor`` is asked for."""
-    return choose(executor, refusal(device, dtype), reluctance(device))
+    return executor if executor == "scatter" else choose(executor, refusal(device, dtype), reluctance(device))
 
 
 def cores() -> int:

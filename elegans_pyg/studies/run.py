@@ -181,6 +181,8 @@ def prepare(
         return folder.read_units(), False
     table = units.table.assign(shard=split(study, settings, units, shards))
     units = Units(table, units.wirings)
+    for note in units.notes:
+        Progress("", 1, quiet=quiet).say(note)
     folder.write_units(units)
     folder.write_json("identity.json", {**identity, "machine": here})
     folder.write_config(study.name, settings)

@@ -1,27 +1,31 @@
 """Finished runs, taken up again from their folders."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 from torch_geometric.data import Data
 
 from elegans_pyg import plots
 from elegans_pyg._settings import Settings
+from elegans_pyg._tensor_files import read_tensors
 from elegans_pyg.analysis import Comparison, compare
+from elegans_pyg.datasets.sequences import SEQUENCE_TASKS
 from elegans_pyg.studies.folder import RunFolder
 from elegans_pyg.studies.registry import find
 from elegans_pyg.studies.run import join
-from elegans_pyg.studies.study import Study
+from elegans_pyg.studies.study import WEIGHTS, Shard, Study
 from elegans_pyg.studies.units import Units
+from elegans_pyg.training.checkpoint import load_checkpoint
 
 # Settings that may differ between runs of one experiment: which wirings and seeds, how many, and how they were run.
 _MAY_DIFFER = {
     *("families", "family_options", "seeds", "variants", "repeats", "seed", "beside", "image_root", "executor", "data_seed"),
-    *("eval_every", "eval_images", "eval_batch_size", "at_once"),
+    *("eval_every", "eval_images", "eval_batch_size", "at_once", "margin"),
 }
 
 
@@ -55,6 +59,67 @@ class Run:
         """The first wiring of every family."""
         return self.units.first_of_families()
 
+    def select(
+        self, family: str | None = None, seed: int | None = None, variant: int | None = None, task: str | None = None
+    ) -> pd.DataFrame:
+        """The rows of the units that are asked for, by default all.
+
+        Args:
+            family, task: as in ``results.csv``.
+            seed: a unit's own, as in ``results.csv``, or its number within its family and task: 0 for the first one.
+            variant: a unit's number in the whole run.
+
+        Raises:
+            ValueError: if there is no such unit; the message lists the choices.
+        """
+        table = self.units.table
+        wanted = {"family": family, "task": task, "variant": variant, "seed": seed}
+        for name, value in wanted.items():
+            if value is None:
+                continue
+            if name not in table:
+                raise ValueError(f"{name}: expected none, since the run's units have no {name}, got {value!r}; leave it out")
+            own = table[name]
+            if name == "seed" and value not in own.to_numpy():
+                own = table.groupby([part for part in ("family", "task") if part in table], sort=False).cumcount()
+            known = own.unique().tolist()
+            if value not in known:
+                numbers = len(known) > 1 and known == list(range(len(known)))
+                listed = f"0 to {known[-1]}" if numbers else ", ".join(map(str, known))
+                raise ValueError(f"{name}: {self.folder.path} has no {name} {value!r}; choose from {listed}")
+            table = table[own == value]
+        return table
+
+    def model(self, family: str | None = None, seed: int | None = None, variant: int | None = None, task: str | None = None) -> Any:
+        """The trained networks of the units that are asked for (see :meth:`select`; by default all) as one model, on the CPU and in
+        evaluation mode, with the weights that were tested. For one unit it is a model of one variant.
+
+        Raises:
+            FileNotFoundError: if the run has not come to its end, or its weights are missing.
+            ValueError: if the study trains no network, there is no such unit, the networks do not fit side by side, or a file is damaged.
+        """
+        return self.networks(self.select(family, seed, variant, task))
+
+    def networks(self, chosen: pd.DataFrame) -> Any:
+        """The same for rows of :meth:`select`."""
+        build = self.study.network
+        if build is None:
+            raise ValueError(f"run: {self.folder.path} is of '{self.study.name}', which trains no network; give a run of one that does")
+        self.folder.read_table("results.csv")
+        # What the weights were trained with need not be what is to be had here.
+        settings = self.settings.model_copy(update={"executor": "auto"} if "executor" in type(self.settings).model_fields else {})
+        parts, states = [], []
+        for number, rows in chosen.groupby("shard", sort=True):
+            shard = Shard(self.folder.shard(number).path, *self.folder.read_shard(number))
+            places = [shard.units["variant"].tolist().index(own) for own in rows["variant"]]
+            states += _trained_states(shard, places, lambda shard: build(settings, shard))
+            parts.append((shard.units.iloc[places], [shard.wirings[place] for place in places]))
+        units = pd.concat([table for table, _ in parts], ignore_index=True)
+        network = build(settings, Shard(shard.folder, units, [wiring for _, own in parts for wiring in own]))
+        network.to(next(tensor.dtype for tensor in states[0].values() if tensor.is_floating_point()))
+        network.load_variants(states)
+        return network.eval()
+
     def redraw(self) -> list[Path]:
         """Draw the figures of a finished run again; returns their files, without suffixes."""
         self.folder.read_table("results.csv")
@@ -77,6 +142,20 @@ def load_run(folder: str | Path, study: Study[Any] | None = None) -> Run:
     place = RunFolder(folder)
     study = study or find(place.study_name())
     return Run(study, place.read_config(study.settings), place.read_units(), place)
+
+
+def _trained_states(shard: Shard, places: Sequence[int], build: Callable[[Shard], Any]) -> list[dict[str, Tensor]]:
+    """The weights that were tested, of the units in these places of a shard."""
+    if (shard.folder / WEIGHTS).is_file():
+        kept = read_tensors(shard.folder / WEIGHTS)[0]
+        return [{name.partition("/")[2]: own for name, own in kept.items() if name.startswith(f"{place}/")} for place in places]
+    saved = load_checkpoint(shard.folder / "checkpoint")
+    # With the weights of the last step, a checkpoint keeps no others beside them.
+    tested = {name: tensor for name, tensor in saved.final.items() if name in saved.model} or saved.model
+    whole = build(shard)
+    whole.to(next(tensor.dtype for tensor in tested.values() if tensor.is_floating_point()))
+    whole.load_state_dict(tested)
+    return [whole.variant_state_dict(place) for place in places]
 
 
 def join_runs(folders: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str], str]:
@@ -119,18 +198,29 @@ def join_runs(folders: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str], s
     return joined, notes, first.study.score
 
 
-def compare_runs(folders: Sequence[str | Path], reference: str | None = None) -> list[Comparison]:
+def compare_runs(folders: Sequence[str | Path], reference: str | None = None, margin: float | None = None) -> list[Comparison]:
     """Compare the families of several runs, of each task by itself; see :func:`join_runs` and :func:`~elegans_pyg.analysis.compare`.
 
-    By default the reference is the first family of the first run, its connectome.
+    By default the reference is the first family of the first run, its connectome, and the margin the one in the settings of all of the
+    runs, if there is one. A note says where it comes from. A margin for several tasks, which differ in their units, is a ``ValueError``.
     """
     results, notes, score = join_runs(folders)
     if score not in results:
         raise ValueError(f"run: runs of '{load_run(folders[0]).study.name}' have no families to compare; see them with report or plot")
+    preset = {getattr(load_run(folder).settings, "margin", None) for folder in folders}
+    if margin is not None and preset != {margin}:
+        notes = [*notes, "The margin was given to this comparison, and is not in the settings of all of its runs; say where it was set."]
+    elif margin is None and len(preset) == 1:
+        (margin,) = preset
+    tasks = list(results.groupby("task", sort=False)) if "task" in results else [("", results)]
+    if margin is not None and len(tasks) > 1:
+        raise ValueError(f"margin: expected none for {len(tasks)} tasks, whose scores differ in their units, got {margin:g}; leave it out")
     comparisons = []
-    for _, rows in results.groupby("task", sort=False) if "task" in results else [("", results)]:
+    for task, rows in tasks:
         rows = rows.assign(variant=range(len(rows)))
-        comparison = compare(rows, reference=str(rows["family"].iloc[0]) if reference is None else reference, value=score)
+        value, share = (f"{task} {score}", SEQUENCE_TASKS[task][1] == "accuracy") if task else (score, True)
+        first = str(rows["family"].iloc[0]) if reference is None else reference
+        comparison = compare(rows.rename(columns={score: value}), reference=first, value=value, share=share, margin=margin)
         comparison.notes[:0] = notes
         comparisons.append(comparison)
     return comparisons

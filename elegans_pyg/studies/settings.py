@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from elegans_pyg._settings import Count, Name, Names, Place, Settings, Whole
 
-CYCLIC_FAMILIES = ("ws", "er", "ba", "rewired", "type_rewired", "random_rewired", "weight_shuffled")
+CYCLIC_FAMILIES = ("ws", "er", "ba", "rewired", "type_rewired", "strength_rewired", "random_rewired", "weight_shuffled")
 """The families of :data:`elegans_pyg.transforms.FAMILIES` whose wirings may have cycles."""
 CONTROL_FAMILIES = (*CYCLIC_FAMILIES, "random_dag")
 """All of them but the connectome itself."""
@@ -36,14 +36,32 @@ Wiring = Annotated[Name, Place()]
 OptionalFile = Annotated[Name | None, Place()]
 
 
-class WiringSettings(Settings):
+class NeuronSettings(Settings):
+    """What a wiring's neurons are."""
+
+    group: ClassVar[str] = "Neurons"
+
+    neurons: OptionalFile = Field(None, description="Table of the neurons of a wiring in a file: names, and if known types.")
+    inputs: Names = Field((), description="Names of the input neurons (default: those of type sensory, or else sources).")
+    outputs: Names = Field((), description="Names of the output neurons (default: motor ones, and of DAGs those without outgoing edge).")
+    sensory: Names = Field((), description="Words of the types that are sensory, such as ORN,PR.")
+    motor: Names = Field((), description="Words of the types that are motor, such as DN.")
+
+    @property
+    def choices(self) -> dict[str, tuple[str, ...]]:
+        """The neurons chosen, as arguments of :meth:`Connectome.from_edges <elegans_pyg.datasets.Connectome.from_edges>`."""
+        return {name: getattr(self, name) for name in ("inputs", "outputs", "sensory", "motor")}
+
+
+class WiringSettings(NeuronSettings):
     """Which connectome, and which control wirings."""
 
     group: ClassVar[str] = "Wirings"
 
-    connectome: Wiring = Field("cook2019-hermaphrodite", description="Connectome by name (see info), or a GraphML or CSV file.")
-    neuron_table: OptionalFile = Field(None, description="CSV file with the neuron types of a connectome given as an edge list.")
-    synapses: Literal["chemical", "electrical", "both"] = Field("chemical", description="Kind of synapses.")
+    connectome: Wiring = Field(
+        "cook2019-hermaphrodite", description="Connectome by name (see info), or a file of edges, a matrix or a graph."
+    )
+    synapses: Literal["chemical", "electrical", "extrasynaptic", "both"] = Field("chemical", description="Kind of synapses.")
     seed: Whole = Field(0, description="Start of all seeds: wirings, first parameters, order of the data.")
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from elegans_pyg.studies.units import Units
 
 S = TypeVar("S", bound=Settings)
+WEIGHTS = "weights.safetensors"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -140,6 +141,12 @@ class Study(Generic[S]):
         data: hashes of what else the results depend on, by name, such as the images' own. It also refuses, before anything is written,
             what could not be had later.
         memory: an estimate for ``units``; ``None`` if that is no matter.
+        network: settings and a shard to the untrained network of the shard's units, one variant each, in order; it may look into the
+            shard's folder. The trained weights are those of the shard's checkpoint, or, of a study that trains in other ways, those that
+            ``measure`` keeps in the file :data:`WEIGHTS`, by the unit's place in the shard and name: ``0/weight``. ``None``: nothing is
+            trained.
+        predicts: what such a network makes of one's own files, see :func:`~elegans_pyg.studies.predict`: ``"classes"``, or
+            ``"reconstructions"``, of images; ``"outputs"`` of sequences; ``"voltages"`` from currents.
         base: from the options given (members of groups by their own names) and whether the short form is asked for, the settings that
             those options are applied to. Default: the class's own defaults, and in the short form ``short``.
         score: column of the rows by which families are compared.
@@ -158,6 +165,8 @@ class Study(Generic[S]):
     report: Callable[[Finished[S]], Report]
     data: Callable[[S], dict[str, str]] | None = None
     memory: Callable[[S, Units], Memory] | None = None
+    network: Callable[[S, Shard], Any] | None = None
+    predicts: str = ""
     base: Callable[[Mapping[str, Any], bool], S] | None = None
     score: str = "accuracy"
     processes: bool = False

@@ -138,7 +138,38 @@ def comparison_table(comparison: Comparison) -> Group:
         f"n for {comparison.small}": lambda row: _numbers(row, ("needed_small",), ""),
     }
     title = f"{value[:1].upper()}{value[1:]} by family, compared with {comparison.reference}"
-    return Group(_table_of(title, columns, comparison.to_dict()["families"]), bullets(comparison.notes))
+    families = comparison.to_dict()["families"]
+    parts = [_table_of(title, columns, families), _verdict_table(comparison, families[1:])]
+    ranks = {
+        "family": lambda row: row["family"],
+        "rank": lambda row: f"{row['rank']} of {row['n'] + 1}",
+        "effect, SD of wirings": lambda row: _numbers(row, ("effect",)),
+        "interval": lambda row: _numbers(row, ("effect_low", "effect_high")),
+        "p": lambda row: _p_value(row["p_rank"]),
+        "p (Holm)": lambda row: _p_value(row["p_rank_holm"]),
+    }
+    if ranked := [row for row in families if row["rank"] is not None]:
+        parts.append(_table_of(f"Rank of {comparison.reference} among the wirings of a family", ranks, ranked))
+    return Group(*parts, bullets(comparison.notes))
+
+
+def _verdict_table(comparison: Comparison, families: Sequence[Mapping[str, Any]]) -> Table:
+    """Different, equal within the margin, or undecided and how many more."""
+    scale, digits, unit = (100, 2, " pp") if comparison.share else (1, 3, "")
+    columns = {
+        "family": lambda row: row["family"],
+        "verdict": lambda row: row["verdict"],
+        "more": lambda row: _numbers(row, ("more",), ","),
+        "p different": lambda row: _p_value(row["p_holm"]),
+    }
+    title = "Different or undecided"
+    if comparison.margin is not None:
+        title = f"Different, equal within {scale * comparison.margin:g}{unit}, or undecided"
+        columns |= {
+            "p equal": lambda row: _p_value(row["p_equal_holm"]),
+            f"90 % interval{unit}": lambda row: _numbers(row, ("equal_low", "equal_high"), f"+.{digits}f", scale),
+        }
+    return make_table(title, list(columns), [[cell(row) for cell in columns.values()] for row in families], left=2)
 
 
 def relation_table(relation: Relation) -> Group:

@@ -67,6 +67,11 @@ class Units:
         table["wiring"] = [-1 if graph is None else place[hashes[id(graph)]] for graph in graphs]
         return cls(table, [wirings[key] for key in order])
 
+    @property
+    def notes(self) -> list[str]:
+        """What was taken for what in the files of the wirings."""
+        return list(dict.fromkeys(graph.read_as for graph in self.wirings if "read_as" in graph))
+
     def graphs(self, table: pd.DataFrame | None = None) -> list[Data]:
         """The wiring of each row of ``table`` (default: of all units); those without one have none to give."""
         rows = self.table if table is None else table

@@ -6,6 +6,7 @@ from elegans_pyg.transforms.generated import BarabasiAlbert, ErdosRenyi, WattsSt
 from elegans_pyg.transforms.random_dag import RandomDAG
 from elegans_pyg.transforms.random_rewired import RandomRewired
 from elegans_pyg.transforms.rewired import Rewired, TypeRewired
+from elegans_pyg.transforms.strength_rewired import StrengthRewired
 from elegans_pyg.transforms.weight_shuffled import WeightShuffled
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "RandomDAG",
     "RandomRewired",
     "Rewired",
+    "StrengthRewired",
     "TypeRewired",
     "WattsStrogatz",
     "WeightShuffled",

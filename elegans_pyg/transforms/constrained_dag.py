@@ -4,6 +4,7 @@ import numpy as np
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
+from elegans_pyg._loops import loop
 from elegans_pyg.transforms.levels import distance_from, mark_dag
 from elegans_pyg.transforms.rewiring import edge_arrays, merge, with_edges
 from elegans_pyg.wirings import SENSORY, as_wiring, roles
@@ -61,21 +62,55 @@ class ConstrainedDAG(BaseTransform):
 def _kept_edges(source: np.ndarray, target: np.ndarray, weight: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """Mask of the edges that the four steps keep."""
     far = np.where(distance < 0, len(distance), distance)
-    # No edge leads back to a smaller distance, so a cycle can never leave the distance it is at: edges to a larger one are always kept, and
-    # each distance is searched for cycles on its own.
+    # No edge leads back to a smaller distance, so a cycle can never leave the distance it is at, and edges to a larger one are all kept.
     kept = far[source] < far[target]
-    level_edges = np.flatnonzero((far[source] == far[target]) & (source != target) & (far[source] > 0))
+    level_edges = np.flatnonzero((far[source] == far[target]) & (far[source] > 0))
     level_edges = level_edges[np.argsort(-weight[level_edges], kind="stable")]
-    for here in np.unique(far[source[level_edges]]):
-        place = np.cumsum(far == here) - 1
-        edges = level_edges[far[source[level_edges]] == here]
-        # reach[n] is a set of bits, one for each node that n leads to, itself among them.
-        reach = [1 << n for n in range(place[-1] + 1)]
-        for edge, s, t in zip(edges.tolist(), place[source[edges]].tolist(), place[target[edges]].tolist(), strict=True):
-            if reach[t] >> s & 1:
-                continue
-            kept[edge] = True
-            if not reach[s] >> t & 1:
-                gained = reach[t]
-                reach = [r | gained if r >> s & 1 else r for r in reach]
+    accepted = np.zeros(len(level_edges), dtype=bool)
+    _accept(source[level_edges], target[level_edges], np.argsort(far, kind="stable"), accepted)
+    kept[level_edges] = accepted
     return kept
+
+
+@loop
+def _accept(source, target, order, accepted):  # type: ignore[no-untyped-def]
+    """Mark the edges that, taken one by one, close no cycle with those accepted before.
+
+    ``order`` holds all nodes, and is kept a topological order: an edge that runs against it is accepted if no path leads from its target
+    back to its source, and then what the target leads to moves behind the source (Marchetti-Spaccamela, Nanni & Rohnert, 1996, "Maintaining
+    a topological order under edge insertions", Inf. Process. Lett. 59, 53-58).
+    """
+    rank = [0] * len(order)
+    for place in range(len(order)):
+        rank[order[place]] = place
+    # The last accepted edge of each node, and of each edge the one accepted before it; the last search that found each node.
+    last, before, found_by, stack = [-1] * len(order), [-1] * len(source), [-1] * len(order), [0] * len(order)
+    for edge in range(len(source)):
+        s, t = source[edge], target[edge]
+        low, high = rank[t], rank[s]
+        if low <= high:
+            stack[0], depth, found_by[t] = t, 1, edge
+            while depth > 0 and found_by[s] != edge:
+                depth -= 1
+                other = last[stack[depth]]
+                while other >= 0:
+                    node = target[other]
+                    if found_by[node] != edge and rank[node] <= high:
+                        stack[depth], found_by[node] = node, edge
+                        depth += 1
+                    other = before[other]
+            if found_by[s] == edge:
+                continue
+            free, count = low, 0
+            for place in range(low, high + 1):
+                node = order[place]
+                if found_by[node] == edge:
+                    stack[count] = node
+                    count += 1
+                else:
+                    order[free], rank[node] = node, free
+                    free += 1
+            for k in range(count):
+                order[free + k], rank[stack[k]] = stack[k], free + k
+        accepted[edge] = True
+        before[edge], last[s] = last[s], edge

@@ -7,6 +7,7 @@ from elegans_pyg.transforms.generated import BarabasiAlbert, ErdosRenyi, Generat
 from elegans_pyg.transforms.random_rewired import RandomRewired
 from elegans_pyg.transforms.rewired import Rewired, TypeRewired
 from elegans_pyg.transforms.rewiring import Rewiring
+from elegans_pyg.transforms.strength_rewired import StrengthRewired
 from elegans_pyg.transforms.weight_shuffled import WeightShuffled
 
 
@@ -43,6 +44,9 @@ FAMILIES = {
     "ba": Family("Barabási-Albert graph with hubs and the connectome's numbers of neurons, edges and types", BarabasiAlbert),
     "rewired": Family("connectome with swapped edges: every neuron keeps its in- and out-degree", Rewired),
     "type_rewired": Family("connectome with swapped edges: every neuron keeps its degrees to and from each type", TypeRewired),
+    "strength_rewired": Family(
+        "connectome with swapped edges: every neuron keeps its degrees, and nearly its summed weights", StrengthRewired
+    ),
     "random_rewired": Family("connectome with ends of edges moved to random neurons, which keeps no degree", RandomRewired),
     "weight_shuffled": Family("connectome with its edges as they are and the synapse counts permuted", WeightShuffled),
     "random_dag": Family("the connectome's edges without their directions, turned along a random numbering of the neurons"),

@@ -1,4 +1,4 @@
-"""Order along a directed graph: generations, levels, and the attributes that make a ``Data`` a DAG."""
+"""Order along a directed graph: distances, levels, and the attributes that make a ``Data`` a DAG."""
 
 import numpy as np
 import torch
@@ -6,38 +6,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import degree
 
-
-def topological_generations(edge_index: Tensor, num_nodes: int) -> Tensor:
-    r"""Longest path to each node from any node without incoming edges, by Kahn's algorithm, a whole generation at a time.
-
-    Args:
-        edge_index: ``(2, E)`` int64; an edge may be there more than once.
-        num_nodes: number of nodes ``N``.
-
-    Returns:
-        ``(N,)`` int64
-
-    Raises:
-        ValueError: if the graph has a cycle, a self-loop included.
-    """
-    source, target = edge_index.cpu().numpy()
-    target = target[np.argsort(source, kind="stable")]
-    ptr = np.concatenate([[0], np.cumsum(np.bincount(source, minlength=num_nodes))])
-    waiting_for = np.bincount(target, minlength=num_nodes)
-    generation = np.full(num_nodes, -1, dtype=np.int64)
-    frontier, depth = np.flatnonzero(waiting_for == 0), 0
-    while len(frontier):
-        generation[frontier] = depth
-        counts = ptr[frontier + 1] - ptr[frontier]
-        edges = np.repeat(ptr[frontier + 1] - np.cumsum(counts), counts) + np.arange(counts.sum())
-        hit, times = np.unique(target[edges], return_counts=True)
-        waiting_for[hit] -= times
-        frontier, depth = hit[waiting_for[hit] == 0], depth + 1
-    if stuck := int((generation < 0).sum()):
-        raise ValueError(
-            f"edge_index: expected a graph without cycles, got one with {stuck} nodes on or behind a cycle; make it a DAG first"
-        )
-    return torch.from_numpy(generation).to(edge_index.device)
+from elegans_pyg._loops import loop
 
 
 def distance_from(edge_index: Tensor, start: Tensor) -> Tensor:
@@ -56,13 +25,40 @@ def longest_path_levels(edge_index: Tensor, input_mask: Tensor) -> Tensor:
     """Longest path to each node from any input node, ``(N,)`` int64; -1 for nodes that no input reaches.
 
     Raises:
-        ValueError: if the graph has a cycle, even one that no input reaches.
+        ValueError: if the graph has a cycle, even one that no input reaches; a self-loop is one.
     """
-    topological_generations(edge_index, input_mask.numel())
-    reached = distance_from(edge_index, input_mask) >= 0
-    # In what the inputs reach, every node without incoming edges is an input, so generations there count from inputs alone.
-    inside = edge_index[:, reached[edge_index[0]]]
-    return torch.where(reached, topological_generations(inside, input_mask.numel()), -1)
+    source, target = edge_index.cpu().numpy()
+    level = np.where(input_mask.cpu().numpy(), 0, -1)
+    if stuck := _lengthen(source, target, level):
+        raise ValueError(
+            f"edge_index: expected a graph without cycles, got one with {stuck} nodes on or behind a cycle; make it a DAG first"
+        )
+    return torch.from_numpy(level).to(edge_index.device)
+
+
+@loop
+def _lengthen(source, target, level):  # type: ignore[no-untyped-def]
+    """From the level 0 of inputs, and -1 of others, make longest paths, by Kahn's algorithm; return how many nodes it cannot order."""
+    # The last edge out of each node, and of each edge the one before it.
+    last, before, waiting_for = [-1] * len(level), [-1] * len(source), [0] * len(level)
+    for edge in range(len(source)):
+        before[edge], last[source[edge]] = last[source[edge]], edge
+        waiting_for[target[edge]] += 1
+    ready = [node for node in range(len(level)) if waiting_for[node] == 0]
+    done = 0
+    while done < len(ready):
+        node = ready[done]
+        done += 1
+        edge = last[node]
+        while edge >= 0:
+            t = target[edge]
+            if level[node] >= 0:
+                level[t] = max(level[t], level[node] + 1)
+            waiting_for[t] -= 1
+            if waiting_for[t] == 0:
+                ready.append(t)
+            edge = before[edge]
+    return len(level) - done
 
 
 def mark_dag(data: Data, input_mask: Tensor) -> Data:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from elegans_pyg._arguments import check_number
+from elegans_pyg._loops import edge_table, flip_edge, has_edge, loop
 from elegans_pyg.transforms.rewiring import EdgeSet, Rewiring
 
 
@@ -32,21 +33,28 @@ class RandomRewired(Rewiring):
         self.fraction = check_number("fraction", fraction, high=1.0)
 
     def redraw(self, edges: EdgeSet, neuron_type: np.ndarray, rng: np.random.Generator) -> EdgeSet:
-        ends, directed = np.stack([edges.source, edges.target]), edges.directed
         moving = rng.permutation(np.flatnonzero(rng.random(2 * len(edges)) < self.fraction))
-        taken = np.eye(edges.num_nodes, dtype=bool)
+        new = replace(edges, source=edges.source.copy(), target=edges.target.copy())
+        _move_ends(new.source, new.target, new.num_nodes, new.directed, moving, edge_table(new.num_nodes), rng)
+        return new
 
-        def mark(pair: np.ndarray, there: bool) -> None:
-            taken[pair[0], pair[1]] = there
-            if not directed:
-                taken[pair[1], pair[0]] = there
 
-        mark(ends, True)
-        for place in moving.tolist():
-            end, edge = divmod(place, len(edges))
-            other = ends[1 - end, edge]
-            mark(ends[:, edge], False)
-            free = np.flatnonzero(~(taken[:, other] if end == 0 else taken[other]))
-            ends[end, edge] = free[rng.integers(len(free))]
-            mark(ends[:, edge], True)
-        return replace(edges, source=ends[0], target=ends[1])
+@loop
+def _move_ends(source, target, number, directed, moving, present, rng):  # type: ignore[no-untyped-def]
+    """Move ends in place, those of ``moving``, which counts the sources, then the targets; ``present`` is a table without edges."""
+    for edge in range(len(source)):
+        flip_edge(present, number, directed, source[edge], target[edge])
+    for place in moving:
+        edge = place % len(source)
+        a, b = source[edge], target[edge]
+        flip_edge(present, number, directed, a, b)
+        while True:
+            node = int(rng.random() * number)
+            if place < len(source):
+                a = node
+            else:
+                b = node
+            if a != b and not has_edge(present, number, directed, a, b):
+                break
+        source[edge], target[edge] = a, b
+        flip_edge(present, number, directed, a, b)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from elegans_pyg._arguments import check_number
+from elegans_pyg._loops import edge_table, flip_edge, has_edge, loop
 from elegans_pyg.transforms.rewiring import EdgeSet, Rewiring
 
 _SWAPS_PER_EDGE = 10
@@ -46,7 +47,10 @@ class Rewired(Rewiring):
     def redraw(self, edges: EdgeSet, neuron_type: np.ndarray, rng: np.random.Generator) -> EdgeSet:
         chosen = rng.permutation(len(edges))[: round(self.fraction * len(edges))]
         new = replace(edges, source=edges.source.copy(), target=edges.target.copy())
-        done = _swap(new, self.blocks(new, chosen, neuron_type), rng)
+        blocks = self.blocks(new, chosen, neuron_type)
+        tries = [_pairs(block, turns, rng) for block, turns in blocks if len(block) > 1]
+        columns = map(np.concatenate, zip(*tries, strict=True))
+        done = tries and _swap(new.source, new.target, new.num_nodes, new.directed, *columns, edge_table(new.num_nodes))
         if len(chosen) > 1 and not done:
             warnings.warn(
                 f"{type(self).__name__} found no swap among {len(chosen)} {'chemical' if edges.directed else 'electrical'} edges that keeps"
@@ -80,35 +84,33 @@ class TypeRewired(Rewired):
         return [(chosen[(pre == a) & (post == b)], not edges.directed and a == b) for a, b in types]
 
 
-def _swap(edges: EdgeSet, blocks: list[tuple[np.ndarray, bool]], rng: np.random.Generator) -> int:
-    """Swap in place, and return the number of swaps made."""
-    source, target, number, directed = edges.source, edges.target, edges.num_nodes, edges.directed
+def _pairs(block: np.ndarray, turns: bool, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two different edges of the block for each try, and whether the second is turned round."""
+    size = len(block)
+    tries = _SWAPS_PER_EDGE * size
+    first = rng.integers(size, size=tries)
+    second = first + rng.integers(1, size, size=tries)
+    second = np.where(second < size, second, second - size)
+    return block[first], block[second], rng.random(tries) < 0.5 if turns else np.zeros(tries, dtype=bool)
 
-    def key(a: int, b: int) -> int:
-        return a * number + b if directed or a < b else b * number + a
 
-    present = {key(a, b) for a, b in zip(source.tolist(), target.tolist(), strict=True)}
+@loop
+def _swap(source, target, number, directed, first, second, turned, present):  # type: ignore[no-untyped-def]
+    """Swap in place, and return the number of swaps made; ``present`` is a table without edges."""
+    for edge in range(len(source)):
+        flip_edge(present, number, directed, source[edge], target[edge])
     done = 0
-    for block, turns in blocks:
-        size = len(block)
-        if size < 2:
+    for k in range(len(first)):
+        i, j = first[k], second[k]
+        a, b, c, d = source[i], target[i], source[j], target[j]
+        if turned[k]:
+            c, d = d, c
+        if a in (c, d) or b in (c, d):
             continue
-        tries = _SWAPS_PER_EDGE * size
-        first = rng.integers(size, size=tries)
-        second = (first + rng.integers(1, size, size=tries)) % size
-        turn = rng.random(tries) < 0.5 if turns else np.zeros(tries, dtype=bool)
-        heads, tails = source[block].tolist(), target[block].tolist()
-        for i, j, turned in zip(first.tolist(), second.tolist(), turn.tolist(), strict=True):
-            a, b = heads[i], tails[i]
-            c, d = (tails[j], heads[j]) if turned else (heads[j], tails[j])
-            if a in (c, d) or b in (c, d):
-                continue
-            new_i, new_j = key(a, d), key(c, b)
-            if new_i in present or new_j in present:
-                continue
-            present.difference_update((key(a, b), key(c, d)))
-            present.update((new_i, new_j))
-            heads[i], tails[i], heads[j], tails[j] = a, d, c, b
-            done += 1
-        source[block], target[block] = heads, tails
+        if has_edge(present, number, directed, a, d) or has_edge(present, number, directed, c, b):
+            continue
+        for s, t in ((a, b), (c, d), (a, d), (c, b)):
+            flip_edge(present, number, directed, s, t)
+        source[i], target[i], source[j], target[j] = a, d, c, b
+        done += 1
     return done

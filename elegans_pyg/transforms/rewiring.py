@@ -11,15 +11,18 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from elegans_pyg._arguments import check_seed
-from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, as_wiring
+from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, EXTRASYNAPTIC, SYNAPSES, as_wiring
+
+ELECTRICAL_LAST = np.array([CHEMICAL, EXTRASYNAPTIC, ELECTRICAL])
+"""Rank of each kind of synapse where edges are merged, and, as it swaps two, the kind of each rank."""
 
 
 @dataclass(frozen=True)
 class EdgeSet:
     """The synapses of one kind between two different neurons.
 
-    A chemical synapse is one entry, from ``source`` to ``target``. An electrical synapse is one entry too, with its ends in either order;
-    a ``Data`` stores it in both directions.
+    A chemical or extrasynaptic one is one entry, from ``source`` to ``target``. An electrical synapse is one entry too, with its ends in
+    either order; a ``Data`` stores it in both directions.
     """
 
     kind: int
@@ -30,7 +33,7 @@ class EdgeSet:
 
     @property
     def directed(self) -> bool:
-        return self.kind == CHEMICAL
+        return self.kind != ELECTRICAL
 
     def __len__(self) -> int:
         return len(self.source)
@@ -43,7 +46,7 @@ def generator(name: str, *seeds: int) -> np.random.Generator:
 
 def with_edges(data: Data, source: np.ndarray, target: np.ndarray, weight: np.ndarray, kind: np.ndarray) -> Data:
     """Replace the edges of ``data``, which is changed, by these, in the order of (source, target, type)."""
-    order = np.lexsort((kind, target, source))
+    order = np.argsort((source * len(data.neuron_type) + target) * len(SYNAPSES) + kind, kind="stable")
     device = data.edge_index.device
     data.edge_index = torch.from_numpy(np.stack([source[order], target[order]]).astype(np.int64)).to(device)
     data.edge_weight = torch.from_numpy(weight[order]).to(device, data.edge_weight.dtype)
@@ -57,10 +60,11 @@ def edge_arrays(data: Data) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
 
 
 def merge(source: np.ndarray, target: np.ndarray, weight: np.ndarray, kind: np.ndarray, num_nodes: int) -> tuple[np.ndarray, ...]:
-    """One edge a pair of neurons, sorted by source and target: of the summed weight, and electrical only if all of it is."""
+    """One edge a pair of neurons, sorted by source and target: of the summed weight, chemical if any is, electrical only if all are."""
     pair, group = np.unique(source * num_nodes + target, return_inverse=True)
-    merged_kind = np.ones(len(pair), dtype=kind.dtype)
-    np.minimum.at(merged_kind, group, kind)
+    rank = np.full(len(pair), ELECTRICAL_LAST[ELECTRICAL])
+    np.minimum.at(rank, group, ELECTRICAL_LAST[kind])
+    merged_kind = ELECTRICAL_LAST[rank].astype(kind.dtype)
     return pair // num_nodes, pair % num_nodes, np.bincount(group, weight, minlength=len(pair)), merged_kind
 
 
@@ -94,7 +98,7 @@ class Rewiring(BaseTransform):
         source, target, weight, kind = edge_arrays(data)
         neuron_type, loop = data.neuron_type.cpu().numpy(), source == target
         parts = [(source[loop], target[loop], weight[loop], kind[loop])]
-        for code in (CHEMICAL, ELECTRICAL):
+        for code in range(len(SYNAPSES)):
             here = (kind == code) & ~loop
             if not here.any():
                 continue
@@ -112,15 +116,16 @@ class Rewiring(BaseTransform):
 
 
 def _edge_set(kind: int, num_nodes: int, source: np.ndarray, target: np.ndarray, weight: np.ndarray) -> EdgeSet:
-    order = np.lexsort((target, source))
+    pair = source * num_nodes + target
+    order = np.argsort(pair, kind="stable")
     source, target, weight = source[order], target[order], weight[order]
-    twice = np.flatnonzero((np.diff(source) == 0) & (np.diff(target) == 0))
+    twice = np.flatnonzero(np.diff(pair[order]) == 0)
     if len(twice):
         raise ValueError(
             f"data.edge_index: expected one edge of each type from a neuron to another, got several from {source[twice[0]]} to"
             f" {target[twice[0]]}; merge them, for example with torch_geometric.utils.coalesce(..., reduce='sum')"
         )
-    if kind == CHEMICAL:
+    if kind != ELECTRICAL:
         return EdgeSet(kind, num_nodes, source, target, weight)
     up, down = source < target, source > target
     back = np.lexsort((source[down], target[down]))

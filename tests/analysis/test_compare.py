@@ -9,7 +9,10 @@ import pytest
 from scipy import stats
 
 from elegans_pyg.analysis import Comparison, compare
-from elegans_pyg.analysis.inference import runs_needed
+from elegans_pyg.analysis.arms import Arm
+from elegans_pyg.analysis.contrast import Contrast
+from elegans_pyg.analysis.inference import permutation_test
+from elegans_pyg.analysis.power import runs_needed
 from elegans_pyg.studies.tables import comparison_table, to_markdown, to_text
 
 Rows = list[tuple[str, int, int, float]]
@@ -26,6 +29,10 @@ def runs(family: str, accuracies: list[float], wirings: bool = True) -> Rows:
 
 CONNECTOME = runs("connectome", [0.970, 0.972, 0.975, 0.971, 0.974], wirings=False)
 WS = runs("ws", [0.960, 0.973, 0.965, 0.962])
+
+
+def welch(x, y, axis):
+    return np.abs(stats.ttest_ind(x, y, axis=axis, equal_var=False).statistic)
 
 
 def row(comparison: Comparison, family: str) -> pd.Series:
@@ -51,13 +58,14 @@ def test_every_number_of_a_family():
     assert ws["difference"] == pytest.approx(ours.mean() - base.mean())
     assert ws["difference_low"] < ws["difference"] < ws["difference_high"]
     expected = stats.permutation_test(
-        (ours, base), lambda x, y: abs(np.mean(x) - np.mean(y)), alternative="greater", n_resamples=np.inf, permutation_type="independent"
+        (ours, base), welch, alternative="greater", n_resamples=np.inf, permutation_type="independent", vectorized=True
     ).pvalue
     assert ws["p"] == ws["p_holm"] == pytest.approx(expected)
     assert ws["p_method"] == "exact"
     assert ws["delta"] == pytest.approx(2 * stats.mannwhitneyu(ours, base).statistic / 20 - 1)
     pooled = math.sqrt((3 * ours.var(ddof=1) + 4 * base.var(ddof=1)) / 7)
-    assert ws["needed_small"] == math.ceil(2 * ((1.959964 + 0.841621) * pooled / 0.001) ** 2)
+    # The normal approximation, and the two more that the t test takes.
+    assert 0 < ws["needed_small"] - 2 * ((1.959964 + 0.841621) * pooled / 0.001) ** 2 < 2
     assert connectome[["difference", "p", "p_holm", "delta", "needed_small"]].isna().all()
     assert connectome["seed_variance"] == pytest.approx(base.var(ddof=1))
     assert "connectome" in note(comparison, "One wiring each")
@@ -256,6 +264,8 @@ GOOD = table([*CONNECTOME, *WS])
         (GOOD.assign(wiring_seed=math.nan), {}, "column 'wiring_seed' must be complete, got 9 missing"),
         (GOOD, {"resamples": 10}, "resamples must be at least 100, got 10"),
         (GOOD, {"confidence": 95}, "confidence must lie between 0 and 1, got 95"),
+        (GOOD, {"margin": 0.3}, "margin: expected a share of at most 0.1, got 0.3; 0.3 percentage points are 0.003"),
+        (GOOD, {"margin": 0.0}, "margin: expected a difference above 0, got 0"),
     ],
 )
 def test_bad_input_is_refused(results, options, message):
@@ -294,3 +304,89 @@ def test_values_that_are_no_shares() -> None:
     assert " pp" not in text
     assert "1% of connectome's mean" in " ".join(text.split())
     assert "| memory capacity |" in to_markdown(comparison_table(comparison))
+
+
+def spread(means: dict[str, float], sd: float, count: int) -> pd.DataFrame:
+    """Families whose runs are the quantiles of normal distributions."""
+    quantiles = sd * stats.norm.ppf((np.arange(count) + 0.5) / count)
+    return table([item for name, mean in means.items() for item in runs(name, (mean + quantiles).tolist(), name != "connectome")])
+
+
+def test_different_equal_or_undecided():
+    frame = spread({"connectome": 0.970, "er": 0.970, "ws": 0.960, "ba": 0.9716}, 0.003, 30)
+    comparison = compare(frame, margin=0.003)
+    verdicts = comparison.table.set_index("family")["verdict"]
+    assert verdicts[["er", "ws", "ba"]].tolist() == ["equal", "different", "undecided"]
+    assert verdicts.isna().tolist() == [True, False, False, False]
+    for name in ("er", "ws", "ba"):
+        own, base = (frame.loc[frame["family"] == family, "accuracy"] for family in (name, "connectome"))
+        ends = ((-0.003, "greater"), (0.003, "less"))
+        sides = [stats.ttest_ind(own - end, base, equal_var=False, alternative=tail).pvalue for end, tail in ends]
+        assert row(comparison, name)["p_equal"] == pytest.approx(max(sides))
+    assert comparison.table["more"].notna().tolist() == [False, False, False, True]
+    # What would decide: to find the difference, as the three tests need it, or to show that it is small; whichever takes fewer.
+    ba = row(comparison, "ba")
+    pooled = math.sqrt((row(comparison, "connectome")["sd"] ** 2 + ba["sd"] ** 2) / 2)
+    needed = [runs_needed(ba["difference"], pooled, alpha=0.05 / 3, margin=margin) for margin in (None, 0.003)]
+    assert ba["more"] == min(count for count in needed if count is not None) - 30
+    assert "reject any difference of 0.3 pp or more" in note(comparison, "Different: p (Holm) up to 0.05. Equal")
+    without = compare(frame)
+    assert without.table["verdict"].tolist()[1:] == ["undecided", "different", "undecided"]
+    assert without.table[["p_equal", "equal_low"]].isna().all(axis=None)
+    assert "nothing is called equal" in note(without, "Different: p (Holm)")
+
+
+def test_a_difference_that_is_too_small_to_matter():
+    comparison = compare(spread({"connectome": 0.970, "er": 0.968}, 0.001, 30), margin=0.005)
+    assert row(comparison, "er")["verdict"] == "different within margin"
+    assert note(comparison, "Not the same, but by less than the margin: er")
+    text = to_text(comparison_table(comparison))
+    assert "Different, equal within 0.5 pp, or undecided" in text
+    assert "different within margin" in text
+
+
+def test_seeds_of_a_wiring_are_not_taken_as_independent():
+    """Half of the variance is the wirings' own. Two families that do not differ are found to in 5 %; with runs as units, in many."""
+    generator = np.random.default_rng(5)
+    draws, wirings, seeds, by_wiring, by_run = 200, 5, 8, [], []
+    for number in range(draws):
+        values = [generator.normal(size=(wirings, 1)) + generator.normal(size=(wirings, seeds)) for _ in range(2)]
+        rows = [
+            (name, 100 * place + wiring, seed, value)
+            for place, (name, own) in enumerate(zip(("er", "ws"), values, strict=True))
+            for (wiring, seed), value in np.ndenumerate(own)
+        ]
+        frame = table(rows)
+        contrast = Contrast.of(*(Arm(frame[frame["family"] == name], name, "accuracy") for name in ("ws", "er")))
+        by_wiring.append(permutation_test(*contrast.samples).p)
+        by_run.append(stats.ttest_ind(values[0].ravel(), values[1].ravel()).pvalue)
+        if number == 0:
+            assert row(compare(frame, "er", share=False, resamples=200), "ws")["p"] == by_wiring[0]
+    assert np.mean(np.array(by_wiring) <= 0.05) == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / draws))
+    assert np.mean(np.array(by_run) <= 0.05) > 0.3
+
+
+def test_arms_of_other_sizes_and_variances_keep_the_level():
+    """One wiring's 40 runs against 8 wirings, whose means vary three times as much: the plain difference would be found in a third."""
+    generator = np.random.default_rng(6)
+    draws = 300
+    found = [permutation_test(generator.normal(0, 1, 40), generator.normal(0, 3, 8), resamples=199, seed=seed).p for seed in range(draws)]
+    plain = [
+        stats.ttest_ind(generator.normal(0, 1, 40), generator.normal(0, 3, 8)).pvalue for _ in range(draws)
+    ]  # to which the permutation of the plain difference comes close
+    assert np.mean(np.array(found) <= 0.05) == pytest.approx(0.06, abs=4 * math.sqrt(0.05 * 0.95 / draws))
+    assert np.mean(np.array(plain) <= 0.05) > 0.2
+
+
+def test_wirings_of_the_same_seeds_are_compared_in_pairs():
+    generator = np.random.default_rng(7)
+    rows = [("rewired", wiring, seed, 0.9 + 0.01 * wiring + 0.001 * seed) for wiring in range(7) for seed in range(2)]
+    frozen = [("frozen", wiring, seed, value - generator.uniform(0.001, 0.003)) for _, wiring, seed, value in rows]
+    comparison = compare(table([*rows, *frozen[::-1]]), reference="rewired", margin=0.005)
+    found = row(comparison, "frozen")
+    gaps = np.array([new[3] - old[3] for new, old in zip(frozen, rows, strict=True)]).reshape(7, 2).mean(axis=1)
+    assert (found["pairs"], found["p"]) == (7, 2 / 2**7)
+    assert found["difference"] == pytest.approx(gaps.mean())
+    assert found["p_equal"] == pytest.approx(stats.ttest_1samp(gaps, -0.005, alternative="greater").pvalue)
+    assert found["verdict"] == "different within margin"
+    assert pd.isna(row(compare(table([*rows, *frozen[1:]]), reference="rewired"), "frozen")["pairs"])

@@ -50,7 +50,7 @@ def test_entropy_and_divergence_agree_with_scipy():
 
 def test_bad_wirings_are_refused_in_one_line():
     data = wiring(3, [(0, 1)])
-    with pytest.raises(ValueError, match="synapses: expected one of all, chemical, electrical, got 'gap'"):
+    with pytest.raises(ValueError, match="synapses: expected one of all, chemical, electrical, extrasynaptic, got 'gap'"):
         SimpleGraph.from_data(data, "gap")
     with pytest.raises(TypeError, match="expected the Data of one wiring, got DataBatch"):
         SimpleGraph.from_data(Batch.from_data_list([data, data]))

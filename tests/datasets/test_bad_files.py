@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import networkx as nx
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,12 +35,13 @@ def graphml(**changes: str) -> bytes:
 def neurons_of(path: Path) -> Any:
     edges = path.with_name("edges.csv")
     edges.write_text(EDGES + "ASEL,AIYL,1,C\n")
-    return Connectome.from_files(edges, path)
+    return Connectome.from_edges(edges, path)
 
 
 READERS: dict[str, Callable[[Path], Any]] = {
-    "w.csv": Connectome.from_files,
-    "w.graphml": Connectome.from_files,
+    "w.csv": Connectome.from_edges,
+    "w.graphml": Connectome.from_edges,
+    **{f"w.{suffix}": Connectome.from_edges for suffix in ("tsv", "gml", "gexf", "mtx", "npy", "parquet")},
     "n.csv": neurons_of,
     "currents.csv": read_currents,
     "waveform.dat": lambda path: Waveforms.from_files([path] * 3, ["A"], ["B"]),
@@ -122,9 +125,9 @@ def test_any_content_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory
         (f"ASEL,AIYL,{'9' * 20},C", ""),
         (f"ASEL,AIYL,{'9' * 5000},C", r"line 2: expected a weight above 0, finite in float32, got '9{50}"),
         ("ASEL,AIYL,1e999,C", "line 2: expected a weight above 0, finite in float32, got '1e999'"),
-        ('"AS\nEL",AIYL,1,C', r"line 3: expected a neuron of known type, got 'AS\nEL'"),
-        ("A" * 3000 + ",AIYL,1,C", "line 2: expected a neuron of known type, got 'AAA"),
-        ("ASEL,AIYL,1," + "C" * 3000, "line 2: expected the synapse to be chemical or electrical, got 'CCC"),
+        ('"AS\nEL",AIYL,1,C', r"line 3: expected a neuron's name, of printable characters, got 'AS\nEL'"),
+        ("A" * 3000 + ",AIYL,-1,C", "line 2: expected a weight above 0"),
+        ("ASEL,AIYL,1," + "C" * 3000, "line 2: expected the synapse to be one of chemical, electrical, extrasynaptic, got 'CCC"),
         ('"' + "A" * 200_000 + '",AIYL,1,C', "line 2: expected CSV, got a broken line"),
     ],
     ids=range(7),
@@ -135,7 +138,7 @@ def test_edge_lists(tmp_path: Path, row: str, message: str) -> None:
     text = refused("w.csv", path, reads=not message)
     assert (message in text) if "{" not in message else text.count("9") > 50
     path.write_text(",".join(f"column-{n}" for n in range(5000)) + "\n1\n")
-    assert "add 'pre'" in refused("w.csv", path)
+    assert "expected 5000 fields as in the first line, got 1" in refused("w.csv", path)
 
 
 BOMB = (
@@ -175,10 +178,47 @@ def test_graphml(tmp_path: Path, changes: dict[str, str], message: str) -> None:
     assert all(part[:90] in text for part in message.split(", .*, got 'x")[0].split(".*"))
 
 
+def matrix_of(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=True)
+    return file.getvalue()
+
+
+MARKET = b"%%MatrixMarket matrix coordinate real general\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "w.npy",
+            matrix_of(np.ones((2, 5))),
+            "expected a square matrix of numbers, at most 16,777,216 a side, got float64 of shape (2, 5)",
+        ),
+        ("w.npy", matrix_of(np.array([["a"]])), "expected a square matrix of numbers, at most 16,777,216 a side, got <U1"),
+        ("w.npy", matrix_of(np.array([[print, 1]], dtype=object)), "expected a matrix, got what cannot be read (Object arrays cannot be"),
+        ("w.npy", matrix_of(np.ones((5, 5)))[:-9], "expected a matrix, got what cannot be read"),
+        ("w.npy", matrix_of(np.diag([1.0, np.nan])), "row 1, column 1: expected a weight above 0, finite in float32, got nan"),
+        ("w.npy", matrix_of(np.zeros((3, 3))), "expected a wiring, got a matrix without entries other than 0"),
+        ("w.mtx", MARKET + b"2 2 1\n1 2 -3\n", "row 0, column 1: expected a weight above 0, finite in float32, got -3.0"),
+        ("w.mtx", MARKET + b"2 2 99999999999\n1 2 3\n", "expected a matrix, got what cannot be read (it ends before its entries do)"),
+        ("w.mtx", MARKET + b"2 2 1\n1 9 3\n", "expected a matrix, got what cannot be read"),
+        ("w.mtx", MARKET + b"99999999999 99999999999 1\n1 2 3\n", "expected a square matrix of numbers, at most 16,777,216 a side"),
+        ("w.gml", b"graph [ node [ id 1 ] edge [ source 1 target 2 ] ]", "expected GML, got what cannot be read (edge #0 has undefined"),
+        ("w.gexf", b"<!DOCTYPE g [<!ENTITY a 'b'>]><gexf/>", "line 1: expected no entity declarations, got 'a'"),
+        ("w.tsv", b"pre\tpost\tweight\na\tb\t0\n", "line 2: expected a weight above 0, finite in float32, got '0'"),
+    ],
+)
+def test_matrices_and_graphs(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert message in refused(name, path)
+
+
 def test_graphml_may_be_in_utf_16_and_deep(tmp_path: Path) -> None:
     path = tmp_path / "w.graphml"
     path.write_bytes(graphml(encoding="utf-16").decode().encode("utf-16"))
-    assert Connectome.from_files(path).num_edges == 1
+    assert Connectome.from_edges(path).num_edges == 1
     path.write_bytes(b"<graphml>" + b"<graph>" * 10**5 + b"</graph>" * 10**5 + b"</graphml>")
     assert "without edges" in refused("w.graphml", path)
 
@@ -190,10 +230,10 @@ def test_names_in_graphs_are_printable(name: str) -> None:
     graph.add_node("AIYL", role="inter")
     graph.add_edge(name, "AIYL", weight=1, synapse="C")
     if name.isprintable():
-        assert Connectome.from_files(graph).neuron_name[0] == name
+        assert Connectome.from_edges(graph).neuron_name[0] == name
         return
     with pytest.raises(ValueError, match="expected a neuron's name, of printable characters") as caught:
-        Connectome.from_files(graph)
+        Connectome.from_edges(graph)
     assert str(caught.value).isprintable()
 
 

@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 
 from elegans_pyg._files import data_folder
 from elegans_pyg.datasets import Connectome
-from elegans_pyg.wirings import NEURON_TYPES
+from elegans_pyg.wirings import EXTRASYNAPTIC, NEURON_TYPES
 
 # name: neurons and edges of the chemical graph, its self-loops; pairs of the electrical one; neurons by type (in the order of NEURON_TYPES)
 COUNTS = {
@@ -30,6 +30,11 @@ COUNTS = {
     "witvliet2021-7": (180, 1944, 11, 267, [69, 75, 34, 0, 2, 0]),
     "witvliet2021-8": (180, 1933, 0, 304, [69, 75, 34, 0, 2, 0]),
 }
+# name: neurons, pairs, self-loops, signals; neurons by type; and with the pharynx neurons, pairs, signals, senders
+LAYERS = {
+    "bentley2016-monoamine": (219, 1668, 10, 2322, [75, 43, 97, 0, 2, 2], (237, 1952, 2626, 18)),
+    "bentley2016-neuropeptide": (222, 5960, 41, 7445, [65, 61, 88, 0, 8, 0], (239, 7078, 8931, 141)),
+}
 
 
 def edges_by_name(data: Data) -> dict[tuple[str, str], float]:
@@ -38,8 +43,9 @@ def edges_by_name(data: Data) -> dict[tuple[str, str], float]:
 
 
 def test_every_packaged_connectome_is_counted_here():
-    assert list(COUNTS) == Connectome.names()
-    assert sorted(path.stem for path in data_folder("connectomes").glob("*.csv") if path.stem != "neurons") == sorted(COUNTS)
+    assert [*COUNTS, *LAYERS] == Connectome.names()
+    tables = {path.stem for path in data_folder("connectomes").glob("*.csv")}
+    assert tables == {*COUNTS, *LAYERS, "neurons", "polarity"}
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -56,6 +62,40 @@ def test_counts(name):
     electrical = Connectome(name, synapses="electrical")[0]
     m, n = electrical.edge_index
     assert int((m <= n).sum()) == pairs
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_counts_of_extrasynaptic_layers(name):
+    neurons, pairs, loops, signals, types, (all_neurons, all_pairs, all_signals, senders) = LAYERS[name]
+    data, whole = (Connectome(name, pharynx=pharynx, edge_attributes=True)[0] for pharynx in (False, True))
+    assert (data.num_nodes, data.num_edges, int(data.edge_weight.sum())) == (neurons, pairs, signals)
+    assert int((data.edge_index[0] == data.edge_index[1]).sum()) == loops
+    assert data.neuron_type.bincount(minlength=len(NEURON_TYPES)).tolist() == types
+    assert (whole.num_nodes, whole.num_edges, int(whole.edge_weight.sum())) == (all_neurons, all_pairs, all_signals)
+    assert len(whole.edge_index[0].unique()) == senders
+    for graph in (data, whole):
+        assert bool((graph.edge_type == EXTRASYNAPTIC).all())
+        assert graph.edge_signal.shape == (graph.num_edges, len(graph.signal_name))
+        assert torch.equal(graph.edge_signal.sum(1).float(), graph.edge_weight)
+        assert bool(graph.edge_signal.any(0).all())
+    assert Connectome(name, synapses="both")[0].num_edges == pairs
+
+
+def test_published_facts_of_extrasynaptic_layers():
+    # Bentley et al. 2016: four monoamines, 15 neuropeptides that act on 12 receptors; who makes a monoamine is known from the literature.
+    amines, peptides = (
+        Connectome(f"bentley2016-{layer}", pharynx=True, edge_attributes=True)[0] for layer in ("monoamine", "neuropeptide")
+    )
+    senders: dict[str, set[str]] = {}
+    for edge, signal in amines.edge_signal.nonzero().tolist():
+        amine = amines.signal_name[signal].split(":")[0]
+        senders.setdefault(amine, set()).add(amines.neuron_name[int(amines.edge_index[0, edge])][:3])
+    assert senders == {"dopamine": {"CEP", "ADE", "PDE"}, "serotonin": {"ADF", "HSN", "NSM"}, "tyramine": {"RIM"}, "octopamine": {"RIC"}}
+    for part, count in ((0, 15), (1, 12)):
+        assert len({name.split(":")[part] for name in peptides.signal_name}) == count
+    # Tyramine from RIM hyperpolarises head and neck motor neurons through LGC-55 (Pirri et al. 2009, doi:10.1016/j.neuron.2009.04.013).
+    column = amines.edge_signal[:, amines.signal_name.index("tyramine:lgc-55")]
+    assert ("RIML", "SMDVL") in {tuple(amines.neuron_name[n] for n in pair) for pair in amines.edge_index[:, column].T.tolist()}
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -140,18 +180,20 @@ def test_files_of_ones_own_are_read_from_root(tmp_path):
 def test_from_files_looks_up_the_worms_neurons(tmp_path):
     file = tmp_path / "mine.csv"
     file.write_text("pre,post,weight,synapse\nASEL,AIYL,13,chemical\nDD01,AIYL,2,chemical\nAIYL,DD01,1,electrical\n")
-    data = Connectome.from_files(file)
+    data = Connectome.from_edges(file)
     assert data.neuron_name == ["ASEL", "AIYL", "DD01"]
     assert [NEURON_TYPES[kind] for kind in data.neuron_type] == ["sensory", "inter", "motor"]
     assert data.inhibitory.tolist() == [False, False, True]
     assert data.num_edges == 2
-    assert Connectome.from_files(file, synapses="both").num_edges == 4
+    assert Connectome.from_edges(file, synapses="both").num_edges == 4
 
 
 def test_bad_arguments_are_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"name: expected one of cook2019-hermaphrodite, .*, got 'cook2020'; .* Connectome\.from_files"):
+    with pytest.raises(ValueError, match=r"name: expected one of cook2019-hermaphrodite, .*, got 'cook2020'; .* Connectome\.from_edges"):
         Connectome("cook2020")
-    with pytest.raises(ValueError, match="synapses: expected one of chemical, electrical, both, got 'gap'"):
+    with pytest.raises(ValueError, match="synapses: expected one of chemical, electrical, extrasynaptic, both, got 'gap'"):
         Connectome(synapses="gap")
+    with pytest.raises(ValueError, match=r"expected synapses of the kind 'chemical', got none; .* \(there: extrasynaptic\)"):
+        Connectome("bentley2016-monoamine", synapses="chemical")
     with pytest.raises(FileNotFoundError, match=r"root: there is no file '.*neurons\.csv'; check the name"):
         Connectome("mine", root=tmp_path)

@@ -12,7 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elegans_pyg.datasets.wiring_files import build_data, read_edges, read_neurons, read_wiring
+from elegans_pyg.datasets.wiring_files import read_wiring
+from elegans_pyg.datasets.wiring_tables import build_data, read_edges, read_neurons
 from elegans_pyg.wirings import NEURON_TYPES
 
 KNOWN = pd.DataFrame(
@@ -231,11 +232,15 @@ def test_undirected_graphs_hold_electrical_synapses_only():
         ("", r"w\.csv: expected text, got an empty file; fill it"),
         (" \n\n", r"w\.csv: expected text, got an empty file"),
         ("pre,post,weight,synapse\n", r"w\.csv: expected lines after the first, got none; fill"),
-        (
-            "pre,post,synapse\na,b,C\n",
-            r"w\.csv, line 1: expected the columns pre,post,weight,synapse, got 'pre,post,synapse'; add 'weight'",
-        ),
-        ("pre;post;weight;synapse\na;b;1;C\n", r"w\.csv, line 1: expected the columns .* got 'pre;post;weight;synapse'; add 'pre'"),
+        ("# a list\n% of edges\n", r"w\.csv: expected edges, got comments alone; fill"),
+        ("name\nASEL\nAIYL\n", r"w\.csv, line 1: expected an edge list of two columns or more, or a square matrix, got 1 column; give"),
+        ("ASEL,AIYL,abc\nAIYL,VA1,1\nVA1,ASEL,x\n", r"w\.csv, line 1: expected a weight above 0, finite in float32, got 'abc'; corr"),
+        ("ASEL;AIYL;1,250\nAIYL;VA1;2,500\n", r"w\.csv, line 1: expected a weight above 0, .* got '1,250'"),
+        ("0,1,0,0\n0,0,nan,0\n0,0,0,1\n1,0,0,0\n", r"w\.csv, line 2, column '2': expected a weight above 0, .* got 'nan'"),
+        (",a,b\na,0,-1\nb,0,0\n", r"w\.csv, line 2, column 'b': expected a weight above 0, .* got '-1'"),
+        (",a,b\na,0,0\nb,0,0\n", r"w\.csv: expected a wiring, got a matrix without entries other than 0"),
+        ("a b {'weight': 3}\nb a {'weight': }\n", r"w\.csv, line 2: expected an edge as in a b .*, got \"b a \{'weight': \}\""),
+        ("a b {'weight': 3}\nb a {}\n", r"w\.csv, line 2: expected an edge with the attribute weight, got none; add it"),
         ("pre,post,weight,synapse,pre\na,b,1,C,d\n", r"w\.csv, line 1: expected column names that differ"),
         (EDGES + "ASEL,VA1,1\n", r"w\.csv, line 5: expected 4 fields as in the first line, got 3; correct"),
         (EDGES + "ASEL,VA1,1,C,9\n", r"w\.csv, line 5: expected 4 fields as in the first line, got 5; correct"),
@@ -249,16 +254,15 @@ def test_undirected_graphs_hold_electrical_synapses_only():
         (EDGES + "ASEL,VA1,1_0,C\n", r"w\.csv, line 5: .* got '1_0'"),
         (EDGES + "ASEL,VA1,many,C\n", r"w\.csv, line 5: .* got 'many'; correct or remove it"),
         (EDGES + "ASEL,VA1,,C\n", r"w\.csv, line 5: .* got ''"),
-        (EDGES + "ASEL,VA1,1,gap\n", r"w\.csv, line 5: expected the synapse to be chemical or electrical, got 'gap'; correct"),
+        (
+            EDGES + "ASEL,VA1,1,gap\n",
+            r"w\.csv, line 5: expected the synapse to be one of chemical, electrical, extrasynaptic, got 'gap'; correct",
+        ),
         (
             EDGES + "ASEL,AIYL,1,C\n",
             r"w\.csv, line 5: expected each edge once, got the chemical edge 'ASEL' to 'AIYL' again, after .*line 2;",
         ),
         (EDGES + "ASEL,,1,C\n", r"w\.csv, line 5: expected a neuron's name in post, got nothing; fill it in"),
-        (
-            EDGES + "ASEL,Q9,1,C\n",
-            r"w\.csv, line 5: expected a neuron of known type, got 'Q9', .*; give neurons=FILE\.csv with the columns name,type",
-        ),
         (EDGES.encode("utf-16"), r"w\.csv: expected UTF-8 text, got byte 0 that is none; save it in UTF-8"),
         (EDGES.replace("ASEL", "ASÉL").encode("latin-1"), r"w\.csv: expected UTF-8 text, got byte \d+ that is none"),
         (b"pre,post\0,weight,synapse\n", r"w\.csv: expected text, got a binary file"),
@@ -273,12 +277,9 @@ def test_broken_edge_lists_are_refused(write, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name\nASEL\n", r"n\.csv, line 1: expected the columns name,type, got 'name'; add 'type'"),
-        (
-            NEURONS + "Q,robot\n",
-            r"n\.csv, line 6: expected a type of sensory, inter, motor, .*, other, got 'robot' for neuron 'Q'; correct it",
-        ),
-        (NEURONS + "Q,\n", r"n\.csv, line 6: expected a type of .* got '' for neuron 'Q'"),
+        ("name\nASEL\n", r"w\.csv, line 2: expected a listed neuron, got 'AIYL'; add it to the neurons or remove the edge"),
+        ("name,type\n", r"n\.csv: expected lines after the first, got none; fill"),
+        (NEURONS + "Q\n", r"n\.csv, line 6: expected 2 fields as in the first line, got 1; correct"),
         (NEURONS + ",motor\n", r"n\.csv, line 6: expected a neuron's name, of printable characters, got nothing; name it"),
         (NEURONS + "ASEL,motor\n", r"n\.csv, line 6: expected each neuron once, got 'ASEL' again, after .*n\.csv, line 2; remove one"),
         (
@@ -287,7 +288,7 @@ def test_broken_edge_lists_are_refused(write, text, message):
         ),
     ],
 )
-def test_broken_neuron_tables_are_refused(write, text, message):
+def test_broken_neuronss_are_refused(write, text, message):
     with pytest.raises(ValueError, match=message) as caught:
         read_wiring(write("w.csv", EDGES), write("n.csv", text), known=KNOWN)
     assert "\n" not in str(caught.value)
@@ -316,8 +317,6 @@ def test_broken_neuron_tables_are_refused(write, text, message):
             ">C</data>",
             r"w\.graphml, line 16: expected each edge once, got the chemical edge 'ASEL' to 'AIYL' again, after .*line 15",
         ),
-        (">S<", ">robot<", r"w\.graphml, line 11: expected a type of .*, got 'robot' for neuron 'ASEL'"),
-        (">AIYL<", ">Q9<", r"w\.graphml, line 12: expected a neuron of known type, got 'Q9', .*give neurons=FILE\.csv"),
         ('key="v_role"', 'key="nothing"', r"w\.graphml: expected GraphML, got what cannot be read \(Bad GraphML data: no key nothing\)"),
         ("<graphml", '<!DOCTYPE g [<!ENTITY a "b">]>\n<graphml', r"w\.graphml, line 2: expected no entity declarations, got 'a'; remove"),
         ("directed", "undirected", r"w\.graphml, line 15: expected a direction for a chemical synapse, got an undirected graph"),
@@ -361,11 +360,26 @@ def test_edges_of_graphs_that_say_too_little_are_refused(attributes, message):
         read_wiring(graph)
 
 
-def test_graphs_without_types_or_edges_are_refused():
+def test_types_of_any_words():
     graph = digraph()
-    graph.add_node("d")
-    with pytest.raises(ValueError, match=r"graph, node 'd': expected a neuron of known type, got 'd'"):
-        read_wiring(graph, known=KNOWN)
+    graph.add_node("d", role="Kenyon cell")
+    graph.add_node("AVAL")
+    graph.add_edges_from([("c", "d"), ("d", "AVAL")], weight=1, synapse="C")
+    data = read_wiring(graph, known=KNOWN)
+    assert [NEURON_TYPES[number] for number in data.neuron_type] == ["sensory", "inter", "motor", "other", "inter"]
+    assert data.cell_type == ["sensor", "interneuron", "motor", "Kenyon cell", "inter"]
+    assert data.read_as.endswith("types of 4 of 5 neurons as given, types of 1 neurons by their names in C. elegans")
+
+
+def test_names_of_half_the_neurons_make_it_a_worm(write):
+    worm = read_wiring(write("w.csv", EDGES + "ASEL,Q9,1,C\n"), known=KNOWN)
+    assert [NEURON_TYPES[number] for number in worm.neuron_type] == ["sensory", "inter", "motor", "motor", "other"]
+    fly = read_wiring(write("fly.csv", "ASEL,x\nx,y\ny,z\nASEL,z\n"), known=KNOWN)
+    assert [NEURON_TYPES[number] for number in fly.neuron_type] == ["sensory", "inter", "inter", "motor"]
+    assert fly.read_as == "columns 1, 2 as edges, each of weight 1; no types: inputs are sources (1), outputs sinks (1)"
+
+
+def test_graphs_without_edges_are_refused():
     with pytest.raises(ValueError, match=r"graph: expected a wiring, got a graph without edges; give another"):
         read_wiring(nx.DiGraph())
 
@@ -380,15 +394,15 @@ def test_sources_that_are_none_are_refused(write, tmp_path):
         folder.mkdir(exist_ok=True)
         with pytest.raises(ValueError, match=r"source: expected an ordinary file, and '.*' is a folder; give a file"):
             read_wiring(str(folder))
-    with pytest.raises(ValueError, match=r"w\.xlsx: expected a file name ending in \.csv, \.graphml or \.xml, got '\.xlsx'; rename"):
+    with pytest.raises(ValueError, match=r"w\.xlsx: expected text, a matrix or a graph, got a spreadsheet \.xlsx; save its"):
         read_wiring(write("w.xlsx", b"PK"))
-    with pytest.raises(TypeError, match=r"source: expected a path or a NetworkX graph, got int; give one"):
+    with pytest.raises(TypeError, match=r"source: expected a path, a NetworkX graph, .* or a PyG Data, got int; give one"):
         read_wiring(3)
 
 
 def test_kinds_of_synapse_are_checked(write):
     path = write("w.csv", "pre,post,weight,synapse\nASEL,AIYL,1,C\n")
-    with pytest.raises(ValueError, match=r"synapses: expected one of chemical, electrical, both, got 'all'; choose"):
+    with pytest.raises(ValueError, match=r"synapses: expected one of chemical, electrical, extrasynaptic, both, got 'all'; choose"):
         read_wiring(path, known=KNOWN, synapses="all")
     with pytest.raises(ValueError, match=r"edges: expected synapses of the kind 'electrical', got none; add some"):
         read_wiring(path, known=KNOWN, synapses="electrical")

@@ -267,7 +267,7 @@ def test_refuses(worm: Worm, change: dict, error: type[Exception], message: str)
 @pytest.mark.parametrize(
     ("name", "spoil", "error", "message"),
     [
-        ("channel_nS", lambda table: table[:, :300], ValueError, r"channel_nS: expected \(3, 302\), got \(3, 300\)"),
+        ("channel_nS", lambda table: table[:300], ValueError, r"channel_nS: expected \(302, 3\), got \(300, 3\)"),
         ("leak_nS", lambda table: table[:1], ValueError, r"leak_nS: expected \(302,\), got \(1,\)"),
         ("conductance_nS", lambda table: table * torch.nan, ValueError, "conductance_nS: expected finite numbers"),
         ("conductance_nS", lambda table: -table, ValueError, "conductance_nS: expected no negative number"),

@@ -6,11 +6,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import Data
 
 from elegans_pyg.datasets import Connectome
 from elegans_pyg.dynamics import Worm, simulate
 from elegans_pyg.dynamics.membrane import MEMBRANES, Membrane
 from elegans_pyg.transforms import Rewired
+from elegans_pyg.wirings import as_wiring
 from tests.dynamics.circuits import five
 from tests.dynamics.ode import FOLDER
 
@@ -41,7 +43,7 @@ def test_c302_has_the_counts_and_constants_of_its_files() -> None:
     area_cm2 = np.pi * (5e-4) ** 2
     assert data.capacitance_pF.tolist() == pytest.approx([1e6 * area_cm2] * 302)
     assert data.leak_nS.tolist() == pytest.approx([5e3 * area_cm2] * 302)
-    assert data.channel_nS[:, 7].tolist() == pytest.approx([3e6 * area_cm2, 0.0711643917483308e6 * area_cm2, 3e6 * area_cm2])
+    assert data.channel_nS[7].tolist() == pytest.approx([3e6 * area_cm2, 0.0711643917483308e6 * area_cm2, 3e6 * area_cm2])
     # c302 takes the D-type motor neurons for GABAergic; those listed have a synapse onto another neuron.
     assert [name for name, inhibits in zip(worm.neuron_name, data.inhibitory, strict=True) if inhibits] == sorted(
         {row["pre"] for row in rows if row["synapse"] == "chemical" and row["pre"][:2] in ("DD", "VD")}, key=worm.neuron_name.index
@@ -131,3 +133,18 @@ def test_a_file_with_other_gates_is_refused(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr("elegans_pyg.dynamics.membrane.data_folder", lambda _: tmp_path)
     with pytest.raises(ValueError, match="channels: expected the gates and powers"):
         Membrane.load("c302-C1")
+
+
+def test_without_where_there_are_as_many_synapses_as_neurons() -> None:
+    """PyG then takes every attribute for one of nodes."""
+    edge_index = torch.tensor([[0, 1, 2, 3, 0], [1, 2, 3, 4, 4]])
+    wiring = Data(edge_index=edge_index, edge_weight=torch.arange(1.0, 6.0), num_nodes=5, inhibitory=torch.zeros(5, dtype=torch.bool))
+    wiring.neuron_name = list("ABCDE")
+    worm = Worm.from_connectome(as_wiring(wiring))
+    worm.data.channel_nS = torch.arange(15.0, dtype=torch.float64).view(5, 3)
+    data = worm.without(["B"]).data
+    assert data.neuron_name == list("ACDE")
+    assert data.edge_index.tolist() == [[1, 2, 0], [2, 3, 3]]
+    assert data.edge_weight.tolist() == [3, 4, 5]
+    assert torch.equal(data.conductance_nS, worm.data.conductance_nS[[2, 3, 4]])
+    assert data.channel_nS[:, 0].tolist() == [0, 6, 9, 12]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -75,33 +74,6 @@ def test_saved_and_loaded(tmp_path: Path, dtype: torch.dtype) -> None:
     assert (again.input_names, again.output_names, again.seeds) == (["A", "B"], ["C"], [5, 9])
     assert json.loads((tmp_path / "model" / "model.json").read_text())["notes"] == {"dt_ms": 0.5}
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["model.json", "model.safetensors"]
-
-
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_onnx_gives_the_same_voltages(tmp_path: Path, cell: str) -> None:
-    reference = pytest.importorskip("onnx.reference", reason="needs onnx (extra dev)")
-    model = ReducedOrder(cell, ["AVBL", "AVBR", "PLML"], ["DB1", "VB1"], 5, replicas=2, executor="torch")
-    for parameter in model.parameters():
-        # A bias that starts at 0 would hide where it went.
-        torch.nn.init.normal_(parameter, std=0.5, generator=torch.Generator().manual_seed(parameter.numel()))
-    model.set_scaling(torch.tensor([2.0, 1.0, 0.5]), torch.tensor([-58.0, -40.0]), torch.tensor([4.0, 9.0]))
-    current = 2 * torch.rand(6, 30, 3, generator=torch.Generator().manual_seed(0))
-    for replica in (0, 1):
-        path = model.to_onnx(tmp_path / "new" / f"{replica}.onnx", replica)
-        session = reference.ReferenceEvaluator(str(path))
-        (voltage,) = session.run(None, {"current_pA": current.numpy()})
-        torch.testing.assert_close(torch.from_numpy(voltage), model.predict_mV(current)[replica], atol=2e-5, rtol=0)
-    assert {item.key: item.value for item in session.proto_.metadata_props} == {"inputs": "AVBL AVBR PLML", "outputs": "DB1 VB1"}
-    assert [file.name for file in sorted((tmp_path / "new").iterdir())] == ["0.onnx", "1.onnx"]
-
-
-def test_onnx_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="replica"):
-        ReducedOrder().to_onnx(tmp_path / "model.onnx", 1)
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ImportError, match=r"elegans-pyg\[onnx\]"):
-        ReducedOrder().to_onnx(tmp_path / "model.onnx")
-    assert not any(tmp_path.iterdir())
 
 
 def test_damaged_models_are_refused(tmp_path: Path) -> None:

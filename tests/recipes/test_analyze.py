@@ -99,7 +99,7 @@ def test_the_wirings_of_a_run(finished: Path, tmp_path: Path) -> None:
 
 def test_a_run_that_is_not_finished_and_one_with_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wiring, neurons = write_wiring(tmp_path)
-    settings = EchoSettings(connectome=str(wiring), neuron_table=str(neurons), families=("er",), variants=2, tasks=("memory", "parity"))
+    settings = EchoSettings(connectome=str(wiring), neurons=str(neurons), families=("er",), variants=2, tasks=("memory", "parity"))
 
     def stops(*_: object) -> None:
         raise KeyboardInterrupt
@@ -176,7 +176,7 @@ def test_a_missing_extra_is_named_before_anything_is_measured(monkeypatch: pytes
 def test_a_wiring_that_was_edited_is_read_again(tmp_path: Path) -> None:
     """In one process, as in a notebook."""
     wiring, neurons = write_wiring(tmp_path)
-    settings = AnalyzeSettings(wiring=str(wiring), neuron_table=str(neurons), nulls=0, measures=("size",))
+    settings = AnalyzeSettings(wiring=str(wiring), neurons=str(neurons), nulls=0, measures=("size",))
     before = run_study(ANALYZE, settings, quiet=True).results["edges"].item()
     lines = wiring.read_text().splitlines()
     wiring.write_text("\n".join(lines[:-3]) + "\n")

@@ -30,7 +30,7 @@ def tiny(tmp_path: Path) -> EchoSettings:
     wiring, neurons = write_wiring(tmp_path)
     return EchoSettings(
         connectome=str(wiring),
-        neuron_table=str(neurons),
+        neurons=str(neurons),
         families=("er", "rewired"),
         variants=3,
         tasks=("memory", "parity"),
@@ -174,7 +174,7 @@ def test_what_reservoirs_refuse_is_refused_before_anything_is_written(tiny: Echo
         ({"input_scale": "a"}, "input_scale: expected a number, got 'a'"),
         ({"bias_scale": -1}, "bias_scale: expected at least 0, got -1"),
         ({"signed": "no"}, "signed: expected true or false, got 'no'"),
-        ({"alpha": 1}, "settings: unknown key 'alpha'; choose from connectome"),
+        ({"alpha": 1}, "settings: unknown key 'alpha'; choose from neurons"),
     ],
 )
 def test_bad_settings(changes: dict[str, object], message: str) -> None:
@@ -204,11 +204,11 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("--radii", "x"), "radii: expected numbers with commas between them, got 'x'"),
         (("--readout", "muscle", *SHORT), "muscle"),
         (("--out", "run", *SHORT), "holds a run already"),
-        (("--connectome", wiring, *SHORT), "expected a neuron of known type"),
+        (("--connectome", wiring, *SHORT, "--inputs", "nobody"), "nobody"),
     ):
         assert message in refused(*COMMAND, *arguments)
     assert not list(tmp_path.glob("runs/*"))
-    assert invoke(*COMMAND, "--connectome", wiring, "--neuron-table", neurons, *SHORT)[0] == 0
+    assert invoke(*COMMAND, "--connectome", wiring, "--neurons", neurons, *SHORT)[0] == 0
     assert (tmp_path / "runs" / "elegans-echo-1" / "results.csv").is_file()
 
 

@@ -46,7 +46,7 @@ def tiny(tmp_path: Path) -> M1Settings:
         eval_batch_size=400,
     )
     few: dict[str, Any] = {"width": 8, "seeds": 1, "variants": 1, "families": ("er",), "encoder_channels": (2, 3, 4, 5)}
-    return M1Settings(connectome=str(wiring), neuron_table=str(neurons), dataset="digits", training=training, **few)
+    return M1Settings(connectome=str(wiring), neurons=str(neurons), dataset="digits", training=training, **few)
 
 
 def test_from_settings_to_table(tiny: M1Settings, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_timm_weights_that_do_not_fit_are_refused_before_the_run(tiny: M1Setting
 
 
 def test_command_ends_with_table_and_folder(tiny: M1Settings, tmp_path: Path) -> None:
-    wiring = ("--connectome", tiny.connectome, "--neuron-table", tiny.neuron_table, "--dataset", "digits", "--families", "er")
+    wiring = ("--connectome", tiny.connectome, "--neurons", tiny.neurons, "--dataset", "digits", "--families", "er")
     short = ("--width", 8, "--iterations", 2, "--batch-size", 20, "--encoder-channels", "2,3,4,5", "--device", "cpu")
     code, out, err = invoke(*COMMAND, "--quick", *wiring, *short, "--out", tmp_path / "run", "-q")
     assert (code, err) == (0, "")

@@ -43,12 +43,12 @@ def tiny(tmp_path: Path) -> M2Settings:
         eval_batch_size=400,
     )
     few = {"width": 8, "seeds": 2, "variants": 1, "families": ("er", "rewired"), "dataset": "digits"}
-    return M2Settings(connectome=str(wiring), neuron_table=str(neurons), training=training, **few)
+    return M2Settings(connectome=str(wiring), neurons=str(neurons), training=training, **few)
 
 
 def options(settings: M2Settings) -> tuple[object, ...]:
     """The settings of :func:`tiny`, but for one run each and one family, as on the command line."""
-    wiring = ("--connectome", settings.connectome, "--neuron-table", settings.neuron_table, "--dataset", "digits", "--width", 8)
+    wiring = ("--connectome", settings.connectome, "--neurons", settings.neurons, "--dataset", "digits", "--width", 8)
     return (*wiring, "--seeds", 1, "--variants", 1, "--families", "er", "--iterations", 2, "--batch-size", 20, "--device", "cpu", "-q")
 
 

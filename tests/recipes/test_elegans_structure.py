@@ -175,7 +175,7 @@ def test_the_standard_sweep_is_what_was_asked_for() -> None:
         ({"points": "all"}, "points: expected a list"),
         ({"connectomes": []}, "connectomes: expected at least 1 value"),
         ({"stages": ["cook2019-male"]}, "stages: 'cook2019-male' is rewired step by step already"),
-        ({"synapses": "all"}, "synapses: unknown choice 'all'; choose from chemical, electrical, both"),
+        ({"synapses": "all"}, "synapses: unknown choice 'all'; choose from chemical, electrical, extrasynaptic, both"),
         ({"graph": 3}, "unknown key 'graph'; choose from connectomes"),
     ],
 )

@@ -51,7 +51,7 @@ def test_units_do_not_depend_on_their_company(tmp_path: Path) -> None:
 
 
 def test_another_connectome_trains_beside_the_first(tmp_path: Path) -> None:
-    changes = {"neuron_table": None, "connectome": "witvliet2021-1", "beside": ["witvliet2021-2"], "families": [], "seeds": 1}
+    changes = {"neurons": None, "connectome": "witvliet2021-1", "beside": ["witvliet2021-2"], "families": [], "seeds": 1}
     units = ensemble_units(tiny_settings(tmp_path, **changes))
     assert units.table["family"].tolist() == ["connectome", "witvliet2021-2"]
     assert units.graphs()[1].neuron_name == Connectome("witvliet2021-2")[0].neuron_name
@@ -64,7 +64,7 @@ def test_random_dags_are_drawn_anew_for_every_run(tmp_path: Path) -> None:
 
 
 def test_matching_leaves_alone_families_without_a_density(tmp_path: Path) -> None:
-    units = ensemble_units(tiny_settings(tmp_path, connectome="witvliet2021-1", neuron_table=None, match="dag", seeds=1))
+    units = ensemble_units(tiny_settings(tmp_path, connectome="witvliet2021-1", neurons=None, match="dag", seeds=1))
     edges = [graph.num_edges for graph in units.graphs()]
     assert abs(edges[1] - edges[0]) <= 0.01 * edges[0]
 
@@ -211,7 +211,7 @@ def configs(draw: st.DrawFn) -> EnsembleSettings:
     families = draw(st.lists(st.sampled_from(["ws", "er", "ba", "rewired", "random_dag"]), unique=True, min_size=1))
     return EnsembleSettings(
         connectome=draw(st.text("abcé:# -'\"", min_size=1)),
-        neuron_table=draw(st.none() | st.just("a b.csv")),
+        neurons=draw(st.none() | st.just("a b.csv")),
         families=tuple(families),
         seeds=draw(st.integers(0, 5)),
         seed=draw(st.integers(0, 2**40)),

@@ -87,7 +87,7 @@ def test_too_little_to_relate_is_said(finished: Path, tmp_path: Path) -> None:
 
 def test_every_task_is_related_by_itself(tmp_path: Path) -> None:
     wiring, neurons = write_wiring(tmp_path)
-    settings = {"connectome": str(wiring), "neuron_table": str(neurons), "families": ("er",), "variants": 6, "train": 60, "radii": (0.9,)}
+    settings = {"connectome": str(wiring), "neurons": str(neurons), "families": ("er",), "variants": 6, "train": 60, "radii": (0.9,)}
     run_study(ELEGANS_ECHO, EchoSettings(**settings, tasks=("memory", "parity")), tmp_path / "echo", quiet=True)
     result = run_study(RELATE, settings_of(tmp_path, "echo", measures=("reciprocity",)), tmp_path / "out", quiet=True)
     relations = json.loads((tmp_path / "out" / "relation.json").read_text())["relations"]

@@ -31,7 +31,7 @@ def tiny_settings(folder: Path, **changes: Any) -> EnsembleSettings:
     training = FitSettings(iterations=4, batch_size=20, eval_every=2, checkpoint_every=2, lr_decay_every=3, device="cpu")
     base = EnsembleSettings(
         connectome=str(wiring),
-        neuron_table=str(neurons),
+        neurons=str(neurons),
         families=("er", "rewired"),
         seeds=2,
         variants=1,

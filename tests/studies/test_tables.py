@@ -18,14 +18,25 @@ from elegans_pyg.analysis.relate import Relation, relate
 from elegans_pyg.studies import tables
 from elegans_pyg.studies.tables import bullets, comparison_table, make_table, relation_table, show, to_markdown, to_text
 
-FAMILIES = ("connectome", "ws", "er", "ba", "rewired", "type_rewired", "random_rewired", "weight_shuffled", "random_dag")
+FAMILIES = (
+    "connectome",
+    "ws",
+    "er",
+    "ba",
+    "rewired",
+    "type_rewired",
+    "strength_rewired",
+    "random_rewired",
+    "weight_shuffled",
+    "random_dag",
+)
 
 
-def comparison(share: bool = True):
+def comparison(share: bool = True, margin: float | None = None):
     rng = np.random.default_rng(0)
     rows = [(family, wiring, 0, float(value)) for family in FAMILIES for wiring, value in enumerate(rng.uniform(0.9, 1, 6))]
     frame = pd.DataFrame(rows, columns=["family", "wiring_seed", "seed", "accuracy"]).assign(variant=range(len(rows)))
-    return compare(frame if share else frame.assign(accuracy=1000 * frame["accuracy"]), resamples=200, share=share)
+    return compare(frame if share else frame.assign(accuracy=1000 * frame["accuracy"]), resamples=200, share=share, margin=margin)
 
 
 @pytest.fixture
@@ -55,6 +66,21 @@ def test_a_comparison_fits(share: bool) -> None:
     # Numbers stay on one line, with their spread or their other end.
     assert all(cell in text for cell in cells if re.search(r"\d", cell) and not cell.startswith("n for"))
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("margin", [None, 0.05])
+def test_verdicts_and_ranks_fit(margin: float | None) -> None:
+    result = comparison(margin=margin)
+    _, verdicts, ranks, _ = comparison_table(result).renderables
+    for table in (verdicts, ranks):
+        assert isinstance(table, Table)
+        text = check(table, [str(cell) for column in table.columns for cell in (column.header, *column.cells)])
+        assert "Rank" in text or ("90 % interval" in " ".join(text.split())) == (margin is not None)
+    undecided = result.table[result.table["verdict"] == "undecided"]
+    assert len(undecided) > 2
+    for row in undecided.itertuples():
+        assert re.search(rf"{row.family} +undecided +{row.more:,} ", to_text(verdicts))
+    assert re.search(rf"ws +{result.table['rank'][1]} of 7 ", to_text(ranks))
 
 
 def test_a_relation_fits(relation: Relation) -> None:

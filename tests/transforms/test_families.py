@@ -6,7 +6,18 @@ from elegans_pyg.transforms import FAMILIES
 
 
 def test_names_options_and_descriptions() -> None:
-    assert list(FAMILIES) == ["connectome", "ws", "er", "ba", "rewired", "type_rewired", "random_rewired", "weight_shuffled", "random_dag"]
+    assert list(FAMILIES) == [
+        "connectome",
+        "ws",
+        "er",
+        "ba",
+        "rewired",
+        "type_rewired",
+        "strength_rewired",
+        "random_rewired",
+        "weight_shuffled",
+        "random_dag",
+    ]
     assert {name: family.options for name, family in FAMILIES.items() if family.options} == {
         "ws": {"p": 0.1, "density": 1.0},
         "er": {"density": 1.0},

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.utils import degree
 
-from elegans_pyg.nn.dag.levels import LevelPlan, make_plan, run_levels
-from elegans_pyg.nn.dag.node_operation import DepthwiseOperation, ModuleOperation
+from elegans_pyg.nn.dag.levels import LevelWalk, run_levels, run_modules
+from elegans_pyg.nn.dag.node_operation import ModuleOperation
 from elegans_pyg.nn.dag.scatter import PlainOperation, ScatterWalk
 from elegans_pyg.nn.dag.schedule import Schedule
-from elegans_pyg.nn.executors import check_choice, choose, refusal, reluctance
+from elegans_pyg.nn.executors import DAG_EXECUTORS, check_choice, choose, refusal, reluctance
 from elegans_pyg.nn.variants import VariantNetwork, generators, uniform_parameter
 from elegans_pyg.nn.workspace import Workspace
 from elegans_pyg.wirings import Graphs, as_batch
@@ -23,7 +23,6 @@ from elegans_pyg.wirings import Graphs, as_batch
 if TYPE_CHECKING:
     from elegans_pyg.nn.dag.fused.walk import Walk
 
-DAG_EXECUTORS = ("auto", "scatter", "levels", "fused")
 EDGE_ACTIVATIONS = ("identity", "sigmoid", "dale")
 EDGE_INITS = ("in_degree", "synapse_count")
 
@@ -52,14 +51,16 @@ class DAGNet(VariantNetwork):
             compiled walk per variant and channel, several times faster again (3x3 kernels and the built-in node operation; on the CPU
             float32 or float64, with the extra ``fast``; on CUDA float32, with maps in bfloat16 under autocast); or ``"auto"``, which is
             fused on the CPU wherever that applies (:meth:`fused_refusal` says why it does not) and levels on CUDA, where fused has not
-            been timed yet. Transforms of :mod:`torch.func` always take ``"scatter"``.
+            been timed yet. Transforms of :mod:`torch.func`, ``torch.export``, and the way back under ``create_graph=True`` always take
+            ``"scatter"``.
         edge_activation: what a stored weight goes through before it is used: ``"identity"``; ``"sigmoid"`` as RandWire does; ``"dale"``:
             softplus, negative where the presynaptic neuron is inhibitory (``batch.inhibitory``), so that each neuron keeps one sign.
         edge_init: size of the weights in use at the start: ``"in_degree"``: :math:`1/\sqrt{d_n}` for a target with :math:`d_n` incoming
             edges; ``"synapse_count"``: :math:`s_e / \sqrt{\sum_{e'} s_{e'}^2}`, with :math:`s_e` the synapse count ``batch.edge_weight``
             and :math:`e'` the incoming edges of the same target. A sigmoid ends below 1, so it starts from at most 0.95.
         node_operation: factory ``channels -> Module`` that replaces ReLU, convolution and BatchNorm: it is called once a node, and each
-            module maps ``(B, C, H, W)`` to the same shape. Nodes then run one by one.
+            module maps ``(B, C, H, W)`` to the same shape. Nodes then run one by one. ``torch.compile`` takes executor ``scatter`` for it;
+            second derivatives are for that executor alone.
         momentum, eps: of BatchNorm, as in :class:`torch.nn.BatchNorm2d`.
         seeds: one seed a variant, or an integer ``s`` for ``s, s + 1, ...``; a variant's first parameters depend on its own seed alone.
 
@@ -142,10 +143,8 @@ class DAGNet(VariantNetwork):
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(generator.initial_seed())
                     self.node_modules.extend(node_operation(channels) for _ in range(n))
-        # Made here for torch.compile and torch.export; for a transform of torch.func on first use.
-        self._scatter = ScatterWalk(self.schedule) if self.executor == "scatter" else None
-        self._plans: dict[tuple[int, int, torch.device], LevelPlan] = {}
-        self._walks: dict[torch.device, Walk] = {}
+        self._scatter = ScatterWalk(self.schedule)
+        self._walks: dict[tuple[str, torch.device], LevelWalk | Walk] = {}
         self._workspace = Workspace()
         self.executor_in_use()  # refuses now what could only fail later
 
@@ -171,15 +170,18 @@ class DAGNet(VariantNetwork):
         executor = self.executor_in_use()
         if executor == "scatter":
             return self._run_scatter(x.to(kept_type)).to(kept_type)
+        if executor == "levels" and self.node_modules is not None:
+            return self._run_modules(x.to(kept_type), self.node_modules)
         if executor == "levels":
-            return self._run_levels(x.to(kept_type))
+            return run_levels(self._walk("levels"), *self._options(), x.to(kept_type), *self._tensors())
         # Sums are in the parameters' own type. Only on a GPU are maps worth storing in a shorter one, there under autocast.
         stored = kept_type if x.device.type == "cuda" and kept_type == torch.bfloat16 else self.edge_weight.dtype
         return self._run_fused(x.to(self.edge_weight.dtype), stored).to(kept_type)
 
     def executor_in_use(self) -> str:
         """The executor where the parameters are now; ``ValueError`` if this network was told to be ``"fused"`` and that does not apply."""
-        if self.executor == "scatter" or _is_transformed():
+        whole = torch.compiler.is_compiling() and self.node_modules is not None
+        if self.executor == "scatter" or whole or _wants_definition():
             return "scatter"
         return choose(self.executor, self.fused_refusal(), reluctance(self.edge_weight.device))
 
@@ -200,21 +202,28 @@ class DAGNet(VariantNetwork):
     def _run_fused(self, x: Tensor, kept_type: torch.dtype) -> Tensor:
         from elegans_pyg.nn.dag.fused.operator import run_fused
 
-        tensors = (self.weights_in_use(), self.conv_weight, self.norm_weight, self.norm_bias, self.running_mean, self.running_var)
-        return run_fused(self._walk_on(x.device), self.training, self.momentum, self.eps, x, *tensors, kept_type=kept_type)
+        return run_fused(self._walk("fused"), *self._options(), x, *self._tensors(), kept_type=kept_type)
+
+    def _options(self) -> tuple[bool, float, float]:
+        return self.training, self.momentum, self.eps
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return self.weights_in_use(), self.conv_weight, self.norm_weight, self.norm_bias, self.running_mean, self.running_var
 
     @torch.compiler.assume_constant_result
-    def _walk_on(self, device: torch.device) -> int:
-        """The handle of this network's walk on ``device``, made on first use."""
-        from elegans_pyg.nn.dag.fused.walk import Walk
+    def _walk(self, executor: str) -> int:
+        """The handle of this network's walk by an executor, made on first use."""
+        return self._walk_on(executor, self.edge_weight.device).handle
 
-        if device not in self._walks:
-            self._walks[device] = Walk.from_schedule(self.schedule, self._workspace, device)
-        return self._walks[device].handle
+    def _walk_on(self, executor: str, device: torch.device) -> LevelWalk | Walk:
+        if (executor, device) not in self._walks:
+            from elegans_pyg.nn.dag.fused.walk import Walk
+
+            make = LevelWalk if executor == "levels" else Walk.from_schedule
+            self._walks[executor, device] = make(self.schedule, self._workspace, device)
+        return self._walks[executor, device]
 
     def _run_scatter(self, x: Tensor) -> Tensor:
-        if self._scatter is None:
-            self._scatter = ScatterWalk(self.schedule).to(x.device)
         weight = self.weights_in_use()[self._edge_order]
         if self.node_modules is not None:
             modules = [self.node_modules[node] for node in self.schedule.order.tolist()]
@@ -230,25 +239,11 @@ class DAGNet(VariantNetwork):
                 kept[order] = torch.lerp(kept[order], new.to(kept.dtype), self.momentum)
         return out
 
-    def _run_levels(self, x: Tensor) -> Tensor:
-        weight = self.weights_in_use()[self._edge_order]
-        key = (x.size(1), x[0, 0].numel() * x.element_size(), x.device)
-        if key not in self._plans:
-            # Two plans serve training and evaluation; a third batch size, the last of an epoch, replaces the oldest.
-            if len(self._plans) >= 3:
-                self._plans.pop(next(iter(self._plans)))
-            self._plans[key] = make_plan(self.schedule, *key, self._workspace)
-        if self.node_modules is not None:
-            modules = ModuleOperation([self.node_modules[node] for node in self.schedule.order.tolist()])
-            return run_levels(self._plans[key], modules, x, weight)
-        mean, var = self.running_mean[self._order], self.running_var[self._order]
-        parameters = [p.index_select(0, self._order) for p in (self.conv_weight, self.norm_weight, self.norm_bias)]
-        operation = DepthwiseOperation(parameters, mean, var, self.training, self.momentum, self.eps)
-        out = run_levels(self._plans[key], operation, x, weight)
-        if self.training:
-            self.running_mean.index_copy_(0, self._order, mean)
-            self.running_var.index_copy_(0, self._order, var)
-        return out
+    def _run_modules(self, x: Tensor, modules: nn.ModuleList) -> Tensor:
+        walk = self._walk_on("levels", x.device)
+        assert isinstance(walk, LevelWalk)
+        operation = ModuleOperation([modules[node] for node in self.schedule.order.tolist()])
+        return run_modules(walk.plan(x), operation, x, self.weights_in_use()[self._edge_order])
 
     def extra_repr(self) -> str:
         s = self.schedule
@@ -258,10 +253,14 @@ class DAGNet(VariantNetwork):
         )
 
 
-def _is_transformed() -> bool:
-    """Whether a transform of :mod:`torch.func` is under way, which other executors' own backward passes have no rules for."""
+def _wants_definition() -> bool:
+    """Whether a transform of :mod:`torch.func` is under way, which other executors' own backward passes have no rules for, or an export,
+    whose program must run without this package.
+    """
+    if torch.compiler.is_compiling():
+        return torch.compiler.is_exporting()
     # PyTorch has no public way to ask; a compiled region holds what was chosen when it was traced.
-    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def _initial_edge_weight(batch: Data, edge_index: Tensor, nodes: int, edge_activation: str, edge_init: str) -> Tensor:

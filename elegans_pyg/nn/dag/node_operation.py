@@ -17,22 +17,24 @@ class DepthwiseOperation:
     """``y = BatchNorm(depthwise_conv(ReLU(a)))``, with parameters and statistics in schedule order.
 
     Positions ``part`` are a level, or part of one; maps are ``(B, n, C, H, W)`` for its ``n`` nodes. ``parameters`` are the convolution's
-    weight ``(A, C, k, k)`` and the norm's weight and bias ``(A, C)``; the running statistics ``(A, C)`` are updated in place in training.
+    weight ``(A, C, k, k)`` and the norm's weight and bias ``(A, C)``; the ``running`` mean and variance ``(A, C)`` are updated in place in
+    training. ``used (A, C)`` is in training the batch's mean and one over its standard deviation, which :meth:`forward` writes and
+    :meth:`backward` reads; in evaluation it is ``running``.
     """
 
-    parameters: list[Tensor]
-    running_mean: Tensor
-    running_var: Tensor
+    parameters: Sequence[Tensor]
+    running: Sequence[Tensor]
+    used: Sequence[Tensor]
     training: bool
     momentum: float
     eps: float
     maps_kept: ClassVar[int] = 2
     """How many maps a node are kept for :meth:`backward`: the rectified sum and the convolution's output."""
 
-    def forward(self, part: slice, a: Tensor, parameters: Tensors, kept: Tensors | None, out: Tensor) -> Any:
+    def forward(self, part: slice, a: Tensor, kept: Tensors | None, out: Tensor) -> Any:
         """Write the nodes' maps to ``out``; may overwrite ``a``. Return, or leave in ``kept`` unless None, what :meth:`backward` needs."""
         images, nodes, channels, *size = a.shape
-        conv_weight, norm_weight, norm_bias = (p[part] for p in parameters)
+        conv_weight, norm_weight, norm_bias = (p[part] for p in self.parameters)
         kernel = conv_weight.size(-1)
         together = (images, nodes * channels, *size)
         relu = torch.clamp(a, min=0, out=a if kept is None else kept[0]).view(together)
@@ -40,22 +42,20 @@ class DepthwiseOperation:
         z = F.conv2d(relu, taps, padding=kernel // 2, groups=nodes * channels)
         if kept is not None:
             kept[1].copy_(z.view(a.shape))
-        mean, inverse_std = (norm_weight.new_empty(nodes * channels if self.training else 0) for _ in range(2))
-        of_channels = (norm_weight, norm_bias, self.running_mean[part], self.running_var[part])
+        mean, inverse_std = (own[part].view(-1) if self.training else own.new_empty(0) for own in self.used)
+        of_channels = (norm_weight, norm_bias, *(values[part] for values in self.running))
         gain, shift, moving_mean, moving_var = (values.reshape(-1) for values in of_channels)
         results = (out.view(z.shape), mean, inverse_std)
         torch.native_batch_norm(z, gain, shift, moving_mean, moving_var, self.training, self.momentum, self.eps, out=results)
-        return mean, inverse_std
 
-    def backward(
-        self, part: slice, saved: Any, grad_y: Tensor, parameters: Tensors, kept: Tensors, gradients: list[Tensor], out: Tensor
-    ) -> None:
+    def backward(self, part: slice, saved: Any, grad_y: Tensor, kept: Tensors, gradients: list[Tensor], out: Tensor) -> None:
         """Write the gradient of ``a`` to ``out``, and those of the nodes' parameters to their places in ``gradients``."""
         images, nodes, channels, *size = grad_y.shape
         relu, z = (maps.view(images, nodes * channels, *size) for maps in kept)
-        conv_weight, norm_weight, _ = (p[part] for p in parameters)
+        conv_weight, norm_weight, _ = (p[part] for p in self.parameters)
         kernel = conv_weight.size(-1)
-        statistics = (self.running_mean[part].view(-1), self.running_var[part].view(-1), *saved)
+        own = [values[part].view(-1) for values in self.used]
+        statistics = (None, None, *own) if self.training else (*own, None, None)
         grad_z, grad_norm_weight, grad_norm_bias = torch.ops.aten.native_batch_norm_backward(
             grad_y.reshape(z.shape), z, norm_weight.reshape(-1), *statistics, self.training, self.eps, [True, True, True]
         )
@@ -81,13 +81,13 @@ class ModuleOperation:
         self._names = [list(own) for own in named]
         self._offsets = [0, *accumulate(map(len, named))]
 
-    def forward(self, part: slice, a: Tensor, parameters: Tensors, kept: Tensors | None, out: Tensor) -> Any:
+    def forward(self, part: slice, a: Tensor, kept: Tensors | None, out: Tensor) -> Any:
         graphs, record = [], kept is not None
         with torch.set_grad_enabled(record):
             for node, position in enumerate(range(part.start, part.stop)):
                 # A copy, because other nodes of the level may overwrite what a view shares.
                 leaf = a[:, node].contiguous().detach()
-                own = [p.detach() for p in parameters[self._offsets[position] : self._offsets[position + 1]]]
+                own = [p.detach() for p in self.parameters[self._offsets[position] : self._offsets[position + 1]]]
                 for tensor in (leaf, *own):
                     tensor.requires_grad_(record)
                 y = torch.func.functional_call(self._modules[position], dict(zip(self._names[position], own, strict=True)), (leaf,))
@@ -100,9 +100,7 @@ class ModuleOperation:
                 graphs.append(([leaf, *own], y) if record else None)
         return graphs
 
-    def backward(
-        self, part: slice, saved: Any, grad_y: Tensor, parameters: Tensors, kept: Tensors, gradients: list[Tensor], out: Tensor
-    ) -> None:
+    def backward(self, part: slice, saved: Any, grad_y: Tensor, kept: Tensors, gradients: list[Tensor], out: Tensor) -> None:
         for node, position in enumerate(range(part.start, part.stop)):
             leaves, y = saved[node]
             # A module may leave some of its parameters, or even its input, unused. Its graph is kept, for a second backward pass.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -76,7 +76,7 @@ class PlainOperation:
     """
 
     def __init__(
-        self, conv_weight: Tensor, norm_weight: Tensor, norm_bias: Tensor, statistics: tuple[Tensor, Tensor] | None, eps: float
+        self, conv_weight: Tensor, norm_weight: Tensor, norm_bias: Tensor, statistics: Sequence[Tensor] | None, eps: float
     ) -> None:
         self.conv_weight, self.norm_weight, self.norm_bias, self.statistics, self.eps = conv_weight, norm_weight, norm_bias, statistics, eps
         self.batch_statistics: list[tuple[Tensor, Tensor]] = []
@@ -91,3 +91,28 @@ class PlainOperation:
         scale, shift = self.norm_weight[part].flatten(), self.norm_bias[part].flatten()
         y = F.batch_norm(z, mean, var, scale, shift, training=mean is None, eps=self.eps)
         return y.unflatten(1, (nodes, channels)).transpose(0, 1)
+
+
+def gradients_by_definition(
+    schedule: Schedule, inputs: Sequence[Tensor], statistics: Sequence[Tensor] | None, eps: float, grad: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Gradients of a walk's inputs that can be differentiated again, where an executor's own way back cannot.
+
+    Args:
+        schedule: of the walk.
+        inputs: maps ``(V, B, C, H, W)``, edge weights ``(E,)`` and the parameters ``(N, ...)`` of :class:`PlainOperation`, by edge and node
+            of the batch.
+        statistics: as there, by position.
+        eps: of BatchNorm.
+        grad: gradient of the output.
+    """
+    with torch.enable_grad():
+        # Where one input was computed from another, each still gets its own share.
+        x, *parameters = own = [tensor.view_as(tensor) for tensor in inputs]
+        edge_weight = parameters[0][schedule.edge_order.to(x.device)]
+        conv_weight, norm_weight, norm_bias = (p[schedule.order.to(x.device)] for p in parameters[1:])
+        operation = PlainOperation(conv_weight, norm_weight, norm_bias, statistics and [values.detach() for values in statistics], eps)
+        out = ScatterWalk(schedule).to(x.device)(x.to(edge_weight.dtype), edge_weight, operation).to(grad.dtype)
+        wanted = [tensor for tensor in own if tensor.requires_grad]
+        found = iter(torch.autograd.grad(out, wanted, grad, create_graph=True, materialize_grads=True))
+    return tuple(next(found) if tensor.requires_grad else None for tensor in own)

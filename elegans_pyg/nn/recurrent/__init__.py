@@ -1,5 +1,6 @@
-"""Recurrent layers of several replicas at once."""
+"""Recurrent layers of several replicas at once, dense or wired by a graph."""
 
+from elegans_pyg.nn.recurrent.leaky import ACTIVATIONS, BACKENDS, LeakyWalk
 from elegans_pyg.nn.recurrent.scan import CELLS, EXECUTORS, GATES, choose_executor, recurrent
 
-__all__ = ["CELLS", "EXECUTORS", "GATES", "choose_executor", "recurrent"]
+__all__ = ["ACTIVATIONS", "BACKENDS", "CELLS", "EXECUTORS", "GATES", "LeakyWalk", "choose_executor", "recurrent"]

@@ -47,7 +47,7 @@ def tanh_into(out: Array, x: Array, halvings: int, limit: float) -> None:
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _sum_one(z: Array, state: Array, row_ptr: Array, source: Array, weight: Array) -> None:
+def sum_one(z: Array, state: Array, row_ptr: Array, source: Array, weight: Array) -> None:
     """``z[row] += sum of weight * state`` over the row's synapses, for a single sequence."""
     for row in range(z.size):
         total = z.dtype.type(0)
@@ -57,7 +57,7 @@ def _sum_one(z: Array, state: Array, row_ptr: Array, source: Array, weight: Arra
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _sum_lanes(z: Array, state: Array, row_ptr: Array, source: Array, weight: Array) -> None:
+def sum_lanes(z: Array, state: Array, row_ptr: Array, source: Array, weight: Array) -> None:
     """The same for ``LANES`` sequences side by side, four synapses at a time."""
     one, two, three, four = np.uint32(1), np.uint32(2), np.uint32(3), np.uint32(4)
     for row in range(z.shape[0]):
@@ -119,9 +119,9 @@ def walk_reservoirs(
                     for i in range(input_ptr[v], input_ptr[v + 1]):
                         z[input_node[i], k] += input_weight[i, f] * u
             if lanes == 1:
-                _sum_one(flat_z, flat_s, my_rows, source, weight)
+                sum_one(flat_z, flat_s, my_rows, source, weight)
             else:
-                _sum_lanes(z, s, my_rows, source, weight)
+                sum_lanes(z, s, my_rows, source, weight)
             tanh_into(flat_y, flat_z, halvings, limit)
             for i in range(flat_s.size):
                 flat_s[i] = (one - a) * flat_s[i] + a * flat_y[i]

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from elegans_pyg._threads import share
 
-# Doublings and limit of the kernels' tanh: the fewest that keep it within two units in the last place.
-_TANH = {torch.float32: (4, 10.0), torch.float64: (7, 20.0)}
+TANH = {torch.float32: (4, 10.0), torch.float64: (7, 20.0)}
+"""Doublings and limit of the kernels' tanh: the fewest that keep it within two units in the last place."""
 
 
 class ReservoirWeights(NamedTuple):
@@ -47,7 +47,7 @@ def fused(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Ten
     variants, sequences = weights.leak.numel(), inputs.size(1)
     # Lanes are padded: few sequences are faster one by one.
     lanes = LANES if 2 * sequences > LANES else 1
-    halvings, limit = _TANH[weights.weight.dtype]
+    halvings, limit = TANH[weights.weight.dtype]
     first_node = weights.node_ptr[:-1]
     of_edge = torch.repeat_interleave(first_node, weights.row_ptr[weights.node_ptr].diff())
     of_input = torch.repeat_interleave(first_node, weights.input_ptr.diff())

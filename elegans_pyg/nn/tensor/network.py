@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from elegans_pyg.nn.executors import EXECUTORS, check_choice, choose, refusal
 from elegans_pyg.nn.tensor.program import TensorProgram, compile_program
-from elegans_pyg.nn.tensor.readout import MotorAttention
+from elegans_pyg.nn.tensor.readout import MotorAttention, read_motors
 from elegans_pyg.nn.tensor.roles import PUBLISHED_ORDER, RolePair
 from elegans_pyg.nn.tensor.walk import Parameters, Rules, walk
 from elegans_pyg.nn.variants import VariantNetwork, generators, uniform_parameter
@@ -180,11 +180,7 @@ class TensorNetwork(VariantNetwork):
             rules = Rules(getattr(F, self.activation), self.combine, gated, low, self.executor_in_use() == "fused")
             parameters = Parameters(self.unit_weight, self.unit_bias, self.norm_weight, self.norm_bias)
             motors = walk(self._programs[device, dtype], rules, self._workspace, x, parameters)[self._motor_row]
-            valid = self._motor_valid
-            if self.attention is not None:
-                return self.attention(x, motors, valid)
-            motors = torch.where(valid[:, :, None, None], motors, 0.0)
-            return motors.sum(1) / valid.sum(1)[:, None, None] if self.readout == "mean" else motors.transpose(1, 2).flatten(2)
+            return read_motors(self.readout, self.attention, x, motors, self._motor_valid)
 
     def variant_ptr(self) -> dict[str, list[int]]:
         """The ``V + 1`` offsets that split the first dimension of each entry of ``state_dict()`` among the variants."""

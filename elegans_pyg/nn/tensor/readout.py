@@ -55,3 +55,11 @@ class MotorAttention(nn.Module):
         value = torch.einsum("vbhw,vhdw->vbhd", mixed, to_value.view(variants, self.heads, -1, width)).flatten(2) + of_value
         out = F.layer_norm(torch.baddbmm(of_out, value, to_out.mT), (width,))
         return out * self.norm_weight.unsqueeze(1) + self.norm_bias.unsqueeze(1)
+
+
+def read_motors(readout: str, attention: MotorAttention | None, x: Tensor, motors: Tensor, valid: Tensor) -> Tensor:
+    """The output ``(V, B, ...)`` of a tensor network by its kind of readout; shapes are those of :class:`MotorAttention`."""
+    if attention is not None:
+        return attention(x, motors, valid)
+    motors = torch.where(valid[:, :, None, None], motors, 0.0)
+    return motors.sum(1) / valid.sum(1)[:, None, None] if readout == "mean" else motors.transpose(1, 2).flatten(2)

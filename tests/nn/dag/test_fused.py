@@ -57,7 +57,7 @@ def test_auto_takes_fused_where_it_applies():
 def test_auto_takes_fused_on_the_cpu_and_names_what_it_lacks_elsewhere():
     net = DAGNet(DAGS[0], 2)
     net(torch.zeros(1, 2, 2, 3, 3))
-    assert list(net._walks) == [torch.device("cpu")]
+    assert list(net._walks) == [("fused", torch.device("cpu"))]
     assert "no kernels for the device 'meta'" in executors.refusal(torch.device("meta"), torch.float32)
     assert "cuda kernels know torch.float32" in executors.refusal(torch.device("cuda"), torch.float64)
     assert net.executor_in_use() == "fused"
@@ -69,18 +69,18 @@ def test_without_numba_auto_falls_back_and_fused_names_the_extra(monkeypatch):
     net = DAGNet(DAGS[0], 2)
     assert r"pip install 'elegans-pyg[fast]'" in net.fused_refusal()
     net(torch.zeros(1, 2, 2, 3, 3))
-    assert net._walks == {}, "the fused walk must not have been prepared"
+    assert ("fused", torch.device("cpu")) not in net._walks, "the fused walk must not have been prepared"
     with pytest.raises(ValueError, match=r"need 'numba', which is not installed; run: pip install 'elegans-pyg\[fast\]'"):
         DAGNet(DAGS[0], 2, executor="fused")
 
 
-@pytest.mark.parametrize(("executor", "kept"), [("fused", 2), ("levels", 3)])
-def test_buffers_are_reused_from_step_to_step_but_never_while_a_graph_needs_them(executor, kept):
+@pytest.mark.parametrize(("executor", "held"), [("fused", 2 * 1 + 1), ("levels", 2 * 3)])
+def test_buffers_are_reused_from_step_to_step_but_never_while_a_graph_needs_them(executor, held):
     net = make(DAGS, 3, torch.float64, executor=executor)
     x, y = inputs(net, 2, 4, 4, torch.float64), inputs(net, 2, 4, 4, torch.float64, seed=2)
     expected_x, expected_y = (make(DAGS, 3, torch.float64, executor="levels") for _ in range(2))
     first, second = net(x), net(y)
-    assert len(net._workspace._buffers) == 2 * kept
+    assert len(net._workspace._buffers) == held
     second.square().sum().backward()
     first.square().sum().backward()
     expected_x(x.detach()).square().sum().backward()

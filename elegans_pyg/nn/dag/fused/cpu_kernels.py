@@ -1,8 +1,16 @@
 """Numba kernels of executor ``fused``: each call walks some (variant, channel) pairs through all levels of their DAG.
 
-Maps of one (variant, channel) pair are contiguous, node after node, and laid out ``(H, W, B)``: with the images innermost, a row of the map
-is one long run of numbers whose neighbours to the left and right are ``B`` numbers away, so that every inner loop is contiguous whatever
-the image size. No map is copied for normalisation: readers apply a node's BatchNorm as a scale and a shift on the way in.
+Maps are laid out ``(H, W, B)``: with the images innermost, a row of the map is one long run of numbers whose neighbours to the left and
+right are ``B`` numbers away, so that every inner loop is contiguous whatever the image size. No map is copied for normalisation: readers
+apply a node's BatchNorm as a scale and a shift on the way in.
+
+Only the rectified sums ``relu`` are kept for the way back, one map per node; of a (variant, channel) pair they are contiguous, node after
+node. The convolutions ``z`` lie in slots of a thread's own ``room``, which are used again as soon as no successor is left to read them,
+and are computed again on the way back from ``relu``: nine multiplications cost less than a map written to memory and read again. The
+gradients ``flow`` at the nodes' sums lie in such slots too. While node ``n`` gathers the flows of its successors ``t``, each is read once,
+for the gradient at ``y_n`` and for the edge's own:
+
+    dL/dw_(n,t) = <y_n, flow_t> = scale_n <z_n - mean_n, flow_t> + norm_bias_n sum(flow_t)
 
 In the arguments, ``A`` counts nodes and ``M`` edges of all variants, in walk order: variant after variant, each by level.
 
@@ -11,20 +19,63 @@ Reassociation is allowed (to add in vector lanes), assumptions about NaN and inf
 """
 
 import numpy as np
+from torch import get_num_threads
 
-from elegans_pyg._compiled import REASSOCIATION, compiled
+from elegans_pyg._compiled import REASSOCIATION, compiled, prefetch_to_read, prefetch_to_write
 from elegans_pyg._threads import share
 
-NEEDS_RELU = False
-"""Whether a forward pass needs room for the rectified sums even if no gradient is wanted."""
-
-# Numbers in a block of rows: with four sources and the accumulator it stays in a 32 KiB first-level cache.
-_BLOCK = 1024
+# Numbers in a block of rows: the accumulator, and z on the way back, stay in a 32 KiB first-level cache.
+_BLOCK = 2048
+# Numbers from one prefetch to the next: a cache line of 64 bytes in float32.
+_LINE = 16
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _add_scaled(acc, maps, starts, factors, count, length):
-    """``acc[i] += sum over k < count of factors[k] * maps[starts[k] + i]`` for ``i < length``."""
+def _zeros(count, dtype):
+    """Zeros from the start of a cache line on: a vector that lies across two of them takes two reads."""
+    room = np.zeros(count + 16, dtype)
+    start = -room.ctypes.data % 64 // room.itemsize
+    return room[start : start + count]
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def _weighted_sum(block, bias, maps, starts, factors, count):
+    """``block[i] = bias + sum over k < count of factors[k] * maps[starts[k] + i]``."""
+    length = block.size
+    k = count % 4
+    f0, f1, f2, f3 = factors[0], factors[1], factors[2], factors[3]
+    m0 = maps[starts[0] : starts[0] + length]
+    m1 = maps[starts[1] : starts[1] + length]
+    m2 = maps[starts[2] : starts[2] + length]
+    if k == 0:
+        for i in range(length):
+            block[i] = bias
+    elif k == 1:
+        for i in range(length):
+            block[i] = bias + f0 * m0[i]
+    elif k == 2:
+        for i in range(length):
+            block[i] = (bias + f0 * m0[i]) + f1 * m1[i]
+    else:
+        for i in range(length):
+            block[i] = (bias + f0 * m0[i]) + (f1 * m1[i] + f2 * m2[i])
+    while k < count:
+        f0, f1, f2, f3 = factors[k], factors[k + 1], factors[k + 2], factors[k + 3]
+        m0 = maps[starts[k] : starts[k] + length]
+        m1 = maps[starts[k + 1] : starts[k + 1] + length]
+        m2 = maps[starts[k + 2] : starts[k + 2] + length]
+        m3 = maps[starts[k + 3] : starts[k + 3] + length]
+        for i in range(length):
+            block[i] += (f0 * m0[i] + f1 * m1[i]) + (f2 * m2[i] + f3 * m3[i])
+        k += 4
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def _weighted_sum_and_dots(block, z, dots, maps, starts, factors, count):
+    """``block[i] += sum over k < count of factors[k] * m_k[i]`` and ``dots[k] += sum over i of z[i] * m_k[i]``, ``m_k`` the stretch of
+    ``maps`` from ``starts[k]`` on: each is read once."""
+    length = block.size
+    zero = z.dtype.type(0)
     k = 0
     while k + 4 <= count:
         f0, f1, f2, f3 = factors[k], factors[k + 1], factors[k + 2], factors[k + 3]
@@ -32,82 +83,110 @@ def _add_scaled(acc, maps, starts, factors, count, length):
         m1 = maps[starts[k + 1] : starts[k + 1] + length]
         m2 = maps[starts[k + 2] : starts[k + 2] + length]
         m3 = maps[starts[k + 3] : starts[k + 3] + length]
+        s0, s1, s2, s3 = zero, zero, zero, zero
         for i in range(length):
-            acc[i] += (f0 * m0[i] + f1 * m1[i]) + (f2 * m2[i] + f3 * m3[i])
+            v = z[i]
+            g0, g1, g2, g3 = m0[i], m1[i], m2[i], m3[i]
+            block[i] += (f0 * g0 + f1 * g1) + (f2 * g2 + f3 * g3)
+            s0 += v * g0
+            s1 += v * g1
+            s2 += v * g2
+            s3 += v * g3
+        dots[k] += s0
+        dots[k + 1] += s1
+        dots[k + 2] += s2
+        dots[k + 3] += s3
         k += 4
     while k < count:
         f0 = factors[k]
         m0 = maps[starts[k] : starts[k] + length]
-        for i in range(length):
-            acc[i] += f0 * m0[i]
-        k += 1
-
-
-@compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _dots(result, a, maps, starts, count, length):
-    """``result[k] += sum over i < length of a[i] * maps[starts[k] + i]`` for ``k < count``."""
-    zero = a.dtype.type(0)
-    k = 0
-    while k + 4 <= count:
-        m0 = maps[starts[k] : starts[k] + length]
-        m1 = maps[starts[k + 1] : starts[k + 1] + length]
-        m2 = maps[starts[k + 2] : starts[k + 2] + length]
-        m3 = maps[starts[k + 3] : starts[k + 3] + length]
-        s0, s1, s2, s3 = zero, zero, zero, zero
-        for i in range(length):
-            v = a[i]
-            s0 += v * m0[i]
-            s1 += v * m1[i]
-            s2 += v * m2[i]
-            s3 += v * m3[i]
-        for m, s in enumerate((s0, s1, s2, s3)):
-            result[k + m] += s
-        k += 4
-    while k < count:
-        m0 = maps[starts[k] : starts[k] + length]
         s0 = zero
         for i in range(length):
-            s0 += a[i] * m0[i]
-        result[k] += s0
+            g0 = m0[i]
+            block[i] += f0 * g0
+            s0 += z[i] * g0
+        dots[k] += s0
         k += 1
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _row_taps(out, above, middle, below, taps, step, length):
-    """One row of a 3x3 cross-correlation: ``out[i] = sum of taps[3 r + c] * row_r[i + c * step]``; returns the row's sum."""
+def _convolve(out, padded, centre, taps, height, row, images, following):
+    """A 3x3 cross-correlation of a map with a border: ``out[y, i] = sum of taps[3 r + c] * padded[y + r, i + c * images] - centre``.
+
+    Returns the sum of ``out``. Meanwhile the map ``following``, where there is one, is brought near to be written. Places are unsigned,
+    lest each be tested for counting from the end; and as all reads are from one array, one test per row tells that none of them overlaps
+    with ``out``.
+    """
+    step = row + 2 * images
     k0, k1, k2, k3, k4, k5, k6, k7, k8 = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5], taps[6], taps[7], taps[8]
-    a0, a1, a2 = above[:length], above[step : step + length], above[2 * step : 2 * step + length]
-    b0, b1, b2 = middle[:length], middle[step : step + length], middle[2 * step : 2 * step + length]
-    c0, c1, c2 = below[:length], below[step : step + length], below[2 * step : 2 * step + length]
+    o1, o2, o3 = np.uintp(images), np.uintp(2 * images), np.uintp(step)
+    o4, o5, o6 = o3 + o1, o3 + o2, np.uintp(2 * step)
+    o7, o8 = o6 + o1, o6 + o2
     total = out.dtype.type(0)
-    for i in range(length):
-        upper = k0 * a0[i] + k1 * a1[i] + k2 * a2[i]
-        inner = k3 * b0[i] + k4 * b1[i] + k5 * b2[i]
-        lower = k6 * c0[i] + k7 * c1[i] + k8 * c2[i]
-        value = upper + inner + lower
-        out[i] = value
-        total += value
+    for y in range(height):
+        window = padded[y * step : (y + 3) * step]
+        target = out[y * row : (y + 1) * row]
+        if following.size:
+            for i in range(0, row, _LINE):
+                prefetch_to_write(following, y * row + i)
+        for i in range(np.uintp(row)):
+            upper = (k0 * window[i] - centre) + k1 * window[i + o1] + k2 * window[i + o2]
+            inner = k3 * window[i + o3] + k4 * window[i + o4] + k5 * window[i + o5]
+            lower = k6 * window[i + o6] + k7 * window[i + o7] + k8 * window[i + o8]
+            value = upper + inner + lower
+            target[i] = value
+            total += value
     return total
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _gather(block, maps, base, size, offset, length, neighbours, factors, count, starts):
-    """Add to ``block`` the stretch ``offset : offset + length`` of the neighbours' maps, each times its factor."""
-    for k in range(count):
-        starts[k] = base + neighbours[k] * size + offset
-    _add_scaled(block, maps, starts, factors, count, length)
+def _rectify(inside, source):
+    """``inside[i] = max(source[i], 0)``, written so that NaN passes."""
+    zero = source.dtype.type(0)
+    for i in range(source.size):
+        value = source[i]
+        inside[i] = zero if value <= zero else value
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def forward_walks(first, last, shape, training, keep, eps, graph, parameters, x, z, relu, out):
+def _copy(target, source):
+    for i in range(source.size):
+        target[i] = source[i]
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def _add_scaled(target, factor, source):
+    for i in range(source.size):
+        target[i] += factor * source[i]
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def _squares_about(values, centre):
+    total = values.dtype.type(0)
+    for i in range(values.size):
+        d = values[i] - centre
+        total += d * d
+    return total
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def _dot(first, second):
+    total = first.dtype.type(0)
+    for i in range(first.size):
+        total += first[i] * second[i]
+    return total
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def forward_walks(first, last, shape, training, keep, eps, graph, parameters, x, relu, out, room):
     """Walk pairs ``first:last`` forward; pair ``v * C + c`` is channel ``c`` of variant ``v``.
 
     ``shape``, ``graph`` and ``parameters`` are the tuples of :mod:`~elegans_pyg.nn.dag.fused.walk`. ``mean`` and ``variance`` are read in
-    evaluation, and written in training (the biased variance). ``x``, ``out`` ``(V, C, H*W*B)``; ``z`` and, if ``keep``, ``relu`` hold
-    ``C`` runs of ``n_v`` maps for each variant. All numbers are of one floating-point type, ``eps`` too.
+    evaluation, and written in training (the biased variance). ``x``, ``out`` ``(V, C, H*W*B)``; ``relu`` holds, if ``keep``, ``C`` runs of
+    ``n_v`` maps for each variant; ``room`` the slots of the maps ``z``. All numbers are of one floating-point type, ``eps`` too.
     """
     channels, height, width, images = shape
-    node_ptr, in_ptr, in_source, _, _, _, is_input, is_output, output_share = graph
+    node_ptr, in_ptr, in_source, _, _, _, is_input, is_output, output_share, slot, _ = graph
     edge_weight, conv_weight, norm_weight, norm_bias, mean, variance = parameters
     row = width * images
     size = height * row
@@ -117,14 +196,14 @@ def forward_walks(first, last, shape, training, keep, eps, graph, parameters, x,
     zero = x.dtype.type(0)
     # In the maps' own type: a plain quotient by an integer would carry every loop it enters into float64.
     per_pixel = x.dtype.type(1 / size)
-    most_nodes, most_edges = np.diff(node_ptr).max(), max(1, np.diff(in_ptr).max())
-    block = np.empty(rows_in_block * row, x.dtype)
+    most_nodes, most_edges = np.diff(node_ptr).max(), max(4, np.diff(in_ptr).max())
+    block = _zeros(rows_in_block * row, x.dtype)
     # A border of zeros all around, so that the convolution needs no special cases.
-    padded = np.zeros((height + 2, step), x.dtype)
+    padded = _zeros((height + 2) * step, x.dtype)
     scale = np.empty(most_nodes, x.dtype)
     shift = np.empty(most_nodes, x.dtype)
-    factors = np.empty(most_edges, x.dtype)
-    starts = np.empty(most_edges, np.int64)
+    factors = np.zeros(most_edges, x.dtype)
+    starts = np.zeros(most_edges, np.int64)
     for pair in range(first, last):
         v, c = pair // channels, pair % channels
         begin = node_ptr[v]
@@ -143,119 +222,130 @@ def forward_walks(first, last, shape, training, keep, eps, graph, parameters, x,
                 m = in_source[low + k]
                 factors[k] = edge_weight[low + k] * scale[m]
                 bias += edge_weight[low + k] * shift[m]
-            here = base + j * size
             for y0 in range(0, height, rows_in_block):
                 y1 = min(height, y0 + rows_in_block)
-                length = (y1 - y0) * row
                 offset = y0 * row
+                sums = block[: (y1 - y0) * row]
                 if is_input[n]:
-                    for i in range(length):
-                        block[i] = x_map[offset + i]
+                    sums = x_map[offset : y1 * row]
                 else:
-                    for i in range(length):
-                        block[i] = bias
-                    _gather(block, z, base, size, offset, length, in_source[low : low + count], factors, count, starts)
-                # Written so that NaN passes.
-                for i in range(length):
-                    block[i] = zero if block[i] <= zero else block[i]
-                if keep:
-                    kept = relu[here + offset : here + offset + length]
-                    for i in range(length):
-                        kept[i] = block[i]
+                    for k in range(count):
+                        starts[k] = slot[begin + in_source[low + k]] * size + offset
+                    _weighted_sum(sums, bias, room, starts, factors, count)
                 for y in range(y0, y1):
-                    inside = padded[y + 1, images : images + row]
-                    source = block[(y - y0) * row : (y - y0 + 1) * row]
-                    for i in range(row):
-                        inside[i] = source[i]
-            total = zero
-            taps = conv_weight[n, c]
-            for y in range(height):
-                target = z[here + y * row : here + (y + 1) * row]
-                total += _row_taps(target, padded[y], padded[y + 1], padded[y + 2], taps, images, row)
+                    inside = padded[(y + 1) * step + images : (y + 1) * step + images + row]
+                    _rectify(inside, sums[(y - y0) * row : (y - y0 + 1) * row])
+                    if keep:
+                        here = base + j * size + y * row
+                        _copy(relu[here : here + row], inside)
+            z = room[slot[n] * size : (slot[n] + 1) * size]
+            following = relu[base + (j + 1) * size : base + nodes * size]
+            total = _convolve(z, padded, zero, conv_weight[n, c], height, row, images, following)
             if training:
-                z_map = z[here : here + size]
                 average = total * per_pixel
-                squares = zero
-                for i in range(size):
-                    d = z_map[i] - average
-                    squares += d * d
                 mean[n, c] = average
-                variance[n, c] = squares * per_pixel
+                variance[n, c] = _squares_about(z, average) * per_pixel
             scale[j] = norm_weight[n, c] * (one / np.sqrt(variance[n, c] + eps))
             shift[j] = norm_bias[n, c] - mean[n, c] * scale[j]
             if is_output[n]:
-                share = scale[j] * output_share[v]
                 constant += shift[j] * output_share[v]
-                z_map = z[here : here + size]
-                for i in range(size):
-                    out_map[i] += share * z_map[i]
+                _add_scaled(out_map, scale[j] * output_share[v], z)
         for i in range(size):
             out_map[i] += constant
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _back_taps(gradient, sums, relu, above, middle, below, taps, step, length):
-    """One row of the transposed convolution, the ReLU's mask, and the nine taps' gradients.
+def _through_norm(inside, gain, gradient, offset, slope, z):
+    for i in range(gradient.size):
+        inside[i] = gain * gradient[i] - offset - slope * z[i]
 
-    ``gradient[i] = [relu[i] > 0] * sum over taps k of taps[k] * g_k[i]`` and ``sums[k] += sum over i of relu[i] * g_k[i]``, where ``g_k``
-    is the gradient at the convolution's output, shifted the other way. Returns the row's sum of ``gradient``.
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def _convolve_back(flow, sums, relu, gradient, taps, height, row, images, following):
+    """The transposed convolution, the ReLU's mask, and the nine taps' gradients; maps ``relu`` and ``gradient`` have a border of zeros.
+
+    ``flow[i] = [relu[i] > 0] * sum over taps k of taps[k] * g_k[i]`` and ``sums[k] = sum over i of relu[i] * g_k[i]``, where ``g_k``
+    is the gradient at the convolution's output, shifted the other way. Returns the sum of ``flow``. Meanwhile the map ``following`` is
+    brought near to be read.
     """
-    zero = gradient.dtype.type(0)
+    step = row + 2 * images
+    zero = flow.dtype.type(0)
     k0, k1, k2, k3, k4, k5, k6, k7, k8 = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5], taps[6], taps[7], taps[8]
-    c0, c1, c2 = above[:length], above[step : step + length], above[2 * step : 2 * step + length]
-    b0, b1, b2 = middle[:length], middle[step : step + length], middle[2 * step : 2 * step + length]
-    a0, a1, a2 = below[:length], below[step : step + length], below[2 * step : 2 * step + length]
+    # Tap (row, column) of the convolution read the pixel one row up and one column left of its centre for (0, 0), and so on.
+    o7, o6, o5 = np.uintp(images), np.uintp(2 * images), np.uintp(step)
+    o4, o3, o2 = o5 + o7, o5 + o6, np.uintp(2 * step)
+    o1, o0 = o2 + o7, o2 + o6
     s0, s1, s2, s3, s4, s5, s6, s7, s8 = zero, zero, zero, zero, zero, zero, zero, zero, zero
     total = zero
-    for i in range(length):
-        r = relu[i]
-        # Tap (row, column) of the convolution read the pixel one row up and one column left of its centre for (0, 0), and so on.
-        g0, g1, g2 = a2[i], a1[i], a0[i]
-        g3, g4, g5 = b2[i], b1[i], b0[i]
-        g6, g7, g8 = c2[i], c1[i], c0[i]
-        value = (k0 * g0 + k1 * g1 + k2 * g2) + (k3 * g3 + k4 * g4 + k5 * g5) + (k6 * g6 + k7 * g7 + k8 * g8)
-        value = zero if r <= zero else value
-        gradient[i] = value
-        total += value
-        s0 += r * g0
-        s1 += r * g1
-        s2 += r * g2
-        s3 += r * g3
-        s4 += r * g4
-        s5 += r * g5
-        s6 += r * g6
-        s7 += r * g7
-        s8 += r * g8
-    for k, s in enumerate((s0, s1, s2, s3, s4, s5, s6, s7, s8)):
-        sums[k] += s
+    for y in range(height):
+        window = gradient[y * step : (y + 3) * step]
+        kept = relu[(y + 1) * step + images : (y + 1) * step + images + row]
+        target = flow[y * row : (y + 1) * row]
+        for i in range(0, row, _LINE):
+            prefetch_to_read(following, y * row + i)
+        for i in range(np.uintp(row)):
+            r = kept[i]
+            g0, g1, g2 = window[i + o0], window[i + o1], window[i + o2]
+            g3, g4, g5 = window[i + o3], window[i + o4], window[i + o5]
+            g6, g7, g8 = window[i + o6], window[i + o7], window[i]
+            value = (k0 * g0 + k1 * g1 + k2 * g2) + (k3 * g3 + k4 * g4 + k5 * g5) + (k6 * g6 + k7 * g7 + k8 * g8)
+            value = zero if r <= zero else value
+            target[i] = value
+            total += value
+            s0 += r * g0
+            s1 += r * g1
+            s2 += r * g2
+            s3 += r * g3
+            s4 += r * g4
+            s5 += r * g5
+            s6 += r * g6
+            s7 += r * g7
+            s8 += r * g8
+    sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7], sums[8] = s0, s1, s2, s3, s4, s5, s6, s7, s8
     return total
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def backward_walks(
-    first, last, shape, training, eps, graph, parameters, grad_out, z, relu, grad_x, grad_edge, grad_conv, grad_norm_weight, grad_norm_bias
+    first,
+    last,
+    shape,
+    training,
+    eps,
+    graph,
+    parameters,
+    grad_out,
+    relu,
+    grad_x,
+    grad_edge,
+    grad_conv,
+    grad_norm_weight,
+    grad_norm_bias,
+    room,
 ):
-    """Walk pairs ``first:last`` backward. A node's gradient at its weighted sum replaces its map in ``relu``, which only it needs.
+    """Walk pairs ``first:last`` backward; ``room`` holds the slots of the flows.
 
-    ``grad_edge (C, M)`` holds one term a channel; the other results have their parameters' shapes.
+    ``grad_edge (C, M)`` holds one term per channel; the other results have their parameters' shapes.
     """
     channels, height, width, images = shape
-    node_ptr, in_ptr, in_source, out_ptr, out_target, out_edge, is_input, is_output, output_share = graph
+    node_ptr, _, _, out_ptr, out_target, out_edge, is_input, is_output, output_share, _, flow_slot = graph
     edge_weight, conv_weight, norm_weight, norm_bias, mean, variance = parameters
     row = width * images
     size = height * row
     step = row + 2 * images
     rows_in_block = min(height, max(1, _BLOCK // row))
-    zero = z.dtype.type(0)
-    one = z.dtype.type(1)
-    per_pixel = z.dtype.type(1 / size)
-    most_edges = max(1, np.diff(in_ptr).max(), np.diff(out_ptr).max())
-    gradient = np.empty(size, z.dtype)
-    padded = np.zeros((height + 2, step), z.dtype)
-    factors = np.empty(most_edges, z.dtype)
+    zero = relu.dtype.type(0)
+    one = relu.dtype.type(1)
+    per_pixel = relu.dtype.type(1 / size)
+    most_nodes, most_edges = np.diff(node_ptr).max(), max(1, np.diff(out_ptr).max())
+    gradient = _zeros(size, relu.dtype)
+    z = _zeros(size, relu.dtype)
+    padded = _zeros((height + 2) * step, relu.dtype)
+    padded_gradient = _zeros((height + 2) * step, relu.dtype)
+    factors = np.empty(most_edges, relu.dtype)
     starts = np.empty(most_edges, np.int64)
-    products = np.empty(most_edges, z.dtype)
-    sums = np.empty(9, z.dtype)
+    dots = np.empty(most_edges, relu.dtype)
+    flow_sum = np.empty(most_nodes, relu.dtype)
     for pair in range(first, last):
         v, c = pair // channels, pair % channels
         begin = node_ptr[v]
@@ -264,95 +354,82 @@ def backward_walks(
         grad_x_map = grad_x[v, c]
         grad_out_map = grad_out[v, c]
         grad_x_map[:] = zero
+        grad_out_sum = grad_out_map.sum()
         for j in range(nodes - 1, -1, -1):
             n = begin + j
             here = base + j * size
-            z_map = z[here : here + size]
-            average = mean[n, c]
             inverse_std = one / np.sqrt(variance[n, c] + eps)
 
-            # The gradient at y_n, gathered from the successors, and BatchNorm's two reductions.
+            # The centred convolution once more.
+            taps = conv_weight[n, c]
+            for y in range(height):
+                inside = padded[(y + 1) * step + images : (y + 1) * step + images + row]
+                _copy(inside, relu[here + y * row : here + (y + 1) * row])
+            _convolve(z, padded, mean[n, c], taps, height, row, images, relu[:0])
+
+            # The gradient at y_n, gathered from the successors, and with it that of each edge and BatchNorm's two reductions.
+            total = zero
+            along = zero
+            if is_output[n]:
+                share = output_share[v]
+                for i in range(size):
+                    gradient[i] = share * grad_out_map[i]
+                total += share * grad_out_sum
+                along += share * _dot(z, grad_out_map)
+            else:
+                gradient[:] = zero
             low = out_ptr[n]
             count = out_ptr[n + 1] - low
             for k in range(count):
                 factors[k] = edge_weight[out_edge[low + k]]
-            total = zero
-            along = zero
+                dots[k] = zero
             for y0 in range(0, height, rows_in_block):
                 offset = y0 * row
-                length = (min(height, y0 + rows_in_block) - y0) * row
-                block = gradient[offset : offset + length]
-                if is_output[n]:
-                    share = output_share[v]
-                    for i in range(length):
-                        block[i] = share * grad_out_map[offset + i]
-                else:
-                    for i in range(length):
-                        block[i] = zero
-                _gather(block, relu, base, size, offset, length, out_target[low : low + count], factors, count, starts)
-                z_block = z_map[offset : offset + length]
-                for i in range(length):
-                    g = block[i]
-                    total += g
-                    along += g * (z_block[i] - average)
+                end = min(height, y0 + rows_in_block) * row
+                for k in range(count):
+                    starts[k] = flow_slot[begin + out_target[low + k]] * size + offset
+                _weighted_sum_and_dots(gradient[offset:end], z[offset:end], dots, room, starts, factors, count)
+            scale = norm_weight[n, c] * inverse_std
+            for k in range(count):
+                flow_of = flow_sum[out_target[low + k]]
+                total += factors[k] * flow_of
+                along += factors[k] * dots[k]
+                grad_edge[c, out_edge[low + k]] = scale * dots[k] + norm_bias[n, c] * flow_of
             along *= inverse_std
             grad_norm_weight[n, c] = along
             grad_norm_bias[n, c] = total
 
             # Through BatchNorm, into a map with a border of zeros.
-            gain = norm_weight[n, c] * inverse_std
+            offset_term = zero
+            slope = zero
             if training:
-                offset_term = gain * total * per_pixel
-                slope = gain * along * inverse_std * per_pixel
-            else:
-                offset_term = zero
-                slope = zero
+                offset_term = scale * total * per_pixel
+                slope = scale * along * inverse_std * per_pixel
             for y in range(height):
-                inside = padded[y + 1, images : images + row]
-                source = gradient[y * row : (y + 1) * row]
-                z_row = z_map[y * row : (y + 1) * row]
-                for i in range(row):
-                    inside[i] = gain * source[i] - offset_term - slope * (z_row[i] - average)
+                inside = padded_gradient[(y + 1) * step + images : (y + 1) * step + images + row]
+                _through_norm(inside, scale, gradient[y * row : (y + 1) * row], offset_term, slope, z[y * row : (y + 1) * row])
 
-            # Through the convolution and ReLU; `relu` becomes the gradient at a_n.
-            sums[:] = zero
-            flow = zero
-            taps = conv_weight[n, c]
-            for y in range(height):
-                kept = relu[here + y * row : here + (y + 1) * row]
-                target = gradient[y * row : (y + 1) * row]
-                flow += _back_taps(target, sums, kept, padded[y], padded[y + 1], padded[y + 2], taps, images, row)
-            for k in range(9):
-                grad_conv[n, c, k] = sums[k]
-            kept = relu[here : here + size]
-            for i in range(size):
-                kept[i] = gradient[i]
-
+            # Through the convolution and ReLU to the gradient at a_n.
+            flow = room[flow_slot[n] * size : (flow_slot[n] + 1) * size]
+            flow_sum[j] = _convolve_back(
+                flow, grad_conv[n, c], padded, padded_gradient, taps, height, row, images, relu[max(0, here - size) :]
+            )
             if is_input[n]:
-                for i in range(size):
-                    grad_x_map[i] += gradient[i]
-            low = in_ptr[n]
-            count = in_ptr[n + 1] - low
-            if count > 0:
-                products[:count] = zero
-                for k in range(count):
-                    starts[k] = base + in_source[low + k] * size
-                for i0 in range(0, size, _BLOCK):
-                    length = min(_BLOCK, size - i0)
-                    _dots(products, gradient[i0 : i0 + length], z, starts, count, length)
-                    for k in range(count):
-                        starts[k] += length
-                for k in range(count):
-                    m = begin + in_source[low + k]
-                    scale = norm_weight[m, c] * (one / np.sqrt(variance[m, c] + eps))
-                    grad_edge[c, low + k] = scale * products[k] + (norm_bias[m, c] - mean[m, c] * scale) * flow
+                _add_scaled(grad_x_map, one, flow)
 
 
-def forward(shape, training, record, eps, graph, parameters, x, *maps):
-    """See :func:`forward_walks`; the arguments are tensors."""
-    share(forward_walks, x.size(0) * shape.channels, shape, training, record, x.numpy().dtype.type(eps), graph, parameters, x, *maps)
+def pairs_at_once(count):
+    """How many (variant, channel) pairs are under way at a time."""
+    return get_num_threads()
+
+
+def forward(shape, training, record, eps, graph, parameters, x, relu, out, room):
+    """See :func:`forward_walks`; the arguments are tensors, and ``room`` has a row per thread."""
+    eps = x.numpy().dtype.type(eps)
+    share(forward_walks, x.size(0) * shape.channels, shape, training, record, eps, graph, parameters, x, relu, out, room=room)
 
 
 def backward(shape, training, eps, graph, parameters, grad, *rest):
     """See :func:`backward_walks`."""
-    share(backward_walks, grad.size(0) * shape.channels, shape, training, grad.numpy().dtype.type(eps), graph, parameters, grad, *rest)
+    eps, (*maps, room) = grad.numpy().dtype.type(eps), rest
+    share(backward_walks, grad.size(0) * shape.channels, shape, training, eps, graph, parameters, grad, *maps, room=room)

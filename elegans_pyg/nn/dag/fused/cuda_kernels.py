@@ -1,51 +1,130 @@
-"""Triton kernels of executor ``fused``: one program walks one channel of one variant through all levels of its DAG.
+"""Triton kernels of executor ``fused``: each program walks some (variant, channel) pairs through all levels of their DAG.
 
-The algorithm and the layout of maps are those of the CPU kernels. A node takes three passes forward (weighted sum and ReLU; convolution and
-its sum; variance) and four backward, with a barrier between passes, because a pass reads what other threads of the same program wrote.
-Maps may be stored in bfloat16; sums and statistics are float32.
+The algorithm is that of the CPU kernels. Maps are laid out ``(H, W, B)`` with the images padded to whole vectors of 16 bytes, so that every
+thread moves ``VECTOR`` numbers at a time, and a row's left and right neighbours are whole vectors too. There are as many programs as the
+GPU holds at once, each with its own scratch maps, so that little memory is in use beside what is kept for the way back.
+
+A node takes two passes forward (weighted sum and ReLU; convolution and its statistics) and three backward (convolution once more; flows of
+the successors and the dot products with them; BatchNorm, the transposed convolution and the taps' gradients), with a barrier between
+passes, because a pass reads what other threads of the same program wrote. Convolutions go down the rows of a block of columns: each row is
+read once and added to the three rows that it is a neighbour of, and masks and addresses of the columns hold for all rows.
+
+Padded images hold zeros in ``x``, so in ``relu``, in the convolutions and in the flows: only the sums' constants and BatchNorm's statistics
+have to leave them out. Maps may be stored in bfloat16; sums and statistics are float32.
 """
 
 # Annotations are Triton's own here, read when a kernel is compiled: no `from __future__ import annotations`.
 import torch
 import triton
 import triton.language as tl
+from torch.nn.functional import pad
 
-NEEDS_RELU = True
-"""The convolution reads its neighbours' rectified sums from memory, even if no gradient is wanted."""
-
-_BLOCK = 1024
-_WARPS = 8
-
-
-@triton.jit
-def _weighted_sum(acc, maps, base, size, index, inside, low, high, neighbour, factor):
-    """``acc + sum over k in low:high of factor[k] * maps[base + neighbour[k] * size + index]``."""
-    for k in range(low, high):
-        f = tl.load(factor + k)
-        m = tl.load(neighbour + k)
-        acc += f * tl.load(maps + base + m * size + index, mask=inside, other=0.0).to(tl.float32)
-    return acc
+_COMPILED = tl.constexpr(not triton.knobs.runtime.interpret)
+_WARPS = 4
+_PROGRAMS = 3  # on each multiprocessor: while one waits for its slowest warp, the others read
+_REGISTERS = 168  # of each thread, so that as many programs find room
+_VECTOR = 16  # bytes that a thread moves at a time
+_EDGES = 32  # whose factors are computed at a time
 
 
 @triton.jit
-def _tap(maps, start, index, inside, row, column, HEIGHT, WIDTH, IMAGES, DY: tl.constexpr, DX: tl.constexpr):
-    """The map at ``start``, moved by ``(DY, DX)`` pixels, zero outside."""
-    y, x = row + DY, column + DX
-    valid = inside & (y >= 0) & (y < HEIGHT) & (x >= 0) & (x < WIDTH)
-    return tl.load(maps + start + index + (DY * WIDTH + DX) * IMAGES, mask=valid, other=0.0).to(tl.float32)
+def _wide(numbers):
+    """Float32 of what is stored. Two numbers of bfloat16 lie in one register, whose upper half is nearly the second one's float32."""
+    if _COMPILED and numbers.dtype == tl.bfloat16:
+        return tl.inline_asm_elementwise(
+            "shl.b32 $0, $2, 16; and.b32 $1, $2, 0xffff0000;", "=r,=r,r", [numbers], dtype=tl.float32, is_pure=True, pack=2
+        )
+    return numbers.to(tl.float32)
 
 
 @triton.jit
-def forward_walk(
+def _tile(start, size, VECTOR: tl.constexpr, REPEATS: tl.constexpr, WARPS: tl.constexpr):
+    """Places ``(REPEATS, WARPS, 32 * VECTOR)`` from ``start`` on, and which lie inside; each warp adds up what it holds alone."""
+    lane = tl.arange(0, 32 * VECTOR)[None, None, :]
+    warp = tl.arange(0, WARPS)[None, :, None] * (32 * VECTOR)
+    repeat = tl.arange(0, REPEATS)[:, None, None] * (32 * VECTOR * WARPS)
+    index = start + repeat + warp + lane
+    return index, index < size
+
+
+@triton.jit
+def _columns(start, row, images, BLOCK: tl.constexpr):
+    """Places ``(BLOCK,)`` in a row, which lie inside, and which have a neighbour on the left and on the right."""
+    lanes = start + tl.arange(0, BLOCK)
+    inside = lanes < row
+    return lanes, inside, inside & (lanes >= images), lanes < row - images
+
+
+@triton.jit
+def _neighbours(maps, lanes, images, inside, left, right):
+    """A row, moved by a pixel to either side, and as it is; zero outside."""
+    a = _wide(tl.load(maps + (lanes - images), mask=left, other=0.0))
+    b = _wide(tl.load(maps + lanes, mask=inside, other=0.0))
+    c = _wide(tl.load(maps + (lanes + images), mask=right, other=0.0))
+    return a, b, c
+
+
+@triton.jit
+def _taps(taps):
+    """The nine numbers of a 3x3 kernel."""
+    k0, k1, k2 = tl.load(taps), tl.load(taps + 1), tl.load(taps + 2)
+    k3, k4, k5 = tl.load(taps + 3), tl.load(taps + 4), tl.load(taps + 5)
+    return k0, k1, k2, k3, k4, k5, tl.load(taps + 6), tl.load(taps + 7), tl.load(taps + 8)
+
+
+@triton.jit
+def _put(target, value, inside, average, spread, count):
+    """Store a row; the mean and the squares about it of each column's ``count`` numbers (Welford's update)."""
+    # The mean of what is stored: deviations that do not add up to nothing would lead the gradients astray.
+    value = value.to(target.dtype.element_ty)
+    tl.store(target, value, mask=inside)
+    value = _wide(value)
+    d = value - average
+    average += d * (1.0 / count)
+    return average, spread + d * (value - average)
+
+
+@triton.jit
+def _convolve(target, source, taps, held, height, row, images, BLOCK: tl.constexpr):
+    """3x3 cross-correlation of a map. Returns for each lane how many numbers count, their mean, and their squares about it."""
+    k0, k1, k2, k3, k4, k5, k6, k7, k8 = _taps(taps)
+    counts = tl.zeros([BLOCK], tl.float32)
+    averages = tl.zeros([BLOCK], tl.float32)
+    spreads = tl.zeros([BLOCK], tl.float32)
+    for start in range(0, row, BLOCK):
+        lanes, inside, left, right = _columns(start, row, images, BLOCK)
+        average = tl.zeros([BLOCK], tl.float32)
+        spread = tl.zeros([BLOCK], tl.float32)
+        a, b, c = _neighbours(source, lanes, images, inside, left, right)
+        here = k3 * a + k4 * b + k5 * c
+        below = k0 * a + k1 * b + k2 * c
+        for y in range(1, height):
+            a, b, c = _neighbours(source + y * row, lanes, images, inside, left, right)
+            value = here + k6 * a + k7 * b + k8 * c
+            here = below + k3 * a + k4 * b + k5 * c
+            below = k0 * a + k1 * b + k2 * c
+            average, spread = _put(target + (y - 1) * row + lanes, value, inside, average, spread, y)
+        average, spread = _put(target + (height - 1) * row + lanes, here, inside, average, spread, height)
+        # Chan, Golub and LeVeque's rule for two samples. Padded images do not count.
+        counted = tl.load(held + lanes, mask=inside, other=0.0)
+        share = counted * height / tl.maximum(counts + counted * height, 1.0)
+        d = average - averages
+        averages += d * share
+        spreads += counted * spread + d * d * counts * share
+        counts += counted * height
+    return counts, averages, spreads
+
+
+@triton.jit
+def forward_walks(
     node_ptr,
     in_ptr,
     in_source,
-    out_ptr,
-    out_target,
-    out_edge,
     is_input,
     is_output,
     output_share,
+    in_slot,
+    slot,
     edge_weight,
     conv_weight,
     norm_weight,
@@ -53,139 +132,209 @@ def forward_walk(
     mean,
     variance,
     x,
-    z,
     relu,
     out,
+    room,
+    held,
     scale,
+    shift,
     factors,
     eps,
+    pixels,
+    EDGES,
+    PAIRS,
+    SLOTS,
     CHANNELS,
     HEIGHT,
     WIDTH,
-    IMAGES,
+    VECTORS,
     TRAINING: tl.constexpr,
-    BLOCK: tl.constexpr,
+    KEEP: tl.constexpr,
+    PADDED: tl.constexpr,
+    VECTOR: tl.constexpr,
+    REPEATS: tl.constexpr,
+    WARPS: tl.constexpr,
+    CHUNK: tl.constexpr,
 ):
-    """Program ``(v, c)``; arguments as in the CPU's ``forward_walks``, plus room: ``scale (A, C)``, ``factors (C, M)``."""
-    v, c = tl.program_id(0), tl.program_id(1)
-    begin = tl.load(node_ptr + v)
-    nodes = tl.load(node_ptr + v + 1) - begin
-    size = HEIGHT * WIDTH * IMAGES
-    base = (begin * CHANNELS + c * nodes).to(tl.int64) * size
-    border = (v * CHANNELS + c).to(tl.int64) * size
-    last_edge = tl.load(in_ptr + tl.load(node_ptr + tl.num_programs(0)))
-    factors += c * last_edge
-    share = tl.load(output_share + v)
-    lanes = tl.arange(0, BLOCK)
-    for start in range(0, size, BLOCK):
-        tl.store(out + border + start + lanes, tl.zeros([BLOCK], tl.float32), mask=start + lanes < size)
-    constant = 0.0
-    for j in range(0, nodes):
-        n = begin + j
-        here = base + j * size
-        low, high = tl.load(in_ptr + n), tl.load(in_ptr + n + 1)
-        bias = 0.0
-        for k in range(low, high):
-            m = (begin + tl.load(in_source + k)) * CHANNELS + c
-            w = tl.load(edge_weight + k)
-            s = tl.load(scale + m)
-            tl.store(factors + k, w * s)
-            bias += w * (tl.load(norm_bias + m) - tl.load(mean + m) * s)
-        tl.debug_barrier()
+    """Walk pairs forward; arguments as in the CPU's ``forward_walks``, but for these.
 
-        entering = tl.where(tl.load(is_input + n) != 0, size, 0)  # how much of the input map enters here
-        for start in range(0, size, BLOCK):
-            index = start + lanes
-            inside = index < size
-            acc = tl.load(x + border + index, mask=index < entering, other=0.0).to(tl.float32) + bias
-            acc = _weighted_sum(acc, z, base, size, index, inside, low, high, in_source, factors)
-            # Written so that NaN passes.
-            acc = tl.where(acc <= 0.0, 0.0, acc)
-            tl.store(relu + here + index, acc, mask=inside)
-        tl.debug_barrier()
+    ``in_slot (M,)`` is the slot of each edge's source. ``relu`` has one map per program if it is not to ``KEEP``. ``held (H*W*B,)`` is one
+    where an image is, zero where it is padding; ``pixels`` how many ones. Room: ``scale``, ``shift`` ``(A, C)``, ``factors (C, M)``.
+    ``VECTORS`` is ``B`` in vectors, so that the compiler knows what divides the size of a map.
+    """
+    images = VECTORS * VECTOR
+    row = WIDTH * images
+    size = (HEIGHT * row).to(tl.int64)
+    room += tl.program_id(0) * SLOTS * size
+    for pair in range(tl.program_id(0), PAIRS, tl.num_programs(0)):
+        v, c = pair // CHANNELS, pair % CHANNELS
+        begin = tl.load(node_ptr + v).to(tl.int32)
+        nodes = tl.load(node_ptr + v + 1).to(tl.int32) - begin
+        base = (begin * CHANNELS + c * nodes) * size
+        border = pair * size
+        factor = factors + c.to(tl.int64) * EDGES
+        share = tl.load(output_share + v)
+        for j in range(0, nodes):
+            n = begin + j
+            at = n * CHANNELS + c
+            low, high = tl.load(in_ptr + n).to(tl.int32), tl.load(in_ptr + n + 1).to(tl.int32)
+            bias = 0.0
+            for first in range(low, high, CHUNK):
+                k = first + tl.arange(0, CHUNK)
+                m = (begin + tl.load(in_source + k, mask=k < high, other=0).to(tl.int32)) * CHANNELS + c
+                w = tl.load(edge_weight + k, mask=k < high, other=0.0)
+                tl.store(factor + k, w * tl.load(scale + m, mask=k < high, other=0.0), mask=k < high)
+                bias += tl.sum(w * tl.load(shift + m, mask=k < high, other=0.0), 0)
+            tl.debug_barrier()
 
-        at = n * CHANNELS + c
-        taps = conv_weight + at * 9
-        k0, k1, k2 = tl.load(taps), tl.load(taps + 1), tl.load(taps + 2)
-        k3, k4, k5 = tl.load(taps + 3), tl.load(taps + 4), tl.load(taps + 5)
-        k6, k7, k8 = tl.load(taps + 6), tl.load(taps + 7), tl.load(taps + 8)
-        sums = tl.zeros([BLOCK], tl.float32)
-        for start in range(0, size, BLOCK):
-            index = start + lanes
-            inside = index < size
-            pixel = index // IMAGES
-            row, column = pixel // WIDTH, pixel % WIDTH
-            value = k0 * _tap(relu, here, index, inside, row, column, HEIGHT, WIDTH, IMAGES, -1, -1)
-            value += k1 * _tap(relu, here, index, inside, row, column, HEIGHT, WIDTH, IMAGES, -1, 0)
-            value += k2 * _tap(relu, here, index, inside, row, column, HEIGHT, WIDTH, IMAGES, -1, 1)
-            value += k3 * _tap(relu, here, index, inside, row, column, HEIGHT, WIDTH, IMAGES, 0, -1)
-            value += k4 * _tap(relu, here, index, inside, row, column, HEIGHT, WIDTH, IMAGES, 0, 0)
-            value += k5 * _tap(relu, here, index, inside, row, column, HEIGHT, WIDTH, IMAGES, 0, 1)
-            value += k6 * _tap(relu, here, index, inside, row, column, HEIGHT, WIDTH, IMAGES, 1, -1)
-            value += k7 * _tap(relu, here, index, inside, row, column, HEIGHT, WIDTH, IMAGES, 1, 0)
-            value += k8 * _tap(relu, here, index, inside, row, column, HEIGHT, WIDTH, IMAGES, 1, 1)
-            # The mean of what is stored: deviations that do not add up to nothing would lead the gradients astray.
-            value = value.to(z.dtype.element_ty)
-            tl.store(z + here + index, value, mask=inside)
-            sums += value.to(tl.float32)
-        tl.debug_barrier()
-        if TRAINING:
-            average = tl.sum(sums, 0) / size
-            squares = tl.zeros([BLOCK], tl.float32)
-            for start in range(0, size, BLOCK):
-                index = start + lanes
-                inside = index < size
-                d = tl.load(z + here + index, mask=inside, other=0.0).to(tl.float32) - average
-                squares += tl.where(inside, d * d, 0.0)
-            spread = tl.sum(squares, 0) / size
-            tl.store(mean + at, average)
-            tl.store(variance + at, spread)
-        else:
-            average = tl.load(mean + at)
-            spread = tl.load(variance + at)
-        gain = tl.load(norm_weight + at) / tl.sqrt(spread + eps)
-        tl.store(scale + at, gain)
-        if tl.load(is_output + n) != 0:
-            constant += share * (tl.load(norm_bias + at) - average * gain)
-            for start in range(0, size, BLOCK):
-                index = start + lanes
-                inside = index < size
-                held = tl.load(out + border + index, mask=inside, other=0.0)
-                value = tl.load(z + here + index, mask=inside, other=0.0).to(tl.float32)
-                tl.store(out + border + index, held + share * gain * value, mask=inside)
-        tl.debug_barrier()
-    for start in range(0, size, BLOCK):
-        index = start + lanes
-        inside = index < size
-        tl.store(out + border + index, tl.load(out + border + index, mask=inside, other=0.0) + constant, mask=inside)
+            rectified = relu + (base + j * size if KEEP else tl.program_id(0) * size)
+            entering = tl.load(is_input + n) != 0
+            for start in range(0, HEIGHT * row, VECTOR * REPEATS * WARPS * 32):
+                index, inside = _tile(start, HEIGHT * row, VECTOR, REPEATS, WARPS)
+                acc = tl.zeros([REPEATS, WARPS, 32 * VECTOR], tl.float32) + bias
+                if PADDED:
+                    acc = bias * tl.load(held + index, mask=inside)
+                if entering:
+                    acc = _wide(tl.load(x + border + index, mask=inside))
+                for k in range(low, high):
+                    f = tl.load(factor + k)
+                    source = room + tl.load(in_slot + k) * size
+                    acc += f * _wide(tl.load(source + index, mask=inside))
+                # Written so that NaN passes.
+                acc = tl.where(acc <= 0.0, 0.0, acc)
+                tl.store(rectified + index, acc.to(relu.dtype.element_ty), mask=inside)
+            tl.debug_barrier()
+
+            z = room + tl.load(slot + n) * size
+            counts, averages, spreads = _convolve(z, rectified, conv_weight + at * 9, held, HEIGHT, row, images, 32 * VECTOR * WARPS)
+            if TRAINING:
+                average = tl.sum(counts * averages, 0) / pixels
+                d = averages - average
+                spread = tl.sum(spreads + counts * d * d, 0) / pixels
+                tl.store(mean + at, average)
+                tl.store(variance + at, spread)
+            else:
+                average = tl.load(mean + at)
+                spread = tl.load(variance + at)
+            gain = tl.load(norm_weight + at) / tl.sqrt(spread + eps)
+            constant = tl.load(norm_bias + at) - average * gain
+            tl.store(scale + at, gain)
+            tl.store(shift + at, constant)
+            tl.debug_barrier()
+            if tl.load(is_output + n) != 0:
+                for start in range(0, HEIGHT * row, VECTOR * REPEATS * WARPS * 32):
+                    index, inside = _tile(start, HEIGHT * row, VECTOR, REPEATS, WARPS)
+                    value = (
+                        tl.load(out + border + index, mask=inside)
+                        + share * constant
+                        + share * gain * _wide(tl.load(z + index, mask=inside))
+                    )
+                    tl.store(out + border + index, value, mask=inside)
+                tl.debug_barrier()
 
 
 @triton.jit
-def _back_tap(maps, start, index, inside, row, column, HEIGHT, WIDTH, IMAGES, DY: tl.constexpr, DX: tl.constexpr, tap, r, value, total):
-    """``value`` and ``total`` with one tap's share of the gradient at the input, and of the tap's own gradient."""
-    g = _tap(maps, start, index, inside, row, column, HEIGHT, WIDTH, IMAGES, DY, DX)
-    return value + tl.load(tap) * g, total + r * g
+def _through_norm(gradient, z, gain, offset, slope, lanes, images, inside, left, right):
+    """The gradient at a row of the convolution, moved by a pixel to either side, and as it is; zero outside."""
+    a, b, c = _neighbours(gradient, lanes, images, inside, left, right)
+    d, e, f = _neighbours(z, lanes, images, inside, left, right)
+    a = tl.where(left, gain * a - offset - slope * d, 0.0)
+    c = tl.where(right, gain * c - offset - slope * f, 0.0)
+    return a, gain * b - offset - slope * e, c
 
 
 @triton.jit
-def backward_walk(
+def _of_thread(numbers, BLOCK: tl.constexpr, VECTOR: tl.constexpr):
+    """Sums over each thread's vector: one register for each instead of one for every number."""
+    return tl.sum(tl.reshape(numbers, [BLOCK // VECTOR, VECTOR]), 1)
+
+
+@triton.jit
+def _pass_back(target, value, r, inside, total, BLOCK: tl.constexpr, VECTOR: tl.constexpr):
+    """Store a row of the gradient at a node's sum, where ReLU lets it pass, and add it up."""
+    # As stored, for the same reason as the mean: sums of it are set off against each other.
+    value = tl.where(_wide(r) <= 0.0, 0.0, value).to(target.dtype.element_ty)
+    tl.store(target, value, mask=inside)
+    return total + _of_thread(_wide(value), BLOCK, VECTOR)
+
+
+@triton.jit
+def _add_ten(a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, b0, b1, b2, b3, b4, b5, b6, b7, b8, b9):
+    """Ten sums in one reduction, with one barrier."""
+    return a0 + b0, a1 + b1, a2 + b2, a3 + b3, a4 + b4, a5 + b5, a6 + b6, a7 + b7, a8 + b8, a9 + b9
+
+
+@triton.jit
+def _along(r, a, b, c, right, middle, left, BLOCK: tl.constexpr, VECTOR: tl.constexpr):
+    """Add the products of a row of ``relu``, in the type it is kept in, with the three of the gradient to those of its three taps."""
+    r = _wide(r)
+    right += _of_thread(r * c, BLOCK, VECTOR)
+    middle += _of_thread(r * b, BLOCK, VECTOR)
+    return right, middle, left + _of_thread(r * a, BLOCK, VECTOR)
+
+
+@triton.jit
+def _convolve_back(
+    target, relu, gradient, z, taps, grad_taps, gain, offset, slope, height, row, images, BLOCK: tl.constexpr, VECTOR: tl.constexpr
+):
+    """From the gradient at ``y_n`` to the one at ``a_n`` and those of the taps, which look the other way. Returns the sum of ``target``."""
+    k0, k1, k2, k3, k4, k5, k6, k7, k8 = _taps(taps)
+    zeros = tl.zeros([BLOCK // VECTOR], tl.float32)
+    s0, s1, s2, s3, s4, s5, s6, s7, s8, total = zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros
+    for start in range(0, row, BLOCK):
+        lanes, inside, left, right = _columns(start, row, images, BLOCK)
+        r = tl.load(relu + lanes, mask=inside, other=0.0)
+        after = tl.load(relu + row + lanes, mask=lanes < tl.where(height > 1, row, 0), other=0.0)
+        a, b, c = _through_norm(gradient, z, gain, offset, slope, lanes, images, inside, left, right)
+        here = k3 * c + k4 * b + k5 * a
+        below = k6 * c + k7 * b + k8 * a
+        s3, s4, s5 = _along(r, a, b, c, s3, s4, s5, BLOCK, VECTOR)
+        s6, s7, s8 = _along(after, a, b, c, s6, s7, s8, BLOCK, VECTOR)
+        for y in range(1, height):
+            a, b, c = _through_norm(gradient + y * row, z + y * row, gain, offset, slope, lanes, images, inside, left, right)
+            value = here + k0 * c + k1 * b + k2 * a
+            here = below + k3 * c + k4 * b + k5 * a
+            below = k6 * c + k7 * b + k8 * a
+            after = tl.load(relu + (y + 1) * row + lanes, mask=lanes < tl.where(y + 1 < height, row, 0), other=0.0)
+            s6, s7, s8 = _along(after, a, b, c, s6, s7, s8, BLOCK, VECTOR)
+            r = tl.load(relu + y * row + lanes, mask=inside, other=0.0)
+            s3, s4, s5 = _along(r, a, b, c, s3, s4, s5, BLOCK, VECTOR)
+            before = tl.load(relu + (y - 1) * row + lanes, mask=inside, other=0.0)
+            s0, s1, s2 = _along(before, a, b, c, s0, s1, s2, BLOCK, VECTOR)
+            total = _pass_back(target + (y - 1) * row + lanes, value, before, inside, total, BLOCK, VECTOR)
+        r = tl.load(relu + (height - 1) * row + lanes, mask=inside, other=0.0)
+        total = _pass_back(target + (height - 1) * row + lanes, here, r, inside, total, BLOCK, VECTOR)
+    s0, s1, s2, s3, s4, s5, s6, s7, s8, total = tl.reduce((s0, s1, s2, s3, s4, s5, s6, s7, s8, total), 0, _add_ten)
+    tl.store(grad_taps, s0)
+    tl.store(grad_taps + 1, s1)
+    tl.store(grad_taps + 2, s2)
+    tl.store(grad_taps + 3, s3)
+    tl.store(grad_taps + 4, s4)
+    tl.store(grad_taps + 5, s5)
+    tl.store(grad_taps + 6, s6)
+    tl.store(grad_taps + 7, s7)
+    tl.store(grad_taps + 8, s8)
+    return total
+
+
+@triton.jit
+def backward_walks(
     node_ptr,
-    in_ptr,
-    in_source,
     out_ptr,
     out_target,
     out_edge,
     is_input,
     is_output,
     output_share,
-    edge_weight,
+    out_weight,
+    out_slot,
+    flow_slot,
     conv_weight,
     norm_weight,
     norm_bias,
     mean,
     variance,
     grad_out,
-    z,
     relu,
     grad_x,
     grad_edge,
@@ -193,136 +342,210 @@ def backward_walk(
     grad_norm_weight,
     grad_norm_bias,
     room,
+    held,
+    gradient,
+    z,
+    dots,
+    flow_sum,
     eps,
+    pixels,
+    EDGES,
+    PAIRS,
+    SLOTS,
     CHANNELS,
     HEIGHT,
     WIDTH,
-    IMAGES,
+    VECTORS,
     TRAINING: tl.constexpr,
-    BLOCK: tl.constexpr,
+    VECTOR: tl.constexpr,
+    REPEATS: tl.constexpr,
+    WARPS: tl.constexpr,
+    CHUNK: tl.constexpr,
 ):
-    """Program ``(v, c)``; arguments as in the CPU's ``backward_walks``, plus ``room (V, C, H*W*B)`` for the map in hand."""
-    v, c = tl.program_id(0), tl.program_id(1)
-    begin = tl.load(node_ptr + v)
-    nodes = tl.load(node_ptr + v + 1) - begin
-    size = HEIGHT * WIDTH * IMAGES
-    base = (begin * CHANNELS + c * nodes).to(tl.int64) * size
-    border = (v * CHANNELS + c).to(tl.int64) * size
-    grad_edge += c * tl.load(in_ptr + tl.load(node_ptr + tl.num_programs(0)))
-    share = tl.load(output_share + v)
-    lanes = tl.arange(0, BLOCK)
-    for start in range(0, size, BLOCK):
-        tl.store(grad_x + border + start + lanes, tl.zeros([BLOCK], tl.float32), mask=start + lanes < size)
-    for back in range(0, nodes):
-        j = nodes - 1 - back
-        n = begin + j
-        here = base + j * size
-        at = n * CHANNELS + c
-        average = tl.load(mean + at)
-        inverse_std = 1.0 / tl.sqrt(tl.load(variance + at) + eps)
+    """Walk pairs backward; arguments as in the CPU's ``backward_walks`` and in :func:`forward_walks`, but for these.
 
-        # The gradient at y_n, gathered from the successors, and BatchNorm's two reductions.
-        low, high = tl.load(out_ptr + n), tl.load(out_ptr + n + 1)
-        leaving = tl.where(tl.load(is_output + n) != 0, size, 0)
-        totals = tl.zeros([BLOCK], tl.float32)
-        alongs = tl.zeros([BLOCK], tl.float32)
-        for start in range(0, size, BLOCK):
-            index = start + lanes
-            inside = index < size
-            g = share * tl.load(grad_out + border + index, mask=index < leaving, other=0.0).to(tl.float32)
-            for k in range(low, high):
-                w = tl.load(edge_weight + tl.load(out_edge + k))
-                t = tl.load(out_target + k)
-                g += w * tl.load(relu + base + t * size + index, mask=inside, other=0.0).to(tl.float32)
-            tl.store(room + border + index, g, mask=inside)
-            d = tl.load(z + here + index, mask=inside, other=0.0).to(tl.float32) - average
-            totals += g
-            alongs += tl.where(inside, g * d, 0.0)
-        total = tl.sum(totals, 0)
-        along = tl.sum(alongs, 0) * inverse_std
-        tl.store(grad_norm_weight + at, along)
-        tl.store(grad_norm_bias + at, total)
-        tl.debug_barrier()
+    ``out_weight``, ``out_slot`` ``(M,)`` are the weight of each outgoing edge and the slot of its target's flow. Room: ``gradient`` and
+    ``z``, one map per program; ``dots (C, WARPS, M)``, ``flow_sum (A, C)``.
+    """
+    images = VECTORS * VECTOR
+    row = WIDTH * images
+    size = (HEIGHT * row).to(tl.int64)
+    room += tl.program_id(0) * SLOTS * size
+    gradient += tl.program_id(0) * size
+    z += tl.program_id(0) * size
+    warps = tl.arange(0, WARPS)[:, None]
+    edges = tl.arange(0, 32 * VECTOR)[None, :]
+    for pair in range(tl.program_id(0), PAIRS, tl.num_programs(0)):
+        v, c = pair // CHANNELS, pair % CHANNELS
+        begin = tl.load(node_ptr + v).to(tl.int32)
+        nodes = tl.load(node_ptr + v + 1).to(tl.int32) - begin
+        base = (begin * CHANNELS + c * nodes) * size
+        border = pair * size
+        of_edges = c.to(tl.int64) * EDGES
+        share = tl.load(output_share + v)
+        for back in range(0, nodes):
+            j = nodes - 1 - back
+            n = begin + j
+            at = n * CHANNELS + c
+            rectified = relu + base + j * size
+            average = tl.load(mean + at)
+            inverse_std = 1.0 / tl.sqrt(tl.load(variance + at) + eps)
+            _convolve(z, rectified, conv_weight + at * 9, held, HEIGHT, row, images, 32 * VECTOR * WARPS)
+            tl.debug_barrier()
 
-        # Through BatchNorm.
-        gain = tl.load(norm_weight + at) * inverse_std
-        for start in range(0, size, BLOCK):
-            index = start + lanes
-            inside = index < size
-            g = gain * tl.load(room + border + index, mask=inside, other=0.0)
+            # The gradient at y_n, gathered from the successors; each one's flow is read once, for this and for its edge.
+            low, high = tl.load(out_ptr + n).to(tl.int32), tl.load(out_ptr + n + 1).to(tl.int32)
+            leaving = tl.load(is_output + n) != 0
+            totals = tl.zeros([REPEATS, WARPS, 32 * VECTOR], tl.float32)
+            alongs = tl.zeros([REPEATS, WARPS, 32 * VECTOR], tl.float32)
+            for start in range(0, HEIGHT * row, VECTOR * REPEATS * WARPS * 32):
+                index, inside = _tile(start, HEIGHT * row, VECTOR, REPEATS, WARPS)
+                d = tl.where(inside, _wide(tl.load(z + index, mask=inside)) - average, 0.0)
+                g = tl.zeros([REPEATS, WARPS, 32 * VECTOR], tl.float32)
+                if leaving:
+                    g = share * tl.load(grad_out + border + index, mask=inside, other=0.0)
+                    totals += g
+                    alongs += g * d
+                for first in range(low, high, 32 * VECTOR):
+                    # Each edge's product of this tile, of each warp in a column of its own: one store for all of them.
+                    products = tl.zeros([WARPS, 32 * VECTOR], tl.float32)
+                    last = tl.minimum(first + 32 * VECTOR, high)
+                    for k in range(first, last):
+                        w = tl.load(out_weight + k)
+                        flow = _wide(tl.load(room + tl.load(out_slot + k) * size + index, mask=inside, other=0.0))
+                        g += w * flow
+                        product = tl.sum(tl.sum(d * flow, 0), 1)
+                        products = tl.where(edges == k - first, product[:, None], products)
+                    own = dots + of_edges * WARPS + warps * EDGES + first + edges
+                    known = first + edges < high
+                    tl.store(own, products + tl.load(own, mask=known & (start + edges >= 32 * VECTOR), other=0.0), mask=known)
+                tl.store(gradient + index, g, mask=inside)
+            total = tl.sum(tl.sum(tl.sum(totals, 0), 1), 0)
+            along = tl.sum(tl.sum(tl.sum(alongs, 0), 1), 0)
+            tl.debug_barrier()
+
+            gain = tl.load(norm_weight + at) * inverse_std
+            for first in range(low, high, CHUNK):
+                k = first + tl.arange(0, CHUNK)
+                known = k < high
+                dot = tl.sum(tl.load(dots + of_edges * WARPS + warps * EDGES + k[None, :], mask=known[None, :], other=0.0), 0)
+                w = tl.load(out_weight + k, mask=known, other=0.0)
+                target = (begin + tl.load(out_target + k, mask=known, other=0).to(tl.int32)) * CHANNELS + c
+                flows = tl.load(flow_sum + target, mask=known, other=0.0)
+                total += tl.sum(w * flows, 0)
+                along += tl.sum(w * dot, 0)
+                edge = tl.load(out_edge + k, mask=known, other=0)
+                tl.store(grad_edge + of_edges + edge, gain * dot + tl.load(norm_bias + at) * flows, mask=known)
+            along *= inverse_std
+            tl.store(grad_norm_weight + at, along)
+            tl.store(grad_norm_bias + at, total)
+
+            # Through BatchNorm, the convolution and ReLU.
+            offset = 0.0
+            slope = 0.0
             if TRAINING:
-                d = tl.load(z + here + index, mask=inside, other=0.0).to(tl.float32) - average
-                g -= gain * (total + along * inverse_std * d) / size
-            tl.store(room + border + index, g, mask=inside)
-        tl.debug_barrier()
-
-        # Through the convolution and ReLU; `relu` becomes the gradient at a_n. The nine taps look the other way.
-        taps = conv_weight + at * 9
-        zeros = tl.zeros([BLOCK], tl.float32)
-        s0, s1, s2, s3, s4, s5, s6, s7, s8, flows = zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros
-        entering = tl.where(tl.load(is_input + n) != 0, size, 0)  # how much of the input map enters here
-        for start in range(0, size, BLOCK):
-            index = start + lanes
-            inside = index < size
-            pixel = index // IMAGES
-            row, column = pixel // WIDTH, pixel % WIDTH
-            r = tl.load(relu + here + index, mask=inside, other=0.0).to(tl.float32)
-            value, s0 = _back_tap(room, border, index, inside, row, column, HEIGHT, WIDTH, IMAGES, 1, 1, taps, r, zeros, s0)
-            value, s1 = _back_tap(room, border, index, inside, row, column, HEIGHT, WIDTH, IMAGES, 1, 0, taps + 1, r, value, s1)
-            value, s2 = _back_tap(room, border, index, inside, row, column, HEIGHT, WIDTH, IMAGES, 1, -1, taps + 2, r, value, s2)
-            value, s3 = _back_tap(room, border, index, inside, row, column, HEIGHT, WIDTH, IMAGES, 0, 1, taps + 3, r, value, s3)
-            value, s4 = _back_tap(room, border, index, inside, row, column, HEIGHT, WIDTH, IMAGES, 0, 0, taps + 4, r, value, s4)
-            value, s5 = _back_tap(room, border, index, inside, row, column, HEIGHT, WIDTH, IMAGES, 0, -1, taps + 5, r, value, s5)
-            value, s6 = _back_tap(room, border, index, inside, row, column, HEIGHT, WIDTH, IMAGES, -1, 1, taps + 6, r, value, s6)
-            value, s7 = _back_tap(room, border, index, inside, row, column, HEIGHT, WIDTH, IMAGES, -1, 0, taps + 7, r, value, s7)
-            value, s8 = _back_tap(room, border, index, inside, row, column, HEIGHT, WIDTH, IMAGES, -1, -1, taps + 8, r, value, s8)
-            # As stored, for the same reason as the mean: sums of it are set off against each other.
-            kept = tl.where(r <= 0.0, 0.0, value).to(relu.dtype.element_ty)
-            tl.store(relu + here + index, kept, mask=inside)
-            value = kept.to(tl.float32)
-            flows += value
-            held = tl.load(grad_x + border + index, mask=index < entering, other=0.0)
-            tl.store(grad_x + border + index, held + value, mask=index < entering)
-        sums = grad_conv + at * 9
-        tl.store(sums, tl.sum(s0, 0))
-        tl.store(sums + 1, tl.sum(s1, 0))
-        tl.store(sums + 2, tl.sum(s2, 0))
-        tl.store(sums + 3, tl.sum(s3, 0))
-        tl.store(sums + 4, tl.sum(s4, 0))
-        tl.store(sums + 5, tl.sum(s5, 0))
-        tl.store(sums + 6, tl.sum(s6, 0))
-        tl.store(sums + 7, tl.sum(s7, 0))
-        tl.store(sums + 8, tl.sum(s8, 0))
-        flow = tl.sum(flows, 0)
-        tl.debug_barrier()
-
-        low, high = tl.load(in_ptr + n), tl.load(in_ptr + n + 1)
-        for k in range(low, high):
-            m = tl.load(in_source + k)
-            product = tl.zeros([BLOCK], tl.float32)
-            for start in range(0, size, BLOCK):
-                index = start + lanes
-                inside = index < size
-                g = tl.load(relu + here + index, mask=inside, other=0.0).to(tl.float32)
-                product += g * tl.load(z + base + m * size + index, mask=inside, other=0.0).to(tl.float32)
-            source = (begin + m) * CHANNELS + c
-            s = tl.load(norm_weight + source) / tl.sqrt(tl.load(variance + source) + eps)
-            tl.store(grad_edge + k, s * tl.sum(product, 0) + (tl.load(norm_bias + source) - tl.load(mean + source) * s) * flow)
+                slope = gain * along * inverse_std / pixels
+                offset = gain * total / pixels - slope * average
+            flow = room + tl.load(flow_slot + n) * size
+            passed = _convolve_back(
+                flow,
+                rectified,
+                gradient,
+                z,
+                conv_weight + at * 9,
+                grad_conv + at * 9,
+                gain,
+                offset,
+                slope,
+                HEIGHT,
+                row,
+                images,
+                32 * VECTOR * WARPS,
+                VECTOR,
+            )
+            tl.store(flow_sum + at, passed)
+            tl.debug_barrier()
+            if tl.load(is_input + n) != 0:
+                for start in range(0, HEIGHT * row, VECTOR * REPEATS * WARPS * 32):
+                    index, inside = _tile(start, HEIGHT * row, VECTOR, REPEATS, WARPS)
+                    value = tl.load(grad_x + border + index, mask=inside) + _wide(tl.load(flow + index, mask=inside))
+                    tl.store(grad_x + border + index, value, mask=inside)
 
 
-def _launch(kernel, shape, training, eps, graph, *arguments):
-    size = shape.height * shape.width * shape.images
-    block = min(_BLOCK, 1 << max(5, (size - 1).bit_length()))
-    grid, warps = (len(graph.output_share), shape.channels), max(1, min(_WARPS, block // 128))
-    kernel[grid](*graph, *arguments, eps, *shape, TRAINING=training, BLOCK=block, num_warps=warps)
+def pairs_at_once(count):
+    """How many (variant, channel) pairs are under way at a time."""
+    processors = torch.cuda.get_device_properties().multi_processor_count if torch.cuda.is_available() else 1
+    return min(count, _PROGRAMS * processors)
 
 
-def forward(shape, training, record, eps, graph, parameters, x, *maps):
-    """See :func:`forward_walk`; what a backward pass needs is recorded in any case."""
-    room = (torch.empty_like(parameters.mean), x.new_empty(shape.channels, graph.in_source.numel()))
-    _launch(forward_walk, shape, training, eps, graph, *parameters, x, *maps, *room)
+def images_in_memory(images, dtype):
+    """How many images a map holds, padding included."""
+    vector = _VECTOR // dtype.itemsize
+    return -(-images // vector) * vector
 
 
-def backward(shape, training, eps, graph, parameters, grad, *rest):
-    """See :func:`backward_walk`."""
-    _launch(backward_walk, shape, training, eps, graph, *parameters, grad, *rest, torch.empty_like(grad))
+def blocks(kernel, dtype, numbers):
+    """Compile-time sizes and limits of a kernel for maps of so many ``numbers``, stored in ``dtype``."""
+    vector = _VECTOR // dtype.itemsize
+    warps = min(_WARPS, triton.next_power_of_2(triton.cdiv(numbers, 32 * vector)))
+    # A thread has room for four vectors of sources on the way forth, and for 16 numbers of three maps on the way back.
+    repeats = 4 if kernel is forward_walks else 16 // vector
+    sizes = {"VECTOR": vector, "REPEATS": repeats, "WARPS": warps, "CHUNK": _EDGES}
+    return sizes, {"num_warps": warps, "maxnreg": _REGISTERS, "enable_fp_fusion": True}
+
+
+def _padded(maps, shape, dtype):
+    """Maps ``(V, C, H*W*B)`` with zeros for the images that fill the last vector."""
+    missing = images_in_memory(shape.images, dtype) - shape.images
+    return pad(maps.view(*maps.shape[:2], -1, shape.images), (0, missing)).flatten(2) if missing else maps
+
+
+def _launch(kernel, shape, room, *arguments, **options):
+    images = images_in_memory(shape.images, room.dtype)
+    size = shape.height * shape.width * images
+    sizes, limits = blocks(kernel, room.dtype, size)
+    *rest, eps, pairs, edges = arguments
+    counts = (edges, pairs, room.size(1) // size, *shape[:3], images // sizes["VECTOR"])
+    pixels = float(shape.height * shape.width * shape.images)
+    with torch.cuda.device_of(room):
+        kernel[(room.size(0),)](*rest, eps, pixels, *counts, **options, **sizes, **limits)
+
+
+def _slots_of(graph, slot, ends):
+    """The slot of the node at the other end of each edge ``(M,)``, edges by variant and ``ends`` counted inside it."""
+    edges = graph.in_ptr[graph.node_ptr].diff()
+    begin = torch.repeat_interleave(graph.node_ptr[:-1], edges, output_size=ends.numel())
+    return slot[begin + ends].int()
+
+
+def forward(shape, training, record, eps, graph, parameters, x, relu, out, room):
+    """See :func:`forward_walks`; ``room`` has a row per program, and the maps of one per pair."""
+    dtype, edges = room.dtype, graph.in_source.numel()
+    x_padded = _padded(x, shape, dtype)
+    sums = torch.zeros_like(x_padded)
+    held = _padded(x.new_ones(1, 1, x.size(2)), shape, dtype)
+    if not record:
+        relu = room.new_empty(room.size(0) * x_padded.size(2))
+    places = graph.node_ptr, graph.in_ptr, graph.in_source, graph.is_input, graph.is_output, graph.output_share
+    slots = _slots_of(graph, graph.slot, graph.in_source), graph.slot
+    scratch = held, torch.empty_like(parameters.mean), torch.empty_like(parameters.mean), x.new_empty(shape.channels, edges)
+    arguments = *places, *slots, *parameters, x_padded, relu, sums, room, *scratch, eps, x[..., 0].numel(), edges
+    _launch(forward_walks, shape, room, *arguments, TRAINING=training, KEEP=record, PADDED=x_padded is not x)
+    out.view(*out.shape[:2], -1, shape.images).copy_(sums.view(*out.shape[:2], shape.height * shape.width, -1)[..., : shape.images])
+
+
+def backward(shape, training, eps, graph, parameters, grad, relu, grad_x, *rest):
+    """See :func:`backward_walks`."""
+    *results, room = rest
+    dtype, edges = room.dtype, graph.in_source.numel()
+    grad_padded = _padded(grad, shape, dtype)
+    sums = torch.zeros_like(grad_padded)
+    held = _padded(grad.new_ones(1, 1, grad.size(2)), shape, dtype)
+    places = graph.node_ptr, graph.out_ptr, graph.out_target, graph.out_edge, graph.is_input, graph.is_output, graph.output_share
+    of_edges = parameters.edge_weight[graph.out_edge], _slots_of(graph, graph.flow_slot, graph.out_target), graph.flow_slot
+    maps = grad.new_empty(room.size(0), grad_padded.size(2)), room.new_empty(room.size(0), grad_padded.size(2))
+    scratch = *maps, grad.new_empty(shape.channels * edges * _WARPS), torch.empty_like(parameters.mean)
+    numbers = eps, grad[..., 0].numel(), edges
+    arguments = *places, *of_edges, *parameters[1:], grad_padded, relu, sums, *results, room, held, *scratch, *numbers
+    _launch(backward_walks, shape, room, *arguments, TRAINING=training)
+    grad_x.view(*grad.shape[:2], -1, shape.images).copy_(sums.view(*grad.shape[:2], shape.height * shape.width, -1)[..., : shape.images])

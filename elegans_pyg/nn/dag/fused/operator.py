@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from elegans_pyg.nn.dag.fused.walk import Parameters, Shape, walks
+from elegans_pyg.nn.dag.fused.walk import Parameters, Shape, Walk, walks
+from elegans_pyg.nn.dag.scatter import gradients_by_definition
 
 
 def _backend(device: torch.device) -> Any:
@@ -31,68 +32,83 @@ def _new_maps(like: Tensor) -> Tensor:
     mutates_args=(),
     schema="(Tensor x, Tensor edge_weight, Tensor conv_weight, Tensor norm_weight, Tensor norm_bias, Tensor running_mean,"
     " Tensor running_var, int handle, bool training, bool record, float momentum, float eps, ScalarType kept_type)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 def _walk(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    """The maps ``out``; the running statistics after this step; and for the way back ``z``, ``relu``, ``used``, mean and variance."""
+    """The maps ``out``; the running statistics after this step; and for the way back the rectified sums, mean and variance."""
     *tensors, handle, training, record, momentum, eps, kept_type = arguments
     walk, backend = walks[handle], _backend(x.device)
     parameters = Parameters(*walk.gathered(*tensors))
     out = _new_maps(x)
     count = x[0, :, 0].numel()
-    z = walk.workspace.take(walk.nodes.numel() * x.size(2) * count, x.new_empty(0, dtype=kept_type))
-    relu = walk.workspace.take(z.numel() if record or backend.NEEDS_RELU else 0, z)
     shape = Shape._make((*x.shape[2:], x.size(1)))
-    backend.forward(shape, training, record, eps, walk.graph_in(x.dtype), parameters, _to_walk(x), z, relu, _to_walk(out))
+    kept = walk.nodes.numel() * shape.channels * _map_size(backend, shape, kept_type) if record else 0
+    relu = walk.workspace.take(kept, x.new_empty(0, dtype=kept_type))
+    room = _room(walk, backend, shape, relu)
+    backend.forward(shape, training, record, eps, walk.graph_in(x.dtype), parameters, _to_walk(x), relu, _to_walk(out), room)
     statistics = [running.clone() for running in tensors[-2:]]
     if training:
         for running, batch in zip(statistics, (parameters.mean, parameters.variance * (count / (count - 1))), strict=True):
             running.index_copy_(0, walk.nodes, running.index_select(0, walk.nodes).lerp_(batch, momentum))
-    return out, *statistics, z, relu, torch.zeros(1, dtype=torch.uint8), parameters.mean, parameters.variance
+    return out, *statistics, relu, parameters.mean, parameters.variance
+
+
+def _room(walk: Walk, backend: Any, shape: Shape, like: Tensor) -> Tensor:
+    """Slots for the maps that a walk needs at a time, one row for each pair of variant and channel that is under way."""
+    rows = backend.pairs_at_once(walk.graph.output_share.numel() * shape.channels)
+    return walk.workspace.take(rows * walk.slots * _map_size(backend, shape, like.dtype), like).view(rows, -1)
+
+
+def _map_size(backend: Any, shape: Shape, dtype: torch.dtype) -> int:
+    """Numbers that a map takes: a back end may pad the images."""
+    padded = getattr(backend, "images_in_memory", None)
+    return shape.height * shape.width * (padded(shape.images, dtype) if padded else shape.images)
 
 
 @_walk.register_fake
 def _(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     *_, norm_bias, running_mean, running_var, handle, _, record, _, _, kept_type = arguments
-    nodes = walks[handle].nodes.numel()
-    z = x.new_empty(nodes * x[0].numel(), dtype=kept_type)
-    relu = torch.empty_like(z) if record or x.device.type != "cpu" else z.new_empty(0)
-    used = torch.empty(1, dtype=torch.uint8, device="cpu")
+    nodes, shape = walks[handle].nodes.numel(), Shape._make((*x.shape[2:], x.size(1)))
+    kept = nodes * shape.channels * _map_size(_backend(x.device), shape, kept_type) if record else 0
+    relu = x.new_empty(kept, dtype=kept_type)
     statistics = [norm_bias.new_empty(nodes, norm_bias.size(1)) for _ in range(2)]
-    return _new_maps(x), torch.empty_like(running_mean), torch.empty_like(running_var), z, relu, used, *statistics
+    return _new_maps(x), torch.empty_like(running_mean), torch.empty_like(running_var), relu, *statistics
 
 
-@torch.library.custom_op(
-    "elegans_pyg::walk_back",
-    mutates_args=("relu", "used"),
-    schema="(Tensor grad, Tensor x, Tensor z, Tensor(a!) relu, Tensor(b!) used, Tensor mean, Tensor variance, Tensor edge_weight,"
-    " Tensor conv_weight, Tensor norm_weight, Tensor norm_bias, int handle, bool training, float eps)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-)
-def _walk_back(grad: Tensor, x: Tensor, z: Tensor, relu: Tensor, used: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    """Gradients of ``x`` and of the four parameters. It leaves gradients where ``relu`` was, and says so in ``used``."""
-    mean, variance, *tensors, handle, training, eps = arguments
+@torch.library.custom_op("elegans_pyg::walk_back", mutates_args=())
+def _walk_back(
+    grad: Tensor,
+    x: Tensor,
+    relu: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    edge_weight: Tensor,
+    conv_weight: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    handle: int,
+    training: bool,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of ``x`` and of the four parameters."""
+    tensors = edge_weight, conv_weight, norm_weight, norm_bias
     walk, backend, shape = walks[handle], _backend(x.device), Shape._make((*x.shape[2:], x.size(1)))
     graph, parameters = walk.graph_in(x.dtype), Parameters(*(*walk.gathered(*tensors), mean, variance))
-    if used.item():
-        # The first way back overwrote the rectified sums: the same walk with the same statistics makes them anew.
-        maps = _to_walk(x)
-        backend.forward(shape, False, True, eps, graph, parameters, maps, torch.empty_like(z), relu, torch.empty_like(maps))
-    used.fill_(1)
     grad_x = _new_maps(x)
-    # A term a channel of each edge's gradient, added up in one order: no atomics, the same bits every time.
+    # A term per channel of each edge's gradient, added up in one order: no atomics, the same bits every time.
     results = [x.new_empty(shape.channels, walk.edges.numel()), *(torch.empty_like(p) for p in parameters[1:4])]
-    backend.backward(shape, training, eps, graph, parameters, _to_walk(grad), z, relu, _to_walk(grad_x), *results)
+    room = _room(walk, backend, shape, relu)
+    backend.backward(shape, training, eps, graph, parameters, _to_walk(grad), relu, _to_walk(grad_x), *results, room)
     results[0] = results[0].sum(0)
     gradients = [torch.zeros_like(p) for p in tensors]
     for gradient, result, places in zip(gradients, results, (walk.edges, *[walk.nodes] * 3), strict=True):
         gradient.index_copy_(0, places, result.view(-1, *gradient.shape[1:]))
-    return grad_x, *gradients
+    return grad_x, *gradients  # type: ignore[return-value]
 
 
 @_walk_back.register_fake
-def _(grad: Tensor, x: Tensor, z: Tensor, relu: Tensor, used: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    return _new_maps(x), *(torch.empty_like(p) for p in arguments[2:6])
+def _(grad: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    return _new_maps(x), *(torch.empty_like(p) for p in arguments[3:7])
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -100,10 +116,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     handle, training, _, _, eps, _ = inputs[7:]
     # Gradients of the other outputs are never asked for, and zeros in their place would take as much room as all maps.
     ctx.set_materialize_grads(False)
-    _, _, _, z, relu, used, mean, variance = output
-    ctx.save_for_backward(x, z, mean, variance, *parameters)
-    # Not saved as the others are: the way back writes to them, which autograd would take for a mistake when it comes a second time.
-    ctx.relu, ctx.used = relu.detach(), used
+    ctx.save_for_backward(x, *output[3:], *parameters)
     # A walk is found by its number only while somebody holds it.
     ctx.walk, ctx.options = walks[handle], (handle, training, eps)
 
@@ -111,8 +124,18 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 def _differentiate(ctx: Any, grad: Tensor | None, *others: Tensor | None) -> tuple[Tensor | None, ...]:
     if grad is None:
         return (None,) * 13
-    x, z, *tensors = ctx.saved_tensors
-    return *_walk_back(grad, x, z, ctx.relu, ctx.used, *tensors, *ctx.options), *(None,) * 8
+    x, relu, *tensors = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        return *_differentiable_gradients(ctx, x, tensors, grad), *(None,) * 8
+    return *_walk_back(grad, x, relu, *tensors, *ctx.options), *(None,) * 8
+
+
+def _differentiable_gradients(ctx: Any, x: Tensor, tensors: list[Tensor], grad: Tensor) -> tuple[Tensor | None, ...]:
+    walk, (_, training, eps), (mean, variance, *parameters) = ctx.walk, ctx.options, tensors
+    order, by_node = walk.schedule.order.to(x.device), torch.empty_like(parameters[-1])
+    # From the walk's order into the schedule's.
+    statistics = None if training else [by_node.index_copy(0, walk.nodes, used)[order] for used in (mean, variance)]
+    return gradients_by_definition(walk.schedule, (x, *parameters), statistics, eps, grad)
 
 
 _walk.register_autograd(_differentiate, setup_context=_save)

@@ -23,6 +23,8 @@ class Graph(NamedTuple):
         out_ptr ``(A + 1,)``, out_target ``(M,)``, out_edge ``(M,)``: outgoing edges, where they end (inside the variant), and their places.
         is_input ``(A,)``, is_output ``(A,)``: 0 or 1, uint8.
         output_share ``(V,)``: one over the number of output nodes.
+        slot ``(A,)``, flow_slot ``(A,)``: where a node's map lies on the way forth, and its gradient on the way back, while any is left to
+            read it: places in a room of :attr:`Walk.slots` maps.
     """
 
     node_ptr: Tensor
@@ -34,6 +36,8 @@ class Graph(NamedTuple):
     is_input: Tensor
     is_output: Tensor
     output_share: Tensor
+    slot: Tensor
+    flow_slot: Tensor
 
 
 class Shape(NamedTuple):
@@ -60,19 +64,23 @@ class Walk:
     """A :class:`Schedule` variant after variant, and where its nodes and edges stand in the batch.
 
     Attributes:
+        schedule: what it was made from.
         nodes ``(A,)``, edges ``(M,)``: node and edge of each place in the walk, edges sorted by target.
         graph: what the kernels read; its numbers are float64.
+        slots: maps that are needed at a time, at most, of one variant and channel.
         workspace: room for the maps.
         handle: number that an operator finds this walk by while anybody holds it; operators take tensors and plain numbers only.
     """
 
-    def __init__(self, nodes: Tensor, edges: Tensor, graph: Graph, workspace: Workspace) -> None:
-        self.nodes, self.edges, self.graph, self.workspace, self.handle = nodes, edges, graph, workspace, next(_handles)
+    def __init__(self, schedule: Schedule, nodes: Tensor, edges: Tensor, graph: Graph, workspace: Workspace) -> None:
+        self.schedule, self.nodes, self.edges, self.graph, self.workspace = schedule, nodes, edges, graph, workspace
+        self.handle = next(_handles)
+        self.slots = 1 + int(torch.cat([graph.slot, graph.flow_slot]).max())
         walks[self.handle] = self
 
     def __reduce__(self) -> tuple[type[Walk], tuple[Any, ...]]:
         # A copy is a walk of its own, with its own handle.
-        return Walk, (self.nodes, self.edges, self.graph, self.workspace)
+        return Walk, (self.schedule, self.nodes, self.edges, self.graph, self.workspace)
 
     @classmethod
     def from_schedule(cls, schedule: Schedule, workspace: Workspace, device: torch.device) -> Walk:
@@ -91,8 +99,9 @@ class Walk:
         in_ptr, out_ptr = (cumsum(torch.bincount(place[ends], minlength=place.numel())) for ends in (target, source))
         share = 1 / schedule.output_ptr.diff().double()
         parts = node_ptr, in_ptr, local[source], out_ptr, local[target[by_source]], by_source, *flags, share
+        slots = [_slots(node_ptr, place[first], place[second]) for first, second in ((source, target), (target, source))]
         nodes, edges = schedule.order[by_variant].to(device), schedule.edge_order[by_target].to(device)
-        return cls(nodes, edges, Graph(*(part.to(device) for part in parts)), workspace)
+        return cls(schedule, nodes, edges, Graph(*(part.to(device) for part in (*parts, *slots))), workspace)
 
     def graph_in(self, dtype: torch.dtype) -> Graph:
         """The graph with its numbers in the type of the sums."""
@@ -101,6 +110,32 @@ class Walk:
     def gathered(self, edge_weight: Tensor, conv_weight: Tensor, *of_nodes: Tensor) -> tuple[Tensor, ...]:
         """Parameters of the batch's edges and nodes, in walk order."""
         return edge_weight.index_select(0, self.edges), *(p.index_select(0, self.nodes) for p in (conv_weight.flatten(2), *of_nodes))
+
+
+def _slots(node_ptr: Tensor, giver: Tensor, reader: Tensor) -> Tensor:
+    """A slot ``(A,)`` for what every node gives to its readers.
+
+    Nodes come in the order of their places, or against it where readers come before their givers. A slot is free again once the last
+    reader has read it, for that reader's own map already.
+    """
+    forth = bool((reader > giver).all())
+    last = torch.arange(int(node_ptr[-1])).scatter_reduce(0, giver, reader, "amax" if forth else "amin")
+    leaving = torch.argsort(last, stable=True).tolist()
+    ends = cumsum(torch.bincount(last, minlength=last.numel())).tolist()
+    slot = [0] * last.numel()
+    for begin, end in itertools.pairwise(node_ptr.tolist()):
+        free: list[int] = []
+        taken = 0
+        for node in range(begin, end) if forth else range(end - 1, begin - 1, -1):
+            given_up = [other for other in leaving[ends[node] : ends[node + 1]] if other != node]
+            free += [slot[other] for other in given_up]
+            if not free:
+                free.append(taken)
+                taken += 1
+            slot[node] = free.pop()
+            if int(last[node]) == node:
+                free.append(slot[node])
+    return torch.tensor(slot)
 
 
 _handles = itertools.count()

@@ -1,0 +1,60 @@
+"""Loops that NumPy has no call for: plain Python, which Numba compiles where it is installed, so that both compute the same."""
+
+from collections.abc import Callable
+from functools import cache, wraps
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+
+def loop(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: compiled on first call; without Numba the function gets lists for its arrays, which are faster there.
+
+    Arrays are changed in place either way. Random numbers are drawn beforehand, or by ``random()`` of a NumPy generator, which Numba
+    computes from the same stream. :func:`has_edge` and :func:`flip_edge` may be called.
+    """
+
+    @cache
+    def fast() -> Callable[..., Any]:
+        from elegans_pyg._compiled import compiled
+
+        _register_helpers()
+        return compiled()(function)
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        if find_spec("numba") is not None:
+            return fast()(*arguments)
+        lists = [argument.tolist() if isinstance(argument, np.ndarray) else argument for argument in arguments]
+        result = function(*lists)
+        for argument, values in zip(arguments, lists, strict=True):
+            if isinstance(argument, np.ndarray):
+                argument[...] = values
+        return result
+
+    return call
+
+
+def edge_table(num_nodes: int) -> bytearray:
+    """A bit for each pair of nodes, for :func:`has_edge` and :func:`flip_edge`; no edge is there yet."""
+    return bytearray(num_nodes * num_nodes // 8 + 1)
+
+
+def has_edge(table: bytearray, num_nodes: int, directed: bool, a: int, b: int) -> bool:
+    pair = a * num_nodes + b if directed or a < b else b * num_nodes + a
+    return (table[pair >> 3] >> (pair & 7)) & 1 == 1
+
+
+def flip_edge(table: bytearray, num_nodes: int, directed: bool, a: int, b: int) -> None:
+    """Add the edge if it is not there, and remove it if it is."""
+    pair = a * num_nodes + b if directed or a < b else b * num_nodes + a
+    table[pair >> 3] ^= 1 << (pair & 7)
+
+
+@cache
+def _register_helpers() -> None:
+    from numba.extending import register_jitable
+
+    for helper in (has_edge, flip_edge):
+        register_jitable(helper)

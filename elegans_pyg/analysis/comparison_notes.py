@@ -1,0 +1,128 @@
+"""What a reader of a comparison has to know, one sentence or two each."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from elegans_pyg.analysis import power
+from elegans_pyg.analysis.arms import Arm
+from elegans_pyg.analysis.contrast import MIN_UNITS, SMALL_SHARE
+from elegans_pyg.analysis.power import ALPHA, POWER
+
+
+def comparison_notes(
+    table: pd.DataFrame, arms: dict[str, Arm], resamples: int, confidence: float, share: bool, margin: float | None
+) -> list[str]:
+    """The notes of :func:`~elegans_pyg.analysis.compare`: verdicts, units, pairs, tests, what is missing, the units needed."""
+    reference = next(iter(arms))
+    rows = table.set_index("family")
+    unit, small = (" in percentage points (pp)", "0.1 pp") if share else ("", f"{SMALL_SHARE:.0%} of {reference}'s mean")
+    notes = [f"Intervals: {100 * confidence:g} % BCa bootstrap. Differences: family minus {reference}{',' if unit else ''}{unit}."]
+    notes += _verdict_notes(table, reference, share, margin)
+    if (table["n"] < 10).any():
+        notes.append("Bootstrap intervals from fewer than 10 units come out too narrow: read them as a lower bound on the uncertainty.")
+    notes += _unit_notes(arms, reference, share)
+    pairs = rows["pairs"].dropna()
+    if len(pairs):
+        counts = ", ".join(f"{name} {count}" for name, count in pairs.items())
+        notes.append(
+            f"Compared with {reference} in pairs of runs with the same seed: {counts} pairs. Difference, interval, p and the units"
+            " needed are those of the differences within pairs."
+        )
+    if stopped := ", ".join(f"{name} {arm.stopped} of {arm.stopped + arm.runs}" for name, arm in arms.items() if arm.stopped):
+        notes.append(f"Left out, as they were stopped before they had an accuracy: {stopped}. The means describe the runs that finished.")
+
+    tested = rows[rows["p"].notna()]
+    exact, drawn = (tested[tested["p_method"] == method] for method in ("exact", "monte carlo"))
+    if len(exact):
+        smallest = "; ".join(f"{name} {p:.2g}" for name, p in exact["p_smallest"].items())
+        signs = " (of pairs, all signs of the differences)" if exact["pairs"].notna().any() else ""
+        notes.append(f"p by exact permutation of the units, all splits enumerated{signs}; the smallest attainable p: {smallest}.")
+    if len(drawn):
+        how = f"{resamples:,} random permutations ({', '.join(drawn.index)})"
+        notes.append(f"p by {how}, counting the observed split too; the smallest attainable p: {1 / (resamples + 1):.2g}.")
+    # With k families Holm multiplies the smallest p value by k, so the level to reach is that much lower.
+    hopeless = tested[tested["p_smallest"] * len(tested) > ALPHA]
+    if len(hopeless):
+        kinds = sorted(set(hopeless["pairs"].notna()))
+        fewest = " and ".join(f"{power.smallest_testable(ALPHA / len(tested), kind)} {'pairs' if kind else 'an arm'}" for kind in kinds)
+        notes.append(
+            f"Too few units for any difference to be significant on its own at {ALPHA:g} after Holm's correction:"
+            f" {', '.join(hopeless.index)}. At least {fewest} are needed for that."
+        )
+    for name, row in rows.drop(index=[reference, *tested.index]).iterrows():
+        paired, needed = not pd.isna(row["pairs"]), row["needed_small"]
+        each = "pairs" if paired else "an arm"
+        more = "the spread is not known yet" if pd.isna(needed) else f"about {needed} {each} to detect {small}"
+        notes.append(
+            f"No p value for {name}: {arms[str(name)]} against {arms[reference]} of {reference}; at least {MIN_UNITS} {each} are needed "
+            f"({power.smallest_testable(ALPHA, paired)} to reach {ALPHA:g}), and {more}."
+        )
+    needed = rows["needed_observed"].dropna()
+    if len(needed):
+        counts = ", ".join(f"{name} {count:,}" for name, count in needed.items())
+        notes.append(
+            f"Units an arm that would detect the observed difference ({100 * POWER:g} % power, level {ALPHA:g} before Holm's correction, "
+            f"t test with the standard deviation, pooled or of the differences within pairs): {counts}. "
+            f"The last column is the same for {small}."
+        )
+    return notes
+
+
+def _verdict_notes(table: pd.DataFrame, reference: str, share: bool, margin: float | None) -> list[str]:
+    how = f"'more' units an arm (or pairs) decide with {100 * POWER:g} % power if the observed difference and spread are the true ones."
+    if margin is None:
+        notes = [f"Different: p (Holm) up to {ALPHA:g}. Without a margin, set before the runs, nothing is called equal; {how}"]
+    else:
+        size = f"{100 * margin:g} pp" if share else f"{margin:g}"
+        notes = [
+            f"Different: p (Holm) up to {ALPHA:g}. Equal: two one-sided t tests (Schuirmann 1987) reject any difference of {size} or more,"
+            f" p (Holm) up to {ALPHA:g}; the margin counts only if it was set before the runs. Undecided: neither; {how}"
+        ]
+        if both := ", ".join(table.loc[table["verdict"] == "different within margin", "family"]):
+            notes.append(f"Not the same, but by less than the margin: {both}.")
+    if len(ranked := table[table["rank"].notna()]):
+        smallest = ", ".join(f"{row.family} {row.p_rank_smallest:.2g}" for row in ranked.itertuples())
+        notes.append(
+            f"'Different' compares the mean of a family with {reference}'s one wiring; wirings of the family may differ from that mean as"
+            f" much. The rank asks whether {reference} is unusual among them: exact p of its mean among the wirings' means, smallest"
+            f" attainable p {smallest}; effect: {reference} minus their mean, in their standard deviations, interval for normal means."
+        )
+    return notes
+
+
+def _unit_notes(arms: dict[str, Arm], reference: str, share: bool) -> list[str]:
+    scale, unit = (100, ", in pp") if share else (1, "")
+    averaged, notes = {name: arm for name, arm in arms.items() if arm.averaged}, []
+    if single := ", ".join(name for name, arm in arms.items() if arm.unit == "run"):
+        notes.append(
+            f"One wiring each: {single}. The units are runs that differ in seed alone, so the spread is training noise and the result holds"
+            " for that wiring."
+        )
+    if averaged:
+        counts = ", ".join(f"{name} {len(arm.units)}" for name, arm in averaged.items())
+        notes.append(f"Several seeds share a wiring, so the units are the wirings' means, and these are permuted: {counts} wirings.")
+        spread = "; ".join(
+            f"{name} {scale * math.sqrt(arm.components.between):.2f} and {scale * math.sqrt(arm.components.within):.2f}"
+            + (" (the former estimated below 0, set to 0)" if arm.components.truncated else "")
+            + ", {:.2f} ({:.2f} to {:.2f})".format(arm.components.icc, *arm.components.icc_interval())
+            for name, arm in averaged.items()
+            if not math.isnan(arm.components.between)
+        )
+        if spread:
+            notes.append(
+                f"Standard deviation between wirings and between seeds of a wiring{unit}, and the share of a run's variance that is the"
+                f" wiring's (intraclass correlation, with its 95 % interval): {spread}."
+            )
+        if uneven := ", ".join(name for name, arm in averaged.items() if arm.uneven):
+            notes.append(f"The wirings' means rest on unequal numbers of seeds, and count the same: {uneven}.")
+        if arms[reference].unit == "run":
+            notes.append(
+                f"A mean over seeds varies less by training noise than one run of {reference} does;"
+                " the test allows for different variances."
+            )
+    if plain := ", ".join(name for name, arm in arms.items() if arm.unit == "wiring" and not arm.averaged):
+        notes.append(f"One seed a wiring: {plain}. Their spread mixes graph and seed, which several seeds a wiring would tell apart.")
+    return notes

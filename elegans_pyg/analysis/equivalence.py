@@ -1,0 +1,61 @@
+"""Equal within a margin: two one-sided tests."""
+
+import math
+from typing import NamedTuple
+
+from scipy import stats
+
+from elegans_pyg.analysis.inference import Values
+from elegans_pyg.analysis.power import ALPHA
+
+
+class Equivalence(NamedTuple):
+    """Outcome of :func:`equivalence_test`: the difference of means, the ends of its interval with coverage 1 - 2 alpha, which lies within
+    the margin exactly where ``p`` is below alpha, the p value (the larger of the two tests'), its standard error and degrees of freedom."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    error: float
+    freedom: float
+
+
+def equivalence_test(sample: Values, other: Values | None = None, *, margin: float, alpha: float = ALPHA) -> Equivalence:
+    r"""Two one-sided t tests that a difference of means lies within a margin, from "A Comparison of the Two One-Sided Tests Procedure and
+    the Power Approach for Assessing the Equivalence of Average Bioavailability" (Schuirmann 1987, doi:10.1007/BF01068419):
+
+    .. math:: p = \max\Big(P\big(T_\nu > \tfrac{d + \Delta}{s}\big),\ P\big(T_\nu < \tfrac{d - \Delta}{s}\big)\Big)
+
+    The null hypothesis is that the means differ by the margin :math:`\Delta` or more, so a small p says that they do not. With ``other``
+    the arms are independent, and :math:`s` and :math:`\nu` are Welch's (1947, doi:10.1093/biomet/34.1-2.28): their variances may differ.
+    Without, ``sample`` holds the differences within pairs.
+
+    Args:
+        sample: values of one arm, or differences within pairs; at least two.
+        other: values of the other arm, at least two; ``None`` for pairs.
+        margin: largest difference that would not matter, in the unit of the values, above 0. It means something only if it was written
+            down before the values were seen.
+        alpha: level of each of the two tests.
+
+    Raises:
+        ValueError: for fewer than two values in an arm, or a margin that is not above 0.
+    """
+    samples = [sample] if other is None else [sample, other]
+    if min(map(len, samples)) < 2:
+        raise ValueError(f"sample, other: expected at least two values each, got {', '.join(map(str, map(len, samples)))}; run more")
+    check_margin(margin)
+    parts = [float(values.var(ddof=1)) / len(values) for values in samples]
+    difference, error = float(sample.mean() - (0 if other is None else other.mean())), math.sqrt(sum(parts))
+    if error == 0:  # constant arms: there is nothing left to estimate
+        return Equivalence(difference, difference, difference, float(abs(difference) >= margin), 0.0, math.inf)
+    freedom = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, samples, strict=True))
+    p = max(stats.t.sf((difference + margin) / error, freedom), stats.t.cdf((difference - margin) / error, freedom))
+    half = float(stats.t.ppf(1 - alpha, freedom)) * error
+    return Equivalence(difference, difference - half, difference + half, float(p), error, freedom)
+
+
+def check_margin(margin: float) -> None:
+    """Refuse a margin that is not above 0."""
+    if not 0 < margin < math.inf:
+        raise ValueError(f"margin: expected a difference above 0, got {margin:g}; give the smallest difference that would matter")

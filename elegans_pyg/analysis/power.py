@@ -1,0 +1,131 @@
+"""How many units a comparison needs: to find a difference, to show that there is none beyond a margin, and in nested designs."""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import count
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from elegans_pyg.analysis.inference import TIE
+
+ALPHA, POWER = 0.05, 0.8
+MOST = 10**9
+"""No more units than this are ever asked for: a difference that takes more is none."""
+_NODES = (np.arange(1000) + 0.5) / 1000
+
+
+def difference_power(difference: float, error: float, freedom: float, alpha: float = ALPHA) -> float:
+    r"""Power of the two-sided t test, :math:`P(|T| > t_{1-\alpha/2, \nu})` for :math:`T` noncentral t with :math:`\nu` degrees of
+    ``freedom`` and noncentrality ``difference`` / ``error``, the standard error (Cohen 1988, "Statistical Power Analysis for the Behavioral
+    Sciences", doi:10.4324/9780203771587, chapter 2)."""
+    shift, critical = abs(difference) / error, float(stats.t.ppf(1 - alpha / 2, freedom))
+    if shift > 30 + critical:  # where it is 1, and SciPy's noncentral t is not accurate
+        return 1.0
+    return float(stats.nct.sf(critical, freedom, shift) + stats.nct.cdf(-critical, freedom, shift))
+
+
+def equivalence_power(difference: float, margin: float, error: float, freedom: float, alpha: float = ALPHA) -> float:
+    r"""Power of the two one-sided t tests to show that a true ``difference`` :math:`\delta` lies within the ``margin`` :math:`\Delta`:
+
+    .. math:: E_s \max\Big(0,\ \Phi\frac{\Delta - t\,s - \delta}{e} - \Phi\frac{-\Delta + t\,s - \delta}{e}\Big), \qquad
+        t = t_{1-\alpha, \nu}, \quad \nu s^2 / e^2 \sim \chi^2_\nu
+
+    with the standard error :math:`e` and its estimate :math:`s`; from "Power of the Two One-Sided Tests Procedure in Bioequivalence"
+    (Phillips 1990, doi:10.1007/BF01063556).
+    """
+    estimate = error * np.sqrt(stats.chi2.ppf(_NODES, freedom) / freedom)
+    room = margin - float(stats.t.ppf(1 - alpha, freedom)) * estimate
+    return float(np.mean(np.maximum(stats.norm.cdf((room - difference) / error) - stats.norm.cdf((-room - difference) / error), 0)))
+
+
+def runs_needed(
+    difference: float, sd: float, *, margin: float | None = None, power: float = POWER, alpha: float = ALPHA, paired: bool = False
+) -> int | None:
+    r"""Fewest units an arm, or pairs, that decide with probability ``power`` at level ``alpha``.
+
+    Without a ``margin``: that detect ``difference`` in a two-sided t test, and never fewer than an exact permutation test needs to reach
+    ``alpha`` at all (4 an arm for 0.05, since 3 against 3 has only 20 splits; 6 pairs). With one: that show a true ``difference`` to lie
+    within it, by two one-sided tests. ``sd`` is the standard deviation inside an arm, or of the differences within pairs. ``None`` where
+    the number does not exist (no difference, or one that is not within the margin) or cannot be known (``sd`` is 0 or ``nan``).
+    """
+    if not sd > 0 or (abs(difference) <= TIE if margin is None else abs(difference) >= margin - TIE):
+        return None
+
+    def reached(units: int) -> float:
+        error, freedom = sd * math.sqrt((1 if paired else 2) / units), units - 1 if paired else 2 * units - 2
+        if margin is None:
+            return difference_power(difference, error, freedom, alpha)
+        return equivalence_power(difference, margin, error, freedom, alpha)
+
+    return _fewest(reached, power, smallest_testable(alpha, paired) if margin is None else 2)
+
+
+def smallest_testable(alpha: float, paired: bool = False) -> int:
+    """Fewest runs an arm at which the exact two-sided permutation test of two equal arms, or of pairs, can reach a p value of ``alpha``."""
+    return next(runs for runs in count(2) if 2 / (2**runs if paired else math.comb(2 * runs, runs)) <= alpha)
+
+
+def nested_designs(
+    difference: float,
+    between: float,
+    within: float,
+    *,
+    seeds: Sequence[int] = (1, 2, 4, 8),
+    single: bool = False,
+    margin: float | None = None,
+    power: float = POWER,
+    alpha: float = ALPHA,
+) -> pd.DataFrame:
+    r"""How many wirings it takes with so many seeds each, for a given variance ``between`` wirings and ``within`` them.
+
+    A wiring's mean over :math:`k` seeds has the variance :math:`\sigma_b^2 + \sigma_w^2 / k`, so that :math:`W` wirings weigh as much as
+    :math:`Wk / (1 + (k - 1)\rho)` independent runs, with the intraclass correlation :math:`\rho` ("Randomization by Cluster: Sample Size
+    Requirements and Analysis", Donner, Birkett & Buck 1981, doi:10.1093/oxfordjournals.aje.a113261). The test is Welch's on these means.
+
+    Args:
+        difference: true difference of the two families' means.
+        between, within: variances, such as those of :func:`~elegans_pyg.analysis.variance_components.variance_components`.
+        seeds: numbers of seeds a wiring, one row each.
+        single: whether the reference is one wiring with as many runs as the family has, instead of a family with as many wirings.
+        margin: show that the difference lies within it, instead of finding it.
+        power, alpha: of the test, two-sided, or of each of two one-sided ones.
+
+    Returns:
+        one row a number of ``seeds``: ``wirings`` (fewest, a family), ``runs`` (of the family, ``wirings * seeds``), ``power`` (reached).
+
+    Raises:
+        ValueError: where no number of wirings is enough: no difference to find, or one that is not within the margin; or no variance.
+    """
+    if not between + within > 0 or min(between, within) < 0:
+        raise ValueError(f"between, within: expected variances, not both 0, got {between:g} and {within:g}; take a pilot's")
+    if abs(difference) <= TIE if margin is None else abs(difference) >= margin:
+        goal = "other than 0" if margin is None else f"smaller than the margin of {margin:g}"
+        raise ValueError(f"difference: expected one {goal}, got {difference:g}; no number of wirings is enough for that")
+    rows = []
+    for repeats in seeds:
+
+        def reached(wirings: int, repeats: int = repeats) -> float:
+            family = (between + within / repeats) / wirings
+            reference, other = (within / (wirings * repeats), wirings * repeats) if single else (family, wirings)
+            variance = family + reference
+            freedom = variance**2 / (family**2 / (wirings - 1) + reference**2 / (other - 1))
+            if margin is None:
+                return difference_power(difference, math.sqrt(variance), freedom, alpha)
+            return equivalence_power(difference, margin, math.sqrt(variance), freedom, alpha)
+
+        wirings = _fewest(reached, power, 2)
+        rows.append({"seeds": repeats, "wirings": wirings, "runs": wirings * repeats, "power": reached(wirings)})
+    return pd.DataFrame(rows)
+
+
+def _fewest(reached: Callable[[int], float], power: float, least: int) -> int:
+    """The fewest units, at least ``least``, whose power reaches ``power``; it grows with them."""
+    most = least
+    while most < MOST and reached(most) < power:
+        least, most = most + 1, 2 * most
+    while least < most:
+        middle = (least + most) // 2
+        least, most = (least, middle) if reached(middle) >= power else (middle + 1, most)
+    return most

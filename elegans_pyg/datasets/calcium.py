@@ -1,0 +1,81 @@
+"""Recordings of the calcium of many neurons, in the layout of the homogenised collection of Simeon et al."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch_geometric.data import Data
+
+from elegans_pyg._arguments import shown
+from elegans_pyg._extras import require
+from elegans_pyg._files import check_file
+
+_LIMIT = 2**36
+_KEYS = ("source_dataset", "worm", "neuron", "is_labeled_neuron")
+
+
+def load_calcium(path: str | Path, sources: Sequence[str] | None = None, original: bool = False) -> list[Data]:
+    """Read calcium recordings, one ``Data`` a worm.
+
+    The layout is that of Simeon et al. (2024), "Homogenized C. elegans Neural Activity and Connectivity Data", arXiv:2411.12091: a Parquet
+    file with a row for each neuron of each worm, with ``source_dataset``, ``worm``, ``neuron``, ``is_labeled_neuron``, and as lists
+    ``calcium_data`` and ``time_in_seconds``, which are resampled and normalised, and the same as recorded with ``original_`` before the
+    name; further columns are left alone.
+
+    Args:
+        path: the Parquet file.
+        sources: names of the source data sets to read, such as ``["Kato2015"]``; by default all.
+        original: the traces as recorded in place of the resampled ones.
+
+    Returns:
+        In the order of the file, graphs without edges: ``calcium (N, T)`` float32, ``time_seconds (T,)`` float32, ``labeled (N,)`` bool
+        (whether the neuron was identified; the name of another means nothing), ``neuron_name``, ``source_dataset``, ``worm``.
+
+    Raises:
+        ImportError: if PyArrow is missing.
+        FileNotFoundError: if the file is missing.
+        ValueError: if it is no Parquet file or lacks a column; if no row is of the ``sources``; if a worm's traces differ in length from
+            its times, are not finite, or are of one neuron twice, or its times do not increase.
+    """
+    parquet, arrow = require("pyarrow.parquet", "images", "load_calcium"), require("pyarrow", "images", "load_calcium")
+    trace, time = (f"{'original_' * original}{name}" for name in ("calcium_data", "time_in_seconds"))
+    file = check_file(path, "path", _LIMIT)
+    try:
+        there = parquet.read_schema(file).names
+    except arrow.ArrowInvalid as error:
+        raise ValueError(f"{path}: expected a Parquet file, got another ({error}); give the file as it was published") from None
+    if missing := [name for name in (*_KEYS, trace, time) if name not in there]:
+        raise ValueError(f"{path}: expected the column {missing[0]}, got {', '.join(there)}; see the layout in load_calcium")
+    chosen = None if sources is None else [("source_dataset", "in", list(sources))]
+    table = parquet.read_table(file, columns=[*_KEYS, trace, time], filters=chosen).to_pandas()
+    if table.empty:
+        wanted = "rows" if sources is None else f"rows of {', '.join(sources)}"
+        raise ValueError(f"{path}: expected {wanted}, got none; give other sources")
+    return [
+        _recording(f"{path}, {source}, {worm}", rows, trace, time, {"source_dataset": str(source), "worm": str(worm)})
+        for (source, worm), rows in table.groupby(["source_dataset", "worm"], sort=False)
+    ]
+
+
+def _recording(place: str, rows: pd.DataFrame, trace: str, time: str, origin: dict[str, str]) -> Data:
+    seconds, names = np.asarray(rows[time].iloc[0], dtype=np.float32), rows["neuron"].astype(str).tolist()
+    if lengths := {len(values) for values in rows[trace]} - {len(seconds)}:
+        raise ValueError(
+            f"{place}: expected {trace} with {len(seconds)} values, one for each of {time}, got {min(lengths)}; correct the file"
+        )
+    calcium = np.stack(rows[trace].to_list()).astype(np.float32)
+    if not (np.isfinite(calcium).all() and np.isfinite(seconds).all() and (np.diff(seconds) > 0).all()):
+        raise ValueError(f"{place}: expected finite traces and increasing times, got others; leave this recording out")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{place}: expected each neuron once, got {shown(twice)} again; leave one out")
+    return Data(
+        calcium=torch.from_numpy(calcium),
+        time_seconds=torch.from_numpy(seconds.copy()),
+        labeled=torch.tensor(rows["is_labeled_neuron"].to_numpy(dtype=bool)),
+        neuron_name=names,
+        num_nodes=len(names),
+        **origin,
+    )

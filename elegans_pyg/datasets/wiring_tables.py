@@ -1,0 +1,263 @@
+"""The checked tables of a wiring, neurons and edges, and the ``Data`` that is made of them.
+
+Both tables hold text, and their column ``place`` says where each row stands. Whatever cannot be meant is refused here, in one line that
+names the place and the remedy.
+"""
+
+import copy
+import csv
+import io
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch_geometric.data import Data
+
+from elegans_pyg._arguments import check_choice, shown
+from elegans_pyg._files import read_text
+from elegans_pyg.wirings import ELECTRICAL, INTER, MOTOR, NEURON_TYPES, SENSORY, SYNAPSES, as_wiring, roles
+
+EDGE_COLUMNS = ("pre", "post", "weight", "synapse")
+NEURON_COLUMNS = ("name", "type")
+
+SYNAPSE_WORDS = {"chemical": 0, "c": 0, "electrical": 1, "e": 1, "extrasynaptic": 2}
+_SYNONYMS = {
+    "sensory": ("s", "sensor", "sensory neuron"),
+    "inter": ("i", "in", "interneuron"),
+    "motor": ("m", "mn", "motoneuron", "motor neuron"),
+    "pharyngeal": ("pharynx",),
+    "sex-specific": ("sex specific",),
+}
+TYPE_WORDS = {word: number for number, name in enumerate(NEURON_TYPES) for word in (name, *_SYNONYMS.get(name, ()))}
+_FLOAT32 = np.finfo(np.float32)
+_OTHER = NEURON_TYPES.index("other")
+
+
+def read_table(path: str | Path, required: Sequence[str], what: str) -> pd.DataFrame:
+    """The CSV table in ``path`` as text, with each row's ``place``; columns beside those ``required`` are kept.
+
+    Raises:
+        FileNotFoundError: if the file is missing; the message names it by the argument ``what``.
+        ValueError: if it is no CSV file in UTF-8, is empty, or lacks a column.
+    """
+    # pandas' own reader would forget the line numbers and turn a neuron ``NA`` into NaN.
+    reader = csv.reader(io.StringIO(read_text(path, what), newline=""), strict=True, skipinitialspace=True)
+    columns: list[str] = []
+    records: list[list[str]] = []
+    try:
+        for cells in reader:
+            fields = [cell.strip() for cell in cells]
+            place = f"{path}, line {reader.line_num}"
+            if not any(fields):
+                continue
+            if columns:
+                if len(fields) != len(columns):
+                    raise ValueError(f"{place}: expected {len(columns)} fields as in the first line, got {len(fields)}; correct the line")
+                records.append([*fields, place])
+                continue
+            columns, got = fields, shown(",".join(fields))
+            if missing := [column for column in required if column not in columns]:
+                raise ValueError(f"{place}: expected the columns {','.join(required)}, got {got}; add '{missing[0]}'")
+            if len(set(columns)) < len(columns) or "place" in columns:
+                raise ValueError(f"{place}: expected column names that differ from each other and from 'place', got {got}; rename them")
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: expected CSV, got a broken line ({error}); correct its quotes") from None
+    if not records:
+        raise ValueError(f"{path}: expected lines after the first, got none; fill the file or give another")
+    return pd.DataFrame(records, columns=[*columns, "place"])
+
+
+read_edges = partial(read_table, required=EDGE_COLUMNS, what="source")
+read_neurons = partial(read_table, required=NEURON_COLUMNS, what="neurons")
+
+
+def build_data(neurons: pd.DataFrame, edges: pd.DataFrame, *, synapses: str = "both", keep_isolated: bool = False) -> Data:
+    """Make a connectome's ``Data`` of its neurons and edges. Both tables may have a column ``place``, which errors quote.
+
+    Args:
+        neurons: columns ``name``, ``type``: one of ``NEURON_TYPES``, or ``S``, ``sensor``, ``interneuron``, ... for the first three, or any
+            other word, which makes the neuron ``other``; and if known ``cell_type``, in place of that word, and ``inhibitory``, or
+            ``neurotransmitter``: a neuron whose first one is GABA is inhibitory. If no type is one of these,
+            :func:`~elegans_pyg.wirings.roles` gives them.
+        edges: columns ``pre``, ``post``, ``weight`` (> 0), ``synapse``.
+        synapses: which to keep: ``"chemical"``, ``"electrical"``, ``"extrasynaptic"`` or ``"both"``: all of them.
+        keep_isolated: keep neurons that have none of these synapses. A synapse onto itself saves a neuron from removal.
+
+    Returns:
+        ``x (N, 6)`` float32 one-hot type, ``edge_index (2, E)``, ``edge_weight (E,)`` float32, ``edge_type (E,)`` int64 (0 chemical,
+        1 electrical, 2 extrasynaptic), ``neuron_type (N,)`` int64, ``neuron_name`` list of str, ``inhibitory (N,)`` bool, and
+        ``cell_type``, list of str, where there are types of other words. Neurons in the order of their table, edges sorted by (source,
+        target, type), electrical ones in both directions.
+
+    Raises:
+        ValueError: if a neuron has no name or is listed twice; if an edge has a neuron that is not listed, an
+            unknown synapse, a weight that is not a finite number above 0, or is listed twice; if no edge is left.
+    """
+    check_choice("synapses", synapses, (*SYNAPSES, "both"))
+    names, words, cell_types, inhibitory = _check_neurons(neurons)
+    weights = _check_edges(edges, {name: number for number, name in enumerate(names)})
+    for (pre, post, kind), weight in list(weights.items()):
+        if kind == ELECTRICAL:
+            weights.setdefault((post, pre, kind), weight)
+    chosen = sorted(key for key in weights if synapses in ("both", SYNAPSES[key[2]]))
+    if not chosen:
+        there = ", ".join(SYNAPSES[kind] for kind in sorted({key[2] for key in weights})) or "none"
+        raise ValueError(f"edges: expected synapses of the kind '{synapses}', got none; add some or choose another kind (there: {there})")
+    columns = torch.tensor(chosen, dtype=torch.int64).T
+    kept = torch.arange(len(names)) if keep_isolated else columns[:2].unique()
+    edge_index = torch.searchsorted(kept, columns[:2].contiguous())
+    known = [TYPE_WORDS.get(words[row].lower(), _OTHER) for row in kept]
+    untyped = not any(words[row].lower() in TYPE_WORDS for row in kept)
+    neuron_type = roles(edge_index, len(kept)) if untyped else torch.tensor(known, dtype=torch.int64)
+    data = Data(
+        x=torch.nn.functional.one_hot(neuron_type, len(NEURON_TYPES)).to(torch.float32),
+        edge_index=edge_index,
+        edge_weight=torch.tensor([weights[key] for key in chosen], dtype=torch.float32),
+        edge_type=columns[2].clone(),
+        neuron_type=neuron_type,
+        neuron_name=[names[row] for row in kept],
+        inhibitory=torch.tensor(inhibitory, dtype=torch.bool)[kept],
+    )
+    if any(cell_types[row] and cell_types[row].lower() not in TYPE_WORDS for row in kept):
+        data.cell_type = [cell_types[row] for row in kept]
+    return data
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Which neurons are inputs and outputs, where the types of a wiring do not say so.
+
+    Args:
+        inputs: names of the neurons that are sensory, and so the input of constrained DAGs; all others that were become inter.
+        outputs: names of the neurons that are motor, likewise, and of every DAG's output nodes, which are else those without outgoing edge.
+        sensory, motor: the same by the words of their types; these leave a DAG's output nodes as they are.
+    """
+
+    inputs: Sequence[str] = ()
+    outputs: Sequence[str] = ()
+    sensory: Sequence[str] = ()
+    motor: Sequence[str] = ()
+
+    def apply(self, data: Data) -> Data:
+        """A copy of a wiring with these neurons chosen; raises ``ValueError`` for names and words that none of its neurons has."""
+        if not any((self.inputs, self.outputs, self.sensory, self.motor)):
+            return data
+        data, types = copy.copy(data), data.neuron_type.clone()
+        words = data.get("cell_type") or [NEURON_TYPES[number] for number in data.neuron_type]
+        for role, names, of_types in ((MOTOR, "outputs", "motor"), (SENSORY, "inputs", "sensory")):
+            if getattr(self, names) or getattr(self, of_types):
+                chosen = _members(data.neuron_name, getattr(self, names), names) | _members(words, getattr(self, of_types), of_types)
+                types = torch.where(chosen, role, torch.where(types == role, INTER, types))
+        if self.outputs:
+            data.output_mask = _members(data.neuron_name, self.outputs, "outputs")
+        data.neuron_type = types
+        counts = f"chosen: {int((types == SENSORY).sum()):,} inputs, {int((types == MOTOR).sum()):,} outputs"
+        data.read_as = "; ".join(filter(None, (data.get("read_as"), counts)))
+        data.x = torch.nn.functional.one_hot(types, len(NEURON_TYPES)).float()
+        return data
+
+
+def _members(labels: list[str], wanted: Sequence[str], argument: str) -> torch.Tensor:
+    """Mask of the labels that are among those ``wanted``, which all have to be there."""
+    if unknown := [label for label in wanted if label not in set(labels)]:
+        there, noun = list(dict.fromkeys(label for label in labels if label)), "names of neurons"
+        noun, some = noun if argument in ("inputs", "outputs") else "types of neurons", ", ".join(there[:20])
+        raise ValueError(
+            f"{argument}: expected {noun} of the wiring, got {shown(unknown[0])}; choose from {some}{', ...' if len(there) > 20 else ''}"
+        )
+    return torch.tensor([label in set(wanted) for label in labels])
+
+
+def to_pandas(data: Data) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Edges ``pre, post, weight, synapse`` and neurons ``name, type, inhibitory`` (and ``cell_type``) of a wiring, which
+    :func:`build_data` makes the same wiring of."""
+    data = as_wiring(data)
+    source, target = data.edge_index.tolist()
+    names = list(data.neuron_name)
+    ends = {"pre": [names[node] for node in source], "post": [names[node] for node in target]}
+    kinds = [SYNAPSES[kind] for kind in data.edge_type]
+    edges = pd.DataFrame({**ends, "weight": data.edge_weight.tolist(), "synapse": kinds})
+    neurons = pd.DataFrame({"name": names, "type": [NEURON_TYPES[kind] for kind in data.neuron_type]})
+    neurons["inhibitory"] = data.inhibitory.tolist() if "inhibitory" in data else False
+    return edges, neurons.assign(cell_type=data.cell_type) if "cell_type" in data else neurons
+
+
+def _check_neurons(neurons: pd.DataFrame) -> tuple[list[str], list[str], list[str], list[bool]]:
+    """Name, word of the type, cell type and sign of every neuron."""
+    places: dict[str, str] = {}
+    words: list[str] = []
+    cell_types: list[str] = []
+    inhibitory: list[bool] = []
+    for row, place in rows_of(neurons, "neurons"):
+        name = text_of(row["name"])
+        if not name or not name.isprintable():
+            got = shown(name) if name else "nothing"
+            raise ValueError(f"{place}: expected a neuron's name, of printable characters, got {got}; name it")
+        if name in places:
+            raise ValueError(f"{place}: expected each neuron once, got {shown(name)} again, after {places[name]}; remove one of them")
+        places[name] = place
+        words.append(text_of(row["type"]))
+        cell_types.append(text_of(row.get("cell_type")) or words[-1])
+        # Only what a neuron mainly releases: many take up, or may also release, a little GABA.
+        principal = re.split(r"[,;/+&|]", text_of(row.get("neurotransmitter")))[0]
+        inhibitory.append(principal.strip().upper() == "GABA" or text_of(row.get("inhibitory")).lower() in ("true", "1"))
+    return list(places), words, cell_types, inhibitory
+
+
+def _check_edges(edges: pd.DataFrame, number: dict[str, int]) -> dict[tuple[int, int, int], float]:
+    """Weight of every (source, target, type)."""
+    weights: dict[tuple[int, int, int], float] = {}
+    places: dict[tuple[int, int, int], str] = {}
+    for row, place in rows_of(edges, "edges"):
+        pre, post, word = (text_of(row[column]) for column in ("pre", "post", "synapse"))
+        for column, name in (("pre", pre), ("post", post)):
+            if not name:
+                raise ValueError(f"{place}: expected a neuron's name in {column}, got nothing; fill it in or remove the edge")
+            if name not in number:
+                raise ValueError(f"{place}: expected a listed neuron, got {shown(name)}; add it to the neurons or remove the edge")
+        if word.lower() not in SYNAPSE_WORDS:
+            raise ValueError(f"{place}: expected the synapse to be one of {', '.join(SYNAPSES)}, got {shown(word)}; correct it")
+        key = number[pre], number[post], SYNAPSE_WORDS[word.lower()]
+        if key in weights:
+            edge = f"{SYNAPSES[key[2]]} edge {shown(pre)} to {shown(post)}"
+            raise ValueError(f"{place}: expected each edge once, got the {edge} again, after {places[key]}; join or remove them")
+        weights[key] = number_of(row["weight"], place, float(_FLOAT32.smallest_subnormal), wanted="a weight above 0")
+        places[key] = place
+    return weights
+
+
+def number_of(
+    value: Any, place: str, low: float = -float(_FLOAT32.max), high: float = float(_FLOAT32.max), wanted: str = "a number"
+) -> float:
+    """A number in a file or a graph, at least ``low`` and at most ``high``."""
+    try:
+        # `float` would read True as 1 and "1_0" as 10.
+        number = math.nan if isinstance(value, bool | np.bool_) or "_" in str(value) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not low <= number <= high:
+        raise ValueError(f"{place}: expected {wanted}, finite in float32, got {shown(value)}; correct or remove it")
+    return number
+
+
+def text_of(value: Any) -> str:
+    """``value`` without surrounding blanks; nothing for the missing values of pandas."""
+    return "" if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)) else str(value).strip()
+
+
+def name_of(value: Any) -> str:
+    """A neuron's name; pandas makes floats of whole numbers beside missing ones."""
+    return str(int(value)) if isinstance(value, float | np.floating) and float(value).is_integer() else text_of(value)
+
+
+def rows_of(table: pd.DataFrame, what: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Each row of a table and its place."""
+    for position, row in enumerate(table.to_dict("records")):
+        yield row, row.get("place") or f"{what}, row {position}"

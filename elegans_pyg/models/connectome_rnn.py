@@ -1,0 +1,336 @@
+"""Trainable recurrent networks wired by connectomes, cycles and all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+from torch.nn.utils.rnn import pad_sequence
+from torch_geometric.data import Batch, Data
+from torch_geometric.utils import cumsum, scatter
+
+from elegans_pyg._arguments import check_choice, check_number, check_whole, shown
+from elegans_pyg.nn.recurrent import LeakyWalk
+from elegans_pyg.nn.recurrent.sharing import SHARES, Synapses, edge_signs, synapses
+from elegans_pyg.nn.recurrent.steady import find_rest, jacobian
+from elegans_pyg.nn.variants import VariantNetwork, generators, uniform
+from elegans_pyg.wirings import MOTOR, SENSORY, Graphs, as_batch, as_wiring
+
+
+class Coefficients(NamedTuple):
+    """What the parameters come to: weights of the ``E`` directed synapses, conductances of the ``P`` gap junctions, and each neuron's time
+    constant and bias, ``(N,)``."""
+
+    weight: Tensor
+    gap: Tensor
+    tau: Tensor
+    bias: Tensor
+
+
+class ConnectomeRNN(VariantNetwork):
+    r"""``V`` networks of leaky units, one a wiring, trained side by side and sharing nothing.
+
+    .. math::
+        \tau_i \frac{dv_i}{dt} = -v_i + \sum_{j \to i} w_{ij}\, \phi(v_j) + \sum_j g_{ij} (v_j - v_i) + b_i + u_i,
+        \qquad u_i = \sum_f p_{if}\, x_f
+
+    A network whose neurons and synapses are those of a connectome, and whose unknowns are learned, as the fly's visual system in
+    Lappalainen et al. (2024), doi:10.1038/s41586-024-07939-3. Controls are degree-preserving wirings that start from the same ``seeds``,
+    after Dhiman (2026), arXiv:2604.04033. A step of ``dt`` is exponential Euler's: of first order, and stable at any length where
+    :math:`\phi` is bounded. With :math:`G_i = 1 + \sum_j g_{ij}` and :math:`k_i = e^{-G_i\, dt / \tau_i}`,
+
+    .. math::
+        v_i \leftarrow k_i v_i + \frac{1 - k_i}{G_i} \Big( \sum_{j \to i} w_{ij}\, \phi(v_j) + \sum_j g_{ij} v_j + b_i + u_i \Big)
+
+    Weights are :math:`w_e = s_e\, n_e \operatorname{softplus}(\theta_e)` where the sign :math:`s_e` is known and
+    :math:`n_e \theta_e` where it is not; conductances are :math:`g_{ij} = g_{ji} = n_{ij} \operatorname{softplus}(\theta_{ij})`, and
+    :math:`\tau = e^{\theta}`. The strengths :math:`n`, scaled so that the mean neuron receives 1 in all, are not trained.
+
+    Args:
+        batch: a wiring, or a ``Batch``, data set or list of wirings. Extrasynaptic edges (``edge_type`` 2) count as synapses of unknown
+            sign; a gap junction (``edge_type`` 1) given in one direction conducts in both.
+        inputs: ``F``, features that all sensory neurons get, by trained weights; or names of neurons, each of which gets one as it is.
+        outputs: ``O``, of a linear readout; or names of neurons whose voltages are given out.
+        share: what has a parameter of its own: ``"edge"`` (each synapse, gap junction and neuron), ``"class"`` (each class of neurons, by
+            :func:`~elegans_pyg.nn.recurrent.sharing.neuron_classes`), ``"type"`` (each type of neurons) or ``"global"``. A shared weight is
+            that of a class's synapses of one sign; a gap junction between two classes has the mean of their conductances.
+        counts: strengths are ``edge_weight``, the numbers of synapses; else all are equal.
+        dale: synapses keep the sign of ``edge_sign``, where 0 is "not known", or else of ``inhibitory``; if not, every sign is learned.
+        activation: :math:`\phi`, ``"tanh"``, ``"sigmoid"`` or ``"relu"``.
+        dt, tau: step, and first time constant of every neuron, in one unit.
+        gain: weights and conductances start around this times the strengths: uniform in ± half of it around, or in ± it without a sign.
+        readout: which neurons a linear readout reads: ``"motor"`` or ``"all"``.
+        last: give the last step's outputs alone, such as the logits of a class for each sequence.
+        seeds: one a variant, or an integer ``s`` for ``s, s + 1, ...``; a variant's first parameters depend on its own seed alone.
+        backend: ``"reference"`` (plain PyTorch, any device), ``"fused"`` (Numba, CPU; first derivatives), or ``"auto"``: fused where it can
+            run.
+
+    Shapes:
+        - **input:** ``(B, T, F)``, the same in every variant, or ``(V, B, T, F)``
+        - **state:** voltages ``(B, N)``, ``N`` counting the neurons of all variants; zeros if not given
+        - **output:** ``(V, B, T, O)``, or ``(V, B, O)`` with ``last``
+        - **parameters:** ``weight``, ``gap``, ``log_tau`` and ``bias``, one number for each that ``share`` tells apart;
+          ``input_weight (K,)``, ``readout_weight (R, O)`` and ``readout_bias (V, O)`` where features and outputs are numbers; see
+          :meth:`variant_ptr`
+
+    Raises:
+        TypeError: if ``batch`` is none of these, or a number is no number.
+        ValueError: for wirings without signs under ``dale``, or without the neurons that are named or read; a setting out of range;
+            inputs or states of another shape.
+
+    Example:
+        >>> herm = Connectome("cook2019-hermaphrodite")[0]
+        >>> ConnectomeRNN(herm, inputs=["ASEL", "ASER"], outputs=["AIYL"])(torch.rand(4, 100, 2)).shape
+        torch.Size([1, 4, 100, 1])
+    """
+
+    node_ptr: Tensor
+    edge_index: Tensor
+    gap_index: Tensor
+    weight: Tensor
+    gap: Tensor
+    log_tau: Tensor
+    bias: Tensor
+    input_weight: Tensor
+    readout_weight: Tensor
+    readout_bias: Tensor
+    _owner: Tensor
+    _group: Tensor
+    _gap_group: Tensor
+    _sign: Tensor
+    _strength: Tensor
+    _gap_strength: Tensor
+    _place: Tensor
+
+    def __init__(
+        self,
+        batch: Graphs,
+        inputs: int | Sequence[str] = 1,
+        outputs: int | Sequence[str] = 1,
+        *,
+        share: str = "edge",
+        counts: bool = True,
+        dale: bool = True,
+        activation: str = "tanh",
+        dt: float = 0.5,
+        tau: float = 1.0,
+        gain: float = 0.5,
+        readout: str = "motor",
+        last: bool = False,
+        seeds: int | Sequence[int] = 0,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        check_choice("share", share, SHARES)
+        check_choice("readout", readout, ("motor", "all"))
+        self.dt, self.last = check_number("dt", dt, above=True), last
+        tau, gain = check_number("tau", tau, above=True), check_number("gain", gain, above=True)
+        batch = as_batch(batch)
+        graphs: list[Data] = batch.to_data_list() if isinstance(batch, Batch) else [batch]
+        wirings = [as_wiring(graph, "batch") for graph in graphs]
+        wired = [synapses(own, share, counts, edge_signs(graph) if dale else None) for own, graph in zip(wirings, graphs, strict=True)]
+        self.num_variants, self._rows = len(graphs), dict[str, list[int]]()
+        self.node_ptr = nn.Buffer(cumsum(torch.tensor([len(own.owner) for own in wired])), persistent=False)
+        self._join(wired)
+        entered, read = self._neurons("inputs", inputs, wirings, "sensory"), self._neurons("outputs", outputs, wirings, readout)
+        self.in_features, self.out_features = (count if isinstance(count, int) else len(count) for count in (inputs, outputs))
+        each = self.in_features if isinstance(inputs, int) else 1
+        input_node = torch.cat(entered).repeat_interleave(each)
+        feature = torch.arange(self.in_features).repeat(len(input_node) // self.in_features)
+        if isinstance(inputs, int):
+            self._rows["input_weight"] = [each * len(own) for own in entered]
+        if isinstance(outputs, int):
+            self._rows |= {"readout_weight": [len(own) for own in read], "readout_bias": [1] * len(read)}
+        (a, b), nodes = self.gap_index, int(self.node_ptr[-1])
+        source, target = torch.cat([self.edge_index[0], nodes + a, nodes + b]), torch.cat([self.edge_index[1], b, a])
+        self.walk = LeakyWalk(self.node_ptr, source, target, input_node, feature, torch.cat(read), activation, backend)
+        self._draw(seeds, gain, tau)
+
+    def _join(self, wired: Sequence[Synapses]) -> None:
+        """The tables of all variants as one, with the numbers of parameters of each."""
+        dtype = torch.get_default_dtype()
+        for name, groups in (("weight", "group"), ("gap", "gap_group"), ("log_tau", "owner"), ("bias", "owner")):
+            self._rows[name] = [int(getattr(own, groups).max()) + 1 if getattr(own, groups).numel() else 0 for own in wired]
+
+        def joined(name: str, counts: Sequence[int]) -> Tensor:
+            firsts = cumsum(torch.tensor(counts)).tolist()
+            return torch.cat([getattr(own, name) + first for own, first in zip(wired, firsts, strict=False)], dim=-1)
+
+        sizes = self.node_ptr.diff().tolist()
+        tables = {"edge_index": joined("chemical", sizes), "gap_index": joined("gap", sizes), "_owner": joined("owner", self._rows["bias"])}
+        tables |= {"_group": joined("group", self._rows["weight"]), "_gap_group": joined("gap_group", self._rows["gap"])}
+        for name in ("sign", "strength", "gap_strength"):
+            tables[f"_{name}"] = torch.cat([getattr(own, name) for own in wired]).to(dtype)
+        for name, table in tables.items():
+            self.register_buffer(name, table, persistent=False)
+
+    def _neurons(self, argument: str, wanted: int | Sequence[str], wirings: Sequence[Data], role: str) -> list[Tensor]:
+        """The nodes of inputs or outputs, of each variant: those of a role, or with the names wanted, in that order."""
+        if isinstance(wanted, str):
+            raise TypeError(f"{argument}: expected a number or a list of names, got the string {wanted!r}; write [{wanted!r}]")
+        check_whole(argument, wanted if isinstance(wanted, int) else len(wanted), 1)
+        chosen = []
+        for variant, (wiring, first) in enumerate(zip(wirings, self.node_ptr.tolist(), strict=False)):
+            if isinstance(wanted, int):
+                kinds = wiring.neuron_type.cpu()
+                found = ((kinds == {"sensory": SENSORY, "motor": MOTOR}[role]) if role != "all" else kinds >= 0).nonzero().flatten()
+                problem = "" if len(found) else f"expected {role} neurons in every wiring, got none"
+            else:
+                place = {name: position for position, name in enumerate(wiring.neuron_name)}
+                missing = [name for name in wanted if name not in place]
+                found = torch.tensor([place.get(name, 0) for name in wanted])
+                problem = f"expected neurons of every wiring, got {shown(missing)}, which are not" if missing else ""
+            if problem:
+                raise ValueError(f"{argument}: {problem} in variant {variant}; name others, or see its neuron_name and neuron_type")
+            chosen.append(first + found)
+        return chosen
+
+    def _draw(self, seeds: int | Sequence[int], gain: float, tau: float) -> None:
+        """First parameters, each kind from a stream of its own."""
+        rows = self._rows
+
+        def drawn(stream: int, name: str, *shape: int) -> Tensor:
+            own = generators(seeds, self.num_variants, (0x4EC0 + stream) << 32)
+            return uniform(own, shape, 1, rows[name], torch.float64)
+
+        # Positive ones are the softplus of the parameter.
+        weight, gap = drawn(0, "weight"), torch.log(torch.expm1(gain * (1 + drawn(1, "gap") / 2)))
+        signed = torch.zeros(len(weight), dtype=torch.bool).index_fill_(0, self._group[self._sign != 0], True)
+        weight = torch.where(signed, torch.log(torch.expm1(gain * (1 + weight / 2))), gain * weight)
+        log_tau, bias = torch.full((sum(rows["log_tau"]),), math.log(tau)), torch.zeros(sum(rows["bias"]))
+        parameters = {"weight": weight, "gap": gap, "log_tau": log_tau, "bias": bias}
+        if "input_weight" in rows:
+            parameters["input_weight"] = drawn(2, "input_weight") / self.in_features**0.5
+        else:
+            self.register_buffer("input_weight", torch.ones(len(self.walk.input_node)), persistent=False)
+        if "readout_weight" in rows:
+            reads = torch.tensor(rows["readout_weight"])
+            parameters["readout_weight"] = drawn(3, "readout_weight", self.out_features) / reads.repeat_interleave(reads)[:, None] ** 0.5
+            parameters["readout_bias"] = torch.zeros(self.num_variants, self.out_features)
+            place = pad_sequence(torch.arange(len(self.walk.read_node)).split(reads.tolist()), batch_first=True)
+            self.register_buffer("_place", place, persistent=False)
+        for name, value in parameters.items():
+            self.register_parameter(name, nn.Parameter(value.to(torch.get_default_dtype())))
+
+    def variant_ptr(self) -> dict[str, list[int]]:
+        return {name: cumsum(torch.tensor(counts)).tolist() for name, counts in self._rows.items()}
+
+    def coefficients(self) -> Coefficients:
+        """The model's own numbers, from its parameters; synapses in the order of ``edge_index (2, E)`` and ``gap_index (2, P)``."""
+        raw = self.weight[self._group]
+        weight = self._strength * torch.where(self._sign == 0, raw, self._sign * softplus(raw))
+        gap = self._gap_strength * softplus(self.gap)[self._gap_group].mean(0)
+        return Coefficients(weight, gap, self.log_tau.exp()[self._owner], self.bias[self._owner])
+
+    def forward(self, x: Tensor, trained: int | None = None) -> Tensor:
+        """Outputs ``(V, B, T, O)``; only the first ``trained`` sequences take part in a backward pass, by default all."""
+        if trained is None or trained == x.size(-3):
+            return self.run(x)[0]
+        out = self.run(x[..., :trained, :, :])[0]
+        with torch.no_grad():
+            rest = self.run(x[..., trained:, :, :])[0]
+        return torch.cat([out, rest], dim=1)
+
+    def run(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The outputs that :meth:`forward` gives, and the voltages of all neurons after the last step, ``(B, N)``, from which to go on."""
+        x, nodes = self._checked(x), len(self._owner)
+        state = x.new_zeros(x.size(1), nodes) if state is None else self._checked_state(state, x.size(1))
+        own = self.coefficients()
+        rate = self._rate(own.gap)
+        keep = torch.exp(-self.dt * rate / own.tau)
+        pull = (1 - keep) / rate
+        weight = torch.cat([own.weight, own.gap, own.gap]) * pull[self.walk.target]
+        read, last = self.walk(keep, weight, self.input_weight * pull[self.walk.input_node], own.bias * pull, x, state.T)
+        return self._read(read[-1:])[:, :, 0] if self.last else self._read(read), last.T
+
+    def steady_state(self, x: Tensor, state: Tensor | None = None) -> Tensor:
+        r"""Voltages ``(B, N)`` at which nothing changes under constant inputs ``(B, F)`` or ``(V, B, F)``, with first derivatives.
+
+        Newton's method starts from ``state (B, N)``, by default zeros. There may be several such states, and one may be unstable. Raises
+        ``ValueError`` if it finds none.
+        """
+        x = self._checked(x[..., None, :])
+        start = x.new_zeros(x.size(1), len(self._owner)) if state is None else self._checked_state(state, x.size(1))
+        variant = self.walk.input_variant if len(x) > 1 else torch.zeros_like(self.walk.input_variant)
+        entering = self.input_weight[:, None] * x[variant, :, 0, self.walk.input_feature]
+        drive = (scatter(entering, self.walk.input_node, dim=0, dim_size=len(self._owner)) + self.coefficients().bias[:, None]).T
+        found = []
+        for number, ((low, high), (chemical, leak)) in enumerate(zip(self._spans(), self._matrices(), strict=True)):
+            rest = find_rest(chemical, leak, drive[:, low:high], self.walk.activation, start[:, low:high])
+            if rest is None:
+                remedy = "start from another state, such as the last one of a long run"
+                raise ValueError(f"state: expected a start from which Newton's method converges, got none for variant {number}; {remedy}")
+            found.append(rest)
+        return torch.cat(found, dim=1)
+
+    def linear_response(self, state: Tensor | None = None) -> list[Tensor]:
+        r"""How far a small constant current into neuron ``j`` moves neuron ``i`` in the end, for each variant ``(n, n)`` at ``[i, j]``:
+
+        .. math:: \big(\operatorname{diag}(G) - g - W \operatorname{diag}(\phi'(v))\big)^{-1}
+
+        around voltages ``state (1, N)``, by default the steady state without input; with derivatives.
+        """
+        if state is None:
+            state = self.steady_state(self.bias.new_zeros(1, self.in_features))
+        state, responses = self._checked_state(state, 1)[0], []
+        for (low, high), (chemical, leak) in zip(self._spans(), self._matrices(), strict=True):
+            matrix = jacobian(chemical, leak, state[low:high], self.walk.activation)
+            responses.append(torch.linalg.solve(matrix, torch.eye(high - low).to(matrix)))
+        return responses
+
+    def extra_repr(self) -> str:
+        nodes, chemical, gaps = len(self._owner), self.edge_index.size(1), self.gap_index.size(1)
+        return f"{self.in_features} -> {self.out_features}, variants={self.num_variants}, {nodes=}, {chemical=}, {gaps=}"
+
+    def _rate(self, gap: Tensor) -> Tensor:
+        """:math:`G (N,)`."""
+        return 1 + scatter(torch.cat([gap, gap]), self.gap_index.flatten(), dim_size=len(self._owner))
+
+    def _spans(self) -> list[tuple[int, int]]:
+        ends = self.node_ptr.tolist()
+        return list(pairwise(ends))
+
+    def _matrices(self) -> list[tuple[Tensor, Tensor]]:
+        """Of every variant: weights, and what pulls neurons back, ``(n, n)``, from row to column in the order target, source."""
+        own, (a, b) = self.coefficients(), self.gap_index
+        rate, gap, found = self._rate(own.gap), torch.stack([torch.cat([a, b]), torch.cat([b, a])]), []
+        for low, high in self._spans():
+            size = high - low
+
+            def dense(edges: Tensor, values: Tensor, low: int = low, high: int = high, size: int = size) -> Tensor:
+                inside = (edges[0] >= low) & (edges[0] < high)
+                source, target = edges[:, inside] - low
+                return values.new_zeros(size * size).index_add(0, target * size + source, values[inside]).view(size, size)
+
+            found.append((dense(self.edge_index, own.weight), torch.diag(rate[low:high]) - dense(gap, torch.cat([own.gap, own.gap]))))
+        return found
+
+    def _read(self, read: Tensor) -> Tensor:
+        """Outputs ``(V, B, T, O)`` of voltages ``(T, R, B)``."""
+        if "readout_weight" not in self._rows:
+            return read.unflatten(1, (self.num_variants, -1)).permute(1, 3, 0, 2)
+        # Variants that read fewer neurons are filled up with others, at a weight of zero.
+        weight = pad_sequence(self.readout_weight.split(self._rows["readout_weight"]), batch_first=True)
+        if read.size(1) < self._place.numel():
+            read = read.index_select(1, self._place.flatten())
+        return torch.einsum("tvrb,vro->vbto", read.unflatten(1, self._place.shape), weight) + self.readout_bias[:, None, None]
+
+    def _checked(self, x: Tensor) -> Tensor:
+        """Inputs as ``(V or 1, B, T, F)``."""
+        shape = tuple(x.shape)
+        x = x[None] if x.dim() == 3 else x
+        if x.dim() != 4 or x.size(-1) != self.in_features or x.size(0) not in (1, self.num_variants) or 0 in shape:
+            expected = f"(B, T, {self.in_features}) or ({self.num_variants}, B, T, {self.in_features})"
+            raise ValueError(f"x: expected {expected}, got {shape}; give one column a feature")
+        return x.to(self.bias)
+
+    def _checked_state(self, state: Tensor, sequences: int) -> Tensor:
+        if state.shape != (sequences, len(self._owner)):
+            expected = f"({sequences}, {len(self._owner)})"
+            raise ValueError(f"state: expected voltages {expected}, got {tuple(state.shape)}; take those that run() gives")
+        return state.to(self.bias)

@@ -1,0 +1,43 @@
+"""Where leaky units come to rest, and how they answer a small constant current, by solving linear systems of one wiring."""
+
+import torch
+from torch import Tensor
+
+from elegans_pyg.nn.recurrent.leaky import ACTIVATIONS
+
+_ITERATIONS, _HALVINGS = 100, 20
+
+
+def jacobian(chemical: Tensor, leak: Tensor, state: Tensor, activation: str) -> Tensor:
+    r""":math:`L - W \operatorname{diag}(\phi'(v))`, ``(..., n, n)``, at voltages ``(..., n)``; ``chemical`` is :math:`W`, ``leak`` is
+    :math:`L`."""
+    return leak - chemical * ACTIVATIONS[activation][1](state)[..., None, :]
+
+
+def find_rest(chemical: Tensor, leak: Tensor, drive: Tensor, activation: str, start: Tensor) -> Tensor | None:
+    r"""Solutions ``(B, n)`` of :math:`L v = W \phi(v) + d` for drives ``(B, n)``, by Newton's method with halved steps where a whole one
+    does not bring it nearer; ``None`` if it fails. First derivatives are those of the implicit function."""
+    phi = ACTIVATIONS[activation][0]
+
+    def residual(v: Tensor) -> Tensor:
+        return phi(v) @ chemical.T + drive - v @ leak.T
+
+    with torch.no_grad():
+        v, bound = start, torch.finfo(drive.dtype).eps ** 0.75 * (1 + drive.norm(dim=1))
+        for _ in range(_ITERATIONS):
+            error = residual(v)
+            size = error.norm(dim=1)
+            if bool((size <= bound).all()):
+                break
+            step, scale = torch.linalg.solve_ex(jacobian(chemical, leak, v, activation), error)[0], torch.ones_like(size)
+            for _ in range(_HALVINGS):
+                worse = ~(residual(v + scale[:, None] * step).norm(dim=1) < size) & (size > bound)
+                if not bool(worse.any()):
+                    break
+                scale = torch.where(worse, scale / 2, scale)
+            v = v + scale[:, None] * step
+        else:
+            return None
+        matrix = jacobian(chemical, leak, v, activation)
+    # One more step, with the residual's own derivatives, has those of the solution.
+    return v + torch.linalg.solve(matrix, residual(v))

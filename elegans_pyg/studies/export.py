@@ -1,0 +1,128 @@
+"""Trained networks of finished runs as files that need no part of this package."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from elegans_pyg import __version__
+from elegans_pyg._arguments import check_choice
+from elegans_pyg.datasets import ImageKind
+from elegans_pyg.models import EchoStateNetwork, ElegansM2, ReducedOrder
+from elegans_pyg.models.export import FORMATS, Exported, export_network
+from elegans_pyg.studies.fitting import image_kind
+from elegans_pyg.studies.saved import Run
+from elegans_pyg.studies.study import Shard
+from elegans_pyg.training.objective import Autoencoding, scale_pixels
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """What goes into a network's file and comes out: sample inputs, their names, and what they go through first."""
+
+    names: tuple[str, str]
+    samples: Tensor
+    before: nn.Module | None = None
+
+
+def export_run(
+    run: Run,
+    format: str = "onnx",
+    out: str | Path | None = None,
+    *,
+    family: str | None = None,
+    seed: int | None = None,
+    variant: int | None = None,
+    task: str | None = None,
+) -> tuple[Exported, pd.Series]:
+    """Write one trained network of a finished run as a file; see :func:`~elegans_pyg.models.export.export_network`.
+
+    ================ =============================================== ===========================================================
+    networks         input                                           output
+    ================ =============================================== ===========================================================
+    classifiers      ``images (B, C, H, W)``, uint8 from 0 to 255    ``logits (B, K)``
+    autoencoders     the same; binarised in the network              ``logits (B, C, H, W)``; their sigmoid is the share of ink
+    reservoirs       ``inputs (B, T, F)``, float64                   ``outputs (B, T, K)``
+    reduced-order    ``current_pA (S, T, I)``, float32               ``voltage_mV (S, T, O)``
+    ================ =============================================== ===========================================================
+
+    Args:
+        run: from :func:`~elegans_pyg.studies.load_run`.
+        format: ``"onnx"``, ``"torch"`` or ``"numpy"``.
+        out: the file, ending as the format's files do; by default in the current folder, named after run, family and unit.
+        family, seed, variant, task: which unit, as in :meth:`Run.select`; of several, the first whose training was not stopped.
+
+    Returns:
+        what was written, and the unit's row of ``results.csv``.
+
+    Raises:
+        FileNotFoundError: if the run has not come to its end.
+        ValueError: if the run trained no network, there is no such unit, ``out`` has another ending, or as :func:`export_network`.
+        ImportError, OSError: as :func:`export_network`.
+    """
+    check_choice("format", format, FORMATS)
+    results = run.results.loc[run.select(family, seed, variant, task).index]
+    stopped = results["stopped"].notna() & (results["stopped"] != "") if "stopped" in results else pd.Series(False, index=results.index)
+    if stopped.all():
+        raise ValueError(f"variant: training was stopped in each of these units of {run.folder.path}; choose another")
+    unit = results[~stopped].iloc[0]
+    name = re.sub(r"\W+", "_", f"{run.folder.path.resolve().name} {unit['family']} {unit['variant']}")
+    path = Path(f"{name}{FORMATS[format]}" if out is None else out).expanduser()
+    if path.suffix != FORMATS[format]:
+        raise ValueError(f"out: expected a file that ends in {FORMATS[format]} for the format {format}, got {str(path)!r}; name it so")
+    number, row = int(unit["variant"]), run.units.table.loc[unit.name]
+    model, about = run.model(variant=number), {"elegans_pyg": __version__, "study": run.study.name, **_plain(unit)}
+    ends = _sequences(model)
+    if ends is None:
+        shard = Shard(run.folder.shard(int(row["shard"])).path, run.units.table.loc[[unit.name]], [])
+        kind = image_kind(run.settings, shard)  # type: ignore[arg-type]
+        about["classes"] = kind.classes
+        ends = _images(model, kind)
+    if row["wiring"] >= 0 and (neurons := run.units.wirings[row["wiring"]].get("neuron_name")) is not None:
+        about["neuron_name"] = list(neurons)
+    if isinstance(model, ReducedOrder):
+        about |= {"inputs": model.input_names, "outputs": model.output_names}
+    return export_network(model, path, ends.samples, format, before=ends.before, names=ends.names, about=about), unit
+
+
+def _plain(unit: pd.Series) -> dict[str, Any]:
+    return {
+        name: getattr(unit[name], "item", lambda value=unit[name]: value)()
+        for name in ("family", "wiring_seed", "seed", "task")
+        if name in unit
+    }
+
+
+class FromPixels(nn.Module):
+    """Pixels from 0 to 255 to what a network was trained on."""
+
+    def __init__(self, binarised: bool, precision: str) -> None:
+        super().__init__()
+        self.binarised, self.precision = binarised, precision
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return Autoencoding().targets(pixels, self.precision) if self.binarised else scale_pixels(pixels, self.precision)
+
+
+def _images(model: Any, kind: ImageKind) -> _Ends:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (3, kind.channels, *kind.size), generator=generator, dtype=torch.uint8)
+    precision = "float64" if next(model.parameters()).dtype == torch.float64 else "float32"
+    return _Ends(("images", "logits"), pixels, FromPixels(isinstance(model, ElegansM2), precision))
+
+
+def _sequences(model: Any) -> _Ends | None:
+    generator = torch.Generator().manual_seed(0)
+    if isinstance(model, EchoStateNetwork):
+        own = model.reservoir
+        return _Ends(("inputs", "outputs"), torch.rand(3, 40, own.in_features, generator=generator, dtype=own.bias.dtype))
+    if isinstance(model, ReducedOrder):
+        current = 2 * torch.rand(3, 40, len(model.input_names), generator=generator, dtype=model.weight.dtype)
+        return _Ends(("current_pA", "voltage_mV"), current)
+    return None

@@ -1,0 +1,315 @@
+"""What a run's trained networks make of one's own files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from elegans_pyg import plots
+from elegans_pyg._extras import require
+from elegans_pyg._files import write_content
+from elegans_pyg.datasets import read_images
+from elegans_pyg.datasets.own_images import OwnImages
+from elegans_pyg.dynamics.waveforms import read_currents
+from elegans_pyg.studies.fitting import image_kind
+from elegans_pyg.studies.saved import Run, load_run
+from elegans_pyg.studies.study import Report, Shard
+from elegans_pyg.studies.tables import bullets, make_table
+from elegans_pyg.training.objective import Autoencoding, evaluate, scale_pixels
+
+ROWS, SHOWN, BATCH = 60, 12, 100
+"""Most rows of a table on the terminal, images or lines of a figure, and images at once."""
+
+
+@dataclass(frozen=True)
+class _Used:
+    """Networks side by side, the units that they are of, and the files given."""
+
+    run: Run
+    network: Any
+    units: pd.DataFrame
+    files: Sequence[str | Path]
+
+    def images(self) -> tuple[OwnImages, list[str]]:
+        shard = Shard(self.run.folder.shard(int(self.units["shard"].iloc[0])).path, self.units, [])
+        kind = image_kind(self.run.settings, shard)  # type: ignore[arg-type]
+        return read_images(self.files, kind), kind.classes
+
+    def sequences(self) -> dict[str, tuple[list[str], Tensor]]:
+        """Of each file, by its name, the columns' names and the numbers ``(T, columns)``."""
+        names = [Path(file).name for file in self.files]
+        unique = len(set(names)) == len(names)
+        return {name if unique else str(file): read_currents(file) for name, file in zip(names, self.files, strict=True)}
+
+    def families(self) -> Mapping[str, np.ndarray]:
+        """The variants of each family."""
+        return {str(family): np.flatnonzero(self.units["family"] == family) for family in self.units["family"].unique()}
+
+    def both(self, by_family: list[Any], by_unit: list[Any]) -> list[Any]:
+        """The tables of families and of units; where no family has two units, they would say the same."""
+        return [*by_family, *by_unit] if len(self.units) > len(self.families()) else by_unit
+
+    def label(self, row: Any) -> dict[str, Any]:
+        """What tells a unit in a table."""
+        return {name: getattr(row, name) for name in ("variant", "family", "task", "wiring_seed", "seed") if name in self.units}
+
+
+def predict(
+    run: Run | str | Path,
+    files: Sequence[str | Path],
+    family: str | None = None,
+    seed: int | None = None,
+    variant: int | None = None,
+    task: str | None = None,
+) -> Report:
+    """Give one's own files to a run's trained networks.
+
+    ================ ========================================== ====================================================================
+    networks         files                                      what comes out
+    ================ ========================================== ====================================================================
+    classifiers      images, see :func:`~datasets.read_images`  ``predictions.csv``: every class's probability by image and unit
+    autoencoders     images                                     ``predictions.csv``: scores by image and unit; the reconstructed images
+    reservoirs       CSV, a column an input, a row a step       ``predictions.csv``: outputs by step and unit
+    reduced-order    CSV, a column an input neuron in pA        ``predictions.csv``: voltages in mV by time and unit
+    ================ ========================================== ====================================================================
+
+    Units whose training was stopped are left out. Nothing is written, see :func:`write_report`.
+
+    Args:
+        run: a finished run, or its folder.
+        files: the files, at least one.
+        family, seed, variant, task: which units, as in :meth:`Run.select`; by default all.
+
+    Returns:
+        tables, notes (what was done with the images among them), files and figures; ``files["predictions.csv"]`` is a data frame.
+
+    Raises:
+        FileNotFoundError: if there is no such run or file, or the run has not come to its end.
+        ValueError: if the run trained no network, there is no such unit, or a file is not what the networks take.
+    """
+    run = run if isinstance(run, Run) else load_run(run)
+    if run.study.network is None:
+        raise ValueError(f"run: {run.folder.path} is of '{run.study.name}', which trains no network; give a run of one that does")
+    if not files:
+        raise ValueError("image: expected at least one file, got none; name some")
+    results, units = run.results, run.select(family, seed, variant, task)
+    # The column is empty for units that came to their end, and there is none where nothing can stop.
+    stopped = results.get("stopped", pd.Series("", index=results.index)).astype(str).replace("nan", "")[units.index] != ""
+    if stopped.all():
+        raise ValueError(f"run: the training of all these units of {run.folder.path} was stopped; choose others, or train anew")
+    units = units[~stopped]
+    with torch.inference_mode():
+        report = _KINDS[run.study.predicts](_Used(run, run.networks(units), units, files))
+    if stopped.any():
+        report.notes.append(f"Left out, as their training was stopped: units {', '.join(map(str, stopped.index[stopped]))}.")
+    return report
+
+
+def write_report(report: Report, out: str | Path) -> list[Path]:
+    """Write a report's files and figures (PNG and SVG) to a folder, new or empty; returns the figures' PNG files.
+
+    Raises:
+        FileExistsError: if the folder holds something.
+        OSError: if it cannot be written.
+    """
+    out = check_out(out)
+    for name, content in report.files.items():
+        write_content(out / name, content)
+    return [plots.save(figure, out / name)[0] for name, figure in report.figures.items()]
+
+
+def check_out(out: str | Path) -> Path:
+    """The path of a folder that is new or empty; raises ``FileExistsError`` if it is neither."""
+    out = Path(out).expanduser()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"out: expected a folder that is new or empty, got '{out}'; give another")
+    return out
+
+
+def _classes(used: _Used) -> Report:
+    """Every class's probability, of every image and unit."""
+    images, classes = used.images()
+    batches = (scale_pixels(part, "float32").to(next(used.network.parameters()).dtype) for part in images.pixels.split(BATCH))
+    shares = torch.cat([used.network(batch).double().softmax(dim=2) for batch in batches], dim=1).numpy()
+    best, known = shares.argmax(axis=2), any(images.truth)
+    rows, cells = [], []
+    for number, name in enumerate(images.names):
+        for place, unit in enumerate(used.units.itertuples()):
+            own, first = shares[place, number], best[place, number]
+            row = {"image": name, **used.label(unit), "class": classes[first], "probability": own[first]}
+            row |= {"true": images.truth[number]} if known else {}
+            rows.append(row | {f"p_{key}": share for key, share in zip(classes, own.tolist(), strict=True)})
+            second = own.argsort()[-2]
+            next_one = (classes[second], f"{100 * own[second]:.1f}")
+            cells.append((name, str(unit.variant), unit.family, classes[first], f"{100 * own[first]:.1f}", *next_one))
+    means = {family: shares[places].mean(axis=0) for family, places in used.families().items()}
+    summary = []
+    for number, name in enumerate(images.names):
+        for family, places in used.families().items():
+            mean = means[family][number]
+            chosen = int(mean.argmax())
+            agree = f"{int((best[places, number] == chosen).sum())} of {len(places)}"
+            summary.append((name, family, classes[chosen], f"{100 * mean[chosen]:.1f}", agree))
+    title = "Class by family, mean probability over its units"
+    by_family = _shortened(title, ("image", "family", "class", "%", "units for it"), summary, 3)
+    by_unit = _shortened("Class by unit", ("image", "unit", "family", "class", "%", "next", "next %"), cells, 4)
+    notes = _changes(images)
+    if known:
+        right = np.array([[classes[found] == own for found, own in zip(row, images.truth, strict=True)] for row in best])
+        notes += [
+            f"{family}: {100 * right[places].mean():.1f} % right by the folders' names." for family, places in used.families().items()
+        ]
+    shown = {family: mean[:SHOWN] for family, mean in means.items()}
+    figure = plots.classified(images.pixels[:SHOWN], images.names[:SHOWN], shown, classes)
+    return Report(used.both(by_family, by_unit), notes, {"predictions.csv": pd.DataFrame(rows)}, {"predictions": figure})
+
+
+def _reconstructions(used: _Used) -> Report:
+    """What autoencoders make of images, and how near to them it is."""
+    objective, (images, _) = Autoencoding(), used.images()
+    dtype = next(used.network.parameters()).dtype
+    target = objective.targets(images.pixels).to(dtype)
+    made = torch.cat([used.network(part).sigmoid() for part in target.split(BATCH)], dim=1).float()
+    rows, files = [], dict[str, Any]()
+    for number, name in enumerate(images.names):
+        part = slice(number, number + 1)
+        precision = "float64" if dtype == torch.float64 else "float32"
+        found = evaluate(used.network, images.pixels[part], torch.zeros(1), precision=precision, objective=objective)
+        assert found is not None  # as nothing stops it
+        for place, unit in enumerate(used.units.itertuples()):
+            file = f"reconstructed/{number:04}-{Path(name).stem}-unit-{unit.variant}.png"
+            rows.append({"image": name, **used.label(unit), **{key: own[place] for key, own in found.scores.items()}, "file": file})
+            files[file] = _png(made[place, number])
+    table = pd.DataFrame(rows)
+    scores = list(objective.score_names)
+    means = table.groupby(["image", "family"], sort=False)[scores].mean().reset_index()
+    headings = ("pixel accuracy %", "pixel F1", "MSE", "SSIM")
+
+    def cells(of: pd.DataFrame, *names: str) -> list[tuple[str, ...]]:
+        numbers = [(f"{100 * row[0]:.2f}", *(f"{value:.4f}" for value in row[1:])) for row in of[scores].to_numpy()]
+        return [(*map(str, words), *own) for words, own in zip(of[list(names)].to_numpy(), numbers, strict=True)]
+
+    title, of_families = "Reconstruction by family, mean over its units", cells(means, "image", "family")
+    by_family = _shortened(title, ("image", "family", *headings), of_families, 2)
+    by_unit = _shortened("Reconstruction by unit", ("image", "unit", "family", *headings), cells(table, "image", "variant", "family"), 3)
+    first = {family: made[places[0], :SHOWN] for family, places in used.families().items()}
+    figures = {"predictions": plots.reconstructions(target[:SHOWN].float(), first)}
+    notes = [
+        *_changes(images),
+        f"Binarised at {objective.threshold:g} of full brightness, as in training; figures show each family's first unit.",
+    ]
+    return Report(used.both(by_family, by_unit), notes, {"predictions.csv": table, **files}, figures)
+
+
+def _outputs(used: _Used) -> Report:
+    """What reservoirs with their readouts say, step by step."""
+    tables, cells, figures = [], [], dict[str, Any]()
+    for name, (columns, values) in used.sequences().items():
+        if len(columns) != (wanted := used.network.reservoir.in_features):
+            got = f"{len(columns)} ({', '.join(columns)[:60]})"
+            raise ValueError(f"sequence: expected {wanted} column(s) in {name}, one an input, got {got}; leave out the others")
+        outputs = used.network(values.double()[None])[:, 0].numpy()
+        names = [f"output_{number}" for number in range(1, outputs.shape[2] + 1)]
+        for place, unit in enumerate(used.units.itertuples()):
+            table = pd.DataFrame(outputs[place], columns=names)
+            for at, (key, value) in enumerate({"sequence": name, **used.label(unit), "step": range(len(table))}.items()):
+                table.insert(at, key, value)
+            tables.append(table)
+            last = [f"{value:.4f}" for value in outputs[place, -1, :3]]
+            cells.append((name, str(unit.variant), unit.family, f"{len(table):,}", *last))
+        first = {family: outputs[places[0]] for family, places in used.families().items()}
+        figures[f"outputs-{len(figures) + 1}-{Path(name).stem}"] = plots.sequence_outputs(values, columns, first)
+    last_names = [f"last output_{number}" for number in range(1, min(outputs.shape[2], 3) + 1)]
+    table = _shortened("Outputs of the readouts", ("sequence", "unit", "family", "steps", *last_names), cells, 3)
+    task = used.units["task"].iloc[0]
+    notes = [f"The readouts have learnt '{task}'. Every sequence starts from a reservoir at rest, so the first steps say little."]
+    return Report(table, notes, {"predictions.csv": pd.concat(tables, ignore_index=True)}, figures)
+
+
+def _voltages(used: _Used) -> Report:
+    """What reduced-order models say of currents."""
+    folder = used.run.folder.shard(int(used.units["shard"].iloc[0]))
+    dt_ms, model = float(folder.read_json("model.json")["notes"]["dt_ms"]), used.network
+    tables, cells, figures, notes = (
+        [],
+        [],
+        dict[str, Any](),
+        [f"Currents are in pA, one row every {dt_ms:g} ms, as in training; voltages in mV."],
+    )
+    for name, (columns, values) in used.sequences().items():
+        current = _currents(name, columns, values, model.input_names, dt_ms)
+        if left := [neuron for neuron in model.input_names if neuron not in columns]:
+            notes.append(f"{name} has no {', '.join(left)}: no current flows there.")
+        time_ms, voltage = dt_ms * np.arange(1, len(current) + 1), model.predict_mV(current[None])[:, 0].numpy()
+        for place, unit in enumerate(used.units.itertuples()):
+            labels = {"currents": name, **used.label(unit), "time_ms": time_ms}
+            tables.append(pd.DataFrame({**labels, **dict(zip(model.output_names, voltage[place].T, strict=True))}))
+        for family, places in used.families().items():
+            mean = voltage[places].mean(axis=0)
+            for output, trace in zip(model.output_names, mean.T, strict=True):
+                cells.append((name, family, output, *(f"{value:.2f}" for value in (trace[0], trace.min(), trace.max(), trace[-1]))))
+        first = {family: voltage[places[:1]] for family, places in used.families().items()}
+        shown, most = model.output_names[:SHOWN], {family: own[..., :SHOWN] for family, own in first.items()}
+        drawn = plots.predicted_traces(time_ms, current[None].numpy(), None, most, model.input_names, shown, [name])
+        figures[f"voltages-{len(figures) + 1}-{Path(name).stem}"] = drawn
+    headings = ("currents", "family", "output", "first", "lowest", "highest", "last")
+    table = _shortened("Voltages in mV, mean over the family's units", headings, cells, 3)
+    return Report(table, notes, {"predictions.csv": pd.concat(tables, ignore_index=True)}, figures)
+
+
+def _currents(name: str, columns: list[str], values: Tensor, inputs: list[str], dt_ms: float) -> Tensor:
+    """Currents ``(T, I)`` in the model's order; raises ``ValueError`` for unknown neurons, or times that are not the model's."""
+    if "time_ms" in columns:
+        steps = values[:, columns.index("time_ms")].diff()
+        if len(steps) and not bool(((steps - dt_ms).abs() < 0.01 * dt_ms).all()):
+            got = f"steps of {float(steps.min()):g} to {float(steps.max()):g} ms"
+            raise ValueError(f"currents: expected a row every {dt_ms:g} ms in {name}, as in training, got {got}; resample them")
+    if unknown := [column for column in columns if column not in (*inputs, "time_ms")]:
+        raise ValueError(f"currents: {name} has a column {unknown[0]!r}, which is no input; choose from {', '.join(inputs)}")
+    current = torch.zeros(len(values), len(inputs))
+    for place, neuron in enumerate(inputs):
+        if neuron in columns:
+            current[:, place] = values[:, columns.index(neuron)]
+    return current
+
+
+_KINDS: Mapping[str, Callable[[_Used], Report]] = {
+    "classes": _classes,
+    "reconstructions": _reconstructions,
+    "outputs": _outputs,
+    "voltages": _voltages,
+}
+
+
+def _shortened(title: str, headings: Sequence[str], cells: Sequence[Sequence[str]], left: int) -> list[Any]:
+    shown = [[_short(cell) for cell in row] for row in cells[:ROWS]]
+    more = [bullets([f"The first {ROWS} of {len(cells):,} rows; all are in predictions.csv."])] if len(cells) > ROWS else []
+    return [make_table(title, headings, shown, left), *more]
+
+
+def _short(cell: str, most: int = 24) -> str:
+    return cell if len(cell) <= most else f"…{cell[1 - most :]}"
+
+
+def _changes(images: OwnImages) -> list[str]:
+    """What was done with the images: in one line if it was the same with all."""
+    if len(set(images.changed)) == 1:
+        what = images.names[0] if len(images.names) == 1 else f"All {len(images.names)} images"
+        return [f"{what}: {images.changed[0]}."]
+    lines = [f"{name}: {change}." for name, change in zip(images.names[:SHOWN], images.changed[:SHOWN], strict=True)]
+    return lines + ([f"And {len(images.names) - SHOWN} more images, likewise."] if len(images.names) > SHOWN else [])
+
+
+def _png(shares: Tensor) -> bytes:
+    """A PNG of shares of full brightness ``(C, H, W)``."""
+    pixels, content = (255 * shares.nan_to_num()).round().byte().permute(1, 2, 0).numpy(), BytesIO()
+    require("PIL.Image", "images", "writing images").fromarray(pixels.squeeze()).save(content, "PNG")
+    return content.getvalue()

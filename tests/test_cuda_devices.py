@@ -1,0 +1,32 @@
+"""No model mixes tensors of two devices in training or evaluation: shown on a device that needs no hardware, see tests/second_device.py."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+MODELS = [
+    *(f"DAGNet {executor}" for executor in ("scatter", "levels", "auto")),
+    *(f"ConnectomeClassifier {activation}" for activation in ("sigmoid", "identity")),
+    *("Reservoir", "ReducedOrder rnn", "ReducedOrder lstm", "ReducedOrder gru"),
+    *("TensorNetwork", "DenseNetwork", "ElegansM1", "ElegansM2", "simulate", "mixed tensors"),
+]
+
+
+@pytest.fixture(scope="module")
+def reports() -> str:
+    # The device takes a place that PyTorch has once in a process.
+    command = [sys.executable, "-W", "ignore", "-m", "tests.second_device"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    assert done.stdout, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_step_leaves_no_tensor_behind(reports, model):
+    assert f"{model}: ok\n" in reports, reports
