@@ -52,6 +52,9 @@ def share(kernel: Any, count: int, *arguments: Any, largest: int | None = None, 
 
     for _ in run(call_kernel, pairwise(count * call // calls for call in range(calls + 1))):
         pass
+    # A thread may hold this call for a moment longer, and with it the room.
+    while not rooms.empty():
+        rooms.get()
 
 
 def _arrays(argument: Any) -> Any:

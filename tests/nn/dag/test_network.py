@@ -87,7 +87,9 @@ def test_agrees_with_per_node_loop(batch, channels, images, size, kernel_size, d
         # Over a handful of values BatchNorm's gradients nearly cancel, and float32 keeps only a digit or two of what is left.
         images, size = 2, (5, 4)
     net = make(batch, channels, dtype, kernel_size=kernel_size, executor=executor)
-    compare(net, batch, inputs(net, images, *size, dtype), TOLERANCE[dtype])
+    # An edge's gradient can be what is left of a sum over all pixels, and rounding grows with the root of their number.
+    spread = max(1.0, (images * size[0] * size[1] / 64) ** 0.5)
+    compare(net, batch, inputs(net, images, *size, dtype), TOLERANCE[dtype] * spread)
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
