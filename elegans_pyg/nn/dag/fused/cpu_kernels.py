@@ -122,20 +122,24 @@ def _convolve(out, padded, centre, taps, height, row, images, following):
     o1, o2, o3 = np.uintp(images), np.uintp(2 * images), np.uintp(step)
     o4, o5, o6 = o3 + o1, o3 + o2, np.uintp(2 * step)
     o7, o8 = o6 + o1, o6 + o2
-    total = out.dtype.type(0)
+    zero = out.dtype.type(0)
+    total = zero
     for y in range(height):
         window = padded[y * step : (y + 3) * step]
         target = out[y * row : (y + 1) * row]
         if following.size:
             for i in range(0, row, _LINE):
                 prefetch_to_write(following, y * row + i)
+        # Each row by itself: numbers added to a large sum one by one would lose their digits.
+        of_row = zero
         for i in range(np.uintp(row)):
             upper = (k0 * window[i] - centre) + k1 * window[i + o1] + k2 * window[i + o2]
             inner = k3 * window[i + o3] + k4 * window[i + o4] + k5 * window[i + o5]
             lower = k6 * window[i + o6] + k7 * window[i + o7] + k8 * window[i + o8]
             value = upper + inner + lower
             target[i] = value
-            total += value
+            of_row += value
+        total += of_row
     return total
 
 
@@ -275,14 +279,16 @@ def _convolve_back(flow, sums, relu, gradient, taps, height, row, images, follow
     o7, o6, o5 = np.uintp(images), np.uintp(2 * images), np.uintp(step)
     o4, o3, o2 = o5 + o7, o5 + o6, np.uintp(2 * step)
     o1, o0 = o2 + o7, o2 + o6
-    s0, s1, s2, s3, s4, s5, s6, s7, s8 = zero, zero, zero, zero, zero, zero, zero, zero, zero
     total = zero
+    sums[:] = zero
     for y in range(height):
         window = gradient[y * step : (y + 3) * step]
         kept = relu[(y + 1) * step + images : (y + 1) * step + images + row]
         target = flow[y * row : (y + 1) * row]
         for i in range(0, row, _LINE):
             prefetch_to_read(following, y * row + i)
+        s0, s1, s2, s3, s4, s5, s6, s7, s8 = zero, zero, zero, zero, zero, zero, zero, zero, zero
+        of_row = zero
         for i in range(np.uintp(row)):
             r = kept[i]
             g0, g1, g2 = window[i + o0], window[i + o1], window[i + o2]
@@ -291,7 +297,7 @@ def _convolve_back(flow, sums, relu, gradient, taps, height, row, images, follow
             value = (k0 * g0 + k1 * g1 + k2 * g2) + (k3 * g3 + k4 * g4 + k5 * g5) + (k6 * g6 + k7 * g7 + k8 * g8)
             value = zero if r <= zero else value
             target[i] = value
-            total += value
+            of_row += value
             s0 += r * g0
             s1 += r * g1
             s2 += r * g2
@@ -301,7 +307,9 @@ def _convolve_back(flow, sums, relu, gradient, taps, height, row, images, follow
             s6 += r * g6
             s7 += r * g7
             s8 += r * g8
-    sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7], sums[8] = s0, s1, s2, s3, s4, s5, s6, s7, s8
+        total += of_row
+        for k, s in enumerate((s0, s1, s2, s3, s4, s5, s6, s7, s8)):
+            sums[k] += s
     return total
 
 
