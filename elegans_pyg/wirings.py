@@ -137,7 +137,7 @@ def _check(data: Data, argument: str, cyclic: bool) -> None:
         return
     _check_range(f"{argument}.edge_type", edge_type, len(SYNAPSES), "give 0 for chemical, 1 for electrical and 2 for extrasynaptic")
     _check_range(f"{argument}.edge_index", edge_index, neuron_type.numel(), "list every neuron in neuron_type")
-    _check_directions(f"{argument}.edge_type", edge_index[:, edge_type == EXTRASYNAPTIC], neuron_type.numel())
+    _check_directions(f"{argument}.edge_type", edge_index, edge_type, weight, neuron_type.numel())
     bad = ~(torch.isfinite(weight) & (weight > 0))
     if bool(bad.any()):
         source, target = edge_index[:, bad][:, 0].tolist()
@@ -145,11 +145,13 @@ def _check(data: Data, argument: str, cyclic: bool) -> None:
         raise ValueError(f"{argument}.edge_weight: expected finite weights above zero, got {got}; mend or remove that edge")
 
 
-def _check_directions(name: str, extrasynaptic: Tensor, num_nodes: int) -> None:
-    """Refuse what PyG's ToUndirected makes of electrical synapses: it adds up their kinds, 1 and 1."""
-    source, target = extrasynaptic[:, extrasynaptic[0] != extrasynaptic[1]]
-    if source.numel() and torch.equal((source * num_nodes + target).unique(), (target * num_nodes + source).unique()):
-        got = "each in both directions, as ToUndirected leaves electrical ones"
+def _check_directions(name: str, edge_index: Tensor, edge_type: Tensor, weight: Tensor, num_nodes: int) -> None:
+    """Refuse what PyG's ToUndirected makes of electrical synapses: it adds up their kinds, 1 and 1, and both directions of every edge."""
+    source, target = edge_index
+    there, back = (source * num_nodes + target).sort(), (target * num_nodes + source).sort()
+    mirrored = torch.equal(there.values, back.values) and torch.allclose(weight[there.indices], weight[back.indices], equal_nan=True)
+    if mirrored and bool(((edge_type == EXTRASYNAPTIC) & (source != target)).any()):
+        got = "every edge in both directions with one weight, as ToUndirected leaves electrical ones"
         raise ValueError(f"{name}: expected extrasynaptic edges from sender to receiver, got {got}; use ToUndirected(reduce='max')")
 
 
