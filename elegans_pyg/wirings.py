@@ -30,7 +30,7 @@ def as_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> Data:
     """A copy of a graph with all that a wiring has, which is checked.
 
     A wiring needs no more than ``edge_index`` and ``num_nodes``. What is missing is filled in: ``edge_weight`` by ``edge_attr`` or
-    ``weight`` if that is one number an edge, and else by 1; ``edge_type`` by chemical; ``neuron_type`` by :func:`roles`; ``neuron_name`` by
+    ``weight`` if that is one number per edge, else by 1; ``edge_type`` by chemical; ``neuron_type`` by :func:`roles`; ``neuron_name`` by
     the nodes' numbers; ``x`` by the one-hot type; ``family`` and ``wiring_seed`` by ``"connectome"`` and 0. Other attributes of edges are
     left out, because edges are merged or redrawn; :func:`~elegans_pyg.datasets.edge_sign` finds the signs of those that result.
 
@@ -124,7 +124,7 @@ def _check(data: Data, argument: str, cyclic: bool) -> None:
         raise ValueError(f"{argument}: expected at least one neuron, got an empty graph; check the connectome that it was made from")
     if (given := data.get("neuron_name")) is not None and len(given) != neuron_type.numel():
         hint = "name every neuron, and the node that PyG's VirtualNode has added"
-        raise ValueError(f"{argument}.neuron_name: expected {neuron_type.numel()} entries, one a neuron, got {len(given)}; {hint}")
+        raise ValueError(f"{argument}.neuron_name: expected {neuron_type.numel()} entries, one per neuron, got {len(given)}; {hint}")
     if edge_index.dim() != 2 or edge_index.size(0) != 2 or not weight.shape == edge_type.shape == edge_index[0].shape:
         got = f"{tuple(edge_index.shape)}, {tuple(weight.shape)} and {tuple(edge_type.shape)}"
         hint = "build them together (PyG's AddSelfLoops and RemoveSelfLoops change one attribute of edges only)"

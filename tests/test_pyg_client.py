@@ -200,7 +200,7 @@ def test_both_directions_of_a_wiring() -> None:
     [
         (T.AddSelfLoops(), "build them together .PyG's AddSelfLoops and RemoveSelfLoops change one attribute of edges only"),
         (T.RemoveSelfLoops(), "build them together"),
-        (T.VirtualNode(), "neuron_name: expected 162 entries, one a neuron, got 161; name every neuron"),
+        (T.VirtualNode(), "neuron_name: expected 162 entries, one per neuron, got 161; name every neuron"),
     ],
     ids=repr,
 )

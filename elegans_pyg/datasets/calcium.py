@@ -18,7 +18,7 @@ _KEYS = ("source_dataset", "worm", "neuron", "is_labeled_neuron")
 
 
 def load_calcium(path: str | Path, sources: Sequence[str] | None = None, original: bool = False) -> list[Data]:
-    """Read calcium recordings, one ``Data`` a worm.
+    """Read calcium recordings, one ``Data`` per worm.
 
     The layout is that of Simeon et al. (2024), "Homogenized C. elegans Neural Activity and Connectivity Data", arXiv:2411.12091: a Parquet
     file with a row for each neuron of each worm, with ``source_dataset``, ``worm``, ``neuron``, ``is_labeled_neuron``, and as lists

@@ -122,11 +122,11 @@ class WiringEnsemble(InMemoryDataset):
         """How far the variants match the base.
 
         Returns:
-            one row a variant, after the base's own (``variant`` -1, family ``base``, no ``wiring_seed``). Columns: ``variant``,
+            one row per variant, after the base's own (``variant`` -1, family ``base``, no ``wiring_seed``). Columns: ``variant``,
             ``family``, ``wiring_seed``, ``nodes``; ``edges`` and ``dag_edges``, before and after the DAG step, self-loops left out, as no
             DAG has any; ``strength_error``, before the DAG step, see :func:`~elegans_pyg.transforms.strength_rewired.strength_error`;
             ``input_nodes``, ``output_nodes``, ``levels``, ``unreached_nodes``; and ``parameters``, those of a
-            :class:`~elegans_pyg.nn.DAGNet` of ``channels`` ``C``, 1 or more, with 3x3 kernels: one an edge of the DAG and ``11 C`` a node.
+            :class:`~elegans_pyg.nn.DAGNet` of ``channels`` ``C``, 1 or more, with 3x3 kernels: one per edge of the DAG, ``11 C`` per node.
         """
         check_whole("channels", channels, 1)
         dags = [(-1, "base", None, self._dag_step(self.seed)(self._base), _edges_without_loops(self._base), 0.0)]

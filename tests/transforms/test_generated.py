@@ -61,7 +61,7 @@ def test_neurons_are_placed_at_random(generator: type[GeneratedWiring]) -> None:
 def test_too_many_edges(generator: type[GeneratedWiring]) -> None:
     data = random_connectome(0, 6, chemical=0.5)
     with pytest.raises(
-        ValueError, match=r"density: expected at most 30 chemical edges, one a pair of the 6 neurons and direction, got \d+; lower"
+        ValueError, match=r"density: expected at most 30 chemical edges, one per pair of the 6 neurons and direction, got \d+; lower"
     ):
         generator(0, density=5.0)(data)
 
