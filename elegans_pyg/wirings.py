@@ -148,9 +148,10 @@ def _check(data: Data, argument: str, cyclic: bool) -> None:
 def _check_directions(name: str, edge_index: Tensor, edge_type: Tensor, weight: Tensor, num_nodes: int) -> None:
     """Refuse what PyG's ToUndirected makes of electrical synapses: it adds up their kinds, 1 and 1, and both directions of every edge."""
     source, target = edge_index
+    if not bool(((edge_type == EXTRASYNAPTIC) & (source != target)).any()):
+        return
     there, back = (source * num_nodes + target).sort(), (target * num_nodes + source).sort()
-    mirrored = torch.equal(there.values, back.values) and torch.allclose(weight[there.indices], weight[back.indices], equal_nan=True)
-    if mirrored and bool(((edge_type == EXTRASYNAPTIC) & (source != target)).any()):
+    if torch.equal(there.values, back.values) and torch.allclose(weight[there.indices], weight[back.indices], equal_nan=True):
         got = "every edge in both directions with one weight, as ToUndirected leaves electrical ones"
         raise ValueError(f"{name}: expected extrasynaptic edges from sender to receiver, got {got}; use ToUndirected(reduce='max')")
 
