@@ -30,7 +30,7 @@ def as_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> Data:
     """A copy of a graph with all that a wiring has, which is checked.
 
     A wiring needs no more than ``edge_index`` and ``num_nodes``. What is missing is filled in: ``edge_weight`` by ``edge_attr`` or
-    ``weight`` if that is one number an edge, and else by 1; ``edge_type`` by chemical; ``neuron_type`` by :func:`roles`; ``neuron_name`` by
+    ``weight`` if that is one number per edge, else by 1; ``edge_type`` by chemical; ``neuron_type`` by :func:`roles`; ``neuron_name`` by
     the nodes' numbers; ``x`` by the one-hot type; ``family`` and ``wiring_seed`` by ``"connectome"`` and 0. Other attributes of edges are
     left out, because edges are merged or redrawn; :func:`~elegans_pyg.datasets.edge_sign` finds the signs of those that result.
 
@@ -124,7 +124,7 @@ def _check(data: Data, argument: str, cyclic: bool) -> None:
         raise ValueError(f"{argument}: expected at least one neuron, got an empty graph; check the connectome that it was made from")
     if (given := data.get("neuron_name")) is not None and len(given) != neuron_type.numel():
         hint = "name every neuron, and the node that PyG's VirtualNode has added"
-        raise ValueError(f"{argument}.neuron_name: expected {neuron_type.numel()} entries, one a neuron, got {len(given)}; {hint}")
+        raise ValueError(f"{argument}.neuron_name: expected {neuron_type.numel()} entries, one per neuron, got {len(given)}; {hint}")
     if edge_index.dim() != 2 or edge_index.size(0) != 2 or not weight.shape == edge_type.shape == edge_index[0].shape:
         got = f"{tuple(edge_index.shape)}, {tuple(weight.shape)} and {tuple(edge_type.shape)}"
         hint = "build them together (PyG's AddSelfLoops and RemoveSelfLoops change one attribute of edges only)"
@@ -137,7 +137,7 @@ def _check(data: Data, argument: str, cyclic: bool) -> None:
         return
     _check_range(f"{argument}.edge_type", edge_type, len(SYNAPSES), "give 0 for chemical, 1 for electrical and 2 for extrasynaptic")
     _check_range(f"{argument}.edge_index", edge_index, neuron_type.numel(), "list every neuron in neuron_type")
-    _check_directions(f"{argument}.edge_type", edge_index[:, edge_type == EXTRASYNAPTIC], neuron_type.numel())
+    _check_directions(f"{argument}.edge_type", edge_index, edge_type, weight, neuron_type.numel())
     bad = ~(torch.isfinite(weight) & (weight > 0))
     if bool(bad.any()):
         source, target = edge_index[:, bad][:, 0].tolist()
@@ -145,11 +145,14 @@ def _check(data: Data, argument: str, cyclic: bool) -> None:
         raise ValueError(f"{argument}.edge_weight: expected finite weights above zero, got {got}; mend or remove that edge")
 
 
-def _check_directions(name: str, extrasynaptic: Tensor, num_nodes: int) -> None:
-    """Refuse what PyG's ToUndirected makes of electrical synapses: it adds up their kinds, 1 and 1."""
-    source, target = extrasynaptic[:, extrasynaptic[0] != extrasynaptic[1]]
-    if source.numel() and torch.equal((source * num_nodes + target).unique(), (target * num_nodes + source).unique()):
-        got = "each in both directions, as ToUndirected leaves electrical ones"
+def _check_directions(name: str, edge_index: Tensor, edge_type: Tensor, weight: Tensor, num_nodes: int) -> None:
+    """Refuse what PyG's ToUndirected makes of electrical synapses: it adds up their kinds, 1 and 1, and both directions of every edge."""
+    source, target = edge_index
+    if not bool(((edge_type == EXTRASYNAPTIC) & (source != target)).any()):
+        return
+    there, back = (source * num_nodes + target).sort(), (target * num_nodes + source).sort()
+    if torch.equal(there.values, back.values) and torch.allclose(weight[there.indices], weight[back.indices], equal_nan=True):
+        got = "every edge in both directions with one weight, as ToUndirected leaves electrical ones"
         raise ValueError(f"{name}: expected extrasynaptic edges from sender to receiver, got {got}; use ToUndirected(reduce='max')")
 
 

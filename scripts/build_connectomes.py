@@ -81,7 +81,7 @@ def cook(folder: Path, file: str, chemical: str, electrical: str) -> tuple[dict[
 
 
 def varshney(folder: Path, types: dict[str, str]) -> Edges:
-    """S and Sp rows are chemical synapses as their sender lists them (R and Rp list them again); EJ rows come once a direction."""
+    """S and Sp rows are chemical synapses as their sender lists them (R and Rp list them again); EJ rows come once per direction."""
     import xlrd
 
     sheet = xlrd.open_workbook(folder / "NeuronConnect.xls").sheet_by_index(0)

@@ -28,7 +28,7 @@ CLASSES = ("Glu+", "Glu-", "ACh+", "ACh-", "GABA+", "GABA-")
 
 
 def layer(path: Path, order: dict[str, int]) -> list[list[str]]:
-    """One row a pair of neurons; its weight counts the transmitters with their receptors that link the two."""
+    """One row per pair of neurons; its weight counts the transmitters with their receptors that link the two."""
     signals: dict[tuple[str, str], set[str]] = defaultdict(set)
     with path.open(newline="", encoding="utf-8") as file:
         for row in list(csv.reader(file))[1:]:

@@ -11,13 +11,14 @@ from torch_geometric.data import Data
 from elegans_pyg._arguments import shown
 from elegans_pyg._extras import require
 from elegans_pyg._files import check_file
+from elegans_pyg.datasets.edge_tables import unreadable
 
 _LIMIT = 2**36
 _KEYS = ("source_dataset", "worm", "neuron", "is_labeled_neuron")
 
 
 def load_calcium(path: str | Path, sources: Sequence[str] | None = None, original: bool = False) -> list[Data]:
-    """Read calcium recordings, one ``Data`` a worm.
+    """Read calcium recordings, one ``Data`` per worm.
 
     The layout is that of Simeon et al. (2024), "Homogenized C. elegans Neural Activity and Connectivity Data", arXiv:2411.12091: a Parquet
     file with a row for each neuron of each worm, with ``source_dataset``, ``worm``, ``neuron``, ``is_labeled_neuron``, and as lists
@@ -39,13 +40,14 @@ def load_calcium(path: str | Path, sources: Sequence[str] | None = None, origina
         ValueError: if it is no Parquet file or lacks a column; if no row is of the ``sources``; if a worm's traces differ in length from
             its times, are not finite, or are of one neuron twice, or its times do not increase.
     """
-    parquet, arrow = require("pyarrow.parquet", "images", "load_calcium"), require("pyarrow", "images", "load_calcium")
+    parquet = require("pyarrow.parquet", "images", "load_calcium")
     trace, time = (f"{'original_' * original}{name}" for name in ("calcium_data", "time_in_seconds"))
     file = check_file(path, "path", _LIMIT)
     try:
         there = parquet.read_schema(file).names
-    except arrow.ArrowInvalid as error:
-        raise ValueError(f"{path}: expected a Parquet file, got another ({error}); give the file as it was published") from None
+    # pyarrow has errors of its own for each way of being damaged.
+    except Exception as error:
+        raise unreadable(file, "a Parquet file", error) from error
     if missing := [name for name in (*_KEYS, trace, time) if name not in there]:
         raise ValueError(f"{path}: expected the column {missing[0]}, got {', '.join(there)}; see the layout in load_calcium")
     chosen = None if sources is None else [("source_dataset", "in", list(sources))]

@@ -170,7 +170,7 @@ class Connectome(InMemoryDataset):
         Args:
             source: path, graph, table, matrix or ``Data``.
             neurons: file or pandas table with columns ``name`` (or ``node_id``, ``id``, ...), and if known ``type`` and
-                ``neurotransmitter``. It then is the list of all neurons, in its order.
+                ``neurotransmitter``. It then is the list of all neurons, in its order. Not beside a ``Data``.
             synapses: ``"chemical"``, ``"electrical"`` or ``"both"``, as for a packaged connectome; a ``Data`` keeps what it has.
             keep_isolated: keep neurons that have none of these synapses.
             inputs, outputs, sensory, motor: names, and words of types, of the neurons that are inputs and outputs, see

@@ -24,7 +24,7 @@ import scipy.sparse
 from elegans_pyg._arguments import shown
 from elegans_pyg._extras import require
 from elegans_pyg._files import read_bounded, read_text
-from elegans_pyg.datasets.wiring_tables import SYNAPSE_WORDS, name_of, text_of
+from elegans_pyg.datasets.wiring_tables import SYNAPSE_WORDS, check_fields, name_of, split_lines, text_of
 from elegans_pyg.wirings import SYNAPSES
 
 # Names of columns and attributes are compared in lower case without blanks, "_" and "-": GML writers, for one, have to drop them.
@@ -58,6 +58,10 @@ class Cells:
     places: list[str]
     where: str
     of_graph: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.rows or not self.rows[0]:
+            raise ValueError(f"{self.where}: expected lines after the first, got none; fill the file or give another")
 
     @classmethod
     def of_attributes(cls, edges: Sequence[tuple[str, str, Mapping[str, Any]]], places: list[str], where: str) -> Cells:
@@ -128,8 +132,6 @@ def cells_of(frame: pd.DataFrame, where: str) -> Cells:
 def find_edges(cells: Cells) -> Edges:
     """The edges of a table: a list, by the names of its columns or else by their order, or a square matrix from rows to columns."""
     names = [plain(name) for name in cells.header or []]
-    if not cells.rows:
-        raise ValueError(f"{cells.where}: expected lines after the first, got none; fill the file or give another")
     ends = (0, 1) if cells.of_graph else _ends(names)
     by_order = ends is None
     if ends is None:
@@ -159,17 +161,18 @@ def find_in_matrix(matrix: Any, where: str) -> Edges:
     entries = scipy.sparse.coo_array(matrix)
     entries.sum_duplicates()
     entries.eliminate_zeros()
-    if not entries.nnz:
-        raise ValueError(f"{where}: expected a wiring, got a matrix without entries other than 0; give another")
     rows, columns = (place.tolist() for place in entries.coords)
     edges = zip(rows, columns, entries.data.astype(float).tolist(), strict=True)
-    table = [(str(i), str(j), weight, SYNAPSES[0], f"{where}, row {i}, column {j}") for i, j, weight in edges]
     nodes = [str(number) for number in range(matrix.shape[0])]
-    return Edges(pd.DataFrame(table, columns=["pre", "post", "weight", "synapse", "place"], dtype=object), _of_matrix(len(nodes)), nodes)
+    return _matrix_edges([(nodes[i], nodes[j], weight, f"{where}, row {i}, column {j}") for i, j, weight in edges], nodes, where)
 
 
-def _of_matrix(size: int) -> str:
-    return f"a matrix of {size:,} nodes, from rows to columns, its entries as weight"
+def _matrix_edges(entries: list[tuple[str, str, Any, str]], nodes: list[str], where: str) -> Edges:
+    """The edges of a matrix from the row, column, value and place of each entry that is not 0."""
+    if not entries:
+        raise ValueError(f"{where}: expected a wiring, got a matrix without entries other than 0; give another")
+    table = pd.DataFrame(entries, columns=["pre", "post", "weight", "place"], dtype=object).assign(synapse=SYNAPSES[0])
+    return Edges(table, f"a matrix of {len(nodes):,} nodes, from rows to columns, its entries as weight", nodes)
 
 
 def _read_matrix(path: Path, suffix: str) -> Any:
@@ -205,17 +208,12 @@ def _read_text(path: Path, what: str) -> Cells:
     if re.search(r"\{.*\}\s*$", first):
         return _read_dictionaries(path, lines)
     delimiter = separator[1] if separator else _delimiter(lines)
-    rows, places = _split(path, lines, delimiter)
-    if not rows:
-        raise ValueError(f"{path}: expected edges, got empty cells alone; fill the file or give another")
+    rows, places = split_lines(path, lines, delimiter)
     header = rows.pop(0) if _is_header(rows) else None
     places = places[len(places) - len(rows) :]
     if header is not None and rows and all(len(row) == len(header) + 1 for row in rows):
         header = ["", *header]  # R names no column for its rows' names
-    width = len(header or rows[0])
-    for row, place in zip(rows, places, strict=True):
-        if len(row) != width:
-            raise ValueError(f"{place}: expected {width} fields as in the first line, got {len(row)}; correct the line")
+    check_fields(rows, places, len(header or rows[0]))
     if header is not None and len(set(filter(None, header))) < len(list(filter(None, header))):
         got = shown(",".join(header))
         raise ValueError(f"{path}, line 1: expected column names that differ from each other, got {got}; rename them")
@@ -234,22 +232,6 @@ def _delimiter(lines: list[str]) -> str:
     alike = [sign for sign, numbers in counts.items() if numbers[0] > 1 and len(set(numbers)) == 1]
     some = sorted((sign for sign, numbers in counts.items() if numbers[0] > 1), key=lambda sign: -counts[sign][0])
     return next(iter([*alike, *some]), " ")
-
-
-def _split(path: Path, lines: list[str], delimiter: str) -> tuple[list[list[str]], list[str]]:
-    """Cells and places of the lines that are not blank. pandas would forget the line numbers and turn a neuron ``NA`` into NaN."""
-    given = (line.strip(" ") if delimiter != " " else " ".join(line.split(" ")).strip() + "\n" for line in lines)
-    reader = csv.reader(given, strict=True, skipinitialspace=True, delimiter=delimiter)
-    rows, places = [], []
-    try:
-        for cells in reader:
-            fields = [cell.strip() for cell in cells]
-            if any(fields):
-                rows.append(fields)
-                places.append(f"{path}, line {reader.line_num}")
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: expected CSV, got a broken line ({error}); correct its quotes") from None
-    return rows, places
 
 
 def _read_dictionaries(path: Path, lines: list[str]) -> Cells:
@@ -322,7 +304,7 @@ def _labelled_matrix(cells: Cells) -> Edges | None:
     labels = [] if cells.header is None else cells.header[1:]
     if not labels or sorted(labels) != sorted(name_of(row[0]) for row in cells.rows):
         return None
-    return _matrix_edges([name_of(row[0]) for row in cells.rows], labels, [row[1:] for row in cells.rows], cells)
+    return _text_matrix([name_of(row[0]) for row in cells.rows], labels, [row[1:] for row in cells.rows], cells)
 
 
 def _bare_matrix(cells: Cells) -> Edges | None:
@@ -333,21 +315,17 @@ def _bare_matrix(cells: Cells) -> Edges | None:
     if not all(text_of(cell) == "" or _is_number(cell) for row in cells.rows for cell in row):
         return None
     labels = [str(number) for number in range(size)] if cells.header is None else cells.header
-    return _matrix_edges(labels, labels, cells.rows, cells)
+    return _text_matrix(labels, labels, cells.rows, cells)
 
 
-def _matrix_edges(sources: list[str], targets: list[str], rows: list[list[Any]], cells: Cells) -> Edges:
-    table = [
-        (pre, post, weight, SYNAPSES[0], f"{place}, column {shown(post)}")
+def _text_matrix(sources: list[str], targets: list[str], rows: list[list[Any]], cells: Cells) -> Edges:
+    entries = [
+        (pre, post, value, f"{place}, column {shown(post)}")
         for pre, row, place in zip(sources, rows, cells.places, strict=True)
-        for post, weight in zip(targets, row, strict=True)
-        if not _is_zero(weight)
+        for post, value in zip(targets, row, strict=True)
+        if not _is_zero(value)
     ]
-    if not table:
-        raise ValueError(f"{cells.where}: expected a wiring, got a matrix without entries other than 0; give another")
-    return Edges(
-        pd.DataFrame(table, columns=["pre", "post", "weight", "synapse", "place"], dtype=object), _of_matrix(len(sources)), sources
-    )
+    return _matrix_edges(entries, sources, cells.where)
 
 
 def _is_zero(value: Any) -> bool:

@@ -1,7 +1,6 @@
 """Ensembles of DAGs from a connectome: controls of one family, each made by the same procedure as the connectome's own."""
 
 import hashlib
-import itertools
 import json
 import sys
 import warnings
@@ -123,11 +122,11 @@ class WiringEnsemble(InMemoryDataset):
         """How far the variants match the base.
 
         Returns:
-            one row a variant, after the base's own (``variant`` -1, family ``base``, no ``wiring_seed``). Columns: ``variant``,
+            one row per variant, after the base's own (``variant`` -1, family ``base``, no ``wiring_seed``). Columns: ``variant``,
             ``family``, ``wiring_seed``, ``nodes``; ``edges`` and ``dag_edges``, before and after the DAG step, self-loops left out, as no
             DAG has any; ``strength_error``, before the DAG step, see :func:`~elegans_pyg.transforms.strength_rewired.strength_error`;
             ``input_nodes``, ``output_nodes``, ``levels``, ``unreached_nodes``; and ``parameters``, those of a
-            :class:`~elegans_pyg.nn.DAGNet` of ``channels`` ``C``, 1 or more, with 3x3 kernels: one an edge of the DAG and ``11 C`` a node.
+            :class:`~elegans_pyg.nn.DAGNet` of ``channels`` ``C``, 1 or more, with 3x3 kernels: one per edge of the DAG, ``11 C`` per node.
         """
         check_whole("channels", channels, 1)
         dags = [(-1, "base", None, self._dag_step(self.seed)(self._base), _edges_without_loops(self._base), 0.0)]
@@ -180,24 +179,24 @@ class WiringEnsemble(InMemoryDataset):
 
     def _matched(self, seed: int, wanted: int) -> tuple[Data, Data]:
         """Try numbers of edges, each in proportion to how far the last fell short, until the DAG has those of the base's."""
-        total = _edges_without_loops(self._base)
+        source, target = self._base.edge_index
+        kinds, nodes = self._base.edge_type[source != target].bincount(), self._base.neuron_type.numel()
+        # No kind of synapse can join more than all pairs of neurons, both ways.
+        total, most = int(kinds.sum()), int(kinds.sum()) * nodes * (nodes - 1) // int(kinds.max())
         tried: set[int] = set()
         closest, edges = 0, total
-        for _ in range(_MATCH_TRIES):
+        while edges and len(tried) < _MATCH_TRIES:
             tried.add(edges)
-            try:
-                graph, cyclic = self._variant(seed, {**self.options, "density": edges / total})
-            except ValueError as error:
-                raise ValueError(f"match: the DAG of {self.family} would need more edges than it can have ({error})") from error
+            graph, cyclic = self._variant(seed, {**self.options, "density": edges / total})
             found = graph.num_edges
             if abs(found - wanted) <= _TOLERANCE * wanted:
                 return graph, cyclic
             closest = min(closest, found, key=lambda dag_edges: abs(dag_edges - wanted))
-            aim = max(1, round(edges * wanted / max(found, 1)))
-            nearest = (number for step in itertools.count() for number in (aim + step, aim - step))
-            edges = next(number for number in nearest if number > 0 and number not in tried)
+            aim = min(max(1, round(edges * wanted / max(found, 1))), most)
+            near = range(min(most, aim + len(tried)), max(0, aim - len(tried) - 1), -1)
+            edges = min((number for number in near if number not in tried), key=lambda number: abs(number - aim), default=0)
         expected = f"a DAG of {self.family} with {wanted} edges to within 1 %"
-        got = f"{closest} at best in {_MATCH_TRIES} tries (seed {seed})"
+        got = f"{closest} at best in {len(tried)} tries of up to {most} edges (seed {seed})"
         raise ValueError(f"match: expected {expected}, got {got}; leave match out, and look at match_report()")
 
     def _load_or_make(self, count: int, progress: bool) -> list[Data]:

@@ -20,6 +20,7 @@ from torch_geometric.data import Data
 
 from elegans_pyg._arguments import shown
 from elegans_pyg._files import read_bounded, read_text
+from elegans_pyg.datasets.edge_attributes import plain_name
 from elegans_pyg.datasets.edge_tables import (
     Cells,
     Edges,
@@ -31,7 +32,7 @@ from elegans_pyg.datasets.edge_tables import (
     read_edges_of,
     unreadable,
 )
-from elegans_pyg.datasets.wiring_tables import SYNAPSE_WORDS, TYPE_WORDS, Choices, build_data, name_of, rows_of, text_of
+from elegans_pyg.datasets.wiring_tables import SYNAPSE_WORDS, TYPE_WORDS, Choices, build_data, check_neurons, name_of, rows_of, text_of
 from elegans_pyg.wirings import ELECTRICAL, MOTOR, NEURON_TYPES, SENSORY, as_wiring
 
 # Compared as plain() gives them; the first that says anything.
@@ -57,6 +58,8 @@ def read_wiring(
     """
     chosen = choices or Choices()
     if isinstance(source, Data):
+        if neurons is not None:
+            raise ValueError("neurons: expected none beside a Data, which holds its own; set its neuron_name and neuron_type")
         return chosen.apply(as_wiring(source, "source", cyclic=True))
     found, edges = _tables_of(source)
     listed = _neurons_of_edges(edges) if found is None else found
@@ -110,13 +113,12 @@ def _neurons_of_edges(edges: Edges) -> pd.DataFrame:
 def _neuron_table(neurons: str | Path | pd.DataFrame) -> pd.DataFrame:
     """The neurons of a table whose header names them, or whose first two columns are their names and types."""
     cells = cells_of(neurons, "neurons") if isinstance(neurons, pd.DataFrame) else read_cells(neurons, "neurons")
-    header = [plain(name) for name in cells.header or []]
     if cells.header is None and any(plain(cell) in _NAME_COLUMNS for cell in cells.rows[0]):
-        header, cells = [plain(cell) for cell in cells.rows[0]], Cells(cells.rows[0], cells.rows[1:], cells.places[1:], cells.where)
-    if not set(header) & {*_NAME_COLUMNS}:
-        header = ["name", "type", *[""] * len(cells.rows[0])][: len(cells.rows[0])] if cells.header is None else ["name", *header[1:]]
-    if not cells.rows:
-        raise ValueError(f"{cells.where}: expected lines after the first, got none; fill the file or give another")
+        cells = Cells(cells.rows[0], cells.rows[1:], cells.places[1:], cells.where)
+    width = len(cells.rows[0])
+    header = [plain(name) for name in cells.header or ["name", "type", *[""] * width][:width]]
+    if not {*header} & {*_NAME_COLUMNS}:
+        header[0] = "name"
     rows = []
     for row, place in zip(cells.rows, cells.places, strict=True):
         attributes = dict(zip(header, row, strict=True))
@@ -146,7 +148,7 @@ def _typed(neurons: pd.DataFrame, known: pd.DataFrame | None) -> tuple[pd.DataFr
         return neurons, source if roles_given else ""
     entries = {} if known is None else {text_of(row["name"]): row for row in known.to_dict("records")}
     names = [text_of(name) for name in neurons["name"]]
-    found = [entries.get(name) or entries.get(re.sub(r"(?<=[A-Za-z])0+(?=[1-9])", "", name)) or {} for name in names]
+    found = [entries.get(name) or entries.get(plain_name(name)) or {} for name in names]
     looked_up = sum(bool(entry) and not word for entry, word in zip(found, given, strict=True))
     if not roles_given and 2 * sum(map(bool, found)) < len(names):
         return neurons, ""
@@ -166,14 +168,9 @@ def _typed(neurons: pd.DataFrame, known: pd.DataFrame | None) -> tuple[pd.DataFr
 def _check_listed(found: pd.DataFrame, table: pd.DataFrame) -> None:
     """Refuse neurons of a graph that the neuron table lacks, or that the graph has twice."""
     listed = set(table["name"])
-    places: dict[str, str] = {}
-    for row, place in rows_of(found, "neurons"):
-        name = row["name"]
+    for name, place in zip(check_neurons(found)[0], found["place"], strict=True):
         if name not in listed:
             raise ValueError(f"{place}: expected a neuron of the neuron table, got {shown(name)}; add it to the table or remove the node")
-        if name in places:
-            raise ValueError(f"{place}: expected each neuron once, got {shown(name)} again, after {places[name]}; remove one of them")
-        places[name] = place
 
 
 def _read_xml(path: Path) -> tuple[pd.DataFrame, Edges]:

@@ -9,7 +9,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,31 +47,42 @@ def read_table(path: str | Path, required: Sequence[str], what: str) -> pd.DataF
         FileNotFoundError: if the file is missing; the message names it by the argument ``what``.
         ValueError: if it is no CSV file in UTF-8, is empty, or lacks a column.
     """
+    rows, places = split_lines(path, io.StringIO(read_text(path, what), newline=""))
+    columns, got = rows[0], shown(",".join(rows[0]))
+    if missing := [column for column in required if column not in columns]:
+        raise ValueError(f"{places[0]}: expected the columns {','.join(required)}, got {got}; add '{missing[0]}'")
+    if len(set(columns)) < len(columns) or "place" in columns:
+        raise ValueError(f"{places[0]}: expected column names that differ from each other and from 'place', got {got}; rename them")
+    if len(rows) == 1:
+        raise ValueError(f"{path}: expected lines after the first, got none; fill the file or give another")
+    check_fields(rows, places, len(columns))
+    return pd.DataFrame(rows[1:], columns=columns).assign(place=places[1:])
+
+
+def split_lines(path: str | Path, lines: Iterable[str], delimiter: str = ",") -> tuple[list[list[str]], list[str]]:
+    """Cells and places of the lines that are not blank, at least one; refuses broken quotes."""
     # pandas' own reader would forget the line numbers and turn a neuron ``NA`` into NaN.
-    reader = csv.reader(io.StringIO(read_text(path, what), newline=""), strict=True, skipinitialspace=True)
-    columns: list[str] = []
-    records: list[list[str]] = []
+    trimmed = (line.strip(" \r\n") + "\n" for line in lines)
+    reader = csv.reader(trimmed, strict=True, skipinitialspace=True, delimiter=delimiter)
+    rows, places = [], []
     try:
         for cells in reader:
             fields = [cell.strip() for cell in cells]
-            place = f"{path}, line {reader.line_num}"
-            if not any(fields):
-                continue
-            if columns:
-                if len(fields) != len(columns):
-                    raise ValueError(f"{place}: expected {len(columns)} fields as in the first line, got {len(fields)}; correct the line")
-                records.append([*fields, place])
-                continue
-            columns, got = fields, shown(",".join(fields))
-            if missing := [column for column in required if column not in columns]:
-                raise ValueError(f"{place}: expected the columns {','.join(required)}, got {got}; add '{missing[0]}'")
-            if len(set(columns)) < len(columns) or "place" in columns:
-                raise ValueError(f"{place}: expected column names that differ from each other and from 'place', got {got}; rename them")
+            if any(fields):
+                rows.append(fields)
+                places.append(f"{path}, line {reader.line_num}")
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num}: expected CSV, got a broken line ({error}); correct its quotes") from None
-    if not records:
-        raise ValueError(f"{path}: expected lines after the first, got none; fill the file or give another")
-    return pd.DataFrame(records, columns=[*columns, "place"])
+    if not rows:
+        raise ValueError(f"{path}: expected a table, got empty cells alone; fill the file or give another")
+    return rows, places
+
+
+def check_fields(rows: list[list[str]], places: list[str], width: int) -> None:
+    """Refuse a row of another width than the first line has."""
+    for row, place in zip(rows, places, strict=True):
+        if len(row) != width:
+            raise ValueError(f"{place}: expected {width} fields as in the first line, got {len(row)}; correct the line")
 
 
 read_edges = partial(read_table, required=EDGE_COLUMNS, what="source")
@@ -101,7 +112,7 @@ def build_data(neurons: pd.DataFrame, edges: pd.DataFrame, *, synapses: str = "b
             unknown synapse, a weight that is not a finite number above 0, or is listed twice; if no edge is left.
     """
     check_choice("synapses", synapses, (*SYNAPSES, "both"))
-    names, words, cell_types, inhibitory = _check_neurons(neurons)
+    names, words, cell_types, inhibitory = check_neurons(neurons)
     weights = _check_edges(edges, {name: number for number, name in enumerate(names)})
     for (pre, post, kind), weight in list(weights.items()):
         if kind == ELECTRICAL:
@@ -189,7 +200,7 @@ def to_pandas(data: Data) -> tuple[pd.DataFrame, pd.DataFrame]:
     return edges, neurons.assign(cell_type=data.cell_type) if "cell_type" in data else neurons
 
 
-def _check_neurons(neurons: pd.DataFrame) -> tuple[list[str], list[str], list[str], list[bool]]:
+def check_neurons(neurons: pd.DataFrame) -> tuple[list[str], list[str], list[str], list[bool]]:
     """Name, word of the type, cell type and sign of every neuron."""
     places: dict[str, str] = {}
     words: list[str] = []

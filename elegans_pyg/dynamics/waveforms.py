@@ -251,7 +251,7 @@ def _simulate(scenario: Scenario, outputs: list[str], current: Tensor, every: in
 
 
 def read_currents(path: str | Path) -> tuple[list[str], Tensor]:
-    """Names of the ``I`` inputs and currents in pA ``(T, I)``, float32, of a CSV file with a column an input and a row a step; raises
+    """Names of the ``I`` inputs and currents in pA ``(T, I)``, float32, of a CSV file with a column per input and a row per step; raises
     ``ValueError`` naming file and line for a file that is no such table, ``FileNotFoundError`` if it is missing."""
     table = read_table(path, (), "currents")
     places = table.pop("place")

@@ -124,9 +124,8 @@ class Worm:
         if bool((data.edge_type == EXTRASYNAPTIC).any()):
             raise ValueError("data.edge_type: expected chemical and electrical synapses, got extrasynaptic ones; no membrane has them")
         number = data.neuron_type.numel()
-        for name in ("neuron_name", "inhibitory"):
-            if (length := 0 if data.get(name) is None else len(data[name])) != number:
-                raise ValueError(f"data.{name}: expected {number} entries, one a neuron, got {length}; load the wiring with Connectome")
+        if (length := len(data.get("inhibitory", ()))) != number:
+            raise ValueError(f"data.inhibitory: expected {number} entries, one per neuron, got {length}; load the wiring with Connectome")
         worm = cls.__new__(cls)
         # On a copy: PyG moves a graph in place.
         worm._set(copy.copy(data).cpu(), Membrane.load(membrane))

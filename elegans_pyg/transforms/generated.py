@@ -43,7 +43,7 @@ class GeneratedWiring(Rewiring):
         if count > (most := 2 * pairs if edges.directed else pairs):
             kind = "chemical" if edges.directed else "electrical"
             raise ValueError(
-                f"density: expected at most {most} {kind} edges, one a pair of the {edges.num_nodes} neurons and direction, got {count};"
+                f"density: expected at most {most} {kind} edges, one per pair of the {edges.num_nodes} neurons and direction, got {count};"
                 " lower the density"
             )
         new = self.generate(edges.num_nodes, count, edges.directed, rng) if count else np.empty((0, 2), dtype=np.int64)

@@ -60,7 +60,7 @@ def edge_arrays(data: Data) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
 
 
 def merge(source: np.ndarray, target: np.ndarray, weight: np.ndarray, kind: np.ndarray, num_nodes: int) -> tuple[np.ndarray, ...]:
-    """One edge a pair of neurons, sorted by source and target: of the summed weight, chemical if any is, electrical only if all are."""
+    """One edge per pair of neurons, sorted by source and target: of the summed weight, chemical if any is, electrical only if all are."""
     pair, group = np.unique(source * num_nodes + target, return_inverse=True)
     rank = np.full(len(pair), ELECTRICAL_LAST[ELECTRICAL])
     np.minimum.at(rank, group, ELECTRICAL_LAST[kind])

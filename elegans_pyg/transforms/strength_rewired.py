@@ -45,7 +45,7 @@ class StrengthRewired(Rewired):
     def redraw(self, edges: EdgeSet, neuron_type: np.ndarray, rng: np.random.Generator) -> EdgeSet:
         new = super().redraw(edges, neuron_type, rng)
         weight, count = edges.weight.astype(np.float64), len(edges)
-        # Strengths in and out are two numbers a node, but one where edges have no direction.
+        # Strengths in and out are two numbers per node, but one where edges have no direction.
         offset = new.num_nodes if new.directed else 0
         target = new.target + offset
         size = new.num_nodes + offset

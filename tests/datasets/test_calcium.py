@@ -101,6 +101,7 @@ def test_what_is_refused(write, rows, message):
 def test_other_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="path: there is no file"):
         load_calcium(tmp_path / "none.parquet")
-    (tmp_path / "text.parquet").write_text("source_dataset,worm\n")
-    with pytest.raises(ValueError, match=r"text\.parquet: expected a Parquet file, got another"):
-        load_calcium(tmp_path / "text.parquet")
+    for content in (b"source_dataset,worm\n", b"PAR1" + bytes(40) + (40).to_bytes(4, "little") + b"PAR1"):
+        (tmp_path / "text.parquet").write_bytes(content)
+        with pytest.raises(ValueError, match=r"text\.parquet: expected a Parquet file, got what cannot be read \(.+\); correct or export"):
+            load_calcium(tmp_path / "text.parquet")

@@ -138,6 +138,17 @@ def test_an_edge_merged_of_several_kinds():
         assert ConstrainedDAG()(graph).edge_type.tolist() == [merged]
 
 
+def test_layers_may_have_both_directions_of_a_pair():
+    """Only where every edge is mirrored with its weight can it be what PyG's ToUndirected leaves."""
+    pairs = torch.tensor([[0, 1, 1], [1, 0, 2]])
+    for edges, kinds, weights in ((2, [2, 2], [1.0, 3.0]), (3, [2, 2, 2], [1.0, 1.0, 1.0]), (3, [2, 2, 0], [1.0, 1.0, 2.0])):
+        layer = Data(edge_index=pairs[:, :edges], edge_type=torch.tensor(kinds), edge_weight=torch.tensor(weights), num_nodes=3)
+        assert torch.equal(as_wiring(layer).edge_type, layer.edge_type)
+    layer = Data(edge_index=pairs[:, :2], edge_type=torch.tensor([2, 2]), edge_weight=torch.ones(2), num_nodes=2)
+    with pytest.raises(ValueError, match="got every edge in both directions with one weight, as ToUndirected leaves electrical ones"):
+        as_wiring(layer)
+
+
 def test_the_simulator_refuses_a_layer():
     with pytest.raises(ValueError, match=r"data\.edge_type: expected chemical and electrical synapses, got extrasynaptic ones"):
         Worm.from_connectome(Connectome("bentley2016-monoamine")[0])

@@ -16,7 +16,7 @@ from torch_geometric.data import Batch, Data
 from elegans_pyg.datasets import Connectome
 from elegans_pyg.datasets.wiring_ensemble import WiringEnsemble
 from elegans_pyg.nn import DAGNet
-from elegans_pyg.transforms import FAMILIES, ConstrainedDAG, RandomDAG, Rewired
+from elegans_pyg.transforms import FAMILIES, ConstrainedDAG, RandomDAG, Rewired, WattsStrogatz
 from tests.transforms.wirings import random_connectome, same
 
 GENERATED = ("ws", "er", "ba")
@@ -126,13 +126,26 @@ def test_match_dag_on_the_hermaphrodite(hermaphrodite: Data, family: str, dag: s
     assert all(same(a, b) for a, b in zip(ensemble, WiringEnsemble(hermaphrodite, family, 2, match="dag", dag=dag), strict=True))
 
 
-def test_match_dag_that_cannot_be_reached(hermaphrodite: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("family", "seed"), [("ba", 2), ("ws", 1), ("er", 5)])
+def test_match_dag_that_takes_nearly_all_edges_there_are(family: str, seed: int) -> None:
+    """Steps in proportion would lead beyond the 132 edges that twelve neurons can have."""
     ordered = Data(edge_index=torch.triu_indices(12, 12, 1), num_nodes=12)
-    with pytest.raises(ValueError, match=r"match: the DAG of ba would need more edges than it can have \(density: expected at most 132"):
-        WiringEnsemble(ordered, "ba", count=1, seed=2, match="dag")
+    report = WiringEnsemble(ordered, family, count=1, seed=seed, match="dag").match_report()
+    assert report["dag_edges"].tolist() == [66, 66]
+    assert 66 < report["edges"][1] <= 132
+
+
+def test_match_dag_that_cannot_be_reached(hermaphrodite: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = Data(edge_index=torch.tensor([[0, 1], [1, 2]]), num_nodes=3)
+    message = r"match: expected a DAG of ws with 2 edges to within 1 %, got [13] at best in 6 tries of up to 6 edges \(seed \d+\)"
+    with pytest.raises(ValueError, match=message) as refusal:
+        WiringEnsemble(chain, "ws", count=1, match="dag")
+    seed = int(str(refusal.value).partition("(seed ")[2].partition(")")[0])
+    assert 2 not in [ConstrainedDAG()(WattsStrogatz(seed, density=edges / 2)(chain)).num_edges for edges in range(1, 7)]
     monkeypatch.setattr("elegans_pyg.datasets.wiring_ensemble._MATCH_TRIES", 1)
     with pytest.raises(
-        ValueError, match=r"expected a DAG of er with 2263 edges to within 1 %, got 1[89]\d\d at best in 1 tries \(seed \d+\)"
+        ValueError,
+        match=r"expected a DAG of er with 2263 edges to within 1 %, got 1[89]\d\d at best in 1 tries of up to 79242 edges \(seed \d+\)",
     ):
         WiringEnsemble(hermaphrodite, "er", count=1, match="dag")
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch_geometric.data import Data
 
 from elegans_pyg.datasets.wiring_files import read_wiring
 from elegans_pyg.datasets.wiring_tables import build_data, read_edges, read_neurons
@@ -232,6 +233,7 @@ def test_undirected_graphs_hold_electrical_synapses_only():
         ("", r"w\.csv: expected text, got an empty file; fill it"),
         (" \n\n", r"w\.csv: expected text, got an empty file"),
         ("pre,post,weight,synapse\n", r"w\.csv: expected lines after the first, got none; fill"),
+        (",,\n", r"w\.csv: expected a table, got empty cells alone; fill"),
         ("# a list\n% of edges\n", r"w\.csv: expected edges, got comments alone; fill"),
         ("name\nASEL\nAIYL\n", r"w\.csv, line 1: expected an edge list of two columns or more, or a square matrix, got 1 column; give"),
         ("ASEL,AIYL,abc\nAIYL,VA1,1\nVA1,ASEL,x\n", r"w\.csv, line 1: expected a weight above 0, finite in float32, got 'abc'; corr"),
@@ -288,7 +290,7 @@ def test_broken_edge_lists_are_refused(write, text, message):
         ),
     ],
 )
-def test_broken_neuronss_are_refused(write, text, message):
+def test_broken_neuron_tables_are_refused(write, text, message):
     with pytest.raises(ValueError, match=message) as caught:
         read_wiring(write("w.csv", EDGES), write("n.csv", text), known=KNOWN)
     assert "\n" not in str(caught.value)
@@ -398,6 +400,11 @@ def test_sources_that_are_none_are_refused(write, tmp_path):
         read_wiring(write("w.xlsx", b"PK"))
     with pytest.raises(TypeError, match=r"source: expected a path, a NetworkX graph, .* or a PyG Data, got int; give one"):
         read_wiring(3)
+    for frames in ((pd.DataFrame(index=range(5)),), (pd.DataFrame({"pre": ["a"], "post": ["b"]}), pd.DataFrame(index=range(5)))):
+        with pytest.raises(ValueError, match=r"^(edges|neurons): expected lines after the first, got none; fill"):
+            read_wiring(*frames)
+    with pytest.raises(ValueError, match="neurons: expected none beside a Data, which holds its own; set its neuron_name and neuron_type"):
+        read_wiring(Data(edge_index=torch.tensor([[0], [1]]), num_nodes=2), pd.DataFrame({"name": ["a", "b"]}))
 
 
 def test_kinds_of_synapse_are_checked(write):

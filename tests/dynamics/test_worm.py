@@ -116,11 +116,11 @@ def test_refuses_unknown_names_and_broken_wirings() -> None:
         Worm.from_connectome(five(), "hodgkin")
     data = five()
     del data.inhibitory
-    with pytest.raises(ValueError, match=r"data.inhibitory: expected 5 entries, one a neuron, got 0"):
+    with pytest.raises(ValueError, match=r"data.inhibitory: expected 5 entries, one per neuron, got 0"):
         Worm.from_connectome(data)
     data = five()
     data.neuron_name = ["N0"]
-    with pytest.raises(ValueError, match=r"data.neuron_name: expected 5 entries, one a neuron, got 1"):
+    with pytest.raises(ValueError, match=r"data.neuron_name: expected 5 entries, one per neuron, got 1"):
         Worm.from_connectome(data)
     with pytest.raises(TypeError, match="expected the Data of one wiring"):
         Worm.from_connectome(None)  # type: ignore[arg-type]

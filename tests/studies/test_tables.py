@@ -17,19 +17,7 @@ from elegans_pyg.analysis import relate as relate_module
 from elegans_pyg.analysis.relate import Relation, relate
 from elegans_pyg.studies import tables
 from elegans_pyg.studies.tables import bullets, comparison_table, make_table, relation_table, show, to_markdown, to_text
-
-FAMILIES = (
-    "connectome",
-    "ws",
-    "er",
-    "ba",
-    "rewired",
-    "type_rewired",
-    "strength_rewired",
-    "random_rewired",
-    "weight_shuffled",
-    "random_dag",
-)
+from elegans_pyg.transforms import FAMILIES
 
 
 def comparison(share: bool = True, margin: float | None = None):

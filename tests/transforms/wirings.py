@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
 
+from elegans_pyg.transforms.rewiring import Rewiring
 from elegans_pyg.wirings import NEURON_TYPES
 
 
@@ -89,8 +91,24 @@ def same(a: Data, b: Data) -> bool:
     return True
 
 
-def check_rewiring(base: Data, new: Data) -> None:
-    """What holds for every family: neurons, self-loops, numbers of edges of each kind; a simple graph, sorted; electrical symmetry."""
+def applied(transform: BaseTransform, data: Data) -> Data:
+    """What a transform makes of a graph, which it leaves as it is, and makes again."""
+    before = data.clone()
+    new = transform(data)
+    assert same(data, before)
+    assert same(new, transform(data))
+    return new
+
+
+def degrees(data: Data) -> Counter[tuple[str, int, int]]:
+    """Number of edges out of and into each node, of each kind."""
+    return Counter(end for s, t, kind, _ in edge_list(data) for end in (("out", s, kind), ("in", t, kind)))
+
+
+def redrawn(transform: Rewiring, base: Data) -> Data:
+    """What a family's transform makes, and what holds for every family: neurons, self-loops, numbers of edges of each kind; a simple graph,
+    sorted; electrical symmetry."""
+    new = applied(transform, base)
     for name in ("x", "neuron_type", "inhibitory"):
         assert torch.equal(new[name], base[name])
     assert new.neuron_name == base.neuron_name
@@ -105,3 +123,4 @@ def check_rewiring(base: Data, new: Data) -> None:
     assert new.edge_weight.dtype == base.edge_weight.dtype
     for kind in (0, 1):
         assert sorted(w for *_, k, w in edge_list(new) if k == kind) == sorted(w for *_, k, w in edge_list(base) if k == kind)
+    return new
