@@ -85,6 +85,10 @@ def test_seeds_of_one_wiring_are_averaged_before_they_are_permuted():
     assert "er 4 wirings" in note(comparison, "Several seeds share a wiring")
     assert "er 1.29 and 0.16" in note(comparison, "Standard deviation between wirings")
     assert note(comparison, "A mean over seeds varies less")
+    narrower = compare(table([*CONNECTOME, *grouped]), confidence=0.5)
+    low, high = row(narrower, "er")[["icc_low", "icc_high"]]
+    assert er["icc_low"] < low < high < er["icc_high"]
+    assert f"with its 50 % interval): er 1.29 and 0.16, {er['icc']:.2f} ({low:.2f} to {high:.2f})" in note(narrower, "Standard deviation")
 
 
 def test_unequal_seeds_a_wiring_are_told():
