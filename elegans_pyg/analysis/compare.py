@@ -89,7 +89,7 @@ def compare(
     Statistics: bias-corrected bootstrap intervals, two-sided permutation tests on the difference of means (exact up to 200,000 splits, none
     for fewer than 3 units in an arm), two one-sided t tests against the margin
     (:func:`~elegans_pyg.analysis.equivalence.equivalence_test`), Holm's correction over the families for either, one-way random-effects
-    variances, and the units needed for 80 % power at level 0.05 before Holm's correction, with the pooled standard deviation. Whether the
+    variances, and the units needed for 80 % power at level 0.05 before Holm's correction, with the mean of the arms' variances. Whether the
     one wiring of the reference is unusual among a family's wirings is another question, answered by its rank
     (:func:`~elegans_pyg.analysis.rank_test.rank_test`). :mod:`elegans_pyg.analysis.inference` has equations and sources.
 

@@ -23,13 +23,13 @@ def comparison_notes(
     notes += _verdict_notes(table, reference, share, margin)
     if (table["n"] < 10).any():
         notes.append("Bootstrap intervals from fewer than 10 units come out too narrow: read them as a lower bound on the uncertainty.")
-    notes += _unit_notes(arms, reference, share)
+    notes += _unit_notes(arms, rows, confidence, share)
     pairs = rows["pairs"].dropna()
     if len(pairs):
         counts = ", ".join(f"{name} {count}" for name, count in pairs.items())
         notes.append(
-            f"Compared with {reference} in pairs of runs with the same seed: {counts} pairs. Difference, interval, p and the units"
-            " needed are those of the differences within pairs."
+            f"Compared with {reference} in pairs of runs with the same seed (averaged by wiring, where there are several): {counts} pairs."
+            " Difference, interval, p and the units needed are those of the differences within pairs."
         )
     if stopped := ", ".join(f"{name} {arm.stopped} of {arm.stopped + arm.runs}" for name, arm in arms.items() if arm.stopped):
         notes.append(f"Left out, as they were stopped before they had an accuracy: {stopped}. The means describe the runs that finished.")
@@ -65,8 +65,8 @@ def comparison_notes(
         counts = ", ".join(f"{name} {count:,}" for name, count in needed.items())
         notes.append(
             f"Units an arm that would detect the observed difference ({100 * POWER:g} % power, level {ALPHA:g} before Holm's correction, "
-            f"t test with the standard deviation, pooled or of the differences within pairs): {counts}. "
-            f"The last column is the same for {small}."
+            f"t test with the mean of the arms' variances, or that of the differences within pairs): {counts}. "
+            f"'n for' is the same for {small}."
         )
     return notes
 
@@ -93,8 +93,8 @@ def _verdict_notes(table: pd.DataFrame, reference: str, share: bool, margin: flo
     return notes
 
 
-def _unit_notes(arms: dict[str, Arm], reference: str, share: bool) -> list[str]:
-    scale, unit = (100, ", in pp") if share else (1, "")
+def _unit_notes(arms: dict[str, Arm], rows: pd.DataFrame, confidence: float, share: bool) -> list[str]:
+    reference, (scale, unit) = next(iter(arms)), (100, ", in pp") if share else (1, "")
     averaged, notes = {name: arm for name, arm in arms.items() if arm.averaged}, []
     if single := ", ".join(name for name, arm in arms.items() if arm.unit == "run"):
         notes.append(
@@ -107,14 +107,14 @@ def _unit_notes(arms: dict[str, Arm], reference: str, share: bool) -> list[str]:
         spread = "; ".join(
             f"{name} {scale * math.sqrt(arm.components.between):.2f} and {scale * math.sqrt(arm.components.within):.2f}"
             + (" (the former estimated below 0, set to 0)" if arm.components.truncated else "")
-            + ", {:.2f} ({:.2f} to {:.2f})".format(arm.components.icc, *arm.components.icc_interval())
+            + ", {:.2f} ({:.2f} to {:.2f})".format(*rows.loc[name, ["icc", "icc_low", "icc_high"]])
             for name, arm in averaged.items()
             if not math.isnan(arm.components.between)
         )
         if spread:
             notes.append(
                 f"Standard deviation between wirings and between seeds of a wiring{unit}, and the share of a run's variance that is the"
-                f" wiring's (intraclass correlation, with its 95 % interval): {spread}."
+                f" wiring's (intraclass correlation, with its {100 * confidence:g} % interval): {spread}."
             )
         if uneven := ", ".join(name for name, arm in averaged.items() if arm.uneven):
             notes.append(f"The wirings' means rest on unequal numbers of seeds, and count the same: {uneven}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from elegans_pyg.analysis import inference
 from elegans_pyg.analysis.arms import Arm
 from elegans_pyg.analysis.equivalence import equivalence_test
 from elegans_pyg.analysis.inference import Values
-from elegans_pyg.analysis.power import ALPHA, runs_needed
+from elegans_pyg.analysis.power import ALPHA, POWER, contrast_power, fewest_units, out_of_reach, runs_needed, smallest_testable
 
 MIN_UNITS = 3
 SMALL_DIFFERENCE, SMALL_SHARE = 0.001, 0.01
@@ -41,20 +42,20 @@ class Contrast:
         return min(map(len, self.samples))
 
     @property
-    def size(self) -> float:
-        """Units of each of two equal arms that would tell as much: the harmonic mean; or pairs."""
-        return len(self.samples) / sum(1 / len(sample) for sample in self.samples) if self.fewest else 0.0
-
-    @property
     def difference(self) -> float:
         return float(self.samples[0].mean() - (0 if self.paired else self.samples[1].mean()))
 
     @property
+    def variances(self) -> list[float]:
+        """Of each arm, or of the differences within pairs. An arm of one unit counts with the other arm's; ``nan`` if there is none yet."""
+        found = [float(sample.var(ddof=1)) if len(sample) > 1 else math.nan for sample in self.samples]
+        return [found[-1 - place] if math.isnan(variance) else variance for place, variance in enumerate(found)]
+
+    @property
     def sd(self) -> float:
-        """Standard deviation inside the arms, pooled, or of the differences within pairs; ``nan`` if there is none yet."""
-        off = np.concatenate([sample - sample.mean() for sample in self.samples])
-        freedom = len(off) - len(self.samples)
-        return math.sqrt(float(off @ off) / freedom) if freedom > 0 else math.nan
+        """Standard deviation of the differences within pairs, or root of the arms' mean variance, which gives two new arms of one size the
+        standard error that their own variances do. ``nan`` if there is none yet."""
+        return math.sqrt(float(np.mean(self.variances)))
 
     def row(self, small: float, margin: float | None, confidence: float, resampling: dict[str, Any]) -> dict[str, Any]:
         """Difference, interval, tests, and the units needed, for the table of :func:`~elegans_pyg.analysis.compare`."""
@@ -73,6 +74,15 @@ class Contrast:
     def more_needed(self, margin: float | None, alpha: float = ALPHA) -> int | None:
         """Further units of each arm, or pairs, that would decide with the usual power if the observed difference and spread are the true
         ones: that find the difference, or show it to be within the margin, whichever takes fewer. ``None`` if that is not known."""
-        found = [runs_needed(self.difference, self.sd, margin=goal, alpha=alpha, paired=self.paired) for goal in {None, margin}]
-        known = [units for units in found if units is not None]
-        return max(1, math.ceil(min(known) - self.size)) if known else None
+        if not self.sd > 0:
+            return None
+
+        def reached(more: int, goal: float | None) -> float:
+            return contrast_power(self.difference, self.variances, [len(sample) + more for sample in self.samples], goal, alpha)
+
+        found = []
+        for goal in {None, margin}:
+            least = max(1, smallest_testable(alpha, self.paired) - self.fewest) if goal is None else 1
+            if not out_of_reach(self.difference, goal):
+                found.append(fewest_units(partial(reached, goal=goal), POWER, least))
+        return min((units for units in found if units is not None), default=None)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from scipy import stats
 
 from elegans_pyg.analysis.inference import Values
-from elegans_pyg.analysis.power import ALPHA
+from elegans_pyg.analysis.power import ALPHA, welch
 
 
 class Equivalence(NamedTuple):
@@ -28,8 +28,8 @@ def equivalence_test(sample: Values, other: Values | None = None, *, margin: flo
     .. math:: p = \max\Big(P\big(T_\nu > \tfrac{d + \Delta}{s}\big),\ P\big(T_\nu < \tfrac{d - \Delta}{s}\big)\Big)
 
     The null hypothesis is that the means differ by the margin :math:`\Delta` or more, so a small p says that they do not. With ``other``
-    the arms are independent, and :math:`s` and :math:`\nu` are Welch's (1947, doi:10.1093/biomet/34.1-2.28): their variances may differ.
-    Without, ``sample`` holds the differences within pairs.
+    the arms are independent, and :math:`s` and :math:`\nu` are Welch's (:func:`~elegans_pyg.analysis.power.welch`): their variances
+    may differ. Without, ``sample`` holds the differences within pairs.
 
     Args:
         sample: values of one arm, or differences within pairs; at least two.
@@ -45,11 +45,10 @@ def equivalence_test(sample: Values, other: Values | None = None, *, margin: flo
     if min(map(len, samples)) < 2:
         raise ValueError(f"sample, other: expected at least two values each, got {', '.join(map(str, map(len, samples)))}; run more")
     check_margin(margin)
-    parts = [float(values.var(ddof=1)) / len(values) for values in samples]
-    difference, error = float(sample.mean() - (0 if other is None else other.mean())), math.sqrt(sum(parts))
+    difference = float(sample.mean() - (0 if other is None else other.mean()))
+    error, freedom = welch([float(values.var(ddof=1)) for values in samples], [len(values) for values in samples])
     if error == 0:  # constant arms: there is nothing left to estimate
-        return Equivalence(difference, difference, difference, float(abs(difference) >= margin), 0.0, math.inf)
-    freedom = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, samples, strict=True))
+        return Equivalence(difference, difference, difference, float(abs(difference) >= margin), error, freedom)
     p = max(stats.t.sf((difference + margin) / error, freedom), stats.t.cdf((difference - margin) / error, freedom))
     half = float(stats.t.ppf(1 - alpha, freedom)) * error
     return Equivalence(difference, difference - half, difference + half, float(p), error, freedom)

@@ -12,7 +12,7 @@ from elegans_pyg.analysis.inference import TIE
 
 ALPHA, POWER = 0.05, 0.8
 MOST = 10**9
-"""No more units than this are ever asked for: a difference that takes more is none."""
+"""No more units than this are asked for."""
 _NODES = (np.arange(1000) + 0.5) / 1000
 
 
@@ -40,6 +40,33 @@ def equivalence_power(difference: float, margin: float, error: float, freedom: f
     return float(np.mean(np.maximum(stats.norm.cdf((room - difference) / error) - stats.norm.cdf((-room - difference) / error), 0)))
 
 
+def welch(variances: Sequence[float], sizes: Sequence[int]) -> tuple[float, float]:
+    r"""Standard error of a difference of two means (or of one mean), and its degrees of freedom, for arms whose ``variances`` may differ:
+
+    .. math:: s^2 = \sum_i v_i / n_i, \qquad \nu = s^4 \Big/ \sum_i \frac{(v_i / n_i)^2}{n_i - 1}
+
+    from "The Generalization of 'Student's' Problem when Several Different Population Variances are Involved" (Welch 1947,
+    doi:10.1093/biomet/34.1-2.28). 0 and infinity for constant arms.
+    """
+    parts = [variance / size for variance, size in zip(variances, sizes, strict=True)]
+    if not any(parts):
+        return 0.0, math.inf
+    return math.sqrt(sum(parts)), sum(parts) ** 2 / sum(part**2 / (size - 1) for part, size in zip(parts, sizes, strict=True))
+
+
+def contrast_power(difference: float, variances: Sequence[float], sizes: Sequence[int], margin: float | None, alpha: float) -> float:
+    """Power to find a ``difference`` between two arms (or of pairs: one), or with a ``margin`` to show that it lies within."""
+    error, freedom = welch(variances, sizes)
+    if margin is None:
+        return difference_power(difference, error, freedom, alpha)
+    return equivalence_power(difference, margin, error, freedom, alpha)
+
+
+def out_of_reach(difference: float, margin: float | None) -> bool:
+    """Whether no number of units is enough: there is no ``difference`` to find, or it does not lie within the ``margin``."""
+    return abs(difference) <= TIE if margin is None else abs(difference) >= margin - TIE
+
+
 def runs_needed(
     difference: float, sd: float, *, margin: float | None = None, power: float = POWER, alpha: float = ALPHA, paired: bool = False
 ) -> int | None:
@@ -48,18 +75,13 @@ def runs_needed(
     Without a ``margin``: that detect ``difference`` in a two-sided t test, and never fewer than an exact permutation test needs to reach
     ``alpha`` at all (4 an arm for 0.05, since 3 against 3 has only 20 splits; 6 pairs). With one: that show a true ``difference`` to lie
     within it, by two one-sided tests. ``sd`` is the standard deviation inside an arm, or of the differences within pairs. ``None`` where
-    the number does not exist (no difference, or one that is not within the margin) or cannot be known (``sd`` is 0 or ``nan``).
+    the number does not exist (no difference, or one that is not within the margin), is above 10⁹, or cannot be known (``sd`` is 0 or
+    ``nan``).
     """
-    if not sd > 0 or (abs(difference) <= TIE if margin is None else abs(difference) >= margin - TIE):
+    if not sd > 0 or out_of_reach(difference, margin):
         return None
-
-    def reached(units: int) -> float:
-        error, freedom = sd * math.sqrt((1 if paired else 2) / units), units - 1 if paired else 2 * units - 2
-        if margin is None:
-            return difference_power(difference, error, freedom, alpha)
-        return equivalence_power(difference, margin, error, freedom, alpha)
-
-    return _fewest(reached, power, smallest_testable(alpha, paired) if margin is None else 2)
+    arms, least = 1 if paired else 2, smallest_testable(alpha, paired) if margin is None else 2
+    return fewest_units(lambda units: contrast_power(difference, [sd**2] * arms, [units] * arms, margin, alpha), power, least)
 
 
 def smallest_testable(alpha: float, paired: bool = False) -> int:
@@ -100,31 +122,29 @@ def nested_designs(
     """
     if not between + within > 0 or min(between, within) < 0:
         raise ValueError(f"between, within: expected variances, not both 0, got {between:g} and {within:g}; take a pilot's")
-    if abs(difference) <= TIE if margin is None else abs(difference) >= margin:
-        goal = "other than 0" if margin is None else f"smaller than the margin of {margin:g}"
-        raise ValueError(f"difference: expected one {goal}, got {difference:g}; no number of wirings is enough for that")
     rows = []
     for repeats in seeds:
+        family = between + within / repeats
+        variances, each = ([family, within], repeats) if single else ([family, family], 1)
 
-        def reached(wirings: int, repeats: int = repeats) -> float:
-            family = (between + within / repeats) / wirings
-            reference, other = (within / (wirings * repeats), wirings * repeats) if single else (family, wirings)
-            variance = family + reference
-            freedom = variance**2 / (family**2 / (wirings - 1) + reference**2 / (other - 1))
-            if margin is None:
-                return difference_power(difference, math.sqrt(variance), freedom, alpha)
-            return equivalence_power(difference, margin, math.sqrt(variance), freedom, alpha)
+        def reached(wirings: int, variances: list[float] = variances, each: int = each) -> float:
+            return contrast_power(difference, variances, [wirings, wirings * each], margin, alpha)
 
-        wirings = _fewest(reached, power, 2)
+        wirings = None if out_of_reach(difference, margin) else fewest_units(reached, power, 2)
+        if wirings is None:
+            goal = "other than 0" if margin is None else f"smaller than the margin of {margin:g}"
+            raise ValueError(f"difference: expected one {goal}, got {difference:g}; no number of wirings is enough for that")
         rows.append({"seeds": repeats, "wirings": wirings, "runs": wirings * repeats, "power": reached(wirings)})
     return pd.DataFrame(rows)
 
 
-def _fewest(reached: Callable[[int], float], power: float, least: int) -> int:
-    """The fewest units, at least ``least``, whose power reaches ``power``; it grows with them."""
+def fewest_units(reached: Callable[[int], float], power: float, least: int) -> int | None:
+    """The fewest units, at least ``least``, whose power reaches ``power``; it grows with them. ``None`` if 10⁹ are too few."""
     most = least
-    while most < MOST and reached(most) < power:
-        least, most = most + 1, 2 * most
+    while reached(most) < power:
+        if most >= MOST:
+            return None
+        least, most = most + 1, min(2 * most, MOST)
     while least < most:
         middle = (least + most) // 2
         least, most = (least, middle) if reached(middle) >= power else (middle + 1, most)

@@ -38,8 +38,9 @@ class Components(NamedTuple):
             \bar y_u = \sum_i u_i \bar y_i \big/ \sum_i u_i
 
         which has the F distribution with :math:`k - 1` and :math:`N - k` degrees of freedom, equals its quantiles, cut off at 0: "A Note on
-        the Analysis of Variance with Unequal Class Frequencies" (Wald 1940, doi:10.1214/aoms/1177731946). For groups of one size it is the
-        interval of ICC(1, 1) of Shrout & Fleiss (1979, doi:10.1037/0033-2909.86.2.420). ``nan`` where the components do not exist.
+        the Analysis of Variance with Unequal Class Frequencies" (Wald 1940, Annals of Mathematical Statistics 11, 96-100). For groups of
+        one size it is the interval of ICC(1, 1) of Shrout & Fleiss (1979, doi:10.1037/0033-2909.86.2.420). ``nan`` where the components do
+        not exist.
         """
         k, freedom = len(self.means), int(self.sizes.sum()) - len(self.means)
         if math.isnan(self.between) or not self.within > 0:

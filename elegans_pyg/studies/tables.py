@@ -169,7 +169,7 @@ def _verdict_table(comparison: Comparison, families: Sequence[Mapping[str, Any]]
             "p equal": lambda row: _p_value(row["p_equal_holm"]),
             f"90 % interval{unit}": lambda row: _numbers(row, ("equal_low", "equal_high"), f"+.{digits}f", scale),
         }
-    return make_table(title, list(columns), [[cell(row) for cell in columns.values()] for row in families], left=2)
+    return _table_of(title, columns, families, left=2)
 
 
 def relation_table(relation: Relation) -> Group:
@@ -199,8 +199,8 @@ def relation_table(relation: Relation) -> Group:
     return Group(*parts, bullets(relation.notes))
 
 
-def _table_of(title: str, columns: Mapping[str, Callable[[Any], str]], rows: Iterable[Any]) -> Table:
-    return make_table(title, list(columns), [[cell(row) for cell in columns.values()] for row in rows])
+def _table_of(title: str, columns: Mapping[str, Callable[[Any], str]], rows: Iterable[Any], left: int = 1) -> Table:
+    return make_table(title, list(columns), [[cell(row) for cell in columns.values()] for row in rows], left)
 
 
 def _numbers(row: Mapping[str, Any], names: Sequence[str], kind: str = "+.2f", scale: float = 1, between: str = ", ") -> str:

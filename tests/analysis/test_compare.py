@@ -63,7 +63,7 @@ def test_every_number_of_a_family():
     assert ws["p"] == ws["p_holm"] == pytest.approx(expected)
     assert ws["p_method"] == "exact"
     assert ws["delta"] == pytest.approx(2 * stats.mannwhitneyu(ours, base).statistic / 20 - 1)
-    pooled = math.sqrt((3 * ours.var(ddof=1) + 4 * base.var(ddof=1)) / 7)
+    pooled = math.sqrt((ours.var(ddof=1) + base.var(ddof=1)) / 2)  # as arms of one size have it
     # The normal approximation, and the two more that the t test takes.
     assert 0 < ws["needed_small"] - 2 * ((1.959964 + 0.841621) * pooled / 0.001) ** 2 < 2
     assert connectome[["difference", "p", "p_holm", "delta", "needed_small"]].isna().all()
@@ -85,6 +85,10 @@ def test_seeds_of_one_wiring_are_averaged_before_they_are_permuted():
     assert "er 4 wirings" in note(comparison, "Several seeds share a wiring")
     assert "er 1.29 and 0.16" in note(comparison, "Standard deviation between wirings")
     assert note(comparison, "A mean over seeds varies less")
+    narrower = compare(table([*CONNECTOME, *grouped]), confidence=0.5)
+    low, high = row(narrower, "er")[["icc_low", "icc_high"]]
+    assert er["icc_low"] < low < high < er["icc_high"]
+    assert f"with its 50 % interval): er 1.29 and 0.16, {er['icc']:.2f} ({low:.2f} to {high:.2f})" in note(narrower, "Standard deviation")
 
 
 def test_unequal_seeds_a_wiring_are_told():
@@ -376,6 +380,26 @@ def test_arms_of_other_sizes_and_variances_keep_the_level():
     ]  # to which the permutation of the plain difference comes close
     assert np.mean(np.array(found) <= 0.05) == pytest.approx(0.06, abs=4 * math.sqrt(0.05 * 0.95 / draws))
     assert np.mean(np.array(plain) <= 0.05) > 0.2
+
+
+@pytest.mark.parametrize("margin", [None, 2.5])
+def test_the_further_units_decide_where_arms_differ_in_size_and_variance(margin):
+    """8 wirings and one wiring's 40 runs, whose standard deviation is a third; to find a difference of 1, or show it to be under 2.5."""
+    generator = np.random.default_rng(8)
+    own, base = (mean + sd * stats.zscore(generator.normal(size=count), ddof=1) for mean, sd, count in ((1, 3, 8), (0, 1, 40)))
+    contrast = Contrast([own, base])
+    more = contrast.more_needed(margin)
+    wirings, runs = generator.normal(1, 3, (4000, 8 + more)), generator.normal(0, 1, (4000, 40 + more))
+
+    def rejected(end, tail):
+        return stats.ttest_ind(wirings - end, runs, axis=1, equal_var=False, alternative=tail).pvalue < 0.05
+
+    found = rejected(0, "two-sided") if margin is None else rejected(-margin, "greater") & rejected(margin, "less")
+    assert np.mean(found) == pytest.approx(0.8, abs=0.03)
+    # Two new arms of one size.
+    units = runs_needed(1.0, contrast.sd)
+    p = stats.ttest_ind(generator.normal(1, 3, (4000, units)), generator.normal(0, 1, (4000, units)), axis=1, equal_var=False).pvalue
+    assert np.mean(p < 0.05) == pytest.approx(0.8, abs=0.03)
 
 
 def test_wirings_of_the_same_seeds_are_compared_in_pairs():

@@ -77,6 +77,7 @@ def test_nested_designs_for_equality_and_without_an_answer():
     assert 0 <= table["runs"][1] - table["runs"][0] <= 8
     for arguments, message in (
         ((0.0, 1, 1), "difference: expected one other than 0, got 0; no number"),
+        ((1e-5, 1, 1), "difference: expected one other than 0, got 1e-05; no number"),
         ((0.1, 0, 0), "between, within: expected variances, not both 0"),
         ((0.1, -1, 2), "got -1 and 2"),
     ):
@@ -98,6 +99,8 @@ def test_runs_needed_where_there_is_no_number():
     assert runs_needed(0.0, 0.01) is None
     assert runs_needed(0.01, 0.0) is None
     assert runs_needed(0.01, math.nan) is None
+    assert runs_needed(1e-5, 1.0) is None  # 1.6e11
+    assert runs_needed(2e-4, 1.0) == pytest.approx(2 * ((1.959964 + 0.841621) / 2e-4) ** 2, rel=1e-4)
     assert runs_needed(0.5, 0.001) == smallest_testable(0.05) == 4
     assert smallest_testable(0.01) == 5  # 2 / 252, where 2 / 70 is too many
 
