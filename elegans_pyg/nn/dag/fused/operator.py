@@ -61,8 +61,7 @@ def _room(walk: Walk, backend: Any, shape: Shape, like: Tensor) -> Tensor:
 
 def _map_size(backend: Any, shape: Shape, dtype: torch.dtype) -> int:
     """Numbers that a map takes: a back end may pad the images."""
-    padded = getattr(backend, "images_in_memory", None)
-    return shape.height * shape.width * (padded(shape.images, dtype) if padded else shape.images)
+    return shape.height * shape.width * backend.images_in_memory(shape.images, dtype)
 
 
 @_walk.register_fake
