@@ -22,7 +22,7 @@ from elegans_pyg.studies.registry import find
 from elegans_pyg.studies.run import join
 from elegans_pyg.studies.study import WEIGHTS, Shard, Study
 from elegans_pyg.studies.units import Units
-from elegans_pyg.training.checkpoint import load_checkpoint
+from elegans_pyg.training.checkpoint import has_checkpoint, load_checkpoint
 
 # Settings that may differ between runs of one experiment: which wirings and seeds, how many, and how they were run.
 _MAY_DIFFER = {
@@ -174,6 +174,9 @@ def _trained_states(shard: Shard, places: Sequence[int], build: Callable[[Shard]
     if (shard.folder / WEIGHTS).is_file():
         kept = read_tensors(shard.folder / WEIGHTS)[0]
         return [{name.partition("/")[2]: own for name, own in kept.items() if name.startswith(f"{place}/")} for place in places]
+    if not has_checkpoint(shard.folder):
+        remedy = "or its study did not keep them when it ran; run it again in another folder"
+        raise FileNotFoundError(f"run: there are no trained weights in {shard.folder}: they were removed, {remedy}")
     saved = load_checkpoint(shard.folder / "checkpoint")
     # With the weights of the last step, a checkpoint keeps no others beside them.
     tested = {name: tensor for name, tensor in saved.final.items() if name in saved.model} or saved.model
