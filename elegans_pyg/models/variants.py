@@ -80,6 +80,7 @@ class SideBySide(VariantNetwork):
 
     def variant_state_dict(self, variant: int) -> dict[str, Tensor]:
         """The state of that variant's own model built for it alone."""
+        self.check_variant(variant)
         model, place = [(model, place) for model, count in zip(self.models, self.counts, strict=True) for place in range(count)][variant]
         return model.variant_state_dict(place)  # type: ignore[operator]
 

@@ -55,10 +55,14 @@ class VariantNetwork(nn.Module):
 
     def variant_state_dict(self, variant: int) -> dict[str, Tensor]:
         """The entries of ``state_dict()`` that belong to one variant: the state of the same model built for that variant alone."""
-        if not 0 <= variant < self.num_variants:
-            raise ValueError(f"variant: expected 0 to {self.num_variants - 1}, got {variant}; give one of these")
+        self.check_variant(variant)
         pointers, state = self.variant_ptr(), self.state_dict()
         return state | {name: state[name][offsets[variant] : offsets[variant + 1]] for name, offsets in pointers.items()}
+
+    def check_variant(self, variant: int) -> None:
+        """Raises ``ValueError`` for a number that is no variant's."""
+        if not 0 <= variant < self.num_variants:
+            raise ValueError(f"variant: expected 0 to {self.num_variants - 1}, got {variant}; give one of these")
 
     def load_variants(self, states: Sequence[Mapping[str, Tensor]]) -> None:
         """Take over the states of ``V`` variants, each as :meth:`variant_state_dict` gives it. What they lack stays as it is, and of what

@@ -16,9 +16,8 @@ from elegans_pyg._arguments import check_choice
 from elegans_pyg.datasets import ImageKind
 from elegans_pyg.models import EchoStateNetwork, ElegansM2, ReducedOrder
 from elegans_pyg.models.export import FORMATS, Exported, export_network
-from elegans_pyg.studies.fitting import image_kind
+from elegans_pyg.studies.fitting import precision_of
 from elegans_pyg.studies.saved import Run
-from elegans_pyg.studies.study import Shard
 from elegans_pyg.training.objective import Autoencoding, scale_pixels
 
 
@@ -67,36 +66,22 @@ def export_run(
         ImportError, OSError: as :func:`export_network`.
     """
     check_choice("format", format, FORMATS)
-    results = run.results.loc[run.select(family, seed, variant, task).index]
-    stopped = results["stopped"].notna() & (results["stopped"] != "") if "stopped" in results else pd.Series(False, index=results.index)
-    if stopped.all():
-        raise ValueError(f"variant: training was stopped in each of these units of {run.folder.path}; choose another")
-    unit = results[~stopped].iloc[0]
+    row = run.trained(family, seed, variant, task).iloc[0]
+    unit = run.results.loc[row.name]
     name = re.sub(r"\W+", "_", f"{run.folder.path.resolve().name} {unit['family']} {unit['variant']}")
     path = Path(f"{name}{FORMATS[format]}" if out is None else out).expanduser()
     if path.suffix != FORMATS[format]:
         raise ValueError(f"out: expected a file that ends in {FORMATS[format]} for the format {format}, got {str(path)!r}; name it so")
-    number, row = int(unit["variant"]), run.units.table.loc[unit.name]
-    model, about = run.model(variant=number), {"elegans_pyg": __version__, "study": run.study.name, **_plain(unit)}
+    labels = unit.filter(["family", "wiring_seed", "seed", "task"]).to_dict()
+    model, about = run.model(variant=int(unit["variant"])), {"elegans_pyg": __version__, "study": run.study.name, **labels}
     ends = _sequences(model)
     if ends is None:
-        shard = Shard(run.folder.shard(int(row["shard"])).path, run.units.table.loc[[unit.name]], [])
-        kind = image_kind(run.settings, shard)  # type: ignore[arg-type]
-        about["classes"] = kind.classes
-        ends = _images(model, kind)
+        ends, about["classes"] = _images(model, run.image_kind), run.image_kind.classes
     if row["wiring"] >= 0 and (neurons := run.units.wirings[row["wiring"]].get("neuron_name")) is not None:
         about["neuron_name"] = list(neurons)
     if isinstance(model, ReducedOrder):
         about |= {"inputs": model.input_names, "outputs": model.output_names}
     return export_network(model, path, ends.samples, format, before=ends.before, names=ends.names, about=about), unit
-
-
-def _plain(unit: pd.Series) -> dict[str, Any]:
-    return {
-        name: getattr(unit[name], "item", lambda value=unit[name]: value)()
-        for name in ("family", "wiring_seed", "seed", "task")
-        if name in unit
-    }
 
 
 class FromPixels(nn.Module):
@@ -113,8 +98,7 @@ class FromPixels(nn.Module):
 def _images(model: Any, kind: ImageKind) -> _Ends:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (3, kind.channels, *kind.size), generator=generator, dtype=torch.uint8)
-    precision = "float64" if next(model.parameters()).dtype == torch.float64 else "float32"
-    return _Ends(("images", "logits"), pixels, FromPixels(isinstance(model, ElegansM2), precision))
+    return _Ends(("images", "logits"), pixels, FromPixels(isinstance(model, ElegansM2), precision_of(model)))
 
 
 def _sequences(model: Any) -> _Ends | None:

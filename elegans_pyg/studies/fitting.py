@@ -50,6 +50,11 @@ def image_kind(settings: ImageSettings, shard: Shard) -> ImageKind:
     return ImageKind.of(load_images(settings.dataset, settings.image_root, train_images=settings.train_images, quiet=True))
 
 
+def precision_of(network: Any) -> str:
+    """The precision of :class:`~elegans_pyg.training.FitSettings` that a network's parameters have."""
+    return "float64" if next(network.parameters()).dtype == torch.float64 else "float32"
+
+
 def check_fit(training: FitSettings, images: ImageData) -> None:
     """Refuse what :func:`~elegans_pyg.training.fit` would, before anything is written.
 

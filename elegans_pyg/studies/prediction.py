@@ -19,9 +19,9 @@ from elegans_pyg._files import write_content
 from elegans_pyg.datasets import read_images
 from elegans_pyg.datasets.own_images import OwnImages
 from elegans_pyg.dynamics.waveforms import read_currents
-from elegans_pyg.studies.fitting import image_kind
+from elegans_pyg.studies.fitting import precision_of
 from elegans_pyg.studies.saved import Run, load_run
-from elegans_pyg.studies.study import Report, Shard
+from elegans_pyg.studies.study import Report
 from elegans_pyg.studies.tables import bullets, make_table
 from elegans_pyg.training.objective import Autoencoding, evaluate, scale_pixels
 
@@ -39,8 +39,7 @@ class _Used:
     files: Sequence[str | Path]
 
     def images(self) -> tuple[OwnImages, list[str]]:
-        shard = Shard(self.run.folder.shard(int(self.units["shard"].iloc[0])).path, self.units, [])
-        kind = image_kind(self.run.settings, shard)  # type: ignore[arg-type]
+        kind = self.run.image_kind
         return read_images(self.files, kind), kind.classes
 
     def sequences(self) -> dict[str, tuple[list[str], Tensor]]:
@@ -96,20 +95,13 @@ def predict(
         ValueError: if the run trained no network, there is no such unit, or a file is not what the networks take.
     """
     run = run if isinstance(run, Run) else load_run(run)
-    if run.study.network is None:
-        raise ValueError(f"run: {run.folder.path} is of '{run.study.name}', which trains no network; give a run of one that does")
     if not files:
-        raise ValueError("image: expected at least one file, got none; name some")
-    results, units = run.results, run.select(family, seed, variant, task)
-    # The column is empty for units that came to their end, and there is none where nothing can stop.
-    stopped = results.get("stopped", pd.Series("", index=results.index)).astype(str).replace("nan", "")[units.index] != ""
-    if stopped.all():
-        raise ValueError(f"run: the training of all these units of {run.folder.path} was stopped; choose others, or train anew")
-    units = units[~stopped]
+        raise ValueError("files: expected at least one file, got none; name some")
+    units = run.trained(family, seed, variant, task)
     with torch.inference_mode():
         report = _KINDS[run.study.predicts](_Used(run, run.networks(units), units, files))
-    if stopped.any():
-        report.notes.append(f"Left out, as their training was stopped: units {', '.join(map(str, stopped.index[stopped]))}.")
+    if len(stopped := run.select(family, seed, variant, task).index.difference(units.index)):
+        report.notes.append(f"Left out, as their training was stopped: units {', '.join(map(str, stopped))}.")
     return report
 
 
@@ -137,7 +129,7 @@ def check_out(out: str | Path) -> Path:
 def _classes(used: _Used) -> Report:
     """Every class's probability, of every image and unit."""
     images, classes = used.images()
-    batches = (scale_pixels(part, "float32").to(next(used.network.parameters()).dtype) for part in images.pixels.split(BATCH))
+    batches = (scale_pixels(part, precision_of(used.network)) for part in images.pixels.split(BATCH))
     shares = torch.cat([used.network(batch).double().softmax(dim=2) for batch in batches], dim=1).numpy()
     best, known = shares.argmax(axis=2), any(images.truth)
     rows, cells = [], []
@@ -175,13 +167,12 @@ def _classes(used: _Used) -> Report:
 def _reconstructions(used: _Used) -> Report:
     """What autoencoders make of images, and how near to them it is."""
     objective, (images, _) = Autoencoding(), used.images()
-    dtype = next(used.network.parameters()).dtype
-    target = objective.targets(images.pixels).to(dtype)
+    precision = precision_of(used.network)
+    target = objective.targets(images.pixels, precision)
     made = torch.cat([used.network(part).sigmoid() for part in target.split(BATCH)], dim=1).float()
     rows, files = [], dict[str, Any]()
     for number, name in enumerate(images.names):
         part = slice(number, number + 1)
-        precision = "float64" if dtype == torch.float64 else "float32"
         found = evaluate(used.network, images.pixels[part], torch.zeros(1), precision=precision, objective=objective)
         assert found is not None  # as nothing stops it
         for place, unit in enumerate(used.units.itertuples()):
@@ -238,12 +229,8 @@ def _voltages(used: _Used) -> Report:
     """What reduced-order models say of currents."""
     folder = used.run.folder.shard(int(used.units["shard"].iloc[0]))
     dt_ms, model = float(folder.read_json("model.json")["notes"]["dt_ms"]), used.network
-    tables, cells, figures, notes = (
-        [],
-        [],
-        dict[str, Any](),
-        [f"Currents are in pA, one row every {dt_ms:g} ms, as in training; voltages in mV."],
-    )
+    tables, cells, figures = [], [], dict[str, Any]()
+    notes = [f"Currents are in pA, one row every {dt_ms:g} ms, as in training; voltages in mV."]
     for name, (columns, values) in used.sequences().items():
         current = _currents(name, columns, values, model.input_names, dt_ms)
         if left := [neuron for neuron in model.input_names if neuron not in columns]:

@@ -14,13 +14,15 @@ from elegans_pyg import plots
 from elegans_pyg._settings import Settings
 from elegans_pyg._tensor_files import read_tensors
 from elegans_pyg.analysis import Comparison, compare
+from elegans_pyg.datasets.image_kind import ImageKind
 from elegans_pyg.datasets.sequences import SEQUENCE_TASKS
+from elegans_pyg.studies.fitting import image_kind
 from elegans_pyg.studies.folder import RunFolder
 from elegans_pyg.studies.registry import find
 from elegans_pyg.studies.run import join
 from elegans_pyg.studies.study import WEIGHTS, Shard, Study
 from elegans_pyg.studies.units import Units
-from elegans_pyg.training.checkpoint import load_checkpoint
+from elegans_pyg.training.checkpoint import has_checkpoint, load_checkpoint
 
 # Settings that may differ between runs of one experiment: which wirings and seeds, how many, and how they were run.
 _MAY_DIFFER = {
@@ -90,6 +92,29 @@ class Run:
             table = table[own == value]
         return table
 
+    def trained(
+        self, family: str | None = None, seed: int | None = None, variant: int | None = None, task: str | None = None
+    ) -> pd.DataFrame:
+        """The rows of :meth:`select` of units whose training was not stopped.
+
+        Raises:
+            FileNotFoundError: if the run has not come to its end.
+            ValueError: as :meth:`select`, if the study trains no network, or if no unit is left.
+        """
+        if self.study.network is None:
+            raise ValueError(f"run: {self.folder.path} is of '{self.study.name}', which trains no network; give a run of one that does")
+        results, units = self.results, self.select(family, seed, variant, task)
+        # The column is empty for units that came to their end, and there is none where nothing can stop.
+        stopped = results.get("stopped", pd.Series("", index=results.index)).astype(str).replace("nan", "")[units.index] != ""
+        if stopped.all():
+            raise ValueError(f"run: the training of all these units of {self.folder.path} was stopped; choose others, or train anew")
+        return units[~stopped]
+
+    @property
+    def image_kind(self) -> ImageKind:
+        """What the images are like that the networks were trained on, the same in every shard."""
+        return image_kind(self.settings, Shard(self.folder.shard(1).path, self.units.table, []))  # type: ignore[arg-type]
+
     def model(self, family: str | None = None, seed: int | None = None, variant: int | None = None, task: str | None = None) -> Any:
         """The trained networks of the units that are asked for (see :meth:`select`; by default all) as one model, on the CPU and in
         evaluation mode, with the weights that were tested. For one unit it is a model of one variant.
@@ -149,6 +174,9 @@ def _trained_states(shard: Shard, places: Sequence[int], build: Callable[[Shard]
     if (shard.folder / WEIGHTS).is_file():
         kept = read_tensors(shard.folder / WEIGHTS)[0]
         return [{name.partition("/")[2]: own for name, own in kept.items() if name.startswith(f"{place}/")} for place in places]
+    if not has_checkpoint(shard.folder):
+        remedy = "or its study did not keep them when it ran; run it again in another folder"
+        raise FileNotFoundError(f"run: there are no trained weights in {shard.folder}: they were removed, {remedy}")
     saved = load_checkpoint(shard.folder / "checkpoint")
     # With the weights of the last step, a checkpoint keeps no others beside them.
     tested = {name: tensor for name, tensor in saved.final.items() if name in saved.model} or saved.model

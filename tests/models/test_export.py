@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from elegans_pyg.models import ConnectomeClassifier, DenseNetwork, EchoStateNetwork, ElegansM1, ElegansM2, ReducedOrder, Reservoir
 from elegans_pyg.models.export import FORMATS, export_network, files
-from elegans_pyg.training.objective import Autoencoding, scale_pixels
+from elegans_pyg.studies.export import FromPixels
 from tests.dags import random_dag
 from tests.models.wirings import network, wiring
 
@@ -94,20 +94,11 @@ def inputs_of(name: str, count: int) -> Tensor:
     return torch.randint(0, 256, (count, *shape), generator=generator, dtype=torch.uint8)
 
 
-class FromPixels(nn.Module):
-    def __init__(self, binarised: bool) -> None:
-        super().__init__()
-        self.binarised = binarised
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return Autoencoding().targets(pixels) if self.binarised else scale_pixels(pixels, "float32")
-
-
 def export(name: str, folder: Path, format: str, model: nn.Module | None = None) -> Tensor:
     """Export one model, and put down inputs beside it; returns what the model makes of them. The number of samples is another one."""
     model = trained(MODELS[name]()) if model is None else model
     images, inputs = name[0] in "dm", inputs_of(name, 5)
-    before = FromPixels(name == "m2") if images else None
+    before = FromPixels(name == "m2", "float32") if images else None
     done = export_network(model, folder / f"{name}{FORMATS[format]}", inputs_of(name, 3), format, before=before, about={"family": name})
     assert done.difference is not None
     assert done.difference <= 2e-6
@@ -155,6 +146,17 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=message):
             export_network(bad, tmp_path / "net", samples, **options)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_model_in_training_mode_is_exported_in_evaluation_and_left_as_it_is(tmp_path: Path) -> None:
+    model = trained(classifier()).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    done = export_network(model, tmp_path / "net.npz", inputs_of("dag", 3) / 255, "numpy")
+    assert done.difference is not None
+    assert done.difference <= 2e-6
+    assert model.training
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0, msg=name)
 
 
 def test_a_file_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,5 +98,8 @@ def test_side_by_side_is_each_model_alone(shared: bool) -> None:
         number = int(name.split(".")[1])
         assert sum(own) == len(tensor)
         assert {v for v, count in enumerate(own) if count} <= [{0, 1}, {2}, {3, 4}][number]
+    for number in (-1, 5):
+        with pytest.raises(ValueError, match=f"variant: expected 0 to 4, got {number}"):
+            together.variant_state_dict(number)
     with pytest.raises(ValueError, match="models: expected at least one, got none"):
         SideBySide([])

@@ -117,6 +117,10 @@ def test_reservoirs_with_their_readouts(tmp_path: Path) -> None:
             assert task.score(predicted, task.test).tolist() == pytest.approx(rows["score"].tolist(), rel=1e-9)
     with pytest.raises(ValueError, match=r"task: readouts of different tasks do not fit side by side \(memory, parity\); choose one"):
         run.model(family="er")
+    # As the runs are that were made before readouts were kept.
+    (tmp_path / "run" / "shards" / "00001" / "weights.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"run: there are no trained weights in .*00001: .*; run it again in another folder"):
+        run.model(task="memory")
 
 
 def test_reduced_order_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +188,8 @@ def test_studies_without_networks_say_so(tmp_path: Path) -> None:
         run_study(COUNTING, out=tmp_path / "run", quiet=True)
     with pytest.raises(ValueError, match="which trains no network; give a run of one that does"):
         load_run(tmp_path / "run", COUNTING).model()
-    assert isinstance(load_run(tmp_path / "run", COUNTING).select(), pd.DataFrame)
+    run = load_run(tmp_path / "run", COUNTING)
+    pd.testing.assert_frame_equal(run.select(), run.units.table)
 
 
 def test_the_margin_of_a_comparison_is_the_settings_own_or_said_to_be_given_later(tmp_path: Path) -> None:

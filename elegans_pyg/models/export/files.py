@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,8 @@ def export_network(
         raise ValueError(f"model: expected one of one variant, got {model.num_variants}; take one with load_run(folder).model(variant=0)")
     for module in ("onnx", "onnxscript") if format == "onnx" else ():
         require(module, "onnx", "the format onnx")
-    path, about = Path(path), dict(about or {})
+    # A forward pass in training mode would change the statistics of the model that is given.
+    model, path, about = deepcopy(model).eval(), Path(path), dict(about or {})
     with torch.no_grad():
         run = model.predict_mV if isinstance(model, ReducedOrder) else model
         expected = run(samples if before is None else before(samples))[0].numpy()

@@ -39,6 +39,12 @@ def inference_form(model: nn.Module) -> nn.Module:
     raise TypeError(f"model: expected a network of elegans_pyg.models, got a {type(model).__name__}; export it with torch.export")
 
 
+inference_form.register(TensorNetwork, lambda model: TensorInference(model).eval())
+inference_form.register(Reservoir, lambda model: _ReservoirInference(model).eval())
+inference_form.register(ReducedOrder, lambda model: _ReducedOrderInference(model).eval())
+inference_form.register(DenseNetwork, lambda model: inference_form(model.layers))
+
+
 @inference_form.register
 def _(model: Copies) -> nn.Module:
     one = deepcopy(model.stacked)
@@ -47,11 +53,6 @@ def _(model: Copies) -> nn.Module:
         own = tensor.detach()[0].clone()
         setattr(one.get_submodule(path), leaf, _constant(own) if isinstance(tensor, nn.Parameter) else own)
     return one.eval()
-
-
-@inference_form.register
-def _(model: DenseNetwork) -> nn.Module:
-    return inference_form(model.layers)
 
 
 @inference_form.register
@@ -145,11 +146,6 @@ class _WeightedSum(nn.Module):
         )
 
 
-@inference_form.register
-def _(model: TensorNetwork) -> nn.Module:
-    return TensorInference(model).eval()
-
-
 class TensorInference(nn.Module):
     """A :class:`TensorNetwork` of one wiring: ``(B, width)`` to ``(B, out_features)``, by a table of rows that grows group by group."""
 
@@ -202,11 +198,6 @@ class _Rows(nn.Module):
 
 
 @inference_form.register
-def _(model: Reservoir) -> nn.Module:
-    return _ReservoirInference(model).eval()
-
-
-@inference_form.register
 def _(model: EchoStateNetwork) -> nn.Module:
     return nn.Sequential(_ReservoirInference(model.reservoir), _linear(model.weight[0].T, model.intercept[0])).eval()
 
@@ -222,11 +213,8 @@ class _ReservoirInference(nn.Module):
         self.recurrent = nn.Buffer(matrix.index_put((weights.source, target), weights.weight, accumulate=True))
         columns = torch.zeros(model.in_features, nodes, dtype=model.bias.dtype)
         self.input = nn.Buffer(columns.index_copy(1, weights.input_node, weights.input_weight.T))
-        self.bias, self.leak, self.read = (
-            nn.Buffer(weights.bias.clone()),
-            float(weights.leak[0]),
-            nn.Buffer(weights.readout_node[0].clone()),
-        )
+        self.bias, self.read = nn.Buffer(weights.bias.clone()), nn.Buffer(weights.readout_node[0].clone())
+        self.leak = float(weights.leak[0])
 
     def forward(self, inputs: Tensor) -> Tensor:
         drive = inputs.transpose(0, 1) @ self.input + self.bias
@@ -237,11 +225,6 @@ class _ReservoirInference(nn.Module):
 
         _, states = scan(step, torch.zeros_like(drive[0]), drive)
         return states.transpose(0, 1)
-
-
-@inference_form.register
-def _(model: ReducedOrder) -> nn.Module:
-    return _ReducedOrderInference(model).eval()
 
 
 class _ReducedOrderInference(nn.Module):
