@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,18 +20,10 @@ from elegans_pyg.recipes.ensemble import ENSEMBLE
 from elegans_pyg.recipes.fit_rnn import FIT_RNN, FitRnnSettings
 from elegans_pyg.studies import load_run, run_study
 from elegans_pyg.studies.export import FromPixels
-from elegans_pyg.training import FitSettings
 from elegans_pyg.training.settings import SequenceSettings
 from tests.commands import invoke, refused
-from tests.recipes.tiny import tiny_settings, write_wiring
+from tests.recipes.tiny import tensor_settings, tiny_settings, write_wiring
 from tests.recipes.waves import use_leaky
-
-
-def tensor_settings(kind: type[Any], folder: Path, **options: Any) -> Any:
-    wiring, neurons = write_wiring(folder)
-    training = FitSettings(iterations=2, batch_size=20, eval_every=2, validation_fraction=0.1, device="cpu")
-    few = {"width": 8, "seeds": 1, "variants": 1, "families": ("er",), "dataset": "digits"}
-    return kind(connectome=str(wiring), neurons=str(neurons), training=training, **few, **options)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,21 +16,14 @@ from elegans_pyg.recipes.elegans_echo import ELEGANS_ECHO, EchoSettings
 from elegans_pyg.recipes.elegans_m2 import ELEGANS_M2, M2Settings
 from elegans_pyg.recipes.ensemble import ENSEMBLE
 from elegans_pyg.recipes.fit_rnn import FIT_RNN, FitRnnSettings
-from elegans_pyg.studies import Run, load_run, predict, run_study
+from elegans_pyg.studies import Run, predict
 from elegans_pyg.training import SequenceSettings
-from elegans_pyg.training.settings import FitSettings
 from tests.commands import invoke, refused
-from tests.recipes.tiny import tiny_settings, write_wiring
-from tests.recipes.undrawn import undrawn
+from tests.recipes.tiny import tensor_settings, tiny_settings, write_wiring
+from tests.recipes.undrawn import learnt
 from tests.recipes.waves import use_leaky
 
 KIND = ImageKind(1, (8, 8), list("0123456789"), "dark")
-
-
-def learnt(study: Any, settings: Any, folder: Path) -> Run:
-    with undrawn():
-        run_study(study, settings, folder, quiet=True)
-    return load_run(folder)
 
 
 @pytest.fixture(scope="module")
@@ -190,10 +182,7 @@ def test_images_become_like_the_data_sets(tmp_path: Path) -> None:
 
 
 def test_autoencoders_write_what_they_made(tmp_path: Path) -> None:
-    wiring, neurons = write_wiring(tmp_path)
-    training = FitSettings(iterations=3, batch_size=20, eval_every=2, validation_fraction=0.1, device="cpu")
-    few = {"width": 8, "seeds": 1, "variants": 1, "families": ("er",), "dataset": "digits", "training": training}
-    run = learnt(ELEGANS_M2, M2Settings(connectome=str(wiring), neurons=str(neurons), **few), tmp_path / "run")
+    run = learnt(ELEGANS_M2, tensor_settings(M2Settings, tmp_path), tmp_path / "run")
     image = load_images("digits").test_images[:1]
     Image.fromarray(image[0, 0].numpy()).save(tmp_path / "one.png")
     code, _, err = invoke("predict", run.folder.path, tmp_path / "one.png", "--out", tmp_path / "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +41,12 @@ def tiny_settings(folder: Path, **changes: Any) -> EnsembleSettings:
         training=training,
     )
     return base.model_copy(update=changes)
+
+
+def tensor_settings(kind: type[Any], folder: Path, training: Mapping[str, Any] | None = None, **changes: Any) -> Any:
+    """The same for M1 and M2."""
+    wiring, neurons = write_wiring(folder)
+    short = {"iterations": 3, "batch_size": 20, "eval_every": 2, "validation_fraction": 0.1, "device": "cpu"}
+    few = {"width": 8, "seeds": 1, "variants": 1, "families": ("er",), "dataset": "digits"}
+    fit = FitSettings(**short, **(training or {}))
+    return kind(connectome=str(wiring), neurons=str(neurons), training=fit, **few | changes)

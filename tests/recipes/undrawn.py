@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
 
 from elegans_pyg import plots
+from elegans_pyg.studies import Run, load_run, run_study
 
 
 @contextmanager
@@ -23,3 +25,10 @@ def undrawn() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "save", save)
         yield
+
+
+def learnt(study: Any, settings: Any, folder: Path, **options: Any) -> Run:
+    """A finished run in ``folder``."""
+    with undrawn():
+        run_study(study, settings, folder, quiet=True, **options)
+    return load_run(folder)

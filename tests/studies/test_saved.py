@@ -18,20 +18,15 @@ from elegans_pyg.recipes.elegans_m2 import ELEGANS_M2, M2Settings
 from elegans_pyg.recipes.ensemble import ENSEMBLE, TRAIN, TrainSettings
 from elegans_pyg.recipes.fit_rnn import FIT_RNN, FitRnnSettings
 from elegans_pyg.recipes.park_kim import PARK_KIM
-from elegans_pyg.studies import Run, load_run, run_study
+from elegans_pyg.studies import load_run, run_study
 from elegans_pyg.studies.saved import compare_runs
 from elegans_pyg.training import SequenceSettings
 from elegans_pyg.training.objective import Autoencoding, evaluate, replica_rmse
-from elegans_pyg.training.settings import FitSettings
-from tests.recipes.tiny import tiny_settings, write_wiring
-from tests.recipes.undrawn import undrawn
+from tests.recipes.tiny import tensor_settings, tiny_settings, write_wiring
+from tests.recipes.undrawn import learnt, undrawn
 from tests.recipes.waves import leaky, use_leaky
 
-
-def learnt(study: Any, settings: Any, folder: Path, **options: Any) -> Run:
-    with undrawn():
-        run_study(study, settings, folder, quiet=True, **options)
-    return load_run(folder)
+SEVERAL: dict[str, Any] = {"seeds": 2, "families": ("er", "rewired")}
 
 
 def accuracies(model: Any) -> list[float]:
@@ -77,15 +72,8 @@ def test_train_and_park_kim(tmp_path: Path) -> None:
     assert accuracies(run.model()) == run.results["accuracy"].tolist()
 
 
-def tensor_settings(kind: type[Any], folder: Path, **options: Any) -> Any:
-    wiring, neurons = write_wiring(folder)
-    training = FitSettings(iterations=3, batch_size=20, eval_every=2, validation_fraction=0.1, device="cpu", **options.pop("training", {}))
-    few = {"width": 8, "seeds": 2, "variants": 1, "families": ("er", "rewired"), "dataset": "digits"}
-    return kind(connectome=str(wiring), neurons=str(neurons), training=training, **few, **options)
-
-
 def test_encoders_with_heads_of_every_kind(tmp_path: Path) -> None:
-    settings = tensor_settings(M1Settings, tmp_path, encoder_channels=(2, 3, 4, 5))
+    settings = tensor_settings(M1Settings, tmp_path, encoder_channels=(2, 3, 4, 5), **SEVERAL)
     run = learnt(ELEGANS_M1, settings, tmp_path / "run", shards=2)
     expected = run.results["accuracy"].tolist()
     assert accuracies(run.model()) == expected
@@ -96,7 +84,7 @@ def test_encoders_with_heads_of_every_kind(tmp_path: Path) -> None:
 
 
 def test_autoencoders(tmp_path: Path) -> None:
-    settings = tensor_settings(M2Settings, tmp_path, training={"select": "best"})
+    settings = tensor_settings(M2Settings, tmp_path, {"select": "best"}, **SEVERAL)
     run, images = learnt(ELEGANS_M2, settings, tmp_path / "run"), load_images("digits")
     for chosen in ({}, *({"variant": variant} for variant in range(8))):
         found = evaluate(run.model(**chosen), images.test_images, images.test_labels, objective=Autoencoding())
