@@ -38,6 +38,15 @@ def _tile(start, size, VECTOR: tl.constexpr, REPEATS: tl.constexpr, WARPS: tl.co
 
 
 @triton.jit
+def _pair(pair, node_ptr, size, CHANNELS):
+    """A pair's variant and channel, the variant's first node and how many it has, and where the pair's maps ``relu`` begin."""
+    v, c = pair // CHANNELS, pair % CHANNELS
+    begin = tl.load(node_ptr + v).to(tl.int32)
+    nodes = tl.load(node_ptr + v + 1).to(tl.int32) - begin
+    return v, c, begin, nodes, (begin * CHANNELS + c * nodes) * size
+
+
+@triton.jit
 def forward_walks(
     node_ptr,
     in_ptr,
@@ -89,10 +98,7 @@ def forward_walks(
     size = (HEIGHT * row).to(tl.int64)
     room += tl.program_id(0) * SLOTS * size
     for pair in range(tl.program_id(0), PAIRS, tl.num_programs(0)):
-        v, c = pair // CHANNELS, pair % CHANNELS
-        begin = tl.load(node_ptr + v).to(tl.int32)
-        nodes = tl.load(node_ptr + v + 1).to(tl.int32) - begin
-        base = (begin * CHANNELS + c * nodes) * size
+        v, c, begin, nodes, base = _pair(pair, node_ptr, size, CHANNELS)
         border = pair * size
         factor = factors + c.to(tl.int64) * EDGES
         share = tl.load(output_share + v)
@@ -146,12 +152,8 @@ def forward_walks(
             if tl.load(is_output + n) != 0:
                 for start in range(0, HEIGHT * row, VECTOR * REPEATS * WARPS * 32):
                     index, inside = _tile(start, HEIGHT * row, VECTOR, REPEATS, WARPS)
-                    value = (
-                        tl.load(out + border + index, mask=inside)
-                        + share * constant
-                        + share * gain * wide(tl.load(z + index, mask=inside))
-                    )
-                    tl.store(out + border + index, value, mask=inside)
+                    value = tl.load(out + border + index, mask=inside) + share * constant
+                    tl.store(out + border + index, value + share * gain * wide(tl.load(z + index, mask=inside)), mask=inside)
                 tl.debug_barrier()
 
 
@@ -214,10 +216,7 @@ def backward_walks(
     warps = tl.arange(0, WARPS)[:, None]
     edges = tl.arange(0, 32 * VECTOR)[None, :]
     for pair in range(tl.program_id(0), PAIRS, tl.num_programs(0)):
-        v, c = pair // CHANNELS, pair % CHANNELS
-        begin = tl.load(node_ptr + v).to(tl.int32)
-        nodes = tl.load(node_ptr + v + 1).to(tl.int32) - begin
-        base = (begin * CHANNELS + c * nodes) * size
+        v, c, begin, nodes, base = _pair(pair, node_ptr, size, CHANNELS)
         border = pair * size
         of_edges = c.to(tl.int64) * EDGES
         share = tl.load(output_share + v)
