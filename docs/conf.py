@@ -1,11 +1,13 @@
 """The documentation site: ``./scripts/docs.sh`` builds it, and fails on any warning."""
 
 import runpy
+import sys
 from pathlib import Path
 
 import elegans_pyg
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
 # Cheat sheets come from the code, so that they cannot say anything else than it does.
 runpy.run_path(str(HERE.parent / "scripts" / "reference_pages.py"))["write"](HERE / "made")
 
@@ -41,8 +43,8 @@ sphinx_gallery_conf = {
     "gallery_dirs": "tutorials",
     "filename_pattern": r"\.py$",
     "download_all_examples": False,
-    "remove_config_comments": True,
-    "matplotlib_animations": True,
+    "image_scrapers": ("figure_scraper",),
+    "capture_repr": ("_repr_html_",),
     "abort_on_example_error": True,
     "show_memory": False,
 }

@@ -2,12 +2,13 @@
 Classify images with the worm
 =============================
 
-The hermaphrodite's wiring becomes a directed acyclic graph, every neuron of it a small convolution, and the whole a classifier of 8x8 digits. Random
-wirings of the same size train beside it, each as an experiment of its own.
+The hermaphrodite's wiring becomes a directed acyclic graph, every neuron of it a small convolution, and the whole a classifier of 8x8
+digits. Random wirings of the same size train beside it, each as an experiment of its own.
 """
 
 # %%
-# The connectome is an ordinary ``Data`` of PyTorch Geometric. ``ConstrainedDAG`` keeps the strongest edges that lead away from the sensory neurons.
+# The connectome is an ordinary ``Data`` of PyTorch Geometric. ``ConstrainedDAG`` keeps the strongest edges that lead away from the sensory
+# neurons.
 from elegans_pyg import plots
 from elegans_pyg.datasets import Connectome, WiringEnsemble, load_images
 from elegans_pyg.transforms import ConstrainedDAG
@@ -17,7 +18,6 @@ dag = ConstrainedDAG()(herm)
 print(herm)
 print(f"{dag.num_edges} edges on {int(dag.level.max()) + 1} levels")
 figure = plots.layered_dag(dag)
-figure
 
 # %%
 # Controls are rewired first and made acyclic second, by the same procedure; ``match_report`` says what of them does not match.

@@ -2,7 +2,8 @@
 Bring a wiring of your own
 ==========================
 
-Any graph will do: a file of edges, a matrix, GraphML, a pandas or NetworkX graph. Here a small feed-forward network with feedback stands in for yours.
+Any graph will do: a file of edges, a matrix, GraphML, a pandas or NetworkX graph. Here a small feed-forward network with feedback stands
+in for yours.
 """
 
 # %%
@@ -27,7 +28,6 @@ print(wiring)
 # %%
 # Everything that works for the worm works for it: DAG, nulls, measures, models.
 figure = plots.layered_dag(ConstrainedDAG()(wiring))
-figure
 
 # %%
 nulls = list(WiringEnsemble(wiring, family="rewired", count=50, seed=0))

@@ -2,8 +2,8 @@
 Choose a null model
 ===================
 
-A null model keeps some properties of a wiring and leaves the rest to chance. What it keeps decides what a difference means. Here one measure that no
-family is made to keep, the left-right symmetry of the worm, is set against four families.
+A null model keeps some properties of a wiring and leaves the rest to chance. What it keeps decides what a difference means. Here one
+measure that no family is made to keep, the left-right symmetry of the worm, is set against four families.
 """
 
 # %%
@@ -33,8 +33,8 @@ for axis, name in zip(axes, shown, strict=True):
     axis.axvline(own[name], color="tab:red")
     axis.set_title(name, fontsize=9)
     axis.label_outer()
-figure
 
 # %%
-# The red line is the worm. ``weight_shuffled`` keeps every edge, so that nothing here can differ; ``er`` keeps nothing but numbers, so that nearly everything
-# does. A difference from ``rewired`` is none of degrees, and one from ``type_rewired`` none of which types are joined either.
+# The red line is the worm. ``weight_shuffled`` keeps every edge, so that nothing here can differ; ``er`` keeps nothing but numbers, so that
+# nearly everything does. A difference from ``rewired`` is none of degrees, and one from ``type_rewired`` none of which types are joined
+# either.

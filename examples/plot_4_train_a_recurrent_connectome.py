@@ -2,8 +2,8 @@
 Train a recurrent connectome
 ============================
 
-``ConnectomeRNN`` gives every neuron a leaky unit and every synapse a weight of its known sign, cycles and all. Here it learns to give back, at the motor
-neurons, what its sensory neurons felt a moment ago, beside two rewired controls that start from the same seed.
+``ConnectomeRNN`` gives every neuron a leaky unit and every synapse a weight of its known sign, cycles and all. Here it learns to give
+back, at the motor neurons, what its sensory neurons felt a moment ago, beside two rewired controls that start from the same seed.
 """
 
 # %%
@@ -49,4 +49,3 @@ right.plot(targets[test][0, 20:120, 0], "k", label="target")
 right.plot(found[0, 0, 20:120, 0], label="connectome")
 right.set(xlabel="time step", title="a sequence that it has not seen")
 right.legend()
-figure

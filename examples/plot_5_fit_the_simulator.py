@@ -2,8 +2,8 @@
 Fit the simulated worm by gradient
 ==================================
 
-``dynamics.simulate`` is differentiable in currents, conductances and every other table of the worm. Here the currents into two touch neurons are found that
-gave a voltage in the motor neuron DB1.
+``dynamics.simulate`` is differentiable in currents, conductances and every other table of the worm. Here the currents into two touch
+neurons are found that gave a voltage in the motor neuron DB1.
 """
 
 # %%
@@ -45,4 +45,3 @@ axis.plot(time_ms, measured[0], "k", lw=3, alpha=0.3, label=["DB1, target", "VB1
 axis.plot(time_ms, fitted[0], "--", label=["DB1, fitted", "VB1, fitted"])
 axis.set(xlabel="time, ms", ylabel="membrane potential, mV")
 axis.legend(fontsize=8)
-figure

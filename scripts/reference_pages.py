@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import elegans_pyg as ep
+import elegans_pyg.cli
 from elegans_pyg.analysis import MEASURES
-import elegans_pyg.cli  # noqa: F401
 from elegans_pyg.cli.app import app
 from elegans_pyg.datasets.sequences import METRICS, SEQUENCE_TASKS
 from elegans_pyg.studies.info import connectome_counts

@@ -226,8 +226,8 @@ class Evaluation:
         loss = objective.total(torch.stack(losses).sum(dim=0) / count).cpu().numpy()
         scores = objective.scores(torch.stack([batch.counts for batch in batches]).sum(dim=0), count).cpu().numpy()
         predictions = [batch.predictions for batch in batches if batch.predictions is not None]
-        together = torch.cat(predictions, dim=1).cpu().clone() if predictions else None
-        return cls(loss, dict(zip(objective.score_names, scores.T.copy(), strict=True)), together)
+        joined = torch.cat(predictions, dim=1).cpu().clone() if predictions else None
+        return cls(loss, dict(zip(objective.score_names, scores.T.copy(), strict=True)), joined)
 
 
 def evaluate(
