@@ -232,7 +232,9 @@ class DAGNet(VariantNetwork):
 
     def _chosen_by_trial(self, x: Tensor) -> str:
         device, schedule, backward = x.device, self.schedule, torch.is_grad_enabled()
-        case = Case(card(device), str(x.dtype), schedule.num_nodes, schedule.num_edges, *x.shape, self.training, backward)
+        variants, images, channels, height, width = x.shape
+        size = schedule.num_nodes, schedule.num_edges, variants, images, channels, height, width
+        case = Case(card(device), str(x.dtype), *size, self.training, backward)
         levels, fused = (partial(self._one_pass, executor, backward) for executor in ("levels", "fused"))
         choice = self.choices[case] = choose_by_trial(case, x, levels, fused, device_clock(device))
         return choice.executor
