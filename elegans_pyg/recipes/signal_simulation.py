@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
 import elegans_pyg as ep
-from elegans_pyg._settings import Count
+from elegans_pyg._settings import Count, Names
 from elegans_pyg.recipes.ensemble import REFERENCE
 from elegans_pyg.recipes.signals import (
     HOLDOUTS,
@@ -19,6 +19,7 @@ from elegans_pyg.recipes.signals import (
     arm_tests,
     atlas_hash,
     ceilings,
+    chosen,
     fold_scores,
     only,
     pair_notes,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch_geometric.data import Data
 
+MEMBRANES = ("kunert", "c302-C1")
 AT_ONCE = 20
 """Stimuli simulated side by side, whose voltages at every step are held."""
 FARTHEST = 2.0
@@ -47,10 +49,10 @@ class SimulationSettings(SignalSettings):
 
     group: ClassVar[str] = "Wirings and stimulation"
 
-    membranes: Annotated[tuple[Literal["kunert", "c302-C1"], ...], Field(min_length=1)] = Field(
-        ("kunert", "c302-C1"), description="Of kunert, c302-C1; each on its own wiring."
+    membranes: Annotated[Names, Field(min_length=1), chosen(MEMBRANES)] = Field(
+        MEMBRANES, description=f"Of {', '.join(MEMBRANES)}; each on its own wiring."
     )
-    families: CyclicFamilies = Field(("rewired",), description="Families of nulls.")
+    families: Annotated[CyclicFamilies, Field(min_length=1)] = Field(("rewired",), description="Families of nulls.")
     nulls: int = Field(20, ge=2, le=10_000, description="Wirings of each family, with nothing fitted and with fitted conductances.")
     fit_steps: int = Field(8, ge=0, le=1_000, description="Steps of the fit, each on some of the stimulated neurons; 0 leaves it out.")
     fit_stimuli: Count = Field(12, description="Stimulated neurons of a step.")
@@ -164,6 +166,8 @@ def fit_conductances(settings: SimulationSettings, worm: ep.dynamics.Worm, atlas
         response = stimulate(scaled, pairs.stimulated[chosen], settings.current, times)
         place = torch.full((len(pairs.stimulated),), -1).index_copy(0, chosen, torch.arange(len(chosen)))[pairs.row]
         here = tested & (place >= 0)
+        if not bool(pairs.responds[here].any()):
+            continue
         moved = torch.log(response[place[here], pairs.neuron[here]].abs() + 1e-3)
         optimizer.zero_grad()
         (-torch.corrcoef(torch.stack([moved, pairs.responds[here].to(moved)]))[0, 1]).backward()
@@ -178,8 +182,9 @@ def report(done: Finished[SimulationSettings]) -> Report:
     folds, settings = done.joined("folds.csv"), done.settings
     tests, atlas = arm_tests(done.rows, folds), load_atlas(settings, settings.membranes[0])
     main = only(tests, strain=STRAINS[0], value="auc")
+    titles = {"none": "nothing fitted", "conductances": "conductances fitted, first fold"}
     tables = [
-        rank_table(f"AUC of q < 0.05: wild type, {freedom} fitted", own, "arm") for freedom, own in main.groupby("freedom", sort=False)
+        rank_table(f"AUC of q < 0.05: wild type, {titles[str(name)]}", own, "arm") for name, own in main.groupby("freedom", sort=False)
     ]
     tables.append(score_table(done.rows, folds, ceilings(atlas)))
     notes = [

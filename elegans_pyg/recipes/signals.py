@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 import elegans_pyg as ep
 from elegans_pyg._files import data_folder, sha256
 from elegans_pyg._settings import Names, Settings, Whole
 from elegans_pyg.recipes.ensemble import REFERENCE
+from elegans_pyg.studies.settings import known_choice
 from elegans_pyg.studies.study import Shard
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ STEPS = 3
 """Steps of a path that are scored apart."""
 ARM = ["freedom", "arm", "holdout", "strain"]
 """What tells the tests apart; an arm is a set of synapses, or a membrane."""
+
+
+def chosen(choices: tuple[str, ...]) -> AfterValidator:
+    """For settings that are lists of these."""
+    return AfterValidator(lambda names: tuple(known_choice(choices, name) for name in names))
 
 
 class SignalSettings(Settings):
@@ -163,13 +169,17 @@ def rank_table(title: str, tests: pd.DataFrame, column: str) -> Any:
     cells = [
         (
             *(str(row[column]), row["family"], f"{row['real']:.3f}", f"{row['mean']:.3f}"),
-            *(f"{row['effect']:+.1f}", f"{row['fold_low']:+.1f}, {row['fold_high']:+.1f}"),
+            *(f"{row['effect']:+.1f}", _interval(row["fold_low"], row["fold_high"])),
             *(f"{row['rank']}/{row['wirings'] + 1}", f"{row['p_holm']:.3f}"),
         )
         for row in tests.to_dict("records")
     ]
     heads = (column, "family", "real", "nulls", "effect", "over folds", "rank", "p")
     return ep.studies.make_table(title, heads, cells, 2)
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{low:+.1f}, {high:+.1f}" if low == low else ep.studies.MISSING
 
 
 def effect_table(title: str, tests: pd.DataFrame, column: str) -> Any:
@@ -192,7 +202,8 @@ def score_table(rows: pd.DataFrame, folds: pd.DataFrame, highest: pd.DataFrame) 
     for row in only(rows, family=REFERENCE, strain=STRAINS[0], holdout=HOLDOUTS[0]).to_dict("records"):
         own = only(folds, family=REFERENCE, **{name: row[name] for name in ARM})["auc"]
         half = stats.t.ppf(0.975, len(own) - 1) * own.std(ddof=1) / len(own) ** 0.5
-        cells.append((f"{row['freedom']}, {row['arm']}", f"{row['auc']:.3f} ± {half:.3f}", *(f"{row[name]:.3f}" for name in SCORES[1:])))
+        area = ep.studies.mean_and_sd(row["auc"], half, 3)
+        cells.append((f"{row['freedom']}, {row['arm']}", area, *(f"{row[name]:.3f}" for name in SCORES[1:])))
     names = {"halves": "highest, from halves", "half": "half of the trials", "other": STRAINS[1]}
     for row in highest.to_dict("records"):
         cells.append((names[row["by"]], *(f"{row[name]:.3f}" if row[name] == row[name] else ep.studies.MISSING for name in SCORES)))
