@@ -118,24 +118,24 @@ def noise_ceilings(responds: Mask, measured: Values, halves: tuple[Values, Value
 def effects_by_fold(folds: pd.DataFrame, value: str, reference: str = "connectome", confidence: float = 0.95) -> pd.DataFrame:
     r"""How far the reference is above the wirings of each family, in their standard deviations, with an interval over folds.
 
-    Of every fold :math:`d_f = (x_f - \bar y_f) / s_f`; the interval is Student's for the mean of the folds. Folds share training data, so
-    that it is rather too narrow where something was fitted.
+    Of every fold :math:`d_f = (x_f - \bar y_f) / s`, with the standard deviation :math:`s` of the wirings' means over the folds, so that
+    the mean of the :math:`d_f` is the effect of the means; the interval is Student's for it. Folds share training data, so that it is rather
+    too narrow where something was fitted.
 
     Args:
         folds: one row a wiring and fold: ``family``, ``wiring_seed``, ``fold`` and ``value``; folds without a value do not count.
 
     Returns:
-        one row a family: ``family``, ``folds``, ``fold_effect``, ``fold_low``, ``fold_high``.
+        one row a family: ``family``, ``folds``, ``fold_low``, ``fold_high``.
     """
     real = folds[folds["family"] == reference].set_index("fold")[value]
     rows = []
     for family, own in folds[folds["family"] != reference].groupby("family", sort=False):
-        nulls = own.groupby("fold")[value]
-        effect = ((real - nulls.mean()) / nulls.std(ddof=1)).replace([np.inf, -np.inf], np.nan).dropna().to_numpy(dtype=np.float64)
-        mean = effect.mean() if len(effect) else math.nan
-        half = math.nan
+        spread = own.groupby("wiring_seed")[value].mean().std(ddof=1)
+        effect = ((real - own.groupby("fold")[value].mean()) / spread).dropna().to_numpy(dtype=np.float64)
+        low = high = math.nan
         if len(effect) > 1:
-            half = stats.t.ppf((1 + confidence) / 2, len(effect) - 1) * effect.std(ddof=1) / math.sqrt(len(effect))
-        row = {"family": family, "folds": len(effect), "fold_effect": mean, "fold_low": mean - half, "fold_high": mean + half}
-        rows.append(row)
+            error = effect.std(ddof=1) / math.sqrt(len(effect))
+            low, high = (float(end) for end in stats.t.interval(confidence, len(effect) - 1, effect.mean(), error))
+        rows.append({"family": family, "folds": len(effect), "fold_low": low, "fold_high": high})
     return pd.DataFrame(rows)

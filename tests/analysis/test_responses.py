@@ -63,9 +63,13 @@ def test_effects_over_folds_have_student_s_interval() -> None:
     rows = [("connectome", 0, fold, 3.0 + fold) for fold in range(4)]
     rows += [("er", seed, fold, value) for fold in range(4) for seed, value in enumerate(rng.normal(size=30))]
     folds = pd.DataFrame([*rows, ("connectome", 0, 4, math.nan)], columns=["family", "wiring_seed", "fold", "auc"])
-    nulls = folds[folds["family"] == "er"].groupby("fold")["auc"]
-    effect = (3.0 + np.arange(4) - nulls.mean()) / nulls.std()
+    nulls = folds[folds["family"] == "er"].pivot(index="wiring_seed", columns="fold", values="auc")
+    effect = (3.0 + np.arange(4) - nulls.mean()) / nulls.mean(axis=1).std()
     (row,) = effects_by_fold(folds, "auc").itertuples()
-    assert (row.family, row.folds, row.fold_effect) == ("er", 4, pytest.approx(effect.mean()))
+    assert (row.family, row.folds) == ("er", 4)
     interval = stats.ttest_1samp(effect, 0).confidence_interval(0.95)
     assert (row.fold_low, row.fold_high) == pytest.approx((interval.low, interval.high))
+    # Around the effect of the means over the folds.
+    assert (row.fold_low + row.fold_high) / 2 == pytest.approx((4.5 - nulls.mean(axis=1).mean()) / nulls.mean(axis=1).std())
+    (single,) = effects_by_fold(folds[folds["fold"] == 0], "auc").itertuples()
+    assert math.isnan(single.fold_low)
