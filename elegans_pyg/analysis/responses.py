@@ -119,8 +119,8 @@ def effects_by_fold(folds: pd.DataFrame, value: str, reference: str = "connectom
     r"""How far the reference is above the wirings of each family, in their standard deviations, with an interval over folds.
 
     Of every fold :math:`d_f = (x_f - \bar y_f) / s`, with the standard deviation :math:`s` of the wirings' means over the folds, so that
-    the mean of the :math:`d_f` is the effect of the means; the interval is Student's for it. Folds share training data, so that it is rather
-    too narrow where something was fitted.
+    the mean of the :math:`d_f` is the effect of the means; the interval is Student's for it. Folds share training data, so that it is
+    rather too narrow where something was fitted.
 
     Args:
         folds: one row a wiring and fold: ``family``, ``wiring_seed``, ``fold`` and ``value``; folds without a value do not count.
