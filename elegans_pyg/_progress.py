@@ -68,7 +68,7 @@ class Progress:
             self._tenth = int(10 * done / max(self.total, 1))
             left = (time.monotonic() - self._started) * (self.total - done) / max(done - self._first, 1e-9)
             rest = f", about {left:,.0f} s left" if done < self.total else ""
-            self.say(f"{label or self.label}: {done:,.0f} of {self.total:,.0f}{rest}{'  ' if note else ''}{note}")
+            self.message(f"{label or self.label}: {done:,.0f} of {self.total:,.0f}{rest}{'  ' if note else ''}{note}")
 
     def advance(self, amount: int = 1) -> None:
         self.update(self.done + amount)
@@ -78,7 +78,7 @@ class Progress:
         """Whether there is a bar that is worth telling about every single step."""
         return self._bar is not None
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """A line that is no warning."""
         if not self.quiet:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)

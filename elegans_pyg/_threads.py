@@ -1,15 +1,18 @@
-"""The one pool of threads for compiled kernels, and the one place that decides how a kernel's work is split among them."""
+"""The one pool of threads for compiled kernels, the one place that decides how a kernel's work is split among them, and work too small to
+split."""
 
 import os
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from queue import SimpleQueue
 from typing import Any
 
 from rich.console import Console
-from torch import Tensor, get_num_threads
+from torch import Tensor, get_num_threads, set_num_threads
 
 
 @cache
@@ -55,6 +58,20 @@ def share(kernel: Any, count: int, *arguments: Any, largest: int | None = None, 
     # A thread may hold this call for a moment longer, and with it the room.
     while not rooms.empty():
         rooms.get()
+
+
+@contextmanager
+def one_thread(wanted: bool = True) -> Iterator[None]:
+    """Within this context PyTorch has one thread, if that is ``wanted``: for thousands of operations so small that they take as long to
+    share as to do, and each of which waits for the other threads' turn where other programs have the processors."""
+    before = get_num_threads()
+    if wanted:
+        set_num_threads(1)
+    try:
+        yield
+    finally:
+        if wanted:
+            set_num_threads(before)
 
 
 def _arrays(argument: Any) -> Any:

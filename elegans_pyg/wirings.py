@@ -24,6 +24,7 @@ CHEMICAL, ELECTRICAL, EXTRASYNAPTIC = 0, 1, 2
 Graphs: TypeAlias = Data | Dataset | Sequence[Data]
 """What models take: a graph, a ``Batch``, a data set or a list of graphs."""
 _EDGE_ATTRIBUTES = ("edge_index", "edge_weight", "edge_type")
+_NODE_ATTRIBUTES = ("neuron_type", "neuron_name", "x")
 
 
 def as_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> Data:
@@ -68,9 +69,9 @@ def as_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> Data:
     if "family" not in data:
         data.family, data.wiring_seed = "connectome", 0
     # Where there are as many edges as nodes, PyG cannot tell whose an attribute is.
-    of_edges = [name for name in data.keys() if "edge" in name or name == "weight" or (edges != nodes and data.is_edge_attr(name))]  # noqa: SIM118
-    for name in set(of_edges) - set(_EDGE_ATTRIBUTES):
-        del data[name]
+    for name in set(data.keys()) - set(_EDGE_ATTRIBUTES) - set(_NODE_ATTRIBUTES):
+        if "edge" in name or name == "weight" or (edges != nodes and data.is_edge_attr(name)):
+            del data[name]
     return data
 
 

@@ -6,7 +6,8 @@
 
 The per-node loop is the one that the tests check every executor against (tests/nn/dag/per_node_loop.py): one small module a node, as
 RandWire-style code has it, which stacks a node's inputs. Each contender has a process of its own; times are medians over rounds in which
-they take turns, so that a slow moment of the machine hits all of them. `peak` is the resident memory that a first training step adds.
+they take turns, so that a slow moment of the machine hits all of them. `peak` is the resident memory that a first training step adds. On a
+GPU they come one after another, each with the whole memory to itself, and who does not fit is left out.
 """
 
 from __future__ import annotations
@@ -60,13 +61,16 @@ def contender(name: str, graphs: list[Data], channels: int, options: argparse.Na
     net = build(name, Batch.from_data_list(graphs), channels).to(options.device)
     x = maps(len(graphs), channels, options)
     leaf = x.clone().requires_grad_()
+    half = torch.autocast(options.device, torch.bfloat16, enabled=options.precision == "bfloat16")
 
     def forward() -> None:
-        with torch.no_grad():
+        with torch.no_grad(), half:
             net(x)
 
     def both() -> None:
-        net(leaf).square().mean().backward()
+        with half:
+            out = net(leaf)
+        out.float().square().mean().backward()
 
     def seconds(run: Callable[[], object]) -> float:
         if options.device != "cpu":
@@ -79,9 +83,10 @@ def contender(name: str, graphs: list[Data], channels: int, options: argparse.Na
 
     # A step on tiny maps first, so that libraries and compiled kernels are not counted as memory of a step.
     net(leaf.detach()[:, :2, :, :2, :2].clone().requires_grad_()).sum().backward()
-    before = peak_resident_bytes()
+    peak = peak_resident_bytes if options.device == "cpu" else torch.cuda.max_memory_allocated
+    before = peak()
     seconds(both)
-    pipe.send(peak_resident_bytes() - before)
+    pipe.send(peak() - before)
     seconds(forward)
     while (what := pipe.recv()) is not None:
         run = forward if what == "forward" else both
@@ -130,7 +135,7 @@ def report_limits(dag: Data, one_map: int, row: dict[str, float], options: argpa
     nodes, edges = int((dag.level >= 0).sum()), int((dag.level[dag.edge_index[0]] >= 0).sum())
     bandwidth = copy_bandwidth(options)
     counts = {"must move": 2 * nodes, "the walk moves": 2 * edges + 4 * nodes}
-    rate, done = multiplication_rate(options), 2 * (27 * nodes + 3 * edges) * one_map / 4 / row["forward+backward"]
+    rate, done = multiplication_rate(options), 2 * (27 * nodes + 3 * edges) * one_map / number_bytes(options) / row["forward+backward"]
     report = {"copy_bandwidth": bandwidth, "multiplication_rate": rate, "operations a second": done}
     print(f"\na copy reaches {bandwidth / 1e9:.1f} GB/s; fused, forward + backward: {row['forward+backward']:.3f} s")
     print(f"a matrix product reaches {rate / 1e9:.1f} GFLOP/s; fused {done / 1e9:.1f}, {done / rate:.1%} of it")
@@ -143,20 +148,32 @@ def report_limits(dag: Data, one_map: int, row: dict[str, float], options: argpa
     return report
 
 
-def check_memory(names: list[str], graphs: list[Data], channels: int, options: argparse.Namespace) -> None:
-    """Refuse what does not fit: all contenders hold their maps at once. The loop stacks a node's inputs, as ``scatter`` does."""
+def number_bytes(options: argparse.Namespace) -> int:
+    """Of a map's numbers; on the CPU `fused` keeps them in float32 whatever the precision."""
+    return 2 if options.precision == "bfloat16" and options.device != "cpu" else 4
+
+
+def too_large(names: list[str], graphs: list[Data], channels: int, options: argparse.Namespace) -> str:
+    """Why contenders do not fit side by side, empty if they do. The loop stacks a node's inputs, as ``scatter`` does."""
     nodes, edges = sum(dag.num_nodes for dag in graphs), sum(dag.num_edges for dag in graphs)
     kinds = ["scatter" if name == LOOP else name for name in names]
     count = sum(nodes * MAPS_PER_NODE[kind] + edges * MAPS_PER_EDGE.get(kind, 0) for kind in kinds)
-    needed, free = count * options.batch_size * channels * options.size**2 * 4, free_memory(torch.device(options.device))
-    if needed > free:
-        have = f"about {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB can be had here"
-        raise SystemExit(f"{', '.join(names)}: a step needs {have}; use fewer --executors, a smaller --batch-size or fewer --variants")
+    needed = count * options.batch_size * channels * options.size**2 * number_bytes(options)
+    free = free_memory(torch.device(options.device))
+    have = f"about {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB can be had here"
+    remedy = "use fewer --executors, a smaller --batch-size or fewer --variants"
+    return f"{', '.join(names)}: a step needs {have}; {remedy}" if needed > free else ""
 
 
 def time_contenders(names: list[str], graphs: list[Data], channels: int, options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Median seconds of a forward pass and of a training step's forward and backward pass, and the memory that a step adds."""
-    check_memory(names, graphs, channels, options)
+    if options.device != "cpu" and len(names) > 1:
+        return {own: row for name in names for own, row in time_contenders([name], graphs, channels, options).items()}
+    if problem := too_large(names, graphs, channels, options):
+        if options.device == "cpu":
+            raise SystemExit(problem)
+        print(f"left out: {problem}")
+        return {}
     context = multiprocessing.get_context("spawn")
     pipes, processes, peaks = {}, {}, {}
 
@@ -203,6 +220,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"], help="bfloat16 is autocast")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     options = parser.parse_args()
     contenders = options.executors.split(",")
@@ -216,24 +234,27 @@ def main() -> None:
         "settings": {key: str(value) for key, value in vars(options).items()},
     }
     print(f"{options.connectome}: {dag.num_nodes} nodes, {dag.num_edges} edges, {options.channels} channels, {options.size}x{options.size}")
-    print(f"maps, batch {options.batch_size}; {options.threads} threads, {options.device}, torch {torch.__version__}\n")
+    print(
+        f"maps, batch {options.batch_size}, {options.precision}; {options.threads} threads, {options.device}, torch {torch.__version__}\n"
+    )
 
     times = time_contenders(contenders, [dag], options.channels, options)
-    one_map = options.batch_size * options.channels * options.size**2 * 4
-    first = contenders[0]
+    if not times:
+        raise SystemExit("no contender fits into memory")
+    one_map = options.batch_size * options.channels * options.size**2 * number_bytes(options)
+    first = next(iter(times))
     faster = f"x {first}"
     print(f"{'':16}{'forward':>10}{faster:>10}{'fwd+bwd':>10}{faster:>10}{'peak':>12}{'maps a node':>13}")
     for name, row in times.items():
         line = f"{name:16}"
         for what in ("forward", "forward+backward"):
-            line += f"{row[what]:9.3f}s{times[first][what] / row[what]:10.1f}"
-        if options.device == "cpu":
-            grown = row["peak_growth_bytes"]
-            line += f"{grown / 2**20:8.0f} MiB{grown / one_map / dag.num_nodes:13.2f}"
-        print(line)
+            line += f"{row[what]:9.4f}s{times[first][what] / row[what]:10.1f}"
+        grown = row["peak_growth_bytes"]
+        print(f"{line}{grown / 2**20:8.0f} MiB{grown / one_map / dag.num_nodes:13.2f}")
     report["one variant"] = times
     if "fused" in times:
         report["bytes"] = report_limits(dag, one_map, times["fused"], options)
+    write(report, options)
 
     counts = [int(count) for count in options.variants.split(",") if count]
     if counts:
@@ -245,14 +266,16 @@ def main() -> None:
         for count in counts:
             for name, row in time_contenders(contenders, [dag] * count, options.channels_together, options).items():
                 together[name][count] = row["forward+backward"] / count
-                if name == "fused" and count == max(counts):
-                    largest = row
         for name, values in together.items():
-            print(f"{name:16}" + "".join(f"{values[n]:9.3f}s" for n in counts), flush=True)
+            print(f"{name:16}" + "".join(f"{values[n]:9.4f}s" if n in values else f"{'-':>10}" for n in counts), flush=True)
         report["seconds a variant"] = together
-        if "fused" in together:
-            one_map = max(counts) * options.batch_size * options.channels_together * options.size**2 * 4
-            report["bytes together"] = report_limits(dag, one_map, largest, options)
+        if most := max(together.get("fused", {}), default=0):
+            one_map = most * options.batch_size * options.channels_together * options.size**2 * number_bytes(options)
+            report["bytes together"] = report_limits(dag, one_map, {"forward+backward": most * together["fused"][most]}, options)
+        write(report, options)
+
+
+def write(report: dict[str, Any], options: argparse.Namespace) -> None:
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
         print(f"\nwritten to {options.json}")

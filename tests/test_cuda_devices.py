@@ -11,10 +11,14 @@ import pytest
 pytestmark = pytest.mark.slow
 
 MODELS = [
-    *(f"DAGNet {executor}" for executor in ("scatter", "levels", "auto")),
-    *(f"ConnectomeClassifier {activation}" for activation in ("sigmoid", "identity")),
-    *("Reservoir", "ReducedOrder rnn", "ReducedOrder lstm", "ReducedOrder gru"),
-    *("TensorNetwork", "DenseNetwork", "ElegansM1", "ElegansM2", "simulate", "mixed tensors"),
+    *(f"DAGNet {executor}" for executor in ("scatter", "levels", "auto", "modules")),
+    *(f"ConnectomeClassifier {activation}" for activation in ("sigmoid", "identity", "dale")),
+    *("Reservoir", "RidgeReadout", "ReducedOrder rnn", "ReducedOrder lstm", "ReducedOrder gru"),
+    *("TensorNetwork", "DenseNetwork", "ElegansM1", "ElegansM2"),
+    *("ConnectomeRNN edge", "ConnectomeRNN class", "ConnectomeRNN at rest"),
+    *("fit images", "fit reconstructions"),
+    *(f"fit sequences {model}" for model in ("rnn", "lstm", "gru", "ConnectomeRNN")),
+    *("simulate", "mixed tensors"),
 ]
 
 
@@ -23,7 +27,8 @@ def reports() -> str:
     # The device takes a place that PyTorch has once in a process.
     command = [sys.executable, "-W", "ignore", "-m", "tests.second_device"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
-    assert done.stdout, done.stderr
+    assert [line.partition(":")[0] for line in done.stdout.splitlines() if line.endswith(": ok")] == MODELS, done.stdout + done.stderr
+    assert done.returncode == 0
     return done.stdout
 
 

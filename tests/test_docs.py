@@ -64,6 +64,19 @@ def test_your_own_connectome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert re.search(r"connectome +1 +161 +\d+ +4 +2 ", printed)
 
 
+def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The same in Python")[2]
+    smaller = {"seeds=10, variants=10": "seeds=1, variants=1", '"iterations": 300': '"iterations": 2', "=78": "=2"}
+    smaller |= {"count=30": "count=2", "full((40": "full((1"}
+    for large, small in smaller.items():
+        assert page.count(large) == 1
+        page = page.replace(large, small)
+    with undrawn():
+        run_blocks(page)
+    assert (tmp_path / "runs" / "mine" / "summary.json").is_file()
+
+
 @pytest.mark.slow
 def test_the_larva(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "maggot_subset_edgelist.csv").symlink_to(shared("maggot_subset_edgelist.csv"))

@@ -1,4 +1,4 @@
-"""Threads that wait for each other: the command lets them sleep, which GNU OpenMP decides when torch is loaded."""
+"""Threads that wait for each other: the command lets them sleep, which GNU OpenMP decides when torch is loaded, and small work has one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+import torch
+
+from elegans_pyg.dynamics import Worm, integrate, simulate
+from tests.dynamics.circuits import five
 
 SCRIPT = """
 import contextlib, os, sys
@@ -27,3 +33,29 @@ def policy(**environment: str) -> str:
 def test_waiting_threads_sleep_unless_told_otherwise() -> None:
     assert policy() == "passive"
     assert policy(OMP_WAIT_POLICY="active") == "active"
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_a_small_circuit_is_simulated_on_one_thread_forward_and_backward(monkeypatch: pytest.MonkeyPatch, small: bool) -> None:
+    seen, step, before = [], integrate.Integrator.step, torch.get_num_threads()
+
+    def watched(*arguments: object) -> object:
+        seen.append(torch.get_num_threads())
+        if len(seen) > 80:
+            raise RuntimeError("enough")
+        return step(*arguments)
+
+    monkeypatch.setattr(integrate.Integrator, "step", watched)
+    if not small:
+        monkeypatch.setattr(integrate, "SMALL", 0)
+    torch.set_num_threads(2)
+    try:
+        current = torch.ones(3, 40, 1, requires_grad=True)
+        _, voltage = simulate(Worm.from_connectome(five()), current, ["N0"], 0.05, 2.0)
+        voltage.sum().backward()
+        assert seen == [1 if small else 2] * 80
+        with pytest.raises(RuntimeError, match="enough"):
+            simulate(Worm.from_connectome(five()), current, ["N0"], 0.05, 2.0)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -6,6 +6,7 @@ import sys
 import warnings
 import zlib
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch_geometric.data import Data, InMemoryDataset
-from torch_geometric.transforms import BaseTransform
 
 from elegans_pyg._arguments import check_choice, check_seed, check_whole, shown
 from elegans_pyg._progress import track
@@ -156,14 +156,16 @@ class WiringEnsemble(InMemoryDataset):
     def __repr__(self) -> str:
         return f"WiringEnsemble({self.family!r}, {len(self)})"
 
-    def _dag_step(self, seed: int) -> BaseTransform:
+    def _dag_step(self, seed: int) -> RandomDAG | ConstrainedDAG:
         return RandomDAG(seed) if self.dag == "random" or self.family == "random_dag" else ConstrainedDAG()
 
     def _variant(self, seed: int, options: dict[str, float]) -> tuple[Data, Data]:
         """A DAG, and the graph that it was made from."""
         rewiring = FAMILIES[self.family].rewiring
-        graph = self._base if rewiring is None else rewiring(seed=seed, **options)(self._base)
-        return self._dag_step(seed)(graph), graph
+        graph = copy(self._base)
+        if rewiring is not None:
+            graph = rewiring(seed=seed, **options).on_wiring(graph)
+        return self._dag_step(seed).on_wiring(copy(graph)), graph
 
     def _make(self, count: int, progress: bool) -> list[Data]:
         wanted = self._dag_step(self.seed)(self._base).num_edges if self.match else None

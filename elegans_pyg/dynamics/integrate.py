@@ -14,12 +14,15 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from elegans_pyg._threads import one_thread
 from elegans_pyg.dynamics.membrane import Membrane
 from elegans_pyg.dynamics.worm import State, Worm
 from elegans_pyg.wirings import ELECTRICAL
 
 # Beyond this a logistic function is 0 or 1 to within 1e-17.
 STEEPEST = 40.0
+# Multiplications in a step's product of voltages and gap junctions, below which a second thread is not worth the wait for it.
+SMALL = 2**22
 
 
 Circuit = namedtuple("Circuit", "capacitance leak threshold channel synapses gaps gap_sum")
@@ -132,6 +135,7 @@ def integrate(
     """
     stimuli, steps, _ = current.shape
     circuit = circuit_of(worm, current.dtype, current.device)
+    small = stimuli * len(circuit.leak) ** 2 < SMALL
     staggered = Integrator(worm.membrane, dt_ms, circuit).start(expanded(state, stimuli, current))
 
     def run(current: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -147,7 +151,7 @@ def integrate(
 
     parts = []
     for part in current.split(segment or max(1, round(steps**0.5)), dim=1):
-        voltages, *after = _Segment.apply(run, part, *circuit, *staggered)
+        voltages, *after = _Segment.apply(run, small, part, *circuit, *staggered)
         staggered = Staggered(*after)
         parts.append(voltages)
     return torch.cat(parts, dim=1)
@@ -161,23 +165,24 @@ class _Segment(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, run: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.run = run
+    def forward(ctx: Any, run: Callable[..., tuple[Tensor, ...]], small: bool, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.run, ctx.small = run, small
         ctx.save_for_backward(*tensors)
-        return run(*tensors)
+        with one_thread(small):
+            return run(*tensors)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        wanted = ctx.needs_input_grad[1:]
+        wanted = ctx.needs_input_grad[2:]
         tensors = [tensor.detach().requires_grad_(want) for tensor, want in zip(ctx.saved_tensors, wanted, strict=True)]
-        with torch.enable_grad():
+        with one_thread(ctx.small), torch.enable_grad():
             results = ctx.run(*tensors)
-        reached = [pair for pair in zip(results, gradients, strict=True) if pair[0].requires_grad]
-        leaves = [tensor for tensor in tensors if tensor.requires_grad]
-        outputs, given = zip(*reached, strict=True)
-        found = iter(torch.autograd.grad(outputs, leaves, given, allow_unused=True))
-        return None, *(next(found) if want else None for want in wanted)
+            reached = [pair for pair in zip(results, gradients, strict=True) if pair[0].requires_grad]
+            leaves = [tensor for tensor in tensors if tensor.requires_grad]
+            outputs, given = zip(*reached, strict=True)
+            found = iter(torch.autograd.grad(outputs, leaves, given, allow_unused=True))
+        return None, None, *(next(found) if want else None for want in wanted)
 
 
 def expanded(state: State, stimuli: int, like: Tensor) -> State:

@@ -34,10 +34,10 @@ class Copies(VariantNetwork):
         self.stacked = copies[0]
         for name, tensor in self.stacked.state_dict(keep_vars=True).items():
             path, _, leaf = name.rpartition(".")
-            together = torch.stack([state[name] for state in states])
+            stacked = torch.stack([state[name] for state in states])
             if isinstance(tensor, nn.Parameter):
-                together = nn.Parameter(together, requires_grad=tensor.requires_grad)
-            setattr(self.stacked.get_submodule(path), leaf, together)
+                stacked = nn.Parameter(stacked, requires_grad=tensor.requires_grad)
+            setattr(self.stacked.get_submodule(path), leaf, stacked)
 
     def forward(self, x: Tensor, shared: bool = False) -> Tensor:
         if not shared and (x.dim() < 2 or x.size(0) != self.num_variants):

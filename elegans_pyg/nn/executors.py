@@ -8,6 +8,8 @@ import torch
 EXECUTORS = ("auto", "levels", "fused")
 DAG_EXECUTORS = ("auto", "scatter", "levels", "fused")
 """Of a DAG network; ``scatter`` is the definition, which ``auto`` never picks."""
+TRIED_ON = ("cuda",)
+"""Kinds of device where it differs from card to card which executor of DAGs is the faster one. On the CPU it is ``fused``."""
 _TYPES = {"cpu": (torch.float32, torch.float64), "cuda": (torch.float32,)}
 _NEEDS = {"cpu": ("numba", "'elegans-pyg[fast]'"), "cuda": ("triton", "triton")}
 
@@ -37,12 +39,12 @@ def refusal(device: torch.device, dtype: torch.dtype, devices: Sequence[str] = (
     return ""
 
 
-def reluctance(device: torch.device) -> str:
-    """Why ``auto`` leaves the fused executor to those who ask for it by name on such a device; empty if it does not."""
-    return "" if device.type == "cpu" else f"it has not been timed on '{device.type}' yet, and runs only if asked for by name"
+def decided_by_trial(executor: str, device: torch.device, refused: str) -> bool:
+    """Whether both executors of DAGs apply, and ``auto`` has to run them to know which is faster, see :mod:`elegans_pyg.nn.dag.trial`."""
+    return executor == "auto" and not refused and device.type in TRIED_ON
 
 
-def choose(executor: str, refused: str, reluctant: str = "", plain: str = "levels", argument: str = "executor") -> str:
+def choose(executor: str, refused: str, plain: str = "levels", argument: str = "executor") -> str:
     """``plain`` or ``"fused"``, which ``"auto"`` takes if nothing speaks against it.
 
     Raises:
@@ -50,4 +52,4 @@ def choose(executor: str, refused: str, reluctant: str = "", plain: str = "level
     """
     if executor == "fused" and refused:
         raise ValueError(f"{argument}='fused' does not apply: {refused}; use {argument}='auto' or '{plain}'")
-    return plain if executor == plain or refused or (executor == "auto" and reluctant) else "fused"
+    return plain if executor == plain or refused else "fused"

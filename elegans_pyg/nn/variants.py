@@ -68,8 +68,8 @@ class VariantNetwork(nn.Module):
         """Take over the states of ``V`` variants, each as :meth:`variant_state_dict` gives it. What they lack stays as it is, and of what
         is common to all variants the first one's is taken."""
         split = self.variant_ptr()
-        together = {name: torch.cat([state[name] for state in states]) if name in split else states[0][name] for name in states[0]}
-        self.load_state_dict({**self.state_dict(), **together})
+        joined = {name: torch.cat([state[name] for state in states]) if name in split else states[0][name] for name in states[0]}
+        self.load_state_dict({**self.state_dict(), **joined})
 
     def parameters_per_variant(self, trainable: bool = False, norm: bool = True) -> list[int]:
         """Number of parameters of each variant: all, or the ``trainable`` ones alone; with or without a layer's own normalisation

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 ITERATIONS, CHANNELS, BATCH_SIZE = 500, 24, 50
 REFERENCE, PREDICTIONS = "connectome", "predictions.safetensors"
-# Maps that a training step keeps per node, and executor scatter per edge too, as measured.
-MAPS_PER_NODE, MAPS_PER_EDGE = {"fused": 1.7, "levels": 4.5, "scatter": 7.0}, {"scatter": 1.0}
+# Maps that a training step keeps per node, and executor scatter per edge too, as measured. Where auto tries both, levels has to fit.
+MAPS_PER_NODE, MAPS_PER_EDGE = {"fused": 1.7, "levels": 4.5, "auto": 4.5, "scatter": 7.0}, {"scatter": 1.0}
 
 
 class ClassifierSettings(WiringSettings, ImageSettings):

@@ -40,7 +40,7 @@ def info_tables() -> list[Table]:
         make_table(
             "Connectomes (--connectome; without the pharynx)",
             ("name", "neurons", *NEURON_TYPES, *SYNAPSES),
-            [(name, *_counts(name)) for name in Connectome.names()],
+            [(name, *connectome_counts(name)) for name in Connectome.names()],
         ),
         make_table("Families of control wirings (--families)", ("name", "what it is", "--family-option"), families, left=3),
         make_table("Image sets (--dataset; or a folder)", ("name", "images"), images, left=2),
@@ -48,7 +48,7 @@ def info_tables() -> list[Table]:
     ]
 
 
-def _counts(name: str) -> list[str]:
+def connectome_counts(name: str) -> list[str]:
     """Neurons in all and by type, edges by kind of synapse; an electrical one is stored in both directions."""
     data = Connectome(name, synapses="both")[0]
     types = [int((data.neuron_type == number).sum()) for number in range(len(NEURON_TYPES))]

@@ -10,7 +10,8 @@ import psutil
 import torch
 
 from elegans_pyg import __version__
-from elegans_pyg.nn.executors import DAG_EXECUTORS, choose, refusal, reluctance
+from elegans_pyg.nn.dag import trial
+from elegans_pyg.nn.executors import DAG_EXECUTORS, choose, decided_by_trial, refusal
 
 _PACKAGES = ("torch", "torch-geometric", "numpy", "scipy", "pandas", "networkx", "scikit-learn", "torch-scatter", "numba", "triton")
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -61,14 +62,21 @@ def executors_in_words() -> str:
     picks = []
     for kind in ("cuda", "cpu") if torch.cuda.is_available() else ("cpu",):
         device = torch.device(kind)
-        why = refusal(device, torch.float32) or reluctance(device)
-        picks.append(f"levels on {kind}, not fused: {why}" if why else f"fused on {kind}, the fastest")
-    return f"{', '.join(DAG_EXECUTORS[1:])}; auto picks {'; '.join(picks)}"
+        why = refusal(device, torch.float32)
+        if why:
+            picks.append(f"levels on {kind}, not fused: {why}")
+        elif decided_by_trial("auto", device, why):
+            picks.append(f"the faster of fused and levels on {kind}, which are both tried on the first maps of each shape")
+        else:
+            picks.append(f"fused on {kind}, the fastest")
+    found = [trial.in_words(*item) for item in trial.known.items()]
+    return "; ".join([f"{', '.join(DAG_EXECUTORS[1:])}; auto picks {'; '.join(picks)}", *found])
 
 
 def executor_for(executor: str, device: torch.device, dtype: torch.dtype = torch.float32) -> str:
-    """The executor of DAGs that runs if ``executor`` is asked for."""
-    return executor if executor == "scatter" else choose(executor, refusal(device, dtype), reluctance(device))
+    """The executor of DAGs that runs if ``executor`` is asked for; ``"auto"`` where a trial decides."""
+    refused = refusal(device, dtype)
+    return executor if executor == "scatter" or decided_by_trial(executor, device, refused) else choose(executor, refused)
 
 
 def cores() -> int:

@@ -99,7 +99,7 @@ def run_study(
         with stopped_by_signals(), folder.claim():
             units, finished = prepare(study, settings, folder, resume, shards, quiet=quiet)
             if finished:
-                Progress("", 1, quiet=quiet).say(f"{folder.path} holds a finished run; nothing is left to do")
+                Progress("", 1, quiet=quiet).message(f"{folder.path} holds a finished run; nothing is left to do")
             else:
                 run(study, settings, folder, units, quiet)
             report, figures = join(study, settings, folder, units, write=not finished)
@@ -182,7 +182,7 @@ def prepare(
     table = units.table.assign(shard=split(study, settings, units, shards))
     units = Units(table, units.wirings)
     for note in units.notes:
-        Progress("", 1, quiet=quiet).say(note)
+        Progress("", 1, quiet=quiet).message(note)
     folder.write_units(units)
     folder.write_json("identity.json", {**identity, "machine": here})
     folder.write_config(study.name, settings)

@@ -70,7 +70,7 @@ def run_shard(study: Study[S], settings: S, folder: RunFolder, number: int, coun
         table, wirings = folder.read_shard(number)
         label = f"shard {number} of {count}" if count > 1 else ""
         if label and not quiet:
-            Progress("", 1).say(f"{label}: {len(table)} units")
+            Progress("", 1).message(f"{label}: {len(table)} units")
         with own.telling_progress():
             rows = study.measure(settings, Shard(own.path, table, wirings, quiet, label))
         own.write("rows.csv", rows)

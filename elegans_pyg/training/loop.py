@@ -207,12 +207,12 @@ class _Run:
                 self._end()
         else:
             self._report_stopped()
-            progress.say(f"finished before, at iteration {trainer.iteration}; nothing is left to train")
+            progress.message(f"finished before, at iteration {trainer.iteration}; nothing is left to train")
         if self.tested_at is not None:
             self.meter.finish()
         else:
             kept = "" if self.out is None else f"; resume goes on from {self.out / 'checkpoint'}"
-            progress.say(f"interrupted after iteration {trainer.iteration}{kept}")
+            progress.message(f"interrupted after iteration {trainer.iteration}{kept}")
         self._write_metrics(now=True)
 
     def _steps(self) -> None:

@@ -37,6 +37,7 @@ class VariantModel(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
+    def modules(self) -> Iterator[Any]: ...
 
 
 class BatchResult(NamedTuple):
@@ -226,8 +227,8 @@ class Evaluation:
         loss = objective.total(torch.stack(losses).sum(dim=0) / count).cpu().numpy()
         scores = objective.scores(torch.stack([batch.counts for batch in batches]).sum(dim=0), count).cpu().numpy()
         predictions = [batch.predictions for batch in batches if batch.predictions is not None]
-        together = torch.cat(predictions, dim=1).cpu().clone() if predictions else None
-        return cls(loss, dict(zip(objective.score_names, scores.T.copy(), strict=True)), together)
+        joined = torch.cat(predictions, dim=1).cpu().clone() if predictions else None
+        return cls(loss, dict(zip(objective.score_names, scores.T.copy(), strict=True)), joined)
 
 
 def evaluate(

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elegans_pyg.nn import DAGNet
+from elegans_pyg.nn.dag import trial
 from elegans_pyg.training.augment import Augmentation
 from elegans_pyg.training.checkpoint import Checkpoint
 from elegans_pyg.training.data import Pair
@@ -153,6 +155,9 @@ class Trainer:
             "stopped_at": self.stopped_at.tolist(),
             "running": {"samples": self._samples, "loss_sum": self._loss_sum.tolist(), **counts},
         }
+        # So that the resumed run has the same executors, and the same bits.
+        if choices := [choice for part in self.model.modules() if isinstance(part, DAGNet) for choice in trial.as_records(part.choices)]:
+            state["executors"] = choices
         best = {}
         if self.best is not None:
             best = self.best.weights
@@ -169,6 +174,7 @@ class Trainer:
             self.best.iteration = np.array(state["best"]["iteration"])
             self.best.weights = {name: saved.best[name].to(device) for name in self.best.weights}
         self.model.load_state_dict(saved.model)
+        trial.restore(state.get("executors", []))
         adam: dict[int, dict[str, Tensor]] = {}
         for name, tensor in saved.optimizer.items():
             parameter, _, entry = name.rpartition("/")

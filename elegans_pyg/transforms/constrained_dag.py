@@ -42,7 +42,10 @@ class ConstrainedDAG(BaseTransform):
     """
 
     def forward(self, data: Data) -> Data:
-        data = as_wiring(data)
+        return self.on_wiring(as_wiring(data))
+
+    def on_wiring(self, data: Data) -> Data:
+        """The same for what :func:`~elegans_pyg.wirings.as_wiring` gave, or a copy of that, which is changed and not checked again."""
         sensory = data.neuron_type == SENSORY
         if not bool(sensory.any()):
             sensory = roles(data.edge_index, sensory.numel()) == SENSORY

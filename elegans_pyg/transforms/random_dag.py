@@ -39,7 +39,10 @@ class RandomDAG(BaseTransform):
         self.seed = check_seed(seed)
 
     def forward(self, data: Data) -> Data:
-        data = as_wiring(data)
+        return self.on_wiring(as_wiring(data))
+
+    def on_wiring(self, data: Data) -> Data:
+        """The same for what :func:`~elegans_pyg.wirings.as_wiring` gave, or a copy of that, which is changed and not checked again."""
         num_nodes = data.neuron_type.numel()
         number = generator("RandomDAG", self.seed).permutation(num_nodes)
         source, target, weight, kind = edge_arrays(data)

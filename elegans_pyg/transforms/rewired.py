@@ -8,6 +8,7 @@ import numpy as np
 from elegans_pyg._arguments import check_number
 from elegans_pyg._loops import edge_table, flip_edge, has_edge, loop
 from elegans_pyg.transforms.rewiring import EdgeSet, Rewiring
+from elegans_pyg.wirings import NEURON_TYPES
 
 _SWAPS_PER_EDGE = 10
 
@@ -49,7 +50,7 @@ class Rewired(Rewiring):
         new = replace(edges, source=edges.source.copy(), target=edges.target.copy())
         blocks = self.blocks(new, chosen, neuron_type)
         tries = [_pairs(block, turns, rng) for block, turns in blocks if len(block) > 1]
-        columns = map(np.concatenate, zip(*tries, strict=True))
+        columns = (column[0] if len(column) == 1 else np.concatenate(column) for column in zip(*tries, strict=True))
         done = tries and _swap(new.source, new.target, new.num_nodes, new.directed, *columns, edge_table(new.num_nodes))
         if len(chosen) > 1 and not done:
             warnings.warn(
@@ -80,8 +81,9 @@ class TypeRewired(Rewired):
             turn = neuron_type[source] > neuron_type[target]
             source[turn], target[turn] = target[turn], source[turn]
         pre, post = neuron_type[source[chosen]], neuron_type[target[chosen]]
-        types = sorted(set(zip(pre.tolist(), post.tolist(), strict=True)))
-        return [(chosen[(pre == a) & (post == b)], not edges.directed and a == b) for a, b in types]
+        number = len(NEURON_TYPES)
+        joined = pre * number + post
+        return [(chosen[joined == both], not edges.directed and both // number == both % number) for both in np.unique(joined)]
 
 
 def _pairs(block: np.ndarray, turns: bool, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -90,7 +92,7 @@ def _pairs(block: np.ndarray, turns: bool, rng: np.random.Generator) -> tuple[np
     tries = _SWAPS_PER_EDGE * size
     first = rng.integers(size, size=tries)
     second = first + rng.integers(1, size, size=tries)
-    second = np.where(second < size, second, second - size)
+    second -= size * (second >= size)
     return block[first], block[second], rng.random(tries) < 0.5 if turns else np.zeros(tries, dtype=bool)
 
 

@@ -94,7 +94,10 @@ class Rewiring(BaseTransform):
         """Return the edges that take the place of ``edges``, all of one kind; ``edges`` is left as it is."""
 
     def forward(self, data: Data) -> Data:
-        data = as_wiring(data, cyclic=True)
+        return self.on_wiring(as_wiring(data, cyclic=True))
+
+    def on_wiring(self, data: Data) -> Data:
+        """The same for what :func:`~elegans_pyg.wirings.as_wiring` gave, or a copy of that, which is changed and not checked again."""
         source, target, weight, kind = edge_arrays(data)
         neuron_type, loop = data.neuron_type.cpu().numpy(), source == target
         parts = [(source[loop], target[loop], weight[loop], kind[loop])]

@@ -106,7 +106,12 @@ def test_match_report_agrees_with_the_graphs(base: Data) -> None:
         assert row["wiring_seed"] == dag.wiring_seed
         assert row["dag_edges"] == dag.num_edges
         assert row["output_nodes"] == int(dag.output_mask.sum())
-        assert row["levels"] == nx.dag_longest_path_length(nx.DiGraph(dag.edge_index.T.tolist())) + 1 or row["unreached_nodes"]
+        edges = nx.DiGraph(dag.edge_index.T.tolist())
+        edges.add_nodes_from(range(len(dag.input_mask)))
+        inputs = dag.input_mask.nonzero().flatten().tolist()
+        reached = set(inputs).union(*(nx.descendants(edges, node) for node in inputs))
+        assert row["unreached_nodes"] == dag.num_nodes - len(reached)
+        assert row["levels"] == nx.dag_longest_path_length(edges.subgraph(reached)) + 1
         assert row["parameters"] == sum(p.numel() for p in DAGNet(dag, channels=2).parameters())
     assert (report["edges"] == round(1.2 * int((base.edge_index[0] != base.edge_index[1]).sum()))).all()
     part = ensemble[2:].copy().match_report()

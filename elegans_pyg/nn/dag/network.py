@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ from elegans_pyg.nn.dag.levels import LevelWalk, run_levels, run_modules
 from elegans_pyg.nn.dag.node_operation import ModuleOperation
 from elegans_pyg.nn.dag.scatter import PlainOperation, ScatterWalk
 from elegans_pyg.nn.dag.schedule import Schedule
-from elegans_pyg.nn.executors import DAG_EXECUTORS, check_choice, choose, refusal, reluctance
+from elegans_pyg.nn.dag.trial import Case, Choice, card, device_clock
+from elegans_pyg.nn.dag.trial import choose as choose_by_trial
+from elegans_pyg.nn.executors import DAG_EXECUTORS, check_choice, choose, decided_by_trial, refusal
 from elegans_pyg.nn.variants import VariantNetwork, generators, uniform_parameter
 from elegans_pyg.nn.workspace import Workspace
 from elegans_pyg.wirings import Graphs, as_batch
@@ -50,9 +53,11 @@ class DAGNet(VariantNetwork):
             :class:`~elegans_pyg.nn.dag.scatter.ScatterWalk`; ``"levels"``, plain PyTorch and PyG, several times faster; ``"fused"``, one
             compiled walk per variant and channel, several times faster again (3x3 kernels and the built-in node operation; on the CPU
             float32 or float64, with the extra ``fast``; on CUDA float32, with maps in bfloat16 under autocast); or ``"auto"``, which is
-            fused on the CPU wherever that applies (:meth:`fused_refusal` says why it does not) and levels on CUDA, where fused has not
-            been timed yet. Transforms of :mod:`torch.func`, ``torch.export``, and the way back under ``create_graph=True`` always take
-            ``"scatter"``.
+            fused wherever that applies (:meth:`fused_refusal` says why it does not). On CUDA, ``auto`` first runs both, forward and
+            backward, on the first maps of every shape, and takes fused if the two agree and it is faster, else levels: the attribute
+            ``choices`` has what was taken and why, the log says it once, a checkpoint keeps it for the resumed run. Under
+            ``torch.compile`` and while a CUDA graph is captured, where nothing can be timed, ``auto`` on CUDA is levels. Transforms of
+            :mod:`torch.func`, ``torch.export``, and the way back under ``create_graph=True`` always take ``"scatter"``.
         edge_activation: what a stored weight goes through before it is used: ``"identity"``; ``"sigmoid"`` as RandWire does; ``"dale"``:
             softplus, negative where the presynaptic neuron is inhibitory (``batch.inhibitory``), so that each neuron keeps one sign.
         edge_init: size of the weights in use at the start: ``"in_degree"``: :math:`1/\sqrt{d_n}` for a target with :math:`d_n` incoming
@@ -146,6 +151,7 @@ class DAGNet(VariantNetwork):
         self._scatter = ScatterWalk(self.schedule)
         self._walks: dict[tuple[str, torch.device], LevelWalk | Walk] = {}
         self._workspace = Workspace()
+        self.choices: dict[Case, Choice] = {}
         self.executor_in_use()  # refuses now what could only fail later
 
     def weights_in_use(self) -> Tensor:
@@ -167,23 +173,36 @@ class DAGNet(VariantNetwork):
                 "BatchNorm in training needs more than one value a channel, got one image of one pixel; use a larger batch or eval()"
             )
         kept_type = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
-        executor = self.executor_in_use()
+        executor = self._executor()
         if executor == "scatter":
             return self._run_scatter(x.to(kept_type)).to(kept_type)
         if executor == "levels" and self.node_modules is not None:
             return self._run_modules(x.to(kept_type), self.node_modules)
-        if executor == "levels":
-            return run_levels(self._walk("levels"), *self._options(), x.to(kept_type), *self._tensors())
-        # Sums are in the parameters' own type. Only on a GPU are maps worth storing in a shorter one, there under autocast.
-        stored = kept_type if x.device.type == "cuda" and kept_type == torch.bfloat16 else self.edge_weight.dtype
-        return self._run_fused(x.to(self.edge_weight.dtype), stored).to(kept_type)
+        if executor == "auto":
+            executor = self._chosen_by_trial(x.to(kept_type))
+        return self._run(executor, x, kept_type, self._tensors())
 
     def executor_in_use(self) -> str:
-        """The executor where the parameters are now; ``ValueError`` if this network was told to be ``"fused"`` and that does not apply."""
-        whole = torch.compiler.is_compiling() and self.node_modules is not None
-        if self.executor == "scatter" or whole or _wants_definition():
+        """The executor where the parameters are now; of ``auto`` on CUDA the last one it took for training, ``levels`` if there is none.
+
+        Raises:
+            ValueError: if this network was told to be ``"fused"`` and that does not apply.
+        """
+        executor = self._executor()
+        if executor != "auto":
+            return executor
+        taken = [choice.executor for case, choice in self.choices.items() if case.training]
+        return taken[-1] if taken else "levels"
+
+    def _executor(self) -> str:
+        """The same; ``"auto"`` where a trial decides."""
+        compiling = torch.compiler.is_compiling()
+        if self.executor == "scatter" or (compiling and self.node_modules is not None) or _wants_definition():
             return "scatter"
-        return choose(self.executor, self.fused_refusal(), reluctance(self.edge_weight.device))
+        device, refused = self.edge_weight.device, self.fused_refusal()
+        if not decided_by_trial(self.executor, device, refused):
+            return choose(self.executor, refused)
+        return "levels" if compiling or (device.type == "cuda" and torch.cuda.is_current_stream_capturing()) else "auto"
 
     def fused_refusal(self) -> str:
         """Why executor ``fused`` does not apply to this network where its parameters are now; empty if it does."""
@@ -199,10 +218,37 @@ class DAGNet(VariantNetwork):
             raise ValueError("variant_ptr is for the built-in node operation; with node_operation the parameters are modules, one a node")
         return {name: self.edge_ptr if name == "edge_weight" else self.node_ptr for name in self.state_dict()}
 
-    def _run_fused(self, x: Tensor, kept_type: torch.dtype) -> Tensor:
+    def _run(self, executor: str, x: Tensor, kept_type: torch.dtype, tensors: Sequence[Tensor]) -> Tensor:
+        if executor == "levels":
+            return run_levels(self._walk("levels"), *self._options(), x.to(kept_type), *tensors)
+        # Sums are in the parameters' own type. Only on a GPU are maps worth storing in a shorter one, there under autocast.
+        stored = kept_type if x.device.type == "cuda" and kept_type == torch.bfloat16 else self.edge_weight.dtype
+        return self._run_fused(x.to(self.edge_weight.dtype), stored, tensors).to(kept_type)
+
+    def _run_fused(self, x: Tensor, stored: torch.dtype, tensors: Sequence[Tensor]) -> Tensor:
         from elegans_pyg.nn.dag.fused.operator import run_fused
 
-        return run_fused(self._walk("fused"), *self._options(), x, *self._tensors(), kept_type=kept_type)
+        return run_fused(self._walk("fused"), *self._options(), x, *tensors, kept_type=stored)
+
+    def _chosen_by_trial(self, x: Tensor) -> str:
+        device, schedule, backward = x.device, self.schedule, torch.is_grad_enabled()
+        case = Case(card(device), str(x.dtype), schedule.num_nodes, schedule.num_edges, *x.shape, self.training, backward)
+        levels, fused = (partial(self._one_pass, executor, backward) for executor in ("levels", "fused"))
+        choice = self.choices[case] = choose_by_trial(case, x, levels, fused, device_clock(device))
+        return choice.executor
+
+    def _one_pass(self, executor: str, backward: bool, x: Tensor) -> list[Tensor]:
+        """What a trial compares: the outputs and all gradients of one step that changes nothing of this network."""
+        *parameters, mean, var = (tensor.detach() for tensor in self._tensors())
+        leaves = [leaf.requires_grad_(backward) for leaf in (x.detach(), *parameters)]
+        # Activation checkpointing counts what is saved, and would miss the trial when it runs this network again.
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor):
+            out = self._run(executor, leaves[0], x.dtype, (*leaves[1:], mean.clone(), var.clone()))
+        if not backward:
+            return [out]
+        # Not the outputs themselves: BatchNorm takes their length away, and nothing but rounding would come back.
+        drawn = torch.randn(out.shape, generator=torch.Generator(x.device).manual_seed(0), dtype=out.dtype, device=out.device)
+        return [out.detach(), *torch.autograd.grad(out, leaves, drawn)]
 
     def _options(self) -> tuple[bool, float, float]:
         return self.training, self.momentum, self.eps

@@ -36,8 +36,8 @@ class DepthwiseOperation:
         images, nodes, channels, *size = a.shape
         conv_weight, norm_weight, norm_bias = (p[part] for p in self.parameters)
         kernel = conv_weight.size(-1)
-        together = (images, nodes * channels, *size)
-        relu = torch.clamp(a, min=0, out=a if kept is None else kept[0]).view(together)
+        side_by_side = (images, nodes * channels, *size)
+        relu = torch.clamp(a, min=0, out=a if kept is None else kept[0]).view(side_by_side)
         taps = conv_weight.to(relu.dtype).reshape(-1, 1, kernel, kernel)
         z = F.conv2d(relu, taps, padding=kernel // 2, groups=nodes * channels)
         if kept is not None:

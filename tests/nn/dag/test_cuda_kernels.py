@@ -13,6 +13,8 @@ from torch_geometric.data import Batch
 from elegans_pyg.datasets import Connectome
 from elegans_pyg.nn import DAGNet
 from elegans_pyg.nn.dag.fused import operator
+from elegans_pyg.recipes.ensemble import MAPS_PER_NODE
+from elegans_pyg.studies.machine import free_memory
 from elegans_pyg.transforms import ConstrainedDAG
 from tests.dags import ensembles, random_dag
 from tests.nn.dag.test_network import assert_close, compare, inputs, make
@@ -68,7 +70,7 @@ def test_interpreted_kernels_with_maps_in_bfloat16(triton_on_the_cpu, batch, ima
     images = images if images * size[0] * size[1] >= 20 else 20
     net = make(batch, 1, torch.float32, executor="fused")
     x = inputs(net, images, *size, torch.float32)
-    compare(net, batch, x, 1e-2, run=lambda x: net._run_fused(x, torch.bfloat16), rounding=cut_to_bfloat16)
+    compare(net, batch, x, 1e-2, run=lambda x: net._run_fused(x, torch.bfloat16, net._tensors()), rounding=cut_to_bfloat16)
 
 
 @needs_interpreter
@@ -106,11 +108,14 @@ def test_compiled_kernels_agree_with_per_node_loop(name):
 @pytest.mark.cuda
 @pytest.mark.skipif(not HAS_CUDA, reason="needs a CUDA GPU")
 def test_compiled_kernels_are_repeatable_and_faster_than_levels():
-    batch = Batch.from_data_list([ConstrainedDAG()(Connectome()[0])] * 30)
-    seconds, bits = {}, []
+    dag = ConstrainedDAG()(Connectome()[0])
+    # As many variants as executor levels has room for: 30 of them need 230 GB.
+    needed = MAPS_PER_NODE["levels"] * dag.num_nodes * 100 * 78 * 14**2 * 4
+    count = max(1, min(30, int(0.8 * free_memory(torch.device("cuda")) / needed)))
+    batch, seconds, bits = Batch.from_data_list([dag] * count), {}, []
     for executor in ("levels", "fused", "fused"):
         net = DAGNet(batch, 78, executor=executor).cuda()
-        x = torch.randn(30, 100, 78, 14, 14, generator=torch.Generator().manual_seed(0)).cuda().requires_grad_()
+        x = torch.randn(count, 100, 78, 14, 14, generator=torch.Generator().manual_seed(0)).cuda().requires_grad_()
         for _ in range(2):
             net.zero_grad()
             torch.cuda.synchronize()
@@ -121,3 +126,19 @@ def test_compiled_kernels_are_repeatable_and_faster_than_levels():
         bits.append(net.edge_weight.grad)
     assert torch.equal(bits[1], bits[2])
     assert seconds["levels"] > 4 * seconds["fused"], seconds
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not HAS_CUDA, reason="needs a CUDA GPU")
+@pytest.mark.parametrize("maps", [torch.float32, torch.bfloat16])
+def test_auto_tries_both_executors_and_finds_no_fault(maps):
+    dag = ConstrainedDAG()(Connectome()[0])
+    net = DAGNet(dag, 8).cuda()
+    x = torch.randn(1, 20, 8, 14, 14, generator=torch.Generator().manual_seed(0)).cuda()
+    with torch.autocast("cuda", torch.bfloat16, enabled=maps == torch.bfloat16):
+        out = net(x)
+        (choice,) = net.choices.values()
+        assert not choice.fault, choice.why
+        plain = DAGNet(dag, 8, executor=choice.executor).cuda()
+        assert torch.equal(out, plain(x))
+    assert torch.equal(net.running_var, plain.running_var)

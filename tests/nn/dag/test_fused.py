@@ -61,7 +61,10 @@ def test_auto_takes_fused_on_the_cpu_and_names_what_it_lacks_elsewhere():
     assert "no kernels for the device 'meta'" in executors.refusal(torch.device("meta"), torch.float32)
     assert "cuda kernels know torch.float32" in executors.refusal(torch.device("cuda"), torch.float64)
     assert net.executor_in_use() == "fused"
-    assert "not been timed on 'cuda' yet" in executors.reluctance(torch.device("cuda"))
+    assert net.choices == {}, "on the CPU nothing is tried"
+    assert executors.decided_by_trial("auto", torch.device("cuda"), "")
+    assert not executors.decided_by_trial("auto", torch.device("cuda"), "a reason")
+    assert not executors.decided_by_trial("fused", torch.device("cuda"), "")
 
 
 def test_without_numba_auto_falls_back_and_fused_names_the_extra(monkeypatch):

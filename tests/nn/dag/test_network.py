@@ -266,22 +266,22 @@ def test_torch_compile_takes_the_walk_whole(executor, backend):
             torch.testing.assert_close(*gradients)
 
 
-@pytest.mark.parametrize("synapses", ["cyclic", "levels", "inputs", "output", "edge", "crossing"])
-def test_graphs_that_are_no_dags_are_refused(synapses):
+@pytest.mark.parametrize("defect", ["cyclic", "levels", "inputs", "output", "edge", "crossing"])
+def test_graphs_that_are_no_dags_are_refused(defect):
     dag = random_dag(3, 6, 0.9)
-    if synapses == "cyclic":
+    if defect == "cyclic":
         dag.edge_index = torch.cat([dag.edge_index, dag.edge_index[:, :1].flip(0)], 1)
         match = "every edge must go from a lower to a higher level"
-    elif synapses == "levels":
+    elif defect == "levels":
         del dag.level
         match = r"batch must hold DAGs, but has no level; apply ConstrainedDAG\(\) or RandomDAG\(\)"
-    elif synapses == "inputs":
+    elif defect == "inputs":
         dag.input_mask = ~dag.input_mask
         match = "level must be 0 on the input nodes and only there"
-    elif synapses == "output":
+    elif defect == "output":
         dag.output_mask = torch.zeros(6, dtype=torch.bool)
         match = "variant 0 has no output node"
-    elif synapses == "crossing":
+    elif defect == "crossing":
         dag = Batch.from_data_list([dag, random_dag(4, 6, 0.9)])
         dag.edge_index = dag.edge_index.clone()
         dag.edge_index[1, 0] += 6

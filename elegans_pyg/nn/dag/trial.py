@@ -1,0 +1,145 @@
+"""Which executor ``auto`` takes on a GPU: both run once for every shape of maps, and the faster one is kept where they agree."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+_log = logging.getLogger(__name__)
+_ROUNDS = 3
+
+Pass = Callable[[Tensor], list[Tensor]]
+"""Maps ``(V, B, C, H, W)`` to what two executors must agree in: the outputs and, where there is a way back, all gradients."""
+
+
+class Case(NamedTuple):
+    """What a choice holds for: a card, the type of the maps, the size of the schedule, the shape of the maps, and their use."""
+
+    card: str
+    dtype: str
+    nodes: int
+    edges: int
+    variants: int
+    images: int
+    channels: int
+    height: int
+    width: int
+    training: bool
+    backward: bool
+
+
+class Choice(NamedTuple):
+    """The executor that was taken, and why; ``fault`` if the other one did not do what it should."""
+
+    executor: str
+    why: str
+    fault: bool = False
+
+
+known: dict[Case, Choice] = {}
+"""What this process has found out, or was told by the checkpoint of a run that it resumed."""
+
+
+def choose(case: Case, x: Tensor, levels: Pass, fused: Pass, clock: Callable[[], float]) -> Choice:
+    """The known choice for a case, or else that of a trial on the maps ``x``, which is remembered and logged."""
+    if case not in known:
+        # Rounding: 70 levels of float32 end with five digits, of 16 bits with one or two.
+        choice = known[case] = compare(x, levels, fused, clock, 1e-3 if x.element_size() >= 4 else 0.1)
+        torch.cuda.empty_cache()  # of blocks that only the loser asked for
+        _log.log(logging.WARNING if choice.fault else logging.INFO, "%s", in_words(case, choice))
+    return known[case]
+
+
+def compare(x: Tensor, levels: Pass, fused: Pass, clock: Callable[[], float], tolerance: float) -> Choice:
+    r"""Run both passes on ``x``: ``levels`` is taken unless ``fused`` runs, gives the same, and is faster.
+
+    A difference is :math:`\max_i \lVert a_i - b_i \rVert / \max_i \lVert b_i \rVert` over the rows :math:`i` of a tensor's first dimension
+    (variants, nodes, edges). A pass that runs out of memory loses; what the two give is then compared on two images.
+
+    Args:
+        x: maps ``(V, B, C, H, W)``.
+        levels, fused: the passes; what ``levels`` gives is right.
+        clock: seconds, read once the device has done all that it was given.
+        tolerance: largest difference that counts as rounding.
+    """
+    for images in (x.size(1), 2):
+        part = x[:, :images]
+        expected = _on_cpu(levels, part)
+        try:
+            got = _on_cpu(fused, part)
+        except Exception as error:
+            return Choice("levels", f"fused fails ({' '.join(f'{type(error).__name__}: {error}'.split())[:300]})", fault=True)
+        if expected is not None and got is not None:
+            break
+    else:
+        return Choice("levels", "there is too little memory left to try fused beside it", fault=True)
+    worst = float(torch.tensor([_difference(*pair) for pair in zip(got, expected, strict=True)]).max())
+    # NaN is no agreement.
+    if not worst <= tolerance:
+        return Choice("levels", f"fused differs from it by {worst:.1e}, and {tolerance:.0e} is the most that rounding explains", fault=True)
+    of_levels, of_fused = map(min, zip(*[(_seconds(levels, x, clock), _seconds(fused, x, clock)) for _ in range(_ROUNDS)], strict=True))
+    said = [f"{seconds:.3g} s" if seconds < math.inf else "too little memory" for seconds in (of_fused, of_levels)]
+    return Choice("fused" if of_fused <= of_levels else "levels", f"fused {said[0]}, levels {said[1]}")
+
+
+def _on_cpu(run: Pass, x: Tensor) -> list[Tensor] | None:
+    """What a pass gives, out of the way of the next one; ``None`` if there is too little memory for it."""
+    try:
+        return [tensor.cpu() for tensor in run(x)]
+    except torch.OutOfMemoryError:
+        return None
+
+
+def _seconds(run: Pass, x: Tensor, clock: Callable[[], float]) -> float:
+    start = clock()
+    try:
+        run(x)
+    except torch.OutOfMemoryError:
+        return math.inf
+    return clock() - start
+
+
+def _difference(got: Tensor, expected: Tensor) -> float:
+    if expected.numel() == 0:
+        return 0.0
+    error, size = (float(part.float().reshape(len(part), -1).norm(dim=1).max()) for part in (got - expected, expected))
+    return error / size if size else error
+
+
+def card(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def device_clock(device: torch.device) -> Callable[[], float]:
+    """Seconds once all work of a device is done."""
+
+    def now() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return now
+
+
+def in_words(case: Case, choice: Choice) -> str:
+    maps = f"{case.variants}x{case.images}x{case.channels}x{case.height}x{case.width} maps of {case.dtype}"
+    use = ("training" if case.training else "evaluation") + ("" if case.backward else ", forward only")
+    what = f"{maps}, {case.nodes} nodes, {case.edges} edges, {use}"
+    return f"auto takes {choice.executor} on {case.card} for {what}: {choice.why}"
+
+
+def as_records(choices: Mapping[Case, Choice]) -> list[dict[str, Any]]:
+    """Choices as plain values, for a file."""
+    return [{**case._asdict(), **choice._asdict()} for case, choice in choices.items()]
+
+
+def restore(records: Iterable[Mapping[str, Any]]) -> None:
+    """Make choices known that were kept by :func:`as_records`."""
+    for record in records:
+        known[Case(*(record[name] for name in Case._fields))] = Choice(*(record[name] for name in Choice._fields))
