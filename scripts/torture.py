@@ -137,6 +137,10 @@ SMALL = {
     " --checkpoint-every 2",
     "reproduce elegans-echo": f"{WIRING} --families er --variants 6 --tasks memory,parity --radii 0.5,0.9 --leaks 1 --train 60",
     "reproduce elegans-structure": "--connectomes witvliet2021-1 --stages '' --points 0,50,100 --graphs 2 --nulls 19 --workers 1",
+    "reproduce signal-propagation": "--connectome witvliet2021-1 --synapses chemical --fitted-synapses chemical --families rewired"
+    " --nulls 4 --fitted-nulls 2 --folds 3 --workers 1",
+    "reproduce signal-simulation": "--membranes kunert --families rewired --nulls 2 --fit-steps 1 --fit-stimuli 2 --on 1 --duration 2"
+    " --fit-duration 2 --workers 1",
     "reproduce barbulescu": "--experiment 1 --epochs 4 --runs 2 --count 4",
     "fit-rnn": "--epochs 8 --runs 2 --count 4 --hidden 2",
     "analyze": "witvliet2021-1 --nulls 19 --workers 1",

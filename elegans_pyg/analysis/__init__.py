@@ -13,6 +13,7 @@ from elegans_pyg.analysis.motifs import four_motif_spectrum, motif_counts, motif
 from elegans_pyg.analysis.null_model import against_null
 from elegans_pyg.analysis.power import ALPHA, nested_designs, runs_needed
 from elegans_pyg.analysis.rank_test import rank_test
+from elegans_pyg.analysis.responses import effects_by_fold, noise_ceilings, response_scores
 from elegans_pyg.analysis.simple_graph import Measure
 from elegans_pyg.analysis.small_world import path_lengths, small_world
 from elegans_pyg.analysis.spectrum import eigenvalues
@@ -33,6 +34,7 @@ __all__ = [
     "distances",
     "dyads",
     "edge_overlap",
+    "effects_by_fold",
     "eigenvalues",
     "equivalence_test",
     "four_motif_spectrum",
@@ -44,9 +46,11 @@ __all__ = [
     "motif_spectrum",
     "motifs_by_level",
     "nested_designs",
+    "noise_ceilings",
     "path_betweenness",
     "path_lengths",
     "rank_test",
+    "response_scores",
     "rich_club",
     "runs_needed",
     "small_world",

@@ -47,6 +47,7 @@ class WiringEnsemble(InMemoryDataset):
     ``strength_rewired`` degrees, nearly strengths, see :class:`~elegans_pyg.transforms.StrengthRewired`
     ``random_rewired``   numbers of neurons and edges; option ``fraction``, see :class:`~elegans_pyg.transforms.RandomRewired`
     ``weight_shuffled``  topology, see :class:`~elegans_pyg.transforms.WeightShuffled`
+    ``names_shuffled``   the graph and its types, see :class:`~elegans_pyg.transforms.NamesShuffled`
     ``random_dag``       undirected topology, see :class:`~elegans_pyg.transforms.RandomDAG`, which is its DAG step whatever ``dag`` says
     ==================== ==========================================================================================================
 

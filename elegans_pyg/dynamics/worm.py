@@ -154,6 +154,19 @@ class Worm:
             worm.data[name] = self.data[name][edges]
         return worm
 
+    def scaled(self, excitatory: Tensor, inhibitory: Tensor, gap: Tensor, leak: Tensor) -> Worm:
+        """The same nervous system with the conductances of its synapses, gap junctions and leaks times these factors, one number each, with
+        derivatives; thresholds that are resting potentials follow."""
+        worm = copy.copy(self)
+        data = worm.data = copy.copy(self.data)
+        excites = data.reversal_mV == self.membrane.excitatory.reversal_mV
+        chemical = torch.where(excites, excitatory, inhibitory)
+        data.conductance_nS = data.conductance_nS * torch.where(data.edge_type == ELECTRICAL, gap, chemical)
+        data.leak_nS = data.leak_nS * leak
+        if self.membrane.threshold_mV is None:
+            data.threshold_mV = worm._resting_mV()
+        return worm
+
     def resolve(self, names: Iterable[str], argument: str, classes: bool = False) -> list[str]:
         """Check that neurons are this worm's and each named once, and spell out classes if asked to; raises ``ValueError`` otherwise."""
         if isinstance(names, str):

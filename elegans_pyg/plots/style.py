@@ -35,6 +35,7 @@ FAMILY_STYLES: dict[str, tuple[str, Any]] = {
     "strength_rewired": ("#D55E00", (0, (2, 1, 5, 1))),
     "random_rewired": ("#B15928", (0, (4, 1, 1, 1))),
     "weight_shuffled": ("#7A5195", (0, (1, 2.5))),
+    "names_shuffled": ("#00798C", (0, (1, 1, 4, 1))),
     "random_dag": ("#8C6D31", (0, (5, 1, 1, 1, 1, 1, 1, 1))),
 }
 # For models and for neurons, which have no colours of their own.

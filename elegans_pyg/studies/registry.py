@@ -11,6 +11,8 @@ RECIPES = {
     "reproduce elegans-m2": "elegans_m2:ELEGANS_M2",
     "reproduce elegans-echo": "elegans_echo:ELEGANS_ECHO",
     "reproduce elegans-structure": "elegans_structure:ELEGANS_STRUCTURE",
+    "reproduce signal-propagation": "signal_propagation:SIGNAL_PROPAGATION",
+    "reproduce signal-simulation": "signal_simulation:SIGNAL_SIMULATION",
     "reproduce barbulescu": "barbulescu:BARBULESCU",
     "fit-rnn": "fit_rnn:FIT_RNN",
     "analyze": "analyze:ANALYZE",

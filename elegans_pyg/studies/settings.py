@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from elegans_pyg._settings import Count, Name, Names, Place, Settings, Whole
 
-CYCLIC_FAMILIES = ("ws", "er", "ba", "rewired", "type_rewired", "strength_rewired", "random_rewired", "weight_shuffled")
+_REWIRED = ("rewired", "type_rewired", "strength_rewired", "random_rewired")
+CYCLIC_FAMILIES = ("ws", "er", "ba", *_REWIRED, "weight_shuffled", "names_shuffled")
 """The families of :data:`elegans_pyg.transforms.FAMILIES` whose wirings may have cycles."""
 CONTROL_FAMILIES = (*CYCLIC_FAMILIES, "random_dag")
 """All of them but the connectome itself."""

@@ -3,6 +3,7 @@
 from elegans_pyg.transforms.constrained_dag import ConstrainedDAG
 from elegans_pyg.transforms.families import FAMILIES, Family
 from elegans_pyg.transforms.generated import BarabasiAlbert, ErdosRenyi, WattsStrogatz
+from elegans_pyg.transforms.names_shuffled import NamesShuffled
 from elegans_pyg.transforms.random_dag import RandomDAG
 from elegans_pyg.transforms.random_rewired import RandomRewired
 from elegans_pyg.transforms.rewired import Rewired, TypeRewired
@@ -15,6 +16,7 @@ __all__ = [
     "ConstrainedDAG",
     "ErdosRenyi",
     "Family",
+    "NamesShuffled",
     "RandomDAG",
     "RandomRewired",
     "Rewired",

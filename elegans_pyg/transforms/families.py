@@ -4,6 +4,7 @@ import inspect
 from dataclasses import dataclass
 
 from elegans_pyg.transforms.generated import BarabasiAlbert, ErdosRenyi, GeneratedWiring, WattsStrogatz
+from elegans_pyg.transforms.names_shuffled import NamesShuffled
 from elegans_pyg.transforms.random_rewired import RandomRewired
 from elegans_pyg.transforms.rewired import Rewired, TypeRewired
 from elegans_pyg.transforms.rewiring import Rewiring
@@ -49,5 +50,6 @@ FAMILIES = {
     ),
     "random_rewired": Family("connectome with ends of edges moved to random neurons, which keeps no degree", RandomRewired),
     "weight_shuffled": Family("connectome with its edges as they are and the synapse counts permuted", WeightShuffled),
+    "names_shuffled": Family("connectome as it is, with the neurons of each type permuted among its nodes", NamesShuffled),
     "random_dag": Family("the connectome's edges without their directions, turned along a random numbering of the neurons"),
 }

@@ -148,3 +148,27 @@ def test_without_where_there_are_as_many_synapses_as_neurons() -> None:
     assert data.edge_weight.tolist() == [3, 4, 5]
     assert torch.equal(data.conductance_nS, worm.data.conductance_nS[[2, 3, 4]])
     assert data.channel_nS[:, 0].tolist() == [0, 6, 9, 12]
+
+
+def test_scaled_conductances_and_the_thresholds_that_follow() -> None:
+    worm = Worm("kunert")
+    before = worm.data.conductance_nS.clone()
+    factors = torch.tensor([2.0, 3.0, 0.5, 1.5], dtype=torch.float64, requires_grad=True)
+    scaled = worm.scaled(*factors)
+    electrical = worm.data.edge_type == 1
+    inhibits = worm.data.inhibitory[worm.data.edge_index[0]]
+    ratio = (scaled.data.conductance_nS / worm.data.conductance_nS).detach()
+    expected = torch.where(electrical, 0.5, torch.where(inhibits, 3.0, 2.0)).double()
+    # A gap junction of a neuron with itself has no conductance.
+    here = before > 0
+    torch.testing.assert_close(ratio[here], expected[here])
+    torch.testing.assert_close(scaled.data.leak_nS.detach(), 1.5 * worm.data.leak_nS)
+    assert torch.equal(worm.data.conductance_nS, before)
+    # At rest nothing flows: the thresholds are the potentials that a long simulation without input stays at.
+    _, voltage = simulate(scaled, torch.zeros(1, 400, 1), [scaled.neuron_name[0]], 0.05, 20.0, executor="plain")
+    torch.testing.assert_close(voltage[0, -1].double(), scaled.data.threshold_mV, rtol=1e-4, atol=1e-3)
+    (slope,) = torch.autograd.grad(scaled.data.threshold_mV.sum(), factors)
+    step = 1e-5 * torch.eye(4, dtype=torch.float64)
+    for number, own in enumerate(step):
+        ends = [worm.scaled(*(factors.detach() + sign * own)).data.threshold_mV.sum() for sign in (1, -1)]
+        assert float(slope[number]) == pytest.approx(float((ends[0] - ends[1]) / 2e-5), rel=1e-4)

@@ -52,7 +52,7 @@ def test_few_evaluations_fill_one_panel():
 
 
 def test_every_family_has_its_own_line():
-    names = ("ws", "er", "ba", "rewired", "type_rewired", "weight_shuffled", "random_dag", "connectome", "mine")
+    names = ("ws", "er", "ba", "rewired", "type_rewired", "weight_shuffled", "names_shuffled", "random_dag", "connectome", "mine")
     drawn = lines(accuracy_curves(metrics(2, **dict.fromkeys(names, 2))).axes[0])
     assert set(drawn) == set(names)
     assert len({(line.get_color(), str(line._unscaled_dash_pattern)) for line in drawn.values()}) == len(names)

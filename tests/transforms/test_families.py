@@ -16,6 +16,7 @@ def test_names_options_and_descriptions() -> None:
         "strength_rewired",
         "random_rewired",
         "weight_shuffled",
+        "names_shuffled",
         "random_dag",
     ]
     assert {name: family.options for name, family in FAMILIES.items() if family.options} == {

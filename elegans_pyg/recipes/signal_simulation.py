@@ -1,0 +1,214 @@
+"""The atlas of Randi et al. (2023) and the simulated worm: the same stimulations, on the real wiring and on its nulls."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field, model_validator
+
+import elegans_pyg as ep
+from elegans_pyg._settings import Count, Names
+from elegans_pyg.recipes.ensemble import REFERENCE
+from elegans_pyg.recipes.signals import (
+    HOLDOUTS,
+    STRAINS,
+    Atlas,
+    SignalSettings,
+    arm_tests,
+    atlas_hash,
+    ceilings,
+    chosen,
+    fold_scores,
+    only,
+    pair_notes,
+    pairs_of,
+    path_steps,
+    rank_table,
+    score_table,
+    scored_rows,
+)
+from elegans_pyg.studies.settings import CyclicFamilies
+from elegans_pyg.studies.study import Finished, Report, Shard, Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+    from torch_geometric.data import Data
+
+MEMBRANES = ("kunert", "c302-C1")
+AT_ONCE = 20
+"""Stimuli simulated side by side, whose voltages at every step are held."""
+FARTHEST = 2.0
+"""Bound of the logarithm of a fitted factor."""
+
+
+class SimulationSettings(SignalSettings):
+    """Which nervous systems are stimulated, and how."""
+
+    group: ClassVar[str] = "Wirings and stimulation"
+
+    membranes: Annotated[Names, Field(min_length=1), chosen(MEMBRANES)] = Field(
+        MEMBRANES, description=f"Of {', '.join(MEMBRANES)}; each on its own wiring."
+    )
+    families: Annotated[CyclicFamilies, Field(min_length=1)] = Field(("rewired",), description="Families of nulls.")
+    nulls: int = Field(20, ge=2, le=10_000, description="Wirings of each family, with nothing fitted and with fitted conductances.")
+    fit_steps: int = Field(8, ge=0, le=1_000, description="Steps of the fit, each on some of the stimulated neurons; 0 leaves it out.")
+    fit_stimuli: Count = Field(12, description="Stimulated neurons of a step.")
+    current: float = Field(2.0, gt=0, le=1e3, description="Into the stimulated neuron, in pA.")
+    on: float = Field(20.0, ge=1, le=1e4, description="When the current starts, in ms; it flows to the end.")
+    duration: float = Field(220.0, ge=2, le=1e5, description="Of a simulation, in ms.")
+    fit_duration: float = Field(100.0, ge=2, le=1e5, description="Of a simulation in a fit, in ms.")
+    dt_ms: float = Field(0.05, ge=1e-3, le=1, description="Step, in ms; shorter where a wiring's gap junctions need it.")
+    fit_dt_ms: float = Field(0.1, ge=1e-3, le=1, description="The same in a fit.")
+
+    @model_validator(mode="after")
+    def _something_flows(self) -> SimulationSettings:
+        if not self.on < min(self.duration, self.fit_duration):
+            ends = f"duration ({self.duration:g} ms) and fit_duration ({self.fit_duration:g} ms)"
+            raise ValueError(f"on: expected a time before {ends}, got {self.on:g}; change one of them")
+        return self
+
+
+@lru_cache(maxsize=4)
+def load_worm(membrane: str) -> Any:
+    return ep.dynamics.Worm(membrane)
+
+
+@lru_cache(maxsize=4)
+def load_atlas(settings: SimulationSettings, membrane: str) -> Atlas:
+    return pairs_of(settings, load_worm(membrane).data)
+
+
+def simulation_units(settings: SimulationSettings) -> ep.studies.Units:
+    """The real wiring of each membrane and its nulls, as they are and fitted."""
+    rows: list[dict[str, object]] = []
+    graphs: list[Data | None] = []
+    for job, (membrane, fitted) in enumerate((name, fit) for fit in (False, True) for name in settings.membranes):
+        for family in (REFERENCE, *settings.families) if settings.fit_steps or not fitted else ():
+            for number in range(1 if family == REFERENCE else settings.nulls):
+                seed = ep.studies.unit_seed(settings.seed, family, number)
+                own = {"family": family, "wiring_seed": 0 if family == REFERENCE else seed, "seed": seed}
+                rows.append({**own, "membrane": membrane, "fitted": fitted, "job": job})
+                graphs.append(load_worm(membrane).data if family == REFERENCE else None)
+    return ep.studies.Units.build(rows, graphs)
+
+
+def measure(settings: SimulationSettings, shard: Shard) -> pd.DataFrame:
+    """Stimulate every neuron of the atlas in the shard's wirings."""
+    import torch
+
+    parts = []
+    for place, unit in enumerate(shard.units.to_dict("records")):
+        worm, atlas = load_worm(unit["membrane"]), load_atlas(settings, unit["membrane"])
+        steps = path_steps(atlas, worm.data)
+        if (rewiring := ep.transforms.FAMILIES[unit["family"]].rewiring) is not None:
+            worm = ep.dynamics.Worm.from_connectome(rewiring(seed=unit["wiring_seed"])(worm.data), unit["membrane"])
+        if unit["fitted"]:
+            worm = fit_conductances(settings, worm, atlas, unit["seed"])
+        pairs = atlas.measured[STRAINS[0]]
+        with torch.no_grad():
+            chunks = pairs.stimulated.split(AT_ONCE)
+            response = torch.cat(
+                [stimulate(worm, chunk, settings.current, (settings.on, settings.duration, settings.dt_ms)) for chunk in chunks]
+            )[pairs.row, pairs.neuron]
+        # Fitted ones are scored where they were not fitted, others on every fold.
+        predicted = response.expand(1, 1 if unit["fitted"] else settings.folds, -1)
+        scores = fold_scores(atlas, HOLDOUTS[0], predicted.abs(), predicted, steps)
+        freedom = "conductances" if unit["fitted"] else "none"
+        parts.append(scores.assign(place=place, freedom=freedom, arm=unit["membrane"]))
+    return scored_rows(shard, parts)
+
+
+def stimulate(worm: ep.dynamics.Worm, neurons: Tensor, current_pA: float, times_ms: tuple[float, float, float]) -> Tensor:
+    """How far a current into each of these neurons moves every neuron, in mV, mean over the last half of its flowing, ``(S, N)``;
+    with derivatives where the worm's tables have them. ``times_ms``: when the current starts, when all ends, and the step."""
+    import torch
+
+    on, duration, longest = times_ms
+    dt_ms = duration / math.ceil(duration / min(longest, 0.9 * shortest_ms(worm)))
+    steps, start = round(duration / dt_ms), round(on / dt_ms)
+    flowing = torch.zeros(len(neurons) + 1, steps, len(neurons))
+    # The last stimulus is none.
+    flowing[:-1, start:] = current_pA * torch.eye(len(neurons))[:, None]
+    names = [worm.neuron_name[node] for node in neurons]
+    voltage = ep.dynamics.simulate(worm, flowing, names, dt_ms, duration)[1][:, (start + steps) // 2 :].mean(1)
+    return voltage[:-1] - voltage[-1:]
+
+
+def shortest_ms(worm: ep.dynamics.Worm) -> float:
+    """Shortest time constant of any neuron's gap junctions."""
+    import torch
+
+    data = worm.data
+    gap = data.conductance_nS.detach() * (data.edge_type == 1)
+    return float((data.capacitance_pF / torch.zeros_like(data.capacitance_pF).index_add(0, data.edge_index[1], gap)).min())
+
+
+def fit_conductances(settings: SimulationSettings, worm: ep.dynamics.Worm, atlas: Atlas, seed: int) -> ep.dynamics.Worm:
+    r"""Factors of the conductances of excitatory and inhibitory synapses, gap junctions and leaks, fitted through the simulator.
+
+    What rises is the correlation of whether a neuron responds with the logarithm of how far it is moved, over the pairs of some stimulated
+    neurons at a time, none of them of the first fold, which is held out. Adam on the logarithms of the factors, which stay within ± 2.
+    """
+    import numpy as np
+    import torch
+
+    pairs, tested = atlas.measured[STRAINS[0]], atlas.tested[STRAINS[0]]
+    rows = pairs.row[tested & (atlas.fold[HOLDOUTS[0]] > 0)].unique().numpy()
+    rng = np.random.default_rng(seed)
+    raw = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([raw], lr=0.15)
+    for _ in range(settings.fit_steps):
+        chosen = torch.from_numpy(rng.choice(rows, min(settings.fit_stimuli, len(rows)), replace=False))
+        scaled, times = worm.scaled(*(FARTHEST * torch.tanh(raw)).exp()), (settings.on, settings.fit_duration, settings.fit_dt_ms)
+        response = stimulate(scaled, pairs.stimulated[chosen], settings.current, times)
+        place = torch.full((len(pairs.stimulated),), -1).index_copy(0, chosen, torch.arange(len(chosen)))[pairs.row]
+        here = tested & (place >= 0)
+        if not bool(pairs.responds[here].any()):
+            continue
+        moved = torch.log(response[place[here], pairs.neuron[here]].abs() + 1e-3)
+        optimizer.zero_grad()
+        (-torch.corrcoef(torch.stack([moved, pairs.responds[here].to(moved)]))[0, 1]).backward()
+        optimizer.step()
+    return worm.scaled(*(FARTHEST * torch.tanh(raw.detach())).exp())
+
+
+def report(done: Finished[SimulationSettings]) -> Report:
+    """The real wiring's rank among its nulls, by membrane, with nothing and with conductances fitted."""
+    from elegans_pyg.analysis.arms import plain_rows
+
+    folds, settings = done.joined("folds.csv"), done.settings
+    tests, atlas = arm_tests(done.rows, folds), load_atlas(settings, settings.membranes[0])
+    main = only(tests, strain=STRAINS[0], value="auc")
+    titles = {"none": "nothing fitted", "conductances": "conductances fitted, first fold"}
+    tables = [
+        rank_table(f"AUC of q < 0.05: wild type, {titles[str(name)]}", own, "arm") for name, own in main.groupby("freedom", sort=False)
+    ]
+    tables.append(score_table(done.rows, folds, ceilings(atlas)))
+    notes = [
+        *pair_notes(settings, atlas),
+        f"A neuron's response: how far {settings.current:g} pA into another move its potential. Fitted conductances are scored on the first"
+        " fold, which the fit did not see, others on all folds.",
+    ]
+    figure = ep.plots.effect_intervals(only(main, freedom="none"), "arm", "AUC above the nulls, in their standard deviations")
+    return Report(tables, notes, {"tests.csv": tests, "folds.csv": folds}, {"effects": figure}, {"tests": plain_rows(main)})
+
+
+SIGNAL_SIMULATION: Study[SimulationSettings] = Study(
+    "reproduce signal-simulation",
+    SimulationSettings,
+    simulation_units,
+    measure,
+    report,
+    data=lambda settings: atlas_hash(),
+    score="",
+    processes=True,
+    shard_size=lambda settings: 1,
+    text="""The worm's own signals, simulated: current into each neuron of the atlas in turn, on the real wiring and on its nulls.
+
+    By default: the membranes kunert and c302-C1, 20 rewired nulls of each, as they are and with fitted conductances.""",
+    quick="One membrane, one family, 3 nulls, nothing fitted.",
+    short={"membranes": ("kunert",), "families": ("rewired",), "nulls": 3, "fit_steps": 0},
+)

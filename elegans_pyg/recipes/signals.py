@@ -1,0 +1,231 @@
+"""What studies of the worm's signals share: the pairs of the atlas that count, in folds; predictions scored on them; tests and tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import AfterValidator, Field
+
+import elegans_pyg as ep
+from elegans_pyg._files import data_folder, sha256
+from elegans_pyg._settings import Names, Settings, Whole
+from elegans_pyg.recipes.ensemble import REFERENCE
+from elegans_pyg.studies.settings import known_choice
+from elegans_pyg.studies.study import Shard
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+    from torch_geometric.data import Data
+
+    from elegans_pyg.models.linear_propagation import Measured
+
+STRAINS, HOLDOUTS = ("wild-type", "unc-31"), ("neurons", "pairs")
+STEPS = 3
+"""Steps of a path that are scored apart."""
+ARM = ["freedom", "arm", "holdout", "strain"]
+"""What tells the tests apart; an arm is a set of synapses, or a membrane."""
+
+
+def chosen(choices: tuple[str, ...]) -> AfterValidator:
+    """For settings that are lists of these."""
+    return AfterValidator(lambda names: tuple(known_choice(choices, name) for name in names))
+
+
+class SignalSettings(Settings):
+    """Which pairs count, and how they are held out."""
+
+    group: ClassVar[str] = "Signals"
+
+    folds: int = Field(5, ge=3, le=20, description="Parts of the pairs: each is held out once, while the next one chooses what to keep.")
+    at_least: int = Field(2, ge=1, le=255, description="Times that a pair must have been seen.")
+    without: Names = Field(("AWC",), description="Classes of neurons whose pairs are left out.")
+    seed: Whole = Field(0, description="Of wirings and folds.")
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """What was measured of the ``P`` pairs that count in either strain.
+
+    Attributes:
+        measured: of every strain; pairs that do not count in it have amplitude and weight 0.
+        tested: of every strain, which pairs count, ``(P,)`` bool.
+        fold: by what is held out, each pair's fold, ``(P,)``.
+        halves: amplitudes in two halves of the wild type's trials, ``(P,)``, NaN where there is none.
+    """
+
+    measured: dict[str, Measured]
+    tested: dict[str, Tensor]
+    fold: dict[str, Tensor]
+    halves: tuple[Tensor, Tensor]
+
+
+def seen(strain: str, wiring: Data, at_least: int) -> Data:
+    """The atlas in the order of a wiring's neurons."""
+    return ep.datasets.SignalPropagation(strain).align(wiring, at_least)
+
+
+def pairs_of(settings: SignalSettings, wiring: Data) -> Atlas:
+    """The pairs of a wiring's neurons, and their folds, which depend on ``seed`` and on which neurons were stimulated alone."""
+    import numpy as np
+    import torch
+
+    from elegans_pyg.models.linear_propagation import Measured
+    from elegans_pyg.nn.recurrent.sharing import neuron_classes
+
+    known = torch.tensor([name not in settings.without for name in neuron_classes(wiring.neuron_name)])
+    strains = {strain: seen(strain, wiring, settings.at_least) for strain in STRAINS}
+    masks = {strain: own.pair_mask & known[:, None] & known[None, :] for strain, own in strains.items()}
+    source, neuron = torch.stack(list(masks.values())).any(0).nonzero().T
+    stimulated, row = source.unique(return_inverse=True)
+    tested = {strain: mask[source, neuron] for strain, mask in masks.items()}
+
+    def values(strain: str, name: str, empty: float) -> Tensor:
+        return strains[strain][name][source, neuron].float().where(tested[strain], torch.tensor(empty))
+
+    def measured(strain: str) -> Measured:
+        responds = values(strain, "q", 1.0) < 0.05
+        return Measured(stimulated, row, neuron, responds, values(strain, "dff", 0.0), values(strain, "count", 0.0))
+
+    rng = np.random.default_rng(ep.studies.unit_seed(settings.seed, "folds", 0))
+    turns = torch.from_numpy(rng.permutation(len(stimulated))) % settings.folds
+    fold = {"neurons": turns[row], "pairs": torch.from_numpy(rng.permutation(len(row))) % settings.folds}
+    halves = values(STRAINS[0], "dff_odd", torch.nan), values(STRAINS[0], "dff_even", torch.nan)
+    return Atlas({strain: measured(strain) for strain in STRAINS}, tested, fold, halves)
+
+
+def path_steps(atlas: Atlas, wiring: Data) -> Any:
+    """How many edges the shortest path of every pair has in a wiring, as an array ``(P,)``; infinity where there is none."""
+    import numpy as np
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import shortest_path
+
+    ends, size, pairs = wiring.edge_index.numpy(), len(wiring.neuron_name), atlas.measured[STRAINS[0]]
+    lengths = shortest_path(coo_array((np.ones(ends.shape[1]), ends), shape=(size, size)).tocsr(), unweighted=True)
+    return lengths[pairs.stimulated[pairs.row].numpy(), pairs.neuron.numpy()]
+
+
+def fold_scores(atlas: Atlas, holdout: str, score: Tensor, amplitude: Tensor, steps: Any) -> pd.DataFrame:
+    """Of predictions ``(V, F, P)``, the scores of each wiring, by its ``place``, of each strain and fold, on the pairs held out."""
+    import pandas as pd
+
+    parts = []
+    for strain, own in atlas.measured.items():
+        for fold in range(score.size(1)):
+            here = (atlas.fold[holdout] == fold) & atlas.tested[strain]
+            likely, strong = (part[:, fold][:, here].double().numpy() for part in (score, amplitude))
+            measured = own.amplitude[here].double().numpy()
+            table = ep.analysis.response_scores(likely, strong, own.responds[here].numpy(), measured, steps[here.numpy()], STEPS)
+            parts.append(table.assign(place=range(len(table)), holdout=holdout, strain=strain, fold=fold))
+    return pd.concat(parts, ignore_index=True)
+
+
+def scored_rows(shard: Shard, parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """One row a wiring and arm with the means over the folds of the scores in ``parts``, which are kept as ``folds.csv``."""
+    import pandas as pd
+
+    known = shard.units[["variant", "family", "wiring_seed", "seed"]]
+    folds = known.join(pd.concat(parts, ignore_index=True).set_index("place"))
+    shard.write("folds.csv", folds.assign(variant=folds.index))
+    return folds.groupby([*known, *ARM], sort=False).mean().drop(columns="fold").reset_index()
+
+
+def arm_tests(rows: pd.DataFrame, folds: pd.DataFrame) -> pd.DataFrame:
+    """Of every arm and score the rank of the real wiring among each family's, one-sided (higher than they), and its effect by folds: the
+    columns of :func:`~elegans_pyg.analysis.rank_test` and :func:`~elegans_pyg.analysis.responses.effects_by_fold`."""
+    import pandas as pd
+
+    from elegans_pyg.analysis.responses import SCORES, effects_by_fold
+
+    parts, by_arm = [], dict(iter(folds.groupby(ARM, sort=False)))
+    for arm, own in rows.groupby(ARM, sort=False):
+        for value in (*SCORES, *(f"auc_{number + 1}" for number in range(STEPS))):
+            if own.loc[own["family"] == REFERENCE, value].isna().any():
+                continue
+            table = ep.analysis.rank_test(own, REFERENCE, value, alternative="greater", share=False).rename(columns={"value": "real"})
+            table = table.merge(effects_by_fold(by_arm[arm], value, REFERENCE), on="family")
+            parts.append(table.assign(**dict(zip(ARM, arm, strict=True)), value=value))
+    return pd.concat(parts, ignore_index=True)
+
+
+def ceilings(atlas: Atlas) -> pd.DataFrame:
+    """What the wild type's trials say of each other, and unc-31 of the wild type."""
+    (own, other), tested = (atlas.measured[strain] for strain in STRAINS), atlas.tested[STRAINS[0]]
+    second = other.amplitude.where(atlas.tested[STRAINS[1]], float("nan"))
+    measured, one, two, else_where = (part[tested].double().numpy() for part in (own.amplitude, *atlas.halves, second))
+    return ep.analysis.noise_ceilings(own.responds[tested].numpy(), measured, (one, two), else_where)
+
+
+def only(table: pd.DataFrame, **wanted: str) -> pd.DataFrame:
+    """The rows with these values."""
+    for column, value in wanted.items():
+        table = table[table[column] == value]
+    return table
+
+
+def rank_table(title: str, tests: pd.DataFrame, column: str) -> Any:
+    """The real wiring beside its nulls, a row a family and value of ``column``."""
+    cells = [
+        (
+            *(str(row[column]), row["family"], f"{row['real']:.3f}", f"{row['mean']:.3f}"),
+            *(f"{row['effect']:+.1f}", _interval(row["fold_low"], row["fold_high"])),
+            *(f"{row['rank']}/{row['wirings'] + 1}", f"{row['p_holm']:.3f}"),
+        )
+        for row in tests.to_dict("records")
+    ]
+    heads = (column, "family", "real", "nulls", "effect", "over folds", "rank", "p")
+    return ep.studies.make_table(title, heads, cells, 2)
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{low:+.1f}, {high:+.1f}" if low == low else ep.studies.MISSING
+
+
+def effect_table(title: str, tests: pd.DataFrame, column: str) -> Any:
+    """Families by the values of a column: the real wiring's AUC first, then its effect among each family's wirings with p."""
+    names, found = list(dict.fromkeys(tests[column])), tests.set_index(["family", column])
+    rows = [("(AUC, real wiring)", *(f"{tests.loc[tests[column] == name, 'real'].iloc[0]:.3f}" for name in names))]
+    for family in dict.fromkeys(tests["family"]):
+        cells = [found.loc[(family, name)] for name in names]
+        rows.append((family, *(f"{cell['effect']:+.1f} ({cell['p_holm']:.3f})" for cell in cells)))
+    return ep.studies.make_table(title, ("family", *names), rows)
+
+
+def score_table(rows: pd.DataFrame, folds: pd.DataFrame, highest: pd.DataFrame) -> Any:
+    """All scores of the real wiring, with the AUC's interval over folds, above those that the measurements reach."""
+    from scipy import stats
+
+    from elegans_pyg.analysis.responses import SCORES
+
+    cells = []
+    for row in only(rows, family=REFERENCE, strain=STRAINS[0], holdout=HOLDOUTS[0]).to_dict("records"):
+        own = only(folds, family=REFERENCE, **{name: row[name] for name in ARM})["auc"]
+        half = stats.t.ppf(0.975, len(own) - 1) * own.std(ddof=1) / len(own) ** 0.5
+        area = ep.studies.mean_and_sd(row["auc"], half, 3)
+        cells.append((f"{row['freedom']}, {row['arm']}", area, *(f"{row[name]:.3f}" for name in SCORES[1:])))
+    names = {"halves": "highest, from halves", "half": "half of the trials", "other": STRAINS[1]}
+    for row in highest.to_dict("records"):
+        cells.append((names[row["by"]], *(f"{row[name]:.3f}" if row[name] == row[name] else ep.studies.MISSING for name in SCORES)))
+    heads = ("real wiring", "AUC", "precision", "r", "r, significant")
+    return ep.studies.make_table("Wild type, stimulated neurons held out, and what the measurements reach", heads, cells)
+
+
+def pair_notes(settings: SignalSettings, atlas: Atlas) -> list[str]:
+    """What a reader has to know of the pairs and of the tests."""
+    tested = atlas.tested[STRAINS[0]]
+    count, responding = int(tested.sum()), int((atlas.measured[STRAINS[0]].responds & tested).sum())
+    left = f" without {', '.join(settings.without)}" if settings.without else ""
+    pairs = f"{count:,} pairs of the wild type seen at least {settings.at_least} times{left}, {responding:,} of them with q < 0.05"
+    return [
+        f"{pairs}; precision: average precision, by chance {responding / count:.3f}. {settings.folds} folds; scores are means over them.",
+        "p: exact, one-sided, the real wiring's rank among the nulls, Holm's correction over families; effect: in standard deviations of"
+        " the nulls; intervals over folds by Student's t. Hypotheses, arms and exclusions: docs/preregistration.md.",
+        "highest, from halves: r of a prediction without error, from odd and even trials; these share animals, so it may lie too high. half"
+        " of the trials: has seen half of what it predicts. unc-31: other animals, that lack much extrasynaptic signalling, a lower bound.",
+    ]
+
+
+def atlas_hash() -> dict[str, str]:
+    """SHA-256 of the atlas's files."""
+    return {strain: sha256((data_folder("activity") / f"randi2023-{strain}.safetensors").read_bytes()) for strain in STRAINS}
