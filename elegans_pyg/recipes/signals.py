@@ -185,7 +185,7 @@ def _interval(low: float, high: float) -> str:
 def effect_table(title: str, tests: pd.DataFrame, column: str) -> Any:
     """Families by the values of a column: the real wiring's AUC first, then its effect among each family's wirings with p."""
     names, found = list(dict.fromkeys(tests[column])), tests.set_index(["family", column])
-    rows = [("(AUC, real wiring)", *(f"{tests.loc[tests[column] == name, 'real'].iloc[0]:.3f}" for name in names))]
+    rows = [("AUC, real", *(f"{tests.loc[tests[column] == name, 'real'].iloc[0]:.3f}" for name in names))]
     for family in dict.fromkeys(tests["family"]):
         cells = [found.loc[(family, name)] for name in names]
         rows.append((family, *(f"{cell['effect']:+.1f} ({cell['p_holm']:.3f})" for cell in cells)))
