@@ -85,8 +85,8 @@ def compare(x: Tensor, levels: Pass, fused: Pass, clock: Callable[[], float], of
     for what, found, most in (("outputs", differences[:1], of_outputs), ("gradients", differences[1:], of_gradients)):
         # NaN is no agreement.
         if not all(difference <= most for difference in found):
-            said = ", ".join(f"{difference:.1e}" for difference in found)
-            return Choice("levels", f"{what} of fused differ from its own by {said}, and rounding explains {most:.0e} at most", fault=True)
+            worst = ", ".join(f"{difference:.1e}" for difference in found)
+            return Choice("levels", f"{what} of fused differ from its own by {worst}, and rounding explains {most:.0e} at most", fault=True)
     of_levels, of_fused = map(min, zip(*[(_seconds(levels, x, clock), _seconds(fused, x, clock)) for _ in range(_ROUNDS)], strict=True))
     said = [f"{seconds:.3g} s" if seconds < math.inf else "too little memory" for seconds in (of_fused, of_levels)]
     return Choice("fused" if of_fused <= of_levels else "levels", f"fused {said[0]}, levels {said[1]}")
