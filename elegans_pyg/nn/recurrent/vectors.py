@@ -4,6 +4,7 @@ With one sequence there is no axis of neighbouring numbers: synapses read from s
 no loop makes full vectors. Here ``WIDTH`` neurons with about as many synapses stand side by side, which needs the instructions written out.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -13,6 +14,7 @@ from numba.extending import intrinsic
 
 from elegans_pyg.nn.recurrent.rows import WIDTH
 
+_instruction: Callable[..., Any] = intrinsic
 BLOCK = 64
 """Numbers in the rows that :func:`add_dots` multiplies."""
 
@@ -51,7 +53,7 @@ class _Arrays:
         return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), places))
 
 
-@intrinsic
+@_instruction
 def add_rows(context: Any, out: Any, row: Any, r: Any, z: Any, weight: Any, source: Any, start: Any, count: Any) -> Any:
     """``out[row[r + k]] += sum over c < count of weight[s + k] * z[source[s + k]]``, ``s = start + WIDTH * c``, for all ``k < WIDTH``."""
 
@@ -74,7 +76,7 @@ def add_rows(context: Any, out: Any, row: Any, r: Any, z: Any, weight: Any, sour
     return types.void(out, row, types.intp, z, weight, source, types.intp, types.intp), generate
 
 
-@intrinsic
+@_instruction
 def add_dots(context: Any, out: Any, a: Any, row: Any, first: Any, last: Any, b: Any, other: Any) -> Any:
     """``out[e] += sum over m < BLOCK of a[BLOCK * row[e] + m] * b[BLOCK * other + m]`` for all ``first <= e < last``."""
 
@@ -98,7 +100,7 @@ def add_dots(context: Any, out: Any, a: Any, row: Any, first: Any, last: Any, b:
     return types.void(out, a, row, types.intp, types.intp, b, types.intp), generate
 
 
-@intrinsic
+@_instruction
 def transpose(context: Any, out: Any, o: Any, stride: Any, a: Any, start: Any, step: Any) -> Any:
     """``out[o + stride * i + j] = a[start + step * j + i]`` for all ``i, j < WIDTH``."""
 
