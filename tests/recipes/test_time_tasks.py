@@ -12,7 +12,7 @@ import torch
 
 from elegans_pyg.datasets import load_images, sequence_task
 from elegans_pyg.models import ConnectomeRNN
-from elegans_pyg.recipes.time_tasks import MARGINS, METRICS, PAUSE, TIME_TASKS, TimeSettings, time_units
+from elegans_pyg.recipes.time_tasks import MARGINS, METRICS, OPTIONS, PAUSE, TIME_TASKS, TimeSettings, time_units
 from elegans_pyg.studies import Run, predict, run_study, unit_seed
 from elegans_pyg.training import FitSettings
 from tests.commands import invoke, refused
@@ -53,7 +53,7 @@ def test_arms_share_their_first_parameters_and_shards_one_task(tmp_path: Path) -
 def test_scores_are_those_of_the_test_sequence(run: Run) -> None:
     results, digits = run.results.set_index("variant"), load_images("digits")
     assert run.folder.read_units().table.groupby("task")["shard"].nunique().tolist() == [2, 2]
-    task = sequence_task("parity", 0, 5, 400, 40, 40)
+    task = sequence_task("parity", 0, 5, 400, 40, 40, **OPTIONS["parity"])
     for variant in (1, 8):
         network = run.model(variant=variant)
         found = []
