@@ -136,6 +136,8 @@ SMALL = {
     "reproduce elegans-m2": f"--dataset digits --families er --seeds 1 --variants 1 --width 4 {TRAINING} --iterations 6 --eval-every 3"
     " --checkpoint-every 2",
     "reproduce elegans-echo": f"{WIRING} --families er --variants 6 --tasks memory,parity --radii 0.5,0.9 --leaks 1 --train 60",
+    "reproduce time-tasks": f"{WIRING} --families er --seeds 2 --variants 2 --tasks memory,digits --steps 20 --washout 5 --train 20"
+    " --iterations 40 --eval-every 10 --checkpoint-every 10",
     "reproduce elegans-structure": "--connectomes witvliet2021-1 --stages '' --points 0,50,100 --graphs 2 --nulls 19 --workers 1",
     "reproduce signal-propagation": "--connectome witvliet2021-1 --synapses chemical --fitted-synapses chemical --families rewired"
     " --nulls 4 --fitted-nulls 2 --folds 3 --workers 1",

@@ -318,7 +318,10 @@ class ConnectomeRNN(VariantNetwork):
         weight = pad_sequence(self.readout_weight.split(self._rows["readout_weight"]), batch_first=True)
         if read.size(1) < self._place.numel():
             read = read.index_select(1, self._place.flatten())
-        return torch.einsum("tvrb,vro->vbto", read.unflatten(1, self._place.shape), weight) + self.readout_bias[:, None, None]
+        # As the fused walk lays them out: neither the voltages nor their gradients are copied.
+        voltages = read.transpose(0, 1).reshape(*self._place.shape, -1)
+        read_out = (weight.transpose(1, 2) @ voltages).unflatten(2, (len(read), -1))
+        return read_out.permute(0, 3, 2, 1) + self.readout_bias[:, None, None]
 
     def _checked(self, x: Tensor) -> Tensor:
         """Inputs as ``(V or 1, B, T, F)``."""

@@ -26,6 +26,10 @@ class EchoStateNetwork(VariantNetwork):
         shape, dtype = (self.num_variants, reservoir.readout_node.size(1), outputs), reservoir.bias.dtype
         self.weight, self.intercept = nn.Buffer(torch.zeros(shape, dtype=dtype)), nn.Buffer(torch.zeros(shape[0], outputs, dtype=dtype))
 
+    @property
+    def in_features(self) -> int:
+        return self.reservoir.in_features
+
     def variant_ptr(self) -> dict[str, list[int]]:
         """Of what is learnt or chosen for each variant; the rest of ``state_dict()`` follows from wirings and seeds."""
         names = ("weight", "intercept", "reservoir.radius", "reservoir.leak")

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 import elegans_pyg as ep
 from elegans_pyg._settings import LARGEST, Count, Names, Numbers
 from elegans_pyg.recipes.ensemble import REFERENCE, load_wiring
+from elegans_pyg.recipes.task_comparison import arrows, compare_tasks, family_means
 from elegans_pyg.studies.settings import CyclicFamilies, WiringSettings, known_choice
 from elegans_pyg.studies.study import WEIGHTS, Finished, Memory, Report, Shard, Study
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from torch_geometric.data import Data
 
 TASKS = ("memory", "narma10", "mackey-glass", "lorenz", "parity")
+MARGINS = {"memory": 0.4, "narma10": 0.005, "parity": 0.012}
+"""Differences that would not matter; see docs/preregistration.md, where they were written down before the run."""
 CHUNK = 5
 """Wirings whose states are held at once."""
 WIRING = ["family", "wiring_seed", "seed"]
@@ -151,53 +154,24 @@ def _task(name: str, seed: int, train: int) -> ep.datasets.SequenceTask:
 
 def report(done: Finished[EchoSettings]) -> Report:
     """Families against the connectome by task, and memory capacity by spectral radius."""
-    from elegans_pyg.datasets.sequences import METRICS, SEQUENCE_TASKS
-    from elegans_pyg.studies.tables import to_markdown
+    from elegans_pyg.datasets.sequences import SEQUENCE_TASKS
 
     settings, rows, sweep = done.settings, done.rows, done.joined("sweep.csv")
-    families = list(dict.fromkeys(rows["family"]))
     metrics = {task: SEQUENCE_TASKS[task][1] for task in settings.tasks}
-    arrows = {task: f"{metric} {'↑' if METRICS[metric][1] else '↓'}" for task, metric in metrics.items()}
-
-    def digits(mean: float) -> int:
-        return 3 if abs(mean) < 1 else 2
-
-    def means(table: pd.DataFrame, score: str) -> list[str]:
-        groups = table.groupby("family")[score]
-        columns = [groups.get_group(family) for family in families]
-        return [ep.studies.mean_and_sd(column.mean(), column.std(), digits(column.mean())) for column in columns]
-
-    comparisons, differences = {}, []
-    for task, metric in metrics.items() if settings.families else ():
-        value = metric if task in metric else f"{task} {metric}"
-        own = rows[rows["task"] == task].rename(columns={"score": value})
-        comparisons[task], cells = ep.analysis.compare(own, value=value, share=metric == "accuracy"), {}
-        for row in comparisons[task].to_dict()["families"][1:]:
-            p = row["p_holm"]
-            shown = "" if p is None else f" ({p:.3f})" if p >= 0.001 else f" ({p:.0e})"
-            cells[row["family"]] = f"{row['difference']:+.{digits(row['mean'])}f}{shown}"
-        differences.append((task, *(cells[family] for family in families[1:])))
-    compared = {comparison.value: ep.studies.comparison_table(comparison) for comparison in comparisons.values()}
-    # All of them are in comparisons.md: five times the notes would bury the tables.
-    tables = list(compared.values())[:1]
-    scores = [(task, arrows[task], *means(rows[rows["task"] == task], "score")) for task in settings.tasks]
-    tables.append(ep.studies.make_table("Test score, mean ± SD over variants", ("task", "metric", *families), scores, left=2))
-    if comparisons:
-        title = "Difference from the connectome (permutation p, Holm's correction over families)"
-        tables.append(ep.studies.make_table(title, ("task", *families[1:]), differences))
+    compared = compare_tasks(rows, metrics, MARGINS)
     if "memory" in settings.tasks:
+        families = list(dict.fromkeys(rows["family"]))
         grid = sweep[sweep["task"] == "memory"].groupby(["leak", "radius"], sort=False)
-        capacity = [(f"{leak:g}", f"{radius:g}", *means(table, "test")) for (leak, radius), table in grid]
+        capacity = [(f"{leak:g}", f"{radius:g}", *family_means(table, "test", families)) for (leak, radius), table in grid]
         title = "Memory capacity by spectral radius, mean ± SD over variants (test segment)"
-        tables.append(ep.studies.make_table(title, ("leak", "radius", *families), capacity, left=0))
-    text = "\n".join(f"## {value}\n\n{to_markdown(table)}" for value, table in compared.items())
+        compared.tables.append(ep.studies.make_table(title, ("leak", "radius", *families), capacity, left=0))
     figures = {task: ep.plots.sweep_curves(sweep[sweep["task"] == task], "test", metric) for task, metric in metrics.items()}
     return Report(
-        tables,
+        compared.tables,
         _notes(settings, rows, set(metrics.values())),
-        {"sweep.csv": sweep, **({"comparisons.md": text.encode()} if comparisons else {})},
-        {**figures, "scores": ep.plots.task_scores(rows, arrows)},
-        {"comparisons": {task: comparison.to_dict() for task, comparison in comparisons.items()}},
+        {"sweep.csv": sweep, **compared.files},
+        {**figures, "scores": ep.plots.task_scores(rows, arrows(metrics))},
+        compared.findings,
     )
 
 

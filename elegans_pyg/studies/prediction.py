@@ -76,7 +76,7 @@ def predict(
     ================ ========================================== ====================================================================
     classifiers      images, see :func:`~datasets.read_images`  ``predictions.csv``: every class's probability by image and unit
     autoencoders     images                                     ``predictions.csv``: scores by image and unit; the reconstructed images
-    reservoirs       CSV, a column an input, a row a step       ``predictions.csv``: outputs by step and unit
+    reservoirs, RNNs CSV, a column an input, a row a step       ``predictions.csv``: outputs by step and unit
     reduced-order    CSV, a column an input neuron in pA        ``predictions.csv``: voltages in mV by time and unit
     ================ ========================================== ====================================================================
 
@@ -201,13 +201,15 @@ def _reconstructions(used: _Used) -> Report:
 
 
 def _outputs(used: _Used) -> Report:
-    """What reservoirs with their readouts say, step by step."""
+    """What reservoirs with their readouts, or trained recurrent networks, say, step by step or after the last one."""
     tables, cells, figures = [], [], dict[str, Any]()
     for name, (columns, values) in used.sequences().items():
-        if len(columns) != (wanted := used.network.reservoir.in_features):
+        if len(columns) != (wanted := used.network.in_features):
             got = f"{len(columns)} ({', '.join(columns)[:60]})"
             raise ValueError(f"sequence: expected {wanted} column(s) in {name}, one an input, got {got}; leave out the others")
         outputs = used.network(values.double()[None])[:, 0].numpy()
+        # Of a class there is one row of logits, for the whole sequence.
+        outputs = outputs if outputs.ndim == 3 else outputs[:, None]
         names = [f"output_{number}" for number in range(1, outputs.shape[2] + 1)]
         for place, unit in enumerate(used.units.itertuples()):
             table = pd.DataFrame(outputs[place], columns=names)
@@ -221,7 +223,7 @@ def _outputs(used: _Used) -> Report:
     last_names = [f"last output_{number}" for number in range(1, min(outputs.shape[2], 3) + 1)]
     table = _shortened("Outputs of the readouts", ("sequence", "unit", "family", "steps", *last_names), cells, 3)
     task = used.units["task"].iloc[0]
-    notes = [f"The readouts have learnt '{task}'. Every sequence starts from a reservoir at rest, so the first steps say little."]
+    notes = [f"The networks have learnt '{task}'. Every sequence starts from a network at rest, so the first steps say little."]
     return Report(table, notes, {"predictions.csv": pd.concat(tables, ignore_index=True)}, figures)
 
 

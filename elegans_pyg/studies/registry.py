@@ -10,6 +10,7 @@ RECIPES = {
     "reproduce elegans-m1": "elegans_m1:ELEGANS_M1",
     "reproduce elegans-m2": "elegans_m2:ELEGANS_M2",
     "reproduce elegans-echo": "elegans_echo:ELEGANS_ECHO",
+    "reproduce time-tasks": "time_tasks:TIME_TASKS",
     "reproduce elegans-structure": "elegans_structure:ELEGANS_STRUCTURE",
     "reproduce signal-propagation": "signal_propagation:SIGNAL_PROPAGATION",
     "reproduce signal-simulation": "signal_simulation:SIGNAL_SIMULATION",

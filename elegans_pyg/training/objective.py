@@ -173,8 +173,11 @@ class SequenceRegression(Objective):
     :math:`\sqrt{\frac{1}{S T O} \sum (\hat y - y)^2}`, for models that map ``(S, T, I)`` to ``(V, S, T, O)``.
 
     Gradients run back through every step of a sequence, however long. Validation sequences go through the network beside the next
-    step's, which costs less than a pass of their own: kernels walk many sequences at once.
+    step's, which costs less than a pass of their own: kernels walk many sequences at once. The first ``washout`` steps do not count:
+    there a network at rest cannot know what went before.
     """
+
+    washout: int = 0
 
     score_names: ClassVar[tuple[str, ...]] = ("rmse",)
     count_names: ClassVar[tuple[str, ...]] = ("squared_error",)
@@ -184,12 +187,12 @@ class SequenceRegression(Objective):
 
     def measure(self, model: VariantModel, inputs: Tensor, targets: Tensor, precision: str) -> BatchResult:
         """See :meth:`Objective.measure`; raises ``ValueError`` if the outputs have another shape than ``(V,)`` and the targets'."""
-        return _squared_errors(model(inputs), targets)
+        return self._squared_errors(model(inputs), targets)
 
     def measure_both(self, model: VariantModel, batch: Pair, other: Pair, precision: str) -> tuple[BatchResult, BatchResult]:
         count = len(batch[0])
         outputs = cast(Any, model)(torch.cat([batch[0], other[0]]), trained=count)
-        return _squared_errors(outputs[:, :count], batch[1]), _squared_errors(outputs[:, count:].detach(), other[1])
+        return self._squared_errors(outputs[:, :count], batch[1]), self._squared_errors(outputs[:, count:].detach(), other[1])
 
     def total(self, mean: Tensor) -> Tensor:
         # Where a fit is perfect, the root has no slope.
@@ -198,16 +201,16 @@ class SequenceRegression(Objective):
     def scores(self, counts: Tensor, images: int) -> Tensor:
         return (counts / images).sqrt()
 
-
-def _squared_errors(outputs: Tensor, targets: Tensor) -> BatchResult:
-    if outputs.shape[1:] != targets.shape:
-        shapes = f"(V, {', '.join(map(str, targets.shape))}) like the targets, got {tuple(outputs.shape)}"
-        raise ValueError(f"model: expected outputs of shape {shapes}; give one row a step and one column an output")
-    # With the sequences innermost in memory, as the kernels have them: otherwise the loss takes as long as they do.
-    laid_out = targets.permute(1, 2, 0).contiguous().permute(2, 0, 1)
-    # In one sum over all of a variant's numbers, whose order does not depend on the variants beside it.
-    error = (outputs - laid_out).square().mean(dim=(1, 2, 3)).unsqueeze(1)
-    return BatchResult(error, error.detach().double() * len(targets), None, len(targets))
+    def _squared_errors(self, outputs: Tensor, targets: Tensor) -> BatchResult:
+        if outputs.shape[1:] != targets.shape:
+            shapes = f"(V, {', '.join(map(str, targets.shape))}) like the targets, got {tuple(outputs.shape)}"
+            raise ValueError(f"model: expected outputs of shape {shapes}; give one row a step and one column an output")
+        outputs, targets = outputs[:, :, self.washout :], targets[:, self.washout :]
+        # With the sequences innermost in memory, as the kernels have them: otherwise the loss takes as long as they do.
+        laid_out = targets.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+        # In one sum over all of a variant's numbers, whose order does not depend on the variants beside it.
+        error = (outputs - laid_out).square().mean(dim=(1, 2, 3)).unsqueeze(1)
+        return BatchResult(error, error.detach().double() * len(targets), None, len(targets))
 
 
 @dataclass(frozen=True)

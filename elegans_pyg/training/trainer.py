@@ -122,7 +122,7 @@ class Trainer:
         if len(gradients) < len(self.parameters):
             names = ", ".join(name for name, parameter in self.parameters.items() if parameter.grad is None)
             raise ValueError(f"clip_norm: the loss does not depend on {names}; leave these parameters out of the model, or clip none")
-        squares = torch.cat([gradient.reshape(len(gradient), -1).double().square().sum(dim=1) for gradient in gradients])
+        squares = torch.cat([gradient[..., None].flatten(1).double().square().sum(dim=1) for gradient in gradients])
         norms = torch.zeros_like(self._loss_sum).index_add_(0, self._owner, squares).sqrt()
         factors = self._by_row(self.settings.clip_norm / norms.clamp(min=self.settings.clip_norm))
         for gradient, (_, factor) in zip(gradients, factors, strict=True):

@@ -274,3 +274,17 @@ def test_gradients_run_back_through_all_of_5000_steps() -> None:
         grads[executor] = net.weight.grad[:, :, :2]
     assert float(grads["fused"].abs().max()) > 1e-6
     torch.testing.assert_close(grads["fused"], grads["torch"], rtol=1e-6, atol=1e-12)
+
+
+def test_steps_of_the_washout_do_not_count() -> None:
+    net, (inputs, targets) = model(), TRAIN
+    changed = targets.clone()
+    changed[:, :10] = 100.0
+    for washout, late in ((10, targets[:, 10:]), (0, targets)):
+        result = SequenceRegression(washout).measure(net, inputs, targets, "float64")  # type: ignore[arg-type]
+        assert result.losses[0, 0].item() == pytest.approx((net(inputs)[0, :, washout:] - late).square().mean().item())
+    before, after = (SequenceRegression(10).measure(net, inputs, own, "float64").losses for own in (targets, changed))  # type: ignore[arg-type]
+    assert torch.equal(before, after)
+    both = SequenceRegression(10).measure_both(net, TRAIN, VALIDATION, "float64")  # type: ignore[arg-type]
+    torch.testing.assert_close(both[0].losses, before)
+    torch.testing.assert_close(both[1].losses, SequenceRegression(10).measure(net, *VALIDATION, "float64").losses)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from torch_geometric.utils import cumsum, scatter
 
 from elegans_pyg._threads import share
 from elegans_pyg.nn.executors import check_choice, choose, refusal
+from elegans_pyg.nn.recurrent.rows import Rows, rows_of
 from elegans_pyg.nn.reservoir.walk import TANH
 
 BACKENDS = ("auto", "reference", "fused")
@@ -103,6 +104,8 @@ class LeakyWalk(nn.Module):
             "read_ptr": cumsum(torch.bincount(variant[read_node], minlength=len(sizes))),
             "inside_read": own[read_node].to(torch.uint32),
         }
+        tables |= {f"{name}_by_target": table for name, table in rows_of(target, sizes, inside, 2 * sizes)._asdict().items()}
+        tables |= {f"{name}_by_source": table for name, table in rows_of(column, 2 * sizes, own[target], sizes)._asdict().items()}
         for name, table in tables.items():
             self.register_buffer(name, table, persistent=False)
 
@@ -133,6 +136,14 @@ class LeakyWalk(nn.Module):
         ends = ("input_ptr", "inside_input", "input_feature", "read_ptr", "inside_read")
         return tuple(self.get_buffer(name) for name in ("node_ptr", *names, *ends))
 
+    def arranged(self, weight: Tensor, by: str, lanes: int) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Tables of :class:`~elegans_pyg.nn.recurrent.rows.Rows` for edges ``by`` target or source; and the weights in the order in which
+        the kernels read them."""
+        rows = Rows(*(self.get_buffer(f"{name}_by_{by}") for name in Rows._fields))
+        if lanes > 1:
+            return rows[:-1], weight[self.get_buffer(f"by_{by}")]
+        return rows[:-1], weight.new_zeros(len(rows.source)).index_copy_(0, rows.slot, weight)
+
 
 class _FusedWalk(torch.autograd.Function):
     """The same in one walk a variant and group of sequences, forward and backward, by :mod:`~elegans_pyg.nn.recurrent.leaky_kernels`.
@@ -153,16 +164,17 @@ class _FusedWalk(torch.autograd.Function):
         ctx.kind = (list(ACTIVATIONS).index(walk.activation), *TANH[keep.dtype])
         # Strides are promised to the kernels, and few sequences' are not always those of a new tensor.
         last = state.detach().clone(memory_format=torch.contiguous_format)
+        groups, count = -(-sequences // ctx.lanes), (len(walk.node_ptr) - 1) * -(-sequences // ctx.lanes)
         # From NumPy, which asks for large pages: voltages of many steps touch fewer of them for the first time.
-        shapes, kind = ((steps if wanted else 0, nodes, sequences), (steps, len(walk.read_node), sequences)), keep.numpy().dtype
-        kept, y = (torch.from_numpy(np.empty(shape, dtype=kind)) for shape in shapes)
-        count = (len(walk.node_ptr) - 1) * -(-sequences // ctx.lanes)
-        numbers = (keep, weight[walk.by_target], input_weight, offset)
-        share(leaky_kernels.forward, count, ctx.lanes, *ctx.kind, walk.tables("row_ptr", "inside_source"), numbers, x, last, kept, y)
+        shapes = (groups, steps if wanted else 0, nodes * ctx.lanes), (len(walk.read_node), steps, sequences)
+        kept, y = (torch.from_numpy(np.empty(shape, dtype=keep.numpy().dtype)) for shape in shapes)
+        rows, arranged = walk.arranged(weight, "target", ctx.lanes)
+        arguments = (walk.tables("row_ptr", "inside_source"), rows, (keep, arranged, input_weight, offset), x, last, kept, y)
+        share(leaky_kernels.forward, count, ctx.lanes, *ctx.kind, *arguments)
         if wanted:
             ctx.walk, ctx.count = walk, count
             ctx.save_for_backward(keep, weight, input_weight, x, kept)
-        return y, last
+        return y.transpose(0, 1), last
 
     @staticmethod
     @once_differentiable
@@ -174,8 +186,9 @@ class _FusedWalk(torch.autograd.Function):
         per_group = [part.new_zeros(groups, len(part)) for part in (keep, weight, input_weight, keep)]
         grad_x = x.new_zeros(variants if ctx.needs_input_grad[5] else 0, *x.shape[1:])
         grad_state = grad_last.clone(memory_format=torch.contiguous_format)
-        numbers = (keep, weight[walk.by_source], input_weight)
-        arguments = (walk.tables("column_ptr", "inside_target"), numbers, x, kept, grad_y.contiguous(), grad_state, (*per_group, grad_x))
+        rows, arranged = walk.arranged(weight, "source", ctx.lanes)
+        graph, grads = walk.tables("column_ptr", "inside_target"), (*per_group, grad_x)
+        arguments = (graph, rows, (keep, arranged, input_weight), x, kept, grad_y.transpose(0, 1).contiguous(), grad_state, grads)
         share(leaky_kernels.backward, ctx.count, ctx.lanes, *ctx.kind, *arguments)
         grad_keep, by_source, grad_input, grad_offset = (part.sum(0) for part in per_group)
         grad_weight = torch.empty_like(by_source)

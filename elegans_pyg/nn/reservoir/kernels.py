@@ -4,6 +4,7 @@ Variants and sequences never meet, so a walk needs no barrier, and the wiring of
 to the last. Up to ``LANES`` sequences of a variant share a walk: each synapse is then read once for all of them.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,31 @@ from elegans_pyg._compiled import REASSOCIATION, compiled
 
 LANES = 8
 Array = npt.NDArray[Any]
+_POWERS = tuple(math.log(2) ** k / math.factorial(k) for k in range(8))
+
+
+# No sum may change its order: exp(y) - 1 would become what is left of a number near 1.
+@compiled(fastmath=REASSOCIATION - {"reassoc"}, error_model="numpy")
+def _tanh_by_bits(out: Array, x: Array, limit: float) -> None:
+    """``out[i] = tanh(x[i])`` in single precision: the whole part of ``y = 2 |x| / ln 2`` makes a power of 2 by its bits, and the rest, at
+    most a half, a short series for ``p = 2**y - 1``; ``tanh |x| = p / (p + 2)``."""
+    number = out.dtype.type
+    for i in range(out.size):
+        y = min(abs(x[i]), number(limit)) * number(2 / math.log(2))
+        whole = np.floor(y + number(0.5))
+        f = y - whole
+        p = number(_POWERS[7])
+        p = p * f + number(_POWERS[6])
+        p = p * f + number(_POWERS[5])
+        p = p * f + number(_POWERS[4])
+        p = p * f + number(_POWERS[3])
+        p = p * f + number(_POWERS[2])
+        p = p * f + number(_POWERS[1])
+        power = number(np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32))
+        p = power * (p * f) + (power - number(1))
+        t = p / (p + number(2))
+        # A comparison with NaN is false: one in comes out again.
+        out[i] = -t if x[i] < number(0) else t
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
@@ -20,8 +46,11 @@ def tanh_into(out: Array, x: Array, halvings: int, limit: float) -> None:
     """``out[i] = tanh(x[i])``, in vector lanes, where the C library's would be called once a number.
 
     ``p = exp(y) - 1`` for ``y = 2 |x| / 2**halvings`` is a short series; ``p <- p (p + 2)`` doubles ``y``, and keeps small values exact to
-    the last bits; ``tanh |x| = p / (p + 2)``. Beyond ``limit`` it rounds to 1.
+    the last bits; ``tanh |x| = p / (p + 2)``. Beyond ``limit`` it rounds to 1. Without halvings, for single precision, in one pass.
     """
+    if halvings == 0:
+        _tanh_by_bits(out, x, limit)
+        return
     number = out.dtype.type
     scale = number(2.0 / 2.0**halvings)
     for i in range(out.size):

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from elegans_pyg._threads import share
 
-TANH = {torch.float32: (4, 10.0), torch.float64: (7, 20.0)}
-"""Doublings and limit of the kernels' tanh: the fewest that keep it within two units in the last place."""
+TANH = {torch.float32: (0, 10.0), torch.float64: (7, 20.0)}
+"""Doublings (0: powers of 2 by their bits) and limit of the kernels' tanh."""
 
 
 class ReservoirWeights(NamedTuple):

@@ -79,6 +79,28 @@ def test_fused_equals_the_definition(
         torch.testing.assert_close(own, expected, rtol=1e-9, atol=1e-9 * max(1.0, float(expected.abs().max()) if expected.numel() else 0.0))
 
 
+@pytest.mark.parametrize("sequences", [1, 3, 8])
+@pytest.mark.parametrize("gaps", [True, False])
+def test_many_neurons_and_steps(sequences: int, gaps: bool) -> None:
+    # More rows than lanes, and more steps than gradients are collected over.
+    graph, numbers = drawn([30, 9], 150, sequences, 150)
+    numbers[1] *= 0.2
+    if not gaps:
+        graph["source"] = graph["source"] % 39
+    for own, expected in zip(results(graph, numbers, "tanh", "fused"), results(graph, numbers, "tanh", "reference"), strict=True):
+        torch.testing.assert_close(own, expected, rtol=1e-9, atol=1e-9 * max(1.0, float(expected.abs().max())))
+
+
+@pytest.mark.parametrize("sequences", [1, 8])
+def test_single_precision_agrees_with_the_definition_in_double(sequences: int) -> None:
+    graph, numbers = drawn([40], 200, sequences, 100)
+    numbers[1] *= 0.2
+    numbers = [part.float().double() for part in numbers]
+    single = results(graph, [part.float() for part in numbers], "tanh", "fused")
+    for own, expected in zip(single, results(graph, numbers, "tanh", "reference"), strict=True):
+        torch.testing.assert_close(own.double(), expected, rtol=2e-4, atol=2e-6 * max(1.0, float(expected.abs().max())))
+
+
 @pytest.mark.parametrize("backend", ["reference", "fused"])
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
 def test_gradients(activation: str, backend: str) -> None:

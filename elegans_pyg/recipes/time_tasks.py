@@ -1,0 +1,235 @@
+"""Recurrent networks on the connectome and on its controls, trained through time: memory, NARMA, parity, and digits row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+import elegans_pyg as ep
+from elegans_pyg._settings import Count, Names, Whole
+from elegans_pyg.recipes.ensemble import REFERENCE, load_wiring
+from elegans_pyg.recipes.task_comparison import arrows, compare_tasks
+from elegans_pyg.studies.settings import CyclicFamilies, WiringSettings, known_choice, training_for
+from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
+from elegans_pyg.training.settings import FitSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+    from elegans_pyg.training.data import FitData
+
+METRICS = {"memory": "memory capacity", "narma10": "NRMSE", "parity": "accuracy", "digits": "accuracy"}
+"""The tasks, and what each is scored by."""
+MARGINS = {"memory": 2.3, "narma10": 0.027, "parity": 0.096, "digits": 0.036}
+"""Differences that would not matter; see docs/preregistration.md, where they were written down before any run."""
+OPTIONS: dict[str, dict[str, Any]] = {"memory": {"delays": 60}, "parity": {"order": 4, "delays": 20}}
+"""Of tasks that trained networks would otherwise solve whatever their wiring, as control wirings showed."""
+PAUSE = 4
+"""Blank steps after a digit's last row, so that this one too can reach the motor neurons."""
+# Learning rate and batch were chosen on wirings of the families alone.
+TRAINING: dict[str, Any] = {"batch_size": 8, "learning_rate": 0.03, "schedule": "cosine", "clip_norm": 1.0}
+ITERATIONS, FEW = 1_000, 100
+
+
+class TimeSettings(WiringSettings):
+    """Which networks learn which tasks."""
+
+    group: ClassVar[str] = "Tasks and networks"
+
+    families: CyclicFamilies = Field(
+        ("rewired", "type_rewired", "strength_rewired"), description="Families of control wirings, such as rewired,er,ws; no DAGs."
+    )
+    seeds: Whole = Field(30, description="Runs of the connectome, each from its own first parameters; 0 leaves it out.")
+    variants: Count = Field(30, description="Wirings drawn from each family, each with the first parameters of a run of the connectome.")
+    tasks: Annotated[
+        Names, Field(min_length=1), AfterValidator(lambda names: tuple(known_choice(tuple(METRICS), name) for name in names))
+    ] = Field(tuple(METRICS), description=f"Of {', '.join(METRICS)}.")
+    steps: Count = Field(100, description="Time steps of a sequence that count, except for digits, whose rows are the steps.")
+    washout: Whole = Field(60, description="Time steps before them, in which the state at the start is forgotten.")
+    train: Count = Field(200, description="Sequences to learn from; a tenth as many are for validation, and as many again for the test.")
+    share: Literal["edge", "class", "type", "global"] = Field("edge", description="What has parameters of its own.")
+    dale: bool = Field(True, description="Whether synapses keep their sign; GABAergic neurons inhibit.")
+    readout: Literal["motor", "all"] = Field("motor", description="Neurons that are read.")
+    at_once: Count = Field(30, description="Networks trained side by side.")
+    training: FitSettings = FitSettings(**TRAINING, **training_for({}, ITERATIONS))
+
+
+def time_settings(given: Mapping[str, Any], quick: bool) -> TimeSettings:
+    """The defaults, with the schedule in proportion to the iterations asked for; ``quick`` takes few of everything."""
+    short: dict[str, Any] = {"seeds": 6, "variants": 6} if quick else {}
+    return TimeSettings(**short, training=FitSettings(**TRAINING, **training_for(dict(given), FEW if quick else ITERATIONS)))
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A task as networks learn it: sequences and what should come out, of how many outputs, whether of the last step alone; what is
+    minimised; and the score ``(V,)`` of outputs ``(V, ...)`` for the test sequences."""
+
+    data: FitData
+    outputs: int
+    last: bool
+    objective: ep.training.Objective
+    score: Callable[[Tensor], Tensor]
+
+
+def time_units(settings: TimeSettings) -> ep.studies.Units:
+    """Task by task the connectome, then the wirings of each family. A wiring depends on ``seed``, its family and its number alone. Number
+    ``k`` of every family starts from the same seed as the connectome's run ``k``, so that the arms share their first parameters."""
+    base = load_wiring(settings.connectome, settings)
+    ep.studies.check_room(base, len(settings.families) * settings.variants, "variants")
+    # What the model refuses is refused before anything is drawn.
+    _model(settings, [base], [0], _lesson(settings.tasks[0], *_lengths(settings)))
+    wirings = []
+    for family in (REFERENCE, *settings.families):
+        drawn = ep.studies.drawings(base, family, settings.seed, settings.seeds if family == REFERENCE else settings.variants)
+        for number, (row, graph) in enumerate(drawn):
+            wirings.append(({**row, "seed": ep.studies.unit_seed(settings.seed, REFERENCE, number)}, graph))
+    # A shard has one task, as its units are one model.
+    rows = [{**row, "task": task, "job": task} for task in settings.tasks for row, _ in wirings]
+    return ep.studies.Units.build(rows, [graph for _ in settings.tasks for _, graph in wirings])
+
+
+def time_memory(settings: TimeSettings, units: ep.studies.Units) -> Memory:
+    """Voltages of all steps of a batch, those read and what is made of them, and parameters with Adam's moments."""
+    lessons = [_lesson(task, *_lengths(settings)) for task in settings.tasks]
+    nodes, edges = (max(int(getattr(graph, name) or 0) for graph in units.wirings) for name in ("num_nodes", "num_edges"))
+    most = 0
+    for lesson in lessons:
+        # A training step with the validation beside it, or all test sequences.
+        beside = 0 if lesson.data.validation is None else len(lesson.data.validation[0])
+        sequences = max(settings.training.batch_size + beside, len(lesson.data.test[0]))
+        kept = sequences * lesson.data.train[0].size(1) * (3 * nodes + 6 * lesson.outputs)
+        most = max(most, kept + 8 * (edges + nodes * (3 + lesson.outputs)))
+    fixed = 4 * sum(part.numel() for lesson in lessons for pair in lesson.data.splits().values() for part in pair)
+    return Memory(fixed, 4 * most)
+
+
+def what_is_learned(settings: TimeSettings) -> dict[str, str]:
+    """Hashes of the tasks' sequences."""
+    from elegans_pyg._tensor_files import checksum
+
+    found = {}
+    for task in settings.tasks:
+        splits = _lesson(task, *_lengths(settings)).data.splits()
+        found[task] = checksum({f"{name}{place}": part for name, pair in splits.items() for place, part in enumerate(pair)}, task)
+    return found
+
+
+def network(settings: TimeSettings, shard: Shard) -> ep.models.ConnectomeRNN:
+    """The shard's networks, untrained; raises ``ValueError`` if they are of several tasks."""
+    name, *others = shard.units["task"].unique()
+    if others:
+        listed = ", ".join((name, *others))
+        raise ValueError(f"task: networks of different tasks do not fit side by side ({listed}); choose one of these tasks")
+    return _model(settings, shard.graphs(), shard.units["seed"].tolist(), _lesson(name, *_lengths(settings)))
+
+
+def measure(settings: TimeSettings, shard: Shard) -> pd.DataFrame:
+    """Train the shard's networks side by side, and score them on the test sequences."""
+    import torch
+
+    lesson, model = _lesson(shard.units["task"].iloc[0], *_lengths(settings)), network(settings, shard)
+    fitted = ep.studies.fit_shard(shard, model, lesson.data, settings.training, lesson.objective)
+    rows = ep.studies.fitted_rows(shard, fitted, model).drop(columns=list(lesson.objective.score_names))
+    with torch.no_grad():
+        own = next(model.parameters())
+        rows["score"] = lesson.score(model(lesson.data.test[0].to(own)).cpu()).numpy()
+    rows.loc[rows["stopped"] != "", "score"] = float("nan")
+    return rows
+
+
+def _model(settings: TimeSettings, graphs: list[Any], seeds: list[int], lesson: Lesson) -> ep.models.ConnectomeRNN:
+    options: dict[str, Any] = {name: getattr(settings, name) for name in ("share", "dale", "readout")}
+    return ep.models.ConnectomeRNN(graphs, lesson.data.train[0].size(2), lesson.outputs, last=lesson.last, seeds=seeds, **options)
+
+
+def _lengths(settings: TimeSettings) -> tuple[int, int, int, int]:
+    return settings.seed, settings.washout, settings.steps, settings.train
+
+
+@lru_cache(maxsize=len(METRICS))
+def _lesson(name: str, seed: int, washout: int, steps: int, train: int) -> Lesson:
+    if name == "digits":
+        return _digits()
+    import torch
+
+    from elegans_pyg.training.data import FitData
+    from elegans_pyg.training.objective import SequenceRegression
+
+    held_out = max(train // 10, 1) * steps
+    task = ep.datasets.sequence_task(name, seed, washout, train * steps, held_out, held_out, **OPTIONS.get(name, {}))
+
+    def windows(part: slice) -> tuple[Tensor, Tensor]:
+        """Of a segment, sequences that tile it, each with the steps before it."""
+        rows = torch.arange(part.start, part.stop, steps)[:, None] + torch.arange(-washout, steps)
+        return task.inputs[rows].float(), task.targets[rows].float()
+
+    data = FitData(name, windows(task.train), windows(task.test), windows(task.validation))
+    objective = SequenceRegression(washout=washout)
+    return Lesson(data, task.targets.size(1), False, objective, lambda out: task.score(out[:, :, washout:].flatten(1, 2), task.test))
+
+
+def _digits() -> Lesson:
+    """A digit's eight rows are the steps, and its columns the features."""
+    from torch.nn.functional import pad
+
+    from elegans_pyg.training.data import FitData
+    from elegans_pyg.training.objective import Classification, scale_pixels
+
+    images = ep.datasets.load_images("digits", quiet=True)
+
+    def rows(pixels: Tensor) -> Tensor:
+        return pad(scale_pixels(pixels[:, 0], "float32"), (0, 0, 0, PAUSE))
+
+    train, test = (rows(images.train_images), images.train_labels), (rows(images.test_images), images.test_labels)
+    data = FitData("digits", train, test, classes=tuple(images.classes))
+    return Lesson(data, len(images.classes), True, Classification(), lambda out: (out.argmax(2) == images.test_labels).double().mean(1))
+
+
+def report(done: Finished[TimeSettings]) -> Report:
+    """Families against the connectome by task."""
+    settings, rows, full = done.settings, done.rows, TimeSettings()
+    metrics = {task: METRICS[task] for task in settings.tasks}
+    compared = compare_tasks(rows, metrics, MARGINS)
+    notes = [
+        f"Inputs reach the sensory neurons, {settings.readout} neurons are read. Number k of every family starts from the seed of the"
+        " connectome's run k. Training takes no choice by validation or test sequences, and these are scored once.",
+        "Margins are those of docs/preregistration.md. Holm's correction covers the families of a task, not the tasks.",
+        *ep.studies.stopped_notes(rows),
+    ]
+    if settings.training.iterations < full.training.iterations or settings.variants < full.variants:
+        short = f"{settings.variants} of {full.variants} wirings a family, {settings.training.iterations:,} of {full.training.iterations:,}"
+        notes.append(f"Shortened: {short} iterations.")
+    return Report(
+        compared.tables,
+        notes,
+        {"metrics.csv": done.joined("metrics.csv"), **compared.files},
+        {"scores": ep.plots.task_scores(rows.dropna(subset=["score"]), arrows(metrics), REFERENCE if settings.seeds else None)},
+        compared.findings,
+    )
+
+
+TIME_TASKS: Study[TimeSettings] = Study(
+    "reproduce time-tasks",
+    TimeSettings,
+    time_units,
+    measure,
+    report,
+    data=what_is_learned,
+    memory=time_memory,
+    network=network,
+    predicts="outputs",
+    base=time_settings,
+    score="score",
+    shard_size=lambda settings: settings.at_once,
+    text="""Recurrent networks trained through time: memory, NARMA, parity and digits row by row, by family.
+
+    By default: the hermaphrodite with 30 seeds and 30 wirings each of rewired, type_rewired and strength_rewired, under an hour on 2 cores.
+    All arms share their first parameters, after Dhiman (2026), arXiv:2604.04033.""",
+    quick=f"6 seeds, 6 wirings a family, {FEW} iterations: under 90 seconds.",
+)
