@@ -39,7 +39,9 @@ def seconds(worm: Worm, current: torch.Tensor, options: argparse.Namespace, grad
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--d-lambda", type=float, help="longest compartment as a share of the length constant; a compartment a section by default")
+    parser.add_argument(
+        "--d-lambda", type=float, help="longest compartment as a share of the length constant; a compartment a section by default"
+    )
     parser.add_argument("--stimuli", default="40,1", help="numbers of stimuli simulated together")
     parser.add_argument("--dt", type=float, default=0.05, help="step in ms")
     parser.add_argument("--duration", type=float, default=500.0, help="ms")

@@ -3,7 +3,7 @@
 
     pip install neuron==9.0.2 c302==0.12.1 pyneuroml==1.3.22        # in an environment of its own; Java 11 or newer, gcc and make beside it
     python scripts/build_biophysics.py constants                    # seconds
-    python scripts/build_biophysics.py shapes --c302 ENV/lib/python3.11/site-packages/c302      # seconds, with this package's own interpreter
+    python scripts/build_biophysics.py shapes --c302 ENV/lib/python3.11/site-packages/c302      # seconds, where this package runs
     python scripts/build_biophysics.py trace                        # half an hour: three stimuli at two small steps
     python scripts/build_biophysics.py trace-shapes                 # a quarter of an hour: c302-D1, with two sizes of compartments
 
@@ -28,7 +28,8 @@ WORKER = ROOT / "elegans_pyg" / "dynamics" / "neuron_worker.py"
 TRACE = ROOT / "tests" / "dynamics" / "c302-C1-neuron.npz"
 SHAPES_TRACE = ROOT / "tests" / "dynamics" / "c302-D1-neuron.npz"
 INPUTS = ["PLML", "PLMR", "AVBL", "AVBR"]
-DISTAL: list[str] = []
+# The segments farthest from the soma.
+DISTAL = ["PLML:45", "PLMR:45", "AVBL:58", "AVBR:58", "PVDL:1494", "ALML:32", "DB1:56", "VB1:22", "AVM:42", "PVR:74"]
 TARGET = ROOT / "data" / "biophysics"
 UNBRANCHED = "sao864921383"  # NeuroLex: a section, in the words of NEURON
 SPACE = "{http://www.neuroml.org/schema/neuroml2}"
@@ -292,8 +293,8 @@ def write_trace_of_shapes(work: Path) -> None:
 
     neurons = json.loads((TARGET / "c302-D1.json").read_text())["neurons"]
     record, current = [*neurons, *DISTAL], shape_currents()
-    arrays = {"time_ms": np.arange(1, 81) * 2.5, "record": np.array(record)}
-    for d_lambda, stimuli, steps in ((0.0, 2, 4000), (0.3, 1, 2000)):
+    arrays = {"record": np.array(record)}
+    for d_lambda, stimuli, steps in ((0.0, 2, 2000), (0.3, 1, 1000)):
         job = {"duration_ms": steps * 0.05, "inputs": INPUTS, "record": record, "d_lambda": d_lambda}
         arrays[f"voltage_mV_{d_lambda:g}"] = at_step_0(work, "D1", job | {"current_pA": current[:stimuli, :steps]})
     np.savez_compressed(SHAPES_TRACE, **arrays)
@@ -313,10 +314,10 @@ def reference_currents():  # type: ignore[no-untyped-def]
 
 
 def shape_currents():  # type: ignore[no-untyped-def]
-    """(2, 4,000, 4) pA at 0.05 ms: pulses into PLM with half-waves into AVB; then steps up into PLM, and down and up into AVB."""
+    """(2, 2,000, 4) pA at 0.05 ms: pulses into PLM with half-waves into AVB; then steps up into PLM, and down and up into AVB."""
     import numpy as np
 
-    time_ms = np.arange(4000) * 0.05
+    time_ms = np.arange(2000) * 0.05
     current = np.zeros((2, len(time_ms), 4))
     current[0, (time_ms >= 10) & (time_ms < 70), :2] = 10
     current[0, :, 2:] = (20 * np.sin(2 * np.pi * time_ms / 80)).clip(0)[:, None]

@@ -122,7 +122,7 @@ class Membrane:
         )
 
     def kinetics_of(self, inhibitory: Tensor) -> Tensor:
-        """First rate, second rate (0 of graded synapses) and delta of the synapses that neurons make, ``(3, N)``, by their sign ``(N,)``."""
+        """Both rates (the second 0 of graded synapses) and delta of the synapses that neurons make, ``(3, N)``, by their sign ``(N,)``."""
         signs = [[*(*sign.rates_per_ms, 0.0)[:2], sign.delta_mV] for sign in (self.excitatory, self.inhibitory_synapse)]
         return torch.tensor(signs, dtype=torch.float64).T[:, inhibitory.long()]
 

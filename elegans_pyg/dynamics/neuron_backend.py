@@ -53,7 +53,7 @@ def simulate_neuron(
     Args:
         current_pA, inputs, dt_ms, duration_ms, record, ablate: see :func:`~elegans_pyg.dynamics.simulate`; currents of level ``D`` flow
             into somata, and voltages are theirs.
-        parameters: c302's parameter set: ``"C1"`` and ``"D1"``, those of ``Worm("c302-C1")`` and ``Worm("c302-D1")``, or ``"D"``, that of D1
+        parameters: c302's parameter set: ``"C1"`` and ``"D1"``, those of ``Worm("c302-C1")`` and ``Worm("c302-D1")``, or ``"D"``, D1
             with other densities and synapses that wait for spikes. Neurons of D and D1 have their shapes.
         d_lambda: longest compartment of a shape, as in :class:`~elegans_pyg.dynamics.Worm`; one a section if ``None``.
         substeps: steps of NEURON's in each of ``dt_ms``.

@@ -23,8 +23,8 @@ from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, EXTRASYNAPTIC, as_wiring
 
 
 class State(NamedTuple):
-    """What the equations carry from step to step, for every neuron, ``(N,)`` or a stimulus each ``(S, N)``; all but the activation for every
-    compartment, where neurons have their shape.
+    """What the equations carry from step to step, for every neuron, ``(N,)`` or a stimulus each ``(S, N)``; where neurons have their
+    shape, all but the activation for every compartment.
 
     Attributes:
         voltage_mV, activation: membrane potential, and activation of the synapses that the neuron makes, 0 to 1.
@@ -46,8 +46,8 @@ class Worm:
     c302-C1      302     OpenWorm's c302 (Gleeson et al. 2018, doi:10.1098/rstb.2017.0379), parameter set C1: leak, slow and fast
                          potassium and Boyle & Cohen (2008, doi:10.1016/j.biosystems.2008.05.025) calcium channels with a calcium pool,
                          graded synapses, gap junctions; its own wiring, without muscles
-    c302-D1      302     c302's parameter set D1: the channels of C1, less dense, on the neurons' shapes; sigmoid synapses with rise and decay,
-                         of other thresholds for either sign; gap junctions. c302 counts a connection once, whatever its number of synapses
+    c302-D1      302     c302's parameter set D1: the channels of C1, less dense, on the neurons' shapes; sigmoid synapses with rise and
+                         decay, of other thresholds for either sign; gap junctions. It counts a connection once, however many synapses
     kunert       279     Kunert et al. 2014, doi:10.1103/PhysRevE.89.052805, and Kim et al. 2019, doi:10.3389/fncom.2019.00008
                          ("Neural Interactome"): leak, sigmoid synapses with rise and decay whose thresholds are the neurons' resting
                          potentials, gap junctions; wiring of Varshney et al. 2011
@@ -113,7 +113,7 @@ class Worm:
         chemical = wiring.edge_type == CHEMICAL
         source, target = wiring.edge_index
         size = torch.ones(wiring.neuron_type.numel(), dtype=torch.float64)
-        if self.compartments is not None:
+        if self.compartments is not None and membrane.area_um2 is not None and membrane.resistivity_ohm_cm is not None:
             area, neuron = (torch.as_tensor(part) for part in (self.cables.area_um2, self.cables.neuron))
             size = torch.zeros_like(size).index_add_(0, neuron, area) / membrane.area_um2
             self.data.resistivity_ohm_cm = torch.full_like(size, membrane.resistivity_ohm_cm)
@@ -135,7 +135,9 @@ class Worm:
 
     def _checked(self, compartments: str | float) -> str | float:
         if self.membrane.area_um2 is None:
-            raise ValueError(f"morphology: expected a membrane with densities, got {self.membrane.name}, whose neurons are points; leave it out")
+            raise ValueError(
+                f"morphology: expected a membrane with densities, got {self.membrane.name}, whose neurons are points; leave it out"
+            )
         return compartments if compartments == "section" else check_number("compartments", compartments, above=True)  # type: ignore[arg-type]
 
     @property
@@ -157,7 +159,9 @@ class Worm:
         if self.compartments is None:
             return [row[neuron] for neuron, *_ in pairs]
         segments = self.segments
-        wanted = [int(np.flatnonzero((segments.neuron == row[neuron]) & (segments.number == int(number or 0)))[0]) for neuron, _, number in pairs]
+        wanted = [
+            int(np.flatnonzero((segments.neuron == row[neuron]) & (segments.number == int(number or 0)))[0]) for neuron, _, number in pairs
+        ]
         return self.cables.segment[wanted].tolist()
 
     @property

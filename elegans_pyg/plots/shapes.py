@@ -31,7 +31,7 @@ def neuron_shape(proximal: Array, distal: Array, voltage_mV: Array, time_ms: Seq
     for axes, moment, values in zip(grid[:, 0], time_ms, voltage, strict=True):
         # Where lines cross, the highest voltage is on top.
         order = np.argsort(values)
-        axes.add_collection(LineCollection(lines[order], array=values[order], linewidths=width[order], capstyle="round", **scale))
+        axes.add_collection(LineCollection(list(lines[order]), array=values[order], linewidths=width[order], capstyle="round", **scale))
         soma = axes.scatter(*lines[0, 0], c=[values[0]], s=90, edgecolors=INK, linewidths=0.8, zorder=3, **scale)
         axes.margins(0.03, 0.2)
         dress(axes, f"{moment:g} ms", grid=None, ylabel="height (um)")

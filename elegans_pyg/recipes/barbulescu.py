@@ -86,7 +86,9 @@ class BarbulescuSettings(Settings):
     runs: Count = Field(RUNS, description="Runs of each model, each from its own seed.")
     count: int = Field(STIMULI, ge=4, le=2**53, description="Stimuli of each scenario.")
     seed: Whole = Field(0, description="Start of all seeds: stimuli and first parameters.")
-    model: Literal["c302-C1", "c302-D1"] = Field("c302-C1", description="Nervous system; c302-D1 has neurons with their shape, as the paper's.")
+    model: Literal["c302-C1", "c302-D1"] = Field(
+        "c302-C1", description="Nervous system; c302-D1 has neurons with their shape, as the paper's."
+    )
     d_lambda: float | None = Field(
         None, gt=0, description="Longest compartment of c302-D1, as a share of the length constant (default: a compartment a section)."
     )
@@ -286,9 +288,9 @@ def _notes(number: int, settings: BarbulescuSettings) -> list[str]:
         notes.append(f"Shortened: {short} are to be expected, most of all of the RNN with its low learning rate.")
     clipped = f"; clipped at a norm of {settings.clip_norm:g}." if settings.clip_norm else " or clipping."
     notes += [
-        f"Our own waveforms, of {worm_of(settings)!r}, with currents of at most 2 pA (nictation 1.5 pA); the RMSE is over all outputs, in units"
-        " of the widest one's range over the training stimuli. The paper's is over all outputs too, in its data's unit, volts; the first of"
-        " its published files shows responses of up to about 1 V, so that its 0.013 is about 1 % of the widest as well.",
+        f"Our own waveforms, of {worm_of(settings)!r}, with currents of at most 2 pA (nictation 1.5 pA); the RMSE is over all outputs,"
+        " in units of the widest one's range over the training stimuli. The paper's is over all outputs too, in its data's unit, volts; the"
+        " first of its published files shows responses of up to about 1 V, so that its 0.013 is about 1 % of the widest as well.",
         f"Gradients run back through every step, without truncation{clipped}",
     ]
     if number == 5:

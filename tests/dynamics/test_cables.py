@@ -68,32 +68,33 @@ def test_branches_that_match_are_one_cylinder() -> None:
     tree = cable((150, mother, -1), (200 * factor, daughter, 0), (200 * factor, daughter, 0))
     straight = cable((150, mother, -1), (200, mother, 0))
     for d_lambda in (0.3, 0.05):
-        assert at_rest(tree, d_lambda, leak, 0, 1) == pytest.approx(at_rest(straight, d_lambda, leak, 0, 1), rel=2e-3 if d_lambda == 0.05 else 0.05)
+        assert at_rest(tree, d_lambda, leak, 0, 1) == pytest.approx(
+            at_rest(straight, d_lambda, leak, 0, 1), rel=2e-3 if d_lambda == 0.05 else 0.05
+        )
         assert at_rest(tree, d_lambda, leak, 0, 1) == pytest.approx(at_rest(tree, d_lambda, leak, 0, 2), rel=1e-12)
 
 
-@pytest.mark.parametrize("executor", ["plain", "fused"])
-def test_a_passive_cables_transient(monkeypatch: pytest.MonkeyPatch, executor: str) -> None:
+def test_a_passive_cables_transient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A current step into one end of a cable with sealed ends: Fourier series in space, exponentials in time."""
+    pytest.importorskip("numba")
     length, diameter = 400.0, 1.0
     segments = cable(*((length / 101, diameter, piece - 1) for piece in range(101)))._replace(section=np.zeros(101, dtype=np.int64))
     monkeypatch.setattr("elegans_pyg.dynamics.worm.read_segments", lambda names: segments)
     worm = Worm.from_connectome(circuit([], [False]), "c302-C1", morphology=True, compartments=0.02)
-    worm.neuron_name  # noqa: B018
     worm.data.channel_nS = torch.zeros(1, 3, dtype=torch.float64)
     area = np.pi * diameter * length
     worm.data.leak_nS = torch.tensor([1e-3 * area], dtype=torch.float64)
     start = worm.initial_state()
     start = start._replace(voltage_mV=torch.full_like(start.voltage_mV, -50))
-    current = torch.ones(1, 400, 1, dtype=torch.float64)
-    _, voltage = simulate(worm, current, ["N0"], 0.05, 20.0, ["N0:50", "N0:100"], initial_state=start, executor=executor)
+    current = torch.full((1, 400, 1), 10.0, dtype=torch.float64)
+    _, voltage = simulate(worm, current, ["N0"], 0.05, 20.0, ["N0:50", "N0:100"], initial_state=start, executor="fused")
     tau, constant = 0.01 / 1e-3, np.sqrt(diameter / (4 * 3000 * 1e-3 * 1e-5))
     time = np.arange(1, 401)[:, None, None] * 0.05
     wave, place = np.arange(2000), np.array([50.5, 100.5])[:, None] / 101
     rate = (1 + (wave * np.pi * constant / length) ** 2) / tau
     # The current enters half a segment from the end.
     shape = np.where(wave > 0, 2, 1) * np.cos(wave * np.pi * place) * np.cos(wave * np.pi / 202)
-    exact = -50 + (shape * (1 - np.exp(-rate * time)) / rate).sum(-1) / (0.01 * area)
+    exact = -50 + 10 * (shape * (1 - np.exp(-rate * time)) / rate).sum(-1) / (0.01 * area)
     assert np.ptp(exact) > 1
     assert np.abs(voltage[0].numpy() - exact)[5:].max() < 0.01
 
@@ -138,10 +139,12 @@ class Shaped:
         into = density * self.area - self.axial @ v
         soma, ds = v[self.soma], np.zeros(self.neurons)
         into[self.soma] += current
-        for (a, b), kind, sign in zip(data.edge_index.T.tolist(), data.edge_type.tolist(), data.inhibitory[data.edge_index[0]], strict=True):
+        for (a, b), kind, sign in zip(
+            data.edge_index.T.tolist(), data.edge_type.tolist(), data.inhibitory[data.edge_index[0]], strict=True
+        ):
             own = table["synapse"]["inhibitory" if sign else "excitatory"]
             if kind == 1:
-                weight = float(data.edge_weight[(data.edge_index.T == torch.tensor([a, b])).all(1) & (data.edge_type == 1)])
+                weight = float(data.edge_weight[data.edge_index.T.eq(torch.tensor([a, b])).all(1) & (data.edge_type == 1)])
                 into[self.soma[b]] += weight * table["gap_junction_nS"] * (soma[a] - soma[b])
             else:
                 into[self.soma[b]] += own["conductance_nS"] * s[a] * (own["reversal_mV"] - soma[b])
@@ -169,7 +172,7 @@ def test_a_circuit_of_shaped_neurons_converges_in_second_order_to_scipys_solutio
     exact = solve_ivp(lambda _, y: model.rate(y, injected), (0, 40.0), start, "BDF", times, rtol=1e-8, atol=1e-8).y[model.soma].T
     assert np.ptp(exact, axis=0).min() > 3
     errors = []
-    for dt_ms in (0.025, 0.0125, 0.00625):
+    for dt_ms in (0.05, 0.025, 0.0125):
         current = torch.tensor([12.0, -3.0], dtype=torch.float64).expand(1, round(40 / dt_ms), 2)
         _, voltage = simulate(worm, current, ["AVBL", "VB1"], dt_ms, 40.0)
         errors.append(np.abs(voltage[0, round(0.4 / dt_ms) - 1 :: round(0.4 / dt_ms)].numpy() - exact).max())
@@ -183,7 +186,12 @@ def test_fused_equals_plain(options: dict, dtype: torch.dtype) -> None:
     pytest.importorskip("numba")
     worm = Worm(**options)
     current = 10 * torch.rand(11, 60, 4, dtype=dtype, generator=torch.Generator().manual_seed(0))
-    more = {"inputs": ["PLML", "PLMR", "AVBL", "AVBR:3"], "duration_ms": 3.0, "ablate": ["AVA"], "record": ["DB1", "VB1", "PVDL:1200", "AVBL"]}
+    more = {
+        "inputs": ["PLML", "PLMR", "AVBL", "AVBR:3"],
+        "duration_ms": 3.0,
+        "ablate": ["AVA"],
+        "record": ["DB1", "VB1", "PVDL:1200", "AVBL"],
+    }
     _, plain = simulate(worm, current, executor="plain", **more)
     _, fused = simulate(worm, current, executor="fused", **more)
     assert plain.dtype == fused.dtype == dtype
@@ -212,9 +220,14 @@ def test_gradients_in_currents_conductances_resistivity_and_initial_state() -> N
     found = torch.autograd.grad(run("plain", *arguments), arguments)
     # Along random directions, since finite differences of every number would take minutes.
     for tensor, gradient in zip(range(len(arguments)), found, strict=True):
-        way = torch.rand(arguments[tensor].shape, dtype=torch.float64, generator=generator) * arguments[tensor].detach().abs().clamp(min=1e-3)
+        way = torch.rand(arguments[tensor].shape, dtype=torch.float64, generator=generator) * arguments[tensor].detach().abs().clamp(
+            min=1e-3
+        )
         step = 1e-5
-        values = [run("plain", *(a.detach() + sign * step * way if k == tensor else a.detach() for k, a in enumerate(arguments))) for sign in (1, -1)]
+        values = [
+            run("plain", *(a.detach() + sign * step * way if k == tensor else a.detach() for k, a in enumerate(arguments)))
+            for sign in (1, -1)
+        ]
         expected = (values[0] - values[1]) / (2 * step)
         assert float((gradient * way).sum()) == pytest.approx(float(expected), rel=2e-5, abs=1e-8)
     if torch.get_num_threads():
@@ -241,7 +254,7 @@ def test_shapes_are_those_of_c302() -> None:
     segments = read_segments(names)
     assert len(segments.neuron) == 13_869
     assert len(set(segments.section.tolist())) == 2_041
-    assert [int((segments.neuron == names.index(name)).sum()) for name in ("PVDL", "PVDR")] == [1_860, 1_860]
+    assert [int((segments.neuron == names.index(name)).sum()) for name in ("PVDL", "PVDR")] == [1_861, 1_860]
     depth = np.zeros(len(segments.parent), dtype=int)
     above = segments.parent.copy()
     while (above >= 0).any():

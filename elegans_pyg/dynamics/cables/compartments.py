@@ -130,7 +130,7 @@ class _Line:
     def lengths_per_root_diameter(self) -> Floats:
         """Sum over each section's frusta of length over root of the mean diameter."""
         mean = (self.diameter[self.rows - 1] + self.diameter[self.rows]) / 2
-        return np.bincount(self.section, (self.along[self.rows] - self.along[self.rows - 1]) / np.sqrt(mean))
+        return np.add.reduceat((self.along[self.rows] - self.along[self.rows - 1]) / np.sqrt(mean), self.first - np.arange(len(self.first)))
 
 
 def _frustum(begin: Floats, end: Floats, length: Floats) -> tuple[Floats, Floats]:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from elegans_pyg._extras import require
 from elegans_pyg._threads import share
-from elegans_pyg.dynamics.cables.segments import Ints
 from elegans_pyg.dynamics.cables.integrate import GAMMA, SECOND, CableIntegrator, circuit_of, expanded, kept_by, substeps_of
+from elegans_pyg.dynamics.cables.segments import Ints
 from elegans_pyg.dynamics.cables.trees import Tree, numbering
 from elegans_pyg.dynamics.integrate import STEEPEST
 from elegans_pyg.dynamics.worm import State, Worm
@@ -25,8 +25,8 @@ _WIDEST = 8
 def integrate_cables_fused(
     worm: Worm, state: State, current: Tensor, inputs: Tensor, record: Tensor, dt_ms: float, repeats: int = 1
 ) -> Tensor:
-    """What :func:`elegans_pyg.dynamics.cables.integrate.integrate_cables` returns, on the CPU and without gradients; ``ImportError`` without
-    Numba."""
+    """What :func:`elegans_pyg.dynamics.cables.integrate.integrate_cables` returns, on the CPU and without gradients; ``ImportError``
+    without Numba."""
     require("numba", "fast", "the fused executor")
     from elegans_pyg.dynamics.cables import kernels
 
@@ -40,7 +40,7 @@ def integrate_cables_fused(
     tree = Tree.of(cables.parent, cables.levels, device)
     integrator = CableIntegrator(membrane, span, circuit, tree, somata, inputs)
     begun = integrator.start(State(*(part.movedim(0, -1) for part in expanded(state, current))))
-    order, place, runs = numbering(cables.levels, len(cables.area_um2))
+    order, place, stretches = numbering(cables.parent, cables.levels, len(cables.area_um2))
     nodes, compartments = torch.from_numpy(order), torch.from_numpy(order[: len(cables.area_um2)])
 
     def table(*values: Any) -> Any:
@@ -50,14 +50,20 @@ def integrate_cables_fused(
     kept = [kept_by(tau, span) for tau in channels.tau_ms]
     calcium = (channels.calcium_resting_pM, math.exp(-span / channels.calcium_decay_ms), channels.block_alpha, channels.block_half_pM)
     per_compartment = (circuit.capacitance / (GAMMA * span), circuit.leak, *circuit.channel, circuit.gain)
-    starts = (begun.voltage[nodes], begun.activation, begun.gates[:, compartments], begun.calcium[compartments], begun.gap_before)
+    starts: tuple[Tensor, ...] = (
+        begun.voltage[nodes],
+        begun.activation,
+        begun.gates[:, compartments],
+        begun.calcium[compartments],
+        begun.gap_before,
+    )
     starts += (begun.block_before[compartments], integrator._open_to_calcium(begun.calcium)[compartments])
     arguments = (
         number(span),
         substeps,
         membrane.kinetics == "graded",
         np.array([STEEPEST, SECOND, membrane.leak_reversal_mV], dtype=number),
-        (place[cables.parent[order]], circuit.axial[nodes].numpy(), runs, len(cables.levels[0])),
+        (circuit.axial[nodes].numpy(), stretches, len(cables.levels[0])),
         table(*(values[compartments] for values in per_compartment)),
         (
             table(channels.midpoint_mV, 1 / np.array(channels.scale_mV), kept),
@@ -81,12 +87,12 @@ def sweep_fused(ground: Tensor, axial: Tensor, current: Tensor, tree: Tree) -> T
     from elegans_pyg.dynamics.cables import kernels
 
     assert tree.compiled is not None
-    order, place, runs = tree.compiled
+    order, place, stretches = tree.compiled
     nodes = torch.from_numpy(order)
     found = torch.empty_like(current)
     own, conductance, flow = (part.detach()[nodes].contiguous().numpy() for part in (axial, ground, current))
-    parent, roots = place[tree.parent.numpy()[order]], len(tree.levels[0])
-    share(kernels.sweep_trees, current.size(1), parent, own, runs, roots, conductance, flow, found.numpy(), largest=_WIDEST)
+    arguments = (own, stretches, len(tree.levels[0]), conductance, flow, found.numpy())
+    share(kernels.sweep_trees, current.size(1), *arguments, largest=_WIDEST)
     return found[torch.from_numpy(place)]
 
 

@@ -25,12 +25,13 @@ from elegans_pyg.wirings import ELECTRICAL
 
 GAMMA = 1 - 1 / math.sqrt(2)
 SECOND = 1 + math.sqrt(2)
-# Steps are cut into equal ones no longer than this, in ms: the calcium gate e, of 0.1 ms, and the spikes it makes need them.
-LONGEST_MS = 0.025
+# Steps are cut into equal ones no longer than this, in ms: half the time constant of the fastest gate.
+LONGEST_MS = 0.05
 
 Circuit = namedtuple("Circuit", "capacitance axial leak channel gain threshold synapses gaps gap_sum kinetics")
 """A worm's constants as tensors of one type on one device: ``capacitance``, ``leak``, ``gain (M, 1)``, ``channel (3, M, 1)``, ``axial
-(P,)``; of the neurons ``threshold``, ``gap_sum (N, 1)``, ``synapses (2 N, N)``, ``gaps (N, N)`` from column to row, ``kinetics (3, N, 1)``."""
+(P,)``; of the neurons ``threshold``, ``gap_sum (N, 1)``, ``synapses (2 N, N)``, ``gaps (N, N)`` from column to row, ``kinetics
+(3, N, 1)``."""
 
 Staggered = namedtuple("Staggered", "voltage activation gates calcium gap_before block_before")
 """The state between steps, stimuli last: voltages ``(P, S)`` at the step's start, the rest half a step later; and the step before's."""
@@ -70,10 +71,12 @@ def substeps_of(dt_ms: float) -> int:
 
 
 def kept_by(tau_ms: float, span_ms: float) -> float:
-    """Share of its distance from a moving target that a gate keeps over a step: exact for a target that moves evenly, unless the step is
-    so long that this would overshoot."""
-    half = span_ms / 2
-    return (tau_ms - half) / (tau_ms + half) if half < tau_ms / 2 else math.exp(-span_ms / tau_ms)
+    """Share of its distance from its steady state that a gate keeps over a step, by the trapezoidal rule.
+
+    A gate then follows a steady state that moves evenly with the lag that it should have. With the exponential, which is exact for one that
+    stands still, the lag of a gate of 0.1 ms is off by 2 us at a step of 0.05 ms, and the worm's calcium spikes by ten times as much.
+    """
+    return (tau_ms - span_ms / 2) / (tau_ms + span_ms / 2)
 
 
 class CableIntegrator:
@@ -81,9 +84,10 @@ class CableIntegrator:
 
     def __init__(self, membrane: Membrane, dt_ms: float, circuit: Circuit, tree: Tree, somata: Tensor, inputs: Tensor) -> None:
         self.membrane, self.dt, self.circuit, self.tree, self.somata, self.inputs = membrane, dt_ms, circuit, tree, somata, inputs
-        self.channels: Any = membrane.channels
-        tables = (self.channels.midpoint_mV, self.channels.scale_mV)
-        self.midpoint, self.scale = (circuit.leak.new_tensor(table)[:, None, None] for table in tables)
+        # Every membrane with densities has channels.
+        channels: Any = membrane.channels
+        tables = (channels.midpoint_mV, channels.scale_mV)
+        self.channels, (self.midpoint, self.scale) = channels, (circuit.leak.new_tensor(table)[:, None, None] for table in tables)
         self.branches = tree.parent.numel() - len(circuit.leak)
 
     def start(self, state: State) -> Staggered:

@@ -21,7 +21,7 @@ class Segments(NamedTuple):
 
     Attributes:
         neuron, section: ``(G,)``; positions of the neuron, and of the section among those of all neurons.
-        number, parent: ``(G,)``; c302's number of the segment in its neuron, 0 for the soma; row of the segment it grows from, -1 for somas.
+        number, parent: ``(G,)``; c302's number of the segment in its neuron, 0 for the soma; row of the one it grows from, -1 for somas.
         proximal, distal: ``(G, 4)``; x, y, z and diameter at both ends in um. A sphere has both in its centre.
     """
 

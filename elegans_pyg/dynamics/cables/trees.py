@@ -23,22 +23,35 @@ class Tree(NamedTuple):
     @classmethod
     def of(cls, parent: Ints, levels: list[Ints], device: torch.device, compiled: bool = False) -> Tree:
         tensors = [torch.from_numpy(nodes).to(device) for nodes in levels]
-        return cls(torch.from_numpy(parent).to(device), tensors, numbering(levels, len(parent)) if compiled else None)
+        return cls(torch.from_numpy(parent).to(device), tensors, numbering(parent, levels, len(parent)) if compiled else None)
 
 
-def numbering(levels: list[Ints], compartments: int) -> tuple[Ints, Ints, Ints]:
-    """Nodes by depth, compartments before branch points; each node's place among them; and runs of one depth below the roots, deepest
-    first, as pairs of first and end."""
-    depth = np.repeat(np.arange(len(levels)), [len(nodes) for nodes in levels])
-    nodes = np.concatenate(levels)
-    order = np.lexsort((nodes, depth, nodes >= compartments))
-    order, kind, depth = nodes[order], (nodes >= compartments)[order], depth[order]
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    starts = np.flatnonzero((np.diff(depth, prepend=-1) != 0) | (np.diff(kind.astype(np.int64), prepend=0) != 0))
-    runs = np.stack([starts, np.append(starts[1:], len(order))], axis=1)[depth[starts] > 0]
-    below = depth[runs[:, 0]]
-    return order, place, np.ascontiguousarray(runs[np.argsort(-below, kind="stable")])
+def numbering(parent: Ints, levels: list[Ints], compartments: int) -> tuple[Ints, Ints, Ints]:
+    """Nodes in the order of the kernels, compartments before branch points; each node's place in it; and the stretches ``(K, 3)`` that the
+    trees are swept in, deepest first: first child, first parent, and how many follow each other in step."""
+    order, place, depth = np.empty_like(parent), np.empty_like(parent), np.empty_like(parent)
+    free = {False: 0, True: compartments}
+    for level, nodes in enumerate(levels):
+        above = place[parent[nodes]] if level else nodes
+        # First children of neighbouring parents stand side by side, then their second ones.
+        by_parent = np.argsort(above, kind="stable")
+        sorted_above = above[by_parent]
+        rank = np.empty_like(nodes)
+        rank[by_parent] = np.arange(len(nodes)) - np.searchsorted(sorted_above, sorted_above)
+        for branch in (False, True):
+            own = np.flatnonzero((nodes >= compartments) == branch)
+            own = own[np.lexsort((above[own], rank[own]))]
+            places = free[branch] + np.arange(len(own))
+            order[places], place[nodes[own]], depth[places] = nodes[own], places, level
+            free[branch] += len(own)
+    up = place[parent[order]]
+    new = (np.diff(depth, prepend=-1) != 0) | (np.diff(up, prepend=-2) != 1)
+    new[compartments : compartments + 1] = True
+    start = np.flatnonzero(new & (depth > 0))
+    end = np.append(np.flatnonzero(new), len(order))
+    length = end[np.searchsorted(end, start, side="right")] - start
+    stretches = np.stack([start, up[start], length], axis=1)[np.argsort(-depth[start], kind="stable")]
+    return order, place, np.ascontiguousarray(stretches)
 
 
 def spread(voltage: Tensor, axial: Tensor, parent: Tensor) -> Tensor:
