@@ -5,7 +5,7 @@
     python scripts/build_biophysics.py constants                    # seconds
     python scripts/build_biophysics.py shapes --c302 ENV/lib/python3.11/site-packages/c302      # seconds, where this package runs
     python scripts/build_biophysics.py trace                        # half an hour: three stimuli at two small steps
-    python scripts/build_biophysics.py trace-shapes                 # a quarter of an hour: c302-D1, with two sizes of compartments
+    python scripts/build_biophysics.py trace-shapes                 # minutes: c302-D1, with two sizes of compartments
 
 The constants depend on c302 alone, so that running the script again gives the same bytes. What each file holds is in data/README.md.
 """
@@ -26,7 +26,6 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).parent.parent
 WORKER = ROOT / "elegans_pyg" / "dynamics" / "neuron_worker.py"
 TRACE = ROOT / "tests" / "dynamics" / "c302-C1-neuron.npz"
-SHAPES_TRACE = ROOT / "tests" / "dynamics" / "c302-D1-neuron.npz"
 INPUTS = ["PLML", "PLMR", "AVBL", "AVBR"]
 # The segments farthest from the soma.
 DISTAL = ["PLML:45", "PLMR:45", "AVBL:58", "AVBR:58", "PVDL:1494", "ALML:32", "DB1:56", "VB1:22", "AVM:42", "PVR:74"]
@@ -258,7 +257,7 @@ def point(element: ElementTree.Element) -> list[float]:
 
 
 def at_step_0(work: Path, level: str, job: dict[str, object]):  # type: ignore[no-untyped-def]
-    """NEURON's voltages every 2.5 ms at a step of 0, extrapolated from two small ones, since its error is of first order in the step."""
+    """NEURON's voltages every 0.5 ms at a step of 0, extrapolated from two small ones, since its error is of first order in the step."""
     import numpy as np
 
     network = work / f"network-{level}"
@@ -274,7 +273,7 @@ def at_step_0(work: Path, level: str, job: dict[str, object]):  # type: ignore[n
     coarse, fine = voltages
     apart = coarse - fine
     print(f"0.01 against 0.005 ms: root mean square {np.sqrt((apart**2).mean()):.4f} mV, largest {abs(apart).max():.4f} mV")
-    return (2 * fine - coarse)[:, 4::5].astype(np.float32)
+    return (2 * fine - coarse).astype(np.float32)
 
 
 def write_trace(work: Path) -> None:
@@ -282,23 +281,22 @@ def write_trace(work: Path) -> None:
 
     neurons = json.loads((TARGET / "c302-C1.json").read_text())["neurons"]
     job = {"duration_ms": 500.0, "inputs": INPUTS, "record": neurons, "current_pA": reference_currents()}
-    limit = at_step_0(work, "C1", job)
+    limit = at_step_0(work, "C1", job)[:, 4::5]  # every 2.5 ms
     np.savez_compressed(TRACE, voltage_mV=limit, time_ms=np.arange(1, limit.shape[1] + 1) * 2.5, neuron_name=np.array(neurons))
     print(f"{TRACE}: {TRACE.stat().st_size / 1e3:.0f} kB")
 
 
-def write_trace_of_shapes(work: Path) -> None:
-    """All somata and ten distal segments of c302-D1: two stimuli with a compartment a section, and the first half of one at 0.3."""
+def write_traces_of_shapes(work: Path, sizes: list[float]) -> None:
+    """The first 40 ms of all somata and of ten distal segments of c302-D1, for each length of compartments; 0 for one a section."""
     import numpy as np
 
     neurons = json.loads((TARGET / "c302-D1.json").read_text())["neurons"]
-    record, current = [*neurons, *DISTAL], shape_currents()
-    arrays = {"record": np.array(record)}
-    for d_lambda, stimuli, steps in ((0.0, 2, 2000), (0.3, 1, 1000)):
-        job = {"duration_ms": steps * 0.05, "inputs": INPUTS, "record": record, "d_lambda": d_lambda}
-        arrays[f"voltage_mV_{d_lambda:g}"] = at_step_0(work, "D1", job | {"current_pA": current[:stimuli, :steps]})
-    np.savez_compressed(SHAPES_TRACE, **arrays)
-    print(f"{SHAPES_TRACE}: {SHAPES_TRACE.stat().st_size / 1e3:.0f} kB")
+    record, current = [*neurons, *DISTAL], shape_currents()[:1]
+    for d_lambda in sizes:
+        job = {"duration_ms": 40.0, "inputs": INPUTS, "record": record, "current_pA": current, "d_lambda": d_lambda}
+        file = TRACE.with_name(f"c302-D1-{d_lambda:g}-neuron.npz")
+        np.savez_compressed(file, voltage_mV=at_step_0(work, "D1", job), record=np.array(record))
+        print(f"{file}: {file.stat().st_size / 1e3:.0f} kB")
 
 
 def reference_currents():  # type: ignore[no-untyped-def]
@@ -314,15 +312,15 @@ def reference_currents():  # type: ignore[no-untyped-def]
 
 
 def shape_currents():  # type: ignore[no-untyped-def]
-    """(2, 2,000, 4) pA at 0.05 ms: pulses into PLM with half-waves into AVB; then steps up into PLM, and down and up into AVB."""
+    """(2, 800, 4) pA at 0.05 ms: a pulse into PLM with a half-wave into AVB; steps up into PLM, and down and up into AVB."""
     import numpy as np
 
-    time_ms = np.arange(2000) * 0.05
+    time_ms = np.arange(800) * 0.05
     current = np.zeros((2, len(time_ms), 4))
-    current[0, (time_ms >= 10) & (time_ms < 70), :2] = 10
-    current[0, :, 2:] = (20 * np.sin(2 * np.pi * time_ms / 80)).clip(0)[:, None]
-    current[1, :, :2] = np.floor(time_ms / 40)[:, None] * 4
-    current[1, :, 2:] = np.where(time_ms < 60, -3, 15)[:, None]
+    current[0, (time_ms >= 8) & (time_ms < 25), :2] = 10
+    current[0, :, 2:] = 20 * np.sin(np.pi * time_ms / 40)[:, None]
+    current[1, :, :2] = np.floor(time_ms / 10)[:, None] * 4
+    current[1, :, 2:] = np.where(time_ms < 15, -3, 15)[:, None]
     return current
 
 
@@ -330,6 +328,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["constants", "shapes", "trace", "trace-shapes"])
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "elegans_pyg-biophysics", help="where NEURON's files go")
+    parser.add_argument(
+        "--d-lambda", type=float, nargs="*", default=[0.0, 0.3], help="of the traces of shapes; 0 for a compartment a section"
+    )
     parser.add_argument("--c302", type=Path, help="folder of the package c302, for the shapes, which need torch beside it")
     options = parser.parse_args()
     work = options.work.resolve()
@@ -339,8 +340,10 @@ def main() -> None:
             write_constants(level)
     elif options.what == "shapes":
         write_shapes(options.c302)
+    elif options.what == "trace":
+        write_trace(work)
     else:
-        {"trace": write_trace, "trace-shapes": write_trace_of_shapes}[options.what](work)
+        write_traces_of_shapes(work, options.d_lambda)
 
 
 if __name__ == "__main__":
