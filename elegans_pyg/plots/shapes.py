@@ -36,6 +36,6 @@ def neuron_shape(proximal: Array, distal: Array, voltage_mV: Array, time_ms: Seq
         axes.margins(0.03, 0.2)
         dress(axes, f"{moment:g} ms", grid=None, ylabel="height (um)")
     dress(grid[-1, 0], grid=None, xlabel="along the body (um)")
-    figure.suptitle(f"{name}: {len(begin)} segments", fontsize=11, color=MUTED)
+    figure.suptitle(f"{name}: {len(begin):,} segments", fontsize=11, color=MUTED)
     figure.colorbar(soma, ax=list(grid[:, 0]), label="membrane potential (mV)", pad=0.015)
     return figure
