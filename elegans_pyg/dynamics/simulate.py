@@ -37,9 +37,10 @@ def simulate(
 
     Args:
         current_pA: ``(S, T, len(inputs))``, positive currents depolarise; its type and device are those of the computation.
-        inputs: the neurons that they flow into.
+        inputs: the neurons that they flow into: their somata, or, where neurons have their shape, c302's segments such as ``"PLML:17"``.
         dt_ms, duration_ms: of a step, and of the whole.
-        record: neurons whose voltages are returned; ``None`` for all that are left, in the order of ``worm.without(ablate).neuron_name``.
+        record: neurons, or segments, whose voltages are returned; ``None`` for all neurons that are left, in the order of
+            ``worm.without(ablate).neuron_name``.
         ablate: neurons, or classes such as ``"AVB"``, that are removed with all their synapses.
         initial_state: tensors of all neurons that are left; :meth:`Worm.initial_state` if ``None``.
         executor: ``"plain"``: PyTorch operations, differentiable in ``current_pA``, ``initial_state`` and every tensor of ``worm.data``,

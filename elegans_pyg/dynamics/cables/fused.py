@@ -57,7 +57,7 @@ def integrate_cables_fused(
         begun.calcium[compartments],
         begun.gap_before,
     )
-    starts += (begun.block_before[compartments], integrator._open_to_calcium(begun.calcium)[compartments])
+    starts += (begun.block_before[compartments], integrator.open_to_calcium(begun.calcium)[compartments])
     arguments = (
         number(span),
         substeps,

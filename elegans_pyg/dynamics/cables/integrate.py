@@ -98,7 +98,7 @@ class CableIntegrator:
         weight = axial.index_add(0, parent, axial)[number:, None]
         whole = torch.cat([voltage, voltage.new_zeros(self.branches, voltage.size(1))])
         whole = torch.cat([voltage, spread(whole, axial, parent)[number:] / weight])
-        half, block = self.dt / 2, self._open_to_calcium(calcium)
+        half, block = self.dt / 2, self.open_to_calcium(calcium)
         kept = [math.exp(-half / tau) for tau in (*self.channels.tau_ms, self.channels.calcium_decay_ms)]
         calcium = self._calcium(calcium, voltage, gates[3] ** 2 * gates[4] * block, kept[5])
         gates = self._gates(gates, voltage, kept[:5])
@@ -114,7 +114,7 @@ class CableIntegrator:
         synaptic, drive = (circuit.synapses @ activation).chunk(2)
         gap = circuit.gaps @ soma
         n, p, q, e, f = gates
-        block, opening = self._open_to_calcium(calcium), e * e * f
+        block, opening = self.open_to_calcium(calcium), e * e * f
         g_slow, g_fast, g_ca = circuit.channel[0] * n, circuit.channel[1] * (p * p) * (p * p) * q, circuit.channel[2] * opening * block
         total = (circuit.leak + g_slow + g_fast + g_ca).index_add(0, self.somata, circuit.gap_sum + synaptic)
         source = circuit.leak * self.membrane.leak_reversal_mV + g_slow * slow + g_fast * fast + g_ca * ca
@@ -142,7 +142,8 @@ class CableIntegrator:
         target = torch.sigmoid((voltage - self.midpoint) / self.scale)
         return target + (gates - target) * gates.new_tensor(kept)[:, None, None]
 
-    def _open_to_calcium(self, calcium: Tensor) -> Tensor:
+    def open_to_calcium(self, calcium: Tensor) -> Tensor:
+        """What calcium leaves of its own channel."""
         channels = self.channels
         return 1 - channels.block_alpha * torch.sigmoid((channels.block_half_pM - calcium) / channels.block_scale_pM)
 
