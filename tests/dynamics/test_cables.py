@@ -260,7 +260,7 @@ def test_shapes_are_those_of_c302() -> None:
     while (above >= 0).any():
         depth += above >= 0
         above = np.where(above >= 0, segments.parent[above], -1)
-    assert depth.max() + 1 == 98
+    assert depth.max() == 98
     # One neuron's shape does not depend on what stands beside it.
     alone, row = read_segments(["PLML"]), names.index("PLML")
     assert np.array_equal(alone.distal, segments.distal[segments.neuron == row])

@@ -42,15 +42,15 @@ def test_the_experiments_are_the_papers() -> None:
 
 def test_waveforms_of_neurons_with_their_shape(tmp_path: Path) -> None:
     pytest.importorskip("numba", reason="takes minutes without")
-    chosen = settings(1, model="c302-D1", count=4)
+    chosen = settings(1, morphology=True, count=4, amplitude=10.0)
     shaped = waveforms_of(EXPERIMENTS[1][0], chosen, tmp_path)
     assert shaped.voltage_mV.shape == (4, 1000, 4)
-    direct = dynamics.Waveforms(count=4, worm=dynamics.Worm("c302-D1"), root=tmp_path)
+    direct = dynamics.Waveforms(count=4, amplitude_pA=10.0, worm=dynamics.Worm(morphology=True), root=tmp_path)
     assert direct.voltage_mV.equal(shaped.voltage_mV)
     # Outputs that do nothing would teach nothing.
     assert float(shaped.ranges_mV().min()) > 1
     assert BARBULESCU.data(chosen) != BARBULESCU.data(settings(1))
-    assert BARBULESCU.data(chosen) != BARBULESCU.data(settings(1, model="c302-D1", d_lambda=0.3))
+    assert BARBULESCU.data(chosen) != BARBULESCU.data(settings(1, morphology=True, d_lambda=0.3))
 
 
 @pytest.mark.usefixtures("leaky_waves")

@@ -13,12 +13,9 @@ from elegans_pyg._extras import require
 from elegans_pyg._threads import share
 from elegans_pyg.dynamics.cables.integrate import GAMMA, SECOND, CableIntegrator, circuit_of, expanded, kept_by, substeps_of
 from elegans_pyg.dynamics.cables.segments import Ints
-from elegans_pyg.dynamics.cables.trees import Tree, numbering
+from elegans_pyg.dynamics.cables.trees import WIDEST, Tree, numbering
 from elegans_pyg.dynamics.integrate import STEEPEST
 from elegans_pyg.dynamics.worm import State, Worm
-
-# Stimuli of one kernel call: a vector register's, so that the state of thousands of compartments stays as near as it can.
-_WIDEST = 8
 
 
 @torch.no_grad()
@@ -78,22 +75,8 @@ def integrate_cables_fused(
         np.ascontiguousarray(current.detach().numpy()),
         result.numpy(),
     )
-    share(kernels.integrate_stimuli, len(current), *arguments, largest=_WIDEST)
+    share(kernels.integrate_stimuli, len(current), *arguments, largest=WIDEST)
     return result
-
-
-def sweep_fused(ground: Tensor, axial: Tensor, current: Tensor, tree: Tree) -> Tensor:
-    """Potentials on the trees, by compiled sweeps; see :func:`elegans_pyg.dynamics.cables.trees.solve`."""
-    from elegans_pyg.dynamics.cables import kernels
-
-    assert tree.compiled is not None
-    order, place, stretches = tree.compiled
-    nodes = torch.from_numpy(order)
-    found = torch.empty_like(current)
-    own, conductance, flow = (part.detach()[nodes].contiguous().numpy() for part in (axial, ground, current))
-    arguments = (own, stretches, len(tree.levels[0]), conductance, flow, found.numpy())
-    share(kernels.sweep_trees, current.size(1), *arguments, largest=_WIDEST)
-    return found[torch.from_numpy(place)]
 
 
 def _rows(weights: Tensor) -> tuple[Ints, Ints, Any]:

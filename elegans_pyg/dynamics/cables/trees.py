@@ -9,7 +9,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from elegans_pyg.dynamics.cables.compartments import Ints
+from elegans_pyg._threads import share
+from elegans_pyg.dynamics.cables.segments import Ints
+
+# Stimuli of one kernel call: a vector register's, so that the state of thousands of compartments stays as near as it can.
+WIDEST = 8
 
 
 class Tree(NamedTuple):
@@ -95,9 +99,7 @@ def _sweep(ground: Tensor, axial: Tensor, current: Tensor, tree: Tree) -> Tensor
     precision suffices however large ``g`` is.
     """
     if tree.compiled is not None:
-        from elegans_pyg.dynamics.cables.fused import sweep_fused
-
-        return sweep_fused(ground, axial, current, tree)
+        return _sweep_compiled(ground, axial, current, *tree.compiled, len(tree.levels[0]))
     own, flow = ground.clone(), current.clone()
     kept: list[tuple[Tensor, Tensor]] = []
     for nodes in reversed(tree.levels[1:]):
@@ -113,3 +115,12 @@ def _sweep(ground: Tensor, axial: Tensor, current: Tensor, tree: Tree) -> Tensor
         alone, share = kept.pop()
         found[nodes] = alone + share * found[tree.parent[nodes]]
     return found
+
+
+def _sweep_compiled(ground: Tensor, axial: Tensor, current: Tensor, order: Ints, place: Ints, stretches: Ints, roots: int) -> Tensor:
+    from elegans_pyg.dynamics.cables import kernels
+
+    nodes, found = torch.from_numpy(order), torch.empty_like(current)
+    own, conductance, flow = (part.detach()[nodes] for part in (axial, ground, current))
+    share(kernels.sweep_trees, current.size(1), own, stretches, roots, conductance, flow, found, largest=WIDEST)
+    return found[torch.from_numpy(place)]
