@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Write data/biophysics/c302-C1.* from the network that c302 generates, and the NEURON trace that the tests compare with.
+"""Write data/biophysics/c302-* from the networks and shapes that c302 has, and the NEURON traces that the tests compare with.
 
     pip install neuron==9.0.2 c302==0.12.1 pyneuroml==1.3.22        # in an environment of its own; Java 11 or newer, gcc and make beside it
     python scripts/build_biophysics.py constants                    # seconds
+    python scripts/build_biophysics.py shapes --c302 ENV/lib/python3.11/site-packages/c302      # seconds, where this package runs
     python scripts/build_biophysics.py trace                        # half an hour: three stimuli at two small steps
+    python scripts/build_biophysics.py trace-shapes                 # minutes: c302-D1, with two sizes of compartments
 
 The constants depend on c302 alone, so that running the script again gives the same bytes. What each file holds is in data/README.md.
 """
@@ -24,15 +26,23 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).parent.parent
 WORKER = ROOT / "elegans_pyg" / "dynamics" / "neuron_worker.py"
 TRACE = ROOT / "tests" / "dynamics" / "c302-C1-neuron.npz"
+INPUTS = ["PLML", "PLMR", "AVBL", "AVBR"]
+# The segments farthest from the soma.
+DISTAL = ["PLML:45", "PLMR:45", "AVBL:58", "AVBR:58", "PVDL:1494", "ALML:32", "DB1:56", "VB1:22", "AVM:42", "PVR:74"]
+TARGET = ROOT / "data" / "biophysics"
+UNBRANCHED = "sao864921383"  # NeuroLex: a section, in the words of NEURON
 SPACE = "{http://www.neuroml.org/schema/neuroml2}"
-LEVEL = "C1"
-# Factors to the units of the files: nS, mV, ms, pF, um, pM; `density` to nS/um2, `specific` capacitance to pF/um2.
+LEVELS = ("C1", "D1")
+# Factors to the units of the files: nS, mV, ms, pF, um, pM, Ohm cm; `density` to nS/um2, `specific` capacitance to pF/um2.
 UNITS = {
     "nS": 1.0,
     "mV": 1.0,
     "ms": 1.0,
     "mM": 1e9,
     "per_ms": 1.0,
+    "per_s": 1e-3,
+    "per_mV": 1.0,
+    "kohm_cm": 1e3,
     "S_per_cm2": 10.0,
     "mS_per_cm2": 0.01,
     "uF_per_cm2": 0.01,
@@ -68,16 +78,25 @@ def gate(element: ElementTree.Element) -> dict[str, float]:
     }
 
 
-def constants(folder: Path, c302_version: str) -> tuple[dict[str, object], list[tuple[str, str, float, str]]]:
+def constants(folder: Path, c302_version: str, level: str) -> tuple[dict[str, object], list[tuple[str, str, float, str]]]:
     """Every constant of the membrane, and the connections, of the network in ``folder``."""
     document = ElementTree.parse(folder / "worm.net.nml").getroot()
     types = ElementTree.parse(folder / "cell_C.xml").getroot()
-    cell = only(document, f"{SPACE}cell[@id='GenericNeuronCell']")
-    segment = only(cell, f".//{SPACE}segment")
-    proximal, distal = only(segment, f"{SPACE}proximal").attrib, only(segment, f"{SPACE}distal").attrib
-    if proximal != distal:
-        raise ValueError("expected a spherical cell")
-    area_um2 = math.pi * float(proximal["diameter"]) ** 2
+    shaped = level.startswith("D")
+    if shaped:
+        # All cells have the same densities, which are given for 1 um2.
+        cells = [only(ElementTree.parse(file).getroot(), f"{SPACE}cell") for file in sorted((folder / "cells").glob("*.nml"))]
+        cell, area_um2 = cells[0], 1.0
+        texts = {ElementTree.tostring(only(own, f"{SPACE}biophysicalProperties/{SPACE}membraneProperties")) for own in cells}
+        if len(texts) > 1:
+            raise ValueError("expected cells that differ in nothing but their shape")
+    else:
+        cell = only(document, f"{SPACE}cell[@id='GenericNeuronCell']")
+        segment = only(cell, f".//{SPACE}segment")
+        proximal, distal = only(segment, f"{SPACE}proximal").attrib, only(segment, f"{SPACE}distal").attrib
+        if proximal != distal:
+            raise ValueError("expected a spherical cell")
+        area_um2 = math.pi * float(proximal["diameter"]) ** 2
     leak, *active = cell.findall(f".//{SPACE}channelDensity")
 
     def conductance(density: ElementTree.Element) -> dict[str, float]:
@@ -100,11 +119,17 @@ def constants(folder: Path, c302_version: str) -> tuple[dict[str, object], list[
     pool = only(document, f"{SPACE}fixedFactorConcentrationModel").attrib
     # mol/(m A s) is pM/ms for each 1e-6 pA/um2.
     pool_rate = value(pool["rho"]) * 1e6 / area_um2
-    synapses = {element.attrib["id"].split("_")[3]: element.attrib for element in document.findall(f"{SPACE}gradedSynapse")}
+    names = {"conductance_nS": "conductance", "reversal_mV": "erev", "threshold_mV": "Vth", "delta_mV": "delta", "rate_per_ms": "k"}
+    if shaped:
+        names |= {"threshold_mV": "vth", "delta_mV": "beta", "rise_per_ms": "ar", "decay_per_ms": "ad"}
+        del names["rate_per_ms"]
+    found = document.findall(f"{SPACE}gradedSynapse{'2' if shaped else ''}")
+    synapses = {element.attrib["id"].split("_")[3]: element.attrib for element in found}
 
     def synapse(kind: str) -> dict[str, float]:
-        names = {"conductance_nS": "conductance", "reversal_mV": "erev", "threshold_mV": "Vth", "delta_mV": "delta", "rate_per_ms": "k"}
-        return {name: value(synapses[kind][attribute]) for name, attribute in names.items()}
+        own = {name: value(synapses[kind][attribute]) for name, attribute in names.items()}
+        # c302's beta is 1 / delta.
+        return own | ({"delta_mV": 1 / own["delta_mV"]} if shaped else {})
 
     network = only(document, f"{SPACE}network")
     neurons = [population.attrib["id"] for population in network.findall(f"{SPACE}population")]
@@ -125,7 +150,10 @@ def constants(folder: Path, c302_version: str) -> tuple[dict[str, object], list[
     if inhibitory & excitatory:
         raise ValueError("expected each neuron to be of one sign")
     membrane: dict[str, object] = {
-        "source": f"OpenWorm c302 {c302_version}, parameter set {LEVEL}, data reader UpdatedSpreadsheetDataReader2",
+        "source": f"OpenWorm c302 {c302_version}, parameter set {level}, data reader UpdatedSpreadsheetDataReader2",
+        "area_um2": float(f"{area_um2:.12g}"),
+        "needs_shape": shaped,
+        "resistivity_ohm_cm": value(resistivity()),
         "capacitance_pF": float(f"{value(only(cell, f'.//{SPACE}specificCapacitance').attrib['value']) * area_um2:.12g}"),
         "initial_mV": value(only(cell, f".//{SPACE}initMembPotential").attrib["value"]),
         "leak": conductance(leak),
@@ -136,7 +164,7 @@ def constants(folder: Path, c302_version: str) -> tuple[dict[str, object], list[
             "pM_per_pA_ms": float(f"{pool_rate:.12g}"),
             "block": block,
         },
-        "synapse": {"kinetics": "graded", "excitatory": synapse("exc"), "inhibitory": synapse("inh")},
+        "synapse": {"kinetics": "sigmoid" if shaped else "graded", "excitatory": synapse("exc"), "inhibitory": synapse("inh")},
         "gap_junction_nS": value(only(document, f"{SPACE}gapJunction").attrib["conductance"]),
         "neurons": neurons,
         "inhibitory": sorted(inhibitory),
@@ -144,11 +172,19 @@ def constants(folder: Path, c302_version: str) -> tuple[dict[str, object], list[
     return membrane, [(*key, weight) for key, weight in sorted(edges.items())]  # type: ignore[misc]
 
 
-def write_constants() -> None:
+def resistivity() -> str:
+    """That of D1, for C1 too: c302 declares C1's own, which one compartment has no use for, to be without meaning."""
+    from c302.parameters_D1 import ParameterisedModel
+
+    return ParameterisedModel().get_bioparameter("resistivity").value
+
+
+def write_constants(level: str) -> None:
     import c302
 
     with tempfile.TemporaryDirectory() as folder:
-        parameters = __import__(f"c302.parameters_{LEVEL}", fromlist=["ParameterisedModel"]).ParameterisedModel()
+        (Path(folder) / "cells").mkdir()
+        parameters = __import__(f"c302.parameters_{level}", fromlist=["ParameterisedModel"]).ParameterisedModel()
         c302.generate(
             "worm",
             parameters,
@@ -158,11 +194,10 @@ def write_constants() -> None:
             verbose=False,
             target_directory=folder,
         )
-        membrane, edges = constants(Path(folder), c302.__version__)
-    target = ROOT / "data" / "biophysics"
-    target.mkdir(parents=True, exist_ok=True)
-    (target / f"c302-{LEVEL}.json").write_text(json.dumps(membrane, indent=1) + "\n")
-    with open(target / f"c302-{LEVEL}.csv", "w", newline="") as file:
+        membrane, edges = constants(Path(folder), c302.__version__, level)
+    TARGET.mkdir(parents=True, exist_ok=True)
+    (TARGET / f"c302-{level}.json").write_text(json.dumps(membrane, indent=1) + "\n")
+    with open(TARGET / f"c302-{level}.csv", "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["pre", "post", "weight", "synapse"])
         writer.writerows((pre, post, f"{weight:g}", kind) for pre, post, kind, weight in edges)
@@ -170,43 +205,98 @@ def write_constants() -> None:
     print(f"{len(membrane['neurons'])} neurons, {chemical} chemical, {len(edges) - chemical} electrical pairs")  # type: ignore[arg-type]
 
 
-def write_trace(work: Path) -> None:
-    """Voltages at a step of 0, extrapolated from two small ones, since NEURON's error is of first order in the step."""
+def write_shapes(c302: Path) -> None:
+    """All segments of the 302 neurons, section by section."""
+    import torch
+
+    sys.path.insert(0, str(ROOT))
+
+    from elegans_pyg._tensor_files import write_tensors
+
+    neurons = json.loads((TARGET / "c302-C1.json").read_text())["neurons"]
+    columns: dict[str, list[object]] = {name: [] for name in ("neuron", "section", "number", "parent", "proximal", "distal")}
+    sections = 0
+    for row, name in enumerate(neurons):
+        cell = only(ElementTree.parse(c302 / "NeuroML2" / f"{name}.cell.nml").getroot(), f"{SPACE}cell")
+        elements = {element.attrib["id"]: element for element in cell.iter(f"{SPACE}segment")}
+        place: dict[str, int] = {}
+        for group in cell.iter(f"{SPACE}segmentGroup"):
+            if group.get("neuroLexId") != UNBRANCHED:
+                continue
+            for position, member in enumerate(group.findall(f"{SPACE}member")):
+                number = member.attrib["segment"]
+                element, place[number] = elements[number], len(columns["neuron"])
+                parent = element.find(f"{SPACE}parent")
+                if parent is not None and (float(parent.get("fractionAlong", 1)) != 1 or parent.attrib["segment"] not in place):
+                    raise ValueError(f"{name}: expected segment {number} to grow from the end of an earlier one")
+                above = -1 if parent is None else place[parent.attrib["segment"]]
+                if position and above != place[number] - 1:
+                    raise ValueError(f"{name}: expected segment {number} to follow the one before it in its section")
+                proximal = element.find(f"{SPACE}proximal")
+                distal = point(only(element, f"{SPACE}distal"))
+                begin = columns["distal"][above] if proximal is None else point(proximal)
+                values = (row, sections, int(number), above, begin, distal)
+                for column, value_ in zip(columns.values(), values, strict=True):
+                    column.append(value_)
+            sections += 1
+        if len(place) != len(elements):
+            raise ValueError(f"{name}: expected every segment in one section")
+    kinds = {"proximal": torch.float32, "distal": torch.float32, "parent": torch.int32}
+    tensors = {name: torch.tensor(values, dtype=kinds.get(name, torch.int16)) for name, values in columns.items()}
+    source = f"OpenWorm c302 {only_version(c302)}, NeuroML2/*.cell.nml, MIT licence; x, y, z and diameter in um"
+    file = write_tensors(TARGET / "c302-morphologies.safetensors", tensors, {"source": source, "neurons": neurons})
+    print(f"{len(columns['neuron'])} segments in {sections} sections, {file.stat().st_size / 1e3:.0f} kB")
+
+
+def only_version(c302: Path) -> str:
+    return re.search(r'__version__ = "(.*)"', (c302 / "__version__.py").read_text())[1]  # type: ignore[index]
+
+
+def point(element: ElementTree.Element) -> list[float]:
+    return [float(element.attrib[name]) for name in ("x", "y", "z", "diameter")]
+
+
+def at_step_0(work: Path, level: str, job: dict[str, object]):  # type: ignore[no-untyped-def]
+    """NEURON's voltages every 0.5 ms at a step of 0, extrapolated from two small ones, since its error is of first order in the step."""
     import numpy as np
 
-    membrane = json.loads((ROOT / "data" / "biophysics" / f"c302-{LEVEL}.json").read_text())
-    network = work / "network"
+    network = work / f"network-{level}"
     if not network.is_dir():
-        subprocess.run([sys.executable, str(WORKER), "build", str(network), LEVEL], check=True)
-    current = reference_currents()
-    voltages = {}
+        subprocess.run([sys.executable, str(WORKER), "build", str(network), level], check=True)
+    voltages = []
     for step_ms in (0.01, 0.005):
-        result = work / f"result-{step_ms}.npz"
+        result = work / f"result-{level}-{job.get('d_lambda', 0)}-{step_ms}.npz"
         if not result.is_file():
-            substeps = round(0.05 / step_ms)
-            np.savez(
-                work / "job.npz",
-                duration_ms=500.0,
-                integration_dt_ms=step_ms,
-                inputs=np.array(["PLML", "PLMR", "AVBL", "AVBR"]),
-                record=np.array(membrane["neurons"]),
-                current_pA=current,
-                substeps=substeps,
-                every=10,
-            )
+            np.savez(work / "job.npz", integration_dt_ms=step_ms, substeps=round(0.05 / step_ms), every=10, **job)
             subprocess.run([sys.executable, str(WORKER), "run", str(network), str(work / "job.npz"), str(result)], check=True)
-        voltages[step_ms] = np.load(result)["voltage_mV"]
-    coarse, fine = voltages[0.01], voltages[0.005]
+        voltages.append(np.load(result)["voltage_mV"])
+    coarse, fine = voltages
     apart = coarse - fine
     print(f"0.01 against 0.005 ms: root mean square {np.sqrt((apart**2).mean()):.4f} mV, largest {abs(apart).max():.4f} mV")
-    limit = (2 * fine - coarse)[:, 4::5]  # every 2.5 ms
-    np.savez_compressed(
-        TRACE,
-        voltage_mV=limit.astype(np.float32),
-        time_ms=np.arange(1, limit.shape[1] + 1) * 2.5,
-        neuron_name=np.array(membrane["neurons"]),
-    )
+    return (2 * fine - coarse).astype(np.float32)
+
+
+def write_trace(work: Path) -> None:
+    import numpy as np
+
+    neurons = json.loads((TARGET / "c302-C1.json").read_text())["neurons"]
+    job = {"duration_ms": 500.0, "inputs": INPUTS, "record": neurons, "current_pA": reference_currents()}
+    limit = at_step_0(work, "C1", job)[:, 4::5]  # every 2.5 ms
+    np.savez_compressed(TRACE, voltage_mV=limit, time_ms=np.arange(1, limit.shape[1] + 1) * 2.5, neuron_name=np.array(neurons))
     print(f"{TRACE}: {TRACE.stat().st_size / 1e3:.0f} kB")
+
+
+def write_traces_of_shapes(work: Path, sizes: list[float]) -> None:
+    """The first 40 ms of all somata and of ten distal segments of c302-D1, for each length of compartments; 0 for one a section."""
+    import numpy as np
+
+    neurons = json.loads((TARGET / "c302-D1.json").read_text())["neurons"]
+    record, current = [*neurons, *DISTAL], shape_currents()[:1]
+    for d_lambda in sizes:
+        job = {"duration_ms": 40.0, "inputs": INPUTS, "record": record, "current_pA": current, "d_lambda": d_lambda}
+        file = TRACE.with_name(f"c302-D1-{d_lambda:g}-neuron.npz")
+        np.savez_compressed(file, voltage_mV=at_step_0(work, "D1", job), record=np.array(record))
+        print(f"{file}: {file.stat().st_size / 1e3:.0f} kB")
 
 
 def reference_currents():  # type: ignore[no-untyped-def]
@@ -221,16 +311,39 @@ def reference_currents():  # type: ignore[no-untyped-def]
     return current
 
 
+def shape_currents():  # type: ignore[no-untyped-def]
+    """(2, 800, 4) pA at 0.05 ms: a pulse into PLM with a half-wave into AVB; steps up into PLM, and down and up into AVB."""
+    import numpy as np
+
+    time_ms = np.arange(800) * 0.05
+    current = np.zeros((2, len(time_ms), 4))
+    current[0, (time_ms >= 8) & (time_ms < 25), :2] = 10
+    current[0, :, 2:] = 20 * np.sin(np.pi * time_ms / 40)[:, None]
+    current[1, :, :2] = np.floor(time_ms / 10)[:, None] * 4
+    current[1, :, 2:] = np.where(time_ms < 15, -3, 15)[:, None]
+    return current
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["constants", "trace"])
+    parser.add_argument("what", choices=["constants", "shapes", "trace", "trace-shapes"])
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "elegans_pyg-biophysics", help="where NEURON's files go")
+    parser.add_argument(
+        "--d-lambda", type=float, nargs="*", default=[0.0, 0.3], help="of the traces of shapes; 0 for a compartment a section"
+    )
+    parser.add_argument("--c302", type=Path, help="folder of the package c302, for the shapes, which need torch beside it")
     options = parser.parse_args()
+    work = options.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
     if options.what == "constants":
-        write_constants()
+        for level in LEVELS:
+            write_constants(level)
+    elif options.what == "shapes":
+        write_shapes(options.c302)
+    elif options.what == "trace":
+        write_trace(work)
     else:
-        options.work.mkdir(parents=True, exist_ok=True)
-        write_trace(options.work.resolve())
+        write_traces_of_shapes(work, options.d_lambda)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,15 @@ def test_the_page_on_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert {path.name for path in tmp_path.iterdir()} >= {"digits.onnx", "digits.pt2", "digits.npz", "digits.py", "digits_floats.pt2"}
 
 
+def test_the_worm_with_its_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba", reason="takes minutes without")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "the_worm_with_its_shape.md").read_text(encoding="utf-8")
+    (said,) = re.findall(r"^```\n(.*)\n```$", page, re.MULTILINE)
+    assert run_blocks(page) == [said + "\n"]
+    assert (tmp_path / "PVDL.png").stat().st_size > 10_000
+
+
 def test_your_own_connectome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "your_own_connectome.md").read_text(encoding="utf-8")

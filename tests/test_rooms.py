@@ -20,7 +20,7 @@ FORBIDDEN = {
     "datasets/*.py": (*ABOVE, "nn", "models", "dynamics", "analysis", "plots"),
     "nn/**/*.py": (*ABOVE, "models", "dynamics", "analysis", "plots"),
     "models/**/*.py": (*ABOVE, "dynamics", "analysis", "plots"),
-    "dynamics/*.py": (*ABOVE, "analysis", "plots", "models"),
+    "dynamics/**/*.py": (*ABOVE, "analysis", "plots", "models"),
     "analysis/*.py": (*ABOVE, "plots"),
     "plots/*.py": ABOVE,
     "training/*.py": ("cli", "recipes", "studies", "analysis", "plots"),

@@ -6,10 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from elegans_pyg._arguments import check_choice
 from elegans_pyg._files import data_folder
 
-MEMBRANES = ("c302-C1", "kunert")
+MEMBRANES = ("c302-C1", "c302-D1", "kunert")
 # The kernels know these gates by place, so the order is fixed: n opens k_slow, p and q k_fast, e and f ca_boyle.
 GATES = (("k_slow", "n", 1), ("k_fast", "p", 4), ("k_fast", "q", 1), ("ca_boyle", "e", 2), ("ca_boyle", "f", 1))
 CHANNELS = ("k_slow", "k_fast", "ca_boyle")
@@ -34,10 +37,13 @@ class Channels:
 
 @dataclass(frozen=True)
 class Synapse:
-    """A chemical synapse of one sign: conductance at full activation and reversal potential."""
+    """A chemical synapse of one sign: conductance at full activation, reversal potential, and what drives it; see :class:`Membrane`."""
 
     conductance_nS: float
     reversal_mV: float
+    threshold_mV: float | None
+    delta_mV: float
+    rates_per_ms: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,12 @@ class Membrane:
     Attributes:
         name, channels: one of ``MEMBRANES``; ``None`` for a passive membrane.
         initial_mV: where every neuron starts; ``None`` for the network's own resting state.
-        threshold_mV: of the synapses; ``None`` for each neuron's resting potential.
+        threshold_mV, delta_mV: of the synapses; a threshold of ``None`` is each neuron's resting potential.
         rates_per_ms: ``(k,)`` of graded synapses, ``(a_r, a_d)`` of sigmoid ones.
+        excitatory, inhibitory_synapse: both signs; they differ in more than conductance and reversal potential only where neurons have a
+            shape, and the three attributes above are the excitatory ones'.
+        area_um2: the membrane that capacitance, leak, channels and calcium are those of; ``None`` if the model does not say.
+        resistivity_ohm_cm: of the inside, where neurons have their shape. ``needs_shape``: whether they have no other form.
         inhibitory: neurons that the model makes inhibitory; ``None`` where the connectome decides.
         neurons: neurons of the model's own wiring; ``None`` where it has none of its own.
     """
@@ -74,20 +84,22 @@ class Membrane:
     channels: Channels | None
     inhibitory: tuple[str, ...] | None
     neurons: tuple[str, ...] | None
+    area_um2: float | None
+    resistivity_ohm_cm: float | None
+    needs_shape: bool
 
     @classmethod
     def load(cls, name: str) -> Membrane:
         """Read one of the packaged models; raises ``ValueError`` for an unknown name."""
         check_choice("membrane", name, MEMBRANES)
         table = json.loads((data_folder("biophysics") / f"{name}.json").read_text())
-        synapse = table["synapse"]
-        excitatory, inhibitory = synapse["excitatory"], synapse["inhibitory"]
-        # One activation serves both signs of synapse, so what drives it must be the same for both.
-        for key in ("threshold_mV", "delta_mV", "rate_per_ms"):
-            if excitatory.get(key) != inhibitory.get(key):
-                got = f"{excitatory.get(key)} and {inhibitory.get(key)}"
+        synapse, needs_shape = table["synapse"], table.get("needs_shape", False)
+        excitatory, inhibitory = (_synapse(synapse, sign) for sign in ("excitatory", "inhibitory"))
+        # In neurons without a shape one activation serves both signs of synapse, so what drives it must be the same for both.
+        for key in () if needs_shape else ("threshold_mV", "delta_mV", "rates_per_ms"):
+            if getattr(excitatory, key) != getattr(inhibitory, key):
+                got = f"{getattr(excitatory, key)} and {getattr(inhibitory, key)}"
                 raise ValueError(f"synapse.{key}: expected one value for both signs, got {got}")
-        graded = synapse["kinetics"] == "graded"
         return cls(
             name=name,
             capacitance_pF=table["capacitance_pF"],
@@ -95,16 +107,31 @@ class Membrane:
             leak_reversal_mV=table["leak"]["reversal_mV"],
             initial_mV=table.get("initial_mV"),
             kinetics=synapse["kinetics"],
-            threshold_mV=excitatory.get("threshold_mV"),
-            delta_mV=excitatory["delta_mV"],
-            rates_per_ms=(excitatory["rate_per_ms"],) if graded else (synapse["rise_per_ms"], synapse["decay_per_ms"]),
-            excitatory=Synapse(excitatory["conductance_nS"], excitatory["reversal_mV"]),
-            inhibitory_synapse=Synapse(inhibitory["conductance_nS"], inhibitory["reversal_mV"]),
+            threshold_mV=excitatory.threshold_mV,
+            delta_mV=excitatory.delta_mV,
+            rates_per_ms=excitatory.rates_per_ms,
+            excitatory=excitatory,
+            inhibitory_synapse=inhibitory,
             gap_junction_nS=table["gap_junction_nS"],
             channels=_channels(table["channels"], table["calcium"]) if "channels" in table else None,
             inhibitory=tuple(table["inhibitory"]) if "inhibitory" in table else None,
             neurons=tuple(table["neurons"]) if "neurons" in table else None,
+            area_um2=table.get("area_um2"),
+            resistivity_ohm_cm=table.get("resistivity_ohm_cm"),
+            needs_shape=needs_shape,
         )
+
+    def kinetics_of(self, inhibitory: Tensor) -> Tensor:
+        """Both rates (the second 0 of graded synapses) and delta of the synapses that neurons make, ``(3, N)``, by their sign ``(N,)``."""
+        signs = [[*(*sign.rates_per_ms, 0.0)[:2], sign.delta_mV] for sign in (self.excitatory, self.inhibitory_synapse)]
+        return torch.tensor(signs, dtype=torch.float64).T[:, inhibitory.long()]
+
+
+def _synapse(table: dict[str, Any], sign: str) -> Synapse:
+    own = table | table[sign]
+    rates = ("rate_per_ms",) if table["kinetics"] == "graded" else ("rise_per_ms", "decay_per_ms")
+    threshold, driven = own.get("threshold_mV"), tuple(own[rate] for rate in rates)
+    return Synapse(own["conductance_nS"], own["reversal_mV"], threshold, own["delta_mV"], driven)
 
 
 def _channels(channels: dict[str, Any], calcium: dict[str, Any]) -> Channels:

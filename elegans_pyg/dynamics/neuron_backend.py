@@ -39,6 +39,7 @@ def simulate_neuron(
     record: Sequence[str] | None = None,
     ablate: Sequence[str] = (),
     parameters: str = "C1",
+    d_lambda: float | None = None,
     substeps: int = 1,
     folder: str | Path | None = None,
     python: str | Path | None = None,
@@ -52,7 +53,9 @@ def simulate_neuron(
     Args:
         current_pA, inputs, dt_ms, duration_ms, record, ablate: see :func:`~elegans_pyg.dynamics.simulate`; currents of level ``D`` flow
             into somata, and voltages are theirs.
-        parameters: c302's parameter set: ``"C1"``, that of ``Worm("c302-C1")``, or ``"D"``, whose neurons have their morphologies.
+        parameters: c302's parameter set: ``"C1"`` and ``"D1"``, those of ``Worm("c302-C1")`` and ``Worm("c302-D1")``, or ``"D"``, D1
+            with other densities and synapses that wait for spikes. Neurons of D and D1 have their shapes.
+        d_lambda: longest compartment of a shape, as in :class:`~elegans_pyg.dynamics.Worm`; one a section if ``None``.
         substeps: steps of NEURON's in each of ``dt_ms``.
         folder: where the exported network is kept for the next call; a folder of its own in the user's cache by default.
         python: interpreter of the environment that has NEURON; by default that of the environment variable
@@ -63,10 +66,10 @@ def simulate_neuron(
         RuntimeError: if c302, jNeuroML or NEURON fails; the message ends with what it said.
         ValueError: for an unknown parameter set or neuron, and currents as in :func:`~elegans_pyg.dynamics.simulate`.
     """
-    check_choice("parameters", parameters, ("C1", "D"))
+    check_choice("parameters", parameters, ("C1", "D", "D1"))
     check_whole("substeps", substeps, 1)
     steps = count_steps(dt_ms, duration_ms)
-    worm = Worm("c302-C1")
+    worm = Worm("c302-C1" if parameters == "C1" else "c302-D1")
     gone = worm.resolve(ablate, "ablate", classes=True)
     worm = worm.without(ablate) if gone else worm
     into = worm.resolve(inputs, "inputs")
@@ -77,6 +80,7 @@ def simulate_neuron(
     with tempfile.TemporaryDirectory() as work:
         job, result = Path(work) / "job.npz", Path(work) / "result.npz"
         times: dict[str, Any] = {"duration_ms": duration_ms, "integration_dt_ms": dt_ms / substeps, "substeps": substeps, "every": 1}
+        times["d_lambda"] = d_lambda or 0.0
         np.savez(job, inputs=into, record=recorded, current_pA=current_pA.detach().cpu().double().numpy(), **times)
         _call(interpreter, "run", network, job, result)
         with np.load(result) as arrays:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 NETWORK = "worm"
 READER = "UpdatedSpreadsheetDataReader2"
@@ -61,19 +62,29 @@ def run(folder: Path, job_file: Path, result_file: Path) -> None:
         network = module.NeuronSimulation(tstop=float(job["duration_ms"]), dt=float(job["integration_dt_ms"]))
     setup_s = time.perf_counter() - started
 
-    def soma(name: str):  # type: ignore[no-untyped-def]
-        cell = getattr(h, f"a_{name}")[0]
-        return (cell.Soma if hasattr(cell, "Soma") else cell.soma)(0.5)
+    if d_lambda := float(job.get("d_lambda", 0)):
+        h.load_file("stdlib.hoc")
+        for section in h.allsec():
+            share = section.L / (d_lambda * h.lambda_f(100, sec=section))
+            section.nseg = int((share + 0.9) / 2) * 2 + 1
+
+    def place(name: str):  # type: ignore[no-untyped-def]
+        """A soma's middle, or that of c302's segment, such as 17 of "PLML:17"."""
+        neuron, _, number = name.partition(":")
+        cell = getattr(h, f"a_{neuron}")[0]
+        if not number:
+            return (cell.Soma if hasattr(cell, "Soma") else cell.soma)(0.5)
+        return segment(cell, folder / "cells" / f"{neuron}_D.cell.nml", number)
 
     clamps = []
     for name in job["inputs"]:
-        clamp = h.IClamp(soma(str(name)))
+        clamp = h.IClamp(place(str(name)))
         clamp.delay, clamp.dur, clamp.amp = 0, 1e9, 0
         clamps.append(clamp)
     record = [str(name) for name in job["record"]]
     pointers, values = h.PtrVector(len(record)), h.Vector(len(record))
     for position, name in enumerate(record):
-        pointers.pset(position, soma(name)._ref_v)
+        pointers.pset(position, place(name)._ref_v)
     current_na = job["current_pA"] / 1000.0
     stimuli, steps, _ = current_na.shape
     substeps, every = int(job["substeps"]), int(job["every"])
@@ -96,6 +107,18 @@ def run(folder: Path, job_file: Path, result_file: Path) -> None:
         seconds[stimulus] = time.perf_counter() - started
     np.savez(result_file, voltage_mV=voltage, seconds=seconds, setup_s=setup_s)
     del network
+
+
+def segment(cell, file: Path, number: str):  # type: ignore[no-untyped-def]
+    """Where NEURON has the middle of a segment of a NeuroML cell, whose unbranched groups are its sections."""
+    space = "{http://www.neuroml.org/schema/neuroml2}"
+    for group in ElementTree.parse(file).iter(f"{space}segmentGroup"):
+        members = [member.attrib["segment"] for member in group.iter(f"{space}member")]
+        if number in members:
+            section = getattr(cell, group.attrib["id"])
+            row = members.index(number)
+            return section((section.arc3d(row) + section.arc3d(row + 1)) / 2 / section.L)
+    raise ValueError(f"{file}: expected segment {number} in one of its groups")
 
 
 def main(arguments: list[str]) -> None:

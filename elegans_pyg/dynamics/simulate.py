@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,9 +37,10 @@ def simulate(
 
     Args:
         current_pA: ``(S, T, len(inputs))``, positive currents depolarise; its type and device are those of the computation.
-        inputs: the neurons that they flow into.
+        inputs: the neurons that they flow into: their somata, or, where neurons have their shape, c302's segments such as ``"PLML:17"``.
         dt_ms, duration_ms: of a step, and of the whole.
-        record: neurons whose voltages are returned; ``None`` for all that are left, in the order of ``worm.without(ablate).neuron_name``.
+        record: neurons, or segments, whose voltages are returned; ``None`` for all neurons that are left, in the order of
+            ``worm.without(ablate).neuron_name``.
         ablate: neurons, or classes such as ``"AVB"``, that are removed with all their synapses.
         initial_state: tensors of all neurons that are left; :meth:`Worm.initial_state` if ``None``.
         executor: ``"plain"``: PyTorch operations, differentiable in ``current_pA``, ``initial_state`` and every tensor of ``worm.data``,
@@ -69,12 +71,14 @@ def simulate(
     if not recorded:
         raise ValueError("record: expected at least one neuron, got none; name some, or give None for all")
     _check_tables(worm, dt_ms)
-    row, device = {name: row for row, name in enumerate(worm.neuron_name)}, current_pA.device
-    input_rows, record_rows = (torch.tensor([row[name] for name in names], dtype=torch.int64, device=device) for names in (into, recorded))
+    device = current_pA.device
+    input_rows, record_rows = (torch.tensor(worm.rows(names), dtype=torch.int64, device=device) for names in (into, recorded))
     state = worm.initial_state(current_pA.dtype) if initial_state is None else _checked_state(initial_state, worm, current_pA)
     tables = [part for part in worm.data.to_dict().values() if isinstance(part, Tensor)]
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (current_pA, *state, *tables))
-    if _fused(executor, current_pA, wanted):
+    if worm.compartments is not None:
+        voltage = _along_cables(worm, state, current_pA, input_rows, record_rows, dt_ms, executor, wanted)
+    elif _fused(executor, current_pA, wanted):
         from elegans_pyg.dynamics.fused import integrate_fused
 
         voltage = integrate_fused(worm, state, current_pA, input_rows, record_rows, dt_ms)
@@ -83,6 +87,21 @@ def simulate(
             voltage = integrate(worm, state, current_pA, input_rows, record_rows, dt_ms)
     time_ms = torch.arange(1, steps + 1, dtype=torch.float64, device=device).mul(dt_ms).to(current_pA.dtype)
     return time_ms, voltage
+
+
+def _along_cables(
+    worm: Worm, state: State, current: Tensor, inputs: Tensor, record: Tensor, dt_ms: float, executor: str, gradients: bool
+) -> Tensor:
+    """Voltages of a worm whose neurons have their shape; with gradients, only the trees are swept by compiled code."""
+    from elegans_pyg.dynamics.cables.integrate import integrate_cables
+
+    if _fused(executor, current, gradients):
+        from elegans_pyg.dynamics.cables.fused import integrate_cables_fused
+
+        return integrate_cables_fused(worm, state, current, inputs, record, dt_ms)
+    compiled = executor == "auto" and current.device.type == "cpu" and find_spec("numba") is not None
+    with torch.set_grad_enabled(gradients):
+        return integrate_cables(worm, state, current, inputs, record, dt_ms, compiled=compiled)
 
 
 def count_steps(dt_ms: float, duration_ms: float) -> int:
@@ -125,6 +144,8 @@ def _check_tables(worm: Worm, dt_ms: float) -> None:
     shapes |= dict.fromkeys(("capacitance_pF", "leak_nS", "threshold_mV"), neurons)
     if worm.membrane.channels is not None:
         shapes["channel_nS"] = (*neurons, 3)
+    if worm.compartments is not None:
+        shapes["resistivity_ohm_cm"] = neurons
     for name, shape in shapes.items():
         table = data.get(name)
         if not isinstance(table, Tensor) or table.dtype != torch.float64:
@@ -138,8 +159,12 @@ def _check_tables(worm: Worm, dt_ms: float) -> None:
         if name not in ("reversal_mV", "threshold_mV") and bool((values < 0).any()):
             raise ValueError(f"worm.data.{name}: expected no negative number, got {float(values.min()):g}; mend the tensor")
     capacitance = data.capacitance_pF.detach()
-    if not bool((capacitance > 0).all()):
-        raise ValueError("worm.data.capacitance_pF: expected numbers above 0, got 0; mend the tensor")
+    for name in shapes.keys() & {"capacitance_pF", "resistivity_ohm_cm"}:
+        if not bool((data[name].detach() > 0).all()):
+            raise ValueError(f"worm.data.{name}: expected numbers above 0, got 0; mend the tensor")
+    if worm.compartments is not None:
+        cables = worm.cables
+        capacitance = capacitance * torch.from_numpy(cables.area_um2[cables.soma] / np.bincount(cables.neuron, cables.area_um2))
     # Neighbours' voltages are extrapolated over half a step, which is stable only while the step is short beside the gap junctions.
     gap = data.conductance_nS.detach() * (data.edge_type == ELECTRICAL)
     shortest = float((capacitance / torch.zeros_like(capacitance).index_add_(0, data.edge_index[1], gap)).min())

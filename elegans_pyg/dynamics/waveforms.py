@@ -219,6 +219,7 @@ def _simulated(
     """Simulate, or read what was simulated before."""
     description = {"format": _FORMAT, "scenario": asdict(scenario), "outputs": outputs, "dt_ms": every * STEP_MS}
     description |= {"current": sha256(current.numpy().tobytes()), "worm": hash_graph(worm.data), "membrane": asdict(worm.membrane)}
+    description |= {"compartments": worm.compartments}
     key = sha256(json.dumps(description, sort_keys=True).encode())[:16]
     path = None if root is None else Path(root).expanduser() / f"waveforms-{scenario.name}-{every * STEP_MS:g}ms-{key}.safetensors"
     if path is not None and path.is_file():

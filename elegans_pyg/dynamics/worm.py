@@ -5,23 +5,26 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from elegans_pyg._arguments import check_choice, shown
+from elegans_pyg._arguments import check_choice, check_number, shown
 from elegans_pyg._files import data_folder
 from elegans_pyg.datasets.connectome import Connectome
 from elegans_pyg.datasets.wiring_tables import build_data, read_edges, read_neurons
+from elegans_pyg.dynamics.cables import Cables, Segments, cut, read_segments
 from elegans_pyg.dynamics.membrane import MEMBRANES, Membrane
 from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, EXTRASYNAPTIC, as_wiring
 
 
 class State(NamedTuple):
-    """What the equations carry from step to step, for every neuron, ``(N,)`` or a stimulus each ``(S, N)``.
+    """What the equations carry from step to step, for every neuron, ``(N,)`` or a stimulus each ``(S, N)``; where neurons have their
+    shape, all but the activation for every compartment.
 
     Attributes:
         voltage_mV, activation: membrane potential, and activation of the synapses that the neuron makes, 0 to 1.
@@ -43,6 +46,8 @@ class Worm:
     c302-C1      302     OpenWorm's c302 (Gleeson et al. 2018, doi:10.1098/rstb.2017.0379), parameter set C1: leak, slow and fast
                          potassium and Boyle & Cohen (2008, doi:10.1016/j.biosystems.2008.05.025) calcium channels with a calcium pool,
                          graded synapses, gap junctions; its own wiring, without muscles
+    c302-D1      302     c302's parameter set D1: the channels of C1, less dense, on the neurons' shapes; sigmoid synapses with rise and
+                         decay, of other thresholds for either sign; gap junctions. It counts a connection once, however many synapses
     kunert       279     Kunert et al. 2014, doi:10.1103/PhysRevE.89.052805, and Kim et al. 2019, doi:10.3389/fncom.2019.00008
                          ("Neural Interactome"): leak, sigmoid synapses with rise and decay whose thresholds are the neurons' resting
                          potentials, gap junctions; wiring of Varshney et al. 2011
@@ -64,15 +69,33 @@ class Worm:
     - ``conductance_nS (E,)``, ``reversal_mV (E,)`` (of no meaning for gap junctions, and 0 there); a gap junction is listed in both
       directions, each with the whole conductance
     - ``capacitance_pF (N,)``, ``leak_nS (N,)``, ``threshold_mV (N,)``; ``channel_nS (N, 3)`` slow K, fast K, Ca, where there are channels
+    - ``resistivity_ohm_cm (N,)`` where neurons have their shape; capacitance and conductances are then those of the whole neuron, spread
+      evenly over its membrane
 
-    Raises ``ValueError`` for a name that is none of :meth:`names`.
+    With its shape, a neuron is a tree of compartments, each with a potential, gates and calcium of its own, between which axial currents
+    flow. Synapses, gap junctions and injected currents reach the soma, as in c302; a name such as ``"PLML:17"`` stands for the compartment
+    that holds the middle of c302's segment 17 of PLML, to inject into or to record.
+
+    One compartment a section (2,041 in all) is **not converged in space**: sections are many length constants long, and voltages differ by
+    up to 85 mV at the ends of AVB, by 37 mV at the soma of PLML and by 9 mV in root mean square from those at a ``d_lambda`` of 0.3 (10,883
+    compartments of c302-D1), from which 0.1 (29,143) differs by 0.15 mV, and by 23 mV at the ends of AVB where a spike comes earlier. See
+    docs/the_worm_with_its_shape.md.
+
+    Args:
+        name: one of :meth:`names`.
+        morphology: whether neurons have their shape; those of ``c302-D1`` always do, those of ``kunert`` never.
+        compartments: ``"section"``, or the longest compartment as a share of the length constant at 100 Hz, NEURON's ``d_lambda``.
+
+    Raises ``ValueError`` for a name that is none of :meth:`names`, a membrane without densities, or other compartments.
 
     Example:
         >>> len(Worm("c302-C1").neuron_name)
         302
+        >>> len(Worm("c302-D1").cables.area_um2)
+        2041
     """
 
-    def __init__(self, name: str = "c302-C1") -> None:
+    def __init__(self, name: str = "c302-C1", morphology: bool = False, compartments: str | float = "section") -> None:
         check_choice("name", name, MEMBRANES, "other wirings: Worm.from_connectome")
         membrane = Membrane.load(name)
         if membrane.neurons is None:
@@ -83,16 +106,18 @@ class Worm:
             edges = read_edges(data_folder("biophysics") / f"{name}.csv")
             wiring = build_data(neurons, edges, synapses="both", keep_isolated=True)
             wiring.inhibitory = torch.tensor([neuron in (membrane.inhibitory or ()) for neuron in wiring.neuron_name])
-        self._set(wiring, membrane)
+        self._set(wiring, membrane, morphology, compartments)
 
-    def _set(self, wiring: Data, membrane: Membrane) -> None:
+    def _set(self, wiring: Data, membrane: Membrane, morphology: bool, compartments: str | float) -> None:
         self.membrane, self.data = membrane, copy.copy(wiring)
-        number, chemical = wiring.neuron_type.numel(), wiring.edge_type == CHEMICAL
+        self.compartments = self._checked(compartments) if morphology or membrane.needs_shape else None
+        chemical = wiring.edge_type == CHEMICAL
         source, target = wiring.edge_index
-
-        def everywhere(value: float) -> Tensor:
-            return torch.full((number,), value, dtype=torch.float64)
-
+        size = torch.ones(wiring.neuron_type.numel(), dtype=torch.float64)
+        if self.compartments is not None and membrane.area_um2 is not None and membrane.resistivity_ohm_cm is not None:
+            area, neuron = (torch.as_tensor(part) for part in (self.cables.area_um2, self.cables.neuron))
+            size = torch.zeros_like(size).index_add_(0, neuron, area) / membrane.area_um2
+            self.data.resistivity_ohm_cm = torch.full_like(size, membrane.resistivity_ohm_cm)
         signs = (membrane.excitatory, membrane.inhibitory_synapse)
         values = torch.tensor([(sign.conductance_nS, sign.reversal_mV) for sign in signs], dtype=torch.float64)
         each, reversal = values[wiring.inhibitory[source].long()].unbind(1)
@@ -100,10 +125,45 @@ class Worm:
         between = (source != target).double() * membrane.gap_junction_nS
         self.data.conductance_nS = wiring.edge_weight.double() * torch.where(chemical, each, between)
         self.data.reversal_mV = torch.where(chemical, reversal, 0.0)
-        self.data.capacitance_pF, self.data.leak_nS = everywhere(membrane.capacitance_pF), everywhere(membrane.leak_nS)
+        self.data.capacitance_pF, self.data.leak_nS = size * membrane.capacitance_pF, size * membrane.leak_nS
         if membrane.channels is not None:
-            self.data.channel_nS = torch.stack([everywhere(conductance) for conductance in membrane.channels.conductance_nS], dim=1)
-        self.data.threshold_mV = self._resting_mV() if membrane.threshold_mV is None else everywhere(membrane.threshold_mV)
+            self.data.channel_nS = size[:, None] * torch.tensor(membrane.channels.conductance_nS, dtype=torch.float64)
+        thresholds = [sign.threshold_mV for sign in signs]
+        if membrane.threshold_mV is None:
+            self.data.threshold_mV = self._resting_mV()
+        else:
+            self.data.threshold_mV = torch.tensor(thresholds, dtype=torch.float64)[wiring.inhibitory.long()]
+
+    def _checked(self, compartments: str | float) -> str | float:
+        if self.membrane.area_um2 is None:
+            raise ValueError(
+                f"morphology: expected a membrane with densities, got {self.membrane.name}, whose neurons are points; leave it out"
+            )
+        return compartments if compartments == "section" else check_number("compartments", compartments, above=True)  # type: ignore[arg-type]
+
+    @property
+    def cables(self) -> Cables:
+        """The compartments, where neurons have their shape; raises ``ValueError`` where they have none."""
+        if self.compartments is None:
+            raise ValueError(f"cables: expected a worm whose neurons have their shape, got {self!r}; make it with morphology=True")
+        return _cables(tuple(self.neuron_name), self.compartments, self.membrane)
+
+    @property
+    def segments(self) -> Segments:
+        """The neurons' shapes; raises ``ValueError`` for names that c302 has no shape of."""
+        return read_segments(self.neuron_name)
+
+    def rows(self, names: Iterable[str]) -> list[int]:
+        """Positions of neurons, or, where they have their shape, of compartments; names as :meth:`resolve` returns them."""
+        row = {name: number for number, name in enumerate(self.neuron_name)}
+        pairs = [name.partition(":") for name in names]
+        if self.compartments is None:
+            return [row[neuron] for neuron, *_ in pairs]
+        segments = self.segments
+        wanted = [
+            int(np.flatnonzero((segments.neuron == row[neuron]) & (segments.number == int(number or 0)))[0]) for neuron, _, number in pairs
+        ]
+        return self.cables.segment[wanted].tolist()
 
     @property
     def neuron_name(self) -> list[str]:
@@ -111,14 +171,16 @@ class Worm:
         return list(self.data.neuron_name)
 
     @classmethod
-    def from_connectome(cls, data: Data, membrane: str = "c302-C1") -> Worm:
+    def from_connectome(
+        cls, data: Data, membrane: str = "c302-C1", morphology: bool = False, compartments: str | float = "section"
+    ) -> Worm:
         """Give the neurons of any connectome, or rewired one, the membranes of a model.
 
         A synapse's conductance is the model's times ``edge_weight``; a connectome loaded with ``synapses="both"`` has its gap junctions
         too. Neurons that ``data.inhibitory`` marks make inhibitory synapses.
 
-        ``data``, cyclic or not, is left as it is; ``membrane`` is one of :meth:`names`. Raises ``TypeError`` or ``ValueError`` if ``data``
-        is not the ``Data`` of one wiring, lacks an attribute or has a broken one, and for an unknown membrane.
+        ``data``, cyclic or not, is left as it is; ``membrane`` is one of :meth:`names`; the rest as for the class. Raises ``TypeError`` or
+        ``ValueError`` if ``data`` is not the ``Data`` of one wiring, lacks an attribute or has a broken one, and for an unknown membrane.
         """
         data = as_wiring(data)
         if bool((data.edge_type == EXTRASYNAPTIC).any()):
@@ -128,7 +190,7 @@ class Worm:
             raise ValueError(f"data.inhibitory: expected {number} entries, one per neuron, got {length}; load the wiring with Connectome")
         worm = cls.__new__(cls)
         # On a copy: PyG moves a graph in place.
-        worm._set(copy.copy(data).cpu(), Membrane.load(membrane))
+        worm._set(copy.copy(data).cpu(), Membrane.load(membrane), morphology, compartments)
         return worm
 
     @staticmethod
@@ -174,7 +236,7 @@ class Worm:
         known = self.neuron_name
         found: list[str] = []
         for name in names:
-            members = [name] if name in known else [other for other in known if classes and _classes().get(other) == name]
+            members = [name] if self._has(str(name)) else [other for other in known if classes and _classes().get(other) == name]
             if not members:
                 near = difflib.get_close_matches(str(name).upper(), known, n=4, cutoff=0.5)
                 choices = f"nearest are {', '.join(near)}" if near else f"they are {', '.join(known[:4])}, ..."
@@ -183,6 +245,14 @@ class Worm:
                 raise ValueError(f"{argument}: expected each neuron once, got '{twice[0]}' twice; name it once")
             found += members
         return found
+
+    def _has(self, name: str) -> bool:
+        """Whether this is a neuron, or, where they have their shape, a segment of one."""
+        neuron, colon, number = name.partition(":")
+        if neuron not in self.neuron_name or not colon:
+            return neuron in self.neuron_name
+        segments, row = self.segments, self.neuron_name.index(neuron)
+        return self.compartments is not None and number in map(str, segments.number[segments.neuron == row])
 
     def initial_state(self, dtype: torch.dtype = torch.float64) -> State:
         """Where a simulation starts, ``(N,)`` each.
@@ -195,12 +265,14 @@ class Worm:
         if membrane.initial_mV is None:
             activation = torch.full_like(data.threshold_mV, self._half_active(), dtype=dtype)
             return State(data.threshold_mV.to(dtype), activation, empty, empty)
-        voltage = torch.full((len(self.neuron_name),), membrane.initial_mV, dtype=dtype)
+        activation = torch.zeros(len(self.neuron_name), dtype=dtype)
+        number = len(self.neuron_name) if self.compartments is None else len(self.cables.area_um2)
+        voltage = torch.full((number,), membrane.initial_mV, dtype=dtype)
         if channels is None:
-            return State(voltage, torch.zeros_like(voltage), empty, empty)
+            return State(voltage, activation, empty, empty)
         midpoint, scale = (torch.tensor(table, dtype=dtype)[:, None] for table in (channels.midpoint_mV, channels.scale_mV))
         gates = torch.sigmoid((voltage - midpoint) / scale)
-        return State(voltage, torch.zeros_like(voltage), gates, torch.full_like(voltage, channels.calcium_resting_pM))
+        return State(voltage, activation, gates, torch.full_like(voltage, channels.calcium_resting_pM))
 
     def _half_active(self) -> float:
         """Steady activation of sigmoid synapses at ``phi = 1/2``."""
@@ -224,7 +296,17 @@ class Worm:
         chemical = int((self.data.edge_type == CHEMICAL).sum())
         source, target = self.data.edge_index
         gaps = int(((self.data.edge_type == ELECTRICAL) & (source < target)).sum())
-        return f"Worm({self.membrane.name}, {len(self.neuron_name)} neurons, {chemical} chemical synapses, {gaps} gap junctions)"
+        shape = "" if self.compartments is None else f" of {len(self.cables.area_um2):,} compartments"
+        return f"Worm({self.membrane.name}, {len(self.neuron_name)} neurons{shape}, {chemical} chemical synapses, {gaps} gap junctions)"
+
+
+@lru_cache(maxsize=8)
+def _cables(neurons: tuple[str, ...], compartments: str | float, membrane: Membrane) -> Cables:
+    """Lengths of compartments follow the model's resistivity and capacitance, whatever a worm's own."""
+    assert membrane.area_um2 is not None
+    d_lambda = None if isinstance(compartments, str) else compartments
+    # From pF per um2 to uF per cm2.
+    return cut(read_segments(neurons), d_lambda, membrane.resistivity_ohm_cm or 0, 100 * membrane.capacitance_pF / membrane.area_um2)
 
 
 @cache

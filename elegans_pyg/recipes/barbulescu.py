@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -86,6 +86,12 @@ class BarbulescuSettings(Settings):
     runs: Count = Field(RUNS, description="Runs of each model, each from its own seed.")
     count: int = Field(STIMULI, ge=4, le=2**53, description="Stimuli of each scenario.")
     seed: Whole = Field(0, description="Start of all seeds: stimuli and first parameters.")
+    model: Literal["c302-C1", "c302-D1"] = Field("c302-C1", description="Membranes; c302-D1 has neurons with their shape.")
+    morphology: bool = Field(False, description="Give the neurons of c302-C1 their shape, too; the paper's had one.")
+    d_lambda: float | None = Field(
+        None, gt=0, description="Longest compartment of a shape, as a share of the length constant (default: a compartment a section)."
+    )
+    amplitude: float | None = Field(None, gt=0, description="Largest current in pA (default: the scenario's).")
     clip_norm: float | None = Field(None, gt=0, description="Largest norm of each run's gradient (default: no limit).")
 
 
@@ -108,12 +114,17 @@ def memory(settings: BarbulescuSettings, units: ep.studies.Units) -> Memory:
     return Memory(max(need.fixed for need in needs), units.table["job"].map(own).to_numpy())
 
 
+def worm_of(settings: BarbulescuSettings) -> ep.dynamics.Worm:
+    return ep.dynamics.Worm(settings.model, settings.morphology, settings.d_lambda or "section")
+
+
 def waveforms_of(job: Job, settings: BarbulescuSettings, root: Path, quiet: bool = True) -> ep.dynamics.Waveforms:
     """What a job learns, simulated or read from ``root``."""
     scenarios = job.scenarios()
     outputs = [name for scenario in scenarios for name in scenario.outputs]
-    chosen = (job.dt_ms, settings.count, settings.seed)
-    first, *others = (ep.dynamics.Waveforms(scenario.name, *chosen, outputs=outputs, root=root, quiet=quiet) for scenario in scenarios)
+    chosen = (job.dt_ms, settings.count, settings.seed, settings.amplitude)
+    more: dict[str, Any] = {"outputs": outputs, "worm": worm_of(settings), "root": root, "quiet": quiet}
+    first, *others = (ep.dynamics.Waveforms(scenario.name, *chosen, **more) for scenario in scenarios)
     for other in others:
         first = first.joined(other)
     return first.without_inputs(*job.without) if job.without else first
@@ -276,10 +287,11 @@ def _notes(number: int, settings: BarbulescuSettings) -> list[str]:
         short = f"{settings.epochs:,} of {EPOCHS:,} epochs, {settings.runs} of {RUNS} runs, so larger errors than published"
         notes.append(f"Shortened: {short} are to be expected, most of all of the RNN with its low learning rate.")
     clipped = f"; clipped at a norm of {settings.clip_norm:g}." if settings.clip_norm else " or clipping."
+    currents = f"{settings.amplitude:g} pA" if settings.amplitude else "2 pA (nictation 1.5 pA)"
     notes += [
-        "Our own waveforms, of the network c302-C1 with currents of at most 2 pA (nictation 1.5 pA); the RMSE is over all outputs, in units"
-        " of the widest one's range over the training stimuli. The paper's is over all outputs too, in its data's unit, volts; the first of"
-        " its published files shows responses of up to about 1 V, so that its 0.013 is about 1 % of the widest as well.",
+        f"Our own waveforms, of {worm_of(settings)!r}, with currents of at most {currents}; the RMSE is over all outputs,"
+        " in units of the widest one's range over the training stimuli. The paper's is over all outputs too, in its data's unit, volts; the"
+        " first of its published files shows responses of up to about 1 V, so that its 0.013 is about 1 % of the widest as well.",
         f"Gradients run back through every step, without truncation{clipped}",
     ]
     if number == 5:
@@ -294,7 +306,7 @@ BARBULESCU: Study[BarbulescuSettings] = Study(
     units,
     measure,
     report,
-    data=lambda settings: fit_rnn.worm_hash(),
+    data=lambda settings: fit_rnn.worm_hash(worm_of(settings)),
     memory=memory,
     network=network,
     predicts="voltages",

@@ -93,12 +93,13 @@ def waveform_hash(waveforms: ep.dynamics.Waveforms) -> str:
     return checksum({"current_pA": waveforms.current_pA, "voltage_mV": waveforms.voltage_mV}, " ".join(waveforms.split))
 
 
-def worm_hash() -> dict[str, str]:
-    """SHA-256 of the nervous system that is simulated: its wiring and its constants."""
+def worm_hash(worm: ep.dynamics.Worm | None = None) -> dict[str, str]:
+    """SHA-256 of the nervous system that is simulated, ``c302-C1`` if ``None``: its wiring, its constants and its compartments."""
     from elegans_pyg.datasets.graph_cache import hash_graph
 
-    worm = ep.dynamics.Worm()
-    return {"worm": sha256(json.dumps([hash_graph(worm.data), asdict(worm.membrane)], sort_keys=True).encode())}
+    worm = worm or ep.dynamics.Worm()
+    described = [hash_graph(worm.data), asdict(worm.membrane), worm.compartments]
+    return {"worm": sha256(json.dumps(described, sort_keys=True).encode())}
 
 
 def what_is_learned(settings: FitRnnSettings) -> dict[str, str]:

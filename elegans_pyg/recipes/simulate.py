@@ -27,7 +27,11 @@ class WormSettings(Settings):
 
     group: ClassVar[str] = "Nervous system"
 
-    model: Literal["c302-C1", "kunert"] = Field("c302-C1", description="Membranes.")
+    model: Literal["c302-C1", "c302-D1", "kunert"] = Field("c302-C1", description="Membranes; c302-D1 has neurons with their shape.")
+    morphology: bool = Field(False, description="Give the neurons of c302-C1 their shape, too.")
+    d_lambda: float | None = Field(
+        None, gt=0, description="Longest compartment of a shape, as a share of the length constant (default: a compartment a section)."
+    )
     connectome: Name | None = Field(None, description="Another wiring for these membranes, by name; see info.")
     ablate: Names = Field((), description="Neurons or classes to remove, such as AVB.")
 
@@ -101,9 +105,10 @@ def simulate_worm(settings: SimulateSettings, out: str | Path | None = None, *, 
     out = None if out is None else Path(out).expanduser()
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"out: expected a folder that is new or empty, got '{out}'; give another")
-    worm = ep.dynamics.Worm(settings.model)
+    shape = (settings.model, settings.morphology, settings.d_lambda or "section")
+    worm = ep.dynamics.Worm(*shape)
     if settings.connectome is not None:
-        worm = ep.dynamics.Worm.from_connectome(ep.datasets.Connectome(settings.connectome, synapses="both")[0], settings.model)
+        worm = ep.dynamics.Worm.from_connectome(ep.datasets.Connectome(settings.connectome, synapses="both")[0], *shape)
     left = worm.without(settings.ablate) if settings.ablate else worm
     recorded = worm.resolve(settings.record, "record")
     for name in recorded:

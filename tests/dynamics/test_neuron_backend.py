@@ -9,7 +9,7 @@ import torch
 
 from elegans_pyg.dynamics import Worm, simulate, simulate_neuron
 from elegans_pyg.dynamics.neuron_backend import neuron_missing
-from scripts.build_biophysics import reference_currents
+from scripts.build_biophysics import DISTAL, reference_currents, shape_currents
 
 FCM = ["PLML", "PLMR", "AVBL", "AVBR"]
 
@@ -28,6 +28,24 @@ def test_agrees_with_the_neuron_trace_in_all_302_neurons(dtype: torch.dtype) -> 
     assert np.sqrt((error**2).mean((1, 2))).max() < 0.01
     assert np.abs(error).max() < 1
     assert np.ptp(trace["voltage_mV"]) > 80
+
+
+@pytest.mark.parametrize("d_lambda", [0, 0.3])
+def test_shapes_agree_with_the_neuron_trace_in_all_somata_and_ten_distal_segments(d_lambda: float) -> None:
+    pytest.importorskip("numba")
+    file = Path(__file__).with_name(f"c302-D1-{d_lambda:g}-neuron.npz")
+    if not file.is_file():
+        pytest.skip(f"make it: python scripts/build_biophysics.py trace-shapes --d-lambda {d_lambda}")
+    trace = np.load(file)
+    worm = Worm("c302-D1", compartments=d_lambda or "section")
+    record = trace["record"].tolist()
+    _, voltage = simulate(worm, torch.tensor(shape_currents()[:1], dtype=torch.float32), FCM, duration_ms=40.0, record=record)
+    error = voltage[:, 9::10].double().numpy() - trace["voltage_mV"]
+    assert record == [*worm.neuron_name, *DISTAL]
+    assert np.sqrt((error**2).mean()) < 0.01
+    assert np.abs(error).max() < 0.5
+    assert np.ptp(trace["voltage_mV"][..., 302:], axis=1).min() > 1
+    assert np.ptp(trace["voltage_mV"]) > 60
 
 
 @pytest.mark.neuron
@@ -86,7 +104,7 @@ def test_a_failing_build_says_why_and_leaves_nothing(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"parameters": "C2"}, "parameters: expected one of C1, D, got 'C2'"),
+        ({"parameters": "C2"}, "parameters: expected one of C1, D, D1, got 'C2'"),
         ({"substeps": 0}, "substeps: expected 1 or more, got 0"),
         ({"inputs": ["AVBQ"]}, "inputs: expected a neuron of this worm's 302, got 'AVBQ'"),
     ],
@@ -94,6 +112,21 @@ def test_a_failing_build_says_why_and_leaves_nothing(tmp_path: Path, monkeypatch
 def test_refuses(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         simulate_neuron(**{"current_pA": torch.zeros(1, 10, 1), "inputs": ["AVBL"], "duration_ms": 0.5, **change})
+
+
+@pytest.mark.neuron
+@pytest.mark.slow
+@pytest.mark.parametrize("d_lambda", [None, 0.3])
+def test_shapes_agree_with_neuron_run_now(d_lambda: float | None) -> None:
+    if neuron_missing():
+        pytest.skip(neuron_missing())
+    current = torch.tensor(shape_currents()[:1, 100:300], dtype=torch.float32)
+    options = {"inputs": FCM, "duration_ms": 10.0, "record": [*FCM, *DISTAL]}
+    runs = [simulate_neuron(current, parameters="D1", d_lambda=d_lambda, substeps=substeps, **options).voltage_mV for substeps in (5, 10)]
+    _, voltage = simulate(Worm("c302-D1", compartments=d_lambda or "section"), current, **options)
+    error = 2 * runs[1] - runs[0] - voltage
+    assert float(error.square().mean().sqrt()) < 0.05
+    assert float(error.abs().max()) < 1
 
 
 @pytest.mark.neuron

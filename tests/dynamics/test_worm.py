@@ -110,9 +110,9 @@ def test_neurons_of_no_class_are_ablated_by_name_and_strangers_refused() -> None
 
 
 def test_refuses_unknown_names_and_broken_wirings() -> None:
-    with pytest.raises(ValueError, match="name: expected one of c302-C1, kunert, got 'c302-C2'"):
+    with pytest.raises(ValueError, match="name: expected one of c302-C1, c302-D1, kunert, got 'c302-C2'"):
         Worm("c302-C2")
-    with pytest.raises(ValueError, match="membrane: expected one of c302-C1, kunert, got 'hodgkin'"):
+    with pytest.raises(ValueError, match="membrane: expected one of c302-C1, c302-D1, kunert, got 'hodgkin'"):
         Worm.from_connectome(five(), "hodgkin")
     data = five()
     del data.inhibitory

@@ -40,6 +40,19 @@ def test_the_experiments_are_the_papers() -> None:
     assert (quick.epochs, quick.runs, quick.count) == (150, 3, 40)
 
 
+def test_waveforms_of_neurons_with_their_shape(tmp_path: Path) -> None:
+    pytest.importorskip("numba", reason="takes minutes without")
+    chosen = settings(1, morphology=True, count=4, amplitude=10.0)
+    shaped = waveforms_of(EXPERIMENTS[1][0], chosen, tmp_path)
+    assert shaped.voltage_mV.shape == (4, 1000, 4)
+    direct = dynamics.Waveforms(count=4, amplitude_pA=10.0, worm=dynamics.Worm(morphology=True), root=tmp_path)
+    assert direct.voltage_mV.equal(shaped.voltage_mV)
+    # Outputs that do nothing would teach nothing.
+    assert float(shaped.ranges_mV().min()) > 0.5
+    assert BARBULESCU.data(chosen) != BARBULESCU.data(settings(1))
+    assert BARBULESCU.data(chosen) != BARBULESCU.data(settings(1, morphology=True, d_lambda=0.3))
+
+
 @pytest.mark.usefixtures("leaky_waves")
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
 def test_every_experiment_runs(tmp_path: Path, number: int) -> None:

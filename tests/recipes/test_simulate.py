@@ -60,7 +60,7 @@ def test_currents_from_a_file_and_another_wiring(tmp_path: Path) -> None:
         (("--record", "DB99"), "error: record: expected a neuron"),
         (("--record", ","), "error: record: expected at least 1 values"),
         (("--record", "AVAL", "--ablate", "AVA"), "error: record: expected neurons that are left, got AVAL, which --ablate removes"),
-        (("--model", "hh"), 'error: Invalid value "hh" for --model. Choose from: "c302-C1", "kunert"'),
+        (("--model", "hh"), 'error: Invalid value "hh" for --model. Choose from: "c302-C1", "c302-D1", "kunert"'),
         (("--connectome", "fly"), "error: name: expected one of cook2019-hermaphrodite, "),
         (("--ablate", "PLM"), "error: inputs: expected neurons that are left, got PLML, which ablate removes"),
         (("--dt-ms", "0"), "error: dt_ms: expected at least 1e-06, got 0.0"),
