@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Write data/biophysics/c302-C1.* from the network that c302 generates, and the NEURON trace that the tests compare with.
+"""Write data/biophysics/c302-C1.* and data/connectomes/somata.csv from the network that c302 generates, and the NEURON traces that the
+tests compare with.
 
     pip install neuron==9.0.2 c302==0.12.1 pyneuroml==1.3.22        # in an environment of its own; Java 11 or newer, gcc and make beside it
     python scripts/build_biophysics.py constants                    # seconds
     python scripts/build_biophysics.py trace                        # half an hour: three stimuli at two small steps
+    python scripts/build_biophysics.py ordinary                     # an hour: five more, at smaller ones
 
 The constants depend on c302 alone, so that running the script again gives the same bytes. What each file holds is in data/README.md.
 """
@@ -144,6 +146,17 @@ def constants(folder: Path, c302_version: str) -> tuple[dict[str, object], list[
     return membrane, [(*key, weight) for key, weight in sorted(edges.items())]  # type: ignore[misc]
 
 
+def somata(folder: Path) -> list[tuple[str, float, float, float]]:
+    """Name of every neuron and where its cell body is, in um: from the most anterior one along the body, up to the back, and to the left."""
+    document = ElementTree.parse(folder / "worm.net.nml").getroot()
+    places = {}
+    for population in document.iter(f"{SPACE}population"):
+        location = only(population, f"{SPACE}instance/{SPACE}location").attrib
+        places[population.attrib["id"]] = [float(location[axis]) for axis in "yzx"]
+    front = min(along for along, _, _ in places.values())
+    return [(name, along - front, up, left) for name, (along, up, left) in sorted(places.items())]
+
+
 def write_constants() -> None:
     import c302
 
@@ -159,6 +172,7 @@ def write_constants() -> None:
             target_directory=folder,
         )
         membrane, edges = constants(Path(folder), c302.__version__)
+        places = somata(Path(folder))
     target = ROOT / "data" / "biophysics"
     target.mkdir(parents=True, exist_ok=True)
     (target / f"c302-{LEVEL}.json").write_text(json.dumps(membrane, indent=1) + "\n")
@@ -166,6 +180,10 @@ def write_constants() -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["pre", "post", "weight", "synapse"])
         writer.writerows((pre, post, f"{weight:g}", kind) for pre, post, kind, weight in edges)
+    with open(ROOT / "data" / "connectomes" / "somata.csv", "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["name", "along_um", "up_um", "left_um"])
+        writer.writerows((name, *(f"{value:.2f}" for value in place)) for name, *place in places)
     chemical = sum(kind == "chemical" for _, _, kind, _ in edges)
     print(f"{len(membrane['neurons'])} neurons, {chemical} chemical, {len(edges) - chemical} electrical pairs")  # type: ignore[arg-type]
 
