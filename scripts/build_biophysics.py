@@ -26,6 +26,7 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).parent.parent
 WORKER = ROOT / "elegans_pyg" / "dynamics" / "neuron_worker.py"
 TRACE = ROOT / "tests" / "dynamics" / "c302-C1-neuron.npz"
+ORDINARY, KEPT_MV = ROOT / "tests" / "dynamics" / "c302-C1-ordinary.npz", 0.002
 SPACE = "{http://www.neuroml.org/schema/neuroml2}"
 LEVEL = "C1"
 # Factors to the units of the files: nS, mV, ms, pF, um, pM; `density` to nS/um2, `specific` capacitance to pF/um2.
@@ -147,7 +148,7 @@ def constants(folder: Path, c302_version: str) -> tuple[dict[str, object], list[
 
 
 def somata(folder: Path) -> list[tuple[str, float, float, float]]:
-    """Name of every neuron and where its cell body is, in um: from the most anterior one along the body, up to the back, and to the left."""
+    """Name of every neuron and where its cell body is, in um: along the body from the most anterior one, up to the back, to the left."""
     document = ElementTree.parse(folder / "worm.net.nml").getroot()
     places = {}
     for population in document.iter(f"{SPACE}population"):
@@ -227,6 +228,60 @@ def write_trace(work: Path) -> None:
     print(f"{TRACE}: {TRACE.stat().st_size / 1e3:.0f} kB")
 
 
+def write_ordinary(work: Path) -> None:
+    """Five stimuli to which the simulator was never fitted, each from NEURON at 0.0025 and 0.005 ms and extrapolated to a step of 0. Kept
+    are, every 0.25 ms, the neurons that move most, in 0.002 mV and as differences, which compress well."""
+    import numpy as np
+
+    membrane = json.loads((ROOT / "data" / "biophysics" / f"c302-{LEVEL}.json").read_text())
+    network = work / "network"
+    if not network.is_dir():
+        subprocess.run([sys.executable, str(WORKER), "build", str(network), LEVEL], check=True)
+    kept = {}
+    for name, (inputs, current) in ordinary_currents().items():
+        voltages = {}
+        for step_ms in (0.005, 0.0025):
+            job, result = work / f"job-{name}-{step_ms}.npz", work / f"nrn-{name}-{step_ms}.npz"
+            if not result.is_file():
+                times = {"duration_ms": 300.0, "integration_dt_ms": step_ms, "substeps": round(0.05 / step_ms), "every": 1}
+                np.savez(job, inputs=np.array(inputs), record=np.array(membrane["neurons"]), current_pA=current[None], **times)
+                subprocess.run([sys.executable, str(WORKER), "run", str(network), str(job), str(result)], check=True)
+            voltages[step_ms] = np.load(result)["voltage_mV"][0]
+        limit = 2 * voltages[0.0025] - voltages[0.005]
+        most = np.argsort(-np.ptp(limit, axis=0), kind="stable")[:16]
+        steps = np.round(limit[4::5, most] / KEPT_MV).astype(np.int32)
+        kept |= {f"{name}_mV": np.diff(steps, axis=0, prepend=0).astype(np.int16), f"{name}_neurons": np.array(membrane["neurons"])[most]}
+    np.savez_compressed(ORDINARY, **kept)
+    print(f"{ORDINARY}: {ORDINARY.stat().st_size / 1e3:.0f} kB")
+
+
+def ordinary_currents():  # type: ignore[no-untyped-def]
+    """Inputs and currents in pA ``(6000, I)`` at 0.05 ms of each stimulus, by name."""
+    import numpy as np
+
+    time_ms = (np.arange(6000) + 0.5) * 0.05
+
+    def during(begin: float, end: float, size: float):  # type: ignore[no-untyped-def]
+        return size * ((time_ms >= begin) & (time_ms < end)).astype(float)
+
+    odour = during(30, 180, 3)
+    stairs = sum(during(20 + 50 * k, 70 + 50 * k, size) for k, size in enumerate((2, 4, 6, 7, 3)))
+    swings = sum(during(40 + 60 * k, 100 + 60 * k, size) for k, size in enumerate((2, -2, 2, -2)))
+    rng, knots = np.random.default_rng(5), np.linspace(0, 300, 16)
+    noise = [np.interp(time_ms, knots, 5 * np.clip(0.5 + 0.4 * rng.standard_normal(16), 0, 1)) for _ in range(4)]
+    ramp, train = np.interp(time_ms, [0, 30, 150, 240, 300], [0, 0, 7, 0, 0]), 6.0 * ((np.mod(time_ms, 60) < 30) & (time_ms > 20))
+    chirp = 1 - np.cos(2 * np.pi * (time_ms / 120 + (time_ms / 220) ** 2))
+    taps = during(80, 90, 6) + during(210, 220, 6)
+    stimuli = {
+        "odour": (["AWCL", "AWCR", "AVAL"], [odour, odour, during(120, 270, 1.5)]),
+        "staircase": (["ASHL", "ASHR", "RIML"], [stairs, stairs, swings]),
+        "noise": (["IL2L", "IL2R", "RIAL", "AIYL"], noise),
+        "motor": (["DB1", "VB2", "DD3", "SMDVL"], [ramp, train, -ramp / 2, 0.7 * train]),
+        "chirp": (["AVAL", "AVAR", "AVDL", "PVCR"], [chirp, 0.9 * chirp, taps, during(120, 240, 2)]),
+    }
+    return {name: (inputs, np.stack(columns, axis=1)) for name, (inputs, columns) in stimuli.items()}
+
+
 def reference_currents():  # type: ignore[no-untyped-def]
     """(3, 10,000, 4) pA at 0.05 ms: 2 pA and 5 pA throughout, then pulses into PLM and half-waves into AVB."""
     import numpy as np
@@ -241,14 +296,14 @@ def reference_currents():  # type: ignore[no-untyped-def]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["constants", "trace"])
+    parser.add_argument("what", choices=["constants", "trace", "ordinary"])
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "elegans_pyg-biophysics", help="where NEURON's files go")
     options = parser.parse_args()
     if options.what == "constants":
         write_constants()
     else:
         options.work.mkdir(parents=True, exist_ok=True)
-        write_trace(options.work.resolve())
+        (write_trace if options.what == "trace" else write_ordinary)(options.work.resolve())
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def _synapse(voltage, threshold, constants, graded, span, steepest, one, half):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _calcium(calcium, closed, inflow, pool, span, one, half):
-    """Calcium after ``span``, linear about where it begins; ``closed`` is its logistic function there, ``inflow`` that of an open channel."""
+    """Calcium after ``span``, linear about where it begins; ``closed`` is its logistic function there, ``inflow`` an open channel's."""
     rate, resting, alpha, inverse_scale = pool[0], pool[1], pool[3], pool[5]
     change = inflow * (one - alpha * closed) - (calcium - resting) * rate
     z = span * (rate - inflow * (alpha * inverse_scale * closed * (one - closed)))

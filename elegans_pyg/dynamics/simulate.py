@@ -80,9 +80,9 @@ def simulate(
 
     Raises:
         TypeError: if ``current_pA`` is no floating-point tensor, or a table of ``worm.data`` no float64 one.
-        ValueError: for a tolerance that is not above 0, unknown, repeated or ablated neurons, a duration that is no whole number of steps, currents of another shape or that
+        ValueError: for unknown, repeated or ablated neurons, a duration that is no whole number of steps, currents of another shape or that
             are not finite, tables of ``worm.data`` of another shape, not finite or negative where they may not be, a step too long for the
-            gap junctions, or an executor that cannot do it.
+            gap junctions, a tolerance that is not above 0, or an executor that cannot do it.
         ImportError: if the fused executor is asked for and Numba is missing.
 
     Example:

@@ -87,9 +87,9 @@ def _stage(
             look = {"cmap": "cividis", "norm": norm, "linewidths": 0.5, "edgecolors": INK if kind else "white"}
             scatter = axes.scatter(x, y, c=voltage[kept], s=size * (1.7 if kind else 1), marker=marker, zorder=3 if kind else 2, **look)
             dots.append((scatter, kept))
-            if kind and axes is not whole:
-                for name, across, up in zip(places.loc[kept, "name"], x, y, strict=True):
-                    axes.annotate(name, (across, up), (0, 6), textcoords="offset points", ha="center", fontsize=7, path_effects=HALO)
+        if axes is not whole:
+            _name(axes, places[inside & places["name"].isin(kinds)])
+            axes.set_ylim(places.loc[inside, "up_um"].min() - 6, places.loc[inside, "up_um"].max() + 14)
     for axes, title in ((head, "head"), (tail, "tail")):
         axes.set_title(f"{title}, enlarged", loc="left", fontsize=9, color=MUTED)
     words = "".join(f", {'squares' if kind == 'driven' else 'diamonds'}: {kind}" for kind in _MARKS if named.get(kind))
@@ -105,17 +105,27 @@ def _stage(
     return figure, dots, clock, bar
 
 
+def _name(axes: Axes, places: pd.DataFrame) -> None:
+    """Names above cell bodies; those of neighbours, such as left and right cells, stand above each other."""
+    taken: list[tuple[float, float]] = []
+    for place in places.sort_values("along_um").itertuples():
+        level = max([height + 1 for along, height in taken if abs(along - place.along_um) < 0.09 * np.ptp(axes.get_xlim())], default=0)
+        taken.append((place.along_um, level))
+        look: dict[str, Any] = {"ha": "center", "fontsize": 7, "path_effects": HALO, "textcoords": "offset points"}
+        axes.annotate(place.name, (place.along_um, place.up_um), (0, 7 + 9 * level), **look)
+
+
 def _outline(axes: Axes, places: pd.DataFrame, begin: float, end: float) -> None:
     """A faint outline about the cell bodies between two places along the body."""
     along, up = places["along_um"].to_numpy(), places["up_um"].to_numpy()
     grid = np.linspace(along.min() - 12, along.max() + 12, 60)
-    near = np.abs(along[None] - grid[:, None]) < 60
+    near = np.abs(along[None] - grid[:, None]) < 40
     top = np.array([up[own].max() if own.any() else np.nan for own in near])
     bottom = np.array([up[own].min() if own.any() else np.nan for own in near])
     smooth = np.hanning(13) / np.hanning(13).sum()
     taper = np.sqrt(np.clip(1 - np.abs(2 * (grid - grid.mean()) / np.ptp(grid)) ** 8, 0, 1))
     middle = np.convolve(np.pad((top + bottom) / 2, 6, "edge"), smooth, "valid")
-    half = np.convolve(np.pad((top - bottom) / 2 + 7, 6, "edge"), smooth, "valid") * taper
+    half = np.convolve(np.pad((top - bottom) / 2 + 4, 6, "edge"), smooth, "valid") * taper
     axes.fill_between(grid, middle - half, middle + half, color=RULE, alpha=0.5, lw=0, zorder=0)
     axes.set(xlim=(begin, end))
     axes.axis("off")

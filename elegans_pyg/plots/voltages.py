@@ -94,7 +94,9 @@ def voltage_map(
     title = f"all {len(types)} neurons by type, within a type by mean voltage, the highest on top"
     axes.set_title(title, loc="left", fontsize=10, color=MUTED)
     _type_strip(strip, axes, types[order])
-    bar = figure.colorbar(image, ax=grid[:, 1].tolist(), label="membrane potential (mV), on a scale that is not linear", pad=0.015, aspect=40)
+    bar = figure.colorbar(
+        image, ax=grid[:, 1].tolist(), label="membrane potential (mV), on a scale that is not linear", pad=0.015, aspect=40
+    )
     bar.set_ticks(voltage_ticks(norm))
     return figure
 

@@ -167,7 +167,9 @@ def report(done: Finished[SimulateSettings]) -> Report:
     if movie := ep.plots.body_animation(time, voltage, worm.neuron_name, parts):
         files["figures/body.gif"] = movie
     error = float(done.rows["error_mV"].iloc[0])
-    return Report([_table(settings, ready, tensors["time_ms"], columns)], _notes(settings, ready, error), files, figures, {"error_mV": error})
+    return Report(
+        [_table(settings, ready, tensors["time_ms"], columns)], _notes(settings, ready, error), files, figures, {"error_mV": error}
+    )
 
 
 def _table(settings: SimulateSettings, ready: Prepared, time: Tensor, columns: dict[str, Tensor]) -> object:

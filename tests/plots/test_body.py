@@ -17,7 +17,8 @@ def test_every_neuron_has_its_place_in_the_body() -> None:
     assert set(places.index) == set(names)
     assert [names[row] for row in places["row"]] == list(places.index)
     along = places["along_um"]
-    # The motor neurons of a class are numbered from head to tail (but DB2 and VB2 lie before DB1 and VB1); PLM lies in the tail, the amphid's neurons in the head.
+    # The motor neurons of a class are numbered from head to tail, but for DB2 and VB2, which lie before DB1 and VB1; PLM lies in the
+    # tail, and the amphid's neurons in the head.
     for kind, first, count in (("DB", 2, 7), ("VB", 2, 11), ("VD", 1, 13), ("DD", 1, 6), ("AS", 1, 11), ("VA", 1, 12)):
         assert (np.diff([along[f"{kind}{number}"] for number in range(first, count + 1)]) > 0).all(), kind
     assert along["ASEL"] < 0.25 * along.max() < 0.85 * along.max() < along["PLML"]
