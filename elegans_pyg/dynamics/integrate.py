@@ -1,16 +1,16 @@
 """The plain integrator: PyTorch operations on whole ensembles of stimuli, differentiable, in any floating-point type, on any device.
 
-A step of a neuron is symmetric (Strang 1968, doi:10.1137/0705041): its gates, calcium and synaptic activation move by half a step while its
+A step of a neuron is symmetric (Strang 1968, doi:10.1137/0705041): gates, calcium and synaptic activation move by half a step while the
 voltage is held, then the voltage by a whole one while these are held, then these by the other half. What it feels of other neurons is what
-they are in the middle of the step, so that the whole is of second order. Each of these moves is linear in what it updates,
-``dy/dt = (target - y) rate``, and multiplies the distance by the L-stable ``1 / (1 + z + z^2 / 2)``, ``z = rate dt``: never past the target,
-however short the time constant. Gates' time constants are fixed, and their exponentials exact; calcium, which closes its own channel within
-some steps, is linearised about where it begins.
+they are in the middle of the step, so that the whole is of second order. Each of these moves is linear in what it updates, ``dy/dt =
+(target - y) rate``, and multiplies the distance by the L-stable ``1 / (1 + z + z^2 / 2)``, ``z = rate dt``: never past the target, however
+short the time constant. Gates' time constants are fixed, and their exponentials exact; calcium, which closes its own channel within some
+steps, is linearised about where it begins.
 
 Where voltages rise and fall, they do so in a few steps, and there nearly all of the error arises. So a neuron that moves faster than
 ``FAST_MV_PER_MS`` takes the step in two halves too, and ``(4 halves - whole) / 3`` is free of the error of second order (Richardson's
 extrapolation). About one in twenty is as fast at a time while the network fires. Others feel its synapses as they are after half a step at
-the voltage that it is moving to. Eight short steps in place of the extrapolation gave the same accuracy for four times the work; interpolating
+the voltage that it moves to. Eight short steps in place of the extrapolation gave the same accuracy for four times the work; interpolating
 what a neuron feels within the step gave nothing; and steps of half the length for all halve the speed for an error of a quarter.
 """
 
