@@ -94,9 +94,10 @@ class Integrator:
         new, activation, gates, calcium = ((4 * fine - coarse) / 3 for fine, coarse in zip(halved, whole, strict=True))
         put = zip((voltage, *arrived), (new, activation, gates, calcium.clamp(min=0)), strict=True)
         voltage, *moved = (_put(part, fast, own) for part, own in put)
-        ahead = every.leave(Parts(*moved), voltage, every.targets(voltage), half)
+        parts = Parts(*moved)
+        ahead = every.leave(parts, voltage, every.targets(voltage), half)
         felt = chosen.activation(activation, chosen.targets(new + (new - old) / 4), half)
-        return Staggered(voltage, *moved, *ahead, _put(ahead.activation, fast, felt), gap)
+        return Staggered(voltage, *parts, *ahead, _put(ahead.activation, fast, felt), gap)
 
 
 class Neurons:

@@ -1,6 +1,7 @@
 """Simulated voltages against time: curves of some neurons, and a map of all."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +81,7 @@ def voltage_map(
     extra = 0.2 * count + 0.35 * len(rows)
     panels = [*(0.2 * len(own) for own in rows.values()), 6.0]
     figure, grid = canvas(9, 6.9 + extra, len(panels), 2, width_ratios=[1, 60], height_ratios=panels, squeeze=False)
-    image = None
+    image: Any = None
     for (strip, axes), (what, own) in zip(grid, rows.items(), strict=False):
         strip.axis("off")
         image = _heat(axes, time, voltage[::every, own], norm)
@@ -114,12 +115,13 @@ def voltage_norm(voltage: npt.NDArray[np.floating]) -> FuncNorm:
 
 def voltage_ticks(norm: FuncNorm, count: int = 7) -> list[float]:
     """Round voltages at about even distances along the colours of a :func:`voltage_norm`."""
-    digits = 0 if norm.vmax - norm.vmin > 10 else 1 if norm.vmax - norm.vmin > 1 else 3
-    marks = np.round(norm.inverse(np.linspace(0, 1, count)), digits)
-    return sorted({float(mark) for mark in marks if norm.vmin <= mark <= norm.vmax})
+    marks = norm.inverse(np.linspace(0, 1, count))
+    low, high = marks[0], marks[-1]
+    digits = 0 if high - low > 10 else 1 if high - low > 1 else 3
+    return sorted({float(mark) for mark in np.round(marks, digits) if low <= mark <= high})
 
 
-def _heat(axes: Axes, time: npt.NDArray[np.floating], voltage: npt.NDArray[np.floating], norm: FuncNorm) -> object:
+def _heat(axes: Axes, time: npt.NDArray[np.floating], voltage: npt.NDArray[np.floating], norm: FuncNorm) -> Any:
     """Voltages ``(T, rows)`` as an image with time to the right."""
     axes.spines[:].set_visible(False)
     extent = (float(time[0]), float(time[-1]), voltage.shape[1], 0)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from elegans_pyg.dynamics import State, StepWarning, Worm, simulate
 from elegans_pyg.dynamics.integrate import integrate
-from scripts.build_biophysics import ordinary_currents
 from tests.dynamics.circuits import circuit, five
 from tests.dynamics.ode import Network, solve
 
@@ -303,11 +302,10 @@ def test_refuses_a_state_of_another_worm(worm: Worm) -> None:
 
 def test_default_steps_are_accurate_and_their_error_is_estimated(worm: Worm) -> None:
     """Against the same equations in steps of 1/8 and 1/16, extrapolated; these against NEURON in test_neuron_backend.py."""
-    inputs, current = ordinary_currents()["noise"]
-    current = torch.tensor(current)[None, :1600]
-    options = {"inputs": inputs, "duration_ms": 80.0}
+    current = torch.full((1, 600, 1), 8.0, dtype=torch.float64)
+    options = {"inputs": ["AVDL"], "duration_ms": 30.0}
     done = simulate(worm, current, **options)
-    fine = [simulate(worm, current.repeat_interleave(k, 1), inputs, 0.05 / k, 80.0, estimate=False)[1][:, k - 1 :: k] for k in (8, 16)]
+    fine = [simulate(worm, current.repeat_interleave(k, 1), ["AVDL"], 0.05 / k, 30.0, estimate=False)[1][:, k - 1 :: k] for k in (8, 16)]
     exact = (4 * fine[1] - fine[0]) / 3
     error = (done.voltage_mV - exact).abs()
     # A neuron fires, and before fast neurons were extrapolated this was off by millivolts.

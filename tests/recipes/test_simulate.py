@@ -55,11 +55,8 @@ def test_a_killed_simulation_is_resumed_to_the_same_files(tmp_path: Path, monkey
     settings = SimulateSettings(duration=10.0, on=2.0, off=8.0, settling=True)
     with undrawn():
         run_study(SIMULATE, settings, tmp_path / "whole", quiet=True)
-        with monkeypatch.context() as patch:
-            patch.setattr("elegans_pyg.recipes.simulate.report", stop)
-            stopped = replace(SIMULATE, report=stop)
-            with pytest.raises(KeyboardInterrupt):
-                run_study(stopped, settings, tmp_path / "killed", quiet=True)
+        with pytest.raises(KeyboardInterrupt):
+            run_study(replace(SIMULATE, report=stop), settings, tmp_path / "killed", quiet=True)
         run_study(SIMULATE, settings, tmp_path / "killed", resume=True, quiet=True)
     for name in ("voltages.csv", "voltages.safetensors", "results.csv"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
