@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Write data/biophysics/c302-* from the networks and shapes that c302 has, and the NEURON traces that the tests compare with.
+"""Write data/biophysics/c302-* from the networks and shapes that c302 has, data/connectomes/somata.csv from where it has the neurons, and
+the NEURON traces that the tests compare with.
 
     pip install neuron==9.0.2 c302==0.12.1 pyneuroml==1.3.22        # in an environment of its own; Java 11 or newer, gcc and make beside it
     python scripts/build_biophysics.py constants                    # seconds
     python scripts/build_biophysics.py shapes --c302 ENV/lib/python3.11/site-packages/c302      # seconds, where this package runs
     python scripts/build_biophysics.py trace                        # half an hour: three stimuli at two small steps
     python scripts/build_biophysics.py trace-shapes                 # minutes: c302-D1, with two sizes of compartments
+    python scripts/build_biophysics.py ordinary                     # an hour: five more, at smaller ones
 
 The constants depend on c302 alone, so that running the script again gives the same bytes. What each file holds is in data/README.md.
 """
@@ -31,6 +33,7 @@ INPUTS = ["PLML", "PLMR", "AVBL", "AVBR"]
 DISTAL = ["PLML:45", "PLMR:45", "AVBL:58", "AVBR:58", "PVDL:1494", "ALML:32", "DB1:56", "VB1:22", "AVM:42", "PVR:74"]
 TARGET = ROOT / "data" / "biophysics"
 UNBRANCHED = "sao864921383"  # NeuroLex: a section, in the words of NEURON
+ORDINARY, KEPT_MV = ROOT / "tests" / "dynamics" / "c302-C1-ordinary.npz", 0.002
 SPACE = "{http://www.neuroml.org/schema/neuroml2}"
 LEVELS = ("C1", "D1")
 # Factors to the units of the files: nS, mV, ms, pF, um, pM, Ohm cm; `density` to nS/um2, `specific` capacitance to pF/um2.
@@ -179,6 +182,17 @@ def resistivity() -> str:
     return ParameterisedModel().get_bioparameter("resistivity").value
 
 
+def somata(folder: Path) -> list[tuple[str, float, float, float]]:
+    """Name of every neuron and where its cell body is, in um: along the body from the most anterior one, up to the back, to the left."""
+    document = ElementTree.parse(folder / "worm.net.nml").getroot()
+    places = {}
+    for population in document.iter(f"{SPACE}population"):
+        location = only(population, f"{SPACE}instance/{SPACE}location").attrib
+        places[population.attrib["id"]] = [float(location[axis]) for axis in "yzx"]
+    front = min(along for along, _, _ in places.values())
+    return [(name, along - front, up, left) for name, (along, up, left) in sorted(places.items())]
+
+
 def write_constants(level: str) -> None:
     import c302
 
@@ -195,12 +209,17 @@ def write_constants(level: str) -> None:
             target_directory=folder,
         )
         membrane, edges = constants(Path(folder), c302.__version__, level)
+        places = somata(Path(folder))
     TARGET.mkdir(parents=True, exist_ok=True)
     (TARGET / f"c302-{level}.json").write_text(json.dumps(membrane, indent=1) + "\n")
     with open(TARGET / f"c302-{level}.csv", "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["pre", "post", "weight", "synapse"])
         writer.writerows((pre, post, f"{weight:g}", kind) for pre, post, kind, weight in edges)
+    with open(ROOT / "data" / "connectomes" / "somata.csv", "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["name", "along_um", "up_um", "left_um"])
+        writer.writerows((name, *(f"{value:.2f}" for value in place)) for name, *place in places)
     chemical = sum(kind == "chemical" for _, _, kind, _ in edges)
     print(f"{len(membrane['neurons'])} neurons, {chemical} chemical, {len(edges) - chemical} electrical pairs")  # type: ignore[arg-type]
 
@@ -256,24 +275,26 @@ def point(element: ElementTree.Element) -> list[float]:
     return [float(element.attrib[name]) for name in ("x", "y", "z", "diameter")]
 
 
-def at_step_0(work: Path, level: str, job: dict[str, object]):  # type: ignore[no-untyped-def]
-    """NEURON's voltages every 0.5 ms at a step of 0, extrapolated from two small ones, since its error is of first order in the step."""
+def at_step_0(work: Path, level: str, name: str, job: dict[str, object], steps_ms=(0.01, 0.005), every=10):  # type: ignore[no-untyped-def]
+    """NEURON's voltages every ``every`` times 0.05 ms at a step of 0, extrapolated from two small ones, since its error is of first order."""
     import numpy as np
 
     network = work / f"network-{level}"
     if not network.is_dir():
         subprocess.run([sys.executable, str(WORKER), "build", str(network), level], check=True)
     voltages = []
-    for step_ms in (0.01, 0.005):
-        result = work / f"result-{level}-{job.get('d_lambda', 0)}-{step_ms}.npz"
+    for step_ms in steps_ms:
+        result = work / f"result-{level}-{name}-{step_ms}.npz"
         if not result.is_file():
-            np.savez(work / "job.npz", integration_dt_ms=step_ms, substeps=round(0.05 / step_ms), every=10, **job)
+            np.savez(work / "job.npz", integration_dt_ms=step_ms, substeps=round(0.05 / step_ms), every=every, **job)
             subprocess.run([sys.executable, str(WORKER), "run", str(network), str(work / "job.npz"), str(result)], check=True)
         voltages.append(np.load(result)["voltage_mV"])
     coarse, fine = voltages
     apart = coarse - fine
-    print(f"0.01 against 0.005 ms: root mean square {np.sqrt((apart**2).mean()):.4f} mV, largest {abs(apart).max():.4f} mV")
-    return (2 * fine - coarse).astype(np.float32)
+    print(
+        f"{steps_ms[0]} against {steps_ms[1]} ms: root mean square {np.sqrt((apart**2).mean()):.4f} mV, largest {abs(apart).max():.4f} mV"
+    )
+    return 2 * fine - coarse
 
 
 def write_trace(work: Path) -> None:
@@ -281,7 +302,7 @@ def write_trace(work: Path) -> None:
 
     neurons = json.loads((TARGET / "c302-C1.json").read_text())["neurons"]
     job = {"duration_ms": 500.0, "inputs": INPUTS, "record": neurons, "current_pA": reference_currents()}
-    limit = at_step_0(work, "C1", job)[:, 4::5]  # every 2.5 ms
+    limit = at_step_0(work, "C1", "reference", job)[:, 4::5].astype(np.float32)  # every 2.5 ms
     np.savez_compressed(TRACE, voltage_mV=limit, time_ms=np.arange(1, limit.shape[1] + 1) * 2.5, neuron_name=np.array(neurons))
     print(f"{TRACE}: {TRACE.stat().st_size / 1e3:.0f} kB")
 
@@ -295,8 +316,52 @@ def write_traces_of_shapes(work: Path, sizes: list[float]) -> None:
     for d_lambda in sizes:
         job = {"duration_ms": 40.0, "inputs": INPUTS, "record": record, "current_pA": current, "d_lambda": d_lambda}
         file = TRACE.with_name(f"c302-D1-{d_lambda:g}-neuron.npz")
-        np.savez_compressed(file, voltage_mV=at_step_0(work, "D1", job), record=np.array(record))
+        voltage = at_step_0(work, "D1", f"{d_lambda:g}", job)
+        np.savez_compressed(file, voltage_mV=voltage.astype(np.float32), record=np.array(record))
         print(f"{file}: {file.stat().st_size / 1e3:.0f} kB")
+
+
+def write_ordinary(work: Path) -> None:
+    """Five stimuli to which the simulator was never fitted, each from NEURON at 0.0025 and 0.005 ms and extrapolated to a step of 0. Kept
+    are, every 0.25 ms, the neurons that move most, in 0.002 mV and as differences, which compress well."""
+    import numpy as np
+
+    neurons, kept = json.loads((TARGET / "c302-C1.json").read_text())["neurons"], {}
+    for name, (inputs, current) in ordinary_currents().items():
+        job = {"duration_ms": 300.0, "inputs": np.array(inputs), "record": np.array(neurons), "current_pA": current[None]}
+        limit = at_step_0(work, "C1", name, job, (0.005, 0.0025), every=1)[0]
+        most = np.argsort(-np.ptp(limit, axis=0), kind="stable")[:16]
+        steps = np.round(limit[4::5, most] / KEPT_MV).astype(np.int32)
+        kept |= {f"{name}_mV": np.diff(steps, axis=0, prepend=0).astype(np.int16), f"{name}_neurons": np.array(neurons)[most]}
+    np.savez_compressed(ORDINARY, **kept)
+    print(f"{ORDINARY}: {ORDINARY.stat().st_size / 1e3:.0f} kB")
+
+
+def ordinary_currents():  # type: ignore[no-untyped-def]
+    """Inputs and currents in pA ``(6000, I)`` at 0.05 ms of each stimulus, by name."""
+    import numpy as np
+
+    time_ms = (np.arange(6000) + 0.5) * 0.05
+
+    def during(begin: float, end: float, size: float):  # type: ignore[no-untyped-def]
+        return size * ((time_ms >= begin) & (time_ms < end)).astype(float)
+
+    odour = during(30, 180, 3)
+    stairs = sum(during(20 + 50 * k, 70 + 50 * k, size) for k, size in enumerate((2, 4, 6, 7, 3)))
+    swings = sum(during(40 + 60 * k, 100 + 60 * k, size) for k, size in enumerate((2, -2, 2, -2)))
+    rng, knots = np.random.default_rng(5), np.linspace(0, 300, 16)
+    noise = [np.interp(time_ms, knots, 5 * np.clip(0.5 + 0.4 * rng.standard_normal(16), 0, 1)) for _ in range(4)]
+    ramp, train = np.interp(time_ms, [0, 30, 150, 240, 300], [0, 0, 7, 0, 0]), 6.0 * ((np.mod(time_ms, 60) < 30) & (time_ms > 20))
+    chirp = 1 - np.cos(2 * np.pi * (time_ms / 120 + (time_ms / 220) ** 2))
+    taps = during(80, 90, 6) + during(210, 220, 6)
+    stimuli = {
+        "odour": (["AWCL", "AWCR", "AVAL"], [odour, odour, during(120, 270, 1.5)]),
+        "staircase": (["ASHL", "ASHR", "RIML"], [stairs, stairs, swings]),
+        "noise": (["IL2L", "IL2R", "RIAL", "AIYL"], noise),
+        "motor": (["DB1", "VB2", "DD3", "SMDVL"], [ramp, train, -ramp / 2, 0.7 * train]),
+        "chirp": (["AVAL", "AVAR", "AVDL", "PVCR"], [chirp, 0.9 * chirp, taps, during(120, 240, 2)]),
+    }
+    return {name: (inputs, np.stack(columns, axis=1)) for name, (inputs, columns) in stimuli.items()}
 
 
 def reference_currents():  # type: ignore[no-untyped-def]
@@ -326,7 +391,7 @@ def shape_currents():  # type: ignore[no-untyped-def]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["constants", "shapes", "trace", "trace-shapes"])
+    parser.add_argument("what", choices=["constants", "shapes", "trace", "trace-shapes", "ordinary"])
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "elegans_pyg-biophysics", help="where NEURON's files go")
     parser.add_argument(
         "--d-lambda", type=float, nargs="*", default=[0.0, 0.3], help="of the traces of shapes; 0 for a compartment a section"
@@ -342,8 +407,10 @@ def main() -> None:
         write_shapes(options.c302)
     elif options.what == "trace":
         write_trace(work)
-    else:
+    elif options.what == "trace-shapes":
         write_traces_of_shapes(work, options.d_lambda)
+    else:
+        write_ordinary(work)
 
 
 if __name__ == "__main__":

@@ -147,6 +147,7 @@ SMALL = {
     "fit-rnn": "--epochs 8 --runs 2 --count 4 --hidden 2",
     "analyze": "witvliet2021-1 --nulls 19 --workers 1",
     "relate": "reference/ensemble --workers 1",
+    "simulate": "--duration 40 --on 10 --off 30",
 }
 
 

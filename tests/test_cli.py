@@ -22,7 +22,7 @@ from elegans_pyg.training import TrainingError
 from tests.commands import TINY, invoke, refused, start
 from tests.recipes.tiny import tiny_settings
 
-COMMANDS = ("info", "compare", "plot", "join", "predict", "export", "simulate", *RECIPES)
+COMMANDS = ("info", "compare", "plot", "join", "predict", "export", *RECIPES)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import os
 import sys
 
 # A module of commands adds them to the app when it is imported.
-from elegans_pyg.cli import export, predict, runs, simulate, studies  # noqa: F401
+from elegans_pyg.cli import export, predict, runs, studies  # noqa: F401
 from elegans_pyg.cli.app import run
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, empty
 
 from elegans_pyg._extras import require
 from elegans_pyg._threads import share
-from elegans_pyg.dynamics.integrate import STEEPEST, expanded
+from elegans_pyg.dynamics.integrate import FAST_MV_PER_MS, STEEPEST, expanded
 from elegans_pyg.dynamics.worm import State, Worm
 from elegans_pyg.wirings import ELECTRICAL
 
@@ -19,7 +19,7 @@ Array = npt.NDArray[Any]
 _WIDEST = 32
 
 
-def integrate_fused(worm: Worm, state: State, current: Tensor, inputs: Tensor, record: Tensor, dt_ms: float) -> Tensor:
+def integrate_fused(worm: Worm, state: State, current: Tensor, inputs: Tensor, record: Tensor, dt_ms: float, repeats: int = 1) -> Tensor:
     """What :func:`elegans_pyg.dynamics.integrate.integrate` returns, on the CPU and without gradients; ``ImportError`` without Numba."""
     require("numba", "fast", "the fused executor")
     from elegans_pyg.dynamics import kernels
@@ -30,8 +30,9 @@ def integrate_fused(worm: Worm, state: State, current: Tensor, inputs: Tensor, r
     voltage, activation, gates, calcium = (np.ascontiguousarray(part.detach().numpy()) for part in expanded(state, stimuli, current))
     neurons = voltage.shape[1]
     arguments = (
-        number(dt_ms),
-        worm.membrane.channels is not None,
+        number(dt_ms / repeats),
+        repeats,
+        number(FAST_MV_PER_MS * dt_ms / repeats),
         worm.membrane.kinetics == "graded",
         number(STEEPEST),
         *_tables(worm, number),
@@ -64,11 +65,10 @@ def _tables(worm: Worm, number: type[np.floating[Any]]) -> Iterator[tuple[Array,
     constants = np.stack([1 / capacitance, leak + gap_sum, leak * membrane.leak_reversal_mV, threshold])
     yield _as(number, constants, [*(*membrane.rates_per_ms, 0.0)[:2], 1 / membrane.delta_mV])
     if channels is None:
-        yield _as(number, np.zeros((3, count)), np.zeros(3), np.ones((5, 3)), np.ones(6))
+        yield _as(number, np.zeros((3, 0)), np.zeros(3), np.ones((3, 5)), np.ones(6))
         return
-    gates = np.stack([channels.midpoint_mV, 1 / np.array(channels.scale_mV), channels.tau_ms], axis=1)
-    gain = channels.calcium_decay_ms * channels.calcium_pM_per_pA_ms
-    calcium = [channels.calcium_decay_ms, channels.calcium_resting_pM, gain]
+    gates = np.stack([channels.midpoint_mV, 1 / np.array(channels.scale_mV), channels.tau_ms])
+    calcium = [1 / channels.calcium_decay_ms, channels.calcium_resting_pM, channels.calcium_pM_per_pA_ms]
     calcium += [channels.block_alpha, channels.block_half_pM, 1 / channels.block_scale_pM]
     yield _as(number, data.channel_nS.detach().numpy().T, channels.reversal_mV, gates, calcium)
 

@@ -1,9 +1,17 @@
 """The plain integrator: PyTorch operations on whole ensembles of stimuli, differentiable, in any floating-point type, on any device.
 
-Voltages are known at whole steps; gates, synaptic activations and calcium half a step later, so that each side sees the other at the middle
-of its step, which makes the scheme of second order. Within a step, everything is linear in what it updates, ``dy/dt = (target - y) rate``,
-and moves by the L-stable ``1 / (1 + z + z^2 / 2)`` in place of ``exp(-z)``, ``z = rate dt``: of second order too, without an exponential,
-and never past the target however short the time constant. Gates' time constants are fixed, and their exponentials are taken once.
+A step of a neuron is symmetric (Strang 1968, doi:10.1137/0705041): gates, calcium and synaptic activation move by half a step while the
+voltage is held, then the voltage by a whole one while these are held, then these by the other half. What it feels of other neurons is what
+they are in the middle of the step, so that the whole is of second order. Each of these moves is linear in what it updates, ``dy/dt =
+(target - y) rate``, and multiplies the distance by the L-stable ``1 / (1 + z + z^2 / 2)``, ``z = rate dt``: never past the target, however
+short the time constant. Gates' time constants are fixed, and their exponentials exact; calcium, which closes its own channel within some
+steps, is linearised about where it begins.
+
+Where voltages rise and fall, they do so in a few steps, and there nearly all of the error arises. So a neuron that moves faster than
+``FAST_MV_PER_MS`` takes the step in two halves too, and ``(4 halves - whole) / 3`` is free of the error of second order (Richardson's
+extrapolation). About one in twenty is as fast at a time while the network fires. Others feel its synapses as they are after half a step at
+the voltage that it moves to. Eight short steps in place of the extrapolation gave the same accuracy for four times the work; interpolating
+what a neuron feels within the step gave nothing; and steps of half the length for all halve the speed for an error of a quarter.
 """
 
 from collections import namedtuple
@@ -25,11 +33,18 @@ STEEPEST = 40.0
 SMALL = 2**22
 
 
+FAST_MV_PER_MS = 1.0
+"""Neurons whose voltages move faster are extrapolated."""
+
 Circuit = namedtuple("Circuit", "capacitance leak threshold channel synapses gaps gap_sum")
 """A worm's constants as tensors of one type on one device; synapses and gap junctions as dense matrices."""
 
-Staggered = namedtuple("Staggered", "voltage activation gates calcium gap_before block_before")
-"""The state between steps: voltages at the step's start, the rest half a step later; and the step before's, for extrapolation."""
+Parts = namedtuple("Parts", "activation gates calcium")
+"""What belongs to a neuron beside its voltage: ``(S, N)``, ``(5, S, N)``, ``(S, N)``; of chosen neurons ``(A,)``, ``(5, A)``, ``(A,)``."""
+
+Staggered = namedtuple("Staggered", "voltage activation gates calcium activation_ahead gates_ahead calcium_ahead felt gap_before")
+"""The state between steps: everything at the step's start, all but the voltages half a step later too, the activation that other neurons
+will feel then, and what flowed through the gap junctions at the start of the step before."""
 
 
 def circuit_of(worm: Worm, dtype: torch.dtype, device: torch.device) -> Circuit:
@@ -50,67 +65,81 @@ class Integrator:
     """Steps of one length for one circuit."""
 
     def __init__(self, membrane: Membrane, dt_ms: float, circuit: Circuit) -> None:
-        self.membrane, self.dt, self.circuit = membrane, dt_ms, circuit
-        self.channels: Any = membrane.channels
-        if (channels := membrane.channels) is not None:
-            tables = (channels.tau_ms, channels.midpoint_mV, channels.scale_mV)
-            self.tau, self.midpoint, self.scale = (circuit.leak.new_tensor(table)[:, None] for table in tables)
+        self.dt, self.circuit, self.membrane = dt_ms, circuit, membrane
+        self.every = Neurons(membrane, circuit)
 
     def start(self, state: State) -> Staggered:
         """Move everything but the voltages by half a step."""
         voltage, activation, gates, calcium = state
-        half = self.dt / 2
-        block = voltage.new_zeros(0)
-        if self.channels is not None:
-            block = self._open_to_calcium(calcium)
-            calcium = self._calcium(calcium, voltage, gates[:, 3] ** 2 * gates[:, 4] * block, half)
-            gates = self._gates(gates, voltage, half)
-        return Staggered(voltage, self._activation(activation, voltage, half), gates, calcium, voltage @ self.circuit.gaps, block)
+        parts = Parts(activation, gates.transpose(0, 1) if gates.numel() else gates, calcium)
+        ahead = self.every.leave(parts, voltage, self.every.targets(voltage), self.dt / 2)
+        return Staggered(voltage, *parts, *ahead, ahead.activation, voltage @ self.circuit.gaps)
 
-    def step(self, staggered: Staggered, current: Tensor) -> Staggered:
+    def step(self, before: Staggered, current: Tensor) -> Staggered:
         """One step under the constant current ``(S, N)``."""
-        circuit, membrane = self.circuit, self.membrane
-        voltage, activation, gates, calcium, gap_before, block_before = staggered
-        synaptic, drive = (activation @ circuit.synapses).chunk(2, dim=1)
-        gap = voltage @ circuit.gaps
+        circuit, every, half = self.circuit, self.every, self.dt / 2
+        parts, ahead = Parts(*before[1:4]), Parts(*before[4:7])
+        synaptic, drive = (before.felt @ circuit.synapses).chunk(2, dim=1)
+        gap = before.voltage @ circuit.gaps
         total = circuit.leak + circuit.gap_sum + synaptic
-        source = circuit.leak * membrane.leak_reversal_mV + drive + 1.5 * gap - 0.5 * gap_before + current
-        block = block_before
+        source = circuit.leak * self.membrane.leak_reversal_mV + drive + 1.5 * gap - 0.5 * before.gap_before + current
+        voltage = every.voltage(before.voltage, ahead, total, source, self.dt)
+        targets = every.targets(voltage)
+        arrived = every.arrive(ahead, voltage, targets, half)
+        fast = ((voltage - before.voltage).abs() > FAST_MV_PER_MS * self.dt).flatten().nonzero().squeeze(1)
+        if not fast.numel():
+            ahead = every.leave(arrived, voltage, targets, half)
+            return Staggered(voltage, *arrived, *ahead, ahead.activation, gap)
+        chosen = Neurons(self.membrane, circuit, fast % voltage.size(1))
+        old, *begun, own_total, own_source = (_pick(part, fast) for part in (before.voltage, *parts, total, source))
+        halved = chosen.halves(old, Parts(*begun), own_total, own_source, self.dt)
+        whole = (_pick(part, fast) for part in (voltage, *arrived))
+        new, activation, gates, calcium = ((4 * fine - coarse) / 3 for fine, coarse in zip(halved, whole, strict=True))
+        put = zip((voltage, *arrived), (new, activation, gates, calcium.clamp(min=0)), strict=True)
+        voltage, *moved = (_put(part, fast, own) for part, own in put)
+        parts = Parts(*moved)
+        ahead = every.leave(parts, voltage, every.targets(voltage), half)
+        felt = chosen.activation(activation, chosen.targets(new + (new - old) / 4), half)
+        return Staggered(voltage, *parts, *ahead, _put(ahead.activation, fast, felt), gap)
+
+
+class Neurons:
+    """The equations of all neurons, or of those at ``rows``, without what flows between them."""
+
+    def __init__(self, membrane: Membrane, circuit: Circuit, rows: Tensor | None = None) -> None:
+        self.membrane, self.channels = membrane, membrane.channels
+        own = (circuit.capacitance, circuit.threshold)
+        self.capacitance, self.threshold = own if rows is None else (part[rows] for part in own)
         if self.channels is not None:
-            slow, fast, ca = self.channels.reversal_mV
-            n, p, q, e, f = gates.unbind(1)
-            block = self._open_to_calcium(calcium)
-            g_slow, g_fast = circuit.channel[0] * n, circuit.channel[1] * (p * p) * (p * p) * q
-            opening = e * e * f
-            g_ca = circuit.channel[2] * opening * block
-            total = total + g_slow + g_fast + g_ca
-            source = source + g_slow * slow + g_fast * fast + g_ca * ca
-        scale = self.dt / circuit.capacitance
-        z = total * scale
-        voltage = voltage + (source - total * voltage) * scale * (1 + z / 2) / (1 + z + z * z / 2)
+            self.channel = channel = circuit.channel.unsqueeze(1) if rows is None else circuit.channel[:, rows]
+            tables = (self.channels.tau_ms, self.channels.midpoint_mV, self.channels.scale_mV, self.channels.reversal_mV)
+            self.tau, self.midpoint, self.scale, self.reversal = (
+                circuit.leak.new_tensor(table).view(-1, *[1] * (channel.dim() - 1)) for table in tables
+            )
+
+    def halves(self, voltage: Tensor, parts: Parts, total: Tensor, source: Tensor, dt: float) -> tuple[Tensor, ...]:
+        """Voltages and parts after two steps of half of ``dt``, through which the other neurons are felt unchanged."""
+        targets = self.targets(voltage)
+        for _ in range(2):
+            ahead = self.leave(parts, voltage, targets, dt / 4)
+            voltage = self.voltage(voltage, ahead, total, source, dt / 2)
+            targets = self.targets(voltage)
+            parts = self.arrive(ahead, voltage, targets, dt / 4)
+        return voltage, *parts
+
+    def voltage(self, voltage: Tensor, parts: Parts, total: Tensor, source: Tensor, span: float) -> Tensor:
+        """Potentials after ``span``, with the gates, the calcium and the synapses of ``parts`` held."""
         if self.channels is not None:
-            gates = self._gates(gates, voltage, self.dt)
-            middle = (opening + gates[:, 3] ** 2 * gates[:, 4]) / 2 * (1.5 * block - 0.5 * block_before)
-            calcium = self._calcium(calcium, voltage, middle, self.dt)
-        return Staggered(voltage, self._activation(activation, voltage, self.dt), gates, calcium, gap, block)
+            n, p, q, e, f = parts.gates
+            conductances = self.channel * torch.stack([n, p**4 * q, e * e * f * self._block(parts.calcium)[0]])
+            total = total + conductances.sum(0)
+            source = source + (conductances * self.reversal).sum(0)
+        z = total * (span / self.capacitance)
+        return voltage + (source - total * voltage) * (span / self.capacitance) * (1 + z / 2) / (1 + z + z * z / 2)
 
-    def _gates(self, gates: Tensor, voltage: Tensor, span: float) -> Tensor:
-        target = torch.sigmoid((voltage.unsqueeze(1) - self.midpoint) / self.scale)
-        return target + (gates - target) * torch.exp(-span / self.tau)
-
-    def _open_to_calcium(self, calcium: Tensor) -> Tensor:
-        channels = self.channels
-        return 1 - channels.block_alpha * torch.sigmoid((channels.block_half_pM - calcium) / channels.block_scale_pM)
-
-    def _calcium(self, calcium: Tensor, voltage: Tensor, opening: Tensor, span: float) -> Tensor:
-        channels = self.channels
-        current = self.circuit.channel[2] * opening * (voltage - channels.reversal_mV[2])
-        target = channels.calcium_resting_pM - channels.calcium_decay_ms * channels.calcium_pM_per_pA_ms * current
-        kept = torch.exp(torch.tensor(-span / channels.calcium_decay_ms, dtype=torch.float64)).item()
-        return (target + (calcium - target) * kept).clamp(min=0)
-
-    def _activation(self, activation: Tensor, voltage: Tensor, span: float) -> Tensor:
-        growth = torch.exp(((voltage - self.circuit.threshold) / self.membrane.delta_mV).clamp(-STEEPEST, STEEPEST))
+    def targets(self, voltage: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where synaptic activations and gates move to at these potentials, and the rates of the former."""
+        growth = torch.exp(((voltage - self.threshold) / self.membrane.delta_mV).clamp(-STEEPEST, STEEPEST))
         phi = growth / (1 + growth)
         if self.membrane.kinetics == "graded":
             rate, target = self.membrane.rates_per_ms[0] * (1 + growth), phi
@@ -118,39 +147,92 @@ class Integrator:
             rise, decay = self.membrane.rates_per_ms
             rate = rise * phi + decay
             target = rise * phi / rate
+        return target, torch.sigmoid((voltage - self.midpoint) / self.scale) if self.channels else phi, rate
+
+    def leave(self, parts: Parts, voltage: Tensor, targets: tuple[Tensor, ...], span: float) -> Parts:
+        """The first half of a step: from its start to its middle."""
+        calcium = self._calcium(parts.calcium, parts.gates, voltage, span)
+        return Parts(self.activation(parts.activation, targets, span), self._gates(parts.gates, targets, span), calcium)
+
+    def arrive(self, parts: Parts, voltage: Tensor, targets: tuple[Tensor, ...], span: float) -> Parts:
+        """The second half: :meth:`leave` backwards, in the opposite order."""
+        gates = self._gates(parts.gates, targets, span)
+        return Parts(self.activation(parts.activation, targets, span), gates, self._calcium(parts.calcium, gates, voltage, span))
+
+    def _gates(self, gates: Tensor, targets: tuple[Tensor, ...], span: float) -> Tensor:
+        return targets[1] + (gates - targets[1]) * torch.exp(-span / self.tau) if self.channels is not None else gates
+
+    def activation(self, activation: Tensor, targets: tuple[Tensor, ...], span: float) -> Tensor:
+        target, _, rate = targets
         z = rate * span
         return target + (activation - target) / (1 + z + z * z / 2)
 
+    def _block(self, calcium: Tensor) -> tuple[Tensor, Tensor]:
+        """What calcium leaves of its own channel, and how fast that falls with calcium."""
+        channels = self.channels
+        assert channels is not None
+        closed = torch.sigmoid((channels.block_half_pM - calcium) / channels.block_scale_pM)
+        return 1 - channels.block_alpha * closed, channels.block_alpha / channels.block_scale_pM * closed * (1 - closed)
+
+    def _calcium(self, calcium: Tensor, gates: Tensor, voltage: Tensor, span: float) -> Tensor:
+        """Linear in the calcium about where it begins, since it closes the channel that it comes through within a few steps."""
+        if (channels := self.channels) is None:
+            return calcium
+        block, slope = self._block(calcium)
+        open_share = gates[3] ** 2 * gates[4]
+        inflow = channels.calcium_pM_per_pA_ms * self.channel[2] * open_share * (channels.reversal_mV[2] - voltage)
+        change = inflow * block - (calcium - channels.calcium_resting_pM) / channels.calcium_decay_ms
+        z = span * (1 / channels.calcium_decay_ms - inflow * slope)
+        return (calcium + change * span * (1 + z / 2) / (1 + z + z * z / 2)).clamp(min=0)
+
+
+def _pick(part: Tensor, places: Tensor) -> Tensor:
+    """The entries of ``(S, N)`` or ``(5, S, N)`` at flat places; a tensor without entries stays."""
+    return part.flatten(-2).index_select(-1, places) if part.numel() else part
+
+
+def _put(part: Tensor, places: Tensor, values: Tensor) -> Tensor:
+    return part.flatten(-2).index_copy(-1, places, values).view(part.shape) if part.numel() else part
+
 
 def integrate(
-    worm: Worm, state: State, current: Tensor, inputs: Tensor, record: Tensor, dt_ms: float, segment: int | None = None
+    worm: Worm,
+    state: State,
+    current: Tensor,
+    inputs: Tensor,
+    record: Tensor,
+    dt_ms: float,
+    repeats: int = 1,
+    segment: int | None = None,
 ) -> Tensor:
     """Voltages at the end of every step, ``(S, T, R)``.
 
     Args:
         state: tensors ``(N,)`` or ``(S, N)``, gates ``(5, N)`` or ``(S, 5, N)``; ``current``: ``(S, T, I)`` pA.
         inputs: ``(I,)`` and ``record``: ``(R,)``, neurons' numbers.
+        repeats: internal steps in each of ``dt_ms``.
         segment: steps between the states that are kept for the backward pass; those between are computed again. By default the square root
             of ``T``, which needs the least memory.
     """
     stimuli, steps, _ = current.shape
     circuit = circuit_of(worm, current.dtype, current.device)
     small = stimuli * len(circuit.leak) ** 2 < SMALL
-    staggered = Integrator(worm.membrane, dt_ms, circuit).start(expanded(state, stimuli, current))
+    staggered = Integrator(worm.membrane, dt_ms / repeats, circuit).start(expanded(state, stimuli, current))
 
     def run(current: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Voltages of a segment, and the state after it."""
-        integrator = Integrator(worm.membrane, dt_ms, Circuit(*tensors[: len(circuit)]))
+        integrator = Integrator(worm.membrane, dt_ms / repeats, Circuit(*tensors[: len(circuit)]))
         staggered = Staggered(*tensors[len(circuit) :])
         voltages = []
         for flowing in current.unbind(1):
             everywhere = current.new_zeros(staggered.voltage.shape).index_copy(1, inputs, flowing)
-            staggered = integrator.step(staggered, everywhere)
+            for _ in range(repeats):
+                staggered = integrator.step(staggered, everywhere)
             voltages.append(staggered.voltage[:, record])
         return torch.stack(voltages, dim=1), *staggered
 
     parts = []
-    for part in current.split(segment or max(1, round(steps**0.5)), dim=1):
+    for part in current.split(segment or max(1, round((steps / repeats) ** 0.5)), dim=1):
         voltages, *after = _Segment.apply(run, small, part, *circuit, *staggered)
         staggered = Staggered(*after)
         parts.append(voltages)

@@ -77,162 +77,303 @@ def _add_products(total, values, rows, number, width):
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _relax_gate(gate, voltage, midpoint, inverse_scale, kept, steepest, one):
-    """A gate of fixed time constant: ``kept`` of its distance from the steady state is left."""
-    for m in range(gate.size):
-        x = min(max((midpoint - voltage[m]) * inverse_scale, -steepest), steepest)
-        target = one / (one + _exp(x))
-        gate[m] = target + (gate[m] - target) * kept
+def _logistic(x, steepest, one):
+    return one / (one + _exp(min(max(-x, -steepest), steepest)))
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _relax_activation(activation, voltage, threshold, inverse_delta, rise, decay, graded, span, steepest, one, half):
-    """Synaptic activations; ``rise`` is graded synapses' ``k``."""
+def _synapse(voltage, threshold, constants, graded, span, steepest, one, half):
+    """Where an activation moves to, and which share of the distance is left after ``span``; a graded synapse's rise is its ``k``."""
+    rise, decay, inverse_delta = constants[0], constants[1], constants[2]
+    growth = _exp(min(max((voltage - threshold) * inverse_delta, -steepest), steepest))
     if graded:
-        scaled = rise * span
-        for m in range(activation.size):
-            growth = _exp(min(max((voltage[m] - threshold[m]) * inverse_delta, -steepest), steepest))
-            target = growth / (one + growth)
-            z = scaled * (one + growth)
-            activation[m] = target + (activation[m] - target) / (one + z + z * z * half)
+        target, z = growth / (one + growth), rise * span * (one + growth)
     else:
-        for m in range(activation.size):
-            growth = _exp(min(max((voltage[m] - threshold[m]) * inverse_delta, -steepest), steepest))
-            opening = rise * growth / (one + growth)
-            rate = opening + decay
-            target = opening / rate
-            z = rate * span
-            activation[m] = target + (activation[m] - target) / (one + z + z * z * half)
+        opening = rise * growth / (one + growth)
+        target, z = opening / (opening + decay), (opening + decay) * span
+    return target, one / (one + z + z * z * half)
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _block_calcium(block, calcium, alpha, half_block, inverse_scale, steepest, one):
-    """What calcium leaves of its own channel."""
-    for m in range(block.size):
-        x = min(max((calcium[m] - half_block) * inverse_scale, -steepest), steepest)
-        block[m] = one - alpha / (one + _exp(x))
+def _calcium(calcium, closed, inflow, pool, span, one, half):
+    """Calcium after ``span``, linear about where it begins; ``closed`` is its logistic function there, ``inflow`` an open channel's."""
+    rate, resting, alpha, inverse_scale = pool[0], pool[1], pool[3], pool[5]
+    change = inflow * (one - alpha * closed) - (calcium - resting) * rate
+    z = span * (rate - inflow * (alpha * inverse_scale * closed * (one - closed)))
+    return max(calcium + change * span * (one + z * half) / (one + z + z * z * half), resting * 0)
 
 
+# Loops over few arrays each: LLVM leaves a loop scalar if it would have to check too many arrays for overlap.
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _relax_calcium(calcium, voltage, conductance, opening, reversal, resting, gain, kept):
+def _close(closed, calcium, pool, steepest, one):
+    """The logistic function by which calcium closes its channel."""
+    half_block, inverse_scale = pool[4], pool[5]
     for m in range(calcium.size):
-        target = resting - gain * (conductance[m] * opening[m] * (voltage[m] - reversal))
-        calcium[m] = max(target + (calcium[m] - target) * kept, resting * 0)
+        closed[m] = _logistic((half_block - calcium[m]) * inverse_scale, steepest, one)
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _move_voltage(voltage, total, drive, gap, gap_before, scale, one, half):
-    """One step of the potentials under ``total`` conductance and ``drive`` (conductance times reversal potential, and currents)."""
-    three_halves = one + half
+def _add_channel(conductance, drive, share, maximum, reversal):
+    for m in range(share.size):
+        g = maximum[m] * share[m]
+        conductance[m] += g
+        drive[m] += g * reversal
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def _move(moved, voltage, total, source, work, ahead, neurons, span, constants):
+    """All potentials ``span`` later, with everything else held; the first row of ``work`` becomes the logistic function of calcium."""
+    _, calcium, n, p, q, e, f = ahead
+    inverse_capacitance, _, slow, fast, ca = neurons
+    _, _, _, _, pool, reversal, steepest, one, half = constants
+    closed, conductance, drive, share = work
+    conductance[:] = total
+    drive[:] = source
+    if calcium.size:
+        _close(closed, calcium, pool, steepest, one)
+        _add_channel(conductance, drive, n, slow, reversal[0])
+        for m in range(voltage.size):
+            share[m] = (p[m] * p[m]) * (p[m] * p[m]) * q[m]
+        _add_channel(conductance, drive, share, fast, reversal[1])
+        alpha = pool[3]
+        for m in range(voltage.size):
+            share[m] = e[m] * e[m] * f[m] * (one - alpha * closed[m])
+        _add_channel(conductance, drive, share, ca, reversal[2])
     for m in range(voltage.size):
-        source = drive[m] + three_halves * gap[m] - half * gap_before[m]
-        z = total[m] * scale[m]
-        old = voltage[m]
-        voltage[m] = old + (source - total[m] * old) * scale[m] * (one + z * half) / (one + z + z * z * half)
+        scale = span * inverse_capacitance[m]
+        z = conductance[m] * scale
+        moved[m] = voltage[m] + (drive[m] - conductance[m] * voltage[m]) * scale * (one + z * half) / (one + z + z * z * half)
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _add_channels(total, drive, gates, opening, block, channel, reversal):
-    """Add the channels' conductances; ``opening`` becomes e^2 f."""
-    n, p, q, e, f = gates[0], gates[1], gates[2], gates[3], gates[4]
-    slow, fast, ca = channel[0], channel[1], channel[2]
-    e_slow, e_fast, e_ca = reversal[0], reversal[1], reversal[2]
-    for m in range(total.size):
-        square = p[m] * p[m]
-        g_slow = slow[m] * n[m]
-        g_fast = fast[m] * (square * square * q[m])
-        opened = e[m] * e[m] * f[m]
-        g_ca = ca[m] * (opened * block[m])
-        opening[m] = opened
-        total[m] += g_slow + g_fast + g_ca
-        drive[m] += g_slow * e_slow + g_fast * e_fast + g_ca * e_ca
+def _inflow(inflow, voltage, e, f, ca, pool, reversal):
+    gain = pool[2]
+    for m in range(e.size):
+        inflow[m] = gain * ca[m] * (e[m] * e[m] * f[m]) * (reversal - voltage[m])
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _mean_opening(opening, gates, block, block_before, one, half):
-    """``opening`` becomes the calcium channel's open share at the whole step between two half ones."""
-    e, f = gates[3], gates[4]
-    three_halves = one + half
-    for m in range(opening.size):
-        opening[m] = half * (opening[m] + e[m] * e[m] * f[m]) * (three_halves * block[m] - half * block_before[m])
+def _leave(parts, ahead, voltage, work, neurons, span, kept, constants):
+    """From the start of a step of twice ``span`` to its middle; ``kept`` of a gate's distance from its steady state is left."""
+    _, threshold, _, _, ca = neurons
+    graded, synapse, midpoints, inverse_scales, pool, reversal, steepest, one, half = constants
+    for m in range(voltage.size):
+        target, left = _synapse(voltage[m], threshold[m], synapse, graded, span, steepest, one, half)
+        ahead[0][m] = target + (parts[0][m] - target) * left
+    calcium, calcium_ahead, closed, inflow = parts[1], ahead[1], work[0], work[3]
+    _close(closed, calcium, pool, steepest, one)
+    _inflow(inflow, voltage, parts[5], parts[6], ca, pool, reversal[2])
+    for m in range(calcium.size):
+        calcium_ahead[m] = _calcium(calcium[m], closed[m], inflow[m], pool, span, one, half)
+    for g in range(5):
+        gate, gate_ahead, midpoint, inverse_scale, stays = parts[2 + g], ahead[2 + g], midpoints[g], inverse_scales[g], kept[g]
+        for m in range(gate.size):
+            target = _logistic((voltage[m] - midpoint) * inverse_scale, steepest, one)
+            gate_ahead[m] = target + (gate[m] - target) * stays
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def _pass(parts, ahead, work, voltage, neurons, span, kept, constants):
+    """From the middle of a step to its end, and on to the middle of the next, ``span`` each."""
+    _, threshold, _, _, ca = neurons
+    graded, synapse, midpoints, inverse_scales, pool, reversal, steepest, one, half = constants
+    activation, activation_ahead = parts[0], ahead[0]
+    for m in range(voltage.size):
+        target, left = _synapse(voltage[m], threshold[m], synapse, graded, span, steepest, one, half)
+        there = target + (activation_ahead[m] - target) * left
+        activation[m] = there
+        activation_ahead[m] = target + (there - target) * left
+    for g in range(5):
+        gate, gate_ahead, midpoint, inverse_scale, stays = parts[2 + g], ahead[2 + g], midpoints[g], inverse_scales[g], kept[g]
+        for m in range(gate.size):
+            target = _logistic((voltage[m] - midpoint) * inverse_scale, steepest, one)
+            there = target + (gate_ahead[m] - target) * stays
+            gate[m] = there
+            gate_ahead[m] = target + (there - target) * stays
+    calcium, calcium_ahead, closed, inflow = parts[1], ahead[1], work[0], work[3]
+    _inflow(inflow, voltage, parts[5], parts[6], ca, pool, reversal[2])
+    for m in range(calcium.size):
+        calcium[m] = _calcium(calcium_ahead[m], closed[m], inflow[m], pool, span, one, half)
+    _close(closed, calcium, pool, steepest, one)
+    for m in range(calcium.size):
+        calcium_ahead[m] = _calcium(calcium[m], closed[m], inflow[m], pool, span, one, half)
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def _fast(places, moved, voltage, limit, width):
+    """How many potentials move by more than ``limit``, and which, in ``places``; most neurons have none, of any stimulus."""
+    count = 0
+    for first in range(0, voltage.size, width):
+        some = 0
+        for m in range(first, first + width):
+            some += abs(moved[m] - voltage[m]) > limit
+        if some:
+            for m in range(first, first + width):
+                if abs(moved[m] - voltage[m]) > limit:
+                    places[count] = m
+                    count += 1
+    return count
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def _rows(room, first, count, active):
+    """Seven rows of ``room``, the last six of no entries for neurons without channels."""
+    some = count * active
+    return (
+        room[first][:count],
+        room[first + 1][:some],
+        room[first + 2][:some],
+        room[first + 3][:some],
+        room[first + 4][:some],
+        room[first + 5][:some],
+        room[first + 6][:some],
+    )
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def _take(some, every, places):
+    """The entries of each array of ``every`` at ``places``."""
+    for k in range(len(every)):
+        own, whole = some[k], every[k]
+        for j in range(own.size):
+            own[j] = whole[places[j]]
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def _give(every, some, places):
+    """The other way round."""
+    for k in range(len(every)):
+        own, whole = some[k], every[k]
+        for j in range(own.size):
+            whole[places[j]] = own[j]
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def _chosen(room, count, active):
+    """Potentials, parts, parts ahead, constants and work space of chosen neurons, in ``room``."""
+    some = count * active
+    constants = (room[14][:count], room[15][:count], room[16][:some], room[17][:some], room[18][:some])
+    work = (room[19][:count], room[20][:count], room[21][:count], room[22][:count])
+    return room[23][:count], _rows(room, 0, count, active), _rows(room, 7, count, active), constants, work
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def _halves(room, places, flowing, parts, neurons, span, kept, constants):
+    """The neurons at ``places`` alone, in two steps of twice ``span``, through which the others are felt unchanged, in ``room``.
+    ``flowing``: potentials, conductances and drives."""
+    count = places.size
+    voltage, own, ahead, constant, work = _chosen(room, count, parts[1].size > 0)
+    total, source, moved = room[24][:count], room[25][:count], room[26][:count]
+    _take(own, parts, places)
+    _take(constant, neurons, places)
+    _take((voltage, total, source), flowing, places)
+    _leave(own, ahead, voltage, work, constant, span, kept, constants)
+    _move(moved, voltage, total, source, work, ahead, constant, span + span, constants)
+    _pass(own, ahead, work, moved, constant, span, kept, constants)
+    _move(voltage, moved, total, source, work, ahead, constant, span + span, constants)
+    _pass(own, ahead, work, voltage, constant, span, kept, constants)
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def _extrapolate(room, places, voltage, before, parts, ahead, felt, span, kept, constants):
+    """Take from what :func:`_halves` found the error of second order, by what one step of twice ``span`` did."""
+    graded, synapse, _, _, _, _, steepest, one, half = constants
+    fine, own, beyond, constant, work = _chosen(room, places.size, parts[1].size > 0)
+    four = (one + one) / half
+    third = one / (four - one)
+    for j in range(places.size):
+        fine[j] = (four * fine[j] - voltage[places[j]]) * third
+    for k in range(len(parts)):
+        some, whole = own[k], parts[k]
+        for j in range(some.size):
+            some[j] = (four * some[j] - whole[places[j]]) * third
+    for j in range(own[1].size):
+        own[1][j] = max(own[1][j], one - one)
+    _leave(own, beyond, fine, work, constant, span, kept, constants)
+    for j in range(places.size):
+        onward = fine[j] + (fine[j] - before[places[j]]) * (half * half)
+        target, left = _synapse(onward, constant[1][j], synapse, graded, span, steepest, one, half)
+        felt[places[j]] = target + (own[0][j] - target) * left
+        voltage[places[j]] = fine[j]
+    _give(parts, own, places)
+    _give(ahead, beyond, places)
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def integrate_stimuli(
-    first, last, dt, has_channels, graded, steepest, synapses, drives, gaps, neurons, channels, start, inputs, record, current, result
+    first, last, dt, repeats, limit, graded, steepest, synapses, drives, gaps, neurons, channels, start, inputs, record, current, result
 ):
     """Take stimuli ``first <= s < last`` from the state ``start`` through all steps, and write ``result (S, T, R)``.
 
-    ``synapses``, ``drives`` and ``gaps`` are edges by target: where each row starts, sources, weights; the weights of ``drives`` are
-    conductance times reversal potential. ``neurons``: ``(4, N)``, 1 / capacitance, constant conductance, its drive, synaptic threshold;
-    and the synapses' rise, decay, 1 / delta. ``channels``: conductance ``(3, N)``; reversal potential ``(3,)``; midpoint, 1 / scale and
-    time constant of the gates ``(5, 3)``; calcium's time constant, resting value, gain (pM a pA at steady state), alpha, half, 1 / scale.
+    Each of the ``T`` currents flows through ``repeats`` steps of ``dt``; a neuron whose potential moves by more than ``limit`` in one takes
+    two halves too. ``synapses``, ``drives`` and ``gaps`` are edges by target: where each row starts, sources,
+    weights; the weights of ``drives`` are conductance times reversal potential. ``neurons``: ``(4, N)``, 1 / capacitance, constant
+    conductance, its drive, synaptic threshold; and the synapses' rise, decay, 1 / delta. ``channels``: conductance ``(3, N)``, or
+    ``(3, 0)`` for none; reversal potential ``(3,)``; midpoint, 1 / scale and time constant of the gates ``(3, 5)``; calcium's decay rate,
+    resting value, gain (pM a pA a ms), alpha, half, 1 / scale.
     """
-    constants, synapse_constants = neurons
-    channel_constants, channel_reversal, gate_constants, calcium_constants = channels
-    voltage_0, activation_0, gates_0, calcium_0 = start
+    constants_of, synapse = neurons
+    channel_of, reversal, gate_constants, pool = channels
     width = last - first
-    number = constants.shape[1]
+    number = constants_of.shape[1]
     size = number * width
-    kind = constants.dtype
+    kind = constants_of.dtype
     one, half = kind.type(1), kind.type(0.5)
-    steps = current.shape[1]
-
-    scale, held = np.repeat(constants[0] * dt, width), np.repeat(constants[1], width)
-    held_drive, threshold = np.repeat(constants[2], width), np.repeat(constants[3], width)
-    total, drive, gap, gap_before = np.empty(size, kind), np.empty(size, kind), np.empty(size, kind), np.zeros(size, kind)
-    active = size if has_channels else 0
-    opening, block, block_before = np.empty(active, kind), np.empty(active, kind), np.empty(active, kind)
-    channel = np.repeat(channel_constants, width).reshape(3, size)
-    voltage = np.ascontiguousarray(voltage_0[first:last].T).reshape(size)
-    activation = np.ascontiguousarray(activation_0[first:last].T).reshape(size)
-    calcium = np.ascontiguousarray(calcium_0[first:last].T).reshape(active)
-    gates = np.ascontiguousarray(gates_0[first:last].transpose(1, 2, 0)).reshape(5, active)
-
-    rise, decay, inverse_delta = synapse_constants[0], synapse_constants[1], synapse_constants[2]
-    ca_tau, resting, gain = calcium_constants[0], calcium_constants[1], calcium_constants[2]
-    alpha, half_block, inverse_block = calcium_constants[3], calcium_constants[4], calcium_constants[5]
-    kept_ca = kind.type(math.exp(-dt / ca_tau))
-    kept = np.empty(5, kind)
-    for g in range(5):
-        kept[g] = math.exp(-dt / gate_constants[g, 2])
-
-    # Half a step for all but the voltages.
-    _add_products(gap_before, voltage, gaps, number, width)
-    if has_channels:
-        _block_calcium(block_before, calcium, alpha, half_block, inverse_block, steepest, one)
-        for m in range(size):
-            opening[m] = gates[3, m] * gates[3, m] * gates[4, m] * block_before[m]
-        kept_half = kind.type(math.exp(-dt / (2 * ca_tau)))
-        _relax_calcium(calcium, voltage, channel[2], opening, channel_reversal[2], resting, gain, kept_half)
+    active = size if channel_of.size else 0
+    # Tuples of numbers, since what is read from an array within a loop may be changed by what the loop writes, as far as LLVM knows.
+    synapse_of = (synapse[0], synapse[1], synapse[2])
+    pool_of, reversal_of = (pool[0], pool[1], pool[2], pool[3], pool[4], pool[5]), (reversal[0], reversal[1], reversal[2])
+    constants = (graded, synapse_of, gate_constants[0], gate_constants[1], pool_of, reversal_of, steepest, one, half)
+    spans, kept = np.empty(2, kind), np.empty((2, 5), kind)
+    spans[0], spans[1] = dt * half, dt * half * half
+    for k in range(2):
         for g in range(5):
-            kept_half = kind.type(math.exp(-dt / (2 * gate_constants[g, 2])))
-            _relax_gate(gates[g], voltage, gate_constants[g, 0], gate_constants[g, 1], kept_half, steepest, one)
-    _relax_activation(activation, voltage, threshold, inverse_delta, rise, decay, graded, dt * half, steepest, one, half)
+            kept[k, g] = math.exp(-spans[k] / gate_constants[2, g])
 
-    for step in range(steps):
+    held, held_drive = np.repeat(constants_of[1], width), np.repeat(constants_of[2], width)
+    channel = np.repeat(channel_of.reshape(-1), width).reshape(3, active)
+    own_constants = (np.repeat(constants_of[0], width), np.repeat(constants_of[3], width), channel[0], channel[1], channel[2])
+    room, places = np.empty((27, size), kind), np.empty(size, np.int64)
+    rows = np.empty((18, size), kind)
+    parts, ahead = _rows(rows, 0, size, active > 0), _rows(rows, 7, size, active > 0)
+    moved, felt, work = np.empty(size, kind), np.empty(size, kind), (rows[14], rows[15], rows[16], rows[17])
+    total, source = np.empty(size, kind), np.empty(size, kind)
+    gap, gap_before = np.zeros(size, kind), np.zeros(size, kind)
+    voltage_0, activation_0, gates_0, calcium_0 = start
+    voltage = np.ascontiguousarray(voltage_0[first:last].T).reshape(size)
+    parts[0][:] = np.ascontiguousarray(activation_0[first:last].T).reshape(size)
+    if active:
+        parts[1][:] = np.ascontiguousarray(calcium_0[first:last].T).reshape(size)
+        for g in range(5):
+            parts[2 + g][:] = np.ascontiguousarray(gates_0[first:last, g].T).reshape(size)
+    _leave(parts, ahead, voltage, work, own_constants, spans[0], kept[0], constants)
+    _add_products(gap_before, voltage, gaps, number, width)
+    felt[:] = ahead[0]
+
+    for step in range(current.shape[1] * repeats):
         total[:] = held
-        drive[:] = held_drive
+        source[:] = held_drive
         gap[:] = 0
-        _add_products(total, activation, synapses, number, width)
-        _add_products(drive, activation, drives, number, width)
+        _add_products(total, felt, synapses, number, width)
+        _add_products(source, felt, drives, number, width)
         _add_products(gap, voltage, gaps, number, width)
+        for m in range(size):
+            source[m] += (one + half) * gap[m] - half * gap_before[m]
+        gap, gap_before = gap_before, gap
         for k in range(inputs.size):
             row = inputs[k] * width
             for b in range(width):
-                drive[row + b] += current[first + b, step, k]
-        if has_channels:
-            _block_calcium(block, calcium, alpha, half_block, inverse_block, steepest, one)
-            _add_channels(total, drive, gates, opening, block, channel, channel_reversal)
-        _move_voltage(voltage, total, drive, gap, gap_before, scale, one, half)
-        gap, gap_before = gap_before, gap
-        for b in range(width):
-            for r in range(record.size):
-                result[first + b, step, r] = voltage[record[r] * width + b]
-        if has_channels:
-            for g in range(5):
-                _relax_gate(gates[g], voltage, gate_constants[g, 0], gate_constants[g, 1], kept[g], steepest, one)
-            _mean_opening(opening, gates, block, block_before, one, half)
-            block, block_before = block_before, block
-            _relax_calcium(calcium, voltage, channel[2], opening, channel_reversal[2], resting, gain, kept_ca)
-        _relax_activation(activation, voltage, threshold, inverse_delta, rise, decay, graded, dt, steepest, one, half)
+                source[row + b] += current[first + b, step // repeats, k]
+        _move(moved, voltage, total, source, work, ahead, own_constants, dt, constants)
+        count = _fast(places, moved, voltage, limit, width)
+        if count:
+            _halves(room, places[:count], (voltage, total, source), parts, own_constants, spans[1], kept[1], constants)
+        voltage, moved = moved, voltage
+        _pass(parts, ahead, work, voltage, own_constants, spans[0], kept[0], constants)
+        felt[:] = ahead[0]
+        if count:
+            _extrapolate(room, places[:count], voltage, moved, parts, ahead, felt, spans[0], kept[0], constants)
+        if (step + 1) % repeats == 0:
+            for b in range(width):
+                for r in range(record.size):
+                    result[first + b, step // repeats, r] = voltage[record[r] * width + b]

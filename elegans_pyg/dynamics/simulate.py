@@ -1,17 +1,39 @@
 """Simulating a worm's nervous system under many stimuli at once."""
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from elegans_pyg._arguments import check_choice
+from elegans_pyg._arguments import check_choice, check_number
 from elegans_pyg.dynamics.integrate import integrate
 from elegans_pyg.dynamics.worm import State, Worm
 from elegans_pyg.wirings import ELECTRICAL
+
+LARGEST_ERROR_MV, FINEST = 1.0, 64
+"""The error above which a simulation warns, and the most internal steps in one of ``dt_ms``."""
+
+
+class StepWarning(UserWarning):
+    """The steps are so long that voltages may be off by more than ``LARGEST_ERROR_MV``, or than what was asked for."""
+
+
+class _Voltages(NamedTuple):
+    time_ms: Tensor
+    voltage_mV: Tensor
+
+
+class Simulation(_Voltages):
+    """What :func:`simulate` returns. It unpacks into ``time_ms (T,)`` and ``voltage_mV (S, T, R)``; ``error_mV (S,)``, beside them, is the
+    largest error of each stimulus's voltages that comes from the length of the steps, as far as it was estimated, and NaN elsewhere."""
+
+    error_mV: Tensor
 
 
 def simulate(
@@ -24,7 +46,9 @@ def simulate(
     ablate: Sequence[str] = (),
     initial_state: State | None = None,
     executor: str = "auto",
-) -> tuple[Tensor, Tensor]:
+    tolerance_mV: float | None = None,
+    estimate: bool = True,
+) -> Simulation:
     """Simulate a nervous system under a batch of stimuli, each independent of the others.
 
     Time is cut into ``T = duration_ms / dt_ms`` steps. ``current_pA[:, t]`` flows throughout step ``t``, from ``t dt_ms`` to
@@ -33,7 +57,8 @@ def simulate(
 
     The scheme is of second order, and semi-implicit: it stays finite, bounded by the reversal potentials and ``I / g``, for conductances
     of any size, except that ``dt_ms`` may not exceed the time constant of a neuron's gap junctions. See
-    :mod:`elegans_pyg.dynamics.integrate`.
+    :mod:`elegans_pyg.dynamics.integrate`. How far voltages are off because of the steps' length is estimated from the same simulation in
+    steps twice as long: a third of the largest difference, since the error is four times as large there.
 
     Args:
         current_pA: ``(S, T, len(inputs))``, positive currents depolarise; its type and device are those of the computation.
@@ -46,15 +71,22 @@ def simulate(
         executor: ``"plain"``: PyTorch operations, differentiable in ``current_pA``, ``initial_state`` and every tensor of ``worm.data``,
             with memory that grows with the square root of ``T`` (beside the result). ``"fused"``: one Numba kernel for all steps, on the
             CPU and without gradients. ``"auto"``: fused where it can, if Numba is there, else plain.
+        tolerance_mV: largest estimated error. Every stimulus is simulated with 1, 2, 4, ..., 64 internal steps in each of ``dt_ms`` until
+            its error is below; gradients are those of the simulation with these steps. ``None``: one step.
+        estimate: with ``tolerance_mV=None``, whether to estimate the error of the stimulus whose recorded voltages jump most; not where
+            neurons have their shape.
 
     Returns:
-        ``time_ms (T,)`` and ``voltage_mV (S, T, R)``
+        :class:`Simulation`: ``time_ms (T,)``, ``voltage_mV (S, T, R)``, and as an attribute ``error_mV (S,)``
+
+    Warns:
+        StepWarning: if an estimated error is above 1 mV, or above ``tolerance_mV`` in spite of 64 internal steps.
 
     Raises:
         TypeError: if ``current_pA`` is no floating-point tensor, or a table of ``worm.data`` no float64 one.
         ValueError: for unknown, repeated or ablated neurons, a duration that is no whole number of steps, currents of another shape or that
             are not finite, tables of ``worm.data`` of another shape, not finite or negative where they may not be, a step too long for the
-            gap junctions, or an executor that cannot do it.
+            gap junctions, a tolerance that is not above 0, or an executor that cannot do it.
         ImportError: if the fused executor is asked for and Numba is missing.
 
     Example:
@@ -70,38 +102,97 @@ def simulate(
     recorded = worm.neuron_name if record is None else _resolved(intact, worm, record, "record")
     if not recorded:
         raise ValueError("record: expected at least one neuron, got none; name some, or give None for all")
-    _check_tables(worm, dt_ms)
+    longest = _check_tables(worm, dt_ms)
+    if tolerance_mV is not None:
+        check_number("tolerance_mV", tolerance_mV, above=True)
     device = current_pA.device
     input_rows, record_rows = (torch.tensor(worm.rows(names), dtype=torch.int64, device=device) for names in (into, recorded))
     state = worm.initial_state(current_pA.dtype) if initial_state is None else _checked_state(initial_state, worm, current_pA)
     tables = [part for part in worm.data.to_dict().values() if isinstance(part, Tensor)]
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (current_pA, *state, *tables))
-    if worm.compartments is not None:
-        voltage = _along_cables(worm, state, current_pA, input_rows, record_rows, dt_ms, executor, wanted)
-    elif _fused(executor, current_pA, wanted):
+    compiled = _fused(executor, current_pA, wanted)
+    several = [part.dim() > full.dim() for part, full in zip(state, worm.initial_state(), strict=True)]
+
+    def run(own: Tensor, length: int = 1, repeats: int = 1, gradients: bool = False) -> Tensor:
+        """Some stimuli, in steps of ``length`` times ``dt_ms`` with the mean current of each, cut into ``repeats``."""
+        flowing = current_pA[own]
+        if length > 1:
+            flowing = flowing[:, : steps // length * length].unflatten(1, (-1, length)).mean(2)
+        begin = State(*(part[own] if each else part for part, each in zip(state, several, strict=True)))
+        with torch.set_grad_enabled(gradients):
+            walk = _walk(worm, executor, compiled or (not gradients and _fused(executor, current_pA.detach(), False)), device)
+            return walk(worm, begin, flowing, input_rows, record_rows, dt_ms * length, repeats)
+
+    # Where neurons have their shape, long steps are cut anyway, so that steps twice as long would say nothing.
+    doubled = steps > 1 and 2 * dt_ms <= longest and worm.compartments is None
+    if tolerance_mV is None:
+        voltage = run(torch.arange(len(current_pA), device=device), gradients=wanted)
+        error = torch.full((len(current_pA),), math.nan)
+        if estimate and doubled:
+            sample = voltage.detach().diff(dim=1).abs().amax((1, 2)).argmax(0, keepdim=True)
+            error[sample.cpu()] = _error(voltage[sample].detach(), run(sample, length=2))
+    else:
+        voltage, error, repeats = _refined(run, len(current_pA), doubled, tolerance_mV, device)
+        if wanted:
+            groups = [(repeats == count).nonzero().squeeze(1) for count in repeats.unique()]
+            parts = [run(own, repeats=int(repeats[own[0]]), gradients=True) for own in groups]
+            voltage = torch.cat(parts)[torch.cat(groups).argsort()]
+    _warn(error, LARGEST_ERROR_MV if tolerance_mV is None else tolerance_mV, dt_ms)
+    time_ms = torch.arange(1, steps + 1, dtype=torch.float64, device=device).mul(dt_ms).to(current_pA.dtype)
+    done = Simulation(time_ms, voltage)
+    done.error_mV = error
+    return done
+
+
+def _refined(
+    run: Callable[..., Tensor], stimuli: int, doubled: bool, tolerance_mV: float, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Voltages, errors and internal steps of all stimuli, with as few steps as the tolerance lets each have."""
+    left = torch.arange(stimuli, device=device)
+    count = 1 if doubled else 2
+    coarse = run(left, length=2) if doubled else run(left)
+    error, repeats, voltage = torch.full((stimuli,), math.nan), torch.ones_like(left), None
+    while True:
+        fine = run(left, repeats=count)
+        voltage = fine if voltage is None else voltage.index_copy(0, left, fine)
+        error[left.cpu()] = _error(fine, coarse)
+        repeats[left] = count
+        # A comparison with NaN, of a simulation that failed, is false: no number of steps would mend it.
+        more = (error > tolerance_mV)[left.cpu()].to(device)
+        if count == FINEST or not bool(more.any()):
+            return voltage, error, repeats
+        left, coarse, count = left[more], fine[more], 2 * count
+
+
+def _error(fine: Tensor, coarse: Tensor) -> Tensor:
+    """Largest error ``(S,)`` of voltages from a scheme of second order, from those with steps twice as long, or half as many of them."""
+    every = fine.size(1) // coarse.size(1)
+    return (fine[:, every - 1 :: every][:, : coarse.size(1)] - coarse).abs().amax((1, 2)).float().cpu() / 3
+
+
+def _warn(error: Tensor, limit: float, dt_ms: float) -> None:
+    worst = int(error.nan_to_num(-1).argmax())
+    if float(error[worst]) > limit:
+        found = f"voltages of stimulus {worst} may be off by {float(error[worst]):.2g} mV at dt_ms={dt_ms:g}"
+        warnings.warn(f"{found}; give tolerance_mV={limit / 10:g}, or a shorter dt_ms", StepWarning, stacklevel=3)
+
+
+def _walk(worm: Worm, executor: str, compiled: bool, device: torch.device) -> Callable[..., Tensor]:
+    """What takes all steps: of neurons that are points or have their shape, compiled or differentiable."""
+    if worm.compartments is None:
+        if not compiled:
+            return integrate
         from elegans_pyg.dynamics.fused import integrate_fused
 
-        voltage = integrate_fused(worm, state, current_pA, input_rows, record_rows, dt_ms)
-    else:
-        with torch.set_grad_enabled(wanted):
-            voltage = integrate(worm, state, current_pA, input_rows, record_rows, dt_ms)
-    time_ms = torch.arange(1, steps + 1, dtype=torch.float64, device=device).mul(dt_ms).to(current_pA.dtype)
-    return time_ms, voltage
-
-
-def _along_cables(
-    worm: Worm, state: State, current: Tensor, inputs: Tensor, record: Tensor, dt_ms: float, executor: str, gradients: bool
-) -> Tensor:
-    """Voltages of a worm whose neurons have their shape; with gradients, only the trees are swept by compiled code."""
-    from elegans_pyg.dynamics.cables.integrate import integrate_cables
-
-    if _fused(executor, current, gradients):
+        return integrate_fused
+    if compiled:
         from elegans_pyg.dynamics.cables.fused import integrate_cables_fused
 
-        return integrate_cables_fused(worm, state, current, inputs, record, dt_ms)
-    compiled = executor == "auto" and current.device.type == "cpu" and find_spec("numba") is not None
-    with torch.set_grad_enabled(gradients):
-        return integrate_cables(worm, state, current, inputs, record, dt_ms, compiled=compiled)
+        return integrate_cables_fused
+    from elegans_pyg.dynamics.cables.integrate import integrate_cables
+
+    # With gradients, only the trees are swept by compiled code.
+    return partial(integrate_cables, compiled=executor == "auto" and device.type == "cpu" and find_spec("numba") is not None)
 
 
 def count_steps(dt_ms: float, duration_ms: float) -> int:
@@ -136,8 +227,8 @@ def check_current(current: Tensor, steps: int, inputs: list[str]) -> None:
         raise ValueError(f"current_pA: expected finite currents, got {got}; mend the stimulus")
 
 
-def _check_tables(worm: Worm, dt_ms: float) -> None:
-    """What users may replace: the kernels read these without looking at their sizes."""
+def _check_tables(worm: Worm, dt_ms: float) -> float:
+    """Check what users may replace: the kernels read these without looking at their sizes. Gives the longest step that is stable."""
     data = worm.data
     edges, neurons = (data.edge_index.size(1),), (len(worm.neuron_name),)
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("conductance_nS", "reversal_mV"), edges)
@@ -171,6 +262,7 @@ def _check_tables(worm: Worm, dt_ms: float) -> None:
     if dt_ms > shortest:
         limit = f"{shortest:.3g}, the shortest time constant of any neuron's gap junctions"
         raise ValueError(f"dt_ms: expected at most {limit}, got {dt_ms}; shorten it")
+    return shortest
 
 
 def _checked_state(state: State, worm: Worm, current: Tensor) -> State:

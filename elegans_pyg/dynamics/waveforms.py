@@ -29,7 +29,7 @@ STEP_MS = 0.05
 REST_MS = 200.0
 KINDS_OF_SPLIT = {"train": ("step", "ramp", "pulse train", "sum"), "validation": ("pulse", "sine"), "test": ("chirp", "noise")}
 """Which kinds of stimulus each split holds: no kind is in two of them."""
-_FORMAT = 2
+_FORMAT = 3
 # What is in V in a file still is a float32 number in mV.
 _LARGEST_V = 1e30
 

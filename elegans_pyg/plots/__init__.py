@@ -2,6 +2,8 @@
 matplotlib's global state is left alone, and no display is needed. What cannot be drawn raises a ``ValueError`` that says what to give: no
 rows, a missing column, a row given twice, a family, task or neuron that is not there, arrays that do not go together."""
 
+from elegans_pyg.plots.body import body_animation
+from elegans_pyg.plots.circuits import scenario_circuit
 from elegans_pyg.plots.curves import accuracy_curves, family_accuracies
 from elegans_pyg.plots.layered import layered_dag
 from elegans_pyg.plots.own_images import classified
@@ -21,9 +23,9 @@ from elegans_pyg.plots.structure import (
     value_against_measures,
 )
 from elegans_pyg.plots.style import save
-from elegans_pyg.plots.voltages import scenario_circuit, voltage_map, voltage_traces
+from elegans_pyg.plots.voltages import voltage_map, voltage_traces
 
 __all__ = ["accuracy_curves", "classified", "confusion_matrix", "examples", "family_accuracies", "layered_dag", "reconstructions", "save"]
 __all__ += ["fading_dyads", "measures_by_family", "measures_by_fraction", "score_dots", "score_map", "type_pairs", "value_against_measures"]
 __all__ += ["loss_curves", "output_errors", "predicted_traces", "sequence_outputs", "size_curve", "sweep_curves", "task_scores"]
-__all__ += ["effect_intervals", "neuron_shape", "scenario_circuit", "voltage_map", "voltage_traces"]
+__all__ += ["body_animation", "effect_intervals", "neuron_shape", "scenario_circuit", "voltage_map", "voltage_traces"]

@@ -1,77 +1,138 @@
-"""Simulated voltages, and the circuits that they run through."""
+"""Simulated voltages against time: curves of some neurons, and a map of all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.colors import FuncNorm
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch
-from torch_geometric.data import Data
 
-from elegans_pyg.plots.style import BARE, HALO, INK, MUTED, RED, TYPE_COLOURS, Array, canvas, checked, dot, dress, numbers
+from elegans_pyg.plots.style import BARE, INK, MUTED, RED, TYPE_COLOURS, Array, canvas, checked, dress, numbers
 from elegans_pyg.wirings import NEURON_TYPES
 
 _TRACE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C6D31")
-_EDGES: dict[str, tuple[str, Any]] = {
-    "excitatory synapse": (INK, "-"),
-    "inhibitory synapse": ("#0072B2", "-"),
-    "gap junction": (MUTED, (0, (1, 1.5))),
-}
+_STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)))
+# Names that a legend has below each other before it takes another column.
+_TALLEST = 14
 
 
-def voltage_traces(time_ms: Array, voltage_mV: Array, record: Sequence[str], current_pA: Array, inputs: Sequence[str]) -> Figure:
-    """Voltages of some neurons against time, with the currents that drive them below.
+def voltage_traces(
+    time_ms: Array, voltage_mV: Array, record: Sequence[str], current_pA: Array, inputs: Sequence[str], driven_mV: Array | None = None
+) -> Figure:
+    """Voltages of some neurons against time; below them those of the driven neurons, if given, and the currents that drive these.
 
     Args:
         time_ms: ``(T,)``.
         voltage_mV: ``(T, len(record))``, of one stimulus.
         current_pA: ``(T, len(inputs))``; inputs with the same current share a line.
         record, inputs: names of the recorded and of the driven neurons.
+        driven_mV: ``(T, len(inputs))``.
     """
     time = numbers(time_ms)
-    voltage = checked("voltage_mV", voltage_mV, (len(time), len(record)))
+    panels = [("recorded", checked("voltage_mV", voltage_mV, (len(time), len(record))), record)]
     current = checked("current_pA", current_pA, (len(time), len(inputs)))
-    figure, (upper, lower) = canvas(9, 5.4, 2, 1, sharex=True, height_ratios=[3, 1])
-    styles = ("-", (0, (5, 1.5)), (0, (1, 1)))
-    for row, name in enumerate(record):
-        style = styles[row // len(_TRACE_COLOURS) % len(styles)]
-        upper.plot(time, voltage[:, row], color=_TRACE_COLOURS[row % len(_TRACE_COLOURS)], ls=style, lw=1.5, label=name)
+    if driven_mV is not None:
+        panels.append(("driven", checked("driven_mV", driven_mV, (len(time), len(inputs))), inputs))
+    figure, axes = canvas(9, 3.4 + 2.2 * len(panels), len(panels) + 1, 1, sharex=True, height_ratios=[*[2.4] * len(panels), 1])
+    for panel, (title, voltage, names) in zip(axes, panels, strict=False):
+        for row, name in enumerate(names):
+            # Left and right cells often coincide: of two such lines the later is dashed.
+            style = _STYLES[(row // len(_TRACE_COLOURS) + row % 2) % len(_STYLES)]
+            panel.plot(time, voltage[:, row], color=_TRACE_COLOURS[row % len(_TRACE_COLOURS)], ls=style, lw=1.5, label=name)
+        dress(panel, f"{title} neurons", ylabel="membrane potential (mV)")
     groups: dict[bytes, list[int]] = {}
     for column in range(len(inputs)):
         groups.setdefault(np.ascontiguousarray(current[:, column]).tobytes(), []).append(column)
     # The voltage at a time is that of the end of a step, through which its current flows.
     edges = np.concatenate([[2 * time[0] - time[1] if len(time) > 1 else 0], time])
     for row, columns in enumerate(groups.values()):
-        label, colour = ", ".join(inputs[column] for column in columns), (INK, RED, MUTED)[row % 3]
-        lower.stairs(current[:, columns[0]], edges, baseline=None, label=label, color=colour, ls=styles[row // 3 % 3], lw=1.4)
-    lower.set(xlabel="time (ms)", xlim=(edges[0], edges[-1]))
-    for axes, label in ((upper, "membrane potential (mV)"), (lower, "current (pA)")):
-        dress(axes, ylabel=label)
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), **{**BARE, "handlelength": 1.6})
-        axes.margins(y=0.08)
+        label = "\n".join([*(inputs[column] for column in columns), *(["(each)"] if len(columns) > 1 else [])])
+        look = {"color": (INK, RED, MUTED)[row % 3], "ls": _STYLES[row // 3 % 3], "lw": 1.4}
+        axes[-1].stairs(current[:, columns[0]], edges, baseline=None, label=label, **look)
+    dress(axes[-1], "current into the driven neurons", ylabel="current (pA)", xlabel="time (ms)", xlim=(edges[0], edges[-1]))
+    for panel in axes:
+        ncols = -(-len(panel.get_legend_handles_labels()[1]) // _TALLEST)
+        panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=ncols, **{**BARE, "handlelength": 1.6})
+        panel.margins(y=0.08)
     return figure
 
 
-def voltage_map(time_ms: Array, voltage_mV: Array, neuron_type: Array) -> Figure:
-    """All voltages ``(T, N)`` of one stimulus as a heat map, a row a neuron: neurons by type, and within a type by their mean voltage.
-    ``time_ms`` is ``(T,)``; ``neuron_type (N,)`` holds positions in ``NEURON_TYPES``."""
+def voltage_map(
+    time_ms: Array, voltage_mV: Array, neuron_type: Array, neuron_name: Sequence[str] = (), named: Mapping[str, Sequence[str]] | None = None
+) -> Figure:
+    """All voltages of one stimulus as a heat map, one row per neuron: neurons by type, and within a type by their mean voltage.
+
+    Args:
+        time_ms: ``(T,)``.
+        voltage_mV: ``(T, N)``.
+        neuron_type: ``(N,)``, positions in ``NEURON_TYPES``.
+        neuron_name: of the ``N`` neurons; needed with ``named``.
+        named: neurons that have rows with their names above the map too, by a word for what they are, such as ``"driven"``.
+    """
     time, types = numbers(time_ms), numbers(neuron_type)
     voltage = checked("voltage_mV", voltage_mV, (len(time), len(types)))
-    order = np.lexsort((-voltage.mean(0), types))
+    names = [str(name) for name in neuron_name]
+    rows = {what: [names.index(name) for name in wanted] for what, wanted in (named or {}).items() if wanted}
     # More columns than the figure has dots would only slow it down.
-    every = max(1, len(time) // 1500)
-    figure, (strip, axes) = canvas(9, 6.6, 1, 2, width_ratios=[1, 60])
-    # The few driven neurons would leave all others one colour: what lies beyond a hundredth at either end gets the end's colour.
-    low, high = (float(end) for end in np.quantile(voltage, (0.01, 0.99)))
-    scale = {"cmap": "cividis", "vmin": low, "vmax": high if high > low else low + 1}
-    extent = (0, float(time[-1]), len(types), 0)
-    image = axes.imshow(voltage[::every, order].T, aspect="auto", interpolation="nearest", extent=extent, **scale)
-    figure.colorbar(image, ax=axes, label="membrane potential (mV)", pad=0.015, extend="both")
+    every, norm = max(1, len(time) // 1500), voltage_norm(voltage)
+    count = sum(map(len, rows.values()))
+    extra = 0.2 * count + 0.35 * len(rows)
+    panels = [*(0.2 * len(own) for own in rows.values()), 6.0]
+    figure, grid = canvas(9, 6.9 + extra, len(panels), 2, width_ratios=[1, 60], height_ratios=panels, squeeze=False)
+    image: Any = None
+    for (strip, axes), (what, own) in zip(grid, rows.items(), strict=False):
+        strip.axis("off")
+        image = _heat(axes, time, voltage[::every, own], norm)
+        axes.set_yticks(np.arange(len(own)) + 0.5, [names[row] for row in own], fontsize=8)
+        axes.tick_params(length=0, labelbottom=False)
+        axes.set_title(f"{what} neurons", loc="left", fontsize=10, color=MUTED)
+    strip, axes = grid[-1]
+    order = np.lexsort((-voltage.mean(0), types))
+    image = _heat(axes, time, voltage[::every, order], norm)
+    axes.set(xlabel="time (ms)", yticks=[])
+    title = f"all {len(types)} neurons by type, within a type by mean voltage, the highest on top"
+    axes.set_title(title, loc="left", fontsize=10, color=MUTED)
+    _type_strip(strip, axes, types[order])
+    bar = figure.colorbar(
+        image, ax=grid[:, 1].tolist(), label="membrane potential (mV), on a scale that is not linear", pad=0.015, aspect=40
+    )
+    bar.set_ticks(voltage_ticks(norm))
+    return figure
+
+
+def voltage_norm(voltage: npt.NDArray[np.floating]) -> FuncNorm:
+    """A colour scale from the lowest to the highest voltage: linear about the median, where most neurons are, and logarithmic far from it,
+    so that the few driven neurons do not leave all others one colour."""
+    middle = float(np.median(voltage))
+    low, high = float(voltage.min()), float(voltage.max())
+    if high - low < 1e-3:
+        low, high = middle - 0.5, middle + 0.5
+    width = max(float(np.quantile(np.abs(voltage - middle), 0.9)), (high - low) / 100)
+    return FuncNorm((lambda v: np.arcsinh((np.asarray(v) - middle) / width), lambda c: np.sinh(c) * width + middle), low, high)
+
+
+def voltage_ticks(norm: FuncNorm, count: int = 7) -> list[float]:
+    """Round voltages at about even distances along the colours of a :func:`voltage_norm`."""
+    marks = norm.inverse(np.linspace(0, 1, count))
+    low, high = marks[0], marks[-1]
+    digits = 0 if high - low > 10 else 1 if high - low > 1 else 3
+    return sorted({float(mark) for mark in np.round(marks, digits) if low <= mark <= high})
+
+
+def _heat(axes: Axes, time: npt.NDArray[np.floating], voltage: npt.NDArray[np.floating], norm: FuncNorm) -> Any:
+    """Voltages ``(T, rows)`` as an image with time to the right."""
+    axes.spines[:].set_visible(False)
+    extent = (float(time[0]), float(time[-1]), voltage.shape[1], 0)
+    return axes.imshow(voltage.T, aspect="auto", interpolation="nearest", extent=extent, cmap="cividis", norm=norm)
+
+
+def _type_strip(strip: Axes, axes: Axes, types: npt.NDArray[np.integer]) -> None:
+    """Colours and names of the types beside the rows of a map, and lines between them."""
     lowest = -np.inf
     for index in np.unique(types):
-        rows = np.flatnonzero(types[order] == index)
+        rows = np.flatnonzero(types == index)
         name = NEURON_TYPES[int(index)]
         strip.barh(rows.mean() + 0.5, 1, height=len(rows), color=TYPE_COLOURS[name], lw=0)
         # Small groups follow each other closely, and their names must not.
@@ -81,80 +142,3 @@ def voltage_map(time_ms: Array, voltage_mV: Array, neuron_type: Array) -> Figure
             axes.axhline(rows[0], color="white", lw=0.8)
     strip.set(xlim=(0, 1), ylim=(len(types), 0))
     strip.axis("off")
-    axes.set(xlabel="time (ms)", yticks=[])
-    axes.spines[:].set_visible(False)
-    return figure
-
-
-def scenario_circuit(data: Data, inputs: Sequence[str], outputs: Sequence[str], between: int = 12) -> Figure:
-    """The circuit of a scenario: driven neurons on the left, recorded ones on the right, between them those that join them best.
-
-    A neuron joins, in two steps, as well as the smaller of two sums: weights of its edges from the inputs, and onto the outputs. Widths
-    grow with the weights; edges between the neurons of one column are left out.
-
-    Args:
-        data: a wiring with ``neuron_name``, such as ``Worm.data``.
-        inputs, outputs: names of the driven and of the recorded neurons.
-        between: how many neurons to draw between them at most.
-    """
-    names = [str(name) for name in data.neuron_name]
-    for argument, given in (("inputs", inputs), ("outputs", outputs)):
-        unknown = [name for name in given if name not in names]
-        if unknown or not given:
-            got = f"'{unknown[0]}'" if unknown else "none"
-            raise ValueError(f"{argument}: expected neurons of the wiring's {len(names)}, got {got}; correct the names")
-    left = [names.index(name) for name in inputs]
-    right = [names.index(name) for name in outputs if name not in inputs]
-    source, target = numbers(data.edge_index)
-    weight = numbers(data.edge_weight).astype(float)
-    into = np.bincount(target, weight * np.isin(source, left), minlength=len(names))
-    onto = np.bincount(source, weight * np.isin(target, right), minlength=len(names))
-    joins = np.minimum(into, onto)
-    joins[[*left, *right]] = 0
-    middle = [int(row) for row in np.argsort(-joins, kind="stable")[:between] if joins[row] > 0]
-
-    columns = (left, middle, right)
-    place = {row: (x, 1 - (index + 0.5) / len(rows)) for x, rows in enumerate(columns) for index, row in enumerate(rows)}
-    figure, axes = canvas(9, max(3.6, 0.42 * max(map(len, columns)) + 1.4))
-    axes.set(xlim=(-0.25, 2.25), ylim=(-0.02, 1.06))
-    axes.axis("off")
-    legend = _draw_edges(axes, data, place)
-    types = numbers(data.neuron_type)
-    for row, (x, y) in place.items():
-        end = row in left or row in right
-        colour = TYPE_COLOURS[NEURON_TYPES[int(types[row])]]
-        axes.scatter(x, y, s=330, color=colour, edgecolors=INK if end else "white", linewidths=1.6, zorder=3)
-        shift, align = ((-17, 0), "right") if x == 0 else ((17, 0), "left") if x == 2 else ((0, 0), "center")
-        look: dict[str, Any] = {"ha": align, "va": "center", "fontsize": 9 if end else 7, "zorder": 4, "path_effects": HALO}
-        axes.annotate(names[row], (x, y), shift, textcoords="offset points", **look)
-    for x, text in ((0, "current flows in"), (1, f"{len(middle)} that join them best"), (2, "voltage recorded")):
-        axes.annotate(text, (x, 1.04), ha="center", va="bottom", fontsize=10, color=MUTED, annotation_clip=False)
-    handles = [dot(TYPE_COLOURS[NEURON_TYPES[i]], NEURON_TYPES[i], 9) for i in sorted({int(types[row]) for row in place})]
-    handles += [Line2D([], [], color=colour, lw=1.6, ls=style, label=name) for name, (colour, style) in _EDGES.items() if name in legend]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), **{**BARE, "handlelength": 1.8})
-    return figure
-
-
-def _draw_edges(axes: Axes, data: Data, place: dict[int, tuple[int, float]]) -> set[str]:
-    """Draw the edges between columns; returns the kinds of edge that there are."""
-    inhibits = numbers(data.inhibitory)
-    edges = zip(*(numbers(values).tolist() for values in (*data.edge_index, data.edge_type, data.edge_weight)), strict=True)
-    # A gap junction is stored in both directions, and drawn in one.
-    drawn = [
-        (source, target, kind, weight)
-        for source, target, kind, weight in edges
-        if source in place and target in place and place[source][0] != place[target][0] and (kind == 0 or source < target)
-    ]
-    heaviest = max((float(weight) for *_, weight in drawn), default=1.0)
-    found: set[str] = set()
-    for source, target, kind, weight in drawn:
-        begin, end = place[source], place[target]
-        name = "gap junction" if kind == 1 else "inhibitory synapse" if inhibits[source] else "excitatory synapse"
-        found.add(name)
-        colour, style = _EDGES[name]
-        # Edges that skip the middle bend round it, and those that lead back bend away from those that lead on.
-        bend = 0.18 if abs(begin[0] - end[0]) == 2 else 0.06 if begin[0] < end[0] else 0.14
-        width, tip = 0.5 + 2.5 * (weight / heaviest) ** 0.5, "-" if kind == 1 else "-|>,head_length=4,head_width=2"
-        shape: dict[str, Any] = {"arrowstyle": tip, "connectionstyle": f"arc3,rad={bend}", "shrinkA": 9, "shrinkB": 10}
-        axes.add_patch(FancyArrowPatch(begin, end, lw=width, ls=style, color=colour, alpha=0.45, zorder=1, **shape))
-    return found

@@ -1,25 +1,28 @@
-"""One simulation of the worm's nervous system under one stimulus, and the folder that it is kept in."""
+"""One simulation of the worm's nervous system under one stimulus: voltages, and figures of them."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+import warnings
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 import elegans_pyg as ep
+from elegans_pyg._files import read_bounded, sha256
 from elegans_pyg._progress import Progress
 from elegans_pyg._settings import Name, Names, Settings
 from elegans_pyg.studies.settings import OptionalFile
+from elegans_pyg.studies.study import Finished, Report, Shard, Study
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
 
 LARGEST_PA = 1e6
+VOLTAGES = "voltages.safetensors"
+LEAD_MS = 20.0
+"""How much of the time before the current figures and tables show."""
 
 
 class WormSettings(Settings):
@@ -42,7 +45,7 @@ class SimulateSettings(WormSettings):
     group: ClassVar[str] = "Stimulus"
 
     inputs: Names = Field(("PLML", "PLMR", "AVBL", "AVBR"), description="Neurons that the current flows into.")
-    current: float = Field(2.0, ge=-LARGEST_PA, le=LARGEST_PA, description="Size of the current in pA, flowing from on to off.")
+    current: float = Field(2.0, ge=-LARGEST_PA, le=LARGEST_PA, description="Current into each of them in pA, flowing from on to off.")
     on: float = Field(100.0, description="When the current starts, in ms.")
     off: float = Field(400.0, description="When it ends, in ms.")
     currents: OptionalFile = Field(
@@ -50,8 +53,10 @@ class SimulateSettings(WormSettings):
         description="CSV file of currents in pA, a column an input, named by it, and a row a step; in place of the four settings above.",
     )
     dt_ms: float = Field(0.05, ge=1e-6, description="Step in ms.")
+    tolerance: float | None = Field(None, gt=0, description="Error in mV above which internal steps are made shorter.")
     duration: float = Field(500.0, gt=0, le=1e9, description="Of the whole, in ms; with a file of currents, its rows decide.")
     record: Names = Field(("DB1", "LUAL", "PVR", "VB1"), min_length=1, description="Neurons to list and draw.")
+    settling: bool = Field(False, description="Also show the time long before the current, in which the neurons settle.")
 
     @model_validator(mode="after")
     def _something_flows(self) -> SimulateSettings:
@@ -65,46 +70,29 @@ class SimulateSettings(WormSettings):
         return self
 
 
-@dataclass(frozen=True)
-class Simulated:
-    """What came out: the nervous system without the neurons that were removed, times ``(T,)``, voltages of all its neurons ``(T, N)``,
-    currents ``(T, I)`` into ``inputs``, and the names of the neurons to list and draw."""
+class Prepared(NamedTuple):
+    """The nervous system without the neurons that are removed, the neurons that are driven, currents ``(T, I)`` into them, and the
+    neurons to list and draw."""
 
     worm: ep.dynamics.Worm
-    time_ms: Tensor
-    voltage_mV: Tensor
-    current_pA: Tensor
     inputs: list[str]
+    current_pA: Tensor
     recorded: list[str]
 
     @property
-    def rows(self) -> list[int]:
-        """Positions of the recorded neurons."""
-        return [self.worm.neuron_name.index(name) for name in self.recorded]
+    def driven(self) -> list[str]:
+        """The neuron of each input, which may be one of its segments."""
+        return [name.partition(":")[0] for name in self.inputs]
 
     @property
     def onset(self) -> int:
-        """The first step with a current: settling into rest from where every neuron starts is no answer to it."""
+        """The first step with a current."""
         return int(self.current_pA.abs().amax(1).ne(0).float().argmax())
 
 
-def simulate_worm(settings: SimulateSettings, out: str | Path | None = None, *, quiet: bool = False) -> Simulated:
-    """Simulate, and with ``out`` write ``voltages.csv`` (recorded neurons, a row a step), ``voltages.safetensors`` (all neurons) and three
-    figures, all of them or nothing.
-
-    Args:
-        settings: nervous system and stimulus.
-        out: folder, new or empty.
-        quiet: show no progress.
-
-    Raises:
-        ValueError: for unknown or removed neurons, a duration that is no whole number of steps or too long for the memory, or a wrong file.
-        FileExistsError: if ``out`` holds something.
-        OSError: if a file cannot be read or written.
-    """
-    out = None if out is None else Path(out).expanduser()
-    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"out: expected a folder that is new or empty, got '{out}'; give another")
+def prepare(settings: SimulateSettings) -> Prepared:
+    """What the settings say; raises ``ValueError`` for unknown or removed neurons, a duration that is no whole number of steps or too long
+    for the memory, a step that is too long, and a wrong file."""
     shape = (settings.model, settings.morphology, settings.d_lambda or "section")
     worm = ep.dynamics.Worm(*shape)
     if settings.connectome is not None:
@@ -114,18 +102,13 @@ def simulate_worm(settings: SimulateSettings, out: str | Path | None = None, *, 
     for name in recorded:
         if name not in left.neuron_name:
             raise ValueError(f"record: expected neurons that are left, got {name}, which --ablate removes; leave it out of one of them")
-    neurons = len(left.neuron_name)
-    inputs, current = _stimulus(settings, neurons, writes=out is not None)
-    duration = settings.duration if settings.currents is None else len(current) * settings.dt_ms
-    with Progress(f"Simulating {neurons} neurons for {duration:g} ms", 1, quiet=quiet):
-        times, voltage = ep.dynamics.simulate(worm, current[None], inputs, settings.dt_ms, duration, ablate=settings.ablate)
-    simulated = Simulated(left, times, voltage[0], current, inputs, recorded)
-    if out is not None:
-        _write(out, simulated)
-    return simulated
+    inputs, current = _stimulus(settings, len(left.neuron_name))
+    # One step refuses what all of them would.
+    ep.dynamics.simulate(worm, current[None, :1], inputs, settings.dt_ms, settings.dt_ms, ablate=settings.ablate, estimate=False)
+    return Prepared(left, inputs, current, recorded)
 
 
-def _stimulus(settings: SimulateSettings, neurons: int, writes: bool) -> tuple[list[str], Tensor]:
+def _stimulus(settings: SimulateSettings, neurons: int) -> tuple[list[str], Tensor]:
     """Inputs and currents ``(T, I)``, once it is known that all that follows from them fits in memory."""
     import torch
 
@@ -135,8 +118,9 @@ def _stimulus(settings: SimulateSettings, neurons: int, writes: bool) -> tuple[l
 
     inputs, current = (list(settings.inputs), None) if settings.currents is None else read_currents(settings.currents)
     steps = count_steps(settings.dt_ms, settings.duration) if current is None else len(current)
-    # In single precision, and twice, since without Numba the steps are stacked at the end; a file is made in memory before it is written.
-    needed, free = 4 * steps * (neurons + 4 * len(inputs)) * (3 if writes else 2), free_memory()
+    # In single precision: the voltages, without Numba the steps that they are stacked from, and the file, made in memory before it is
+    # written and read again for the figures.
+    needed, free = 4 * steps * (neurons + 4 * len(inputs)) * 4, free_memory()
     if needed > 0.8 * free:
         sizes = f"{steps:,} steps of {neurons} neurons need about {needed / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB are free"
         raise ValueError(f"duration: {sizes}; take fewer steps")
@@ -147,29 +131,84 @@ def _stimulus(settings: SimulateSettings, neurons: int, writes: bool) -> tuple[l
     return inputs, current
 
 
-def _write(out: Path, done: Simulated) -> None:
-    """Fill a folder beside ``out`` and rename it, so that an interrupted command leaves nothing half written."""
-    import pandas as pd
+def simulate_units(settings: SimulateSettings) -> ep.studies.Units:
+    """The one simulation, once all that it needs is known to fit together."""
+    prepare(settings)
+    return ep.studies.Units.build([{"family": settings.model, "wiring_seed": 0, "seed": 0}], [None])
+
+
+def measure(settings: SimulateSettings, shard: Shard) -> pd.DataFrame:
+    """Simulate, and keep the voltages of all neurons; the row has the simulation's own estimate of its error."""
     from safetensors.torch import save
 
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(error.errno, f"out: cannot make a folder in {out.parent} ({error.strerror}); give another") from error
-    with tempfile.TemporaryDirectory(dir=out.parent) as partial:
-        folder = Path(partial) / "run"
-        folder.mkdir()
-        recorded = done.voltage_mV[:, done.rows]
-        columns = {"time_ms": done.time_ms, **{f"I_{name}_pA": done.current_pA[:, i] for i, name in enumerate(done.inputs)}}
-        columns |= {f"V_{name}_mV": recorded[:, i] for i, name in enumerate(done.recorded)}
-        table = pd.DataFrame({name: column.numpy() for name, column in columns.items()})
-        table.to_csv(folder / "voltages.csv", index=False, float_format="%.6g")
-        tensors = {"time_ms": done.time_ms, "voltage_mV": done.voltage_mV.contiguous(), "current_pA": done.current_pA}
-        names = {"neuron_name": json.dumps(done.worm.neuron_name), "inputs": json.dumps(done.inputs), "membrane": done.worm.membrane.name}
-        (folder / "voltages.safetensors").write_bytes(save(tensors, names))
-        ep.plots.save(ep.plots.voltage_traces(done.time_ms, recorded, done.recorded, done.current_pA, done.inputs), folder / "traces")
-        ep.plots.save(ep.plots.voltage_map(done.time_ms, done.voltage_mV, done.worm.data.neuron_type), folder / "map")
-        ep.plots.save(ep.plots.scenario_circuit(done.worm.data, done.inputs, done.recorded), folder / "circuit")
-        if out.is_dir():
-            out.rmdir()
-        os.replace(folder, out)
+    worm, inputs, current, _ = prepare(settings)
+    with Progress(f"Simulating {len(worm.neuron_name)} neurons", 1, quiet=shard.quiet), warnings.catch_warnings():
+        # What the estimate says is said in the report.
+        warnings.simplefilter("ignore", ep.dynamics.StepWarning)
+        duration = len(current) * settings.dt_ms
+        done = ep.dynamics.simulate(worm, current[None], inputs, settings.dt_ms, duration, tolerance_mV=settings.tolerance)
+    tensors = {"time_ms": done.time_ms, "voltage_mV": done.voltage_mV[0].contiguous(), "current_pA": current}
+    names = {"neuron_name": json.dumps(worm.neuron_name), "inputs": json.dumps(inputs), "membrane": worm.membrane.name}
+    shard.write(VOLTAGES, save(tensors, names))
+    return shard.units.assign(error_mV=float(done.error_mV.max()))
+
+
+def report(done: Finished[SimulateSettings]) -> Report:
+    """Tables and figures from shortly before the current on."""
+    import pandas as pd
+
+    settings, ready = done.settings, prepare(done.settings)
+    (tensors,) = done.tensors(VOLTAGES, "time_ms", "voltage_mV", "current_pA")
+    worm, names = ready.worm, list(dict.fromkeys([*ready.recorded, *ready.driven]))
+    columns = {name: tensors["voltage_mV"][:, worm.neuron_name.index(name)] for name in names}
+    shown = slice(0 if settings.settling else max(0, ready.onset - round(LEAD_MS / settings.dt_ms)), None)
+    table = {"time_ms": tensors["time_ms"], **{f"I_{name}_pA": tensors["current_pA"][:, i] for i, name in enumerate(ready.inputs)}}
+    table |= {f"V_{name}_mV": column for name, column in columns.items()}
+    time, voltage, current = (tensors[name][shown] for name in ("time_ms", "voltage_mV", "current_pA"))
+    recorded, driven = (voltage[:, [worm.neuron_name.index(name) for name in own]] for own in (ready.recorded, ready.driven))
+    parts = {"driven": [*dict.fromkeys(ready.driven)], "recorded": [name for name in ready.recorded if name not in ready.driven]}
+    figures = {
+        "traces": ep.plots.voltage_traces(time, recorded, ready.recorded, current, ready.inputs, driven),
+        "map": ep.plots.voltage_map(time, voltage, worm.data.neuron_type, worm.neuron_name, parts),
+        "circuit": ep.plots.scenario_circuit(worm.data, [*dict.fromkeys(ready.driven)], ready.recorded),
+    }
+    csv = pd.DataFrame({name: column.numpy() for name, column in table.items()}).to_csv(index=False, float_format="%.6g")
+    files = {"voltages.csv": csv.encode(), VOLTAGES: (done.shards[0] / VOLTAGES).read_bytes()}
+    if movie := ep.plots.body_animation(time, voltage, worm.neuron_name, parts):
+        files["figures/body.gif"] = movie
+    error = float(done.rows["error_mV"].iloc[0])
+    return Report(
+        [_table(settings, ready, tensors["time_ms"], columns)], _notes(settings, ready, error), files, figures, {"error_mV": error}
+    )
+
+
+def _table(settings: SimulateSettings, ready: Prepared, time: Tensor, columns: dict[str, Tensor]) -> object:
+    onset, cells = ready.onset, []
+    for name, trace in columns.items():
+        later = trace[onset:]
+        numbers = (trace[max(onset - 1, 0)], later.min(), later.max(), time[onset + int(later.argmax())], trace[-1])
+        cells.append((name, "driven" if name in ready.driven else "", *(f"{float(number):.2f}" for number in numbers)))
+    title = f"mV, while the current flows and after it: from {onset * settings.dt_ms:g} to {len(time) * settings.dt_ms:g} ms"
+    return ep.studies.make_table(title, ("neuron", "", "just before", "lowest", "highest", "at ms", "at the end"), cells, left=2)
+
+
+def _notes(settings: SimulateSettings, ready: Prepared, error: float) -> list[str]:
+    notes = [f"{ready.worm}, {len(ready.current_pA) * settings.dt_ms:g} ms in steps of {settings.dt_ms:g} ms."]
+    if error == error:
+        remedy = "" if error <= ep.dynamics.LARGEST_ERROR_MV else f"; --tolerance {ep.dynamics.LARGEST_ERROR_MV / 10:g} takes shorter ones"
+        notes.append(f"The steps' length costs about {error:.2g} mV where it costs most, by their own estimate{remedy}.")
+    if not settings.settling and ready.onset * settings.dt_ms > LEAD_MS:
+        notes.append(f"The figures begin {LEAD_MS:g} ms before the current; --settling shows what was before.")
+    return [*notes, "voltages.safetensors has the voltages of all neurons, voltages.csv those listed; figures/body.gif shows them move."]
+
+
+SIMULATE: Study[SimulateSettings] = Study(
+    "simulate",
+    SimulateSettings,
+    simulate_units,
+    measure,
+    report,
+    data=lambda settings: {} if settings.currents is None else {"currents": sha256(read_bounded(settings.currents, "currents"))},
+    score="",
+    text="Simulate the worm's nervous system under one stimulus: voltages, figures of them, and an animation.",
+)

@@ -18,6 +18,7 @@ RECIPES = {
     "fit-rnn": "fit_rnn:FIT_RNN",
     "analyze": "analyze:ANALYZE",
     "relate": "relate:RELATE",
+    "simulate": "simulate:SIMULATE",
 }
 """Module of :mod:`elegans_pyg.recipes` and name in it, by the command's words. Only names: no recipe is imported before it is asked for."""
 

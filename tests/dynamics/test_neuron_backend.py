@@ -9,7 +9,7 @@ import torch
 
 from elegans_pyg.dynamics import Worm, simulate, simulate_neuron
 from elegans_pyg.dynamics.neuron_backend import neuron_missing
-from scripts.build_biophysics import DISTAL, reference_currents, shape_currents
+from scripts.build_biophysics import DISTAL, ordinary_currents, reference_currents, shape_currents
 
 FCM = ["PLML", "PLMR", "AVBL", "AVBR"]
 
@@ -65,6 +65,20 @@ def test_agrees_with_neuron_run_now(tmp_path: Path) -> None:
     assert run.seconds.shape == (1,)
     # What the next call finds.
     assert [folder.name[:8] for folder in tmp_path.iterdir()] == ["c302-C1-"]
+
+
+@pytest.mark.neuron
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ordinary_currents())
+def test_default_steps_agree_with_neuron_at_a_step_of_0(name: str, tmp_path: Path) -> None:
+    if neuron_missing():
+        pytest.skip(neuron_missing())
+    inputs, current = ordinary_currents()[name]
+    current = torch.tensor(current)[None]
+    coarse, fine = (simulate_neuron(current, inputs, duration_ms=300.0, substeps=k, folder=tmp_path).voltage_mV for k in (10, 20))
+    error = simulate(Worm("c302-C1"), current.float(), inputs, duration_ms=300.0)[1] - (2 * fine - coarse)
+    assert float(error.square().mean().sqrt()) < 0.03
+    assert float(error.abs().max()) < 1
 
 
 def interpreter(folder: Path, script: str) -> Path:

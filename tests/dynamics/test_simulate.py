@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from elegans_pyg.dynamics import State, Worm, simulate
+from elegans_pyg.dynamics import State, StepWarning, Worm, simulate
 from elegans_pyg.dynamics.integrate import integrate
 from tests.dynamics.circuits import circuit, five
 from tests.dynamics.ode import Network, solve
@@ -197,7 +197,7 @@ def test_gradients_do_not_depend_on_which_states_are_kept(worm: Worm, segment: i
     def gradient(segment: int | None) -> Tensor:
         current = torch.full((1, 60, 1), 5.0, dtype=torch.float64, requires_grad=True)
         row = torch.tensor([worm.neuron_name.index("AVBL")])
-        integrate(worm, worm.initial_state(), current, row, row, 0.05, segment)[0, -1].sum().backward()
+        integrate(worm, worm.initial_state(), current, row, row, 0.05, segment=segment)[0, -1].sum().backward()
         assert current.grad is not None
         return current.grad
 
@@ -298,3 +298,54 @@ def test_refuses_a_step_too_long_for_the_gap_junctions() -> None:
 def test_refuses_a_state_of_another_worm(worm: Worm) -> None:
     with pytest.raises(ValueError, match=r"initial_state.voltage_mV: expected \(300,\), or 1 of these, got \(302,\)"):
         simulate(worm, torch.zeros(1, 10, 1), ["AVBL"], duration_ms=0.5, ablate=["AVA"], initial_state=worm.initial_state())
+
+
+def test_default_steps_are_accurate_and_their_error_is_estimated(worm: Worm) -> None:
+    """Against the same equations in steps of 1/8 and 1/16, extrapolated; these against NEURON in test_neuron_backend.py."""
+    current = torch.full((1, 600, 1), 8.0, dtype=torch.float64)
+    options = {"inputs": ["AVDL"], "duration_ms": 30.0}
+    done = simulate(worm, current, **options)
+    fine = [simulate(worm, current.repeat_interleave(k, 1), ["AVDL"], 0.05 / k, 30.0, estimate=False)[1][:, k - 1 :: k] for k in (8, 16)]
+    exact = (4 * fine[1] - fine[0]) / 3
+    error = (done.voltage_mV - exact).abs()
+    # A neuron fires, and before fast neurons were extrapolated this was off by millivolts.
+    assert float(exact.max()) > 20
+    assert float(error.square().mean().sqrt()) < 0.03
+    assert float(error.max()) < 1
+    assert float(error.max()) / 5 < float(done.error_mV[0]) < max(5 * float(error.max()), 0.2)
+    within = simulate(worm, current, tolerance_mV=0.02, **options)
+    assert float(within.error_mV[0]) <= 0.02
+    assert float((within.voltage_mV - exact).abs().max()) < 0.06
+
+
+def test_each_stimulus_has_the_internal_steps_that_it_needs(worm: Worm) -> None:
+    quiet, strong = torch.zeros(400, 1, dtype=torch.float64), torch.full((400, 1), 8.0, dtype=torch.float64)
+    current = torch.stack([quiet, strong])
+    options = {"inputs": ["AVDL"], "duration_ms": 20.0, "record": ["AVDL", "AVAL"]}
+    once, within = simulate(worm, current, **options), simulate(worm, current, tolerance_mV=0.003, **options)
+    assert torch.equal(within.voltage_mV[0], once.voltage_mV[0])
+    assert not torch.equal(within.voltage_mV[1], once.voltage_mV[1])
+    assert float(within.error_mV.max()) <= 0.003
+    # The same steps with gradients.
+    wanted = current.clone().requires_grad_()
+    again = simulate(worm, wanted, tolerance_mV=0.003, **options).voltage_mV
+    torch.testing.assert_close(again, within.voltage_mV, rtol=0, atol=1e-9)
+    slope = torch.autograd.grad(again[1, -1, 0], wanted)[0][1, 350, 0]
+    moved = []
+    for change in (1e-4, -1e-4):
+        other = current.clone()
+        other[1, 350] += change
+        moved.append(simulate(worm, other, tolerance_mV=0.003, **options).voltage_mV[1, -1, 0])
+    assert float(slope) == pytest.approx(float(moved[0] - moved[1]) / 2e-4, rel=1e-5)
+
+
+def test_warns_of_steps_that_are_too_long() -> None:
+    kunert = Worm("kunert")
+    current = torch.zeros(2, 20, 1)
+    current[1, 10:] = 2e4
+    with pytest.warns(StepWarning, match=r"voltages of stimulus 1 may be off by .* mV at dt_ms=0\.05; give tolerance_mV=0\.1"):
+        done = simulate(kunert, current, ["AVBL"], 0.05, 1.0)
+    assert float(done.error_mV[1]) > 1
+    assert bool(done.error_mV[0].isnan())
+    with pytest.raises(ValueError, match="tolerance_mV: expected a number above 0, got 0"):
+        simulate(kunert, current, ["AVBL"], 0.05, 1.0, tolerance_mV=0)

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from elegans_pyg.dynamics import Worm
-from elegans_pyg.plots import scenario_circuit, voltage_map, voltage_traces
-from tests.dynamics.circuits import circuit
+from elegans_pyg.plots import voltage_map, voltage_traces
+from elegans_pyg.plots.voltages import voltage_norm, voltage_ticks
 
 
 def test_traces_show_the_voltages_over_the_currents_that_inputs_share() -> None:
@@ -14,11 +13,16 @@ def test_traces_show_the_voltages_over_the_currents_that_inputs_share() -> None:
     voltage = np.stack([np.sin(time), np.cos(time)], axis=1)
     current = torch.zeros(100, 3)
     current[20:, :2] = 2
-    figure = voltage_traces(time, voltage, ["DB1", "VB1"], current, ["PLML", "PLMR", "AVBL"])
-    upper, lower = figure.axes
+    driven = voltage[:, [0, 0, 1]] * 10
+    figure = voltage_traces(time, voltage, ["DB1", "VB1"], current, ["PLML", "PLMR", "AVBL"], driven)
+    upper, between, lower = figure.axes
     assert [text.get_text() for text in upper.get_legend().get_texts()] == ["DB1", "VB1"]
     assert np.array_equal(upper.lines[1].get_ydata(), voltage[:, 1])
-    assert [text.get_text() for text in lower.get_legend().get_texts()] == ["PLML, PLMR", "AVBL"]
+    assert [text.get_text() for text in between.get_legend().get_texts()] == ["PLML", "PLMR", "AVBL"]
+    assert np.array_equal(between.lines[2].get_ydata(), driven[:, 2])
+    # A current that flows into several neurons flows into each.
+    assert [text.get_text() for text in lower.get_legend().get_texts()] == ["PLML\nPLMR\n(each)", "AVBL"]
+    assert len(voltage_traces(time, voltage, ["DB1", "VB1"], current, ["PLML", "PLMR", "AVBL"]).axes) == 2
     # The current of step t flows until the time of that step's voltage.
     stairs = lower.patches[0].get_data()
     assert stairs.edges[0] == 0
@@ -31,47 +35,37 @@ def test_map_orders_neurons_by_type_and_by_voltage() -> None:
     generator = np.random.default_rng(0)
     voltage = generator.normal(size=(40, 9))
     types = torch.tensor([2, 0, 1, 0, 2, 5, 1, 0, 2])
-    figure = voltage_map(np.arange(1, 41), voltage, types)
-    shown = figure.axes[1].images[0].get_array()
+    names = [f"N{row}" for row in range(9)]
+    figure = voltage_map(np.arange(1, 41), voltage, types, names, {"driven": ["N4", "N1"], "recorded": []})
+    above, strip, below = figure.axes[1:4]
+    assert [label.get_text() for label in above.get_yticklabels()] == ["N4", "N1"]
+    assert np.array_equal(above.images[0].get_array(), voltage[:, [4, 1]].T)
     expected = sorted(range(9), key=lambda row: (int(types[row]), -voltage[:, row].mean()))
-    assert np.array_equal(shown, voltage[:, expected].T)
-    labels = [text.get_text() for text in figure.axes[0].texts]
-    assert labels == ["sensory (3)", "inter (2)", "motor (3)", "other (1)"]
+    assert np.array_equal(below.images[0].get_array(), voltage[:, expected].T)
+    assert [text.get_text() for text in strip.texts] == ["sensory (3)", "inter (2)", "motor (3)", "other (1)"]
+    assert "by type, within a type by mean voltage" in below.get_title(loc="left")
 
 
-def test_circuit_draws_inputs_outputs_and_the_best_joins() -> None:
-    # N0 drives; N3 is recorded; N1 joins them with 3, N2 with 1; N4 leads nowhere.
-    edges = [(0, 1, 3.0, 0), (1, 3, 5.0, 0), (0, 2, 9.0, 0), (2, 3, 1.0, 1), (0, 4, 20.0, 0)]
-    data = circuit(edges, [False, True, False, False, False])
-    figure = scenario_circuit(data, ["N0"], ["N3"])
-    axes = figure.axes[0]
-    height = {text.get_text(): text.xy for text in axes.texts}
-    assert {name for name in height if name.startswith("N")} == {"N0", "N1", "N2", "N3"}
-    assert height["N0"][0] == 0
-    assert height["N3"][0] == 2
-    assert height["N1"][1] > height["N2"][1]
-    assert len(axes.patches) == 4
-    legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend[-3:] == ["excitatory synapse", "inhibitory synapse", "gap junction"]
-    fewer = scenario_circuit(data, ["N0"], ["N3"], between=1)
-    assert {text.get_text() for text in fewer.axes[0].texts if text.get_text().startswith("N")} == {"N0", "N1", "N3"}
-
-
-def test_circuit_of_a_worm() -> None:
-    figure = scenario_circuit(Worm("c302-C1").data, ["PLML", "PLMR", "AVBL", "AVBR"], ["DB1", "LUAL", "PVR", "VB1"])
-    names = {text.get_text() for text in figure.axes[0].texts}
-    assert {"PLML", "AVBR", "DB1", "PVCR"} <= names
+def test_colours_span_all_voltages_and_tell_the_common_ones_apart() -> None:
+    voltage = np.concatenate([np.random.default_rng(0).normal(-45, 1, 3000), [30.0, 29.0]])
+    norm = voltage_norm(voltage)
+    assert (norm.vmin, norm.vmax) == (voltage.min(), voltage.max())
+    assert float(norm(30)) == 1
+    # On a linear scale these two would be 0.025 apart.
+    assert float(norm(-44)) - float(norm(-46)) > 0.2
+    ticks = voltage_ticks(norm)
+    assert len(ticks) >= 5
+    assert all(voltage.min() <= tick <= 30 for tick in ticks)
+    flat = voltage_norm(np.full(5, -60.0))
+    assert 0 < float(flat(-60)) < 1
 
 
 def test_refuse_what_does_not_go_together() -> None:
     with pytest.raises(ValueError, match=r"voltage_mV: expected \(5, 1\) numbers, at least one, got \(4, 1\)"):
         voltage_traces(np.arange(5), np.zeros((4, 1)), ["A"], np.zeros((5, 1)), ["B"])
+    with pytest.raises(ValueError, match=r"driven_mV: expected \(5, 1\)"):
+        voltage_traces(np.arange(5), np.zeros((5, 1)), ["A"], np.zeros((5, 1)), ["B"], np.zeros((5, 2)))
     with pytest.raises(ValueError, match=r"current_pA: expected \(5, 2\)"):
         voltage_traces(np.arange(5), np.zeros((5, 1)), ["A"], np.zeros((5, 1)), ["B", "C"])
     with pytest.raises(ValueError, match=r"voltage_mV: expected \(5, 3\)"):
         voltage_map(np.arange(5), np.zeros((5, 2)), torch.zeros(3))
-    data = circuit([(0, 1, 1.0, 0)], [False, False])
-    with pytest.raises(ValueError, match="outputs: expected neurons of the wiring's 2, got 'N7'"):
-        scenario_circuit(data, ["N0"], ["N7"])
-    with pytest.raises(ValueError, match="inputs: expected neurons of the wiring's 2, got none"):
-        scenario_circuit(data, [], ["N1"])

@@ -3,29 +3,34 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
 from safetensors import safe_open
 
 from elegans_pyg.dynamics import Worm, simulate
-from elegans_pyg.recipes.simulate import SimulateSettings, simulate_worm
+from elegans_pyg.recipes.simulate import SIMULATE, SimulateSettings
+from elegans_pyg.studies import load_run, run_study
 from tests.commands import invoke, refused
+from tests.recipes.undrawn import undrawn
 
 SHORT = ("--duration", "10", "--on", "2", "--off", "8", "--quiet")
 
 
-def test_writes_what_simulate_returns(tmp_path: Path) -> None:
-    out = tmp_path / "runs" / "one"
-    code, text, error = invoke("simulate", "--current", "5", "--ablate", "AVA", "--out", out, *SHORT)
+def test_writes_what_simulate_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, text, error = invoke("simulate", "--current", "5", "--ablate", "AVA", *SHORT)
     assert (code, error) == (0, "")
     assert "Worm(c302-C1, 300 neurons" in text
     assert "LUAL" in text
-    assert sorted(path.name for path in out.iterdir()) == sorted(
-        ["voltages.csv", "voltages.safetensors", *(f"{name}.{kind}" for name in ("traces", "map", "circuit") for kind in ("png", "svg"))]
-    )
+    assert "run folder: runs/simulate-1" in text
+    out = tmp_path / "runs" / "simulate-1"
+    figures = [f"{name}.{kind}" for name in ("traces", "map", "circuit") for kind in ("png", "svg")]
+    assert sorted(path.name for path in (out / "figures").iterdir()) == sorted(["body.gif", *figures])
     current = torch.zeros(1, 200, 4)
     current[:, 40:160] = 5
     _, expected = simulate(Worm("c302-C1"), current, ["PLML", "PLMR", "AVBL", "AVBR"], duration_ms=10.0, ablate=["AVA"])
@@ -35,20 +40,54 @@ def test_writes_what_simulate_returns(tmp_path: Path) -> None:
         names = json.loads(file.metadata()["neuron_name"])
     table = pd.read_csv(out / "voltages.csv")
     assert len(table) == 200
-    assert table["V_PVR_mV"].to_numpy() == pytest.approx(expected[0, :, names.index("PVR")].numpy(), abs=1e-3)
-    assert list(tmp_path.joinpath("runs").iterdir()) == [out]
-    again = simulate_worm(SimulateSettings(current=5.0, ablate=("AVA",), duration=10.0, on=2.0, off=8.0))
-    assert torch.equal(again.voltage_mV, expected[0])
-    assert again.onset == 40
+    for name in ("PVR", "PLML"):
+        assert table[f"V_{name}_mV"].to_numpy() == pytest.approx(expected[0, :, names.index(name)].numpy(), abs=1e-3)
+    # What the table says of a neuron: just before the current, and from then on.
+    trace = expected[0, :, names.index("PVR")]
+    row = next(line.split() for line in text.splitlines() if line.strip().startswith("PVR"))
+    assert row[1:4] == [f"{float(value):.2f}" for value in (trace[39], trace[40:].min(), trace[40:].max())]
+    settings = load_run(out).settings
+    assert settings == SimulateSettings(current=5.0, ablate=("AVA",), duration=10.0, on=2.0, off=8.0)
+
+
+def test_a_killed_simulation_is_resumed_to_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("elegans_pyg.plots.body_animation", lambda *_: b"")
+    settings = SimulateSettings(duration=10.0, on=2.0, off=8.0, settling=True)
+    with undrawn():
+        run_study(SIMULATE, settings, tmp_path / "whole", quiet=True)
+        with pytest.raises(KeyboardInterrupt):
+            run_study(replace(SIMULATE, report=stop), settings, tmp_path / "killed", quiet=True)
+        run_study(SIMULATE, settings, tmp_path / "killed", resume=True, quiet=True)
+    for name in ("voltages.csv", "voltages.safetensors", "results.csv"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def stop(done: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_figures_begin_shortly_before_the_current_unless_settling_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+
+    def traces(time_ms: torch.Tensor, *others: object) -> Figure:
+        shown.append(float(time_ms[0]))
+        return Figure()
+
+    monkeypatch.setattr("elegans_pyg.plots.voltage_traces", traces)
+    monkeypatch.setattr("elegans_pyg.plots.body_animation", lambda *_: b"")
+    for settling in (False, True):
+        with undrawn():
+            run_study(SIMULATE, SimulateSettings(duration=50.0, on=30.0, off=40.0, settling=settling), quiet=True)
+    assert shown == pytest.approx([10.05, 0.05])
 
 
 def test_currents_from_a_file_and_another_wiring(tmp_path: Path) -> None:
     file = tmp_path / "currents.csv"
     file.write_bytes(b"\xef\xbb\xbfASEL,AVBL\r\n" + b"1,0.5\r\n" * 20)
-    others = ("--connectome", "witvliet2021-8", "--record", "AVBL,RIAL", "--model", "kunert", "--quiet")
+    others = ("--connectome", "witvliet2021-8", "--record", "AVBL,RIAL", "--model", "kunert", "--quiet", "--out", tmp_path / "out")
     code, text, _ = invoke("simulate", "--currents", file, *others)
     assert code == 0
-    assert "1 ms at 0.05 ms" in text
+    assert "1 ms in steps of 0.05 ms" in text
     assert "Worm(kunert, 180 neurons" in text
 
 
@@ -85,8 +124,8 @@ def test_refuses_broken_files_and_folders_in_use(tmp_path: Path) -> None:
     assert "expected UTF-8 text" in refused("simulate", "--currents", file)
     assert "none.csv" in refused("simulate", "--currents", tmp_path / "none.csv")
     assert "folder" in refused("simulate", "--currents", tmp_path)
-    assert "out: expected a folder that is new or empty" in refused("simulate", "--out", tmp_path, *SHORT)
-    assert "error: out: cannot make a folder in" in refused("simulate", "--out", file / "a" / "b", *SHORT)
+    assert "is not empty and holds no run" in refused("simulate", "--out", tmp_path, *SHORT)
+    assert "error: out: cannot make" in refused("simulate", "--out", file / "a" / "b", *SHORT)
     assert [path.name for path in tmp_path.iterdir()] == ["currents.csv"]
 
 
