@@ -25,8 +25,8 @@ from elegans_pyg.wirings import ELECTRICAL
 
 GAMMA = 1 - 1 / math.sqrt(2)
 SECOND = 1 + math.sqrt(2)
-# Steps are cut into equal ones no longer than this, in ms: half the time constant of the fastest gate.
-LONGEST_MS = 0.05
+# Steps are cut into equal ones no longer than this, in ms: the time constant of the fastest gate, which must not overshoot.
+LONGEST_MS = 0.1
 
 Circuit = namedtuple("Circuit", "capacitance axial leak channel gain threshold synapses gaps gap_sum kinetics")
 """A worm's constants as tensors of one type on one device: ``capacitance``, ``leak``, ``gain (M, 1)``, ``channel (3, M, 1)``, ``axial
