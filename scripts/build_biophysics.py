@@ -29,6 +29,7 @@ ROOT = Path(__file__).parent.parent
 WORKER = ROOT / "elegans_pyg" / "dynamics" / "neuron_worker.py"
 TRACE = ROOT / "tests" / "dynamics" / "c302-C1-neuron.npz"
 INPUTS = ["PLML", "PLMR", "AVBL", "AVBR"]
+FIVE = ["PLML", "AVBL", "DB1", "VB1", "AVM"]
 # The segments farthest from the soma.
 DISTAL = ["PLML:45", "PLMR:45", "AVBL:58", "AVBR:58", "PVDL:1494", "ALML:32", "DB1:56", "VB1:22", "AVM:42", "PVR:74"]
 TARGET = ROOT / "data" / "biophysics"
@@ -275,13 +276,22 @@ def point(element: ElementTree.Element) -> list[float]:
     return [float(element.attrib[name]) for name in ("x", "y", "z", "diameter")]
 
 
-def at_step_0(work: Path, level: str, name: str, job: dict[str, object], steps_ms=(0.01, 0.005), every=10):  # type: ignore[no-untyped-def]
-    """NEURON's voltages every ``every`` times 0.05 ms at a step of 0, extrapolated from two small ones, since its error is of first order."""
+def at_step_0(  # type: ignore[no-untyped-def]
+    work: Path,
+    level: str,
+    name: str,
+    job: dict[str, object],
+    steps_ms: tuple[float, ...] = (0.01, 0.005),
+    every: int = 10,
+    without: tuple[str, ...] = (),
+):
+    """NEURON's voltages every ``every`` times 0.05 ms, without some neurons, at a step of 0, extrapolated from two small ones, since its
+    error is of first order in the step; or at the one step that is given."""
     import numpy as np
 
-    network = work / f"network-{level}"
+    network = work / (f"network-{level}" + ("-five" if without else ""))
     if not network.is_dir():
-        subprocess.run([sys.executable, str(WORKER), "build", str(network), level], check=True)
+        subprocess.run([sys.executable, str(WORKER), "build", str(network), level, *without], check=True)
     voltages = []
     for step_ms in steps_ms:
         result = work / f"result-{level}-{name}-{step_ms}.npz"
@@ -289,10 +299,10 @@ def at_step_0(work: Path, level: str, name: str, job: dict[str, object], steps_m
             np.savez(work / "job.npz", integration_dt_ms=step_ms, substeps=round(0.05 / step_ms), every=every, **job)
             subprocess.run([sys.executable, str(WORKER), "run", str(network), str(work / "job.npz"), str(result)], check=True)
         voltages.append(np.load(result)["voltage_mV"])
-    coarse, fine = voltages
+    coarse, fine = voltages[0], voltages[-1]
     apart = coarse - fine
     print(
-        f"{steps_ms[0]} against {steps_ms[1]} ms: root mean square {np.sqrt((apart**2).mean()):.4f} mV, largest {abs(apart).max():.4f} mV"
+        f"{steps_ms[0]} against {steps_ms[-1]} ms: root mean square {np.sqrt((apart**2).mean()):.4f} mV, largest {abs(apart).max():.4f} mV"
     )
     return 2 * fine - coarse
 
@@ -307,17 +317,22 @@ def write_trace(work: Path) -> None:
     print(f"{TRACE}: {TRACE.stat().st_size / 1e3:.0f} kB")
 
 
-def write_traces_of_shapes(work: Path, sizes: list[float]) -> None:
-    """The first 40 ms of all somata and of ten distal segments of c302-D1, for each length of compartments; 0 for one a section."""
+def write_traces_of_shapes(work: Path) -> None:
+    """40 ms of c302-D1: all somata and ten distal segments with a compartment a section, at a step of 0.01 ms; and five neurons by
+    themselves, somata and tips, with a ``d_lambda`` of 0.3, at a step of 0."""
     import numpy as np
 
     neurons = json.loads((TARGET / "c302-D1.json").read_text())["neurons"]
-    record, current = [*neurons, *DISTAL], shape_currents()[:1]
-    for d_lambda in sizes:
-        job = {"duration_ms": 40.0, "inputs": INPUTS, "record": record, "current_pA": current, "d_lambda": d_lambda}
+    others = tuple(name for name in neurons if name not in FIVE)
+    five = [*FIVE, *(name for name in DISTAL if name.partition(":")[0] in FIVE)]
+    for d_lambda, inputs, record, steps, without in (
+        (0.0, [0, 1, 2, 3], [*neurons, *DISTAL], (0.01,), ()),
+        (0.3, [0, 2], five, (0.01, 0.005), others),
+    ):
+        job = {"duration_ms": 40.0, "inputs": [INPUTS[k] for k in inputs], "record": record, "d_lambda": d_lambda}
+        voltage = at_step_0(work, "D1", f"{d_lambda:g}", job | {"current_pA": shape_currents()[:, :, inputs][:1]}, steps, without=without)
         file = TRACE.with_name(f"c302-D1-{d_lambda:g}-neuron.npz")
-        voltage = at_step_0(work, "D1", f"{d_lambda:g}", job)
-        np.savez_compressed(file, voltage_mV=voltage.astype(np.float32), record=np.array(record))
+        np.savez_compressed(file, voltage_mV=voltage.astype(np.float32), record=np.array(record), inputs=np.array(job["inputs"]))
         print(f"{file}: {file.stat().st_size / 1e3:.0f} kB")
 
 
@@ -408,7 +423,7 @@ def main() -> None:
     elif options.what == "trace":
         write_trace(work)
     elif options.what == "trace-shapes":
-        write_traces_of_shapes(work, options.d_lambda)
+        write_traces_of_shapes(work)
     else:
         write_ordinary(work)
 

@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 
 from elegans_pyg.dynamics.cables.trees import Tree, solve, spread
-from elegans_pyg.dynamics.integrate import STEEPEST, _Segment
+from elegans_pyg.dynamics.integrate import SMALL, STEEPEST, _Segment
 from elegans_pyg.dynamics.membrane import Membrane
 from elegans_pyg.dynamics.worm import State, Worm
 from elegans_pyg.wirings import ELECTRICAL
 
 GAMMA = 1 - 1 / math.sqrt(2)
 SECOND = 1 + math.sqrt(2)
-# Steps are cut into equal ones no longer than this, in ms: half the time constant of the fastest gate.
-LONGEST_MS = 0.05
+# Steps are cut into equal ones no longer than this, in ms: the time constant of the fastest gate, which must not overshoot.
+LONGEST_MS = 0.1
 
 Circuit = namedtuple("Circuit", "capacitance axial leak channel gain threshold synapses gaps gap_sum kinetics")
 """A worm's constants as tensors of one type on one device: ``capacitance``, ``leak``, ``gain (M, 1)``, ``channel (3, M, 1)``, ``axial
@@ -206,9 +206,9 @@ def integrate_cables(
             voltages.append(staggered.voltage[record].T)
         return torch.stack(voltages, dim=1), *staggered
 
-    found = []
+    small, found = len(current) * len(worm.neuron_name) ** 2 < SMALL, []
     for part in current.split(segment or max(1, round(steps**0.5)), dim=1):
-        voltages, *after = _Segment.apply(run, part, *circuit, *staggered)
+        voltages, *after = _Segment.apply(run, small, part, *circuit, *staggered)
         staggered = Staggered(*after)
         found.append(voltages)
     return torch.cat(found, dim=1)
