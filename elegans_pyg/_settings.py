@@ -110,7 +110,9 @@ class Settings(BaseModel):
             if note := " ".join((info.description or "").split()):
                 lines.append(f"{indent}# {note}\n")
             text = yaml.safe_dump([_plain(value)], default_flow_style=True, allow_unicode=True, width=10**6).strip()[1:-1]
-            lines.append(f"{indent}{name}: {text}\n")
+            # YAML takes on and off for truth values, and quotes them.
+            key = yaml.safe_dump([name], default_flow_style=True).strip()[1:-1]
+            lines.append(f"{indent}{key}: {text}\n")
         return "".join(lines)
 
 

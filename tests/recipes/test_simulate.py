@@ -87,7 +87,7 @@ def test_currents_from_a_file_and_another_wiring(tmp_path: Path) -> None:
     others = ("--connectome", "witvliet2021-8", "--record", "AVBL,RIAL", "--model", "kunert", "--quiet", "--out", tmp_path / "out")
     code, text, _ = invoke("simulate", "--currents", file, *others)
     assert code == 0
-    assert "1 ms in steps of 0.05 ms" in text
+    assert "1 ms in steps of 0.05 ms" in " ".join(text.split())
     assert "Worm(kunert, 180 neurons" in text
 
 
