@@ -12,6 +12,8 @@ RECIPES = {
     "reproduce elegans-echo": "elegans_echo:ELEGANS_ECHO",
     "reproduce elegans-structure": "elegans_structure:ELEGANS_STRUCTURE",
     "reproduce barbulescu": "barbulescu:BARBULESCU",
+    "reproduce wiringbench": "wiringbench:WIRINGBENCH",
+    "build-wiringbench": "build_wiringbench:BUILD_WIRINGBENCH",
     "fit-rnn": "fit_rnn:FIT_RNN",
     "analyze": "analyze:ANALYZE",
     "relate": "relate:RELATE",
