@@ -30,7 +30,7 @@ from elegans_pyg import cli
 from elegans_pyg._settings import Settings, choices
 from elegans_pyg.studies.registry import RECIPES, find
 
-NOT_COMPARED = {".lock", ".holder.json", "summary.json", "fit.json"}
+NOT_COMPARED = {".lock", ".holder.json", "summary.json", "fit.json", "seconds.json"}
 """What holds times, or belongs to a process."""
 HANG_S = 120
 
@@ -138,6 +138,8 @@ SMALL = {
     "reproduce elegans-echo": f"{WIRING} --families er --variants 6 --tasks memory,parity --radii 0.5,0.9 --leaks 1 --train 60",
     "reproduce elegans-structure": "--connectomes witvliet2021-1 --stages '' --points 0,50,100 --graphs 2 --nulls 19 --workers 1",
     "reproduce barbulescu": "--experiment 1 --epochs 4 --runs 2 --count 4",
+    "reproduce wiringbench": "--targets memory --splits random --models size,ridge,gin --seeds 1 --steps 6",
+    "build-wiringbench": "--every 1600 --groups start",
     "fit-rnn": "--epochs 8 --runs 2 --count 4 --hidden 2",
     "analyze": "witvliet2021-1 --nulls 19 --workers 1",
     "relate": "reference/ensemble --workers 1",

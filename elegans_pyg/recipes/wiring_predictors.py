@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
     Parts = dict[str, np.ndarray]
 
-SIZE = ("neurons", "edges", "levels")
+SIZE = ("nodes", "edges", "levels")
 PENALTIES = tuple(10.0**power for power in range(-2, 5))
 LEAVES = (1, 4, 16)
 LEARNING_RATES = (0.003, 0.01)
 GRAPH_NETWORKS = ("gin", "gcn", "gat", "dir-gnn", "gps", "dag-gin")
 MODELS = ("mean", "size", "ridge", "forest", *GRAPH_NETWORKS)
-HIDDEN, LAYERS, EVALUATIONS = 32, 3, 6
+HIDDEN, LAYERS = 32, 3
+EVALUATIONS, VALID = 6, 256
+"""How often a graph network is evaluated at each learning rate, and on how many validation wirings at most."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def train_network(name: str, problem: Problem, seed: int, steps: int, batch_size
     import numpy as np
     import torch
 
-    train, valid = problem.parts["train"], problem.parts["valid"]
+    train, valid = problem.parts["train"], np.random.default_rng(0).permutation(problem.parts["valid"])[:VALID]
     mean, sd = np.nanmean(problem.values[train], axis=0), np.nanstd(problem.values[train], axis=0)
     y = torch.from_numpy((problem.values - mean) / np.where(sd > 0, sd, 1)).float()
     graphs = _prepared(name, problem, train)
