@@ -18,7 +18,7 @@ from torch_geometric.loader import DataLoader
 
 from elegans_pyg._files import data_folder
 from elegans_pyg.datasets import Connectome, WiringBench
-from elegans_pyg.datasets.wiringbench import Evaluator, dataset, read_ogb, to_ogb
+from elegans_pyg.datasets.wiringbench import Evaluator, dataset, read_ogb, tables, to_ogb
 from elegans_pyg.datasets.wiringbench.wirings import BASES, FAMILY_PARTS, SIZE_PARTS, edges_hash, make_wiring, recipes
 from elegans_pyg.studies.settings import CONTROL_FAMILIES
 from elegans_pyg.transforms import Rewired
@@ -29,10 +29,10 @@ TARGET = "memory"
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The published tables cut to 12 wirings, so that they are made in no time; a cache of their own."""
-    published = {name: WiringBench.table(name) for name in dataset.TABLES}
+    published = {name: WiringBench.table(name) for name in tables.TABLES}
     numbers = published["wirings"]["number"].iloc[:: max(1, len(published["wirings"]) // 12)].head(12)
     cut = {name: table[table["number"].isin(numbers)].reset_index(drop=True) for name, table in published.items() if "number" in table}
-    monkeypatch.setattr(dataset, "_read_table", lambda name: cut.get(name, published[name]))
+    monkeypatch.setattr(tables, "read", lambda name: cut.get(name, published[name]))
     monkeypatch.setenv("ELEGANS_PYG_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
@@ -94,21 +94,21 @@ def test_a_part_of_the_neurons_keeps_its_share_of_each_type_and_all_edges_betwee
 
 
 def test_the_tables_are_as_published() -> None:
-    tables = {name: WiringBench.table(name) for name in dataset.TABLES}
+    found = {name: WiringBench.table(name) for name in tables.TABLES}
     folder = data_folder("wiringbench")
     assert sum(path.stat().st_size for path in folder.iterdir()) < 2 * 2**20
-    wirings, results, targets = tables["wirings"], tables["results"], tables["targets"]
+    wirings, results, targets = found["wirings"], found["results"], found["targets"]
     assert not wirings["sha256"].duplicated().any()
     assert set(results["number"]) <= set(wirings["number"])
-    assert list(tables["measures"]["number"]) == list(wirings["number"])
-    assert np.isfinite(tables["measures"].to_numpy()).all()
+    assert list(found["measures"]["number"]) == list(wirings["number"])
+    assert np.isfinite(found["measures"].to_numpy()).all()
     assert set(results["target"]) == set(targets["target"])
     assert not results.duplicated(["number", "target", "repeat"]).any()
     assert (targets["ranked"] == (targets["reliability"] >= 0.8)).all()
     assert len(wirings.merge(recipes().drop(columns="wiring_seed"))) == len(wirings)
     described = json.loads((folder / "croissant.json").read_text())
     for record in described["recordSet"]:
-        assert [field["name"] for field in record["field"]] == list(tables[record["name"]])
+        assert [field["name"] for field in record["field"]] == list(found[record["name"]])
 
 
 def test_what_is_served_is_what_was_measured(few: Path) -> None:
@@ -214,13 +214,13 @@ def test_a_wiring_is_found_whoever_made_it() -> None:
 def test_a_changed_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(data_folder("wiringbench"), tmp_path / "wiringbench")
     pd.DataFrame({"target": ["mine"]}).to_parquet(tmp_path / "wiringbench" / "targets.parquet")
-    monkeypatch.setattr(dataset, "data_folder", lambda kind: tmp_path / kind)
-    dataset._read_table.cache_clear()
+    monkeypatch.setattr(tables, "data_folder", lambda kind: tmp_path / kind)
+    tables.read.cache_clear()
     try:
         with pytest.raises(ValueError, match=r"expected the table that croissant\.json describes"):
             WiringBench.table("targets")
     finally:
-        dataset._read_table.cache_clear()
+        tables.read.cache_clear()
 
 
 def test_the_evaluator_has_ogbs_input_and_output() -> None:

@@ -159,5 +159,6 @@ def test_a_build_is_gone_on_with_and_reports(tmp_path: Path, monkeypatch: pytest
     table = run.folder.read_table("reliability.csv").set_index("target")
     assert table["ranked"].all()
     measures = run.folder.read_table("measures.csv")
-    assert measures["edges"].tolist() == wirings["edges"].tolist()
+    assert (measures["edges"] + measures["self_loops"]).tolist() == wirings["edges"].tolist()
+    assert measures["nodes"].tolist() == wirings["neurons"].tolist()
     assert measures["levels"].gt(1).all()

@@ -14,7 +14,7 @@ import torch
 from torch_geometric.data import Data
 
 from elegans_pyg.datasets import WiringBench
-from elegans_pyg.datasets.wiringbench import dataset
+from elegans_pyg.datasets.wiringbench import tables as published
 from elegans_pyg.datasets.wiringbench.wirings import edges_hash, make_wiring, parts, recipes
 from elegans_pyg.recipes import wiringbench
 from elegans_pyg.recipes.build_wiringbench import structure
@@ -54,7 +54,7 @@ def tables(made: tuple[pd.DataFrame, list[Data]], monkeypatch: pytest.MonkeyPatc
         "targets": targets,
         "measures": structure(graphs).assign(number=few["number"]),
     }
-    monkeypatch.setattr(dataset, "_read_table", found.__getitem__)
+    monkeypatch.setattr(published, "read", found.__getitem__)
     monkeypatch.setenv("ELEGANS_PYG_CACHE", str(tmp_path / "cache"))
     for cached in (wiringbench._problem, wiringbench._graphs):
         cached.cache_clear()

@@ -1,11 +1,9 @@
 """WiringBench: wirings, and what each of them achieves."""
 
 import itertools
-import json
 import sys
 import warnings
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,13 @@ from torch_geometric.data import Data, InMemoryDataset
 from torch_geometric.data.separate import separate
 
 from elegans_pyg._arguments import check_choice
-from elegans_pyg._files import cache_folder, data_folder, sha256
+from elegans_pyg._files import cache_folder, sha256
 from elegans_pyg._progress import track
 from elegans_pyg._tensor_files import read_tensors, write_tensors
+from elegans_pyg.datasets.wiringbench import tables
 from elegans_pyg.datasets.wiringbench.wirings import PARTS, SPLITS, edges_hash, make_wiring
 from elegans_pyg.wirings import CHEMICAL, NEURON_TYPES
 
-TABLES = ("wirings", "results", "targets", "measures")
 _FORMAT, _PATIENCE_S = 1, 2.0
 
 
@@ -87,8 +85,7 @@ class WiringBench(InMemoryDataset):
     def table(name: str) -> pd.DataFrame:
         """A table as published: ``"wirings"`` (recipes, hashes, parts of each split), ``"results"`` (every repeat of every target),
         ``"targets"`` or ``"measures"`` (structural ones of the wiring and of its DAG, see :func:`~elegans_pyg.analysis.measures`)."""
-        check_choice("name", name, TABLES)
-        return _read_table(name).copy()
+        return tables.read(name).copy()
 
     def get_idx_split(self, split: str | None = None) -> dict[str, Tensor]:
         """Positions of the wirings for training, validation and test (``"train"``, ``"valid"``, ``"test"``) in this data set."""
@@ -133,22 +130,9 @@ def all_wirings() -> list[Data]:
     return [separate(Data, data, place, slices, decrement=False) for place in range(len(recipes))]
 
 
-@lru_cache(maxsize=len(TABLES))
-def _read_table(name: str) -> pd.DataFrame:
-    """A table of data/wiringbench, if it is as its metadata says."""
-    folder = data_folder("wiringbench")
-    content = (folder / f"{name}.parquet").read_bytes()
-    known = {file["name"]: file["sha256"] for file in json.loads((folder / "croissant.json").read_bytes())["distribution"]}
-    if sha256(content) != known[f"{name}.parquet"]:
-        raise ValueError(
-            f"{folder / name}.parquet: expected the table that croissant.json describes, got another; install the package again"
-        )
-    return pd.read_parquet(folder / f"{name}.parquet")
-
-
 def _made(folder: Path, recipes: pd.DataFrame) -> dict[str, Any]:
     """All wirings as joined tensors, from a file that holds just these, or made anew and kept there."""
-    description = {"format": _FORMAT, "wirings": sha256("".join(recipes["sha256"]).encode())}
+    description: dict[str, Any] = {"format": _FORMAT, "wirings": sha256("".join(recipes["sha256"]).encode())}
     path = folder / f"wirings-{description['wirings'][:16]}.safetensors"
     if path.exists():
         try:

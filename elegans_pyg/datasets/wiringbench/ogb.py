@@ -16,7 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elegans_pyg._arguments import check_choice
 from elegans_pyg._extras import require
+from elegans_pyg.datasets.wiringbench import tables
 
 if TYPE_CHECKING:
     from elegans_pyg.datasets.wiringbench.dataset import WiringBench
@@ -129,10 +131,7 @@ class Evaluator:
     expected_output_format = "{'spearman': float, 'r2': float, 'mae': float, 'ceiling_share': float}"
 
     def __init__(self, target: str) -> None:
-        from elegans_pyg._arguments import check_choice
-        from elegans_pyg.datasets.wiringbench.dataset import WiringBench
-
-        targets = WiringBench.targets().set_index("target")
+        targets = tables.read("targets").set_index("target")
         check_choice("target", target, targets.index.tolist())
         self.target = target
         self.ceiling = math.sqrt(max(float(targets.loc[target, "reliability"]), 0.0))
