@@ -21,14 +21,14 @@ import numpy as np
 import pandas as pd
 
 from elegans_pyg._files import sha256, write_atomic
-from elegans_pyg.datasets.wiringbench.wirings import OPTIONS, parts
+from elegans_pyg.datasets.wiringbench.wirings import OPTIONS, parts, recipes
 from elegans_pyg.recipes.build_wiringbench import BUILD_WIRINGBENCH, MEASURES, BuildSettings
 from elegans_pyg.recipes.wiring_targets import GROUPS, LESS_IS_BETTER
 from elegans_pyg.studies import load_run, run_study
 
 ROOT = Path(__file__).parent.parent
 CARD = ROOT / "docs" / "wiringbench.md"
-VERSION = "1.0.0"
+VERSION, PILOT = "1.0.0", "0.1.0"
 LICENCE = "https://creativecommons.org/licenses/by/4.0/"
 ABOUT = {
     "wirings": "One row a wiring: its recipe, SHA-256 of its edges, and its part in each split.",
@@ -46,10 +46,19 @@ def tables(rows: pd.DataFrame, reliability: pd.DataFrame, measures: pd.DataFrame
     names = reliability["target"].tolist()
     results = rows.melt(["number", "repeat"], names, "target", "value").dropna(subset=["value"])
     results = results.astype({"number": np.int16, "repeat": np.int8, "value": np.float32, "target": "category"})
+    results["value"] = rounded(results["value"].to_numpy(), 12)
+    results = results.sort_values(["target", "repeat", "number"])
     about = {target: text for group in GROUPS.values() for target, text in group.targets.items()}
     targets = reliability.assign(description=reliability["target"].map(about), more_is_better=~reliability["target"].isin(LESS_IS_BETTER))
-    numbers = {name: np.float32 for name in measures if name != "number"}
-    return {"wirings": wirings, "results": results.reset_index(drop=True), "targets": targets, "measures": measures.astype(numbers)}
+    names = measures.columns.drop("number")
+    measures = measures.assign(**{name: rounded(measures[name].to_numpy(np.float32), 16) for name in names})
+    return {"wirings": wirings, "results": results.reset_index(drop=True), "targets": targets, "measures": measures}
+
+
+def rounded(values: np.ndarray, bits: int) -> np.ndarray:
+    """Of float32 numbers the leading bits of the fraction: files hold no digits that mean nothing."""
+    cut = np.uint32(23 - bits)
+    return ((values.copy().view(np.uint32) + (np.uint32(1) << (cut - np.uint32(1)))) >> cut << cut).view(np.float32)
 
 
 def write_data(found: dict[str, pd.DataFrame], folder: Path) -> None:
@@ -57,7 +66,9 @@ def write_data(found: dict[str, pd.DataFrame], folder: Path) -> None:
     files, records = [], []
     for name, table in found.items():
         buffer = io.BytesIO()
-        table.to_parquet(buffer, index=False, compression="zstd")
+        floats = [column for column, kind in table.dtypes.items() if kind == np.float32]
+        others = [column for column in table if column not in floats]
+        table.to_parquet(buffer, index=False, compression="zstd", use_byte_stream_split=floats, use_dictionary=others)
         write_atomic(folder / f"{name}.parquet", buffer.getvalue())
         files.append(
             {
@@ -89,7 +100,7 @@ def write_data(found: dict[str, pd.DataFrame], folder: Path) -> None:
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": "WiringBench",
-        "version": VERSION,
+        "version": VERSION if len(found["wirings"]) == len(recipes()) else PILOT,
         "description": "Wirings like the connectomes of C. elegans, and what networks wired by them achieve, every repeat kept.",
         "license": LICENCE,
         "distribution": files,
@@ -119,8 +130,9 @@ def write_card(filled: dict[str, str]) -> None:
 def targets_text(found: dict[str, pd.DataFrame], seconds: dict[str, float]) -> str:
     wirings, targets = found["wirings"], found["targets"]
     ranked = int(targets["ranked"].sum())
+    values = len(found["results"])
     lines = [
-        f"{len(wirings):,} wirings, {len(found['results']):,} values, {len(targets)} targets, {ranked} of them ranked."
+        f"{len(wirings):,} of {len(recipes()):,} wirings, {values:,} values, {len(targets)} targets, {ranked} ranked."
         f" Computing time: {sum(seconds.values()) / 3600:.1f} hours of one core"
         f" ({', '.join(f'{name} {value:,.0f} s' for name, value in seconds.items())}).",
         "",

@@ -109,15 +109,8 @@ def reliability(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
         own = rows.dropna(subset=[name])
         count = own.groupby("number").size()
         repeats = int(count.max()) if len(count) else 0
-        row: dict[str, Any] = {
-            "target": name,
-            "wirings": len(count),
-            "repeats": repeats,
-            "icc": 1.0,
-            "reliability": 1.0,
-            "low": 1.0,
-            "high": 1.0,
-        }
+        row: dict[str, Any] = {"target": name, "wirings": len(count), "repeats": repeats}
+        row |= dict.fromkeys(("icc", "reliability", "low", "high"), 1.0)
         row |= {"mean": own[name].mean(), "sd": own.groupby("number")[name].mean().std()}
         if repeats > 1:
             components = ep.analysis.variance_components(own[name].to_numpy(), own["number"].to_numpy())
