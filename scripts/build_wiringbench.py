@@ -24,7 +24,7 @@ from elegans_pyg._files import sha256, write_atomic
 from elegans_pyg.datasets.wiringbench.wirings import OPTIONS, parts, recipes
 from elegans_pyg.recipes.build_wiringbench import BUILD_WIRINGBENCH, MEASURES, BuildSettings
 from elegans_pyg.recipes.wiring_targets import GROUPS, LESS_IS_BETTER
-from elegans_pyg.studies import load_run, run_study
+from elegans_pyg.studies import load_run, mean_and_sd, run_study
 
 ROOT = Path(__file__).parent.parent
 CARD = ROOT / "docs" / "wiringbench.md"
@@ -157,7 +157,7 @@ def leaderboard_text(folder: Path) -> str:
         lines += [f"**{split} split**", "", f"| model | {' | '.join(targets)} | share of ceiling |", "| --- " * (len(targets) + 2) + "|"]
         for model, rows in own.groupby("model", sort=False):
             rows = rows.set_index("target")
-            cells = [f"{rows.loc[name, 'spearman_mean']:.2f} ± {rows.loc[name, 'spearman_std']:.2f}" for name in targets]
+            cells = [mean_and_sd(rows.loc[name, "spearman_mean"], rows.loc[name, "spearman_std"], 2) for name in targets]
             lines.append(f"| {model} | {' | '.join(cells)} | {rows['ceiling_share_mean'].mean():.2f} |")
         lines.append("")
     return "\n".join([*lines, *(f"- {note}" for note in notes)])
