@@ -17,7 +17,7 @@ FORBIDDEN = {
     "transforms/*.py": (*ABOVE, "datasets", "nn", "models", "dynamics", "analysis", "plots"),
     "datasets/[!_w]*.py": (*ABOVE, "transforms", "nn", "models", "dynamics", "analysis", "plots"),
     "datasets/wiring_[!e]*.py": (*ABOVE, "transforms", "nn", "models", "dynamics", "analysis", "plots"),
-    "datasets/*.py": (*ABOVE, "nn", "models", "dynamics", "analysis", "plots"),
+    "datasets/**/*.py": (*ABOVE, "nn", "models", "dynamics", "analysis", "plots"),
     "nn/**/*.py": (*ABOVE, "models", "dynamics", "analysis", "plots"),
     "models/**/*.py": (*ABOVE, "dynamics", "analysis", "plots"),
     "dynamics/**/*.py": (*ABOVE, "analysis", "plots", "models"),

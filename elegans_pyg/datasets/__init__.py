@@ -10,6 +10,7 @@ from elegans_pyg.datasets.sequences import SequenceTask, sequence_task
 from elegans_pyg.datasets.signal_propagation import SignalPropagation
 from elegans_pyg.datasets.wiring_ensemble import WiringEnsemble
 from elegans_pyg.datasets.wiring_tables import Choices
+from elegans_pyg.datasets.wiringbench import WiringBench
 
 __all__ = [
     "Choices",
@@ -19,6 +20,7 @@ __all__ = [
     "OwnImages",
     "SequenceTask",
     "SignalPropagation",
+    "WiringBench",
     "WiringEnsemble",
     "edge_sign",
     "load_calcium",

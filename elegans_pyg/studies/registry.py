@@ -15,6 +15,8 @@ RECIPES = {
     "reproduce signal-propagation": "signal_propagation:SIGNAL_PROPAGATION",
     "reproduce signal-simulation": "signal_simulation:SIGNAL_SIMULATION",
     "reproduce barbulescu": "barbulescu:BARBULESCU",
+    "reproduce wiringbench": "wiringbench:WIRINGBENCH",
+    "build-wiringbench": "build_wiringbench:BUILD_WIRINGBENCH",
     "fit-rnn": "fit_rnn:FIT_RNN",
     "analyze": "analyze:ANALYZE",
     "relate": "relate:RELATE",

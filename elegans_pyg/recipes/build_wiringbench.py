@@ -1,0 +1,166 @@
+"""The study behind WiringBench: thousands of wirings, every target, every repeat, and how reliable each target is."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, Field
+
+import elegans_pyg as ep
+from elegans_pyg._settings import Count, Names, Settings, Whole
+from elegans_pyg.recipes.wiring_targets import GROUPS, as_dags, measure_group
+from elegans_pyg.studies.settings import known_choice
+from elegans_pyg.studies.study import Finished, Report, Shard, Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch_geometric.data import Data
+
+REPEATS = max(group.repeats for group in GROUPS.values())
+SHARD_UNITS = 12 * REPEATS
+RANKED = 0.8
+"""Reliability from which on a target is ranked."""
+SECONDS, MEASURES = "seconds.json", "measures.csv"
+STRUCTURE = ("size", "degrees", "paths", "triangles", "spectrum", "dyads", "motifs", "symmetry")
+"""Groups of measures of the wiring itself; those of its DAG come beside them."""
+
+
+class BuildSettings(Settings):
+    """Which wirings, and what is measured of them."""
+
+    group: ClassVar[str] = "WiringBench"
+
+    every: Count = Field(1, description="Take every n-th of the wirings only, such as 32 for a pilot.")
+    groups: Annotated[
+        Names, Field(min_length=1), AfterValidator(lambda names: tuple(known_choice(tuple(GROUPS), name) for name in names))
+    ] = Field(tuple(GROUPS), description=f"Of {', '.join(GROUPS)}: which targets are measured.")
+    seed: Whole = Field(0, description="Of networks' first parameters; the wirings' own seeds are fixed.")
+
+
+def build_units(settings: BuildSettings) -> ep.studies.Units:
+    """One unit a wiring and repeat; wirings of one base and one share of its neurons run side by side. A wiring is made where it is
+    measured, from its recipe; a unit's seed follows from the number of its wiring in the whole table and its repeat."""
+    from elegans_pyg.datasets.wiringbench.wirings import recipes
+
+    rows: list[dict[str, Any]] = []
+    for recipe in recipes().iloc[:: settings.every].reset_index(names="number").to_dict("records"):
+        for repeat in range(REPEATS):
+            seed = ep.studies.unit_seed(settings.seed, recipe["family"], recipe["number"], repeat)
+            rows.append({**recipe, "repeat": repeat, "seed": seed, "job": f"{recipe['base']} {recipe['share']:g}"})
+    return ep.studies.Units.build(rows, [None] * len(rows))
+
+
+def build_data(settings: BuildSettings) -> dict[str, str]:
+    """Digests of the connectomes and the images."""
+    from elegans_pyg.datasets.wiringbench.wirings import BASES, edges_hash
+
+    found = {base: edges_hash(ep.datasets.Connectome(base)[0]) for base in BASES}
+    return {**found, "digits": ep.datasets.load_images("digits", quiet=True).digest()}
+
+
+def measure(settings: BuildSettings, shard: Shard) -> pd.DataFrame:
+    """The shard's units with hash and size of their wirings and a column a target. Each group's values are kept as soon as they are there,
+    and read when the shard is resumed."""
+    import pandas as pd
+
+    from elegans_pyg._files import parse_csv
+    from elegans_pyg.datasets.wiringbench.wirings import edges_hash, make_wiring
+
+    units = shard.units.reset_index(drop=True)
+    first = units.drop_duplicates("number")
+    graphs = {recipe.number: make_wiring(recipe) for recipe in first.itertuples()}
+    facts = [{"sha256": edges_hash(graph), "neurons": graph.num_nodes, "edges": graph.num_edges} for graph in graphs.values()]
+    rows = units.merge(pd.DataFrame(facts).assign(number=list(graphs)), on="number")
+    path = shard.folder / SECONDS
+    seconds = json.loads(path.read_bytes()) if path.is_file() else {}
+    if not (shard.folder / MEASURES).is_file():
+        started = time.process_time()
+        shard.write(MEASURES, structure(list(graphs.values())).assign(number=list(graphs)))
+        seconds["measures"] = time.process_time() - started
+        shard.write(SECONDS, json.dumps(seconds).encode())
+    for name in settings.groups:
+        kept = shard.folder / f"{name}.csv"
+        if not kept.is_file():
+            started, chosen = time.process_time(), units[units["repeat"] < GROUPS[name].repeats]
+            scores = measure_group(name, [graphs[number] for number in chosen["number"]], chosen["seed"].tolist())
+            shard.write(kept.name, pd.DataFrame(scores, index=chosen.index).reindex(units.index))
+            seconds[name] = time.process_time() - started
+            shard.write(SECONDS, json.dumps(seconds).encode())
+        rows = rows.join(parse_csv(kept.read_bytes()))
+    return rows
+
+
+def structure(graphs: list[Data]) -> pd.DataFrame:
+    """The measures of wirings and of their DAGs, one row each."""
+    own = ep.analysis.measures(graphs, STRUCTURE)
+    return own.join(ep.analysis.measures(as_dags(graphs), ("dag",))).astype(float)
+
+
+def reliability(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """For each target: wirings and repeats, the intraclass correlation of one run, that of the mean of the repeats with its 95 % interval,
+    whether it is ranked, and with how many repeats it would be. A target without chance has one run a wiring and reliability 1."""
+    import numpy as np
+    import pandas as pd
+
+    table = []
+    for name in names:
+        own = rows.dropna(subset=[name])
+        count = own.groupby("number").size()
+        repeats = int(count.max()) if len(count) else 0
+        row: dict[str, Any] = {"target": name, "wirings": len(count), "repeats": repeats}
+        row |= dict.fromkeys(("icc", "reliability", "low", "high"), 1.0)
+        row |= {"mean": own[name].mean(), "sd": own.groupby("number")[name].mean().std()}
+        if repeats > 1:
+            components = ep.analysis.variance_components(own[name].to_numpy(), own["number"].to_numpy())
+            of_mean = [ep.analysis.icc_of_mean(value, repeats) for value in (components.icc, *components.icc_interval())]
+            row |= {"icc": components.icc, **dict(zip(("reliability", "low", "high"), of_mean, strict=True))}
+        needed = np.ceil(RANKED / (1 - RANKED) * (1 - row["icc"]) / row["icc"]) if row["icc"] > 0 else np.nan
+        table.append({**row, "ranked": row["reliability"] >= RANKED, "repeats_needed": max(needed, 1.0)})
+    return pd.DataFrame(table)
+
+
+def report(done: Finished[BuildSettings]) -> Report:
+    """How reliable every target is, and what it took to measure it."""
+    groups = done.settings.groups
+    names = [target for name in groups for target in GROUPS[name].targets]
+    table = reliability(done.rows, names)
+    runs = {"measures": done.rows["number"].nunique(), **{name: int((done.rows["repeat"] < GROUPS[name].repeats).sum()) for name in groups}}
+    seconds = dict.fromkeys(runs, 0.0)
+    for folder in done.shards:
+        for name, value in json.loads((folder / SECONDS).read_bytes()).items():
+            seconds[name] += value
+    cells = [
+        (
+            *(row.target, str(row.wirings), str(row.repeats), f"{row.mean:.3f}", f"{row.sd:.3f}", f"{row.icc:.2f}"),
+            *(f"{row.reliability:.2f} ({row.low:.2f} to {row.high:.2f})", "yes" if row.ranked else "no", f"{row.repeats_needed:.0f}"),
+        )
+        for row in table.itertuples()
+    ]
+    headings = ("target", "wirings", "repeats", "mean", "SD", "ICC", "reliability of the mean (95 %)", "ranked", f"repeats for {RANKED:g}")
+    cost = [(name, f"{seconds[name]:,.0f}", f"{seconds[name] / count:.3f}") for name, count in runs.items()]
+    tables = [
+        ep.studies.make_table("Targets", headings, cells),
+        ep.studies.make_table("Computing time", ("group", "CPU s", "CPU s a run"), cost),
+    ]
+    notes = [f"{done.rows['number'].nunique():,} wirings; SD over wirings of the mean of their repeats."]
+    return Report(tables, notes, {"reliability.csv": table, MEASURES: done.joined(MEASURES)}, findings={"cpu_seconds": seconds})
+
+
+BUILD_WIRINGBENCH: Study[BuildSettings] = Study(
+    "build-wiringbench",
+    BuildSettings,
+    build_units,
+    measure,
+    report,
+    data=build_data,
+    score="",
+    processes=True,
+    shard_size=lambda settings: SHARD_UNITS,
+    text="""Measure what each of the wirings of WiringBench achieves, and how reliable each target is.
+
+    By default all wirings and targets, some hours on 2 cores; scripts/build_wiringbench.py makes the data set of its results.""",
+    quick="a few wirings: under two minutes.",
+    short={"every": 500},
+)

@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""Measure WiringBench, or go on with it, and write data/wiringbench/ and the tables of its card, docs/wiringbench.md.
+
+    python scripts/build_wiringbench.py --run runs/wiringbench
+    elegans-pyg reproduce wiringbench --out runs/leaderboard
+    python scripts/build_wiringbench.py --run runs/wiringbench --leaderboard runs/leaderboard
+
+The first is a study like any other: it can be killed at any moment, and the same command goes on with it. A finished run is only read. With
+`--every 32` it takes every 32nd wiring, a pilot in minutes. The leaderboard is a study of its own, on the tables that this writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from elegans_pyg._files import sha256, write_atomic
+from elegans_pyg.datasets.wiringbench.wirings import OPTIONS, parts, recipes
+from elegans_pyg.recipes.build_wiringbench import BUILD_WIRINGBENCH, MEASURES, BuildSettings
+from elegans_pyg.recipes.wiring_targets import GROUPS, LESS_IS_BETTER
+from elegans_pyg.studies import load_run, mean_and_sd, run_study
+
+ROOT = Path(__file__).parent.parent
+CARD = ROOT / "docs" / "wiringbench.md"
+VERSION, PILOT = "1.0.0", "0.1.0"
+LICENCE = "https://creativecommons.org/licenses/by/4.0/"
+ABOUT = {
+    "wirings": "One row a wiring: its recipe, SHA-256 of its edges, and its part in each split.",
+    "results": "One row a wiring, target and repeat.",
+    "targets": "One row a target: what it is, and how reliable the mean of its repeats is.",
+    "measures": "One row a wiring: structural measures of it and of its DAG.",
+}
+
+
+def tables(rows: pd.DataFrame, reliability: pd.DataFrame, measures: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """What is published, from what a run found."""
+    columns = ["number", "base", "family", *OPTIONS, "draw", "wiring_seed", "sha256", "neurons", "edges"]
+    wirings = rows.drop_duplicates("number")[columns].reset_index(drop=True)
+    wirings = wirings.join(parts(wirings).add_prefix("split_"))
+    names = reliability["target"].tolist()
+    results = rows.melt(["number", "repeat"], names, "target", "value").dropna(subset=["value"])
+    results = results.astype({"number": np.int16, "repeat": np.int8, "value": np.float32, "target": "category"})
+    results["value"] = rounded(results["value"].to_numpy(), 12)
+    results = results.sort_values(["target", "repeat", "number"])
+    about = {target: text for group in GROUPS.values() for target, text in group.targets.items()}
+    targets = reliability.assign(description=reliability["target"].map(about), more_is_better=~reliability["target"].isin(LESS_IS_BETTER))
+    names = measures.columns.drop("number")
+    measures = measures.assign(**{name: rounded(measures[name].to_numpy(np.float32), 16) for name in names})
+    return {"wirings": wirings, "results": results.reset_index(drop=True), "targets": targets, "measures": measures}
+
+
+def rounded(values: np.ndarray, bits: int) -> np.ndarray:
+    """Of float32 numbers the leading bits of the fraction: files hold no digits that mean nothing."""
+    cut = np.uint32(23 - bits)
+    return ((values.copy().view(np.uint32) + (np.uint32(1) << (cut - np.uint32(1)))) >> cut << cut).view(np.float32)
+
+
+def write_data(found: dict[str, pd.DataFrame], folder: Path) -> None:
+    """The tables in Parquet, and metadata in Croissant (https://docs.mlcommons.org/croissant/) with their checksums."""
+    files, records = [], []
+    for name, table in found.items():
+        buffer = io.BytesIO()
+        floats = [column for column, kind in table.dtypes.items() if kind == np.float32]
+        others = [column for column in table if column not in floats]
+        table.to_parquet(buffer, index=False, compression="zstd", use_byte_stream_split=floats, use_dictionary=others)
+        write_atomic(folder / f"{name}.parquet", buffer.getvalue())
+        files.append(
+            {
+                "@type": "cr:FileObject",
+                "@id": f"{name}.parquet",
+                "name": f"{name}.parquet",
+                "contentUrl": f"{name}.parquet",
+                "encodingFormat": "application/vnd.apache.parquet",
+                "sha256": sha256(buffer.getvalue()),
+            }
+        )
+        fields = [_field(name, column, str(kind)) for column, kind in table.dtypes.items()]
+        records.append({"@type": "cr:RecordSet", "@id": name, "name": name, "description": ABOUT[name], "field": fields})
+    metadata = {
+        "@context": {
+            "@vocab": "https://schema.org/",
+            "cr": "http://mlcommons.org/croissant/",
+            "sc": "https://schema.org/",
+            "dct": "http://purl.org/dc/terms/",
+            "conformsTo": "dct:conformsTo",
+            "recordSet": "cr:recordSet",
+            "field": "cr:field",
+            "source": "cr:source",
+            "extract": "cr:extract",
+            "fileObject": "cr:fileObject",
+            "column": "cr:column",
+            "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+        },
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": "WiringBench",
+        "version": VERSION if len(found["wirings"]) == len(recipes()) else PILOT,
+        "description": "Wirings like the connectomes of C. elegans, and what networks wired by them achieve, every repeat kept.",
+        "license": LICENCE,
+        "distribution": files,
+        "recordSet": records,
+    }
+    write_atomic(folder / "croissant.json", (json.dumps(metadata, indent=1) + "\n").encode())
+
+
+def _field(table: str, column: str, kind: str) -> dict[str, Any]:
+    what = "sc:Boolean" if kind == "bool" else "sc:Integer" if "int" in kind else "sc:Float" if "float" in kind else "sc:Text"
+    source = {"fileObject": {"@id": f"{table}.parquet"}, "extract": {"column": column}}
+    return {"@type": "cr:Field", "@id": f"{table}/{column}", "name": column, "dataType": what, "source": source}
+
+
+def write_card(filled: dict[str, str]) -> None:
+    """Put each text between its marks on the card."""
+    page = CARD.read_text(encoding="utf-8")
+    for name, text in filled.items():
+        before, mark, rest = page.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- end of {name} -->")
+        if not mark or not end:
+            raise ValueError(f"{CARD}: expected the marks of {name!r}, got none; put them back")
+        page = f"{before}{mark}\n{text.strip()}\n\n{end}{after}"
+    write_atomic(CARD, page.encode())
+
+
+def targets_text(found: dict[str, pd.DataFrame], seconds: dict[str, float]) -> str:
+    wirings, targets = found["wirings"], found["targets"]
+    ranked = int(targets["ranked"].sum())
+    values = len(found["results"])
+    lines = [
+        f"{len(wirings):,} of {len(recipes()):,} wirings, {values:,} values, {len(targets)} targets, {ranked} ranked."
+        f" Computing time: {sum(seconds.values()) / 3600:.1f} hours of one core"
+        f" ({', '.join(f'{name} {value:,.0f} s' for name, value in seconds.items())}).",
+        "",
+        "| target | what it is | wirings | repeats | mean ± SD | one run | reliability of the mean (95 %) | ranked | repeats for 0.8 |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in targets.itertuples():
+        interval = f"{row.reliability:.2f} ({row.low:.2f} to {row.high:.2f})" if row.repeats > 1 else "1 (nothing random)"
+        needed = f"{row.repeats_needed:.0f}" if np.isfinite(row.repeats_needed) else "–"
+        lines.append(
+            f"| `{row.target}` | {row.description} | {row.wirings:,} | {row.repeats} | {row.mean:.3f} ± {row.sd:.3f} | {row.icc:.2f} |"
+            f" {interval} | {'yes' if row.ranked else 'no'} | {needed} |"
+        )
+    return "\n".join(lines)
+
+
+def leaderboard_text(folder: Path) -> str:
+    board, notes = load_run(folder).folder.read_table("leaderboard.csv"), load_run(folder).summary["notes"]
+    lines = []
+    for split, own in board.groupby("split", sort=False):
+        targets = list(dict.fromkeys(own["target"]))
+        lines += [f"**{split} split**", "", f"| model | {' | '.join(targets)} | share of ceiling |", "| --- " * (len(targets) + 2) + "|"]
+        for model, rows in own.groupby("model", sort=False):
+            rows = rows.set_index("target")
+            cells = [mean_and_sd(rows.loc[name, "spearman_mean"], rows.loc[name, "spearman_std"], 2) for name in targets]
+            lines.append(f"| {model} | {' | '.join(cells)} | {rows['ceiling_share_mean'].mean():.2f} |")
+        lines.append("")
+    return "\n".join([*lines, *(f"- {note}" for note in notes)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="run folder: begun, gone on with, or read if it is finished")
+    parser.add_argument("--every", type=int, default=1, help="take every n-th wiring only")
+    parser.add_argument("--groups", default=",".join(GROUPS), help="groups of targets, with commas between them")
+    parser.add_argument("--workers", type=int, help="processes (default: one a core)")
+    parser.add_argument("--leaderboard", type=Path, help="finished run of `elegans-pyg reproduce wiringbench`, for the card")
+    options = parser.parse_args()
+    settings = BuildSettings(every=options.every, groups=tuple(options.groups.split(",")))
+    run_study(BUILD_WIRINGBENCH, settings, options.run, resume=True, workers=options.workers)
+    run = load_run(options.run)
+    found = tables(run.results, run.folder.read_table("reliability.csv"), run.folder.read_table(MEASURES))
+    write_data(found, ROOT / "data" / "wiringbench")
+    filled = {"targets": targets_text(found, run.summary["cpu_seconds"])}
+    if options.leaderboard is not None:
+        filled["leaderboard"] = leaderboard_text(options.leaderboard)
+    write_card(filled)
+
+
+if __name__ == "__main__":
+    main()
