@@ -109,7 +109,7 @@ def voltage_norm(voltage: npt.NDArray[np.floating]) -> FuncNorm:
     low, high = float(voltage.min()), float(voltage.max())
     if high - low < 1e-3:
         low, high = middle - 0.5, middle + 0.5
-    width = max(float(np.quantile(np.abs(voltage - middle), 0.9)), (high - low) / 100)
+    width = max(float(np.quantile(np.abs(voltage - middle), 0.75)), (high - low) / 100)
     return FuncNorm((lambda v: np.arcsinh((np.asarray(v) - middle) / width), lambda c: np.sinh(c) * width + middle), low, high)
 
 
