@@ -110,44 +110,53 @@ def simulate(
     state = worm.initial_state(current_pA.dtype) if initial_state is None else _checked_state(initial_state, worm, current_pA)
     tables = [part for part in worm.data.to_dict().values() if isinstance(part, Tensor)]
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (current_pA, *state, *tables))
-    compiled = _fused(executor, current_pA, wanted)
-    several = [part.dim() > full.dim() for part, full in zip(state, worm.initial_state(), strict=True)]
-
-    def run(own: Tensor, length: int = 1, repeats: int = 1, gradients: bool = False) -> Tensor:
-        """Some stimuli, in steps of ``length`` times ``dt_ms`` with the mean current of each, cut into ``repeats``."""
-        flowing = current_pA[own]
-        if length > 1:
-            flowing = flowing[:, : steps // length * length].unflatten(1, (-1, length)).mean(2)
-        begin = State(*(part[own] if each else part for part, each in zip(state, several, strict=True)))
-        with torch.set_grad_enabled(gradients):
-            walk = _walk(worm, executor, compiled or (not gradients and _fused(executor, current_pA.detach(), False)), device)
-            return walk(worm, begin, flowing, input_rows, record_rows, dt_ms * length, repeats)
-
+    run = _runner(worm, current_pA, state, input_rows, record_rows, dt_ms, executor, wanted)
     # Where neurons have their shape, long steps are cut anyway, so that steps twice as long would say nothing.
     doubled = steps > 1 and 2 * dt_ms <= longest and worm.compartments is None
     if tolerance_mV is None:
-        voltage = run(torch.arange(len(current_pA), device=device), gradients=wanted)
-        error = torch.full((len(current_pA),), math.nan)
-        if estimate and doubled:
-            sample = voltage.detach().diff(dim=1).abs().amax((1, 2)).argmax(0, keepdim=True)
-            error[sample.cpu()] = _error(voltage[sample].detach(), run(sample, length=2))
+        voltage, error = _unrefined(run, len(current_pA), doubled and estimate, wanted, device)
     else:
-        voltage, error, repeats = _refined(run, len(current_pA), doubled, tolerance_mV, device)
-        if wanted:
-            groups = [(repeats == count).nonzero().squeeze(1) for count in repeats.unique()]
-            parts = [run(own, repeats=int(repeats[own[0]]), gradients=True) for own in groups]
-            voltage = torch.cat(parts)[torch.cat(groups).argsort()]
+        voltage, error = _refined(run, len(current_pA), doubled, tolerance_mV, wanted, device)
     _warn(error, LARGEST_ERROR_MV if tolerance_mV is None else tolerance_mV, dt_ms)
-    time_ms = torch.arange(1, steps + 1, dtype=torch.float64, device=device).mul(dt_ms).to(current_pA.dtype)
-    done = Simulation(time_ms, voltage)
+    done = Simulation(torch.arange(1, steps + 1, dtype=torch.float64, device=device).mul(dt_ms).to(current_pA.dtype), voltage)
     done.error_mV = error
     return done
 
 
+def _runner(
+    worm: Worm, current: Tensor, state: State, inputs: Tensor, record: Tensor, dt_ms: float, executor: str, wanted: bool
+) -> Callable[..., Tensor]:
+    """A function that simulates some of the stimuli; gradients are ``wanted`` in the end."""
+    compiled = _fused(executor, current, wanted)
+    several = [part.dim() > full.dim() for part, full in zip(state, worm.initial_state(), strict=True)]
+
+    def run(own: Tensor, length: int = 1, repeats: int = 1, gradients: bool = False) -> Tensor:
+        """Some stimuli, in steps of ``length`` times ``dt_ms`` with the mean current of each, cut into ``repeats``."""
+        flowing = current[own]
+        if length > 1:
+            flowing = flowing[:, : flowing.size(1) // length * length].unflatten(1, (-1, length)).mean(2)
+        begin = State(*(part[own] if each else part for part, each in zip(state, several, strict=True)))
+        walk = _walk(worm, executor, compiled or (not gradients and _fused(executor, current.detach(), False)), current.device)
+        with torch.set_grad_enabled(gradients):
+            return walk(worm, begin, flowing, inputs, record, dt_ms * length, repeats)
+
+    return run
+
+
+def _unrefined(run: Callable[..., Tensor], stimuli: int, estimate: bool, wanted: bool, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Voltages of all stimuli, and the error of the one whose voltages jump most, if it is to be estimated."""
+    voltage = run(torch.arange(stimuli, device=device), gradients=wanted)
+    error = torch.full((stimuli,), math.nan)
+    if estimate:
+        sample = voltage.detach().diff(dim=1).abs().amax((1, 2)).argmax(0, keepdim=True)
+        error[sample.cpu()] = _error(voltage[sample].detach(), run(sample, length=2))
+    return voltage, error
+
+
 def _refined(
-    run: Callable[..., Tensor], stimuli: int, doubled: bool, tolerance_mV: float, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Voltages, errors and internal steps of all stimuli, with as few steps as the tolerance lets each have."""
+    run: Callable[..., Tensor], stimuli: int, doubled: bool, tolerance_mV: float, wanted: bool, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Voltages and errors of all stimuli, with as few internal steps as the tolerance lets each have."""
     left = torch.arange(stimuli, device=device)
     count = 1 if doubled else 2
     coarse = run(left, length=2) if doubled else run(left)
@@ -160,8 +169,13 @@ def _refined(
         # A comparison with NaN, of a simulation that failed, is false: no number of steps would mend it.
         more = (error > tolerance_mV)[left.cpu()].to(device)
         if count == FINEST or not bool(more.any()):
-            return voltage, error, repeats
+            break
         left, coarse, count = left[more], fine[more], 2 * count
+    if wanted:
+        groups = [(repeats == count).nonzero().squeeze(1) for count in repeats.unique()]
+        parts = [run(own, repeats=int(repeats[own[0]]), gradients=True) for own in groups]
+        voltage = torch.cat(parts)[torch.cat(groups).argsort()]
+    return voltage, error
 
 
 def _error(fine: Tensor, coarse: Tensor) -> Tensor:

@@ -148,8 +148,9 @@ def measure(settings: SimulateSettings, shard: Shard) -> pd.DataFrame:
         duration = len(current) * settings.dt_ms
         done = ep.dynamics.simulate(worm, current[None], inputs, settings.dt_ms, duration, tolerance_mV=settings.tolerance)
     tensors = {"time_ms": done.time_ms, "voltage_mV": done.voltage_mV[0].contiguous(), "current_pA": current}
-    names = {"neuron_name": json.dumps(worm.neuron_name), "inputs": json.dumps(inputs), "membrane": worm.membrane.name}
-    shard.write(VOLTAGES, save(tensors, names))
+    # One entry, since safetensors writes several in any order, and the same simulation is to give the same bytes.
+    names = {"neuron_name": worm.neuron_name, "inputs": inputs, "membrane": worm.membrane.name}
+    shard.write(VOLTAGES, save(tensors, {"worm": json.dumps(names)}))
     return shard.units.assign(error_mV=float(done.error_mV.max()))
 
 

@@ -45,7 +45,7 @@ def edges_by_name(data: Data) -> dict[tuple[str, str], float]:
 def test_every_packaged_connectome_is_counted_here():
     assert [*COUNTS, *LAYERS] == Connectome.names()
     tables = {path.stem for path in data_folder("connectomes").glob("*.csv")}
-    assert tables == {*COUNTS, *LAYERS, "neurons", "polarity"}
+    assert tables == {*COUNTS, *LAYERS, "neurons", "polarity", "somata"}
 
 
 @pytest.mark.parametrize("name", COUNTS)

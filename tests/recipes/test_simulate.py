@@ -37,7 +37,7 @@ def test_writes_what_simulate_returns(tmp_path: Path, monkeypatch: pytest.Monkey
     with safe_open(out / "voltages.safetensors", "pt") as file:
         assert torch.equal(file.get_tensor("voltage_mV"), expected[0])
         assert torch.equal(file.get_tensor("current_pA"), current[0])
-        names = json.loads(file.metadata()["neuron_name"])
+        names = json.loads(file.metadata()["worm"])["neuron_name"]
     table = pd.read_csv(out / "voltages.csv")
     assert len(table) == 200
     for name in ("PVR", "PLML"):
