@@ -103,22 +103,29 @@ def simulate(
     if not recorded:
         raise ValueError("record: expected at least one neuron, got none; name some, or give None for all")
     longest = _check_tables(worm, dt_ms)
-    if tolerance_mV is not None:
-        check_number("tolerance_mV", tolerance_mV, above=True)
-    device = current_pA.device
-    input_rows, record_rows = (torch.tensor(worm.rows(names), dtype=torch.int64, device=device) for names in (into, recorded))
+    limit = LARGEST_ERROR_MV if tolerance_mV is None else check_number("tolerance_mV", tolerance_mV, above=True)
+    input_rows, record_rows = (torch.tensor(worm.rows(names), dtype=torch.int64, device=current_pA.device) for names in (into, recorded))
     state = worm.initial_state(current_pA.dtype) if initial_state is None else _checked_state(initial_state, worm, current_pA)
-    tables = [part for part in worm.data.to_dict().values() if isinstance(part, Tensor)]
-    wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (current_pA, *state, *tables))
+    wanted = _wants_gradients(worm, state, current_pA)
     run = _runner(worm, current_pA, state, input_rows, record_rows, dt_ms, executor, wanted)
     # Where neurons have their shape, long steps are cut anyway, so that steps twice as long would say nothing.
     doubled = steps > 1 and 2 * dt_ms <= longest and worm.compartments is None
     if tolerance_mV is None:
-        voltage, error = _unrefined(run, len(current_pA), doubled and estimate, wanted, device)
+        voltage, error = _unrefined(run, current_pA, doubled and estimate, wanted)
     else:
-        voltage, error = _refined(run, len(current_pA), doubled, tolerance_mV, wanted, device)
-    _warn(error, LARGEST_ERROR_MV if tolerance_mV is None else tolerance_mV, dt_ms)
-    done = Simulation(torch.arange(1, steps + 1, dtype=torch.float64, device=device).mul(dt_ms).to(current_pA.dtype), voltage)
+        voltage, error = _refined(run, current_pA, doubled, limit, wanted)
+    _warn(error, limit, dt_ms)
+    return _simulation(voltage, error, dt_ms)
+
+
+def _wants_gradients(worm: Worm, state: State, current: Tensor) -> bool:
+    tables = [part for part in worm.data.to_dict().values() if isinstance(part, Tensor)]
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (current, *state, *tables))
+
+
+def _simulation(voltage: Tensor, error: Tensor, dt_ms: float) -> Simulation:
+    time_ms = torch.arange(1, voltage.size(1) + 1, dtype=torch.float64, device=voltage.device).mul(dt_ms).to(voltage.dtype)
+    done = Simulation(time_ms, voltage)
     done.error_mV = error
     return done
 
@@ -143,24 +150,22 @@ def _runner(
     return run
 
 
-def _unrefined(run: Callable[..., Tensor], stimuli: int, estimate: bool, wanted: bool, device: torch.device) -> tuple[Tensor, Tensor]:
+def _unrefined(run: Callable[..., Tensor], current: Tensor, estimate: bool, wanted: bool) -> tuple[Tensor, Tensor]:
     """Voltages of all stimuli, and the error of the one whose voltages jump most, if it is to be estimated."""
-    voltage = run(torch.arange(stimuli, device=device), gradients=wanted)
-    error = torch.full((stimuli,), math.nan)
+    voltage = run(torch.arange(len(current), device=current.device), gradients=wanted)
+    error = torch.full((len(current),), math.nan)
     if estimate:
         sample = voltage.detach().diff(dim=1).abs().amax((1, 2)).argmax(0, keepdim=True)
         error[sample.cpu()] = _error(voltage[sample].detach(), run(sample, length=2))
     return voltage, error
 
 
-def _refined(
-    run: Callable[..., Tensor], stimuli: int, doubled: bool, tolerance_mV: float, wanted: bool, device: torch.device
-) -> tuple[Tensor, Tensor]:
+def _refined(run: Callable[..., Tensor], current: Tensor, doubled: bool, tolerance_mV: float, wanted: bool) -> tuple[Tensor, Tensor]:
     """Voltages and errors of all stimuli, with as few internal steps as the tolerance lets each have."""
-    left = torch.arange(stimuli, device=device)
+    left, device = torch.arange(len(current), device=current.device), current.device
     count = 1 if doubled else 2
     coarse = run(left, length=2) if doubled else run(left)
-    error, repeats, voltage = torch.full((stimuli,), math.nan), torch.ones_like(left), None
+    error, repeats, voltage = torch.full((len(current),), math.nan), torch.ones_like(left), None
     while True:
         fine = run(left, repeats=count)
         voltage = fine if voltage is None else voltage.index_copy(0, left, fine)
