@@ -11,6 +11,10 @@ sys.path.insert(0, str(HERE))
 # Cheat sheets come from the code, so that they cannot say anything else than it does.
 runpy.run_path(str(HERE.parent / "scripts" / "reference_pages.py"))["write"](HERE / "made")
 
+# autodoc lists what a module has, and some get their names on first use only.
+for room in (getattr(elegans_pyg, name) for name in elegans_pyg.__all__):
+    vars(room).update({name: getattr(room, name) for name in room.__all__})
+
 project = "elegans_pyg"
 author = copyright = "The elegans_pyg developers"
 version = release = elegans_pyg.__version__
@@ -24,6 +28,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["tutorials/*.py", "**/sg_execution_times*", "sg_execution_times*"]
+html_title = "elegans_pyg"
 html_theme = "pydata_sphinx_theme"
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "secondary_sidebar_items": ["page-toc"]}
 html_show_sourcelink = False
@@ -42,6 +47,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "tutorials",
     "filename_pattern": r"\.py$",
+    "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "image_scrapers": ("figure_scraper",),
     "capture_repr": ("_repr_html_",),
