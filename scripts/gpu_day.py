@@ -2,7 +2,7 @@
 """All that waits for a GPU, in under 30 minutes: the cuda tests, executors, Park & Kim, M1 and M2; writes gpu_day.json and gpu_day.md.
 
     python scripts/gpu_day.py                                        # in runs/gpu-day; once more: goes on with what is not done
-    python scripts/gpu_day.py --device cpu --quick --out /tmp/day    # the same path with tiny networks, in two minutes on a CPU
+    python scripts/gpu_day.py --device cpu --quick --out /tmp/day    # the same path with tiny networks, in minutes on a CPU
 
 Every step is a process of its own with a limit of its own, and a log beside the table. One that fails or runs out of time is recorded, and
 the next one follows; runs that were stopped keep a checkpoint, from which another call of this script, or `elegans-pyg`, resumes them.
