@@ -143,8 +143,9 @@ def targets_text(found: dict[str, pd.DataFrame], seconds: dict[str, float]) -> s
     wirings, targets = found["wirings"], found["targets"]
     ranked = int(targets["ranked"].sum())
     values = len(found["results"])
+    pilot = f"**A pilot, version {PILOT}:** " if _version(wirings) == PILOT else ""
     lines = [
-        f"{len(wirings):,} of {len(recipes()):,} wirings, {values:,} values, {len(targets)} targets, {ranked} ranked."
+        f"{pilot}{len(wirings):,} of {len(recipes()):,} wirings, {values:,} values, {len(targets)} targets, {ranked} ranked."
         f" Computing time: {sum(seconds.values()) / 3600:.1f} hours of one core"
         f" ({', '.join(f'{name} {value:,.0f} s' for name, value in seconds.items())}).",
         "",

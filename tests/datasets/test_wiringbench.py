@@ -26,7 +26,7 @@ from elegans_pyg.transforms import Rewired
 
 TARGET = "memory"
 ROOT = Path(__file__).parents[2]
-BUILD = ROOT / "scripts" / "build_wiringbench.py"
+BUILD, CARD = ROOT / "scripts" / "build_wiringbench.py", ROOT / "docs" / "wiringbench.md"
 
 
 @pytest.fixture
@@ -125,6 +125,13 @@ def test_the_metadata_follow_from_the_tables(tmp_path: Path) -> None:
     assert again == known
     for name in tables.TABLES:
         pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / f"{name}.parquet"), WiringBench.table(name))
+
+
+def test_a_pilot_is_called_one() -> None:
+    count = len(WiringBench.table("wirings"))
+    pilot = count < len(recipes())
+    assert (f"a pilot of {count}" in str(WiringBench.__doc__)) == pilot
+    assert ("A pilot, version" in CARD.read_text()) == pilot
 
 
 def test_what_is_served_is_what_was_measured(few: Path) -> None:
