@@ -2,7 +2,7 @@
 Predict what a wiring achieves
 ==============================
 
-WiringBench holds thousands of wirings and what networks wired by them achieve. A graph network (GIN) learns to tell their memory.
+WiringBench holds wirings and what networks wired by them achieve. A graph network (GIN) learns to tell their memory.
 """
 
 # %%

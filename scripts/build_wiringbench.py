@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,24 @@ ROOT = Path(__file__).parent.parent
 CARD = ROOT / "docs" / "wiringbench.md"
 VERSION, PILOT = "1.0.0", "0.1.0"
 LICENCE = "https://creativecommons.org/licenses/by/4.0/"
+_TERMS = (
+    "citeAs column equivalentProperty extract field fileProperty fileObject fileSet format includes isLiveDataset jsonPath key md5"
+    " parentField path recordSet references regex repeated replace samplingRate separator source subField transform"
+)
+CONTEXT: dict[str, Any] = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "dct": "http://purl.org/dc/terms/",
+    "sc": "https://schema.org/",
+    "conformsTo": "dct:conformsTo",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    **{term: f"cr:{term}" for term in _TERMS.split()},
+}
+"""The context that Croissant 1.0 prescribes, whole: mlcroissant reads no file with less."""
 ABOUT = {
     "wirings": "One row a wiring: its recipe, SHA-256 of its edges, and its part in each split.",
     "results": "One row a wiring, target and repeat.",
@@ -76,37 +95,30 @@ def write_data(found: dict[str, pd.DataFrame], folder: Path) -> None:
                 "@id": f"{name}.parquet",
                 "name": f"{name}.parquet",
                 "contentUrl": f"{name}.parquet",
-                "encodingFormat": "application/vnd.apache.parquet",
+                "encodingFormat": "application/x-parquet",
                 "sha256": sha256(buffer.getvalue()),
             }
         )
         fields = [_field(name, column, str(kind)) for column, kind in table.dtypes.items()]
         records.append({"@type": "cr:RecordSet", "@id": name, "name": name, "description": ABOUT[name], "field": fields})
     metadata = {
-        "@context": {
-            "@vocab": "https://schema.org/",
-            "cr": "http://mlcommons.org/croissant/",
-            "sc": "https://schema.org/",
-            "dct": "http://purl.org/dc/terms/",
-            "conformsTo": "dct:conformsTo",
-            "recordSet": "cr:recordSet",
-            "field": "cr:field",
-            "source": "cr:source",
-            "extract": "cr:extract",
-            "fileObject": "cr:fileObject",
-            "column": "cr:column",
-            "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-        },
+        "@context": CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": "WiringBench",
-        "version": VERSION if len(found["wirings"]) == len(recipes()) else PILOT,
+        "version": _version(found["wirings"]),
         "description": "Wirings like the connectomes of C. elegans, and what networks wired by them achieve, every repeat kept.",
         "license": LICENCE,
         "distribution": files,
         "recordSet": records,
     }
-    write_atomic(folder / "croissant.json", (json.dumps(metadata, indent=1) + "\n").encode())
+    # A line a column.
+    text = re.sub(r"\n {4}}", "}", re.sub(r"\n {5,}", "", json.dumps(metadata, indent=1)))
+    write_atomic(folder / "croissant.json", (text + "\n").encode())
+
+
+def _version(wirings: pd.DataFrame) -> str:
+    return VERSION if len(wirings) == len(recipes()) else PILOT
 
 
 def _field(table: str, column: str, kind: str) -> dict[str, Any]:
@@ -131,8 +143,9 @@ def targets_text(found: dict[str, pd.DataFrame], seconds: dict[str, float]) -> s
     wirings, targets = found["wirings"], found["targets"]
     ranked = int(targets["ranked"].sum())
     values = len(found["results"])
+    pilot = f"**A pilot, version {PILOT}:** " if _version(wirings) == PILOT else ""
     lines = [
-        f"{len(wirings):,} of {len(recipes()):,} wirings, {values:,} values, {len(targets)} targets, {ranked} ranked."
+        f"{pilot}{len(wirings):,} of {len(recipes()):,} wirings, {values:,} values, {len(targets)} targets, {ranked} ranked."
         f" Computing time: {sum(seconds.values()) / 3600:.1f} hours of one core"
         f" ({', '.join(f'{name} {value:,.0f} s' for name, value in seconds.items())}).",
         "",

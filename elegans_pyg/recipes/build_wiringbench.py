@@ -53,10 +53,13 @@ def build_units(settings: BuildSettings) -> ep.studies.Units:
 
 
 def build_data(settings: BuildSettings) -> dict[str, str]:
-    """Digests of the connectomes and the images."""
+    """Digests of the connectomes and the images, and of the atlas where it is used."""
     from elegans_pyg.datasets.wiringbench.wirings import BASES, edges_hash
+    from elegans_pyg.recipes.signals import atlas_hash
 
     found = {base: edges_hash(ep.datasets.Connectome(base)[0]) for base in BASES}
+    if "propagation" in settings.groups:
+        found |= atlas_hash()
     return {**found, "digits": ep.datasets.load_images("digits", quiet=True).digest()}
 
 
@@ -100,7 +103,8 @@ def structure(graphs: list[Data]) -> pd.DataFrame:
 
 def reliability(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """For each target: wirings and repeats, the intraclass correlation of one run, that of the mean of the repeats with its 95 % interval,
-    whether it is ranked, and with how many repeats it would be. A target without chance has one run a wiring and reliability 1."""
+    whether it is ranked, and with how many repeats it would be. A target without chance has one run a wiring and reliability 1;
+    one that no wiring has is not ranked."""
     import numpy as np
     import pandas as pd
 
@@ -110,7 +114,7 @@ def reliability(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
         count = own.groupby("number").size()
         repeats = int(count.max()) if len(count) else 0
         row: dict[str, Any] = {"target": name, "wirings": len(count), "repeats": repeats}
-        row |= dict.fromkeys(("icc", "reliability", "low", "high"), 1.0)
+        row |= dict.fromkeys(("icc", "reliability", "low", "high"), 1.0 if repeats else np.nan)
         row |= {"mean": own[name].mean(), "sd": own.groupby("number")[name].mean().std()}
         if repeats > 1:
             components = ep.analysis.variance_components(own[name].to_numpy(), own["number"].to_numpy())

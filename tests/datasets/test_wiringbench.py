@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import runpy
 import shutil
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from elegans_pyg.studies.settings import CONTROL_FAMILIES
 from elegans_pyg.transforms import Rewired
 
 TARGET = "memory"
+ROOT = Path(__file__).parents[2]
+BUILD, CARD = ROOT / "scripts" / "build_wiringbench.py", ROOT / "docs" / "wiringbench.md"
 
 
 @pytest.fixture
@@ -110,6 +113,25 @@ def test_the_tables_are_as_published() -> None:
     described = json.loads((folder / "croissant.json").read_text())
     for record in described["recordSet"]:
         assert [field["name"] for field in record["field"]] == list(found[record["name"]])
+
+
+def test_the_metadata_follow_from_the_tables(tmp_path: Path) -> None:
+    build = runpy.run_path(str(BUILD))
+    build["write_data"]({name: WiringBench.table(name) for name in tables.TABLES}, tmp_path)
+    again, known = (json.loads((folder / "croissant.json").read_text()) for folder in (tmp_path, data_folder("wiringbench")))
+    for file in (*again["distribution"], *known["distribution"]):
+        # Other versions of pyarrow write the same tables in other bytes.
+        del file["sha256"]
+    assert again == known
+    for name in tables.TABLES:
+        pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / f"{name}.parquet"), WiringBench.table(name))
+
+
+def test_a_pilot_is_called_one() -> None:
+    count = len(WiringBench.table("wirings"))
+    pilot = count < len(recipes())
+    assert (f"a pilot of {count}" in str(WiringBench.__doc__)) == pilot
+    assert ("A pilot, version" in CARD.read_text()) == pilot
 
 
 def test_what_is_served_is_what_was_measured(few: Path) -> None:

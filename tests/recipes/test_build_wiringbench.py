@@ -36,12 +36,14 @@ def test_reliability_is_found_again() -> None:
     rows = pd.DataFrame({"number": np.repeat(np.arange(400), 4)})
     rows["noisy"] = np.repeat(wiring, 4) + 2 * rng.normal(size=1_600)
     rows["fixed"] = np.where(np.arange(1_600) % 4 == 0, np.repeat(wiring, 4), np.nan)
-    table = reliability(rows, ["noisy", "fixed"]).set_index("target")
+    rows["none"] = np.nan
+    table = reliability(rows, ["noisy", "fixed", "none"]).set_index("target")
     # One run: 1 / (1 + 4); the mean of four: 1 / (1 + 1).
     assert table.loc["noisy", "icc"] == pytest.approx(0.2, abs=0.05)
     assert table.loc["noisy", "low"] < 0.5 < table.loc["noisy", "high"]
     assert not table.loc["noisy", "ranked"]
     assert table.loc["noisy", "repeats_needed"] == pytest.approx(16, abs=5)
+    assert table.loc["none", ["wirings", "ranked"]].tolist() == [0, False]
     assert table.loc["fixed", ["icc", "reliability", "repeats", "ranked"]].tolist() == [1.0, 1.0, 1, True]
 
 
@@ -116,9 +118,11 @@ def test_propagation_is_the_area_under_the_curve_of_the_linear_response(two: lis
     # A series of walks in place of the inverse; pairs counted one by one.
     weight = np.zeros((nodes, nodes))
     for (a, b), w in zip(graph.edge_index.T.tolist(), graph.edge_weight.tolist(), strict=True):
-        weight[a, b] = w
+        weight[a, b] = w if a != b else 0.0
     into = weight.sum(0)
-    step = wiring_targets.RESPONSE_GAIN * weight / np.maximum(into, 1)
+    # The gain as a model holds it, in single precision, which tells a step from two half as strong.
+    gain = 0.95 * math.tanh(np.float32(math.atanh(wiring_targets.RESPONSE_GAIN / 0.95)))
+    step = gain * weight / np.maximum(into, 1)
     response, walk = np.eye(nodes), np.eye(nodes)
     for _ in range(80):
         walk = walk @ step
@@ -148,6 +152,8 @@ def test_a_build_is_gone_on_with_and_reports(tmp_path: Path, monkeypatch: pytest
     # What was there was read, and what was under way came again.
     assert asked.count("reservoir") == asked.count("propagation") - (asked[3] == "propagation") + (asked[3] == "reservoir") == len(wirings)
     assert len(rows) == len(wirings) * build_wiringbench.REPEATS
+    known = [build_wiringbench.build_data(BuildSettings(groups=groups)) for groups in (("rnn",), ("rnn", "propagation"))]
+    assert set(known[1]) - set(known[0]) == {"wild-type", "unc-31"}
     plan = recipes()
     for row in wirings.itertuples():
         recipe = next(plan.iloc[[row.number]].itertuples())

@@ -26,7 +26,7 @@ _FORMAT, _PATIENCE_S = 1, 2.0
 
 
 class WiringBench(InMemoryDataset):
-    r"""Thousands of wirings like the connectomes of *C. elegans*, each with what networks wired by it achieve.
+    r"""Wirings like the connectomes of *C. elegans*, each with what networks wired by it achieve; so far a pilot of 33.
 
     Wirings are the connectomes of both sexes, of Varshney et al. and of eight stages, wirings of every family of
     :data:`~elegans_pyg.transforms.FAMILIES` made from them, rewired to several degrees, at several densities, and of parts of their

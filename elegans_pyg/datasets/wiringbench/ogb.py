@@ -19,6 +19,7 @@ from torch import Tensor
 from elegans_pyg._arguments import check_choice
 from elegans_pyg._extras import require
 from elegans_pyg.datasets.wiringbench import tables
+from elegans_pyg.datasets.wiringbench.wirings import SPLITS
 
 if TYPE_CHECKING:
     from elegans_pyg.datasets.wiringbench.dataset import WiringBench
@@ -62,7 +63,7 @@ def to_ogb(bench: WiringBench, folder: str | Path) -> dict[str, Any]:
         saver = saver_class(name, is_hetero=False, version=1, root=str(Path(scratch) / "saved"))
         saver.save_graph_list(graphs)
         saver.save_target_labels(torch.stack([data.y[0] for data in bench]).double().numpy())
-        for split in sorted(("random", "family", "size"), key=lambda split: split == bench.split):
+        for split in sorted(SPLITS, key=lambda split: split == bench.split):
             saver.save_split({part: index.numpy() for part, index in bench.get_idx_split(split).items()}, split)
         saver.save_task_info("regression", "spearman")
         mapping = Path(scratch) / "mapping"

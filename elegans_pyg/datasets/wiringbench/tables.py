@@ -1,5 +1,6 @@
 """The tables of WiringBench as they are published."""
 
+import io
 import json
 from functools import lru_cache
 
@@ -22,4 +23,4 @@ def read(name: str) -> pd.DataFrame:
         raise ValueError(
             f"{folder / name}.parquet: expected the table that croissant.json describes, got another; install the package again"
         )
-    return pd.read_parquet(folder / f"{name}.parquet")
+    return pd.read_parquet(io.BytesIO(content))
