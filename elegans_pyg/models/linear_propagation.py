@@ -75,7 +75,7 @@ class LinearPropagation(nn.Module):
         graphs: ``V`` wirings of the same neurons in the same order, which :func:`~elegans_pyg.wirings.as_wiring` takes; ``edge_sign``,
             where given, tells chemical synapses apart, see :func:`~elegans_pyg.datasets.edge_sign`.
         copies: ``F``.
-        gain: first gain of all synapses, below 0.95.
+        gain: first gain of all synapses, from 0 to 0.94.
 
     Shapes:
         - **parameters:** ``gain (V, F, 5)``, ``read (V, F, 4)`` (:math:`\alpha, \beta, \eta, \zeta`), ``classes (V, F, 4, C)``

@@ -237,7 +237,7 @@ def report(done: Finished[PropagationSettings]) -> Report:
 
 def _notes(settings: PropagationSettings, atlas: Atlas) -> list[str]:
     notes = [
-        *pair_notes(settings, atlas),
+        *pair_notes(settings, {settings.connectome: atlas}),
         "Steps: edges on the shortest path of the real wiring, for nulls too, so that the same pairs are compared. pairs: these held out"
         " instead of neurons. unc-31: what was fitted to the wild type, on unc-31.",
     ]

@@ -180,15 +180,16 @@ def report(done: Finished[SimulationSettings]) -> Report:
     from elegans_pyg.analysis.arms import plain_rows
 
     folds, settings = done.joined("folds.csv"), done.settings
-    tests, atlas = arm_tests(done.rows, folds), load_atlas(settings, settings.membranes[0])
+    # Membranes have wirings, and so pairs and ceilings, of their own.
+    tests, atlases = arm_tests(done.rows, folds), {name: load_atlas(settings, name) for name in settings.membranes}
     main = only(tests, strain=STRAINS[0], value="auc")
     titles = {"none": "nothing fitted", "conductances": "conductances fitted, first fold"}
     tables = [
         rank_table(f"AUC of q < 0.05: wild type, {titles[str(name)]}", own, "arm") for name, own in main.groupby("freedom", sort=False)
     ]
-    tables.append(score_table(done.rows, folds, ceilings(atlas)))
+    tables += [score_table(only(done.rows, arm=name), folds, ceilings(atlas)) for name, atlas in atlases.items()]
     notes = [
-        *pair_notes(settings, atlas),
+        *pair_notes(settings, atlases),
         f"A neuron's response: how far {settings.current:g} pA into another move its potential. Fitted conductances are scored on the first"
         " fold, which the fit did not see, others on all folds.",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -211,14 +212,21 @@ def score_table(rows: pd.DataFrame, folds: pd.DataFrame, highest: pd.DataFrame) 
     return ep.studies.make_table("Wild type, stimulated neurons held out, and what the measurements reach", heads, cells)
 
 
-def pair_notes(settings: SignalSettings, atlas: Atlas) -> list[str]:
-    """What a reader has to know of the pairs and of the tests."""
-    tested = atlas.tested[STRAINS[0]]
-    count, responding = int(tested.sum()), int((atlas.measured[STRAINS[0]].responds & tested).sum())
+def pair_notes(settings: SignalSettings, atlases: Mapping[str, Atlas]) -> list[str]:
+    """What a reader has to know of the pairs, by wiring if there are several, and of the tests."""
     left = f" without {', '.join(settings.without)}" if settings.without else ""
-    pairs = f"{count:,} pairs of the wild type seen at least {settings.at_least} times{left}, {responding:,} of them with q < 0.05"
+    notes = []
+    for name, atlas in atlases.items():
+        tested = atlas.tested[STRAINS[0]]
+        count, responding = int(tested.sum()), int((atlas.measured[STRAINS[0]].responds & tested).sum())
+        pairs = f"{count:,} pairs of the wild type seen at least {settings.at_least} times{left}, {responding:,} of them with q < 0.05"
+        start = f"{name}: " if len(atlases) > 1 else ""
+        notes.append(
+            f"{start}{pairs}; precision: average precision, by chance {responding / count:.3f}. {settings.folds} folds; scores are means"
+            " over them."
+        )
     return [
-        f"{pairs}; precision: average precision, by chance {responding / count:.3f}. {settings.folds} folds; scores are means over them.",
+        *notes,
         "p: exact, one-sided, the real wiring's rank among the nulls, Holm's correction over families; effect: in standard deviations of"
         " the nulls; intervals over folds by Student's t. Hypotheses, arms and exclusions: docs/preregistration.md.",
         "highest, from halves: r of a prediction without error, from odd and even trials; these share animals, so it may lie too high. half"

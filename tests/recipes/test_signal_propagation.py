@@ -16,7 +16,7 @@ from torch_geometric.data import Data
 
 from elegans_pyg.analysis import rank_test
 from elegans_pyg.datasets import Connectome, SignalPropagation
-from elegans_pyg.models import LinearPropagation
+from elegans_pyg.models import LinearPropagation, linear_propagation
 from elegans_pyg.recipes import signal_propagation, signals
 from elegans_pyg.recipes.signal_propagation import (
     SIGNAL_PROPAGATION,
@@ -105,6 +105,27 @@ def test_where_a_null_is_planted_nothing_is_found(plant: Planted, monkeypatch: p
         ps.append(rank_test(rows[rows["strain"] == "wild-type"], value="auc", alternative="greater")["p"].item())
     assert stats.kstest(ps, "uniform").pvalue > 0.05
     assert 0.3 < np.mean(ps) < 0.7
+
+
+@pytest.mark.parametrize("holdout", signals.HOLDOUTS)
+def test_nothing_is_fitted_or_chosen_by_what_is_held_out(plant: Planted, monkeypatch: pytest.MonkeyPatch, holdout: str) -> None:
+    base, given = with_kinds(load_base(SMALL), (0, 1)), []
+    plant(base)
+    fit = linear_propagation.fit
+    monkeypatch.setattr(linear_propagation, "fit", lambda *arguments: given.append(arguments) or fit(*arguments))
+    monkeypatch.setattr(signal_propagation, "STAGES", (("global", 0.0, 1),))
+    settings = SMALL.model_copy(update={"freedoms": ("global",)})
+    signal_propagation._fitted(settings, [base], holdout)
+    ((_, measured, train, validation, _),) = given
+    atlas = load_atlas(settings)
+    assert measured is atlas.measured["wild-type"]
+    for fold in range(SMALL.folds):
+        held = (atlas.fold[holdout] == fold) & atlas.tested["wild-type"]
+        parts = torch.stack([train[fold], validation[fold], held])
+        assert bool((parts.sum(0) == atlas.tested["wild-type"]).all())
+        assert bool(parts.any(1).all())
+        if holdout == "neurons":
+            assert all(len(parts[:, measured.row == row].any(1).nonzero()) <= 1 for row in range(len(measured.stimulated)))
 
 
 def test_a_unit_does_not_depend_on_its_shard(plant: Planted) -> None:

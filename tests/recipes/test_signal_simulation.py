@@ -83,6 +83,14 @@ def test_a_fit_finds_back_what_was_scaled(planted: None, monkeypatch: pytest.Mon
     assert np.isfinite(fitted.data.threshold_mV.numpy()).all()
 
 
+def test_pairs_are_those_of_each_membrane_s_wiring() -> None:
+    settings = SimulationSettings()
+    notes = signals.pair_notes(settings, {name: load_atlas(settings, name) for name in settings.membranes})
+    # The wiring of c302-C1 has the pharynx too.
+    assert notes[0].startswith("kunert: 14,058 pairs of the wild type")
+    assert notes[1].startswith("c302-C1: 18,559 pairs of the wild type")
+
+
 def test_refuses_currents_that_never_flow() -> None:
     with pytest.raises(ValueError, match=r"on: expected a time before duration \(220 ms\) and fit_duration \(100 ms\), got 100"):
         SimulationSettings(on=100.0)
