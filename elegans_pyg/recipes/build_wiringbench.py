@@ -6,12 +6,12 @@ import json
 import time
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 import elegans_pyg as ep
 from elegans_pyg._settings import Count, Names, Settings, Whole
 from elegans_pyg.recipes.wiring_targets import GROUPS, as_dags, measure_group
-from elegans_pyg.studies.settings import known_choice
+from elegans_pyg.studies.settings import some_of
 from elegans_pyg.studies.study import Finished, Report, Shard, Study
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ class BuildSettings(Settings):
     group: ClassVar[str] = "WiringBench"
 
     every: Count = Field(1, description="Take every n-th of the wirings only, such as 32 for a pilot.")
-    groups: Annotated[
-        Names, Field(min_length=1), AfterValidator(lambda names: tuple(known_choice(tuple(GROUPS), name) for name in names))
-    ] = Field(tuple(GROUPS), description=f"Of {', '.join(GROUPS)}: which targets are measured.")
+    groups: Annotated[Names, Field(min_length=1), some_of(GROUPS)] = Field(
+        tuple(GROUPS), description=f"Of {', '.join(GROUPS)}: which targets are measured."
+    )
     seed: Whole = Field(0, description="Of networks' first parameters; the wirings' own seeds are fixed.")
 
 
@@ -86,9 +86,9 @@ def measure(settings: BuildSettings, shard: Shard) -> pd.DataFrame:
     for name in settings.groups:
         kept = shard.folder / f"{name}.csv"
         if not kept.is_file():
-            started, chosen = time.process_time(), units[units["repeat"] < GROUPS[name].repeats]
-            scores = measure_group(name, [graphs[number] for number in chosen["number"]], chosen["seed"].tolist())
-            shard.write(kept.name, pd.DataFrame(scores, index=chosen.index).reindex(units.index))
+            started, own = time.process_time(), units[units["repeat"] < GROUPS[name].repeats]
+            scores = measure_group(name, [graphs[number] for number in own["number"]], own["seed"].tolist())
+            shard.write(kept.name, pd.DataFrame(scores, index=own.index).reindex(units.index))
             seconds[name] = time.process_time() - started
             shard.write(SECONDS, json.dumps(seconds).encode())
         rows = rows.join(parse_csv(kept.read_bytes()))

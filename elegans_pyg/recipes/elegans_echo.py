@@ -13,7 +13,7 @@ import elegans_pyg as ep
 from elegans_pyg._settings import LARGEST, Count, Names, Numbers
 from elegans_pyg.recipes.ensemble import REFERENCE, load_wiring
 from elegans_pyg.recipes.task_comparison import arrows, compare_tasks, family_means
-from elegans_pyg.studies.settings import CyclicFamilies, WiringSettings, known_choice
+from elegans_pyg.studies.settings import CyclicFamilies, WiringSettings, some_of
 from elegans_pyg.studies.study import WEIGHTS, Finished, Memory, Report, Shard, Study
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ class EchoSettings(WiringSettings):
 
     families: CyclicFamilies = Field(("ws", "er", "ba", "rewired"), description="Families of control wirings; no DAGs.")
     variants: Count = Field(30, description="Wirings drawn from each family, and runs of the connectome with other input weights.")
-    tasks: Annotated[Names, Field(min_length=1), AfterValidator(lambda names: tuple(known_choice(TASKS, name) for name in names))] = Field(
-        TASKS, description=f"Of {', '.join(TASKS)}."
-    )
+    tasks: Annotated[Names, Field(min_length=1), some_of(TASKS)] = Field(TASKS, description=f"Of {', '.join(TASKS)}.")
     radii: Annotated[Numbers, Field(min_length=1), AfterValidator(partial(_between, math.inf))] = Field(
         (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4), description="Spectral radii of the grid."
     )
@@ -109,15 +107,15 @@ def measure(settings: EchoSettings, shard: Shard) -> pd.DataFrame:
     own = shard.units[[*WIRING, "task"]].reset_index(names="variant")
     sweep = own.merge(pd.concat(parts, ignore_index=True), on=[*WIRING, "task"], how="left")
     shard.write("sweep.csv", sweep)
-    chosen = choose_by_validation(sweep).set_index("variant")
+    best = choose_by_validation(sweep).set_index("variant")
     numbers = {key: number for number, key in enumerate(wirings[WIRING].itertuples(index=False, name=None))}
     weights: dict[str, Tensor] = {}
-    for place, row in chosen.iterrows():
+    for place, row in best.iterrows():
         number, readout = numbers[tuple(row[WIRING])], readouts[row["task"], row["radius"], row["leak"]]
         weights |= {f"{place}/{name}": getattr(readout, name)[number, None].contiguous() for name in ("weight", "intercept")}
         weights |= {f"{place}/reservoir.{name}": torch.tensor([row[name]], dtype=torch.float64) for name in ("radius", "leak")}
     write_tensors(shard.folder / WEIGHTS, weights, {})
-    return shard.units.join(chosen[["wiring_radius", "radius", "leak", "validation", "score"]])
+    return shard.units.join(best[["wiring_radius", "radius", "leak", "validation", "score"]])
 
 
 def choose_by_validation(sweep: pd.DataFrame) -> pd.DataFrame:

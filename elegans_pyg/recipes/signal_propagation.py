@@ -20,7 +20,6 @@ from elegans_pyg.recipes.signals import (
     arm_tests,
     atlas_hash,
     ceilings,
-    chosen,
     effect_table,
     fold_scores,
     only,
@@ -31,7 +30,7 @@ from elegans_pyg.recipes.signals import (
     score_table,
     scored_rows,
 )
-from elegans_pyg.studies.settings import CyclicFamilies, Wiring
+from elegans_pyg.studies.settings import CyclicFamilies, Wiring, some_of
 from elegans_pyg.studies.study import Finished, Report, Shard, Study
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class PropagationSettings(SignalSettings):
         ("bentley2016-monoamine", "bentley2016-neuropeptide"), description="Its extrasynaptic layers, by name or in files."
     )
     pharynx: bool = Field(False, description="Keep the 20 pharyngeal neurons of a connectome by name.")
-    synapses: Annotated[Names, Field(min_length=1), chosen(tuple(KINDS))] = Field(
+    synapses: Annotated[Names, Field(min_length=1), some_of(KINDS)] = Field(
         tuple(KINDS), description=f"Sets of synapses where nothing is fitted, of {', '.join(KINDS)} (all three kinds)."
     )
     fitted_synapses: Literal["chemical", "electrical", "both", "extrasynaptic"] = Field("both", description="Synapses of the fits.")
@@ -68,7 +67,7 @@ class PropagationSettings(SignalSettings):
     nulls: int = Field(500, ge=2, le=MOST, description="Wirings of each family where nothing is fitted.")
     fitted_nulls: int = Field(99, ge=2, le=MOST, description="Wirings of each family that are fitted, the first of these.")
     pair_nulls: Whole = Field(19, description="Of these, wirings that are fitted with pairs held out too, not whole neurons; 0: none.")
-    freedoms: Annotated[Names, Field(min_length=1), chosen(FREEDOMS)] = Field(FREEDOMS, description=f"Of {', '.join(FREEDOMS)}.")
+    freedoms: Annotated[Names, Field(min_length=1), some_of(FREEDOMS)] = Field(FREEDOMS, description=f"Of {', '.join(FREEDOMS)}.")
     gain: float = Field(0.5, gt=0, le=0.9, description="Share of its partners' mean activity that a neuron takes over, unless fitted.")
 
     @model_validator(mode="after")

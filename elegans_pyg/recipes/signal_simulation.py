@@ -19,7 +19,6 @@ from elegans_pyg.recipes.signals import (
     arm_tests,
     atlas_hash,
     ceilings,
-    chosen,
     fold_scores,
     only,
     pair_notes,
@@ -29,7 +28,7 @@ from elegans_pyg.recipes.signals import (
     score_table,
     scored_rows,
 )
-from elegans_pyg.studies.settings import CyclicFamilies
+from elegans_pyg.studies.settings import CyclicFamilies, some_of
 from elegans_pyg.studies.study import Finished, Report, Shard, Study
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class SimulationSettings(SignalSettings):
 
     group: ClassVar[str] = "Wirings and stimulation"
 
-    membranes: Annotated[Names, Field(min_length=1), chosen(MEMBRANES)] = Field(
+    membranes: Annotated[Names, Field(min_length=1), some_of(MEMBRANES)] = Field(
         MEMBRANES, description=f"Of {', '.join(MEMBRANES)}; each on its own wiring."
     )
     families: Annotated[CyclicFamilies, Field(min_length=1)] = Field(("rewired",), description="Families of nulls.")

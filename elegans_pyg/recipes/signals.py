@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 import elegans_pyg as ep
 from elegans_pyg._files import data_folder, sha256
 from elegans_pyg._settings import Names, Settings, Whole
 from elegans_pyg.recipes.ensemble import REFERENCE
-from elegans_pyg.studies.settings import known_choice
 from elegans_pyg.studies.study import Shard
 
 if TYPE_CHECKING:
@@ -27,11 +26,6 @@ STEPS = 3
 """Steps of a path that are scored apart."""
 ARM = ["freedom", "arm", "holdout", "strain"]
 """What tells the tests apart; an arm is a set of synapses, or a membrane."""
-
-
-def chosen(choices: tuple[str, ...]) -> AfterValidator:
-    """For settings that are lists of these."""
-    return AfterValidator(lambda names: tuple(known_choice(choices, name) for name in names))
 
 
 class SignalSettings(Settings):

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 import elegans_pyg as ep
 from elegans_pyg._settings import Count, Names, Whole
 from elegans_pyg.recipes.ensemble import REFERENCE, load_wiring
 from elegans_pyg.recipes.task_comparison import arrows, compare_tasks
-from elegans_pyg.studies.settings import CyclicFamilies, WiringSettings, known_choice, training_for
+from elegans_pyg.studies.settings import CyclicFamilies, WiringSettings, some_of, training_for
 from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
 from elegans_pyg.training.settings import FitSettings
 
@@ -46,9 +46,7 @@ class TimeSettings(WiringSettings):
     )
     seeds: Whole = Field(30, description="Runs of the connectome, each from its own first parameters; 0 leaves it out.")
     variants: Count = Field(30, description="Wirings drawn from each family, each with the first parameters of a run of the connectome.")
-    tasks: Annotated[
-        Names, Field(min_length=1), AfterValidator(lambda names: tuple(known_choice(tuple(METRICS), name) for name in names))
-    ] = Field(tuple(METRICS), description=f"Of {', '.join(METRICS)}.")
+    tasks: Annotated[Names, Field(min_length=1), some_of(METRICS)] = Field(tuple(METRICS), description=f"Of {', '.join(METRICS)}.")
     steps: Count = Field(100, description="Time steps of a sequence that count, except for digits, whose rows are the steps.")
     washout: Whole = Field(60, description="Time steps before them, in which the state at the start is forgotten.")
     train: Count = Field(200, description="Sequences to learn from; a tenth as many are for validation, and as many again for the test.")

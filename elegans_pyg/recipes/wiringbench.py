@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 import elegans_pyg as ep
 from elegans_pyg._settings import Count, Names, Settings, Whole
 from elegans_pyg.recipes.wiring_predictors import GRAPH_NETWORKS, MODELS, Problem, predict_all
-from elegans_pyg.studies.settings import known_choice
+from elegans_pyg.studies.settings import some_of
 from elegans_pyg.studies.study import Finished, Report, Shard, Study
 
 if TYPE_CHECKING:
@@ -21,22 +21,14 @@ SCORES = ("spearman", "r2", "mae", "ceiling_share")
 IMPORTANCE = "importance.csv"
 
 
-def _known(choices: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(known_choice(choices, name) for name in names)
-
-
 class LeaderboardSettings(Settings):
     """Which models, on what."""
 
     group: ClassVar[str] = "WiringBench"
 
     targets: Names = Field((), description="Targets, such as memory (default: those that are ranked).")
-    splits: Annotated[Names, Field(min_length=1), AfterValidator(partial(_known, SPLITS))] = Field(
-        ("random", "family"), description=f"Of {', '.join(SPLITS)}."
-    )
-    models: Annotated[Names, Field(min_length=1), AfterValidator(partial(_known, MODELS))] = Field(
-        MODELS, description=f"Of {', '.join(MODELS)}."
-    )
+    splits: Annotated[Names, Field(min_length=1), some_of(SPLITS)] = Field(("random", "family"), description=f"Of {', '.join(SPLITS)}.")
+    models: Annotated[Names, Field(min_length=1), some_of(MODELS)] = Field(MODELS, description=f"Of {', '.join(MODELS)}.")
     seeds: Count = Field(5, description="Runs of each model.")
     steps: Count = Field(120, description="Training steps of a graph network at each learning rate.")
     batch_size: Count = Field(32, description="Wirings a step.")

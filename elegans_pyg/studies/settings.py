@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -21,6 +22,12 @@ def known_choice(choices: tuple[str, ...], name: str) -> str:
     if name not in choices:
         raise ValueError(f"unknown choice {name!r}; choose from {', '.join(choices)}")
     return name
+
+
+def some_of(choices: Iterable[str]) -> AfterValidator:
+    """For settings that are lists of names: each of them is one of these."""
+    known = tuple(choices)
+    return AfterValidator(lambda names: tuple(known_choice(known, name) for name in names))
 
 
 def _controls(choices: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
