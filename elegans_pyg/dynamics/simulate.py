@@ -227,7 +227,7 @@ def count_steps(dt_ms: float, duration_ms: float) -> int:
 def _resolved(intact: Worm, worm: Worm, names: Sequence[str], argument: str) -> list[str]:
     gone = set(intact.neuron_name) - set(worm.neuron_name)
     for name in names:
-        if name in gone:
+        if str(name).partition(":")[0] in gone:
             raise ValueError(f"{argument}: expected neurons that are left, got {name}, which ablate removes; leave it out of one of them")
     return worm.resolve(names, argument)
 
