@@ -258,10 +258,11 @@ class Worm:
         return number in map(str, segments.number[segments.neuron == row])
 
     def initial_state(self, dtype: torch.dtype = torch.float64) -> State:
-        """Where a simulation starts, ``(N,)`` each.
+        """Where a simulation starts; shapes as in :class:`State`.
 
-        ``c302-C1``: every neuron at -45 mV, gates at their steady state, neither calcium nor synaptic activation, as NEURON starts the
-        exported network; it takes some hundreds of ms to settle. ``kunert``: the resting state, at which every synapse is half activated.
+        ``c302-C1`` and ``c302-D1``: every neuron at -45 mV, gates at their steady state, neither calcium nor synaptic activation, as NEURON
+        starts the exported network; it takes some hundreds of ms to settle.
+        ``kunert``: the resting state, at which every synapse is half activated.
         """
         membrane, data, channels = self.membrane, self.data, self.membrane.channels
         empty = torch.empty(0, dtype=dtype)
