@@ -27,7 +27,7 @@ def integrate_fused(worm: Worm, state: State, current: Tensor, inputs: Tensor, r
     stimuli, steps, _ = current.shape
     result = empty(stimuli, steps, record.numel(), dtype=current.dtype)
     number = result.numpy().dtype.type
-    voltage, activation, gates, calcium = (np.ascontiguousarray(part.detach().numpy()) for part in expanded(state, stimuli, current))
+    voltage, activation, gates, calcium = (np.ascontiguousarray(part.detach().numpy()) for part in expanded(state, current))
     neurons = voltage.shape[1]
     arguments = (
         number(dt_ms / repeats),

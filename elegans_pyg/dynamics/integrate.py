@@ -217,7 +217,7 @@ def integrate(
     stimuli, steps, _ = current.shape
     circuit = circuit_of(worm, current.dtype, current.device)
     small = stimuli * len(circuit.leak) ** 2 < SMALL
-    staggered = Integrator(worm.membrane, dt_ms / repeats, circuit).start(expanded(state, stimuli, current))
+    staggered = Integrator(worm.membrane, dt_ms / repeats, circuit).start(expanded(state, current))
 
     def run(current: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Voltages of a segment, and the state after it."""
@@ -231,10 +231,25 @@ def integrate(
             voltages.append(staggered.voltage[:, record])
         return torch.stack(voltages, dim=1), *staggered
 
+    return in_segments(run, small, current, circuit, staggered, segment or max(1, round((steps / repeats) ** 0.5)))
+
+
+def in_segments(
+    run: Callable[..., tuple[Tensor, ...]],
+    small: bool,
+    current: Tensor,
+    circuit: tuple[Tensor, ...],
+    staggered: tuple[Tensor, ...],
+    segment: int,
+) -> Tensor:
+    """Voltages of all steps ``(S, T, R)`` under ``current (S, T, I)``, from ``segment`` steps at a time.
+
+    ``run`` returns the voltages of these and the state to go on from; only such states are kept for the backward pass. ``small``: a second
+    thread is not worth the wait for it.
+    """
     parts = []
-    for part in current.split(segment or max(1, round((steps / repeats) ** 0.5)), dim=1):
-        voltages, *after = _Segment.apply(run, small, part, *circuit, *staggered)
-        staggered = Staggered(*after)
+    for part in current.split(segment, dim=1):
+        voltages, *staggered = _Segment.apply(run, small, part, *circuit, *staggered)
         parts.append(voltages)
     return torch.cat(parts, dim=1)
 
@@ -267,9 +282,10 @@ class _Segment(torch.autograd.Function):
         return None, None, *(next(found) if want else None for want in wanted)
 
 
-def expanded(state: State, stimuli: int, like: Tensor) -> State:
-    """The state of every stimulus, in the type and on the device of ``like``."""
-    number = state.voltage_mV.size(-1)
-    shapes = ((number,), (number,), (5, number), (number,))
-    parts = [part.to(like) for part in state]
-    return State(*(part.expand(stimuli, *shape) if part.numel() else part for part, shape in zip(parts, shapes, strict=True)))
+def expanded(state: State, current: Tensor) -> State:
+    """The state of every stimulus, in the type and on the device of the currents ``(S, T, I)``."""
+    stimuli, parts = len(current), []
+    for part, dims in zip(state, (1, 1, 2, 1), strict=True):
+        part = part.to(current)
+        parts.append(part.expand(stimuli, *part.shape[-dims:]) if part.numel() else part)
+    return State(*parts)

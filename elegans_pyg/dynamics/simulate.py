@@ -134,7 +134,9 @@ def _runner(
     worm: Worm, current: Tensor, state: State, inputs: Tensor, record: Tensor, dt_ms: float, executor: str, wanted: bool
 ) -> Callable[..., Tensor]:
     """A function that simulates some of the stimuli; gradients are ``wanted`` in the end."""
-    compiled = _fused(executor, current, wanted)
+    _fused(executor, current, wanted)  # refuses what cannot be
+    # Stimuli are chosen from a state each, and so where the currents are.
+    state = State(*(part.to(current) for part in state))
     several = [part.dim() > full.dim() for part, full in zip(state, worm.initial_state(), strict=True)]
 
     def run(own: Tensor, length: int = 1, repeats: int = 1, gradients: bool = False) -> Tensor:
@@ -143,7 +145,7 @@ def _runner(
         if length > 1:
             flowing = flowing[:, : flowing.size(1) // length * length].unflatten(1, (-1, length)).mean(2)
         begin = State(*(part[own] if each else part for part, each in zip(state, several, strict=True)))
-        walk = _walk(worm, executor, compiled or (not gradients and _fused(executor, current.detach(), False)), current.device)
+        walk = _walk(worm, executor, _fused(executor, current, gradients), current.device)
         with torch.set_grad_enabled(gradients):
             return walk(worm, begin, flowing, inputs, record, dt_ms * length, repeats)
 
@@ -227,7 +229,7 @@ def count_steps(dt_ms: float, duration_ms: float) -> int:
 def _resolved(intact: Worm, worm: Worm, names: Sequence[str], argument: str) -> list[str]:
     gone = set(intact.neuron_name) - set(worm.neuron_name)
     for name in names:
-        if name in gone:
+        if str(name).partition(":")[0] in gone:
             raise ValueError(f"{argument}: expected neurons that are left, got {name}, which ablate removes; leave it out of one of them")
     return worm.resolve(names, argument)
 

@@ -236,7 +236,10 @@ class Worm:
         known = self.neuron_name
         found: list[str] = []
         for name in names:
-            members = [name] if self._has(str(name)) else [other for other in known if classes and _classes().get(other) == name]
+            if classes:
+                members = [other for other in known if name == other] or [other for other in known if _classes().get(other) == name]
+            else:
+                members = [name] if self._has(str(name)) else []
             if not members:
                 near = difflib.get_close_matches(str(name).upper(), known, n=4, cutoff=0.5)
                 choices = f"nearest are {', '.join(near)}" if near else f"they are {', '.join(known[:4])}, ..."
@@ -249,16 +252,17 @@ class Worm:
     def _has(self, name: str) -> bool:
         """Whether this is a neuron, or, where they have their shape, a segment of one."""
         neuron, colon, number = name.partition(":")
-        if neuron not in self.neuron_name or not colon:
-            return neuron in self.neuron_name
+        if not colon or neuron not in self.neuron_name or self.compartments is None:
+            return name in self.neuron_name
         segments, row = self.segments, self.neuron_name.index(neuron)
-        return self.compartments is not None and number in map(str, segments.number[segments.neuron == row])
+        return number in map(str, segments.number[segments.neuron == row])
 
     def initial_state(self, dtype: torch.dtype = torch.float64) -> State:
-        """Where a simulation starts, ``(N,)`` each.
+        """Where a simulation starts; shapes as in :class:`State`.
 
-        ``c302-C1``: every neuron at -45 mV, gates at their steady state, neither calcium nor synaptic activation, as NEURON starts the
-        exported network; it takes some hundreds of ms to settle. ``kunert``: the resting state, at which every synapse is half activated.
+        ``c302-C1`` and ``c302-D1``: every neuron at -45 mV, gates at their steady state, neither calcium nor synaptic activation, as NEURON
+        starts the exported network; it takes some hundreds of ms to settle.
+        ``kunert``: the resting state, at which every synapse is half activated.
         """
         membrane, data, channels = self.membrane, self.data, self.membrane.channels
         empty = torch.empty(0, dtype=dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from math import isnan
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
@@ -72,7 +73,7 @@ class SimulateSettings(WormSettings):
 
 class Prepared(NamedTuple):
     """The nervous system without the neurons that are removed, the neurons that are driven, currents ``(T, I)`` into them, and the
-    neurons to list and draw."""
+    neurons, or segments of them, to list and draw."""
 
     worm: ep.dynamics.Worm
     inputs: list[str]
@@ -80,9 +81,9 @@ class Prepared(NamedTuple):
     recorded: list[str]
 
     @property
-    def driven(self) -> list[str]:
-        """The neuron of each input, which may be one of its segments."""
-        return [name.partition(":")[0] for name in self.inputs]
+    def places(self) -> list[str]:
+        """Where voltages are kept: in all neurons, then in the segments that are driven or recorded."""
+        return list(dict.fromkeys([*self.worm.neuron_name, *self.recorded, *self.inputs]))
 
     @property
     def onset(self) -> int:
@@ -100,12 +101,17 @@ def prepare(settings: SimulateSettings) -> Prepared:
     left = worm.without(settings.ablate) if settings.ablate else worm
     recorded = worm.resolve(settings.record, "record")
     for name in recorded:
-        if name not in left.neuron_name:
+        if _neuron(name) not in left.neuron_name:
             raise ValueError(f"record: expected neurons that are left, got {name}, which --ablate removes; leave it out of one of them")
     inputs, current = _stimulus(settings, len(left.neuron_name))
     # One step refuses what all of them would.
     ep.dynamics.simulate(worm, current[None, :1], inputs, settings.dt_ms, settings.dt_ms, ablate=settings.ablate, estimate=False)
     return Prepared(left, inputs, current, recorded)
+
+
+def _neuron(name: str) -> str:
+    """The neuron of a name, which may be one of its segments."""
+    return name.partition(":")[0]
 
 
 def _stimulus(settings: SimulateSettings, neurons: int) -> tuple[list[str], Tensor]:
@@ -138,18 +144,19 @@ def simulate_units(settings: SimulateSettings) -> ep.studies.Units:
 
 
 def measure(settings: SimulateSettings, shard: Shard) -> pd.DataFrame:
-    """Simulate, and keep the voltages of all neurons; the row has the simulation's own estimate of its error."""
+    """Simulate, and keep the voltages of all neurons and of the segments named; the row has the simulation's own estimate of its error."""
     from safetensors.torch import save
 
-    worm, inputs, current, _ = prepare(settings)
+    ready = prepare(settings)
+    worm, inputs, current, _ = ready
     with Progress(f"Simulating {len(worm.neuron_name)} neurons", 1, quiet=shard.quiet), warnings.catch_warnings():
         # What the estimate says is said in the report.
         warnings.simplefilter("ignore", ep.dynamics.StepWarning)
         duration = len(current) * settings.dt_ms
-        done = ep.dynamics.simulate(worm, current[None], inputs, settings.dt_ms, duration, tolerance_mV=settings.tolerance)
+        done = ep.dynamics.simulate(worm, current[None], inputs, settings.dt_ms, duration, ready.places, tolerance_mV=settings.tolerance)
     tensors = {"time_ms": done.time_ms, "voltage_mV": done.voltage_mV[0].contiguous(), "current_pA": current}
     # One entry, since safetensors writes several in any order, and the same simulation is to give the same bytes.
-    names = {"neuron_name": worm.neuron_name, "inputs": inputs, "membrane": worm.membrane.name}
+    names = {"neuron_name": ready.places, "inputs": inputs, "membrane": worm.membrane.name}
     shard.write(VOLTAGES, save(tensors, {"worm": json.dumps(names)}))
     return shard.units.assign(error_mV=float(done.error_mV.max()))
 
@@ -160,27 +167,30 @@ def report(done: Finished[SimulateSettings]) -> Report:
 
     settings, ready = done.settings, prepare(done.settings)
     (tensors,) = done.tensors(VOLTAGES, "time_ms", "voltage_mV", "current_pA")
-    worm, names = ready.worm, list(dict.fromkeys([*ready.recorded, *ready.driven]))
-    columns = {name: tensors["voltage_mV"][:, worm.neuron_name.index(name)] for name in names}
+    worm, column = ready.worm, {name: number for number, name in enumerate(ready.places)}
+    columns = {name: tensors["voltage_mV"][:, column[name]] for name in dict.fromkeys([*ready.recorded, *ready.inputs])}
     shown = slice(0 if settings.settling else max(0, ready.onset - round(LEAD_MS / settings.dt_ms)), None)
     table = {"time_ms": tensors["time_ms"], **{f"I_{name}_pA": tensors["current_pA"][:, i] for i, name in enumerate(ready.inputs)}}
     table |= {f"V_{name}_mV": column for name, column in columns.items()}
     time, voltage, current = (tensors[name][shown] for name in ("time_ms", "voltage_mV", "current_pA"))
-    recorded, driven = (voltage[:, [worm.neuron_name.index(name) for name in own]] for own in (ready.recorded, ready.driven))
-    parts = {"driven": [*dict.fromkeys(ready.driven)], "recorded": [name for name in ready.recorded if name not in ready.driven]}
+    recorded, driven = (voltage[:, [column[name] for name in own]] for own in (ready.recorded, ready.inputs))
+    # The map, the circuit and the animation show neurons, by the voltages of their somata.
+    voltage = voltage[:, : len(worm.neuron_name)]
+    into, out = (list(dict.fromkeys(map(_neuron, own))) for own in (ready.inputs, ready.recorded))
+    parts = {"driven": into, "recorded": [name for name in out if name not in into]}
     figures = {
         "traces": ep.plots.voltage_traces(time, recorded, ready.recorded, current, ready.inputs, driven),
         "map": ep.plots.voltage_map(time, voltage, worm.data.neuron_type, worm.neuron_name, parts),
-        "circuit": ep.plots.scenario_circuit(worm.data, [*dict.fromkeys(ready.driven)], ready.recorded),
+        "circuit": ep.plots.scenario_circuit(worm.data, into, out),
     }
     csv = pd.DataFrame({name: column.numpy() for name, column in table.items()}).to_csv(index=False, float_format="%.6g")
     files = {"voltages.csv": csv.encode(), VOLTAGES: (done.shards[0] / VOLTAGES).read_bytes()}
     if movie := ep.plots.body_animation(time, voltage, worm.neuron_name, parts):
         files["figures/body.gif"] = movie
     error = float(done.rows["error_mV"].iloc[0])
-    return Report(
-        [_table(settings, ready, tensors["time_ms"], columns)], _notes(settings, ready, error), files, figures, {"error_mV": error}
-    )
+    # It is NaN where neurons have their shape, unless a tolerance is given.
+    facts = {} if isnan(error) else {"error_mV": error}
+    return Report([_table(settings, ready, tensors["time_ms"], columns)], _notes(settings, ready, error), files, figures, facts)
 
 
 def _table(settings: SimulateSettings, ready: Prepared, time: Tensor, columns: dict[str, Tensor]) -> object:
@@ -188,14 +198,14 @@ def _table(settings: SimulateSettings, ready: Prepared, time: Tensor, columns: d
     for name, trace in columns.items():
         later = trace[onset:]
         numbers = (trace[max(onset - 1, 0)], later.min(), later.max(), time[onset + int(later.argmax())], trace[-1])
-        cells.append((name, "driven" if name in ready.driven else "", *(f"{float(number):.2f}" for number in numbers)))
+        cells.append((name, "driven" if name in ready.inputs else "", *(f"{float(number):.2f}" for number in numbers)))
     title = f"mV, while the current flows and after it: from {onset * settings.dt_ms:g} to {len(time) * settings.dt_ms:g} ms"
     return ep.studies.make_table(title, ("neuron", "", "just before", "lowest", "highest", "at ms", "at the end"), cells, left=2)
 
 
 def _notes(settings: SimulateSettings, ready: Prepared, error: float) -> list[str]:
     notes = [f"{ready.worm}, {len(ready.current_pA) * settings.dt_ms:g} ms in steps of {settings.dt_ms:g} ms."]
-    if error == error:
+    if not isnan(error):
         remedy = "" if error <= ep.dynamics.LARGEST_ERROR_MV else f"; --tolerance {ep.dynamics.LARGEST_ERROR_MV / 10:g} takes shorter ones"
         notes.append(f"The steps' length costs about {error:.2g} mV where it costs most, by their own estimate{remedy}.")
     if not settings.settling and ready.onset * settings.dt_ms > LEAD_MS:

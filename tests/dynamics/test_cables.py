@@ -230,10 +230,9 @@ def test_gradients_in_currents_conductances_resistivity_and_initial_state() -> N
         ]
         expected = (values[0] - values[1]) / (2 * step)
         assert float((gradient * way).sum()) == pytest.approx(float(expected), rel=2e-5, abs=1e-8)
-    if torch.get_num_threads():
-        pytest.importorskip("numba")
-        for own, other in zip(found, torch.autograd.grad(run("auto", *arguments), arguments), strict=True):
-            torch.testing.assert_close(other, own, rtol=1e-7, atol=1e-10)
+    pytest.importorskip("numba")
+    for own, other in zip(found, torch.autograd.grad(run("auto", *arguments), arguments), strict=True):
+        torch.testing.assert_close(other, own, rtol=1e-7, atol=1e-10)
 
 
 def test_gradients_do_not_depend_on_which_states_are_kept() -> None:
@@ -285,6 +284,13 @@ def test_refuses_segments_that_are_not_there() -> None:
     for given in ({"record": ["AVBL:9999"]}, {"record": ["AVBX:1"]}):
         with pytest.raises(ValueError, match="record: expected a neuron of this worm's 4, got 'AVB"):
             simulate(worm, torch.zeros(1, 10, 1), ["AVBL"], duration_ms=0.5, **given)
+    with pytest.raises(ValueError, match="ablate: expected a neuron of this worm's 4, got 'AVBL:3'"):
+        worm.without(["AVBL:3"])
+    with pytest.raises(ValueError, match="record: expected neurons that are left, got AVBR:3, which ablate removes"):
+        simulate(worm, torch.zeros(1, 10, 1), ["AVBL"], duration_ms=0.5, ablate=["AVBR"], record=["AVBR:3"])
+    # Neurons without a shape are points here, so that none is looked for.
+    with pytest.raises(ValueError, match="inputs: expected a neuron of this worm's 1, got 'N0:1'"):
+        Worm.from_connectome(circuit([], [False])).resolve(["N0:1"], "inputs")
     with pytest.raises(ValueError, match="cables: expected a worm whose neurons have their shape"):
         _ = Worm("c302-C1").cables
     with pytest.raises(ValueError, match="morphology: expected neurons with a shape, got 'N0', which c302 has none of"):

@@ -91,6 +91,28 @@ def test_currents_from_a_file_and_another_wiring(tmp_path: Path) -> None:
     assert "Worm(kunert, 180 neurons" in text
 
 
+def test_segments_are_driven_and_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = {}
+
+    def traces(time: object, recorded: torch.Tensor, names: list[str], current: object, inputs: list[str], driven: torch.Tensor) -> Figure:
+        drawn.update(dict(zip([*names, *inputs], [*recorded.T, *driven.T], strict=True)))
+        return Figure()
+
+    monkeypatch.setattr("elegans_pyg.plots.voltage_traces", traces)
+    monkeypatch.setattr("elegans_pyg.plots.body_animation", lambda *_: b"")
+    options = {"inputs": ("PLML:17", "AVBL"), "record": ("PLML:45", "PLML"), "on": 0.1, "off": 0.5, "duration": 0.5}
+    with undrawn():
+        run_study(SIMULATE, SimulateSettings(model="c302-D1", **options), quiet=True)
+    current = torch.zeros(1, 10, 2)
+    current[:, 2:] = 2
+    places = ["PLML:45", "PLML", "PLML:17", "AVBL"]
+    _, expected = simulate(Worm("c302-D1"), current, ["PLML:17", "AVBL"], duration_ms=0.5, record=places)
+    assert list(drawn) == places
+    for name, trace in zip(places, expected[0].T, strict=True):
+        torch.testing.assert_close(drawn[name], trace, rtol=0, atol=1e-5)
+    assert float((drawn["PLML:17"] - drawn["PLML"]).abs().max()) > 0.1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from elegans_pyg._extras import require
 from elegans_pyg._threads import share
-from elegans_pyg.dynamics.cables.integrate import GAMMA, SECOND, CableIntegrator, circuit_of, expanded, kept_by, substeps_of
+from elegans_pyg.dynamics.cables.integrate import GAMMA, SECOND, CableIntegrator, circuit_of, kept_by, substeps_of
 from elegans_pyg.dynamics.cables.segments import Ints
 from elegans_pyg.dynamics.cables.trees import WIDEST, Tree, numbering
-from elegans_pyg.dynamics.integrate import STEEPEST
+from elegans_pyg.dynamics.integrate import STEEPEST, expanded
 from elegans_pyg.dynamics.worm import State, Worm
 
 

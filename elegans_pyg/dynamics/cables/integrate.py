@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from elegans_pyg.dynamics.cables.trees import Tree, solve, spread
-from elegans_pyg.dynamics.integrate import SMALL, STEEPEST, _Segment
+from elegans_pyg.dynamics.integrate import SMALL, STEEPEST, expanded, in_segments
 from elegans_pyg.dynamics.membrane import Membrane
 from elegans_pyg.dynamics.worm import State, Worm
 from elegans_pyg.wirings import ELECTRICAL
@@ -206,18 +206,5 @@ def integrate_cables(
             voltages.append(staggered.voltage[record].T)
         return torch.stack(voltages, dim=1), *staggered
 
-    small, found = len(current) * len(worm.neuron_name) ** 2 < SMALL, []
-    for part in current.split(segment or max(1, round(steps**0.5)), dim=1):
-        voltages, *after = _Segment.apply(run, small, part, *circuit, *staggered)
-        staggered = Staggered(*after)
-        found.append(voltages)
-    return torch.cat(found, dim=1)
-
-
-def expanded(state: State, current: Tensor) -> State:
-    """The state of every stimulus, in the type and on the device of the currents."""
-    stimuli, parts = len(current), []
-    for part, dims in zip(state, (1, 1, 2, 1), strict=True):
-        part = part.to(current)
-        parts.append(part.expand(stimuli, *part.shape[-dims:]))
-    return State(*parts)
+    small = len(current) * len(worm.neuron_name) ** 2 < SMALL
+    return in_segments(run, small, current, circuit, staggered, segment or max(1, round((steps / substeps) ** 0.5)))
