@@ -110,7 +110,10 @@ class Worm:
 
     def _set(self, wiring: Data, membrane: Membrane, morphology: bool, compartments: str | float) -> None:
         self.membrane, self.data = membrane, copy.copy(wiring)
-        self.compartments = self._checked(compartments) if morphology or membrane.needs_shape else None
+        shaped = morphology or membrane.needs_shape
+        if not shaped and compartments != "section":
+            raise ValueError(f"compartments: expected none without morphology, got {compartments!r}; give morphology=True, or leave it out")
+        self.compartments = self._checked(compartments) if shaped else None
         chemical = wiring.edge_type == CHEMICAL
         source, target = wiring.edge_index
         size = torch.ones(wiring.neuron_type.numel(), dtype=torch.float64)

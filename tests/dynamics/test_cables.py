@@ -271,6 +271,7 @@ def test_shapes_are_those_of_c302() -> None:
     ("change", "message"),
     [
         ({"name": "kunert", "morphology": True}, "morphology: expected a membrane with densities, got kunert"),
+        ({"name": "c302-C1", "compartments": 0.3}, "compartments: expected none without morphology, got 0.3; give morphology=True"),
         ({"name": "c302-D1", "compartments": 0.0}, "compartments: expected a number above 0, got 0.0"),
     ],
 )
