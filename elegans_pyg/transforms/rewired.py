@@ -49,9 +49,9 @@ class Rewired(Rewiring):
         chosen = rng.permutation(len(edges))[: round(self.fraction * len(edges))]
         new = replace(edges, source=edges.source.copy(), target=edges.target.copy())
         blocks = self.blocks(new, chosen, neuron_type)
-        tries = [_pairs(block, turns, rng) for block, turns in blocks if len(block) > 1]
-        columns = (column[0] if len(column) == 1 else np.concatenate(column) for column in zip(*tries, strict=True))
-        done = tries and _swap(new.source, new.target, new.num_nodes, new.directed, *columns, edge_table(new.num_nodes))
+        ends, present = (new.source, new.target, new.num_nodes, new.directed), edge_table(new.num_nodes)
+        _enter(*ends, present)
+        done = sum(_swap(*ends, block, *_pairs(len(block), turns, rng), present) for block, turns in blocks if len(block) > 1)
         if len(chosen) > 1 and not done:
             warnings.warn(
                 f"{type(self).__name__} found no swap among {len(chosen)} {'chemical' if edges.directed else 'electrical'} edges that keeps"
@@ -86,24 +86,28 @@ class TypeRewired(Rewired):
         return [(chosen[joined == both], not edges.directed and both // number == both % number) for both in np.unique(joined)]
 
 
-def _pairs(block: np.ndarray, turns: bool, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two different edges of the block for each try, and whether the second is turned round."""
-    size = len(block)
+def _pairs(size: int, turns: bool, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each try, the place of one of ``size`` edges, how many places behind it, cyclically, the other one is, and whether that one is
+    turned round."""
     tries = _SWAPS_PER_EDGE * size
-    first = rng.integers(size, size=tries)
-    second = first + rng.integers(1, size, size=tries)
-    second -= size * (second >= size)
-    return block[first], block[second], rng.random(tries) < 0.5 if turns else np.zeros(tries, dtype=bool)
+    first, behind = (rng.integers(low, size, size=tries, dtype=np.int32) for low in (0, 1))
+    return first, behind, rng.random(tries) < 0.5 if turns else np.zeros(tries, dtype=bool)
 
 
 @loop
-def _swap(source, target, number, directed, first, second, turned, present):  # type: ignore[no-untyped-def]
-    """Swap in place, and return the number of swaps made; ``present`` is a table without edges."""
+def _enter(source, target, number, directed, present):  # type: ignore[no-untyped-def]
+    """Put the edges into ``present``, a table without edges."""
     for edge in range(len(source)):
         flip_edge(present, number, directed, source[edge], target[edge])
+
+
+@loop
+def _swap(source, target, number, directed, block, first, behind, turned, present):  # type: ignore[no-untyped-def]
+    """Swap edges of the block in place, and return the number of swaps made; ``present`` is the table of all edges."""
     done = 0
     for k in range(len(first)):
-        i, j = first[k], second[k]
+        place = first[k] + behind[k]
+        i, j = block[first[k]], block[place - len(block) if place >= len(block) else place]
         a, b, c, d = source[i], target[i], source[j], target[j]
         if turned[k]:
             c, d = d, c

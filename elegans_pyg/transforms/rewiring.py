@@ -61,7 +61,10 @@ def edge_arrays(data: Data) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
 
 def merge(source: np.ndarray, target: np.ndarray, weight: np.ndarray, kind: np.ndarray, num_nodes: int) -> tuple[np.ndarray, ...]:
     """One edge per pair of neurons, sorted by source and target: of the summed weight, chemical if any is, electrical only if all are."""
-    pair, group = np.unique(source * num_nodes + target, return_inverse=True)
+    pair = source * num_nodes + target
+    if (np.diff(pair) > 0).all():
+        return source, target, weight, kind
+    pair, group = np.unique(pair, return_inverse=True)
     rank = np.full(len(pair), ELECTRICAL_LAST[ELECTRICAL])
     np.minimum.at(rank, group, ELECTRICAL_LAST[kind])
     merged_kind = ELECTRICAL_LAST[rank].astype(kind.dtype)
