@@ -280,6 +280,7 @@ def test_help_is_fast_and_needs_no_torch(arguments: list[str]) -> None:
     subprocess.run([sys.executable, "-c", code + check], check=True, capture_output=True, timeout=30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_run_that_can_be_resumed(small: Path, number: signal.Signals) -> None:
     settings = tiny_settings(small)

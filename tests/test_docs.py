@@ -79,6 +79,7 @@ def run_blocks(page: str) -> list[str]:
     return printed
 
 
+@pytest.mark.slow
 def test_the_page_on_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("onnxscript", "onnxruntime"):
         pytest.importorskip(module, reason="needs the extra onnx")
@@ -134,6 +135,7 @@ def test_the_larva(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.search(r"connectome +1 +1,240 +20,984 +23 +135 +0 +423", trained)
 
 
+@pytest.mark.slow
 def test_a_trained_network_is_used_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     said = "".join(run_blocks((ROOT / "docs" / "use_a_trained_network.md").read_text(encoding="utf-8")))

@@ -84,6 +84,7 @@ def test_transforms_and_filters_of_a_data_set(herm: Data) -> None:
     assert "rank" in Connectome("witvliet2021-1", transform=lambda data: data.update({"rank": torch.arange(data.num_nodes)}))[0]
 
 
+@pytest.mark.slow
 def test_data_loader_with_spawned_workers(nulls: WiringEnsemble) -> None:
     batches = list(DataLoader(nulls, batch_size=2, num_workers=2, multiprocessing_context="spawn"))
     assert [batch.num_graphs for batch in batches] == [2, 2]

@@ -74,6 +74,7 @@ def test_branches_that_match_are_one_cylinder() -> None:
         assert at_rest(tree, d_lambda, leak, 0, 1) == pytest.approx(at_rest(tree, d_lambda, leak, 0, 2), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_passive_cables_transient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A current step into one end of a cable with sealed ends: Fourier series in space, exponentials in time."""
     pytest.importorskip("numba")

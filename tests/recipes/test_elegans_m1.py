@@ -167,6 +167,7 @@ def test_command_ends_with_table_and_folder(tiny: M1Settings, tmp_path: Path) ->
     assert f"repeat it:  elegans-pyg reproduce elegans-m1 --config {tmp_path / 'run' / 'config.yaml'}" in out
 
 
+@pytest.mark.slow
 def test_the_worms_own_classifiers(tmp_path: Path) -> None:
     root = os.environ.get("ELEGANS_PYG_IMAGES")
     if root is None:

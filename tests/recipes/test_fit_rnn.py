@@ -43,6 +43,7 @@ def no_waves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dynamics, "Waveforms", lambda *_, **__: pytest.fail("simulated"))
 
 
+@pytest.mark.slow
 def test_the_worms_waveforms_are_fitted_and_kept_whole(tmp_path: Path) -> None:
     result = run_study(FIT_RNN, settings(), tmp_path / "run", quiet=True)
     rows, data = result.results, Waveforms("fcm", 0.5, 8, 7)
