@@ -8,6 +8,8 @@ import json
 import re
 import runpy
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +60,17 @@ def test_the_answer_page_says_what_the_runs_found(tmp_path: Path) -> None:
     assert (effects[["memory, trained", "narma10, trained"]] < -5).all()
     assert abs(effects["digits"]) < 1
     assert said["signals"] == said["structure"] == "Not run yet."
+
+
+def test_the_diffs_of_the_contributors_page_apply() -> None:
+    if shutil.which("git") is None:
+        pytest.skip("needs git")
+    diffs = re.findall(r"^```diff\n(.*?)^```$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(diffs) == 4
+    for diff in diffs:
+        assert diff.count("\n") < 60
+        done = subprocess.run(["git", "apply", "--check"], input=diff, text=True, capture_output=True, cwd=ROOT, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def run_blocks(page: str) -> list[str]:
