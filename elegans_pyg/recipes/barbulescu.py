@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,7 +13,7 @@ import elegans_pyg as ep
 from elegans_pyg._settings import Count, Whole
 from elegans_pyg.recipes import fit_rnn
 from elegans_pyg.recipes.fit_rnn import RUNS, SPLITS, STIMULI
-from elegans_pyg.recipes.simulate import MembraneSettings
+from elegans_pyg.recipes.simulate import ShapeSettings
 from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
 from elegans_pyg.training.settings import SequenceSettings
 
@@ -77,7 +77,7 @@ EXPERIMENTS = {
 }
 
 
-class BarbulescuSettings(MembraneSettings):
+class BarbulescuSettings(ShapeSettings):
     """One experiment."""
 
     group: ClassVar[str] = "Experiment"
@@ -87,6 +87,7 @@ class BarbulescuSettings(MembraneSettings):
     runs: Count = Field(RUNS, description="Runs of each model, each from its own seed.")
     count: int = Field(STIMULI, ge=4, le=2**53, description="Stimuli of each scenario.")
     seed: Whole = Field(0, description="Start of all seeds: stimuli and first parameters.")
+    model: Literal["c302-C1", "c302-D1"] = Field("c302-C1", description="Membranes; c302-D1 has neurons with their shape.")
     amplitude: float | None = Field(None, gt=0, description="Largest current in pA (default: the scenario's).")
     clip_norm: float | None = Field(None, gt=0, description="Largest norm of each run's gradient (default: no limit).")
 

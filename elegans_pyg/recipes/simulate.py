@@ -26,24 +26,23 @@ LEAD_MS = 20.0
 """How much of the time before the current figures and tables show."""
 
 
-class MembraneSettings(Settings):
-    """Membranes, and whether neurons have their shape."""
+class ShapeSettings(Settings):
+    """Whether neurons have their shape."""
 
-    group: ClassVar[str] = "Membranes"
+    group: ClassVar[str] = "Shapes of neurons"
 
-    model: Literal["c302-C1", "c302-D1"] = Field("c302-C1", description="Membranes; c302-D1 has neurons with their shape.")
     morphology: bool = Field(False, description="Give the neurons of c302-C1 their shape, too.")
     d_lambda: float | None = Field(
         None, gt=0, description="Longest compartment of a shape, as a share of the length constant (default: a compartment per section)."
     )
 
 
-class WormSettings(MembraneSettings):
+class WormSettings(ShapeSettings):
     """Which nervous system."""
 
     group: ClassVar[str] = "Nervous system"
 
-    model: Literal["c302-C1", "c302-D1", "kunert"] = Field("c302-C1", description="Membranes; c302-D1 has neurons with their shape.")  # type: ignore[assignment]
+    model: Literal["c302-C1", "c302-D1", "kunert"] = Field("c302-C1", description="Membranes; c302-D1 has neurons with their shape.")
     connectome: Name | None = Field(None, description="Another wiring for these membranes, by name; see info.")
     ablate: Names = Field((), description="Neurons or classes to remove, such as AVB.")
 
