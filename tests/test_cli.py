@@ -202,7 +202,7 @@ def test_bad_input_ends_in_one_line(small: Path) -> None:
         (("ensemble", "--config", "none.yaml"), "there is no file 'none.yaml'"),
         (("ensemble", "--config", "full"), "'full' is a folder"),
         (("ensemble", "--config", "/dev/zero"), "a pipe or a device"),
-        (("ensemble", "--config", "broken.yaml"), "no YAML at line"),
+        (("ensemble", "--config", "broken.yaml"), "not valid YAML at line"),
         (("ensemble", "--config", "other.yaml"), "unknown key 'chanels'"),
         (("ensemble", "--resume"), "expected --out"),
         (("ensemble", "--resume", "--out", "nowhere"), "no run folder"),

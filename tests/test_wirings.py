@@ -103,7 +103,7 @@ def test_bad_weights(transform: BaseTransform, weight: float) -> None:
     weights = data.edge_weight.clone()
     weights[2] = weight
     a, b = data.edge_index[:, 2].tolist()
-    with pytest.raises(ValueError, match=f"finite weights above zero, got {weight} on edge {a} -> {b}; mend or remove"):
+    with pytest.raises(ValueError, match=f"finite weights above zero, got {weight} on edge {a} -> {b}; correct or remove"):
         transform(changed(edge_weight=weights))
 
 

@@ -265,8 +265,8 @@ def test_undirected_graphs_hold_electrical_synapses_only():
             r"w\.csv, line 5: expected each edge once, got the chemical edge 'ASEL' to 'AIYL' again, after .*line 2;",
         ),
         (EDGES + "ASEL,,1,C\n", r"w\.csv, line 5: expected a neuron's name in post, got nothing; fill it in"),
-        (EDGES.encode("utf-16"), r"w\.csv: expected UTF-8 text, got byte 0 that is none; save it in UTF-8"),
-        (EDGES.replace("ASEL", "ASÉL").encode("latin-1"), r"w\.csv: expected UTF-8 text, got byte \d+ that is none"),
+        (EDGES.encode("utf-16"), r"w\.csv: expected UTF-8 text, got an invalid byte at position 0; save it in UTF-8"),
+        (EDGES.replace("ASEL", "ASÉL").encode("latin-1"), r"w\.csv: expected UTF-8 text, got an invalid byte at position \d+"),
         (b"pre,post\0,weight,synapse\n", r"w\.csv: expected text, got a binary file"),
     ],
 )
