@@ -26,7 +26,7 @@ os.register_at_fork(after_in_child=_pool.cache_clear)
 def share(kernel: Any, count: int, *arguments: Any, largest: int | None = None, room: Tensor | None = None) -> None:
     """Run ``kernel(first, last, *arguments)`` over ``count`` independent items on as many threads as PyTorch uses.
 
-    The kernel is compiled by :func:`elegans_pyg._compiled.compiled`. Its items share no result, so the split changes not a bit of it.
+    The kernel is compiled by :func:`elegans_pyg._compiled.compiled`. Its items share no result, so results do not depend on the split.
     Tensors among the arguments, also in tuples, are passed as arrays. A call takes at most ``largest`` items; by default each thread has
     four calls, because items may differ in length. If ``room`` is given, the last argument of a call is a row of it that no other call uses
     meanwhile; it needs one row per thread.
