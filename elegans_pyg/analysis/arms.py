@@ -19,7 +19,7 @@ SINGLE_WIRING = "connectome"
 
 
 def check_results(results: pd.DataFrame, value: str = "accuracy", share: bool = True) -> None:
-    """Check a table of one row per variant, as :func:`compare` describes it; raises what it says there about the table."""
+    """Check a table of one row per variant; raises as :func:`~elegans_pyg.analysis.compare` does for its table."""
     if not isinstance(results, pd.DataFrame):
         got = type(results).__name__
         raise TypeError(f"results must be a pandas DataFrame with one row per variant, got {got}; use pandas.DataFrame(rows)")

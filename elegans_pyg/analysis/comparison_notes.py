@@ -72,7 +72,10 @@ def comparison_notes(
 
 
 def _verdict_notes(table: pd.DataFrame, reference: str, share: bool, margin: float | None) -> list[str]:
-    how = f"'more': units per arm (or pairs) to add to decide with {100 * POWER:g} % power if the observed difference and spread are true."
+    how = (
+        f"'more': further units per arm (or pairs) needed to decide with {100 * POWER:g} % power if the observed difference and spread are"
+        " the true ones."
+    )
     if margin is None:
         notes = [f"Different: p (Holm) up to {ALPHA:g}. Without a margin, set before the runs, nothing is called equal; {how}"]
     else:

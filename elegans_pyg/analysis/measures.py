@@ -70,7 +70,7 @@ def measures(
         one row per wiring, in order, and one column per measure.
 
     Raises:
-        ValueError: for an unknown name, no wiring, a wiring without neurons or without what a measure asked for by name needs.
+        ValueError: for an unknown name, no wiring, a wiring without neurons, or without what a measure asked for needs.
         TypeError: if ``graphs`` holds something that is not a ``Data``.
         ImportError: if a group on request needs an extra that is not installed.
     """
@@ -100,7 +100,7 @@ def measures(
 
 
 def list_wirings(graphs: Data | Batch | Dataset | Sequence[Data]) -> list[Data]:
-    """The wirings in what :func:`measures` takes."""
+    """The wirings in ``graphs``, as :func:`measures` takes them, in a list."""
     if not isinstance(graphs, Data | Dataset | Sequence):
         raise TypeError(f"graphs: expected a Data, a Batch, a dataset or a sequence of Data, got {type(graphs).__name__}; give the wirings")
     wirings = graphs.to_data_list() if isinstance(graphs, Batch) else [graphs] if isinstance(graphs, Data) else list(graphs)
@@ -113,7 +113,7 @@ def list_wirings(graphs: Data | Batch | Dataset | Sequence[Data]) -> list[Data]:
 
 
 def chosen_measures(which: Sequence[str] | None, wirings: Sequence[Data]) -> list[str]:
-    """The columns that :func:`measures` gives for these wirings; raises what it raises, but measures nothing."""
+    """The columns that :func:`measures` gives for these wirings; raises as it does, without measuring."""
     needs = {entry.needs for entry in MEASURES.values() if entry.needs}
     lacking = {need: next((i for i, data in enumerate(wirings) if data.get(need) is None), None) for need in needs}
     if which is None:

@@ -68,7 +68,7 @@ def relate(
 
     Raises:
         ValueError: for a missing column, no rows, no measures, a wiring whose runs differ in a measure, or ``resamples`` out of range.
-        TypeError: if a measure or the value is no number.
+        TypeError: if a measure or the value is not a number.
     """
     _check(variants, measures, value, resamples)
     finished = variants[variants[value].notna()]

@@ -42,9 +42,9 @@ Circuit = namedtuple("Circuit", "capacitance leak threshold channel synapses gap
 Parts = namedtuple("Parts", "activation gates calcium")
 """State of a neuron besides its voltage: ``(S, N)``, ``(5, S, N)``, ``(S, N)``; of chosen neurons ``(A,)``, ``(5, A)``, ``(A,)``."""
 
-Staggered = namedtuple("Staggered", "voltage activation gates calcium activation_ahead gates_ahead calcium_ahead felt gap_before")
+Staggered = namedtuple("Staggered", "voltage activation gates calcium activation_ahead gates_ahead calcium_ahead received gap_before")
 """The state between steps: everything at the start of the step, all but the voltages also half a step later, the activation that other
-neurons get then (``felt``), and the flow through gap junctions at the start of the step before."""
+neurons receive then, and the flow through gap junctions at the start of the step before."""
 
 
 def circuit_of(worm: Worm, dtype: torch.dtype, device: torch.device) -> Circuit:
@@ -79,7 +79,7 @@ class Integrator:
         """One step under the constant current ``(S, N)``."""
         circuit, every, half = self.circuit, self.every, self.dt / 2
         parts, ahead = Parts(*before[1:4]), Parts(*before[4:7])
-        synaptic, drive = (before.felt @ circuit.synapses).chunk(2, dim=1)
+        synaptic, drive = (before.received @ circuit.synapses).chunk(2, dim=1)
         gap = before.voltage @ circuit.gaps
         total = circuit.leak + circuit.gap_sum + synaptic
         source = circuit.leak * self.membrane.leak_reversal_mV + drive + 1.5 * gap - 0.5 * before.gap_before + current
@@ -99,8 +99,8 @@ class Integrator:
         voltage, *moved = (_put(part, fast, own) for part, own in put)
         parts = Parts(*moved)
         ahead = every.leave(parts, voltage, every.targets(voltage), half)
-        felt = chosen.activation(activation, chosen.targets(new + (new - old) / 4), half)
-        return Staggered(voltage, *parts, *ahead, _put(ahead.activation, fast, felt), gap)
+        received = chosen.activation(activation, chosen.targets(new + (new - old) / 4), half)
+        return Staggered(voltage, *parts, *ahead, _put(ahead.activation, fast, received), gap)
 
 
 class Neurons:

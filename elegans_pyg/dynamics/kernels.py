@@ -275,7 +275,7 @@ def _halves(room, places, flowing, parts, neurons, span, kept, constants):
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _extrapolate(room, places, voltage, before, parts, ahead, felt, span, kept, constants):
+def _extrapolate(room, places, voltage, before, parts, ahead, received, span, kept, constants):
     """Remove the error of second order from the result of :func:`_halves`, by that of one step of twice ``span``."""
     graded, synapse, _, _, _, _, steepest, one, half = constants
     fine, own, beyond, constant, work = _chosen(room, places.size, parts[1].size > 0)
@@ -293,7 +293,7 @@ def _extrapolate(room, places, voltage, before, parts, ahead, felt, span, kept, 
     for j in range(places.size):
         onward = fine[j] + (fine[j] - before[places[j]]) * (half * half)
         target, left = _synapse(onward, constant[1][j], synapse, graded, span, steepest, one, half)
-        felt[places[j]] = target + (own[0][j] - target) * left
+        received[places[j]] = target + (own[0][j] - target) * left
         voltage[places[j]] = fine[j]
     _give(parts, own, places)
     _give(ahead, beyond, places)
@@ -336,7 +336,7 @@ def integrate_stimuli(
     room, places = np.empty((27, size), kind), np.empty(size, np.int64)
     rows = np.empty((18, size), kind)
     parts, ahead = _rows(rows, 0, size, active > 0), _rows(rows, 7, size, active > 0)
-    moved, felt, work = np.empty(size, kind), np.empty(size, kind), (rows[14], rows[15], rows[16], rows[17])
+    moved, received, work = np.empty(size, kind), np.empty(size, kind), (rows[14], rows[15], rows[16], rows[17])
     total, source = np.empty(size, kind), np.empty(size, kind)
     gap, gap_before = np.zeros(size, kind), np.zeros(size, kind)
     voltage_0, activation_0, gates_0, calcium_0 = start
@@ -348,14 +348,14 @@ def integrate_stimuli(
             parts[2 + g][:] = np.ascontiguousarray(gates_0[first:last, g].T).reshape(size)
     _leave(parts, ahead, voltage, work, own_constants, spans[0], kept[0], constants)
     _add_products(gap_before, voltage, gaps, number, width)
-    felt[:] = ahead[0]
+    received[:] = ahead[0]
 
     for step in range(current.shape[1] * repeats):
         total[:] = held
         source[:] = held_drive
         gap[:] = 0
-        _add_products(total, felt, synapses, number, width)
-        _add_products(source, felt, drives, number, width)
+        _add_products(total, received, synapses, number, width)
+        _add_products(source, received, drives, number, width)
         _add_products(gap, voltage, gaps, number, width)
         for m in range(size):
             source[m] += (one + half) * gap[m] - half * gap_before[m]
@@ -370,9 +370,9 @@ def integrate_stimuli(
             _halves(room, places[:count], (voltage, total, source), parts, own_constants, spans[1], kept[1], constants)
         voltage, moved = moved, voltage
         _pass(parts, ahead, work, voltage, own_constants, spans[0], kept[0], constants)
-        felt[:] = ahead[0]
+        received[:] = ahead[0]
         if count:
-            _extrapolate(room, places[:count], voltage, moved, parts, ahead, felt, spans[0], kept[0], constants)
+            _extrapolate(room, places[:count], voltage, moved, parts, ahead, received, spans[0], kept[0], constants)
         if (step + 1) % repeats == 0:
             for b in range(width):
                 for r in range(record.size):

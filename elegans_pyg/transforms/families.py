@@ -26,7 +26,7 @@ class Family:
 
     @property
     def options(self) -> dict[str, float]:
-        """The rewiring's options beside its seed, with their defaults."""
+        """The rewiring's options besides its seed, with their defaults."""
         if self.rewiring is None:
             return {}
         parameters = inspect.signature(self.rewiring).parameters

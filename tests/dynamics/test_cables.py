@@ -295,6 +295,6 @@ def test_refuses_segments_that_are_not_there() -> None:
         Worm.from_connectome(circuit([], [False])).resolve(["N0:1"], "inputs")
     with pytest.raises(ValueError, match="cables: expected a worm whose neurons have their shape"):
         _ = Worm("c302-C1").cables
-    with pytest.raises(ValueError, match="morphology: expected neurons with a shape, got 'N0', which c302 has none of"):
+    with pytest.raises(ValueError, match="morphology: expected neurons with a shape, got 'N0', for which c302 has none"):
         Worm.from_connectome(circuit([], [False]), "c302-D1")
     assert Path(FOLDER / "c302-morphologies.safetensors").stat().st_size < 1_000_000

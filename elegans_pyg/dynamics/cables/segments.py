@@ -44,7 +44,7 @@ def read_segments(neurons: Sequence[str]) -> Segments:
     """The shapes of these neurons, in their order; raises ``ValueError`` for a neuron whose shape c302 does not have."""
     rows, table = _packaged()
     if missing := [name for name in neurons if name not in rows]:
-        raise ValueError(f"morphology: expected neurons with a shape, got {missing[0]!r}, which c302 has none of; leave it out")
+        raise ValueError(f"morphology: expected neurons with a shape, got {missing[0]!r}, for which c302 has none; leave it out")
     start = np.searchsorted(table.neuron, np.arange(len(rows) + 1))
     own = [np.arange(start[rows[name]], start[rows[name] + 1]) for name in neurons]
     kept = np.concatenate(own)
