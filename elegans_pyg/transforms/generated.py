@@ -7,6 +7,7 @@ import numpy as np
 from elegans_pyg._arguments import check_number
 from elegans_pyg._loops import edge_table, flip_edge, has_edge, loop
 from elegans_pyg.transforms.rewiring import EdgeSet, Rewiring
+from elegans_pyg.wirings import SYNAPSES
 
 
 class GeneratedWiring(Rewiring):
@@ -41,11 +42,8 @@ class GeneratedWiring(Rewiring):
     def redraw(self, edges: EdgeSet, neuron_type: np.ndarray, rng: np.random.Generator) -> EdgeSet:
         count, pairs = round(self.density * len(edges)), edges.num_nodes * (edges.num_nodes - 1) // 2
         if count > (most := 2 * pairs if edges.directed else pairs):
-            kind = "chemical" if edges.directed else "electrical"
-            raise ValueError(
-                f"density: expected at most {most} {kind} edges, one per pair of the {edges.num_nodes} neurons and direction, got {count};"
-                " lower the density"
-            )
+            places = f"one per pair of the {edges.num_nodes} neurons{' and direction' if edges.directed else ''}"
+            raise ValueError(f"density: expected at most {most} {SYNAPSES[edges.kind]} edges, {places}, got {count}; lower the density")
         new = self.generate(edges.num_nodes, count, edges.directed, rng) if count else np.empty((0, 2), dtype=np.int64)
         if len(new) < count:
             new = np.concatenate([new, rng.permutation(new)[: count - len(new), ::-1]])

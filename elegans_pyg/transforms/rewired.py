@@ -8,7 +8,7 @@ import numpy as np
 from elegans_pyg._arguments import check_number
 from elegans_pyg._loops import edge_table, flip_edge, has_edge, loop
 from elegans_pyg.transforms.rewiring import EdgeSet, Rewiring
-from elegans_pyg.wirings import NEURON_TYPES
+from elegans_pyg.wirings import NEURON_TYPES, SYNAPSES
 
 _SWAPS_PER_EDGE = 10
 
@@ -54,7 +54,7 @@ class Rewired(Rewiring):
         done = sum(_swap(*ends, block, *_pairs(len(block), turns, rng), present) for block, turns in blocks if len(block) > 1)
         if len(chosen) > 1 and not done:
             warnings.warn(
-                f"{type(self).__name__} found no swap among {len(chosen)} {'chemical' if edges.directed else 'electrical'} edges that is"
+                f"{type(self).__name__} found no swap among {len(chosen)} {SYNAPSES[edges.kind]} edges that is"
                 " allowed, and left them unchanged",
                 stacklevel=4,
             )
