@@ -50,8 +50,10 @@ ABSENT = object()
 
 @dataclass(frozen=True)
 class Cells:
-    """An unprocessed table: column names if there is a header, rows, the place of each row, and the source. Edges with attributes have two
-    columns for their ends and one per attribute."""
+    """An unprocessed table: column names if there is a header, rows, the place of each row, and the source.
+
+    Edges with attributes have two columns for their ends and one per attribute.
+    """
 
     header: list[str] | None
     rows: list[list[Any]]

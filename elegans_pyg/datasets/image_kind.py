@@ -17,8 +17,10 @@ DARK, LIGHT = 64, 192
 
 @dataclass(frozen=True)
 class ImageKind:
-    """Properties of the images of a data set: channels; height and width in pixels; class names; and background, ``"dark"`` or ``"light"``
-    if at least three in four images have it, else ``"any"``."""
+    """Properties of the images of a data set: channels, height and width in pixels, class names and background.
+
+    The background is ``"dark"`` or ``"light"`` if at least three in four images have it, else ``"any"``.
+    """
 
     channels: int
     size: tuple[int, int]

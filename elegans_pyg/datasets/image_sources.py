@@ -157,8 +157,11 @@ def read_class_folders(files: dict[str, list[Path]]) -> EncodedSet:
 def decode(
     encoded: EncodedImages, layout: Layout | None = None, description: str = "decoding", quiet: bool = False
 ) -> tuple[Tensor, Layout]:
-    """Decode one split to pixels ``(n, C, H, W)`` uint8. Also returns the layout of all images, by default that of the first. Raises
-    ``ValueError``, naming the first such image, if one is damaged, neither 8-bit grey nor RGB, or of another layout."""
+    """Decode one split to pixels ``(n, C, H, W)`` uint8.
+
+    Also returns the layout of all images, by default that of the first. Raises ``ValueError``, naming the first such image, if one is
+    damaged, neither 8-bit grey nor RGB, or of another layout.
+    """
     if layout is None:
         first = _load(encoded, 0)
         layout = Layout(first.mode, first.width, first.height, encoded.place(0))

@@ -30,9 +30,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """A decoded, labelled image data set: pixels from 0 to 255, ``(n, C, H, W)`` uint8, with the same C, H and W in both splits; class
-    numbers ``(n,)`` int64; and class names by number. Raises ``ValueError`` for other shapes or types, an empty split, or a label out of
-    range."""
+    """A decoded, labelled image data set.
+
+    Images are ``(n, C, H, W)`` uint8, 0 to 255, with the same C, H and W in both splits; labels are class numbers ``(n,)`` int64;
+    ``classes`` holds the class names by number. Raises ``ValueError`` for other shapes or types, an empty split, or a label out of range.
+    """
 
     name: str
     train_images: Tensor

@@ -23,8 +23,14 @@ _LARGEST = 512 * 2**20
 
 @dataclass(frozen=True)
 class OwnImages:
-    """``pixels (n, C, H, W)`` uint8; for each image its name, what was ``changed``, such as ``"28x28 from 480x640, inverted"`` (width by
-    height), and its class if its folder has a class's name, else ``""``."""
+    """Images converted by :func:`read_images`.
+
+    Attributes:
+        pixels: ``(n, C, H, W)`` uint8.
+        names: name of each image.
+        changed: what was changed, such as ``"28x28 from 480x640, inverted"`` (width by height).
+        truth: class of each image if its folder has a class's name, else ``""``.
+    """
 
     pixels: Tensor
     names: list[str]

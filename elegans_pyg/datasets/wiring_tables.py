@@ -188,8 +188,10 @@ def _members(labels: list[str], wanted: Sequence[str], argument: str) -> torch.T
 
 
 def to_pandas(data: Data) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the tables of edges ``pre, post, weight, synapse`` and neurons ``name, type, inhibitory`` (and ``cell_type``) of a wiring,
-    from which :func:`build_data` rebuilds it."""
+    """Return the tables of edges and neurons of a wiring, from which :func:`build_data` rebuilds it.
+
+    Columns are ``pre, post, weight, synapse`` and ``name, type, inhibitory`` (and ``cell_type``).
+    """
     data = as_wiring(data)
     source, target = data.edge_index.tolist()
     names = list(data.neuron_name)

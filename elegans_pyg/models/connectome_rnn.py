@@ -23,8 +23,11 @@ from elegans_pyg.wirings import MOTOR, SENSORY, Graphs, as_batch, as_wiring
 
 
 class Coefficients(NamedTuple):
-    """Coefficients computed from the parameters: weights ``(E,)`` of the directed synapses, conductances ``(P,)`` of the gap junctions, and
-    each neuron's time constant and bias ``(N,)``."""
+    """Coefficients of the equation, computed from the parameters.
+
+    Weights ``(E,)`` of the directed synapses, conductances ``(P,)`` of the gap junctions, and each neuron's time constant and bias
+    ``(N,)``.
+    """
 
     weight: Tensor
     gap: Tensor
@@ -273,8 +276,7 @@ class ConnectomeRNN(VariantNetwork):
         return torch.cat(found, dim=1)
 
     def linear_response(self, state: Tensor | None = None) -> list[Tensor]:
-        r"""Compute the steady response of neuron ``i`` to a small constant current into neuron ``j``, per variant ``(n, n)``, at ``[i,
-        j]``:
+        r"""Compute the steady responses ``[i, j]`` of neuron ``i`` to a small constant current into neuron ``j``, ``(n, n)`` per variant:
 
         .. math:: \big(\operatorname{diag}(G) - g - W \operatorname{diag}(\phi'(v))\big)^{-1}
 

@@ -30,8 +30,9 @@ class RidgeReadout:
 
     @classmethod
     def fit(cls, states: Tensor, targets: Tensor, alpha: float) -> RidgeReadout:
-        """Fit to states ``(V, n, R)`` and targets ``(n, K)``, the same for every variant, or ``(V, n, K)``, with a positive penalty
-        ``alpha``, added to the sum (not the mean) of squares as in scikit-learn.
+        """Fit to states ``(V, n, R)`` and targets ``(n, K)``, the same for every variant, or ``(V, n, K)``.
+
+        The penalty ``alpha`` is positive, and added to the sum (not the mean) of squares, as in scikit-learn.
 
         Raises:
             ValueError: for shapes that do not fit, fewer than two time steps, numbers that are not finite, or a penalty that is not
@@ -44,8 +45,9 @@ class RidgeReadout:
     def select(
         cls, states: Tensor, targets: Tensor, validation_states: Tensor, validation_targets: Tensor, alphas: Sequence[float] = ALPHAS
     ) -> RidgeReadout:
-        """Fit as :meth:`fit`, with the penalty from ``alphas`` whose squared error on the validation segment is smallest, chosen separately
-        for each variant and target; of equal ones, the largest. The readout is not refitted to both segments.
+        """Fit as :meth:`fit`, with the penalty from ``alphas`` that has the smallest squared error on the validation segment.
+
+        It is chosen separately for each variant and target; of equal ones, the largest. The readout is not refitted to both segments.
         """
         problem = _Problem(states, targets, alphas)
         x, y = _check(validation_states, validation_targets, "validation_")

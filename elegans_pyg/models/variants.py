@@ -111,8 +111,10 @@ def copies(build: Callable[[], nn.Module], generators: Sequence[torch.Generator]
 
 
 def seeded(build: Callable[[], nn.Module], generator: torch.Generator) -> nn.Module:
-    """Build a module of linear layers, convolutions and normalisations (else ``TypeError``), initialised from ``generator`` with PyTorch's
-    own distribution, uniform in ± one over the root of the fan-in. PyTorch would draw from the global random state."""
+    """Build a module of linear layers, convolutions and normalisations (else ``TypeError``), initialised from ``generator``.
+
+    The distribution is PyTorch's own, uniform in ± one over the root of the fan-in, but PyTorch draws from the global random state.
+    """
     with torch.device("meta"):
         module = build()
     module.to_empty(device="cpu")
@@ -130,8 +132,10 @@ def seeded(build: Callable[[], nn.Module], generator: torch.Generator) -> nn.Mod
 
 @torch.inference_mode()
 def footprint(build: Callable[[], nn.Module], *shape: int, device: str = "meta") -> tuple[int, int]:
-    """Return the number of parameters of a module, and of the numbers that its layers compute for one input of ``shape``, without the batch
-    dimension. On device ``"meta"`` nothing is allocated."""
+    """Return the number of parameters of a module, and of the numbers that its layers compute for one input of ``shape``.
+
+    ``shape`` is without the batch dimension. On device ``"meta"`` nothing is allocated.
+    """
     computed: list[int] = []
     with torch.device(device):
         module = build().eval()

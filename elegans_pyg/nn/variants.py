@@ -65,15 +65,19 @@ class VariantNetwork(nn.Module):
             raise ValueError(f"variant: expected 0 to {self.num_variants - 1}, got {variant}; give a number in that range")
 
     def load_variants(self, states: Sequence[Mapping[str, Tensor]]) -> None:
-        """Load the states of ``V`` variants, as returned by :meth:`variant_state_dict`. Missing entries keep their values, and entries
-        common to all variants come from the first state."""
+        """Load the states of ``V`` variants, as returned by :meth:`variant_state_dict`.
+
+        Missing entries keep their values, and entries common to all variants come from the first state.
+        """
         split = self.variant_ptr()
         joined = {name: torch.cat([state[name] for state in states]) if name in split else states[0][name] for name in states[0]}
         self.load_state_dict({**self.state_dict(), **joined})
 
     def parameters_per_variant(self, trainable: bool = False, norm: bool = True) -> list[int]:
-        """Return the number of parameters of each variant: all, or only the ``trainable`` ones; with or without those of normalisation
-        (``norm_weight``, ``norm_bias``), which Park & Kim do not count (0.21 M)."""
+        """Return the number of parameters of each variant, all or only the ``trainable`` ones.
+
+        Without ``norm``, those of normalisation (``norm_weight``, ``norm_bias``) do not count, as in Park & Kim (0.21 M).
+        """
         pointers, totals = self.variant_ptr(), torch.zeros(self.num_variants, dtype=torch.long)
         for name, parameter in self.named_parameters():
             counted = norm or not name.rpartition(".")[2].startswith("norm_")

@@ -59,8 +59,10 @@ def as_fit_data(data: FitData | ImageData | tuple[Dataset[Any], Dataset[Any]]) -
 
 
 def stack_dataset(dataset: Dataset[Any], name: str = "dataset") -> Pair:
-    """Stack all samples of an (image, label) data set in memory: ``(n, C, H, W)``, uint8 or floating-point, and ``(n,)`` int64. Raises
-    ``ValueError`` if images differ in shape or dtype, or a label is not an integer."""
+    """Stack all samples of an (image, label) data set in memory: ``(n, C, H, W)``, uint8 or floating-point, and ``(n,)`` int64.
+
+    Raises ``ValueError`` if images differ in shape or dtype, or a label is not an integer.
+    """
     images, labels = list[Tensor](), list[int]()
     for index in range(len(dataset)):  # type: ignore[arg-type]
         image, label = dataset[index]

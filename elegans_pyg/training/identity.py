@@ -15,8 +15,10 @@ _INTEGERS = ("variant", "wiring_seed", "seed")
 
 
 def variant_table(variants: pd.DataFrame | None, count: int) -> pd.DataFrame:
-    """Return a checked copy of the columns ``variant``, ``family``, ``wiring_seed`` and ``seed``, or the default table. Raises
-    ``ValueError`` if a column is missing or not of integers, or the variants are not 0 to ``count - 1`` in order."""
+    """Return a checked copy of the columns ``variant``, ``family``, ``wiring_seed`` and ``seed``, or the default table.
+
+    Raises ``ValueError`` if a column is missing or not of integers, or the variants are not 0 to ``count - 1`` in order.
+    """
     if variants is None:
         return pd.DataFrame({"variant": range(count), "family": "unnamed", "wiring_seed": 0, "seed": range(count)})
     columns = ["variant", "family", "wiring_seed", "seed"]
@@ -48,7 +50,9 @@ def describe_run(model: VariantModel, data: FitData, settings: FitSettings, tabl
 
 def check_same_run(state: dict[str, Any], run: dict[str, Any]) -> None:
     """Check that a run may be resumed: compare the checkpoint's ``state`` with ``run``, the :func:`describe_run` of the present inputs.
-    Raises ``ValueError`` naming the first input that differs, or if ``iterations`` is below the iterations done."""
+
+    Raises ``ValueError`` naming the first input that differs, or if ``iterations`` is below the iterations done.
+    """
     saved, given = state["run"], json.loads(json.dumps(run))
     done, wanted = state["iteration"], given["settings"]["iterations"]
     if wanted < done:

@@ -12,8 +12,10 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 
 class InterruptGuard(ExitStack):
-    """Context in which the first Ctrl-C, SIGTERM or SIGHUP only sets :attr:`signal`, its number, and writes ``message``, if any, to
-    standard error. A second one raises ``KeyboardInterrupt`` at once. A command ended by a signal exits with 128 + its number.
+    """Context manager that defers Ctrl-C, SIGTERM and SIGHUP until the current step is finished.
+
+    The first signal only sets :attr:`signal`, its number, and writes ``message``, if any, to standard error. A second one raises
+    ``KeyboardInterrupt`` at once. A command ended by a signal exits with 128 + its number.
 
     The previous handlers are restored on exit. Nothing is changed outside the main thread, where handlers cannot be set, or for signals
     that the process ignores (``nohup``).

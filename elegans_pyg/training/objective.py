@@ -41,8 +41,14 @@ class VariantModel(Protocol):
 
 
 class BatchResult(NamedTuple):
-    """Result of one batch of ``B`` ``samples``: ``losses (V, B)`` of every variant for every image, or ``(V, 1)``, their mean; ``counts (V,
-    K)``, float64 sums from which :meth:`Objective.scores` are computed; and ``predictions (V, B)``, int64, if there are classes."""
+    """Result of one batch of ``B`` samples.
+
+    Attributes:
+        losses: ``(V, B)`` of every variant for every image, or ``(V, 1)``, their mean.
+        counts: ``(V, K)`` float64 sums from which :meth:`Objective.scores` are computed.
+        predictions: ``(V, B)`` int64 classes; ``None`` if there are no classes.
+        samples: ``B``.
+    """
 
     losses: Tensor
     counts: Tensor
@@ -51,8 +57,9 @@ class BatchResult(NamedTuple):
 
 
 class Objective(ABC):
-    """A loss for each variant and image, and scores over many images. Scores are computed from sums, which add up over batches and are
-    saved in checkpoints.
+    """A loss for each variant and image, and scores over many images.
+
+    Scores are computed from sums, which add up over batches and are saved in checkpoints.
 
     Attributes:
         score_names, count_names: columns beside ``loss``, the first of which selects the best evaluation; and names of the sums.
@@ -172,8 +179,9 @@ class Autoencoding(Objective):
 
 @dataclass(frozen=True)
 class SequenceRegression(Objective):
-    r"""Root mean squared error over the sequences of a batch, their steps and outputs, :math:`\sqrt{\frac{1}{S T O} \sum (\hat y - y)^2}`,
-    for models that map ``(S, T, I)`` to ``(V, S, T, O)``.
+    r"""Root mean squared error over the sequences of a batch, their steps and outputs, for models ``(S, T, I)`` to ``(V, S, T, O)``.
+
+    .. math:: \sqrt{\frac{1}{S T O} \sum (\hat y - y)^2}
 
     Backpropagation through time covers all steps of a sequence. Validation sequences share a forward pass with the next training batch,
     which costs less than a separate pass. The first ``washout`` steps do not count, because a network that starts at rest does not know the
@@ -218,8 +226,13 @@ class SequenceRegression(Objective):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Result of one pass over ``n`` images or sequences: mean ``loss (V,)``; ``scores`` by name, ``(V,)`` each, such as ``accuracy`` (0 to
-    1); and ``predictions (V, n)``, int64 classes, ``None`` if there are no classes."""
+    """Result of one pass over ``n`` images or sequences.
+
+    Attributes:
+        loss: ``(V,)`` mean loss.
+        scores: by name, ``(V,)`` each, such as ``accuracy`` (0 to 1).
+        predictions: ``(V, n)`` int64 classes; ``None`` if there are no classes.
+    """
 
     loss: np.ndarray
     scores: dict[str, np.ndarray]
@@ -281,9 +294,11 @@ def replica_rmse(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 def epoch_table(metrics: pd.DataFrame, steps: int) -> pd.DataFrame:
-    """Convert the ``metrics`` of a :class:`~elegans_pyg.training.FitResult` with ``steps`` per epoch to one row per epoch and replica:
-    ``epoch`` (from 1), ``replica``, ``seed``, ``train`` (mean RMSE of the epoch's batches, each before its update) and ``validation`` (RMSE
-    after the epoch)."""
+    """Convert the ``metrics`` of a :class:`~elegans_pyg.training.FitResult` to one row per epoch of ``steps`` steps and replica.
+
+    Columns: ``epoch`` (from 1), ``replica``, ``seed``, ``train`` (mean RMSE of the epoch's batches, each before its update) and
+    ``validation`` (RMSE after the epoch).
+    """
     rows = metrics[metrics["split"] != "test"]
     table = rows.pivot(index=["iteration", "variant", "seed"], columns="split", values="loss").rename_axis(columns=None).reset_index()
     table.insert(0, "epoch", table.pop("iteration") // steps)
@@ -291,8 +306,10 @@ def epoch_table(metrics: pd.DataFrame, steps: int) -> pd.DataFrame:
 
 
 def structural_similarity(one: Tensor, other: Tensor, window: int = 7) -> Tensor:
-    """Compute the mean structural similarity ``(V, B)``, float64, of two sets of images ``(V, B, C, H, W)`` in 0 to 1; see
-    :class:`Autoencoding`. Raises ``ValueError`` if the images are smaller than the window."""
+    """Compute the mean structural similarity ``(V, B)``, float64, of two sets of images ``(V, B, C, H, W)`` from 0 to 1.
+
+    See :class:`Autoencoding`. Raises ``ValueError`` if the images are smaller than the window.
+    """
     if min(one.shape[-2:]) < window:
         raise ValueError(f"images: expected at least {window}x{window} pixels for structural similarity, got {tuple(one.shape[-2:])}")
     shape, unbias = one.shape[:2], window**2 / (window**2 - 1)

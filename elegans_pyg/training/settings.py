@@ -26,8 +26,10 @@ def check_device_name(name: str) -> str:
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """Return the device for ``"auto"`` (CUDA if available, else the CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``. Raises
-    ``ValueError`` for another name, or a CUDA device that does not exist."""
+    """Return the device for ``"auto"`` (CUDA if available, else the CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:<number>"``.
+
+    Raises ``ValueError`` for another name, or a CUDA device that does not exist.
+    """
     import torch
 
     try:

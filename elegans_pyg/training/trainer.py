@@ -65,8 +65,11 @@ class Trainer:
         self._counts = torch.zeros(shape, dtype=torch.float64, device=self.images.device)
 
     def step(self, beside: Pair | None = None, note: Callable[[BatchResult], None] | None = None) -> None:
-        """Train every variant on its next batch. If the objective allows it, the samples ``beside`` share the forward pass, and ``note`` is
-        called with their result before the parameters change."""
+        """Train every variant on its next batch.
+
+        If the objective allows it, the samples ``beside`` share the forward pass, and ``note`` is called with their result before the
+        parameters change.
+        """
         learning_rate = self.settings.learning_rate_at(self.iteration)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate

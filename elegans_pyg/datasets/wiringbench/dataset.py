@@ -79,14 +79,20 @@ class WiringBench(InMemoryDataset):
 
     @staticmethod
     def targets() -> pd.DataFrame:
-        """Return one row per target: description, whether more is better, number of repeats, reliability of their mean with interval,
-        whether it is ranked (reliability of at least 0.8), and the number of repeats needed for that."""
+        """Return one row per target.
+
+        Columns: description, whether more is better, number of repeats, reliability of their mean with interval, whether it is ranked
+        (reliability of at least 0.8), and the number of repeats needed for that.
+        """
         return WiringBench.table("targets")
 
     @staticmethod
     def table(name: str) -> pd.DataFrame:
-        """Return a table as published: ``"wirings"`` (recipes, hashes, parts of each split), ``"results"`` (every repeat of every target),
-        ``"targets"`` or ``"measures"`` (structural measures of the wiring and its DAG, see :func:`~elegans_pyg.analysis.measures`)."""
+        """Return a table as published.
+
+        ``"wirings"``: recipes, hashes and parts of each split; ``"results"``: every repeat of every target; ``"targets"``; ``"measures"``:
+        structural measures of the wiring and its DAG, see :func:`~elegans_pyg.analysis.measures`.
+        """
         return tables.read(name).copy()
 
     def get_idx_split(self, split: str | None = None) -> dict[str, Tensor]:
@@ -98,8 +104,10 @@ class WiringBench(InMemoryDataset):
 
     @staticmethod
     def query(wiring: Data) -> pd.DataFrame:
-        """Look up the results of a wiring by the hash of its edges, whatever its origin: one row per target, with ``mean``, ``repeats`` and
-        the wiring's ``number``. Raises ``ValueError`` if it was not measured."""
+        """Look up the results of a wiring by the hash of its edges.
+
+        Returns one row per target, with ``mean``, ``repeats`` and the wiring's ``number``. Raises ``ValueError`` if it was not measured.
+        """
         wirings, digest = WiringBench.table("wirings"), edges_hash(wiring)
         numbers = wirings.loc[wirings["sha256"] == digest, "number"]
         if numbers.empty:

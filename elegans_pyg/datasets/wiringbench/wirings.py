@@ -65,8 +65,10 @@ def _of_base(base: str, draws: int, smaller_draws: int) -> Iterator[dict[str, An
 
 
 def make_wiring(recipe: Any) -> Data:
-    """Make the graph of a row of :func:`recipes`: choose neurons first, then redraw edges. A ``random_dag`` has the levels and masks of a
-    DAG; all others are cyclic wirings of the family."""
+    """Make the graph of a row of :func:`recipes`: choose neurons first, then redraw edges.
+
+    A ``random_dag`` has the levels and masks of a DAG; all others are cyclic wirings of the family.
+    """
     graph, seed = _base(recipe.base), int(recipe.wiring_seed)
     if recipe.share < 1:
         graph = _part(graph, recipe.share, seed)

@@ -36,8 +36,10 @@ if __name__ == "__main__":
 
 @singledispatch
 def forward_modules(model: nn.Module) -> list[ModuleType]:
-    """Return the modules of :mod:`numpy_forward` that define a model, dependencies first; the last one has ``predict``. Raises
-    ``TypeError`` for a model of another kind."""
+    """Return the modules of :mod:`numpy_forward` that define a model, dependencies first; the last one has ``predict``.
+
+    Raises ``TypeError`` for a model of another kind.
+    """
     raise TypeError(f"model: expected a network of elegans_pyg.models, got a {type(model).__name__}; use format torch or onnx")
 
 

@@ -31,8 +31,11 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Exported:
-    """The files written, and the largest difference from the network on sample inputs, relative to the largest output if that is above 1;
-    ``None`` if onnxruntime is not installed."""
+    """The files written, and how closely they reproduce the network.
+
+    ``difference`` is the largest one on the sample inputs, relative to the largest output if that is above 1; ``None`` if onnxruntime is
+    not installed.
+    """
 
     paths: list[Path]
     difference: float | None

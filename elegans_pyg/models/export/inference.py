@@ -34,8 +34,11 @@ def scan(step: Any, start: Any, inputs: Tensor) -> tuple[Any, Tensor]:
 
 @singledispatch
 def inference_form(model: nn.Module) -> nn.Module:
-    """Return a network of one variant as a module without the variant dimension, ``(B, ...)`` to ``(B, ...)``, in evaluation mode, with
-    copies of the parameters. A :class:`ReducedOrder` maps pA to mV. Raises ``TypeError`` for a model of another kind."""
+    """Return a network of one variant as a module without the variant dimension, ``(B, ...)`` to ``(B, ...)``.
+
+    It is in evaluation mode, with copies of the parameters; a :class:`ReducedOrder` maps pA to mV. Raises ``TypeError`` for a model of
+    another kind.
+    """
     raise TypeError(f"model: expected a network of elegans_pyg.models, got a {type(model).__name__}; export it with torch.export")
 
 

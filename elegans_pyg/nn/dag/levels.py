@@ -112,9 +112,10 @@ def _weighted_sum(rows: Tensor, sums: Sums, weight: Tensor, batch_size: int) -> 
 def walk_levels(
     plan: LevelPlan, operation: LevelOperation, record: bool, x: Tensor, weight: Tensor
 ) -> tuple[Tensor, list[Tensor], list[Any]]:
-    """Compute the mean over each variant's output nodes, of the shape of ``x (V, B, C, H, W)``. Also returns, for the backward pass, the
-    maps of all nodes followed by those that the operation keeps, and its record of each piece. ``weight (M,)`` holds one value per edge of
-    the schedule.
+    """Compute the mean over each variant's output nodes, of the shape of ``x (V, B, C, H, W)``.
+
+    Also returns, for the backward pass, the maps of all nodes followed by those that the operation keeps, and its record of each piece.
+    ``weight (M,)`` holds one value per edge of the schedule.
     """
     variants, images, *shape = x.shape
     size, count = x[0, 0].numel(), images * plan.pieces[-1].high

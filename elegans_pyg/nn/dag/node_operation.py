@@ -32,8 +32,10 @@ class DepthwiseOperation:
     """Maps per node kept for :meth:`backward`: the rectified sum and the convolution's output."""
 
     def forward(self, part: slice, a: Tensor, kept: Tensors | None, out: Tensor) -> Any:
-        """Write the nodes' maps to ``out``; may overwrite ``a``. What :meth:`backward` needs is returned or, unless None, left in
-        ``kept``."""
+        """Write the nodes' maps to ``out``; may overwrite ``a``.
+
+        What :meth:`backward` needs is returned or, unless None, left in ``kept``.
+        """
         images, nodes, channels, *size = a.shape
         conv_weight, norm_weight, norm_bias = (p[part] for p in self.parameters)
         kernel = conv_weight.size(-1)

@@ -37,8 +37,11 @@ class Synapses:
 
 
 def neuron_classes(names: Sequence[str]) -> list[str]:
-    """Return the class of each neuron: its name without a final ``L`` or ``R`` if the neuron of the other side exists (``AVAL``, but not
-    ``AVL``), else without the number of a series (``VA01``, but not ``M1``)."""
+    """Return the class of each neuron, by its name.
+
+    A final ``L`` or ``R`` is dropped if the neuron of the other side exists (``AVAL``, but not ``AVL``), else the number of a series
+    (``VA01``, but not ``M1``).
+    """
     known, swap = set(names), {"L": "R", "R": "L"}
     paired = [name[:-1] + swap.get(name[-1:], "?") in known for name in names]
     return [name[:-1] if pair else re.sub(r"(?<=[A-Za-z]{2})\d+$", "", name) for name, pair in zip(names, paired, strict=True)]

@@ -15,8 +15,10 @@ def jacobian(chemical: Tensor, leak: Tensor, state: Tensor, activation: str) -> 
 
 
 def find_rest(chemical: Tensor, leak: Tensor, drive: Tensor, activation: str, start: Tensor) -> Tensor | None:
-    r"""Solve :math:`L v = W \phi(v) + d` for drives ``(B, n)`` by Newton's method, halving steps that do not reduce the residual. Returns
-    ``(B, n)``, differentiable once by the implicit function theorem, or ``None`` if it does not converge."""
+    r"""Solve :math:`L v = W \phi(v) + d` for drives ``(B, n)`` by Newton's method, halving steps that do not reduce the residual.
+
+    Returns ``(B, n)``, differentiable once by the implicit function theorem, or ``None`` if it does not converge.
+    """
     phi = ACTIVATIONS[activation][0]
 
     def residual(v: Tensor) -> Tensor:

@@ -26,8 +26,10 @@ def products(first, last, size, table, source, ptr, factors, gain, gated, out):
 
 @compiled(error_model="numpy")
 def products_backward(first, last, size, table, source, ptr, factors, gain, gated, out_grad, table_grad):
-    """Add the gradients of the rows to ``table_grad``. A factor's gradient is the product of those before it times the gradient after
-    it."""
+    """Add the gradients of the rows to ``table_grad``.
+
+    A factor's gradient is the product of those before it times the gradient after it.
+    """
     one = table.dtype.type(1)
     before = np.empty((np.diff(ptr).max(), size), table.dtype)
     running = np.empty(size, table.dtype)

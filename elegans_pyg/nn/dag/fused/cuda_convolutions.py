@@ -13,8 +13,10 @@ _COMPILED = tl.constexpr(not triton.knobs.runtime.interpret)
 
 @triton.jit
 def wide(numbers):
-    """Convert stored numbers to float32. Two bfloat16 numbers share a register, whose upper half is the second one's float32 once
-    masked."""
+    """Convert stored numbers to float32.
+
+    Two bfloat16 numbers share a register, whose upper half is the second one's float32 once masked.
+    """
     if _COMPILED and numbers.dtype == tl.bfloat16:
         return tl.inline_asm_elementwise(
             "shl.b32 $0, $2, 16; and.b32 $1, $2, 0xffff0000;", "=r,=r,r", [numbers], dtype=tl.float32, is_pure=True, pack=2
