@@ -189,7 +189,7 @@ class ConnectomeRNN(VariantNetwork):
                 place = {name: position for position, name in enumerate(wiring.neuron_name)}
                 missing = [name for name in wanted if name not in place]
                 found = torch.tensor([place.get(name, 0) for name in wanted])
-                problem = f"expected names of neurons of every wiring, got {shown(missing)}, missing" if missing else ""
+                problem = f"expected names of neurons of every wiring, got {shown(missing)}, which are not" if missing else ""
             if problem:
                 raise ValueError(f"{argument}: {problem} in variant {variant}; name others, or see its neuron_name and neuron_type")
             chosen.append(first + found)

@@ -24,7 +24,7 @@ def variant_table(variants: pd.DataFrame | None, count: int) -> pd.DataFrame:
     columns = ["variant", "family", "wiring_seed", "seed"]
     missing = [name for name in columns if name not in variants.columns]
     if missing:
-        raise ValueError(f"variants: expected the columns {', '.join(columns)}, but {', '.join(missing)} are missing; add them")
+        raise ValueError(f"variants: expected the columns {', '.join(columns)}, got none named {', '.join(missing)}; add them")
     for name in _INTEGERS:
         if not pd.api.types.is_integer_dtype(variants[name]):
             raise ValueError(f"variants: expected integers in column {name!r}, got {variants[name].dtype}; convert the column")

@@ -212,7 +212,7 @@ def test_another_fits_checkpoint_is_refused(tmp_path: Path) -> None:
         fit_sequences(model("lstm"), TRAIN, VALIDATION, tmp_path, True, epochs=3, learning_rate=0.05)
     with pytest.raises(ValueError, match=r"dataset\.shapes\.train was"):
         fit_sequences(model(), VALIDATION, TRAIN, tmp_path, True, epochs=3)
-    with pytest.raises(ValueError, match="iterations: expected at least the 3 that"):
+    with pytest.raises(ValueError, match="iterations: expected at least the 3 of the checkpoint"):
         fit_sequences(model(), TRAIN, VALIDATION, tmp_path, True, epochs=2)
 
 
