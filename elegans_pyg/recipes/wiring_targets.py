@@ -34,7 +34,7 @@ TASKS = {
     "narma10": "NRMSE of an echo-state network on NARMA-10",
     "mackey-glass": "NRMSE of an echo-state network 84 steps ahead on the Mackey-Glass equation",
     "lorenz": "NRMSE of an echo-state network on the Lorenz equations",
-    "parity": "share of signs right of an echo-state network on the parity of three bits",
+    "parity": "share of correct signs of an echo-state network on the parity of three bits",
 }
 
 
