@@ -50,8 +50,8 @@ def task_answers(comparisons: Mapping[str, Comparison], subject: str = "the refe
             found = by_family.setdefault(row["family"], {"different": [], "equal": [], "undecided": []})
             others[row["family"]] = _other(row)
             verdict = "different" if row["verdict"] == "different within margin" else row["verdict"]
-            more = f", about {row['more']:,} more of each" if verdict == "undecided" and row["more"] else ""
-            shown = "not comparable" if row["difference"] is None else _measured(comparison, row)
+            more = f", about {row['more']:,} more of each would decide" if row["more"] else ""
+            shown = "no run" if row["difference"] is None else _measured(comparison, {**row, "difference_low": None})
             found[verdict].append(f"{task} ({shown}{_p(row) if verdict == 'different' else more})")
     titles = {"different": "Different in", "equal": "Equal within the margin in", "undecided": "Undecided in"}
     sentences = []

@@ -132,7 +132,8 @@ class Report:
         figures: by name.
         findings: for ``summary.json``: plain values.
         comparison: the families against the reference, if the study compares families.
-        answer: what the study found, in sentences that its tests allow; by default those of the ``comparison``.
+        comparisons: the same by task, if it compares them in several.
+        answer: what the study found, in sentences that its tests allow; by default those of the comparisons.
         dots: by title, tables with ``family``, ``variant`` and ``value``, a dot a row; by default the study's score of every unit.
         classified: what every unit made of the test images.
     """
@@ -143,6 +144,7 @@ class Report:
     figures: Mapping[str, Figure] = field(default_factory=dict)
     findings: Mapping[str, Any] = field(default_factory=dict)
     comparison: Any = None
+    comparisons: Mapping[str, Any] = field(default_factory=dict)
     answer: Sequence[str] = ()
     dots: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     classified: Classified | None = None

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from elegans_pyg._settings import Settings
-from elegans_pyg.analysis.answers import answers
+from elegans_pyg.analysis.answers import answers, task_answers
 from elegans_pyg.analysis.compare import Comparison
 from elegans_pyg.datasets import Connectome
 from elegans_pyg.studies.folder import RunFolder
@@ -60,9 +60,10 @@ def subject(settings: Settings) -> str:
 
 def answer_of(report: Report, settings: Settings) -> list[str]:
     """What a study found, in sentences."""
-    if report.answer or report.comparison is None:
-        return list(report.answer) or [_UNTESTED]
-    return answers(report.comparison, subject(settings), Path(getattr(settings, "dataset", "")).name)
+    found = list(report.answer) or task_answers(report.comparisons, subject(settings))
+    if report.comparison is not None and not found:
+        found = answers(report.comparison, subject(settings), Path(getattr(settings, "dataset", "")).name)
+    return found or [_UNTESTED]
 
 
 def render(parts: Sequence[Part], place: Path, joint: Sequence[Comparison] = (), notes: Sequence[str] = ()) -> bytes:
@@ -101,7 +102,7 @@ def _context(part: Part, key: str, place: Path, data: dict[str, Any]) -> dict[st
     if report.classified is not None and part.rows is not None:
         data["images"][key] = confusions(report.classified)
         units = part.rows[["variant", "family", "seed"]].to_dict("records")
-    covered = {"families", "accuracy"} if drawn else set()
+    covered = {"families", "accuracy", "scores"} if drawn else set()
     covered |= {"confusion", "examples-right", "examples-wrong"} if units else set()
     covered |= {f"dag-{family}" for family in graphs}
     figures, linked = _figures(part, covered)
@@ -142,7 +143,8 @@ def _charts(part: Part) -> list[tuple[str, charts.Chart]]:
     scale, unit = (100, " (%)") if share else (1, "")
     found: list[tuple[str, charts.Chart | None]] = []
     for name, table in _dots(part).items():
-        summary = comparison.to_dict()["families"] if comparison is not None else ()
+        own = comparison or part.report.comparisons.get(name.partition(":")[0])
+        summary = own.to_dict()["families"] if own is not None else ()
         title = f"{name.replace('_', ' ')}{unit}"
         found.append((f"Every unit: {title}", charts.dots(table, title, reference, summary, scale)))
     for split, step, value, table in _evaluations(part):
@@ -161,7 +163,7 @@ def _dots(part: Part) -> Mapping[str, pd.DataFrame]:
     values = rows.rename(columns={score: "value"})
     if "task" not in rows:
         return {score: values}
-    return {str(task) if score == "score" else f"{task} {score}": own for task, own in values.groupby("task", sort=False)}
+    return {f"{task}: {score}": own for task, own in values.groupby("task", sort=False)}
 
 
 def _evaluations(part: Part) -> list[tuple[str, str, str, pd.DataFrame]]:
