@@ -1,7 +1,7 @@
 """The wiring diagram of *C. elegans* as trainable networks on PyTorch Geometric.
 
-Start from :mod:`elegans_pyg.datasets` (connectomes and ensembles of wirings), :mod:`elegans_pyg.transforms` (graph to DAG),
-:mod:`elegans_pyg.nn` (the DAG engine) and :mod:`elegans_pyg.models` (whole networks). Importing this package does nothing else.
+:mod:`elegans_pyg.datasets` has connectomes and ensembles of wirings, :mod:`elegans_pyg.transforms` turns graphs into DAGs,
+:mod:`elegans_pyg.nn` runs them, and :mod:`elegans_pyg.models` has whole networks. Subpackages are imported on first use.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["analysis", "datasets", "dynamics", "models", "nn", "plots", "studies
 
 
 def __getattr__(name: str) -> Any:
-    # On first use: recipes declare what they do with these, and the command line reads their settings, without torch.
+    # Imported on first use, so that the command line can read the settings of recipes without importing torch.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return import_module(f"{__name__}.{name}")

@@ -1,4 +1,4 @@
-"""Compiling with Numba, in one place; imported only by modules of kernels, which are imported only where Numba is installed."""
+"""Compilation with Numba. Imported only by kernel modules, which are themselves imported only if Numba is installed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 REASSOCIATION = {"reassoc", "contract", "nsz", "arcp", "afn"}
-"""Numbers may be added in vector lanes; nothing is assumed about NaN and infinity."""
+"""Fast-math flags with which sums may be reordered and vectorised, and which assume nothing about NaN and infinity."""
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -18,15 +18,15 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     def decorate(function: Callable[..., Any]) -> Any:
         try:
             return numba.njit(function, cache=True, nogil=True, **options)
-        except RuntimeError:  # Neither beside the function's file nor in the user's cache folder can anything be written.
+        except RuntimeError:  # No cache folder is writable, neither beside the source file nor in the user's cache.
             return numba.njit(function, nogil=True, **options)
 
     return decorate
 
 
 def _prefetch(write: bool) -> Any:
-    """A function of an array and a place in it: bring that place's cache line near, to be read or written soon. Nothing comes to harm where
-    the place is outside the array."""
+    """Make a function of an array and a place in it that brings the place's cache line near, to be read or written soon. Places outside the
+    array do no harm."""
 
     @intrinsic
     def prefetch(context: Any, array: Any, place: Any) -> Any:
@@ -35,7 +35,7 @@ def _prefetch(write: bool) -> Any:
             array = context.make_array(signature.args[0])(context, builder, arguments[0])
             pointer = builder.bitcast(builder.gep(array.data, [arguments[1]]), byte)
             operator = builder.module.declare_intrinsic("llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, *[number] * 3]))
-            # Written lines come into the first-level cache, read ones into the second; both are data.
+            # Lines to be written go to the first-level cache, lines to be read to the second; the final 1 means data, not code.
             builder.call(operator, [pointer, number(int(write)), number(3 if write else 2), number(1)])
             return context.get_dummy_value()
 

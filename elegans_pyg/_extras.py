@@ -5,7 +5,7 @@ from types import ModuleType
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:
-    """Import ``module``, or raise ``ImportError`` naming the purpose and the command that installs the extra which it is in."""
+    """Import ``module``, or raise ``ImportError`` with the purpose and the command that installs the missing extra."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Files on disk: written whole or not at all, and read only if they are ordinary files of a sane size."""
+"""Files on disk: written atomically, and read only if they are ordinary files of a limited size."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from platformdirs import user_cache_path
 from elegans_pyg._arguments import shown
 
 PART = ".part"
-"""Suffix of a file that is being written; a killed process can leave one behind, and :func:`remove_parts` clears them away."""
+"""Suffix of a file that is being written. A killed process can leave one behind; :func:`remove_parts` removes it."""
 
 
 def write_atomic(path: Path, content: bytes) -> Path:
-    """Write a file, and its folder if need be, under another name first and rename it: a crash at any moment leaves the old or the new.
-    Raises ``OSError``, naming the file, if it cannot be written (disk full, no permission); an old one is kept."""
+    """Write a file, and its folder if needed, under a temporary name and rename it: a crash at any moment leaves the old file or the new.
+    Raises ``OSError``, naming the file, if it cannot be written (disk full, no permission); an old file is kept."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def write_atomic(path: Path, content: bytes) -> Path:
 
 
 def remove_parts(folder: Path, skip: str = "") -> None:
-    """Remove what killed writers have left anywhere below ``folder``, but for its folder ``skip``; for the folder's only owner to call."""
+    """Remove what killed writers left anywhere below ``folder``, except in its subfolder ``skip``. Only the folder's owner may call it."""
     for top, folders, names in os.walk(folder):
         if skip in folders and Path(top) == folder:
             folders.remove(skip)
@@ -53,15 +53,15 @@ def remove_parts(folder: Path, skip: str = "") -> None:
 
 
 def check_file(path: str | Path, what: str, limit: int) -> Path:
-    """The path of an ordinary file, which the argument ``what`` named; raises ``FileNotFoundError`` if there is none, and ``ValueError`` if
-    it is no ordinary file (a pipe or a device would never end) or larger than ``limit`` bytes."""
+    """Return the path of an ordinary file, given as the argument ``what``; raise ``FileNotFoundError`` if it does not exist, and
+    ``ValueError`` if it is not an ordinary file (a pipe or a device would never end) or has more than ``limit`` bytes."""
     path = Path(path).expanduser()
     try:
         status = path.stat()
     except FileNotFoundError:
         raise FileNotFoundError(f"{what}: there is no file {str(path)!r}; check the name") from None
     except (OSError, ValueError) as error:
-        # Such as a name that is too long or has a NUL byte in it.
+        # For example a name that is too long or contains a NUL byte.
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise ValueError(f"{what}: expected the name of a file, got {shown(str(path))} ({reason}); check it") from None
     if not stat.S_ISREG(status.st_mode):
@@ -73,12 +73,12 @@ def check_file(path: str | Path, what: str, limit: int) -> Path:
 
 
 def read_bounded(path: str | Path, what: str, limit: int = 256 * 2**20) -> bytes:
-    """The content of an ordinary file; raises as :func:`check_file`."""
+    """Return the content of an ordinary file; raises as :func:`check_file`."""
     return check_file(path, what, limit).read_bytes()
 
 
 def parse_csv(content: bytes) -> pd.DataFrame:
-    """A table as ``to_csv(na_rep="nan")`` wrote it, to the last bit of every float; raises ``ValueError`` if it is none."""
+    """Parse a table that ``to_csv(na_rep="nan")`` wrote, every float exact to the last bit; raise ``ValueError`` if it is not a table."""
     import pandas as pd
 
     # From pandas 3 on floats are read exactly anyway, and asking for it is deprecated.
@@ -87,7 +87,7 @@ def parse_csv(content: bytes) -> pd.DataFrame:
 
 
 def write_content(path: Path, content: pd.DataFrame | Mapping[str, Any] | bytes) -> None:
-    """Write a table as CSV that :func:`parse_csv` reads, tensors by name as safetensors, or bytes as they are."""
+    """Write a table as CSV for :func:`parse_csv`, a mapping of tensors as safetensors, or bytes as they are."""
     if isinstance(content, Mapping):
         from safetensors.torch import save
 
@@ -100,13 +100,13 @@ def sha256(content: bytes | memoryview) -> str:
 
 
 def read_text(path: str | Path, what: str) -> str:
-    """The content of an ordinary file of text in UTF-8, without the mark that spreadsheets begin it with; raises as :func:`check_file`, and
-    ``ValueError`` if it is no text or nothing but blanks."""
+    """Return the content of an ordinary UTF-8 text file, without a byte-order mark; raises as :func:`check_file`, and ``ValueError`` if it
+    is not text or is blank."""
     content = read_bounded(path, what)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected UTF-8 text, got byte {error.start} that is none; save it in UTF-8") from None
+        raise ValueError(f"{path}: expected UTF-8 text, got an invalid byte at position {error.start}; save it in UTF-8") from None
     if "\0" in text:
         raise ValueError(f"{path}: expected text, got a binary file; save it in UTF-8")
     if not text.strip():
@@ -115,13 +115,13 @@ def read_text(path: str | Path, what: str) -> str:
 
 
 def cache_folder(*parts: str) -> Path:
-    """A folder below the user's cache: ``$ELEGANS_PYG_CACHE``, or else where the system keeps such things."""
+    """Return a folder below the user's cache: ``$ELEGANS_PYG_CACHE`` if it is set, or the system's default."""
     own = os.environ.get("ELEGANS_PYG_CACHE")
     return (Path(own).expanduser() if own else user_cache_path("elegans_pyg", appauthor=False)).joinpath(*parts)
 
 
 def data_folder(kind: str) -> Path:
-    """A folder of packaged data: inside an installed package, or beside it in a checkout."""
+    """Return a folder of packaged data: inside an installed package, or beside it in a checkout."""
     package = Path(str(files("elegans_pyg")))
     inside = package / "data" / kind
     return inside if inside.is_dir() else package.parent / "data" / kind

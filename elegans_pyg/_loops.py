@@ -1,4 +1,4 @@
-"""Loops that NumPy has no call for: plain Python, which Numba compiles where it is installed, so that both compute the same."""
+"""Loops that NumPy has no function for: plain Python, compiled where Numba is installed, with the same results either way."""
 
 from collections.abc import Callable
 from functools import cache, wraps
@@ -9,10 +9,11 @@ import numpy as np
 
 
 def loop(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator: compiled on first call; without Numba the function gets lists for its arrays, which are faster there.
+    """Decorator: compile a loop with Numba on first call, or run it in plain Python if Numba is missing.
 
-    Arrays are changed in place either way. Random numbers are drawn beforehand, or by ``random()`` of a NumPy generator, which Numba
-    computes from the same stream. :func:`has_edge` and :func:`flip_edge` may be called.
+    Arrays are changed in place either way; plain Python gets them as lists, which are faster there. Random numbers must be drawn
+    beforehand, or by ``random()`` of a NumPy generator, which gives the same stream in Numba. The loop may call :func:`has_edge` and
+    :func:`flip_edge`.
     """
 
     @cache
@@ -37,7 +38,7 @@ def loop(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def edge_table(num_nodes: int) -> bytearray:
-    """A bit for each pair of nodes, for :func:`has_edge` and :func:`flip_edge`; no edge is there yet."""
+    """Return a table without edges for :func:`has_edge` and :func:`flip_edge`, one bit per pair of nodes."""
     return bytearray(num_nodes * num_nodes // 8 + 1)
 
 

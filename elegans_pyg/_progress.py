@@ -1,4 +1,4 @@
-"""The one way in which anything that takes long says how far it is."""
+"""Progress of long computations, shown on standard error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FOLLOWER: ContextVar[Callable[[float], None] | None] = ContextVar("follower", d
 
 @contextmanager
 def followed(tell: Callable[[float], None]) -> Iterator[None]:
-    """Within this context every :class:`Progress`, quiet or not, tells ``tell`` which share of its work is done, from 0 to 1."""
+    """Within this context every :class:`Progress`, quiet or not, calls ``tell`` with the share of its work that is done, from 0 to 1."""
     token = _FOLLOWER.set(tell)
     try:
         yield
@@ -27,9 +27,9 @@ def followed(tell: Callable[[float], None]) -> Iterator[None]:
 
 
 class Progress:
-    """A bar with the time left on a terminal, about ten plain lines elsewhere, nothing but warnings when ``quiet``; on standard error.
+    """Progress on standard error: a bar with the time left on a terminal, about ten lines elsewhere, only warnings if ``quiet``.
 
-    ``done`` of the ``total`` units of work were done before; what takes less than ``patience_s`` is not shown.
+    ``done`` of the ``total`` units of work were done before; work that takes less than ``patience_s`` seconds is not shown.
     """
 
     def __init__(self, label: str, total: int, done: float = 0, quiet: bool = False, patience_s: float = 0.0) -> None:
@@ -53,7 +53,7 @@ class Progress:
             self._bar.stop()
 
     def update(self, done: float, note: str = "", label: str | None = None) -> None:
-        """So much is done; ``note`` is shown beside it (losses, speed), ``label`` in place of the first one for now."""
+        """Set the work done; ``note`` is shown beside it (losses, speed), ``label`` in place of the first one until the next update."""
         self.done = done
         if (tell := _FOLLOWER.get()) is not None:
             tell(done / max(self.total, 1))
@@ -75,21 +75,21 @@ class Progress:
 
     @property
     def on_terminal(self) -> bool:
-        """Whether there is a bar that is worth telling about every single step."""
+        """Whether a bar is shown, so that updating it at every single step is worthwhile."""
         return self._bar is not None
 
     def message(self, text: str) -> None:
-        """A line that is no warning."""
+        """Print a line unless quiet."""
         if not self.quiet:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        """A line that the user must see, quiet or not."""
+        """Print a warning, quiet or not."""
         self._console.print(f"warning: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def track(items: Iterable[T], label: str, total: int, quiet: bool = False, patience_s: float = 0.0) -> Iterator[T]:
-    """Give the items one by one, and show how many have been dealt with."""
+    """Yield the items one by one, and show how many are done."""
     with Progress(label, total, quiet=quiet, patience_s=patience_s) as progress:
         for item in items:
             yield item

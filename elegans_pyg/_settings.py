@@ -1,4 +1,4 @@
-"""Settings: frozen pydantic models, checked once, that read and write YAML and whose errors are one line."""
+"""Settings: frozen pydantic models, checked once, read from and written to YAML, with errors of one line."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from elegans_pyg._files import read_bounded
 
 S = TypeVar("S", bound="Settings")
 LARGEST = 2**53
-"""Largest whole number a setting can be: beyond it, JSON readers and floats are no longer exact."""
+"""Largest whole number that a setting can be: JSON readers and floats are not exact above it."""
 _BYTES, _DEPTH, _NODES = 2**20, 40, 20_000
 
 
@@ -23,7 +23,7 @@ class Free:
 
 
 class Place:
-    """Marks a setting that names a file or folder (or, where it is none that is there, a name): it is kept as an absolute path."""
+    """Marks a setting that names a file or folder, which is kept as an absolute path if it exists; any other name is kept as it is."""
 
 
 def _as_tuple(value: Any) -> Any:
@@ -48,9 +48,9 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 class Settings(BaseModel):
-    """A frozen set of named values. Wrong ones raise ``ValueError`` in one line: the setting, what was expected, what was got.
+    """Base class of frozen settings. A wrong value raises a ``ValueError`` of one line: the setting, what was expected, what was got.
 
-    ``Field(description=...)`` says what a setting means, and is shown by ``--help``, in ``config.yaml`` and in the documentation.
+    ``Field(description=...)`` says what a setting means; ``--help``, ``config.yaml`` and the documentation show it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
@@ -62,7 +62,7 @@ class Settings(BaseModel):
             raise ValueError(_one_line(type(self), error)) from None
 
     def model_copy(self: S, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> S:
-        """The same settings with some replaced, checked anew. A mapping given for a group of settings replaces its own members only."""
+        """Return the settings with some replaced, checked again. A mapping given for a group of settings replaces only its own members."""
         values: dict[str, Any] = {name: getattr(self, name) for name in type(self).model_fields}
         for name, value in (update or {}).items():
             before = values.get(name)
@@ -70,7 +70,7 @@ class Settings(BaseModel):
         return type(self)(**values)
 
     def with_flat(self: S, options: Mapping[str, Any]) -> S:
-        """The same settings with some replaced; members of a group are named without the group, as on the command line."""
+        """Return the settings with some replaced; members of a group are named without the group, as on the command line."""
         fields, update = self.flat_fields(), dict[str, Any]()
         for name, value in options.items():
             if name not in fields:
@@ -81,7 +81,7 @@ class Settings(BaseModel):
 
     @classmethod
     def flat_fields(cls) -> dict[str, tuple[tuple[str, ...], FieldInfo]]:
-        """Every setting by its own name: the way to it, ``(name,)`` or ``(group, name)``, and what is known about it."""
+        """Return every setting by its own name: its path, ``(name,)`` or ``(group, name)``, and its field."""
         found: dict[str, tuple[tuple[str, ...], FieldInfo]] = {}
         for name, info in cls.model_fields.items():
             if _is_group(info):
@@ -91,16 +91,16 @@ class Settings(BaseModel):
         return found
 
     def with_absolute_paths(self: S) -> S:
-        """The same settings with every file or folder that is there named in full, so that they repeat the run from anywhere."""
+        """Return the settings with absolute paths of existing files and folders, so that they repeat the run from any working folder."""
         places = [name for name, info in type(self).model_fields.items() if _is_group(info) or _marked(info, Place)]
         return self.model_copy(update={name: _absolute(getattr(self, name)) for name in places})
 
     def fixed(self) -> dict[str, Any]:
-        """The settings that a result depends on, as plain values: all but those marked :class:`Free`."""
+        """Return the settings that a result depends on, as plain values: all but those marked :class:`Free`."""
         return {name: _plain(getattr(self, name)) for name, info in type(self).model_fields.items() if not _marked(info, Free)}
 
     def to_yaml(self, indent: str = "") -> str:
-        """All settings as YAML with their meaning as comments, which :func:`read_yaml` reads back equal."""
+        """Return all settings as YAML, with their descriptions as comments; :func:`read_yaml` reads them back unchanged."""
         lines: list[str] = []
         for name, info in type(self).model_fields.items():
             value = getattr(self, name)
@@ -110,19 +110,19 @@ class Settings(BaseModel):
             if note := " ".join((info.description or "").split()):
                 lines.append(f"{indent}# {note}\n")
             text = yaml.safe_dump([_plain(value)], default_flow_style=True, allow_unicode=True, width=10**6).strip()[1:-1]
-            # YAML takes on and off for truth values, and quotes them.
+            # YAML reads on and off as truth values, so such names are quoted.
             key = yaml.safe_dump([name], default_flow_style=True).strip()[1:-1]
             lines.append(f"{indent}{key}: {text}\n")
         return "".join(lines)
 
 
 def read_yaml(path: str | Path, what: str = "config") -> dict[str, Any]:
-    """The mapping in a YAML file of settings; raises ``ValueError`` if it is no ordinary file, no YAML mapping, or larger, deeper or more
-    entangled than settings ever are."""
+    """Return the mapping in a YAML file of settings; raise ``ValueError`` if it is not an ordinary file or not a YAML mapping, has aliases,
+    or is longer or nested more deeply than settings can be."""
     try:
         text = read_bounded(path, what, _BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{what}: {path} is no text file ({error.reason} at byte {error.start}); give a YAML file") from error
+        raise ValueError(f"{what}: {path} is not a text file ({error.reason} at byte {error.start}); give a YAML file") from error
     depth = 0
     try:
         for nodes, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
@@ -130,22 +130,22 @@ def read_yaml(path: str | Path, what: str = "config") -> dict[str, Any]:
             # A few lines of aliases can stand for any amount of memory.
             aliased = isinstance(event, yaml.AliasEvent)
             if aliased or depth > _DEPTH or nodes > _NODES:
-                problem = "has aliases" if aliased else "is nested too deep" if depth > _DEPTH else "is too long"
+                problem = "has aliases" if aliased else "is nested too deeply" if depth > _DEPTH else "is too long"
                 raise ValueError(f"{what}: {path} {problem} for settings; write plain 'name: value' lines")
         content = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
-        raise ValueError(f"{what}: {path} is no YAML{line} ({problem}); write one 'name: value' a line") from error
+        raise ValueError(f"{what}: {path} is not valid YAML{line} ({problem}); write one 'name: value' per line") from error
     if content is not None and not (isinstance(content, dict) and all(isinstance(key, str) for key in content)):
         kind = type(content).__name__
-        raise ValueError(f"{what}: expected a YAML mapping of names in {path}, got a {kind}; write one 'name: value' a line")
+        raise ValueError(f"{what}: expected a YAML mapping of names in {path}, got a {kind}; write one 'name: value' per line")
     return content or {}
 
 
 def bounds(info: FieldInfo) -> str:
-    """What a setting may be, in words such as ``at least 1`` or ``a, b or c``; empty if its type says it all."""
+    """Return the values that a setting may have, in words such as ``at least 1`` or ``a, b, c``; empty if its type says it all."""
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     found = [(word, getattr(item, key, None)) for key, word in words.items() for item in info.metadata]
     limits = [f"{word} {value:g}" for word, value in found if value is not None and value != LARGEST]
@@ -153,7 +153,7 @@ def bounds(info: FieldInfo) -> str:
 
 
 def choices(annotation: Any) -> tuple[Any, ...]:
-    """The values of a ``Literal``, wherever it stands in an annotation."""
+    """Return the values of the ``Literal`` types anywhere in an annotation."""
     if get_origin(annotation) is Literal:
         return get_args(annotation)
     if get_origin(annotation) in (Union, UnionType, tuple, Annotated):
@@ -180,7 +180,7 @@ def _plain(value: Any) -> Any:
 
 
 def _one_line(model: type[Settings], error: ValidationError) -> str:
-    """The first problem in words: the setting, what was expected, what was got, how to mend it."""
+    """Describe the first problem: the setting, what was expected, what was got, how to correct it."""
     problem = error.errors()[0]
     kind, context, got = problem["type"], problem.get("ctx", {}), shown(problem["input"])
     where = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-")) or "settings"
@@ -188,7 +188,7 @@ def _one_line(model: type[Settings], error: ValidationError) -> str:
         return f"settings: unknown key {problem['loc'][-1]!r}; choose from {', '.join(model.model_fields)}"
     if kind == "value_error":
         text = str(context["error"])
-        # What a validator of a whole group raises names its setting itself.
+        # The message of a validator of a whole group names the setting itself.
         return text if where == "settings" or _is_group(model.model_fields.get(where)) else f"{where}: {text}"
     if kind == "literal_error":
         return f"{where}: unknown choice {got}; choose from {context['expected'].replace(' or ', ', ').replace(chr(39), '')}"

@@ -1,4 +1,4 @@
-"""Tensors with plain content beside them in one safetensors file: written whole, and known to be as written when read. No pickle."""
+"""Tensors and JSON content in one safetensors file: written atomically, and verified by a checksum when read. No pickle."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from elegans_pyg._files import write_atomic
 
 
 def checksum(tensors: dict[str, Tensor], text: str) -> str:
-    """SHA-256 of a text and of named tensors, whatever their order."""
+    """Return the SHA-256 of a text and named tensors, whatever the order of the names."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         value = tensors[name]
@@ -24,15 +24,15 @@ def checksum(tensors: dict[str, Tensor], text: str) -> str:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], content: Any) -> Path:
-    """Write contiguous tensors and JSON content, all at once: a reader sees the old file or the new one; raises as :func:`write_atomic`."""
+    """Write contiguous tensors and JSON content atomically: a reader sees the old file or the new one; raises as :func:`write_atomic`."""
     text = json.dumps(content, sort_keys=True)
-    # One entry, since safetensors writes several in any order, and the same content is to give the same bytes.
+    # One entry, since safetensors writes several in any order, and equal content must give equal bytes.
     header = json.dumps({"content": text, "sha256": checksum(tensors, text)}, sort_keys=True)
     return write_atomic(path, save(tensors, metadata={"elegans_pyg": header}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
-    """Read what :func:`write_tensors` wrote; raises ``ValueError`` if the file is truncated, altered, or not such a file."""
+    """Read what :func:`write_tensors` wrote; raise ``ValueError`` if the file is truncated, altered, or not such a file."""
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("elegans_pyg", "{}"))

@@ -1,5 +1,4 @@
-"""The one pool of threads for compiled kernels, the one place that decides how a kernel's work is split among them, and work too small to
-split."""
+"""Threads: the one pool for compiled kernels, how a kernel's work is split among them, and a single thread for small operations."""
 
 import os
 import sys
@@ -20,16 +19,17 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="elegans-kernel")
 
 
-# A forked child has no threads of its parent's.
+# A forked child does not have the threads of its parent.
 os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def share(kernel: Any, count: int, *arguments: Any, largest: int | None = None, room: Tensor | None = None) -> None:
     """Run ``kernel(first, last, *arguments)`` over ``count`` independent items on as many threads as PyTorch uses.
 
-    The kernel is compiled by :func:`elegans_pyg._compiled.compiled`; its items share no result, so that the split does not change a bit.
-    Tensors among the arguments, also in tuples, reach it as arrays. A call takes at most ``largest`` items; by default there are four calls
-    a thread, because items may differ in length. Of ``room``, each call has a row to itself as its last argument; it needs one per thread.
+    The kernel is compiled by :func:`elegans_pyg._compiled.compiled`. Its items share no result, so results do not depend on the split.
+    Tensors among the arguments, also in tuples, are passed as arrays. A call takes at most ``largest`` items; by default each thread has
+    four calls, because items may differ in length. If ``room`` is given, the last argument of a call is a row of it that no other call uses
+    meanwhile; it needs one row per thread.
     """
     arguments, rooms = _arrays(arguments), SimpleQueue[tuple[Any, ...]]()
     for row in [()] * get_num_threads() if room is None else zip(room.numpy()):
@@ -55,15 +55,15 @@ def share(kernel: Any, count: int, *arguments: Any, largest: int | None = None, 
 
     for _ in run(call_kernel, pairwise(count * call // calls for call in range(calls + 1))):
         pass
-    # A thread may hold this call for a moment longer, and with it the room.
+    # A pool thread may keep this closure, and with it the rows of room, a moment longer.
     while not rooms.empty():
         rooms.get()
 
 
 @contextmanager
 def one_thread(wanted: bool = True) -> Iterator[None]:
-    """Within this context PyTorch has one thread, if that is ``wanted``: for thousands of operations so small that they take as long to
-    share as to do, and each of which waits for the other threads' turn where other programs have the processors."""
+    """Give PyTorch one thread within this context, if ``wanted``. This helps with thousands of operations so small that sharing them takes
+    as long as computing them, and that would each wait for the other threads if other programs use the processors."""
     before = get_num_threads()
     if wanted:
         set_num_threads(1)

@@ -1,4 +1,4 @@
-"""The vocabulary of graphs: the types of neurons, the kinds of synapse, what a wiring must have, and the one place that checks it."""
+"""The vocabulary of graphs: types of neurons, kinds of synapse, and the one place that checks what a wiring must have."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data, Dataset
 
 NEURON_TYPES = ("sensory", "inter", "motor", "pharyngeal", "sex-specific", "other")
-"""The types that ``neuron_type`` of a ``Data`` indexes."""
+"""Names of the types of neurons; ``neuron_type`` of a ``Data`` holds positions in this tuple."""
 SENSORY, INTER, MOTOR = (NEURON_TYPES.index(name) for name in ("sensory", "inter", "motor"))
 
 SYNAPSES = ("chemical", "electrical", "extrasynaptic")
-"""The kinds that ``edge_type`` of a ``Data`` indexes; extrasynaptic is signalling by monoamines and neuropeptides."""
+"""Names of the kinds of synapse; ``edge_type`` of a ``Data`` holds positions in this tuple. Extrasynaptic edges stand for signalling by
+monoamines and neuropeptides."""
 CHEMICAL, ELECTRICAL, EXTRASYNAPTIC = 0, 1, 2
 
 Graphs: TypeAlias = Data | Dataset | Sequence[Data]
@@ -28,20 +29,20 @@ _NODE_ATTRIBUTES = ("neuron_type", "neuron_name", "x")
 
 
 def as_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> Data:
-    """A copy of a graph with all that a wiring has, which is checked.
+    """Return a checked copy of a graph with all attributes of a wiring.
 
-    A wiring needs no more than ``edge_index`` and ``num_nodes``. What is missing is filled in: ``edge_weight`` by ``edge_attr`` or
-    ``weight`` if that is one number per edge, else by 1; ``edge_type`` by chemical; ``neuron_type`` by :func:`roles`; ``neuron_name`` by
-    the nodes' numbers; ``x`` by the one-hot type; ``family`` and ``wiring_seed`` by ``"connectome"`` and 0. Other attributes of edges are
-    left out, because edges are merged or redrawn; :func:`~elegans_pyg.datasets.edge_sign` finds the signs of those that result.
+    Only ``edge_index`` and ``num_nodes`` are required. What is missing is filled in: ``edge_weight`` with ``edge_attr`` or ``weight`` if
+    that is one number per edge, else with 1; ``edge_type`` with chemical; ``neuron_type`` by :func:`roles`; ``neuron_name`` with the nodes'
+    numbers; ``x`` with the one-hot type; ``family`` and ``wiring_seed`` with ``"connectome"`` and 0. Other edge attributes are dropped,
+    because edges are merged or redrawn later; :func:`~elegans_pyg.datasets.edge_sign` finds the signs of the resulting edges.
 
     Args:
         data: ``edge_index (2, E)``, and if given ``edge_type (E,)`` and ``neuron_type (N,)`` int64, ``edge_weight (E,)`` above 0.
-        argument: what the caller's user knows it as.
-        cyclic: refuse a DAG too.
+        argument: its name in error messages.
+        cyclic: refuse DAGs too.
 
     Raises:
-        TypeError: if ``data`` is not a single ``Data``, or an attribute is no tensor.
+        TypeError: if ``data`` is not a single ``Data``, or an attribute is not a tensor.
         ValueError: if there is no ``edge_index`` or no node, an attribute has the wrong length or dtype, an edge leads outside the graph,
             a weight is not finite and above zero, or a type is unknown.
     """
@@ -68,7 +69,7 @@ def as_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> Data:
         data.x = torch.nn.functional.one_hot(data.neuron_type, len(NEURON_TYPES)).float()
     if "family" not in data:
         data.family, data.wiring_seed = "connectome", 0
-    # Where there are as many edges as nodes, PyG cannot tell whose an attribute is.
+    # With as many edges as nodes, PyG cannot tell attributes of edges from attributes of nodes.
     for name in set(data.keys()) - set(_EDGE_ATTRIBUTES) - set(_NODE_ATTRIBUTES):
         if "edge" in name or name == "weight" or (edges != nodes and data.is_edge_attr(name)):
             del data[name]
@@ -76,25 +77,26 @@ def as_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> Data:
 
 
 def as_batch(graphs: Graphs) -> Data:
-    """A graph or ``Batch`` as it is, a data set or a list of graphs as one ``Batch`` of what all of them have.
+    """Return a graph or ``Batch`` unchanged, and a data set or a list of graphs as one ``Batch`` with the attributes common to all of them.
 
     Raises:
-        TypeError: if it is none of these.
+        TypeError: if ``graphs`` is none of these, or empty.
     """
     if isinstance(graphs, Data):
         return graphs
     if not isinstance(graphs, Sequence | Dataset) or not len(graphs) or not all(isinstance(graph, Data) for graph in graphs):
         raise TypeError(f"batch: expected a Data, a Batch, a data set or a list of graphs, got {type(graphs).__name__}; give one of these")
     keys = [set(graph.keys()) for graph in graphs]
-    # Such as sensory_distance, which a random DAG has not.
+    # For example sensory_distance, which a random DAG lacks.
     return Batch.from_data_list(list(graphs), exclude_keys=sorted(set.union(*keys) - set.intersection(*keys)))
 
 
 def roles(edge_index: Tensor, num_nodes: int) -> Tensor:
-    """Types ``(N,)`` of nodes of which none is known: sources are sensory, sinks motor, all others inter.
+    """Return types ``(N,)`` for a graph without any: sources are sensory, sinks motor, all other nodes inter.
 
-    A source is the one node of a strongly connected component that no edge enters; of a larger such component it is the node with the most
-    edges out beyond those in, among equals that with the most edges out, then the first. Sinks likewise. Self-loops do not count.
+    Every strongly connected component that no edge enters has one source: the node with the most outgoing edges in excess of incoming
+    ones, among equals the one with the most outgoing edges, then the first. Sinks likewise. Self-loops do not count, and isolated nodes are
+    inter.
     """
     source, target = edge_index[:, edge_index[0] != edge_index[1]].cpu().numpy()
     out, into = np.bincount(source, minlength=num_nodes), np.bincount(target, minlength=num_nodes)
@@ -124,7 +126,7 @@ def _check(data: Data, argument: str, cyclic: bool) -> None:
     if neuron_type.numel() == 0:
         raise ValueError(f"{argument}: expected at least one neuron, got an empty graph; check the connectome that it was made from")
     if (given := data.get("neuron_name")) is not None and len(given) != neuron_type.numel():
-        hint = "name every neuron, and the node that PyG's VirtualNode has added"
+        hint = "name every neuron, and the node that PyG's VirtualNode added"
         raise ValueError(f"{argument}.neuron_name: expected {neuron_type.numel()} entries, one per neuron, got {len(given)}; {hint}")
     if edge_index.dim() != 2 or edge_index.size(0) != 2 or not weight.shape == edge_type.shape == edge_index[0].shape:
         got = f"{tuple(edge_index.shape)}, {tuple(weight.shape)} and {tuple(edge_type.shape)}"
@@ -143,17 +145,17 @@ def _check(data: Data, argument: str, cyclic: bool) -> None:
     if bool(bad.any()):
         source, target = edge_index[:, bad][:, 0].tolist()
         got = f"{float(weight[bad][0])} on edge {source} -> {target}"
-        raise ValueError(f"{argument}.edge_weight: expected finite weights above zero, got {got}; mend or remove that edge")
+        raise ValueError(f"{argument}.edge_weight: expected finite weights above zero, got {got}; correct or remove that edge")
 
 
 def _check_directions(name: str, edge_index: Tensor, edge_type: Tensor, weight: Tensor, num_nodes: int) -> None:
-    """Refuse what PyG's ToUndirected makes of electrical synapses: it adds up their kinds, 1 and 1, and both directions of every edge."""
+    """Refuse what PyG's ToUndirected makes of electrical synapses: it adds their types, 1 and 1, and the weights of both directions."""
     source, target = edge_index
     if not bool(((edge_type == EXTRASYNAPTIC) & (source != target)).any()):
         return
     there, back = (source * num_nodes + target).sort(), (target * num_nodes + source).sort()
     if torch.equal(there.values, back.values) and torch.allclose(weight[there.indices], weight[back.indices], equal_nan=True):
-        got = "every edge in both directions with one weight, as ToUndirected leaves electrical ones"
+        got = "every edge in both directions with equal weights, as ToUndirected makes them of electrical ones"
         raise ValueError(f"{name}: expected extrasynaptic edges from sender to receiver, got {got}; use ToUndirected(reduce='max')")
 
 

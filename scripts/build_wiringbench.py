@@ -26,6 +26,7 @@ from elegans_pyg.datasets.wiringbench.wirings import OPTIONS, parts, recipes
 from elegans_pyg.recipes.build_wiringbench import BUILD_WIRINGBENCH, MEASURES, BuildSettings
 from elegans_pyg.recipes.wiring_targets import GROUPS, LESS_IS_BETTER
 from elegans_pyg.studies import load_run, mean_and_sd, run_study
+from elegans_pyg.studies.tables import between_marks
 
 ROOT = Path(__file__).parent.parent
 CARD = ROOT / "docs" / "wiringbench.md"
@@ -127,18 +128,6 @@ def _field(table: str, column: str, kind: str) -> dict[str, Any]:
     return {"@type": "cr:Field", "@id": f"{table}/{column}", "name": column, "dataType": what, "source": source}
 
 
-def write_card(filled: dict[str, str]) -> None:
-    """Put each text between its marks on the card."""
-    page = CARD.read_text(encoding="utf-8")
-    for name, text in filled.items():
-        before, mark, rest = page.partition(f"<!-- {name} -->\n")
-        _, end, after = rest.partition(f"<!-- end of {name} -->")
-        if not mark or not end:
-            raise ValueError(f"{CARD}: expected the marks of {name!r}, got none; put them back")
-        page = f"{before}{mark}\n{text.strip()}\n\n{end}{after}"
-    write_atomic(CARD, page.encode())
-
-
 def targets_text(found: dict[str, pd.DataFrame], seconds: dict[str, float]) -> str:
     wirings, targets = found["wirings"], found["targets"]
     ranked = int(targets["ranked"].sum())
@@ -192,7 +181,7 @@ def main() -> None:
     filled = {"targets": targets_text(found, run.summary["cpu_seconds"])}
     if options.leaderboard is not None:
         filled["leaderboard"] = leaderboard_text(options.leaderboard)
-    write_card(filled)
+    write_atomic(CARD, between_marks(CARD.read_text(encoding="utf-8"), filled).encode())
 
 
 if __name__ == "__main__":

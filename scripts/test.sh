@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs ruff, mypy and the whole test suite in .venv, made on the first run. Arguments go to pytest: ./scripts/test.sh tests/nn -k gradient
+# Runs ruff, mypy and the tests in .venv, made on the first run, but for those that take longer: ./scripts/test.sh -m slow.
+# Arguments go to pytest: ./scripts/test.sh tests/nn -k gradient
 source "$(dirname "$0")/venv.sh" dev
 
 say "ruff"
@@ -8,4 +9,4 @@ say "ruff"
 say "mypy"
 .venv/bin/mypy
 say "pytest"
-.venv/bin/python -m pytest --numprocesses auto "$@"
+.venv/bin/python -m pytest --numprocesses auto -m "not slow" "$@"

@@ -202,7 +202,7 @@ def test_bad_input_ends_in_one_line(small: Path) -> None:
         (("ensemble", "--config", "none.yaml"), "there is no file 'none.yaml'"),
         (("ensemble", "--config", "full"), "'full' is a folder"),
         (("ensemble", "--config", "/dev/zero"), "a pipe or a device"),
-        (("ensemble", "--config", "broken.yaml"), "no YAML at line"),
+        (("ensemble", "--config", "broken.yaml"), "not valid YAML at line"),
         (("ensemble", "--config", "other.yaml"), "unknown key 'chanels'"),
         (("ensemble", "--resume"), "expected --out"),
         (("ensemble", "--resume", "--out", "nowhere"), "no run folder"),
@@ -283,6 +283,7 @@ def test_help_is_fast_and_needs_no_torch(arguments: list[str]) -> None:
     subprocess.run([sys.executable, "-c", code + check], check=True, capture_output=True, timeout=30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_run_that_can_be_resumed(small: Path, number: signal.Signals) -> None:
     settings = tiny_settings(small)

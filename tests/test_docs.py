@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import runpy
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from tests.commands import invoke
@@ -21,6 +26,51 @@ ROOT = Path(__file__).parent.parent
 def test_the_settings_page_is_current() -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "settings_page.py"))
     assert script["page"]() == (ROOT / "docs" / "settings.md").read_text(encoding="utf-8"), "run: python scripts/settings_page.py"
+
+
+def test_the_answer_page_is_current() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "answer_page.py"))
+    page = (ROOT / "docs" / "what_is_the_wiring_for.md").read_text(encoding="utf-8")
+    assert script["between_marks"](page, script["texts"]()) == page, "run: python scripts/answer_page.py"
+
+
+def test_the_answer_page_says_what_the_runs_found(tmp_path: Path) -> None:
+    """Runs made up so that the answer is known: equal on images, worse at memory and at NARMA-10, where less is better."""
+    script = runpy.run_path(str(ROOT / "scripts" / "answer_page.py"))
+    kept, rng = script["texts"].__globals__, np.random.default_rng(0)
+    kept["EVIDENCE"] = tmp_path
+    found = {"digits-d": {"": (0.97, 0.97, 0.002)}, "time-trained": {"memory": (30.0, 40.0, 1.0), "narma10": (0.5, 0.4, 0.01)}}
+    for name, tasks in found.items():
+        rows = [
+            {"family": family, "wiring_seed": place * (family != "connectome"), "seed": place, "task": task, column: mean}
+            for task, (own, null, sd) in tasks.items()
+            for family, centre in (("connectome", own), ("type_rewired", null))
+            for place, mean in enumerate(rng.normal(centre, sd, 30))
+            for column in ["score" if task else "accuracy"]
+        ]
+        table = pd.DataFrame(rows).rename_axis("variant").reset_index()
+        (tmp_path / name).mkdir()
+        table.to_csv(tmp_path / name / "results.csv", index=False)
+    machine = {"units": 60, "processor": "one", "versions": dict.fromkeys(("elegans-pyg", "torch", "torch-geometric", "numpy"), "1")}
+    (tmp_path / "runs.json").write_text(json.dumps(dict.fromkeys(found, machine)), encoding="utf-8")
+    said = script["texts"]()
+    assert "| **equal** |" in said["pictures"]
+    assert "at p up to 0.0125 in memory (the connectome is worse, p 1e-04); narma10 (the connectome is worse, p 1e-04)." in said["time"]
+    effects = script["effects"]().set_index("row")["effect"]
+    assert (effects[["memory, trained", "narma10, trained"]] < -5).all()
+    assert abs(effects["digits"]) < 1
+    assert said["signals"] == said["structure"] == "Not run yet."
+
+
+def test_the_diffs_of_the_contributors_page_apply() -> None:
+    if shutil.which("git") is None:
+        pytest.skip("needs git")
+    diffs = re.findall(r"^```diff\n(.*?)^```$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(diffs) == 4
+    for diff in diffs:
+        assert diff.count("\n") < 60
+        done = subprocess.run(["git", "apply", "--check"], input=diff, text=True, capture_output=True, cwd=ROOT, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def run_blocks(page: str) -> list[str]:
@@ -42,6 +92,7 @@ def run_blocks(page: str) -> list[str]:
     return printed
 
 
+@pytest.mark.slow
 def test_the_page_on_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("onnxscript", "onnxruntime"):
         pytest.importorskip(module, reason="needs the extra onnx")
@@ -97,6 +148,7 @@ def test_the_larva(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.search(r"connectome +1 +1,240 +20,984 +23 +135 +0 +423", trained)
 
 
+@pytest.mark.slow
 def test_a_trained_network_is_used_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     said = "".join(run_blocks((ROOT / "docs" / "use_a_trained_network.md").read_text(encoding="utf-8")))

@@ -45,6 +45,7 @@ def fresh(code: str, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_classifier_of_a_run_in_every_format(run: Path) -> None:
     pixels = load_images("digits").test_images[:7]
     np.save("pixels.npy", pixels.numpy())

@@ -111,8 +111,8 @@ def test_what_is_no_image_is_refused_in_one_line(digits: Run, tmp_path: Path) ->
         "text.png": "expected an image, got damaged bytes (of no known format)",
         "missing.png": "there is no file",
         "empty": "holds no image",
-        "classes": "has no class's name; choose from 0, 1, 2, 3",
-        "broken.npy": "is no array of numbers",
+        "classes": "does not have the name of a class; choose from 0, 1, 2, 3",
+        "broken.npy": "is not an array that NumPy can read",
         "flat.npy": "expected numbers (H, W), (n, H, W)",
         "negative.npy": "expected numbers from 0 to 1 or 0 to 255, got -1 to -1",
     }.items():
@@ -166,7 +166,7 @@ def test_images_become_like_the_data_sets(tmp_path: Path) -> None:
     Image.fromarray(np.hstack([big, np.zeros((48, 48), dtype=np.uint8)])).save(tmp_path / "g.png")
     found = read_images([tmp_path], KIND)
     assert found.names == ["a.png", "b.png", "c.png", "d.png", "e.png", "f.npy", "g.png"]
-    assert found.changed[0] == "as it is"
+    assert found.changed[0] == "unchanged"
     for pixels, name in zip(found.pixels[:6], found.names, strict=False):
         assert np.abs(pixels[0].numpy().astype(int) - bar).max() <= 1, name
     # Twice as wide: half the size, in the middle, on its own background.

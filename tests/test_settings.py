@@ -74,8 +74,8 @@ def test_files_that_are_there_are_named_in_full(tmp_path: Path, monkeypatch: pyt
     ("text", "message"),
     [
         ("a: &x [1]\nb: *x", "has aliases"),
-        ("[" * 5000, "nested too deep"),
-        ("a: [", "is no YAML at line"),
+        ("[" * 5000, "nested too deeply"),
+        ("a: [", "is not valid YAML at line"),
         ("- 1", "expected a YAML mapping"),
         ("1: 2", "expected a YAML mapping of names"),
         ("a: " + "1 " * 2**20, "expected at most"),

@@ -103,7 +103,7 @@ def test_bad_weights(transform: BaseTransform, weight: float) -> None:
     weights = data.edge_weight.clone()
     weights[2] = weight
     a, b = data.edge_index[:, 2].tolist()
-    with pytest.raises(ValueError, match=f"finite weights above zero, got {weight} on edge {a} -> {b}; mend or remove"):
+    with pytest.raises(ValueError, match=f"finite weights above zero, got {weight} on edge {a} -> {b}; correct or remove"):
         transform(changed(edge_weight=weights))
 
 
@@ -138,7 +138,7 @@ def test_rewirings_refuse_dags_and_ambiguous_edges(transform: BaseTransform) -> 
     )
     with pytest.raises(ValueError, match="got several from 0 to 1; merge them"):
         transform(twice)
-    with pytest.raises(ValueError, match="every electrical synapse in both directions with one weight"):
+    with pytest.raises(ValueError, match="every electrical synapse in both directions with equal weights"):
         transform(changed(edge_type=torch.ones_like(data.edge_type)))
 
 

@@ -1,5 +1,5 @@
-"""Numbers about graphs and results. Where a function takes ``synapses``, they are those that it looks at: ``"all"``, ``"chemical"`` or
-``"electrical"``; other words are refused, and so is what is no wiring, as :func:`elegans_pyg.wirings.as_wiring` says."""
+"""Measures of graphs and statistics of results. Functions that take ``synapses`` look at ``"all"`` of them or at one kind, ``"chemical"``,
+``"electrical"`` or ``"extrasynaptic"``. They raise ``ValueError`` for other words, and as :func:`elegans_pyg.wirings.as_wiring` does."""
 
 from elegans_pyg.analysis.communities import communities
 from elegans_pyg.analysis.compare import Comparison, compare

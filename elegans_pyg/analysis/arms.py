@@ -1,4 +1,4 @@
-"""Tables of results, checked, and the arms they make: a family's runs, and the units that statistics are made of."""
+"""Checks of tables of results, and arms: the runs of one family, and the units that its statistics are made of."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ SINGLE_WIRING = "connectome"
 
 
 def check_results(results: pd.DataFrame, value: str = "accuracy", share: bool = True) -> None:
-    """Check a table of one row a variant, as :func:`compare` describes it; raises what it says there about the table alone."""
+    """Check a table of one row per variant; raises as :func:`~elegans_pyg.analysis.compare` does for its table."""
     if not isinstance(results, pd.DataFrame):
         got = type(results).__name__
-        raise TypeError(f"results must be a pandas DataFrame with one row a variant, got {got}; use pandas.DataFrame(rows)")
+        raise TypeError(f"results must be a pandas DataFrame with one row per variant, got {got}; use pandas.DataFrame(rows)")
     check_columns("results", results, ("variant", "family", "wiring_seed", "seed", value))
     for column in ("variant", "family", "wiring_seed", "seed"):
         if missing := int(results[column].isna().sum()):
             raise ValueError(f"results column {column!r} must be complete, got {missing} missing; fill it in")
-    check_once("results", results, ("variant",), "number the variants of several runs anew")
+    check_once("results", results, ("variant",), "number the variants of several runs consecutively")
     check_once("results", results, ("family", "wiring_seed", "seed"), "drop the copy or use another seed: runs must be independent")
     if not pd.api.types.is_numeric_dtype(results[value]):
         raise TypeError(f"results column {value!r} must hold numbers, got {results[value].dtype}; convert it with pandas.to_numeric")
@@ -54,7 +54,7 @@ def check_once(argument: str, table: pd.DataFrame, columns: Sequence[str], remed
 
 
 def family_names(argument: str, table: pd.DataFrame, reference: str | None) -> list[str]:
-    """The families of a table, the reference (if there is to be one) first and the others as they come."""
+    """Families of a table, the reference (if there is to be one) first and the others in order of appearance."""
     families = [str(name) for name in table["family"].unique()]
     if reference is not None and reference not in families:
         raise ValueError(f"reference must be one of the families in {argument}, got {reference!r}; choose from {', '.join(families)}")
@@ -62,13 +62,13 @@ def family_names(argument: str, table: pd.DataFrame, reference: str | None) -> l
 
 
 class Arm:
-    """One family's runs, and the units (wirings or runs) that its statistics are made of.
+    """The runs of one family, and the units (wirings or runs) that its statistics are made of.
 
     Attributes:
-        runs, stopped: how many finished, and how many have no value.
+        runs, stopped: numbers of runs with a value and without one.
         unit: ``"wiring"``, or ``"run"`` for a family with a single wiring.
-        units: the value of each: means over the seeds of a wiring, or the runs.
-        by_wiring: the runs of each wiring.
+        units: the value of each: the mean over the seeds of a wiring, or the run's.
+        by_wiring: the values of the runs of each wiring.
         components: variances of the runs, see :mod:`elegans_pyg.analysis.variance_components`.
         averaged, uneven: whether some wirings have several seeds, and whether they have different numbers of them.
     """
@@ -101,8 +101,8 @@ class Arm:
     def paired_differences(self, base: Arm) -> Values | None:
         """Differences from the runs of ``base`` that have the same seed, if each run has such a partner; else ``None``.
 
-        Of two families with a single wiring each, a pair is a run of either with the same seed. Of families with several, the runs agree
-        in the wiring's seed too, and the differences are averaged over the seeds of a wiring. A pair without both values does not count.
+        If both families have a single wiring, two runs with the same seed are a pair. If both have several, the runs of a pair also have
+        the same wiring seed, and the differences are averaged over the seeds of a wiring. Pairs that lack a value are left out.
         """
         mine, other = self._by_seed, base._by_seed
         unique = mine.index.is_unique and other.index.is_unique
@@ -116,15 +116,15 @@ class Arm:
 
 
 def family_seed(seed: int, family: str) -> tuple[int, int]:
-    """The random stream that :func:`compare` gives a family: the same whichever other families there are."""
+    """Seed of the random stream that :func:`compare` uses for a family, whichever other families there are."""
     return seed, zlib.crc32(family.encode())
 
 
 def units_by_family(results: pd.DataFrame, value: str = "accuracy") -> dict[str, Values]:
-    """The units of :func:`compare`, by family: wirings' means, or the runs of a family with a single wiring."""
+    """The units of :func:`compare`, by family: means of wirings, or the runs of a family with a single wiring."""
     return {str(name): Arm(results[results["family"] == name], str(name), value).units for name in results["family"].unique()}
 
 
 def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table as JSON takes them: plain numbers, ``None`` for what is missing."""
+    """The rows of a table as JSON takes them: plain numbers, and ``None`` for missing values."""
     return [{name: None if pd.isna(cell) else cell for name, cell in row.items()} for row in table.astype(object).to_dict("records")]

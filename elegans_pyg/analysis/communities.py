@@ -17,15 +17,15 @@ _lock = threading.Lock()
 
 
 def communities(data: Data, seed: int = 0, synapses: str = "all") -> tuple[Ints, float]:
-    r"""Communities of the undirected, weighted support, and their modularity.
+    r"""Find the communities of the undirected, weighted support, and their modularity.
 
     By the algorithm of Traag, Waltman & van Eck (2019), "From Louvain to Leiden", Sci. Rep. 9, 5233, doi:10.1038/s41598-019-41695-z, run
     until it no longer improves
 
     .. math:: Q = \frac{1}{2m} \sum_{ij} \Big( w_{ij} - \frac{s_i s_j}{2m} \Big) [c_i = c_j]
 
-    with :math:`w_{ij}` the weights of both directions together, :math:`s_i` their sums and :math:`m` their total. Needs igraph (extra
-    ``structure``), whose process-wide generator is seeded for the call and then handed back to Python's ``random``, igraph's default.
+    with :math:`w_{ij}` the summed weights of both directions, :math:`s_i = \sum_j w_{ij}` and :math:`2m = \sum_i s_i`. Needs igraph (extra
+    ``structure``), whose process-wide generator is seeded for the call and then reset to igraph's default, Python's ``random``.
 
     Returns:
         the number of each neuron's community, ``(N,)``, and :math:`Q`, 0 without edges.

@@ -1,4 +1,4 @@
-"""Does the connectome's wiring matter? Families of wirings against a reference, as a table with its caveats."""
+"""Does the connectome's wiring matter? Families of wirings compared with a reference, as a table with notes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NEEDED = ("wiring_variance", "seed_variance", "icc", "icc_low", "icc_high", "ne
 _RANK = ("rank", "effect", "effect_low", "effect_high", "p_rank", "p_rank_holm", "p_rank_smallest")
 _WHOLE = ("pairs", "more", "needed_observed", "needed_small", "rank")
 LARGEST_MARGIN = 0.1
-"""Of shares. A larger margin is one in percentage points, and would call everything equal."""
+"""Largest margin for shares. A larger one was meant in percentage points, and would call everything equal."""
 
 
 @dataclass(frozen=True)
@@ -32,19 +32,19 @@ class Comparison:
     """Result of :func:`compare`; :mod:`elegans_pyg.studies.tables` shows it.
 
     Attributes:
-        table: one row a family, the reference first. Accuracies are shares (0 to 1); what does not exist is missing. Columns: ``family``,
+        table: one row per family, the reference first. Accuracies are shares (0 to 1); what does not exist is missing. Columns: ``family``,
             ``runs`` (finished), ``stopped`` (left out), ``unit`` (``"run"`` or ``"wiring"``), ``n`` (units), ``pairs`` (with the
-            reference; missing where the arms are independent), ``mean``, ``sd``, ``low`` and ``high`` (of the units); ``verdict``
-            (``"different"``, ``"equal"``, ``"different within margin"`` or ``"undecided"``), ``more`` (further units an arm, or pairs, that
-            would decide); ``difference`` (from the reference), ``difference_low``, ``difference_high``, ``p``, ``p_holm``, ``p_smallest``
-            (attainable), ``p_method`` (``"exact"`` or ``"monte carlo"``), ``delta`` (Cliff); with a margin ``equal_low`` and ``equal_high``
-            (the 90 % interval of the difference), ``p_equal``, ``p_equal_holm``; ``wiring_variance``, ``seed_variance``, the intraclass
-            correlation of one run ``icc`` with ``icc_low`` and ``icc_high``, ``needed_observed`` and ``needed_small`` (units an arm, or
-            pairs, that would detect the observed difference, and 0.1 percentage points); for a reference with one wiring, those of
+            reference; missing if the arms are independent), ``mean``, ``sd``, ``low`` and ``high`` (of the units); ``verdict``
+            (``"different"``, ``"equal"``, ``"different within margin"`` or ``"undecided"``), ``more`` (further units per arm, or pairs,
+            needed to decide); ``difference`` (from the reference), ``difference_low``, ``difference_high``, ``p``, ``p_holm``,
+            ``p_smallest`` (attainable), ``p_method`` (``"exact"`` or ``"monte carlo"``), ``delta`` (Cliff); with a margin ``equal_low`` and
+            ``equal_high`` (the 90 % interval of the difference), ``p_equal``, ``p_equal_holm``; ``wiring_variance``, ``seed_variance``, the
+            intraclass correlation of one run ``icc`` with ``icc_low`` and ``icc_high``, ``needed_observed`` and ``needed_small`` (units per
+            arm, or pairs, needed to detect the observed difference, and the small one); for a reference with one wiring, those of
             :func:`~elegans_pyg.analysis.rank_test.rank_test`: ``rank``, ``effect``, ``effect_low``, ``effect_high``, ``p_rank``,
             ``p_rank_holm``, ``p_rank_smallest``.
-        notes: what a reader has to know to read the table, one sentence or two each.
-        reference, confidence, value, share, margin: as they were given to :func:`compare`.
+        notes: what is needed to read the table, one or two sentences each.
+        reference, confidence, value, share, margin: as given to :func:`compare`.
     """
 
     table: pd.DataFrame
@@ -63,7 +63,7 @@ class Comparison:
 
     @property
     def small(self) -> str:
-        """The difference that users care about, in words."""
+        """The small difference, in words: 0.1 percentage points, or 1 % of the reference's mean."""
         return "0.1 pp" if self.share else f"{SMALL_SHARE:.0%}"
 
 
@@ -79,31 +79,31 @@ def compare(
 ) -> Comparison:
     """Compare the accuracy of every family of wirings with that of a reference family: different, equal within a margin, or undecided.
 
-    The *unit* of the statistics is the wiring where a family has several: the seeds that share a wiring are not independent draws from
-    the family, so they are averaged first, and resampling and tests act on the means. A family with a single wiring (the connectome,
-    whose variants differ in their seed alone) has its runs as units: its spread is training noise only, and what is said about it holds
-    for that one wiring. Where every run has a partner in the reference with the same seed (and, with several wirings, the same seed of its
-    wiring), such as the runs of a frozen connectome, the two are compared in pairs: interval, p values and the units needed are those of
-    the differences within pairs. Runs without a value (``nan``: variants that were stopped) are left out and counted.
+    The *unit* of the statistics is the wiring if a family has several: runs that share a wiring are not independent draws from the family,
+    so they are averaged first, and resampling and tests act on the means. A family with a single wiring (the connectome, whose variants
+    differ only in their seed) has its runs as units: its spread is only training noise, and what is found holds for that wiring alone. If
+    every run has a partner in the reference with the same seed (and, with several wirings, the same wiring seed), as the runs of a frozen
+    connectome have, the two families are compared in pairs: interval, p values and the units needed are those of the differences within
+    pairs. Runs without a value (``nan``: variants that were stopped) are left out and counted.
 
     Statistics: bias-corrected bootstrap intervals, two-sided permutation tests on the difference of means (exact up to 200,000 splits, none
     for fewer than 3 units in an arm), two one-sided t tests against the margin
-    (:func:`~elegans_pyg.analysis.equivalence.equivalence_test`), Holm's correction over the families for either, one-way random-effects
+    (:func:`~elegans_pyg.analysis.equivalence.equivalence_test`), Holm's correction over the families for both tests, one-way random-effects
     variances, and the units needed for 80 % power at level 0.05 before Holm's correction, with the mean of the arms' variances. Whether the
-    one wiring of the reference is unusual among a family's wirings is another question, answered by its rank
+    one wiring of the reference is unusual among the wirings of a family is another question, answered by its rank
     (:func:`~elegans_pyg.analysis.rank_test.rank_test`). :mod:`elegans_pyg.analysis.inference` has equations and sources.
 
     Args:
-        results: one row a variant: ``variant`` (int, unique), ``family`` (str), ``wiring_seed`` (int), ``seed`` (int) and the value column.
+        results: one row per variant: ``variant`` (int, unique), ``family`` (str), ``wiring_seed`` (int), ``seed`` (int), and the values.
         reference: family that the others are compared with.
         value: column of accuracies, as shares between 0 and 1, or of other values (see ``share``).
-        seed: of the bootstrap and the random permutations; a family's numbers do not depend on the others (but for Holm's correction).
-        resamples: bootstrap resamples, and random splits where they are too many to enumerate; at least 100.
+        seed: of the bootstrap and random permutations; a family's numbers depend on other families only through Holm's correction.
+        resamples: bootstrap resamples, and random splits if there are too many to enumerate; at least 100.
         confidence: coverage of the intervals, between 0 and 1.
-        share: ``False`` for values in units of their own, such as a memory capacity or an error: they may lie anywhere, and the small
-            difference is one of 1 % of the reference's mean.
-        margin: largest difference that would not matter, in the unit of the values (0.003 is 0.3 percentage points), written down before
-            the runs. Without one nothing is called equal.
+        share: ``False`` for values that are not shares, such as a memory capacity or an error: any number is allowed, and the small
+            difference is 1 % of the reference's mean instead of 0.1 percentage points.
+        margin: largest difference that would not matter, in the unit of the values (0.003 is 0.3 percentage points), fixed before the
+            runs. Without one nothing is called equal.
 
     Raises:
         ValueError: for a missing column, no rows, fewer than two families, an unknown reference, a repeated variant or run, an accuracy
@@ -144,7 +144,7 @@ def compare(
 def _against(
     arm: Arm, base: Arm, contrast: Contrast, share: bool, margin: float | None, confidence: float, resampling: dict[str, Any]
 ) -> dict[str, Any]:
-    """What a family's row says of it and the reference: the contrast of means, and the reference's rank among the family's wirings."""
+    """Columns that compare a family with the reference: the contrast of means, and the reference's rank among the family's wirings."""
     row: dict[str, Any] = {"pairs": contrast.fewest} if contrast.paired else {}
     if contrast.fewest:
         small = SMALL_DIFFERENCE if share else SMALL_SHARE * abs(float(base.units.mean()))

@@ -1,4 +1,4 @@
-"""What a reader of a comparison has to know, one sentence or two each."""
+"""Notes that are needed to read a comparison, one or two sentences each."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def comparison_notes(
             " Difference, interval, p and the units needed are those of the differences within pairs."
         )
     if stopped := ", ".join(f"{name} {arm.stopped} of {arm.stopped + arm.runs}" for name, arm in arms.items() if arm.stopped):
-        notes.append(f"Left out, as they were stopped before they had an accuracy: {stopped}. The means describe the runs that finished.")
+        notes.append(f"Left out, because they stopped before they had a value: {stopped}. The means describe the runs that finished.")
 
     tested = rows[rows["p"].notna()]
     exact, drawn = (tested[tested["p_method"] == method] for method in ("exact", "monte carlo"))
@@ -42,19 +42,19 @@ def comparison_notes(
         notes.append(f"p by exact permutation of the units, all splits enumerated{signs}; the smallest attainable p: {smallest}.")
     if len(drawn):
         how = f"{resamples:,} random permutations ({', '.join(drawn.index)})"
-        notes.append(f"p by {how}, counting the observed split too; the smallest attainable p: {1 / (resamples + 1):.2g}.")
+        notes.append(f"p by {how}, including the observed split; the smallest attainable p: {1 / (resamples + 1):.2g}.")
     # With k families Holm multiplies the smallest p value by k, so the level to reach is that much lower.
     hopeless = tested[tested["p_smallest"] * len(tested) > ALPHA]
     if len(hopeless):
         kinds = sorted(set(hopeless["pairs"].notna()))
-        fewest = " and ".join(f"{power.smallest_testable(ALPHA / len(tested), kind)} {'pairs' if kind else 'an arm'}" for kind in kinds)
+        fewest = " and ".join(f"{power.smallest_testable(ALPHA / len(tested), kind)} {'pairs' if kind else 'per arm'}" for kind in kinds)
         notes.append(
             f"Too few units for any difference to be significant on its own at {ALPHA:g} after Holm's correction:"
             f" {', '.join(hopeless.index)}. At least {fewest} are needed for that."
         )
     for name, row in rows.drop(index=[reference, *tested.index]).iterrows():
         paired, needed = not pd.isna(row["pairs"]), row["needed_small"]
-        each = "pairs" if paired else "an arm"
+        each = "pairs" if paired else "per arm"
         more = "the spread is not known yet" if pd.isna(needed) else f"about {needed} {each} to detect {small}"
         notes.append(
             f"No p value for {name}: {arms[str(name)]} against {arms[reference]} of {reference}; at least {MIN_UNITS} {each} are needed "
@@ -64,15 +64,18 @@ def comparison_notes(
     if len(needed):
         counts = ", ".join(f"{name} {count:,}" for name, count in needed.items())
         notes.append(
-            f"Units an arm that would detect the observed difference ({100 * POWER:g} % power, level {ALPHA:g} before Holm's correction, "
+            f"Units per arm needed to detect the observed difference ({100 * POWER:g} % power, level {ALPHA:g} before Holm's correction, "
             f"t test with the mean of the arms' variances, or that of the differences within pairs): {counts}. "
-            f"'n for' is the same for {small}."
+            f"The column 'n for' gives the same for {small}."
         )
     return notes
 
 
 def _verdict_notes(table: pd.DataFrame, reference: str, share: bool, margin: float | None) -> list[str]:
-    how = f"'more' units an arm (or pairs) decide with {100 * POWER:g} % power if the observed difference and spread are the true ones."
+    how = (
+        f"'more': further units per arm (or pairs) needed to decide with {100 * POWER:g} % power if the observed difference and spread are"
+        " the true ones."
+    )
     if margin is None:
         notes = [f"Different: p (Holm) up to {ALPHA:g}. Without a margin, set before the runs, nothing is called equal; {how}"]
     else:
@@ -82,7 +85,7 @@ def _verdict_notes(table: pd.DataFrame, reference: str, share: bool, margin: flo
             f" p (Holm) up to {ALPHA:g}; the margin counts only if it was set before the runs. Undecided: neither; {how}"
         ]
         if both := ", ".join(table.loc[table["verdict"] == "different within margin", "family"]):
-            notes.append(f"Not the same, but by less than the margin: {both}.")
+            notes.append(f"Different, but by less than the margin: {both}.")
     if len(ranked := table[table["rank"].notna()]):
         smallest = ", ".join(f"{row.family} {row.p_rank_smallest:.2g}" for row in ranked.itertuples())
         notes.append(
@@ -98,31 +101,31 @@ def _unit_notes(arms: dict[str, Arm], rows: pd.DataFrame, confidence: float, sha
     averaged, notes = {name: arm for name, arm in arms.items() if arm.averaged}, []
     if single := ", ".join(name for name, arm in arms.items() if arm.unit == "run"):
         notes.append(
-            f"One wiring each: {single}. The units are runs that differ in seed alone, so the spread is training noise and the result holds"
-            " for that wiring."
+            f"One wiring each: {single}. The units are runs that differ only in their seed, so the spread is training noise and the result"
+            " holds for that wiring."
         )
     if averaged:
         counts = ", ".join(f"{name} {len(arm.units)}" for name, arm in averaged.items())
         notes.append(f"Several seeds share a wiring, so the units are the wirings' means, and these are permuted: {counts} wirings.")
         spread = "; ".join(
             f"{name} {scale * math.sqrt(arm.components.between):.2f} and {scale * math.sqrt(arm.components.within):.2f}"
-            + (" (the former estimated below 0, set to 0)" if arm.components.truncated else "")
+            + (" (the former was estimated below 0 and set to 0)" if arm.components.truncated else "")
             + ", {:.2f} ({:.2f} to {:.2f})".format(*rows.loc[name, ["icc", "icc_low", "icc_high"]])
             for name, arm in averaged.items()
             if not math.isnan(arm.components.between)
         )
         if spread:
             notes.append(
-                f"Standard deviation between wirings and between seeds of a wiring{unit}, and the share of a run's variance that is the"
-                f" wiring's (intraclass correlation, with its {100 * confidence:g} % interval): {spread}."
+                f"Standard deviation between wirings and between seeds of a wiring{unit}, and the share of a run's variance that is due to"
+                f" the wiring (intraclass correlation, with its {100 * confidence:g} % interval): {spread}."
             )
         if uneven := ", ".join(name for name, arm in averaged.items() if arm.uneven):
-            notes.append(f"The wirings' means rest on unequal numbers of seeds, and count the same: {uneven}.")
+            notes.append(f"The wirings' means are of unequal numbers of seeds, and have equal weights: {uneven}.")
         if arms[reference].unit == "run":
             notes.append(
                 f"A mean over seeds varies less by training noise than one run of {reference} does;"
                 " the test allows for different variances."
             )
     if plain := ", ".join(name for name, arm in arms.items() if arm.unit == "wiring" and not arm.averaged):
-        notes.append(f"One seed a wiring: {plain}. Their spread mixes graph and seed, which several seeds a wiring would tell apart.")
+        notes.append(f"One seed per wiring: {plain}. Their spread mixes graph and seed; several seeds per wiring would separate them.")
     return notes

@@ -1,4 +1,4 @@
-"""One family against the reference: the difference, whether it is one, whether it is within a margin, and the units that would decide."""
+"""One family against the reference: the difference, its tests, and the units needed to decide."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from elegans_pyg.analysis.power import ALPHA, POWER, contrast_power, fewest_unit
 
 MIN_UNITS = 3
 SMALL_DIFFERENCE, SMALL_SHARE = 0.001, 0.01
-"""The difference users care about: 0.1 percentage points, and for values that are no shares, a share of the reference's mean."""
+"""The small difference: 0.1 percentage points, and for values that are not shares, a share of the reference's mean."""
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """What the tests of a family see: the units of both arms (``samples``), or the differences within pairs alone."""
+    """The data that a family's tests use: the units of both arms (``samples``), or only the differences within pairs."""
 
     samples: list[Values]
 
     @classmethod
     def of(cls, arm: Arm, base: Arm) -> Contrast:
-        """In pairs where the two arms are pairs."""
+        """In pairs if the runs of the two arms can be paired."""
         pairs = arm.paired_differences(base)
         return cls([arm.units, base.units] if pairs is None else [pairs])
 
@@ -38,7 +38,7 @@ class Contrast:
 
     @property
     def fewest(self) -> int:
-        """Units of the smaller arm, or pairs."""
+        """Number of units of the smaller arm, or of pairs."""
         return min(map(len, self.samples))
 
     @property
@@ -47,18 +47,18 @@ class Contrast:
 
     @property
     def variances(self) -> list[float]:
-        """Of each arm, or of the differences within pairs. An arm of one unit counts with the other arm's; ``nan`` if there is none yet."""
+        """Of each arm, or of the differences within pairs. An arm of one unit takes the other arm's; ``nan`` if neither has one."""
         found = [float(sample.var(ddof=1)) if len(sample) > 1 else math.nan for sample in self.samples]
         return [found[-1 - place] if math.isnan(variance) else variance for place, variance in enumerate(found)]
 
     @property
     def sd(self) -> float:
-        """Standard deviation of the differences within pairs, or root of the arms' mean variance, which gives two new arms of one size the
-        standard error that their own variances do. ``nan`` if there is none yet."""
+        """Standard deviation of the differences within pairs, or root of the arms' mean variance, with which two new arms of equal size
+        have the standard error of the arms' own variances. ``nan`` if there is none yet."""
         return math.sqrt(float(np.mean(self.variances)))
 
     def row(self, small: float, margin: float | None, confidence: float, resampling: dict[str, Any]) -> dict[str, Any]:
-        """Difference, interval, tests, and the units needed, for the table of :func:`~elegans_pyg.analysis.compare`."""
+        """Difference, interval, tests, and the units needed, as columns of :func:`~elegans_pyg.analysis.compare`'s table."""
         low, high = inference.bootstrap_interval(*self.samples, confidence=confidence, **resampling)
         row: dict[str, Any] = {"difference": self.difference, "difference_low": low, "difference_high": high}
         for name, size in (("needed_observed", self.difference), ("needed_small", small)):
@@ -72,17 +72,17 @@ class Contrast:
         return row
 
     def more_needed(self, margin: float | None, alpha: float = ALPHA) -> int | None:
-        """Further units of each arm, or pairs, that would decide with the usual power if the observed difference and spread are the true
-        ones: that find the difference, or show it to be within the margin, whichever takes fewer. ``None`` if that is not known."""
+        """Further units per arm, or pairs, that would decide with the usual power if the observed difference and spread are the true ones:
+        to find the difference, or to show that it lies within the margin, whichever takes fewer. ``None`` if that is unknown."""
         if not self.sd > 0:
             return None
 
-        def reached(more: int, goal: float | None) -> float:
+        def power_with(more: int, goal: float | None) -> float:
             return contrast_power(self.difference, self.variances, [len(sample) + more for sample in self.samples], goal, alpha)
 
         found = []
         for goal in {None, margin}:
             least = max(1, smallest_testable(alpha, self.paired) - self.fewest) if goal is None else 1
             if not out_of_reach(self.difference, goal):
-                found.append(fewest_units(partial(reached, goal=goal), POWER, least))
+                found.append(fewest_units(partial(power_with, goal=goal), POWER, least))
         return min((units for units in found if units is not None), default=None)

@@ -13,11 +13,11 @@ _PARTS = ("level", "input_mask", "output_mask")
 
 
 def width_profile(data: Data) -> pd.DataFrame:
-    """Nodes and edges of a DAG level by level; a ``ValueError`` for what is no DAG, or has levels that do not fit its edges.
+    """Count the nodes and edges of a DAG, level by level; raises ``ValueError`` if it is not a DAG, or its levels do not fit its edges.
 
     Returns:
-        one row a level from 0 on: ``level``, ``width`` (nodes), ``inputs``, ``outputs``, ``edges_in`` (edges that end there). Nodes that no
-        input reaches have no level.
+        one row per level from 0 on: ``level``, ``width`` (nodes), ``inputs``, ``outputs``, ``edges_in`` (edges that end there). Nodes that
+        no input reaches have no level.
     """
     graph, level, inputs, outputs = _read(data)
     reached, deep = level >= 0, int(level.max()) + 1
@@ -26,21 +26,21 @@ def width_profile(data: Data) -> pd.DataFrame:
 
 
 def count_paths(data: Data) -> tuple[list[int], list[int]]:
-    r"""Directed paths that lead from any input node to each node, and from each node to any output node.
+    r"""Count the directed paths from any input node to each node, and from each node to any output node.
 
     .. math:: p(n) = [n \text{ is input}] + \sum_{m \to n} p(m), \qquad q(m) = [m \text{ is output}] + \sum_{m \to n} q(n)
 
-    A path may have no edge. Their product is the number of input-to-output paths through a node. Whole numbers, exact at any size: the
-    hermaphrodite's DAG has more paths than a float can tell apart. Refuses what :func:`width_profile` does.
+    A path may have no edge. The product of the two is the number of input-to-output paths through a node. The counts are integers, exact at
+    any size: the hermaphrodite's DAG has more paths than a float can count. Raises as :func:`width_profile`.
 
     Returns:
-        two lists of ``N`` numbers; nodes that no input reaches count as leading nowhere.
+        two lists of ``N`` numbers; both numbers are 0 for nodes that no input reaches.
     """
     graph, level, inputs, outputs = _read(data)
     before, after = inputs.astype(int).tolist(), outputs.astype(int).tolist()
     inside = np.flatnonzero(level[graph.source] >= 0)
     source, target = graph.source[inside], graph.target[inside]
-    # By level of the source, a source is complete before it is read; by level of the target, from the last back, a target is.
+    # In order of the source's level, a source is complete before it is read; in reverse order of the target's level, a target is.
     forward, backward = np.argsort(level[source], kind="stable"), np.argsort(-level[target], kind="stable")
     for m, n in zip(source[forward].tolist(), target[forward].tolist(), strict=True):
         before[n] += before[m]
@@ -50,25 +50,25 @@ def count_paths(data: Data) -> tuple[list[int], list[int]]:
 
 
 def path_betweenness(data: Data) -> np.ndarray:
-    """Share of all input-to-output paths that lead through each node, ends included; ``(N,)``, 0 for nodes that no input reaches.
+    """Share of all input-to-output paths that pass through each node, ends included; ``(N,)``, 0 for nodes that no input reaches.
 
-    The shares add up to the mean number of nodes on a path. Refuses what :func:`width_profile` does, and a DAG without path.
+    The shares add up to the mean number of nodes on a path. Raises as :func:`width_profile`, and if the DAG has no path.
     """
     return _betweenness(data)[0]
 
 
 @measured(
     "dag",
-    ("levels", "levels, from the input nodes' to the last", "levels"),
-    ("width_max", "most nodes on one level", "nodes"),
+    ("levels", "number of levels", "levels"),
+    ("width_max", "largest number of nodes on a level", "nodes"),
     ("width_sd", "standard deviation of the number of nodes over levels", "nodes"),
     ("input_nodes", "nodes that take the input", "nodes"),
-    ("output_nodes", "reached nodes without outgoing edge", "nodes"),
+    ("output_nodes", "reached nodes without outgoing edges", "nodes"),
     ("unreached_nodes", "nodes that no input reaches", "nodes"),
-    ("edge_span", "mean number of levels that an edge between reached nodes leads up; 0 without edges", "levels"),
+    ("edge_span", "mean number of levels that an edge between reached nodes spans; 0 without edges", "levels"),
     ("paths_log10", "decimal logarithm of the number of input-to-output paths", "log10 paths"),
     ("path_edges", "mean number of edges over all input-to-output paths", "edges"),
-    ("betweenness_max", "largest share of input-to-output paths through a node that is neither input nor output; 0 if all are"),
+    ("betweenness_max", "largest share of input-to-output paths through a node that is neither input nor output; 0 without such nodes"),
     direction="dag",
     needs="level",
 )
@@ -92,7 +92,7 @@ def _betweenness(data: Data) -> tuple[np.ndarray, int]:
     total = sum(before[node] for node in np.flatnonzero(data.output_mask.cpu().numpy()).tolist())
     if not total:
         raise ValueError("data: expected a DAG with a path from an input node to an output node, got none; check its input_mask")
-    # Python divides whole numbers of any size correctly, even where neither fits a float.
+    # Python's division of integers is correct at any size, even if neither fits a float.
     return np.array([p * q / total for p, q in zip(before, after, strict=True)]), total
 
 
@@ -104,7 +104,7 @@ def _read(data: Data) -> tuple[SimpleGraph, np.ndarray, np.ndarray, np.ndarray]:
     level, inputs, outputs = (data[name].cpu().numpy() for name in _PARTS)
     wrong = (level[graph.source] >= 0) & (level[graph.target] <= level[graph.source])
     if wrong.any() or graph.self_loops:
-        raise ValueError("data.level: expected every edge to lead to a higher level, got one that does not; make the DAG anew")
+        raise ValueError("data.level: expected every edge to lead to a higher level, got one that does not; make the DAG again")
     if not (level >= 0).any():
         raise ValueError("data.level: expected a DAG with a reached node, got none; check its input_mask")
     return graph, level, inputs, outputs

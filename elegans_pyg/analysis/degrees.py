@@ -13,21 +13,21 @@ _RICH_SHARE = 0.1
 
 _NEWMAN = "Newman 2003, doi:10.1103/PhysRevE.67.026126"
 _BEYOND_CHANCE = "reciprocity beyond that of random edges, (r - density) / (1 - density); 0 for a complete graph"
-_BY_DEGREE = "correlation over edges of the source's out-degree with the target's in-degree; 0 where either is the same on all edges"
-_BY_TYPE = "excess of edges inside types over chance, relative to the largest possible; 0 where all are inside one type"
-_RICH = "density among the tenth of neurons of highest total degree (ties included) over that of the graph; 0 without edges"
+_BY_DEGREE = "correlation over edges of the source's out-degree with the target's in-degree; 0 if either is the same on all edges"
+_BY_TYPE = "excess of edges within types over chance, relative to the largest possible; 0 if all are within one type"
+_RICH = "density among the tenth of neurons with the highest total degree (ties included) over that of the graph; 0 without edges"
 
 
 def degree_distribution(data: Data, direction: str = "total", weighted: bool = False, synapses: str = "all") -> pd.DataFrame:
-    """How many neurons have each degree, or each strength.
+    """Count the neurons with each degree, or each strength.
 
     Args:
         direction: ``"in"``, ``"out"`` or ``"total"``, their sum; others raise a ``ValueError``.
-        weighted: the strength, the sum of weights (synapse counts, or sections), in place of the number of partners.
+        weighted: use the strength, the sum of weights (synapse counts, or sections), instead of the number of partners.
 
     Returns:
-        one row a value that occurs, ascending: ``degree`` (or ``strength``), ``neurons``, ``share`` and ``share_above``, that of neurons
-        with as much or more.
+        one row per value that occurs, ascending: ``degree`` (or ``strength``), ``neurons``, ``share`` and ``share_above`` (share of neurons
+        with this value or more).
     """
     values = node_degrees(SimpleGraph.from_data(data, synapses), direction, weighted)
     found, neurons = np.unique(values, return_counts=True)
@@ -46,7 +46,7 @@ def node_degrees(graph: SimpleGraph, direction: str, weighted: bool = False) -> 
 
 
 def rich_club(data: Data, synapses: str = "all") -> pd.DataFrame:
-    r"""Rich-club coefficient of a directed graph: how densely the neurons of more than each degree are joined among themselves.
+    r"""Rich-club coefficient of a directed graph: how densely the neurons above each degree are connected to each other.
 
     From Zhou & Mondragón (2004), "The rich-club phenomenon in the Internet topology", IEEE Commun. Lett. 8, 180-182,
     doi:10.1109/LCOMM.2004.823426; for *C. elegans*, Towlson et al. (2013), doi:10.1523/JNEUROSCI.3784-12.2013. With :math:`N_k` neurons of
@@ -57,7 +57,7 @@ def rich_club(data: Data, synapses: str = "all") -> pd.DataFrame:
     Divide by the mean over ``Rewired`` graphs, which keep the degrees, to see what the degrees alone do not explain.
 
     Returns:
-        one row a degree :math:`k`, from 0 up, that at least two neurons are above: ``degree``, ``neurons``, ``edges``, ``coefficient``.
+        one row per degree :math:`k`, from 0 up, that at least two neurons exceed: ``degree``, ``neurons``, ``edges``, ``coefficient``.
     """
     graph = SimpleGraph.from_data(data, synapses)
     degree = graph.in_degree + graph.out_degree
@@ -83,10 +83,10 @@ def size_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
 
 @measured(
     "degrees",
-    ("reciprocity", "share of edges with one the other way round; 0 without edges"),
+    ("reciprocity", "share of edges whose reverse is an edge too; 0 without edges"),
     ("reciprocity_excess", _BEYOND_CHANCE, "", "Garlaschelli & Loffredo 2004, doi:10.1103/PhysRevLett.93.268701"),
-    ("in_degree_max", "most neurons that synapse onto one", "neurons"),
-    ("out_degree_max", "most neurons that one synapses onto", "neurons"),
+    ("in_degree_max", "largest number of neurons that synapse onto one neuron", "neurons"),
+    ("out_degree_max", "largest number of neurons that one neuron synapses onto", "neurons"),
     ("in_degree_sd", "standard deviation of the in-degree over neurons", "neurons"),
     ("out_degree_sd", "standard deviation of the out-degree over neurons", "neurons"),
     ("in_strength_sd", "standard deviation of the summed incoming weights", "weight"),
@@ -111,7 +111,7 @@ def _density(graph: SimpleGraph) -> float:
 
 
 def _type_assortativity(graph: SimpleGraph) -> float:
-    """In whole numbers until the last division, so that nothing is lost where almost all edges stay in one type."""
+    """Integers until the last division, so that no precision is lost if almost all edges stay within one type."""
     types = len(graph.type_counts)
     mixing = np.bincount(graph.neuron_type[graph.source] * types + graph.neuron_type[graph.target], minlength=types**2)
     mixing = mixing.reshape(types, types)
@@ -124,7 +124,7 @@ def _rich_density(graph: SimpleGraph, density: float) -> float:
         return 0.0
     degree = graph.in_degree + graph.out_degree
     wanted = max(2, int(np.ceil(_RICH_SHARE * graph.num_nodes)))
-    # All that tie with the last one belong, so that the numbering of neurons plays no part.
+    # Ties with the last one are included, so that the numbering of neurons has no influence.
     rich = degree >= np.sort(degree)[-wanted]
     neurons = int(rich.sum())
     return float((rich[graph.source] & rich[graph.target]).sum() / (neurons * (neurons - 1)) / density)

@@ -1,4 +1,4 @@
-"""Dyads: which types of neurons synapse onto which, against what chance gives, along paths of one edge and more."""
+"""Dyads: how often neurons of one type lead to those of another, compared with chance, along paths of one edge or more."""
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -25,24 +25,24 @@ def dyads(data: Data, lengths: Sequence[int] = _LENGTHS, synapses: str = "all") 
     From Park & Barabási (2007), "Distribution of node characteristics in complex networks", PNAS 104, 17916-17920,
     doi:10.1073/pnas.0705081104, for directed graphs and several types. Of the :math:`M_k` ordered pairs of neurons whose shortest directed
     path has :math:`k` edges (:math:`k = 1`: the edges themselves), :math:`m_{ab}` lead from type :math:`a` to type :math:`b`. If the types
-    were dealt to the :math:`N` neurons at random, :math:`n_a` of each, exactly
+    were assigned to the :math:`N` neurons at random, :math:`n_a` of each, exactly
 
     .. math::
         E[m_{ab}] = M_k \frac{n_a n_b}{N (N-1)} \;(a \ne b), \qquad E[m_{aa}] = M_k \frac{n_a (n_a - 1)}{N (N-1)},
         \qquad D_a = \frac{m_{aa}}{E[m_{aa}]}, \quad H_{ab} = \frac{m_{ab}}{E[m_{ab}]}.
 
     Above 1 the pair is dyadic (or heterophilic), below 1 anti-dyadic (heterophobic). The standard deviation is that of the same random
-    deal, exact too: :math:`E[m_{ab}^2]` adds up over the ways in which two pairs can share neurons. Both directions of an electrical
-    synapse count, as the directed graph holds them; the expectation is right for them, and so is the deviation.
+    assignment, and exact too: :math:`E[m_{ab}^2]` sums over the ways in which two pairs can share neurons. Both directions of an electrical
+    synapse count, as in the directed graph; expectation and deviation allow for that.
 
     Args:
-        data: the wiring. Synapses of several kinds between two neurons count once, those of a neuron with itself not at all.
-        lengths: lengths :math:`k` in edges, integers of 1 or more; others are refused.
+        data: the wiring. Synapses of several kinds between two neurons count once, self-loops not at all.
+        lengths: lengths :math:`k` in edges, integers of 1 or more; others raise a ``ValueError``.
 
     Returns:
-        one row a length and ordered pair of types that the wiring has: ``length``, ``source``, ``target``, ``observed``, ``expected``,
-        ``ratio``, ``sd``, ``z``. The ratio is 1 where 0 is expected (a type of one neuron, or no such path: 0 is observed then), and z is
-        0 where every deal gives the same count.
+        one row per length and ordered pair of types in the wiring: ``length``, ``source``, ``target``, ``observed``, ``expected``,
+        ``ratio``, ``sd``, ``z``. The ratio is 1 if 0 is expected (a type of one neuron, or no such path: 0 is observed then), and z is
+        0 if every assignment gives the same count.
     """
     for length in lengths:
         if isinstance(length, bool) or not isinstance(length, int | np.integer) or length < 1:
@@ -73,18 +73,18 @@ def _count(pairs: Bools, graph: SimpleGraph) -> Ints:
 
 
 def expected_counts(total: float, type_counts: Ints) -> Floats:
-    """Counts ``(T, T)`` of ``total`` pairs by types, if the types were dealt at random."""
+    """Expected counts ``(T, T)`` of ``total`` pairs by types, if the types were assigned at random."""
     number = type_counts.sum()
     ways = np.outer(type_counts, type_counts) - np.diag(type_counts)
     return total * ways / max(number * (number - 1), 1)
 
 
 def _moments(pairs: Bools, type_counts: Ints, a: int, b: int) -> tuple[Fraction, Fraction]:
-    """Exact mean and variance of the number of pairs from ``a`` to ``b`` if the types were dealt at random."""
+    """Exact mean and variance of the number of pairs from ``a`` to ``b`` if the types were assigned at random."""
     number, first, second = int(type_counts.sum()), int(type_counts[a]), int(type_counts[b])
     out, into = pairs.sum(axis=1).tolist(), pairs.sum(axis=0).tolist()
     total, mutual = sum(out), int((pairs & pairs.T).sum())
-    # Two pairs may be the same, or each other's reverse, or share their source, their target, or one's target be the other's source.
+    # Two pairs can be equal, be each other's reverse, share their source or their target, or one's target is the other's source.
     same_source = sum(d * (d - 1) for d in out)
     same_target = sum(d * (d - 1) for d in into)
     chained = 2 * (sum(d * e for d, e in zip(out, into, strict=True)) - mutual)
@@ -96,14 +96,14 @@ def _moments(pairs: Bools, type_counts: Ints, a: int, b: int) -> tuple[Fraction,
         two = first * second
         three = same_source * first * second * (second - 1) + same_target * first * (first - 1) * second
         ways = [(total, 2, two), (1, 3, three), (apart, 4, perm(first, 2) * perm(second, 2))]
-    # Where there are fewer neurons than such a meeting takes, it does not occur.
+    # A way that takes more neurons than there are does not occur.
     square = sum((Fraction(count * fitting, perm(number, nodes)) for count, nodes, fitting in ways if number >= nodes), Fraction(0))
     mean = Fraction(total * two, perm(number, 2)) if number > 1 else Fraction(0)
     return mean, square - mean**2
 
 
 def dyad_columns(length: int) -> list[str]:
-    """The measures of type pairs along shortest paths of that length."""
+    """Names of the measures of type pairs along shortest paths of that length."""
     pairs = product(TYPES, repeat=2)
     return [(f"dyadicity_{a}" if a == b else f"heterophilicity_{a}_{b}") + _suffix(length) for a, b in pairs]
 
@@ -116,9 +116,9 @@ def _describe() -> Iterator[tuple[str, ...]]:
     for length in _LENGTHS:
         along = "edges" if length == 1 else f"pairs at directed distance {length}"
         for name, (a, b) in zip(dyad_columns(length), product(TYPES, repeat=2), strict=True):
-            text = f"{along} from {a} to {b} neurons over their number if types were dealt at random; 1 where none are expected"
+            text = f"number of {along} from {a} to {b} neurons over the number if types were assigned at random; 1 if none are expected"
             yield name, text, "", _PARK
-        text = f"divergence of the {along} by types of both ends, all types, from a random deal of types; 0 where there are none"
+        text = f"divergence of the {along}, by all types of both ends, from a random assignment of types; 0 if there are none"
         yield "dyadic_information" + _suffix(length), text, "bits", _PARK
 
 

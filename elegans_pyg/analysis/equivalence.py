@@ -1,4 +1,4 @@
-"""Equal within a margin: two one-sided tests."""
+"""Equivalence within a margin: two one-sided tests."""
 
 import math
 from typing import NamedTuple
@@ -10,8 +10,9 @@ from elegans_pyg.analysis.power import ALPHA, welch
 
 
 class Equivalence(NamedTuple):
-    """Outcome of :func:`equivalence_test`: the difference of means, the ends of its interval with coverage 1 - 2 alpha, which lies within
-    the margin exactly where ``p`` is below alpha, the p value (the larger of the two tests'), its standard error and degrees of freedom."""
+    """Result of :func:`equivalence_test`: the difference of means, the ends of its interval with coverage 1 - 2 alpha (which lies within
+    the margin exactly if ``p`` is below alpha), the p value (the larger of the two tests'), the standard error and its degrees of
+    freedom."""
 
     difference: float
     low: float
@@ -22,20 +23,22 @@ class Equivalence(NamedTuple):
 
 
 def equivalence_test(sample: Values, other: Values | None = None, *, margin: float, alpha: float = ALPHA) -> Equivalence:
-    r"""Two one-sided t tests that a difference of means lies within a margin, from "A Comparison of the Two One-Sided Tests Procedure and
-    the Power Approach for Assessing the Equivalence of Average Bioavailability" (Schuirmann 1987, doi:10.1007/BF01068419):
+    r"""Test by two one-sided t tests whether a difference of means lies within a margin.
+
+    From Schuirmann (1987), "A Comparison of the Two One-Sided Tests Procedure and the Power Approach for Assessing the Equivalence of
+    Average Bioavailability", doi:10.1007/BF01068419:
 
     .. math:: p = \max\Big(P\big(T_\nu > \tfrac{d + \Delta}{s}\big),\ P\big(T_\nu < \tfrac{d - \Delta}{s}\big)\Big)
 
-    The null hypothesis is that the means differ by the margin :math:`\Delta` or more, so a small p says that they do not. With ``other``
-    the arms are independent, and :math:`s` and :math:`\nu` are Welch's (:func:`~elegans_pyg.analysis.power.welch`): their variances
-    may differ. Without, ``sample`` holds the differences within pairs.
+    The null hypothesis is that the means differ by the margin :math:`\Delta` or more, so a small p says that they do not. With ``other``,
+    the arms are independent, and :math:`s` and :math:`\nu` are Welch's (:func:`~elegans_pyg.analysis.power.welch`): their variances may
+    differ. Without it, ``sample`` holds the differences within pairs.
 
     Args:
         sample: values of one arm, or differences within pairs; at least two.
         other: values of the other arm, at least two; ``None`` for pairs.
-        margin: largest difference that would not matter, in the unit of the values, above 0. It means something only if it was written
-            down before the values were seen.
+        margin: largest difference that would not matter, in the unit of the values, above 0. It is meaningful only if it was fixed before
+            the values were seen.
         alpha: level of each of the two tests.
 
     Raises:

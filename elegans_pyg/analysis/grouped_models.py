@@ -1,4 +1,4 @@
-"""Simple models of a value, tried on wirings that they have not seen."""
+"""Simple models that predict a value from measures, tested on wirings that they have not seen."""
 
 import math
 from collections.abc import Iterator
@@ -24,14 +24,14 @@ _SHUFFLES = 3
 
 @dataclass(frozen=True)
 class ModelScores:
-    """What :func:`cross_validate` finds; every number is a mean over the repeats of the cross-validation.
+    """Result of :func:`cross_validate`; every number is a mean over the repeats of the cross-validation.
 
     Attributes:
-        models: one row a model (``family``, ``ridge``, ``forest``): ``q2``, the share of the value's variance that is predicted on unseen
+        models: one row per model (``family``, ``ridge``, ``forest``): ``q2``, the share of the value's variance that is predicted on unseen
             wirings, ``q2_sd``, its standard deviation over the repeats, ``rank``, Spearman's correlation of predicted and true values
-            (``nan`` where the predictions are all the same), and ``error``, the mean absolute error, in the unit of the values.
-        weights: ridge's coefficient of each measure, for one standard deviation of it, in the unit of the values; ``(m,)``.
-        importance: growth of the forest's squared error on unseen wirings if a measure is shuffled, as a share of the variance; ``(m,)``.
+            (``nan`` if the predictions are all the same), and ``error``, the mean absolute error, in the unit of the values.
+        weights: ridge's coefficient of each measure, per standard deviation of it, in the unit of the values; ``(m,)``.
+        importance: increase of the forest's squared error on unseen wirings if a measure is shuffled, as a share of the variance; ``(m,)``.
     """
 
     models: pd.DataFrame
@@ -44,18 +44,22 @@ def cross_validate(
 ) -> ModelScores:
     r"""Predict values from measures with a ridge regression and a random forest, and from the family alone.
 
-    All runs of one wiring are in one fold, so that no model is tried on a wiring that it was fitted to; each fold has its share of every
-    family. The score is
+    All runs of one wiring are in one fold, so that no model is tested on a wiring that it was fitted to; every family is spread evenly over
+    the folds. The score is
 
     .. math:: Q^2 = 1 - \frac{\sum_i (y_i - \hat y_i)^2}{\sum_i (y_i - \bar y_i)^2}
 
-    where :math:`\hat y_i` and :math:`\bar y_i`, the mean, come from the other folds: at or below 0, the model predicts no better than the
-    mean. ``family`` predicts the mean of the variant's family: what ridge and forest have to beat for the measures to say more than which
-    family a wiring is from. Ridge (Hoerl & Kennard 1970, doi:10.1080/00401706.1970.10488634) has standardised measures, and its penalty
-    chosen inside the other folds, grouped in the same way; the forest (Breiman 2001, doi:10.1023/A:1010933404324) has 100 trees.
+    where :math:`\hat y_i` and the mean :math:`\bar y_i` come from the other folds: at or below 0, the model predicts no better than the
+    mean. ``family`` predicts the mean of the variant's family; measures say more than the family only if ridge or forest beat it. Ridge
+    (Hoerl & Kennard 1970, doi:10.1080/00401706.1970.10488634) has standardised measures, and a penalty chosen within the other folds,
+    grouped in the same way; the forest (Breiman 2001, doi:10.1023/A:1010933404324) has 100 trees.
 
-    ``measures (n, m)`` have a row a run, as ``values``, and the numbers of each run's ``wirings`` and ``families``, ``(n,)``. A
-    ``ValueError`` if there are fewer than two wirings a fold, fewer than 2 folds, or values without spread.
+    Args:
+        measures, values: ``(n, m)`` and ``(n,)``, one row per run.
+        wirings, families: ``(n,)``, the number of each run's wiring and family.
+
+    Raises:
+        ValueError: for fewer than two wirings per fold, fewer than 2 folds, or values that are all the same.
     """
     count = len(np.unique(wirings))
     if not 2 <= folds <= count // 2:
@@ -108,9 +112,9 @@ def _score(model: RidgeCV, measures: Values, values: Values) -> float:
 
 
 def _growth(forest: Pipeline, measures: Values, values: Values, predicted: Values, generator: np.random.Generator) -> Values:
-    """How much each measure's shuffling adds to the sum of squared errors, mean of ``_SHUFFLES``."""
+    """Increase of the sum of squared errors when each measure is shuffled, mean of ``_SHUFFLES``; ``(m,)``."""
     rows, columns = measures.shape
-    # All shufflings at once, where scikit-learn's permutation_importance calls the forest for each: that takes longer than to predict.
+    # All shuffles in one call: scikit-learn's permutation_importance calls the forest for each, which takes longer than predicting.
     copies = np.broadcast_to(measures, (columns, _SHUFFLES, rows, columns)).copy()
     for column in range(columns):
         for shuffle in range(_SHUFFLES):

@@ -12,16 +12,16 @@ from scipy import stats
 Values = npt.NDArray[np.float64]
 
 EXACT_SPLITS = 200_000
-"""Up to this many splits (10 runs against 10 have 184,756) a permutation test enumerates all of them."""
+"""A permutation test enumerates all splits up to this many (10 runs against 10 have 184,756)."""
 
 TIE = 1e-12
-"""Differences of means closer than this are the same: accuracies are counts over a test set, so real differences are far larger,
-while sums of the same shares in another order differ in the last bits and would otherwise break ties at random."""
+"""Differences of means closer than this count as equal: accuracies are counts over a test set, so real differences are far larger, while
+sums of the same shares in another order differ in the last bits and would otherwise break ties at random."""
 
 
 class Permutation(NamedTuple):
-    """Outcome of a permutation test: the p value, the smallest one these values allow, whether all splits (or signs) were enumerated, and
-    their number."""
+    """Result of a permutation test: the p value, the smallest one that these values allow, whether all splits (or signs) were enumerated,
+    and their number."""
 
     p: float
     smallest: float
@@ -32,11 +32,11 @@ class Permutation(NamedTuple):
 def bootstrap_interval(
     sample: Values, other: Values | None = None, *, confidence: float = 0.95, resamples: int = 10_000, seed: int | Sequence[int] = 0
 ) -> tuple[float, float]:
-    r"""Bias-corrected and accelerated (BCa) bootstrap interval of a mean, or of the difference of two means, from "Better Bootstrap
-    Confidence Intervals" (Efron 1987, doi:10.1080/01621459.1987.10478410), by :func:`scipy.stats.bootstrap`.
+    r"""Bias-corrected and accelerated (BCa) bootstrap interval of a mean, or of the difference of two means.
 
-    With ``other`` the interval is that of ``sample.mean() - other.mean()``. Both ends are the estimate where constant values have no spread
-    to resample, and ``nan`` for fewer than two values in a sample.
+    From Efron (1987), "Better Bootstrap Confidence Intervals", doi:10.1080/01621459.1987.10478410, by :func:`scipy.stats.bootstrap`. With
+    ``other`` the interval is that of ``sample.mean() - other.mean()``. Both ends are the estimate if the values have no spread to resample,
+    and ``nan`` for fewer than two values in a sample.
     """
     samples = (sample,) if other is None else (sample, other)
     if min(map(len, samples)) < 2:
@@ -45,7 +45,7 @@ def bootstrap_interval(
         estimate = float(sample.mean() if other is None else sample.mean() - other.mean())
         return estimate, estimate
 
-    # The bias correction counts resamples below the estimate; rounding keeps those that equal it, but for the last bits, from counting.
+    # The bias correction counts resamples below the estimate; rounding keeps it from counting those that differ in the last bits only.
     def difference(values: Values, *others: Values, axis: int) -> Values:
         return np.asarray(values.mean(axis=axis) - sum(other.mean(axis=axis) for other in others)).round(12)
 
@@ -59,24 +59,24 @@ def permutation_test(sample: Values, other: Values, *, resamples: int = 10_000, 
 
     The p value is the share of the :math:`\binom{m+n}{m}` ways to split the pooled values into arms of the observed sizes whose Welch
     statistic :math:`|\bar x - \bar y| / \sqrt{s_x^2/m + s_y^2/n}` is at least the observed one. Arms of equal size give the p value of the
-    plain difference. Of unequal ones, whose variances may differ, as those of one wiring's runs and of many wirings' means do, the plain
-    difference would be tested too often or too rarely as significant ("Exact and Asymptotically Robust Permutation Tests", Chung & Romano
-    2013, doi:10.1214/13-AOS1090). An arm of one value has no variance, and then it is the plain difference.
+    plain difference. For unequal arms, whose variances may differ, as those of one wiring's runs and of many wirings' means do, the plain
+    difference would be significant too often or too rarely ("Exact and Asymptotically Robust Permutation Tests", Chung & Romano
+    2013, doi:10.1214/13-AOS1090). An arm of one value has no variance; the statistic is then the plain difference.
 
-    Up to ``EXACT_SPLITS`` splits are all enumerated; beyond, ``resamples`` random splits :math:`b` of which reach the observed value give
-    :math:`(b+1)/(B+1)`, which is never 0 ("Permutation P-values Should Never Be Zero", Phipson & Smyth 2010,
-    doi:10.2202/1544-6115.1585). A ``ValueError`` for an empty arm.
+    Up to ``EXACT_SPLITS`` splits are all enumerated. Beyond that :math:`B` = ``resamples`` random splits are drawn; if :math:`b` of them
+    reach the observed value, p is :math:`(b+1)/(B+1)`, which is never 0 ("Permutation P-values Should Never Be Zero", Phipson & Smyth 2010,
+    doi:10.2202/1544-6115.1585). Raises ``ValueError`` for an empty arm.
     """
     m, n = len(sample), len(other)
     if min(m, n) == 0:
         raise ValueError(f"sample and other must hold at least one value each, got {m} and {n}; leave out the empty arm")
     pooled = np.concatenate([sample, other])
     pooled = pooled - pooled.mean()
-    # In units of the largest, so that ties are told from differences on any scale.
+    # In units of the largest value, so that ties are recognised on any scale.
     pooled = pooled / np.abs(pooled).max() if np.ptp(pooled) > TIE else np.zeros(m + n)
     observed, splits = float(_welch(pooled[None, :m], pooled, m)[0]), math.comb(m + n, m)
     if splits <= EXACT_SPLITS:
-        # The smaller arm decides the split: fewer values to gather.
+        # The smaller arm determines the split: fewer values to gather.
         size = min(m, n)
         chosen = np.fromiter(chain.from_iterable(combinations(range(m + n), size)), dtype=np.intp, count=splits * size)
         return _exact(observed, _welch(pooled[chosen].reshape(splits, size), pooled, size))
@@ -86,7 +86,7 @@ def permutation_test(sample: Values, other: Values, *, resamples: int = 10_000, 
 
 
 def _welch(chosen: Values, pooled: Values, size: int) -> Values:
-    """A rising function of Welch's statistic, from 0 to 1, for each row of ``chosen`` against the rest of ``pooled``, whose sum is 0."""
+    """An increasing function of Welch's statistic, from 0 to 1, for each row of ``chosen`` against the rest of ``pooled``, of sum 0."""
     rest, sums, squares = len(pooled) - size, chosen.sum(axis=1), (chosen**2).sum(axis=1)
     total = float(pooled @ pooled)
     gap = (sums * (1 / size + 1 / rest)) ** 2
@@ -101,9 +101,9 @@ def _welch(chosen: Values, pooled: Values, size: int) -> Values:
 def sign_flip_test(differences: Values, *, resamples: int = 10_000, seed: int | Sequence[int] = 0) -> Permutation:
     r"""Two-sided permutation test on the mean of differences within pairs (Fisher 1935, "The Design of Experiments", section 21).
 
-    If the two of a pair are alike, each difference could as well have the other sign. The p value is the share of the :math:`2^n` choices
-    of signs whose absolute mean is at least the observed one. Up to ``EXACT_SPLITS`` choices are all enumerated; beyond, random ones are
-    drawn, and counted as in :func:`permutation_test`. A ``ValueError`` without any pair.
+    If the two members of a pair are exchangeable, each difference could as well have the other sign. The p value is the share of the
+    :math:`2^n` choices of signs whose absolute mean is at least the observed one. Up to ``EXACT_SPLITS`` choices are all enumerated; beyond
+    that, random ones are drawn and counted as in :func:`permutation_test`. Raises ``ValueError`` if there is no pair.
     """
     pairs = len(differences)
     if pairs == 0:
@@ -124,21 +124,24 @@ def blocks(total: int, most: int) -> Iterator[int]:
 
 
 def _exact(observed: float, found: Values) -> Permutation:
-    """The outcome where ``found`` has every split's value."""
+    """The result if ``found`` has the value of every split."""
     return Permutation(float(np.mean(found >= observed - TIE)), float(np.mean(found >= found.max() - TIE)), True, len(found))
 
 
 def _drawn(observed: float, parts: Iterable[Values], splits: int) -> Permutation:
-    """The outcome where ``parts`` have the values of random splits."""
+    """The result if ``parts`` have the values of random splits."""
     found = np.concatenate(list(parts))
     reached = int(np.count_nonzero(found >= observed - TIE))
     return Permutation((reached + 1) / (len(found) + 1), 1 / (len(found) + 1), False, splits)
 
 
 def holm(p_values: Values) -> Values:
-    """Holm's step-down correction for testing several hypotheses, from "A Simple Sequentially Rejective Multiple Test Procedure"
-    (Holm 1979, https://www.jstor.org/stable/4615733): the k-th smallest of m p values is multiplied by m - k + 1, kept monotone and
-    at most 1. ``nan`` marks a hypothesis that was not tested, which stays ``nan`` and does not count."""
+    """Holm's step-down correction of p values for testing several hypotheses.
+
+    From Holm (1979), "A Simple Sequentially Rejective Multiple Test Procedure", https://www.jstor.org/stable/4615733: the k-th smallest of
+    m p values is multiplied by m - k + 1, kept monotone and at most 1. ``nan`` marks a hypothesis that was not tested: it stays ``nan`` and
+    does not count.
+    """
     adjusted = np.full(len(p_values), math.nan)
     tested = np.flatnonzero(~np.isnan(p_values))
     order = tested[np.argsort(p_values[tested], kind="stable")]
@@ -148,8 +151,10 @@ def holm(p_values: Values) -> Values:
 
 
 def cliffs_delta(sample: Values, other: Values) -> float:
-    r"""Cliff's delta, :math:`P(X > Y) - P(X < Y)`: from -1 (every value of ``sample`` lies below every one of ``other``) to 1; from
-    "Dominance Statistics" (Cliff 1993, doi:10.1037/0033-2909.114.3.494). ``nan`` when an arm is empty."""
+    r"""Cliff's delta, :math:`P(X > Y) - P(X < Y)`: from -1 (every value of ``sample`` is below every value of ``other``) to 1.
+
+    From Cliff (1993), "Dominance Statistics", doi:10.1037/0033-2909.114.3.494. ``nan`` if an arm is empty.
+    """
     if not (len(sample) and len(other)):
         return math.nan
     gaps = sample[:, None] - other[None, :]

@@ -30,7 +30,7 @@ _GROUPS: dict[str, MeasureGroup] = {
 }
 
 MEASURES: dict[str, Measure] = {name: measure for group in _GROUPS.values() for name, measure in group.columns.items()}
-"""Every column of :func:`measures`, and what it is."""
+"""Description of every column of :func:`measures`, by name."""
 
 LOOKED_AT = ("edge_index", "edge_weight", "edge_type", "neuron_type", "neuron_name", "level", "input_mask", "output_mask")
 """The attributes of a ``Data`` that measures depend on."""
@@ -46,9 +46,9 @@ def measures(
 ) -> pd.DataFrame:
     """Measure the structure of wirings, cyclic connectomes and DAGs alike.
 
-    Every value is a number: what a measure is where it would be undefined (no triangle, no such type of neuron) is part of its description
-    in :data:`MEASURES`. A measure that a wiring cannot have at all is left out of the table by default, and refused if asked for by name. A
-    graph of electrical synapses alone is symmetric: what looks at directions takes the values that follow from that (reciprocity 1, no
+    Every value is a number; descriptions in :data:`MEASURES` say which, if a measure would be undefined (no triangle, no such type of
+    neuron). A measure that a wiring cannot have at all is left out of the table by default, and raises an error if asked for by name. A
+    graph of electrical synapses alone is symmetric, and its directed measures are those of a symmetric graph (reciprocity 1, no
     feed-forward loop, no three-cycle).
 
     Groups: ``size`` (neurons, edges, self-loops, density), ``degrees`` (reciprocity, spread of degrees and strengths, assortativity by
@@ -63,15 +63,15 @@ def measures(
         graphs: one wiring, a batch of them, a dataset such as ``WiringEnsemble``, or a sequence.
         which: names of measures and groups, in the order of the columns wanted; by default every group that is not on request and that
             all the wirings can have.
-        seed: of the random graphs and of the search for communities, the same for every wiring: equal wirings have equal rows.
+        seed: of the random graphs and of the search for communities, the same for every wiring, so that equal wirings have equal rows.
         quiet: show no progress on standard error.
 
     Returns:
-        one row a wiring, in order, and one column a measure.
+        one row per wiring, in order, and one column per measure.
 
     Raises:
-        ValueError: for an unknown name, no wiring, a wiring without neurons or without what a measure asked for by name needs.
-        TypeError: if ``graphs`` holds something that is no ``Data``.
+        ValueError: for an unknown name, no wiring, a wiring without neurons, or without what a measure asked for needs.
+        TypeError: if ``graphs`` holds something that is not a ``Data``.
         ImportError: if a group on request needs an extra that is not installed.
     """
     wirings = list_wirings(graphs)
@@ -94,13 +94,13 @@ def measures(
     try:
         found = dict(zip(todo, track(pool.map(measure, todo), "measuring wirings", len(todo), quiet), strict=True))
     finally:
-        # After an error, or Ctrl-C, the wirings that wait are not measured.
+        # After an error or Ctrl-C, the waiting wirings are not measured.
         pool.shutdown(cancel_futures=True)
     return pd.DataFrame([found[number] for number in original])[names]
 
 
 def list_wirings(graphs: Data | Batch | Dataset | Sequence[Data]) -> list[Data]:
-    """The wirings in what :func:`measures` takes."""
+    """The wirings in ``graphs``, as :func:`measures` takes them, in a list."""
     if not isinstance(graphs, Data | Dataset | Sequence):
         raise TypeError(f"graphs: expected a Data, a Batch, a dataset or a sequence of Data, got {type(graphs).__name__}; give the wirings")
     wirings = graphs.to_data_list() if isinstance(graphs, Batch) else [graphs] if isinstance(graphs, Data) else list(graphs)
@@ -113,7 +113,7 @@ def list_wirings(graphs: Data | Batch | Dataset | Sequence[Data]) -> list[Data]:
 
 
 def chosen_measures(which: Sequence[str] | None, wirings: Sequence[Data]) -> list[str]:
-    """The columns that :func:`measures` gives for these wirings; raises what it says there, but measures nothing."""
+    """The columns that :func:`measures` gives for these wirings; raises as it does, without measuring."""
     needs = {entry.needs for entry in MEASURES.values() if entry.needs}
     lacking = {need: next((i for i, data in enumerate(wirings) if data.get(need) is None), None) for need in needs}
     if which is None:
@@ -141,7 +141,7 @@ def chosen_measures(which: Sequence[str] | None, wirings: Sequence[Data]) -> lis
 
 
 def _fingerprint(data: Data) -> bytes:
-    """All that measures look at."""
+    """All that measures depend on, as bytes."""
     tensors = [data.get(name) for name in LOOKED_AT if name != "neuron_name"]
     arrays = [np.ascontiguousarray(tensor.detach().cpu().numpy()) for tensor in tensors if tensor is not None]
     names = "\0".join(data.get("neuron_name") or [])

@@ -1,7 +1,7 @@
 """Numba kernels that count motifs; imported only where Numba is installed.
 
-``ptr`` and ``neighbour`` are the undirected support in compressed rows, each row in order. ``code[u, v]`` has bit 0 set for an edge from
-``u`` to ``v`` and bit 1 for one from ``v`` to ``u``.
+``ptr`` and ``neighbour`` are the undirected support in compressed sparse rows, each row sorted. ``code[u, v]`` has bit 0 set for an edge
+from ``u`` to ``v`` and bit 1 for one from ``v`` to ``u``.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from elegans_pyg._compiled import compiled
 def count_three(
     ptr: np.ndarray, neighbour: np.ndarray, code: np.ndarray, colour: np.ndarray, colours: int, group: np.ndarray, counts: np.ndarray
 ) -> None:
-    """Add every connected triple to ``counts[the smallest of its groups, its key]``, see :mod:`~elegans_pyg.analysis.motif_tables`."""
+    """Add every connected triple to ``counts[smallest of its groups, its key]``, see :mod:`~elegans_pyg.analysis.motif_tables`."""
     for middle in range(len(ptr) - 1):
         first_colour = 64 * colours * colours * colour[middle]
         code_middle = code[middle]
@@ -25,7 +25,7 @@ def count_three(
             for j in range(i + 1, ptr[middle + 1]):
                 v = neighbour[j]
                 between = code_u[v]
-                # An open triple has one node in the middle; a closed one has three, and counts where the smallest of them is.
+                # An open triple has one middle node. In a closed one every node is a middle, and it is counted at the smallest only.
                 if between == 0 or middle < u:
                     key = key_u + 64 * colour[v] + 4 * code_middle[v] + 16 * between
                     counts[min(group_u, group[v]), key] += 1
@@ -35,11 +35,11 @@ def count_three(
 def count_four(ptr: np.ndarray, neighbour: np.ndarray, code: np.ndarray, colour: np.ndarray, colours: int, counts: np.ndarray) -> None:
     """Add every connected set of four nodes to ``counts[its key]``.
 
-    Each set is met once, from its smallest node, by the ESU algorithm of Wernicke (2006), doi:10.1109/TCBB.2006.51: a node is added from
-    the neighbours of those there already, and only nodes that are no neighbours of earlier ones become new candidates.
+    Each set is found once, from its smallest node, by the ESU algorithm of Wernicke (2006), doi:10.1109/TCBB.2006.51: sets grow by
+    neighbours of their nodes, and only nodes that are not neighbours of earlier ones become new candidates.
     """
     nodes = len(ptr) - 1
-    # How many of the chosen nodes have this one as a neighbour, or are it.
+    # How many of the chosen nodes are this node or a neighbour of it.
     known = np.zeros(nodes, dtype=np.int64)
     candidates = np.empty(3 * nodes, dtype=np.int64)
     for v in range(nodes):

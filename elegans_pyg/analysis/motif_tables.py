@@ -1,7 +1,7 @@
 """How motifs are numbered: keys of labelled nodes, and the classes of keys that differ only in the order of nodes.
 
-The key of three nodes (0, 1, 2) has, from the lowest bit on, the two directions between 0 and 1, between 0 and 2, and between 1 and 2, in
-each the one from the earlier node first: 64 numbers. Above them stand the nodes' colours, as digits. Four nodes have six pairs, (0, 1),
+The key of three nodes (0, 1, 2) has, from the lowest bit on, the two directions between 0 and 1, between 0 and 2, and between 1 and 2,
+the one from the earlier node first: 64 numbers. The colours of the nodes follow as higher digits. Four nodes have six pairs, (0, 1),
 (0, 2), (1, 2), (0, 3), (1, 3), (2, 3): 4,096 numbers below their colours.
 """
 
@@ -17,7 +17,7 @@ from elegans_pyg.wirings import NEURON_TYPES
 
 COLOURS = len(NEURON_TYPES)
 SHAPES = ("003", "012", "102", "021D", "021U", "021C", "111D", "111U", "030T", "030C", "201", "120D", "120U", "120C", "210", "300")
-"""The triads of Holland & Leinhardt: numbers of mutual, one-way and absent pairs, and a letter where these do not tell them apart."""
+"""The triads of Holland & Leinhardt: numbers of mutual, one-way and absent pairs, and a letter if these are ambiguous."""
 
 
 def pair_positions(nodes: int) -> list[tuple[int, int]]:
@@ -69,7 +69,7 @@ class Classes:
     Attributes:
         key, shape: the smallest key of each class, ascending, and its position in ``SHAPES``; ``(K,)``.
         of_key: class of every key, -1 where it is not connected; ``(64 * COLOURS^3,)``.
-        coloured: class of each shape's smallest key, uncoloured, with every choice of colours; ``(len(SHAPES), COLOURS^3)``, -1 for the
+        coloured: class of each shape's smallest uncoloured key with every choice of colours; ``(len(SHAPES), COLOURS^3)``, -1 for the
             three shapes that are not connected.
     """
 

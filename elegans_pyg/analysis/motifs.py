@@ -20,28 +20,28 @@ _MILO = "Milo et al. 2002, doi:10.1126/science.298.5594.824"
 
 
 def triad_census(data: Data, synapses: str = "all") -> pd.Series:
-    """Number of triples of neurons with each of the 16 shapes that a directed triad can have, connected or not, whatever their types.
+    """Count the triples of neurons of each of the 16 shapes of a directed triad, connected or not, whatever their types.
 
-    From Holland & Leinhardt (1976), "Local Structure in Social Networks", Sociological Methodology 7, 1-45, doi:10.2307/270703. A shape's
-    name gives its numbers of mutual, one-way and absent pairs, and a letter (down, up, cyclic, transitive) where these do not tell. The
-    counts add up to :math:`N (N-1) (N-2) / 6`.
+    From Holland & Leinhardt (1976), "Local Structure in Social Networks", Sociological Methodology 7, 1-45, doi:10.2307/270703. The name
+    of a shape gives its numbers of mutual, one-way and absent pairs, and a letter (down, up, cyclic, transitive) if these are ambiguous.
+    The counts add up to :math:`N (N-1) (N-2) / 6`.
     """
     graph = SimpleGraph.from_data(data, synapses)
     return pd.Series(_shape_counts(graph, count_motifs(graph)[0]), index=list(SHAPES), name="count")
 
 
 def motif_counts(data: Data, synapses: str = "all") -> Ints:
-    """Number of connected triples of neurons in each class of three-node motifs coloured by neuron type; ``(K,)``, in an order that is the
-    same for all wirings, so that two can be compared. :func:`motif_spectrum` names the classes."""
+    """Count the connected triples of neurons in each class of three-node motifs coloured by neuron type; ``(K,)``. The order of the classes
+    is the same for all wirings; :func:`motif_spectrum` names them."""
     return count_motifs(SimpleGraph.from_data(data, synapses))[0]
 
 
 def motif_spectrum(data: Data, synapses: str = "all") -> pd.DataFrame:
-    r"""Coloured motifs of three neurons: how many there are of each, and how many a random colouring gives.
+    r"""Count the coloured motifs of three neurons, and compare with a random colouring.
 
     From Adami, Qian, Rupp & Hintze (2011), "Information content of colored motifs in complex networks", Artificial Life 17, 375-390,
     doi:10.1162/artl_a_00045. A motif is an induced connected triple, up to the order of its neurons: two are of one class if some
-    matching of their neurons keeps edges, directions and types. ``expected`` is the exact mean over all ways to deal the types to the
+    matching of their neurons keeps edges, directions and types. ``expected`` is the exact mean over all assignments of the types to the
     neurons, :math:`n_a` of each, on the same graph: of the :math:`T_s` triples of shape :math:`s`, a share
 
     .. math:: \frac{n_a (n_b - [b = a]) (n_c - [c = a] - [c = b])}{N (N-1) (N-2)}
@@ -49,7 +49,7 @@ def motif_spectrum(data: Data, synapses: str = "all") -> pd.DataFrame:
     has the types :math:`a, b, c` in its three places, in order.
 
     Returns:
-        one row a class that occurs or could under another dealing of the types: ``shape`` (a name of :func:`triad_census`), ``types`` (of
+        one row per class that occurs, or could under another assignment of types: ``shape`` (a name of :func:`triad_census`), ``types`` (of
         the neurons 1, 2 and 3), ``edges`` (between these), ``count``, ``share`` of all (0 if there are none), ``expected``; most frequent
         first.
     """
@@ -70,7 +70,7 @@ def _types(keys: Ints, nodes: int) -> list[str]:
 
 
 def motif_information(data: Data, nulls: Sequence[Data] | None = None, synapses: str = "all") -> dict[str, float]:
-    r"""How far the coloured motifs of a wiring are from those of a null model, in bits.
+    r"""Compare the coloured motifs of a wiring with those of a null model, in bits.
 
     With the shares :math:`p` of motif classes in the wiring and :math:`q` in the null,
 
@@ -78,12 +78,12 @@ def motif_information(data: Data, nulls: Sequence[Data] | None = None, synapses:
         H = -\sum_i p_i \log_2 p_i, \qquad I = H_{null} - H, \qquad D = \sum_i p_i \log_2 (p_i / q_i).
 
     Without ``nulls``, :math:`q` is the exact expectation under a random colouring that keeps the number of neurons of each type, for
-    which the information content :math:`I` of Adami et al. (2011), doi:10.1162/artl_a_00045, is zero. :math:`I` can be negative, when
-    the types are mixed more evenly over the motifs than chance does; :math:`D` cannot.
+    which the information content :math:`I` of Adami et al. (2011), doi:10.1162/artl_a_00045, is zero. :math:`I` is negative if the types
+    are mixed more evenly over the motifs than by chance; :math:`D` is never negative.
 
     Args:
-        nulls: wirings that together are the null, such as rewired ones; their counts are pooled. :math:`D` then takes half a motif more
-            in each class of both than was counted, since a null may lack a class that the wiring has. An empty sequence is refused.
+        nulls: wirings that together are the null, such as rewired ones; their counts are pooled. For :math:`D`, half a motif is then added
+            to each class that occurs, since a null may lack a class that the wiring has. An empty sequence raises a ``ValueError``.
 
     Returns:
         ``entropy`` (:math:`H`), ``null_entropy``, ``information`` (:math:`I`) and ``divergence`` (:math:`D`). All are 0 without motifs.
@@ -104,12 +104,12 @@ def motif_information(data: Data, nulls: Sequence[Data] | None = None, synapses:
 
 
 def motifs_by_level(data: Data) -> pd.DataFrame:
-    """Coloured motifs of three neurons along a DAG: a motif belongs to the level of its earliest neuron, where it begins. Refuses what has
-    no ``level``.
+    """Count the coloured motifs of three neurons by level of a DAG: a motif belongs to the level of its earliest neuron. Raises
+    ``ValueError`` for a wiring without ``level``.
 
     Returns:
-        one row a level, from 0 on (or from -1, neurons that no input reaches, if there are any): ``level``, ``neurons``, ``motifs``,
-        ``entropy`` of the coloured classes and ``shape_entropy``, in bits, both 0 where no motif begins.
+        one row per level, from 0 on (or from -1, neurons that no input reaches, if there are any): ``level``, ``neurons``, ``motifs``,
+        ``entropy`` of the coloured classes and ``shape_entropy``, in bits, both 0 if no motif begins there.
     """
     if data.get("level") is None:
         raise ValueError("data: expected a DAG with level, got a wiring without; make one with ConstrainedDAG() or RandomDAG(seed)")
@@ -122,14 +122,14 @@ def motifs_by_level(data: Data) -> pd.DataFrame:
 
 
 def four_motif_spectrum(data: Data, coloured: bool = False, synapses: str = "all") -> pd.DataFrame:
-    """Motifs of four neurons: the induced connected quadruples (199 shapes), by types too if ``coloured``.
+    """Count the motifs of four neurons: the induced connected quadruples (199 shapes), by types too if ``coloured``.
 
-    Counted one by one, by the algorithm of Wernicke (2006), "Efficient Detection of Network Motifs", IEEE/ACM Trans. Comput. Biol.
-    Bioinform. 3, 347-359, doi:10.1109/TCBB.2006.51; needs Numba (extra ``fast``), and raises ``ImportError`` without it.
+    By the algorithm of Wernicke (2006), "Efficient Detection of Network Motifs", IEEE/ACM Trans. Comput. Biol. Bioinform. 3, 347-359,
+    doi:10.1109/TCBB.2006.51; needs Numba (extra ``fast``), and raises ``ImportError`` without it.
 
     Returns:
-        one row a class that occurs: ``edges`` between the neurons 1 to 4, ``types`` of these (if ``coloured``), ``count``, ``share``; most
-        frequent first.
+        one row per class that occurs: ``edges`` between the neurons 1 to 4, ``types`` of these (if ``coloured``), ``count``, ``share``;
+        most frequent first.
     """
     graph = SimpleGraph.from_data(data, synapses)
     keys, counts = _count_four(graph, coloured)
@@ -144,11 +144,11 @@ def four_motif_spectrum(data: Data, coloured: bool = False, synapses: str = "all
 @measured(
     "motifs",
     ("connected_triples", "connected triples of neurons", "triples", _MILO),
-    ("motif_entropy", "entropy of the connected triples by shape and types of neurons; 0 where there are none", "bits", _ADAMI),
-    ("motif_information", "entropy of coloured motifs under a random colouring, less motif_entropy; 0 without motifs", "bits", _ADAMI),
+    ("motif_entropy", "entropy of the connected triples by shape and types of neurons; 0 if there are none", "bits", _ADAMI),
+    ("motif_information", "entropy of coloured motifs under a random colouring, minus motif_entropy; 0 without motifs", "bits", _ADAMI),
     ("motif_divergence", "divergence of coloured motifs from those under a random colouring; 0 without motifs", "bits", _ADAMI),
-    ("triad_entropy", "entropy of the connected triples by shape alone; 0 where there are none", "bits", _TRIADS),
-    ("closed_share", "share of connected triples with all three pairs joined; 0 where there are none", "", _TRIADS),
+    ("triad_entropy", "entropy of the connected triples by shape alone; 0 if there are none", "bits", _TRIADS),
+    ("closed_share", "share of connected triples with all three pairs joined; 0 if there are none", "", _TRIADS),
     ("feed_forward_loops", "triples of shape 030T", "triples", _MILO),
     ("three_cycles", "triples of shape 030C", "triples", _TRIADS),
 )
@@ -166,8 +166,8 @@ def motif_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
 @measured(
     "four_motifs",
     ("connected_quadruples", "connected quadruples of neurons", "quadruples", _MILO),
-    ("four_motif_entropy", "entropy of the connected quadruples by shape and types; 0 where there are none", "bits", _ADAMI),
-    ("four_shape_entropy", "entropy of the connected quadruples by shape alone; 0 where there are none", "bits", _MILO),
+    ("four_motif_entropy", "entropy of the connected quadruples by shape and types; 0 if there are none", "bits", _ADAMI),
+    ("four_shape_entropy", "entropy of the connected quadruples by shape alone; 0 if there are none", "bits", _MILO),
 )
 def four_motif_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
     keys, counts = _count_four(graph, coloured=True)
@@ -184,7 +184,7 @@ def _pair_codes(graph: SimpleGraph) -> np.ndarray:
 
 
 def count_motifs(graph: SimpleGraph, group: Ints | None = None) -> Ints:
-    """Coloured motifs by class, ``(groups, K)``; each counts in the smallest group of its neurons, and there is one group by default."""
+    """Coloured motifs by class, ``(groups, K)``; each counts in the smallest group of its neurons. By default there is one group."""
     groups = np.zeros(graph.num_nodes, dtype=np.int64) if group is None else group
     by_key = np.zeros((int(groups.max()) + 1, 64 * COLOURS**3), dtype=np.int64)
     if find_spec("numba") is None:
@@ -201,13 +201,13 @@ def count_motifs(graph: SimpleGraph, group: Ints | None = None) -> Ints:
 
 
 def _count_by_rows(graph: SimpleGraph, groups: Ints, by_key: Ints) -> None:
-    """What the Numba kernel ``count_three`` does, with a few NumPy calls for each neuron in the middle."""
+    """The same as the Numba kernel ``count_three``, with a few NumPy calls per middle neuron."""
     support, code, colour = graph.support, _pair_codes(graph).astype(np.int64), graph.neuron_type
     for middle in range(graph.num_nodes):
         around = support.indices[support.indptr[middle] : support.indptr[middle + 1]]
         first, second = np.triu_indices(len(around), 1)
         u, v = around[first], around[second]
-        # An open triple has one node in the middle; a closed one has three, and counts where the smallest of them is.
+        # An open triple has one middle node. In a closed one every node is a middle, and it is counted at the smallest only.
         counted = (code[u, v] == 0) | (middle < u)
         u, v = u[counted], v[counted]
         digits = (colour[middle] * COLOURS + colour[u]) * COLOURS + colour[v]
@@ -216,7 +216,7 @@ def _count_by_rows(graph: SimpleGraph, groups: Ints, by_key: Ints) -> None:
 
 
 def _shape_counts(graph: SimpleGraph, counts: Ints) -> Ints:
-    """Triples of each of ``SHAPES``; the three shapes that are not connected are what the others leave of the pairs."""
+    """Triples of each of ``SHAPES``; those of the three shapes that are not connected follow from the number of pairs."""
     number = graph.num_nodes
     shapes = np.bincount(three_node_classes().shape, counts, minlength=len(SHAPES)).astype(np.int64)
     mutual = int(graph.is_mutual.sum()) // 2
@@ -224,13 +224,13 @@ def _shape_counts(graph: SimpleGraph, counts: Ints) -> Ints:
     # Each pair is in N - 2 triples. A shape's name says how many mutual and one-way pairs it has.
     shapes[SHAPES.index("102")] = mutual * max(number - 2, 0) - sum(int(name[0]) * shapes[i] for i, name in enumerate(SHAPES) if i > 2)
     shapes[SHAPES.index("012")] = one_way * max(number - 2, 0) - sum(int(name[1]) * shapes[i] for i, name in enumerate(SHAPES) if i > 2)
-    # One pair of a connected triple counts in full in the lines above, so what is left has exactly one pair.
+    # The pairs of connected triples were subtracted above, so each pair left is the only one of its triple.
     shapes[0] = comb(number, 3) - shapes[1:].sum()
     return shapes
 
 
 def _expected(graph: SimpleGraph, counts: Ints) -> Floats:
-    """Mean counts by class if the types were dealt to the neurons at random."""
+    """Mean counts by class if the types were assigned to the neurons at random."""
     classes = three_node_classes()
     shapes = np.bincount(classes.shape, counts, minlength=len(SHAPES))
     a, b, c = split(64 * np.arange(COLOURS**3), 3, COLOURS)[1].T

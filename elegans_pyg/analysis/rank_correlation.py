@@ -15,7 +15,7 @@ _BLOCK = 2_000_000
 
 
 class RankTest(NamedTuple):
-    """Outcome of :func:`rank_correlations`: one correlation, p value and smallest attainable p value a column, and how they were found."""
+    """Result of :func:`rank_correlations`: correlation, p value and smallest attainable p value per column, and how p was computed."""
 
     rho: Values
     p: Values
@@ -30,21 +30,21 @@ def rank_correlations(
     r"""Spearman's rank correlation of each column with ``values``, and its two-sided permutation p value.
 
     Without groups: Spearman (1904), "The Proof and Measurement of Association between Two Things", doi:10.2307/1412159; ties get their
-    mean rank. With groups the question is whether the two go together *inside* groups: both are ranked within each group of
-    :math:`n_g`, the ranks divided by :math:`n_g + 1` (van Elteren's weights, Lehmann 1975, "Nonparametrics", section 3.3) and centred, so
-    that differences between groups have no part in
+    mean rank. With groups, the correlation is *within* groups: both are ranked within each group of :math:`n_g`, the ranks divided by
+    :math:`n_g + 1` (van Elteren's weights, Lehmann 1975, "Nonparametrics", section 3.3) and centred, so that differences between groups do
+    not contribute to
 
     .. math:: \rho = \frac{\sum_g \sum_{i \in g} x_i y_i}{\sqrt{\sum x_i^2 \sum y_i^2}}
 
-    The p value is the share of the reorderings of ``values`` (within groups, where there are any) whose :math:`|\rho|` is at least the
-    observed one. Up to 200,000 reorderings are all enumerated; beyond, ``resamples`` random ones give :math:`(b+1)/(B+1)` (Phipson &
-    Smyth 2010, doi:10.2202/1544-6115.1585). All columns see the same reorderings.
+    The p value is the share of the reorderings of ``values`` (within groups, if there are any) whose :math:`|\rho|` is at least the
+    observed one. Up to 200,000 reorderings are all enumerated; beyond that, ``resamples`` random ones give :math:`(b+1)/(B+1)` (Phipson &
+    Smyth 2010, doi:10.2202/1544-6115.1585). The reorderings are the same for all columns.
 
-    For ``columns (n, m)``, ``rho``, ``p`` and ``smallest`` are ``(m,)``; ``nan`` where a column (or ``values``) is constant in every group.
-    Groups of one have no part. A ``ValueError`` if the lengths differ, or a number is not finite.
+    For ``columns (n, m)``, ``rho``, ``p`` and ``smallest`` are ``(m,)``; ``nan`` if a column (or ``values``) is constant in every group.
+    Groups of one are ignored. Raises ``ValueError`` if the lengths differ, or a number is not finite.
     """
     if columns.ndim != 2 or len(columns) != len(values) or (groups is not None and len(groups) != len(values)):
-        raise ValueError(f"columns: expected one row for each of the {len(values)} values, got shape {columns.shape}; take them together")
+        raise ValueError(f"columns: expected one row for each of the {len(values)} values, got shape {columns.shape}; give one per value")
     if not (np.isfinite(columns).all() and np.isfinite(values).all()):
         raise ValueError("columns: expected finite numbers, got some that are not; leave out those rows or columns")
     _, group = np.unique(np.zeros(len(values)) if groups is None else groups, return_inverse=True)
@@ -79,9 +79,11 @@ def rank_correlations(
 
 
 def rho_interval(rho: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    r"""Approximate interval of Spearman's correlation of ``count`` pairs, by Fisher's transform with the standard error
-    :math:`\sqrt{(1 + \rho^2/2)/(n - 3)}` of Bonett & Wright (2000), "Sample Size Requirements for Estimating Pearson, Kendall and Spearman
-    Correlations", doi:10.1007/BF02294183. ``nan`` for fewer than 4 pairs."""
+    r"""Approximate interval of Spearman's correlation of ``count`` pairs; ``nan`` for fewer than 4.
+
+    By Fisher's transform with the standard error :math:`\sqrt{(1 + \rho^2/2)/(n - 3)}` of Bonett & Wright (2000), "Sample Size
+    Requirements for Estimating Pearson, Kendall and Spearman Correlations", doi:10.1007/BF02294183.
+    """
     if count < 4 or math.isnan(rho):
         return math.nan, math.nan
     if abs(rho) > 1 - TIE:
@@ -92,18 +94,20 @@ def rho_interval(rho: float, count: int, confidence: float = 0.95) -> tuple[floa
 
 
 def pairs_needed(rho: float, *, power: float = 0.8, alpha: float = 0.05) -> int | None:
-    r"""Pairs at which a two-sided test of level ``alpha`` finds a rank correlation ``rho`` with probability ``power``:
+    r"""Pairs with which a two-sided test of level ``alpha`` finds a rank correlation ``rho`` with probability ``power``.
+
     :math:`n = 3 + (1 + \rho^2/2)\,\big((z_{1-\alpha/2} + z_{power}) / \mathrm{artanh}\,\rho\big)^2`, from the standard error in
-    :func:`rho_interval`, and never fewer than a permutation test needs to reach ``alpha`` at all (5 for 0.05: :math:`2/5! < 0.05`);
-    ``None`` for no correlation."""
+    :func:`rho_interval`, and never fewer than a permutation test needs to reach ``alpha`` at all (5 for 0.05: :math:`2/5! < 0.05`).
+    ``None`` for no correlation.
+    """
     if math.isnan(rho) or abs(rho) < 1e-6:
         return None
     return max(fewest_pairs(alpha), math.ceil(_pairs(rho, power, alpha)) if abs(rho) <= 1 - TIE else 0)
 
 
 def smallest_rho(count: int, *, power: float = 0.8, alpha: float = 0.05) -> float:
-    """The correlation that ``count`` pairs find with probability ``power``, by the formula of :func:`pairs_needed`; ``nan`` for fewer than
-    a permutation test needs to reach ``alpha``."""
+    """Smallest correlation that ``count`` pairs find with probability ``power``, by the formula of :func:`pairs_needed`; ``nan`` for fewer
+    than a permutation test needs to reach ``alpha``."""
     if count < max(4, fewest_pairs(alpha)):
         return math.nan
     return float(optimize.brentq(lambda rho: _pairs(rho, power, alpha) - count, 1e-6, 1 - 1e-12))
@@ -115,7 +119,7 @@ def _pairs(rho: float, power: float, alpha: float) -> float:
 
 
 def fewest_pairs(alpha: float) -> int:
-    """Fewest pairs, without ties, at which the exact two-sided permutation test of a rank correlation can reach ``alpha``."""
+    """Fewest pairs, without ties, with which the exact two-sided permutation test of a rank correlation can reach ``alpha``."""
     return next(pairs for pairs in count(2) if 2 / math.factorial(pairs) <= alpha)
 
 
@@ -124,7 +128,7 @@ def _centred_ranks(columns: Values) -> Values:
 
 
 def _all_orders(places: list[Ints], orders: int) -> Ints:
-    """Every order of rows that keeps each in its group's places; ``(orders, n)``."""
+    """Every order of rows that moves them within their groups only; ``(orders, n)``."""
     rows = sum(map(len, places))
     every = chain.from_iterable(chain.from_iterable(parts) for parts in product(*(list(permutations(part.tolist())) for part in places)))
     return np.fromiter(every, dtype=np.int64, count=orders * rows).reshape(orders, rows)

@@ -25,10 +25,10 @@ def rank_test(
     confidence: float = 0.95,
     share: bool = True,
 ) -> pd.DataFrame:
-    r"""Rank of one wiring among the wirings of each family.
+    r"""Rank one wiring among the wirings of each family.
 
     The null hypothesis is that the reference's wiring is one more draw from the family. Then its mean over seeds and the means of the
-    family's :math:`W` wirings are exchangeable, every rank is as likely, and the p value is exact whatever their distribution
+    family's :math:`W` wirings are exchangeable, every rank is equally likely, and the p value is exact whatever their distribution
     (Phipson & Smyth 2010, doi:10.2202/1544-6115.1585):
 
     .. math:: p = \frac{1 + \#\{i : |\bar y_i - m| \ge |\bar x - m|\}}{1 + W}
@@ -36,11 +36,11 @@ def rank_test(
     with the mean :math:`m` of all :math:`W + 1`; one-sided, the count is of :math:`\bar y_i \ge \bar x` (``"greater"``) or
     :math:`\le` (``"less"``). It cannot be below :math:`1/(1 + W)`: 19 wirings are the fewest that reach 0.05.
 
-    This is not the test of means in :func:`~elegans_pyg.analysis.compare`. That one asks whether this wiring's expected value differs from
-    the family's mean, as many of the family's own wirings do if wirings differ at all; this one, whether it differs more than they do.
+    This is not the test of means in :func:`~elegans_pyg.analysis.compare`, which asks whether this wiring's expected value differs from the
+    family's mean, as many of the family's own wirings do if wirings differ at all. This one asks whether it differs more than they do.
 
-    No wiring of the family counts with more runs than the reference has (the first ones count), since a mean of fewer runs lies farther out
-    by chance. If the reference has more runs than they have, its mean lies less far out, and p is rather too large than too small.
+    Of each wiring of the family only the first runs are used, at most as many as the reference has, since a mean of fewer runs lies farther
+    out by chance. If the reference has more runs than they have, its mean lies less far out, and p tends to be too large.
 
     Args:
         results, reference, value, share: as for :func:`~elegans_pyg.analysis.compare`; the reference has a single wiring.
@@ -48,11 +48,11 @@ def rank_test(
         confidence: coverage of the interval, between 0 and 1.
 
     Returns:
-        one row a family of several wirings: ``family``, ``wirings``, ``value`` (the reference's mean), ``mean`` and ``sd`` of the wirings'
-        means, ``rank`` (1 for the highest), ``effect`` :math:`(\bar x - \bar y)/s_y` in standard deviations of the nulls, with the ends
-        ``effect_low`` and ``effect_high`` of its interval, ``p``, ``p_holm`` and ``p_smallest`` (attainable). The interval takes the means
-        as normal: :math:`(\bar x - \bar y)/s_y` is then noncentral t up to a factor, with the variance :math:`1/W` of the nulls' mean
-        (Crawford & Garthwaite 2002, doi:10.1016/S0028-3932(01)00224-X), to which that of the reference's mean over its runs is added.
+        one row per family of several wirings: ``family``, ``wirings``, ``value`` (the reference's mean), ``mean`` and ``sd`` of the
+        wirings' means, ``rank`` (1 for the highest), ``effect`` :math:`(\bar x - \bar y)/s_y` in standard deviations of the nulls, with the
+        ends ``effect_low`` and ``effect_high`` of its interval, ``p``, ``p_holm`` and ``p_smallest`` (attainable). The interval assumes
+        normal means: :math:`(\bar x - \bar y)/s_y` is then noncentral t up to a factor, with the variance :math:`1/W` of the nulls' mean
+        (Crawford & Garthwaite 2002, doi:10.1016/S0028-3932(01)00224-X) plus that of the reference's mean over its runs.
 
     Raises:
         ValueError: as :func:`~elegans_pyg.analysis.compare`; a reference with several wirings, no family with two of them,
@@ -86,7 +86,7 @@ def rank_among(base: Arm, arm: Arm, alternative: Alternative, confidence: float)
     p = {"greater": (1 + above) / (1 + len(nulls)), "less": (1 + below) / (1 + len(nulls))}.get(alternative, found["p"])
     low, high = _effect_interval(float(found["z"]), base.units, nulls, confidence)
     row = {"wirings": len(nulls), "value": value, "mean": found["mean"], "sd": found["sd"], "rank": 1 + len(nulls) - below}
-    # Where all are the same, nothing can be unusual.
+    # If all are equal, none is unusual.
     p = 1.0 if math.isnan(p) else float(p)
     return {**row, "effect": found["z"], "effect_low": low, "effect_high": high, "p": p, "p_smallest": 1 / (1 + len(nulls))}
 

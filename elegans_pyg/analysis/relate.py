@@ -1,4 +1,4 @@
-"""What structure has to do with learning: the measures of wirings against the accuracies of the networks built from them."""
+"""How structure relates to learning: measures of wirings against the accuracies of the networks built from them."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from elegans_pyg.analysis.rank_correlation import RankTest, fewest_pairs, pairs_
 
 FOLDS, REPEATS = 5, 5
 MEDIUM = 0.5
-"""The correlation that a run should be able to find; with fewer wirings than that takes, the notes say how many are missing."""
+"""The correlation that a run should be able to find; with too few wirings for it, the notes say how many are needed."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Relation:
     """Result of :func:`relate`; :mod:`elegans_pyg.studies.tables` shows it.
 
     Attributes:
-        table: one row a measure, the strongest correlation first. Columns: ``measure``; ``n`` (wirings), ``rho`` (Spearman, over the
-            wirings), ``low`` and ``high`` (95 %), ``p``, ``p_holm``, ``p_smallest`` (attainable), ``needed`` (wirings that would find this
-            ``rho``); the same inside families: ``n_within``, ``rho_within``, ``p_within``, ``p_within_holm``, ``p_within_smallest``; and
+        table: one row per measure, the strongest correlation first. Columns: ``measure``; ``n`` (wirings), ``rho`` (Spearman, over the
+            wirings), ``low`` and ``high`` (95 %), ``p``, ``p_holm``, ``p_smallest`` (attainable), ``needed`` (wirings needed to find this
+            ``rho``); the same within families: ``n_within``, ``rho_within``, ``p_within``, ``p_within_holm``, ``p_within_smallest``; and
             ``ridge`` and ``forest``, the weights and importance of :class:`~elegans_pyg.analysis.grouped_models.ModelScores`.
-        models: its ``models``. No rows, and nothing in ``ridge`` and ``forest``, where there are too few wirings.
-        notes: what a reader has to know to read the tables, one sentence or two each.
+        models: its ``models``. Without rows, and ``ridge`` and ``forest`` are missing, if there are too few wirings.
+        notes: what is needed to read the tables, one or two sentences each.
         value: name of the column that was related to the measures.
     """
 
@@ -50,25 +50,25 @@ def relate(
     """Relate the measures of wirings to what the networks built from them achieve.
 
     The unit of the correlations is the wiring: the runs that share one have the same measures, so they are averaged first. Spearman's
-    correlation and its permutation p are given over all wirings, and inside families, where what the families differ in has no part
-    (:func:`~elegans_pyg.analysis.rank_correlation.rank_correlations`); Holm's correction goes over the measures. From 10 wirings on, a
-    ridge regression and a random forest predict the value of each run from all measures together, judged on wirings they have not seen
-    and against the mean of the family alone (:func:`~elegans_pyg.analysis.grouped_models.cross_validate`).
+    correlation and its permutation p are given over all wirings, and within families, where differences between families do not contribute
+    (:func:`~elegans_pyg.analysis.rank_correlation.rank_correlations`); Holm's correction is over the measures. With 10 wirings or more, a
+    ridge regression and a random forest predict the value of each run from all measures together; they are tested on wirings that they have
+    not seen, against the mean of the family alone (:func:`~elegans_pyg.analysis.grouped_models.cross_validate`).
 
-    Measures that are the same for all wirings, or missing for some, are left out, and named in the notes. So are runs without a value.
-    With fewer wirings than it takes to find a correlation of 0.5 (at level 0.05, Holm's correction included, with 80 % power), the notes
-    say how many are needed; with fewer than 5 there is no p value.
+    Measures that are the same for all wirings, or missing for some, are left out and named in the notes. Runs without a value are left out.
+    With too few wirings to find a correlation of 0.5 (at level 0.05, Holm's correction included, with 80 % power), the notes say how many
+    are needed; with fewer than 5 there is no p value.
 
     Args:
-        variants: one row a run: ``wiring`` (the wiring's identity: equal for runs of one wiring), ``family``, the value, the measures.
+        variants: one row per run: ``wiring`` (identifies the wiring, equal for its runs), ``family``, the value, the measures.
         measures: columns that hold the measures.
         value: column of what was achieved, as shares between 0 and 1.
-        seed, resamples: of the permutations, folds and forests; random permutations where these are too many to enumerate, at least 100.
+        seed, resamples: of the permutations, folds and forests; random permutations if there are too many to enumerate, at least 100.
         quiet: show no progress on standard error.
 
     Raises:
         ValueError: for a missing column, no rows, no measures, a wiring whose runs differ in a measure, or ``resamples`` out of range.
-        TypeError: if a measure or the value is no number.
+        TypeError: if a measure or the value is not a number.
     """
     _check(variants, measures, value, resamples)
     finished = variants[variants[value].notna()]
@@ -93,7 +93,7 @@ def relate(
     _add_p(table, overall, "p", len(units))
     table["needed"] = pd.array([pairs_needed(rho, power=POWER, alpha=ALPHA / len(used)) for rho in overall.rho], dtype="Int64")
     table["n_within"] = in_groups
-    # Two wirings of a family can only agree or disagree: a handful of them says nothing.
+    # Two wirings of a family can only agree or disagree, so a few of them tell nothing.
     table["rho_within"] = within.rho if in_groups >= fewest_pairs(ALPHA) else math.nan
     _add_p(table, within, "p_within", in_groups)
     table["ridge"], table["forest"] = math.nan, math.nan
@@ -108,7 +108,7 @@ def relate(
         models = scores.models
         notes.append(
             f"Models: {REPEATS} times {FOLDS}-fold cross-validation with all runs of a wiring in one fold; Q² is the share of the variance"
-            " between runs that is predicted, ± over the repeats. Measures add to the family's name only where ridge or forest beat it."
+            " between runs that is predicted, ± over the repeats. Measures say more than the family only if ridge or forest beat it."
         )
     table = table.iloc[np.argsort(-table["rho"].abs().fillna(0).to_numpy(), kind="stable")].reset_index(drop=True)
     several = families.max(initial=0) > 0 and in_groups >= fewest_pairs(ALPHA)
@@ -148,7 +148,7 @@ def _check(variants: pd.DataFrame, measures: Sequence[str], value: str, resample
 def _count_note(variants: pd.DataFrame, finished: pd.DataFrame, units: pd.DataFrame, value: str) -> str:
     counts = ", ".join(f"{name} {count}" for name, count in units["family"].value_counts(sort=False).items())
     stopped = len(variants) - len(finished)
-    left_out = f"; {stopped} more left out, as they were stopped before they had one" if stopped else ""
+    left_out = f"; {stopped} more left out, because they stopped before they had one" if stopped else ""
     units_are = f"The units are the {len(units)} wirings ({counts})"
     return f"{len(finished)} runs with {value}{left_out}. {units_are}: the runs of a wiring have the same measures and are averaged."
 
@@ -161,10 +161,10 @@ def _test_notes(overall: RankTest, within: RankTest, several: bool) -> list[str]
     notes = [f"rho: Spearman's correlation over wirings; two-sided permutation p ({how(overall)})."]
     if several:
         notes.append(
-            f"rho inside families: ranks within each family, permuted within it ({how(within)}). Families differ in many measures at once,"
-            " so a correlation that is gone inside families may be due to any of these."
+            f"rho within families: ranks within each family, permuted within it ({how(within)}). Families differ in many measures at once,"
+            " so a correlation that vanishes within families may be due to any of these."
         )
-    return [*notes, "p (Holm) is corrected for the number of measures. A correlation is no cause: measures go together."]
+    return [*notes, "p (Holm) is corrected for the number of measures. Correlation is not causation: measures are correlated."]
 
 
 def _power_notes(units: pd.DataFrame, wirings: int, used: list[str], models: pd.DataFrame) -> list[str]:

@@ -1,4 +1,4 @@
-"""How well predicted responses agree with measured ones, and how well they could, given how far repeated measurements agree."""
+"""How well predicted responses agree with measured ones, and how well they could, given how well repeated measurements agree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from elegans_pyg.analysis.inference import Values
 Mask = npt.NDArray[np.bool_]
 SCORES = ("auc", "ap", "r", "r_significant")
 FEWEST = 3
-"""Responses, and pairs without one, that a score needs."""
+"""Number of pairs that respond, and of pairs that do not, that a score needs at least."""
 
 
 def ranking_scores(score: Values, responds: Mask) -> tuple[Values, Values]:
@@ -32,7 +32,7 @@ def ranking_scores(score: Values, responds: Mask) -> tuple[Values, Values]:
         responds: ``(P,)``.
 
     Returns:
-        two arrays ``(V,)``, of NaN where fewer than three respond, or do not.
+        two arrays ``(V,)``, NaN if fewer than three pairs respond, or fewer than three do not.
     """
     positives = int(responds.sum())
     if min(positives, len(responds) - positives) < FEWEST:
@@ -50,8 +50,8 @@ def ranking_scores(score: Values, responds: Mask) -> tuple[Values, Values]:
 
 
 def correlations(predicted: Values, measured: Values) -> Values:
-    """Pearson's r of each row of predictions ``(V, P)`` with the measurements ``(P,)``; NaN for fewer than three pairs, or where a row is
-    constant."""
+    """Pearson's r of each row of predictions ``(V, P)`` with the measurements ``(P,)``; NaN for fewer than three pairs, or a constant
+    row."""
     if len(measured) < FEWEST:
         return np.full(len(predicted), math.nan)
     one, other = predicted - predicted.mean(axis=1, keepdims=True), measured - measured.mean()
@@ -60,18 +60,18 @@ def correlations(predicted: Values, measured: Values) -> Values:
 
 
 def response_scores(score: Values, amplitude: Values, responds: Mask, measured: Values, steps: Values, most: int = 3) -> pd.DataFrame:
-    """The scores of each row of predictions.
+    """Score each row of predictions.
 
     Args:
-        score: ``(V, P)``, the larger the more likely the neuron responds.
-        amplitude: ``(V, P)``, predicted.
-        responds, measured: ``(P,)``.
-        steps: ``(P,)``, how many synapses the shortest path has.
-        most: up to how many steps to score pairs by themselves.
+        score: ``(V, P)``, larger if a response is more likely.
+        amplitude: ``(V, P)``, the predicted response.
+        responds, measured: ``(P,)``, whether the pair responds, and the measured response.
+        steps: ``(P,)``, number of synapses on the shortest path.
+        most: largest number of steps that has an AUC of its own.
 
     Returns:
-        one row a prediction: ``auc``, ``ap``, ``r`` (over all pairs), ``r_significant`` (over those that respond), and ``auc_1`` to
-        ``auc_<most>``: of the pairs that many steps apart.
+        one row per prediction: ``auc``, ``ap``, ``r`` (over all pairs), ``r_significant`` (over those that respond), and ``auc_1`` to
+        ``auc_<most>`` (over pairs that many steps apart).
     """
     area, precision = ranking_scores(score, responds)
     table = {"auc": area, "ap": precision, "r": correlations(amplitude, measured)}
@@ -83,23 +83,23 @@ def response_scores(score: Values, amplitude: Values, responds: Mask, measured: 
 
 
 def noise_ceilings(responds: Mask, measured: Values, halves: tuple[Values, Values], other: Values) -> pd.DataFrame:
-    r"""What the measurements predict of themselves.
+    r"""Ceilings of the scores: how well the measurements predict themselves.
 
-    From the correlation :math:`r_{12}` of the means of two halves of the trials follows the reliability of the mean of all,
+    The correlation :math:`r_{12}` between the means of two halves of the trials gives the reliability of the mean of all trials,
     :math:`2 r_{12} / (1 + r_{12})` (Spearman 1910, doi:10.1111/j.2044-8295.1910.tb00206.x; Brown 1910,
-    doi:10.1111/j.2044-8295.1910.tb00207.x), and a prediction without error would correlate with that mean by the root of it.
+    doi:10.1111/j.2044-8295.1910.tb00207.x); the correlation of an error-free prediction with that mean is the root of it.
 
     Args:
         responds: ``(P,)``.
         measured: ``(P,)``, mean over all trials.
-        halves: the means over two halves of the trials, NaN for pairs seen once.
-        other: ``(P,)``, measured in other animals, such as of another strain; NaN for pairs not tested there.
+        halves: the means over two halves of the trials ``(P,)``, NaN for pairs seen once.
+        other: ``(P,)``, measured in other animals, for example of another strain; NaN for pairs not tested there.
 
     Returns:
-        one row for each: ``by`` (``"halves"``, ``"half"``, ``"other"``), ``pairs`` and :data:`SCORES`. ``halves`` has the highest r that a
-        prediction without error would reach, and no AUC: whether a pair responds is known from all of its trials only. ``half``: the
-        amplitude in one half of the trials as a prediction, which has seen half of what it predicts, and so lies too high.
-        ``other``: that of the other animals, which have seen nothing of it and differ, a lower bound.
+        one row for each of ``by`` (``"halves"``, ``"half"``, ``"other"``), with ``pairs`` and :data:`SCORES`. ``halves`` has the highest r
+        of an error-free prediction, and no AUC, because only all trials together say whether a pair responds. ``half`` takes the amplitude
+        in one half of the trials as the prediction, which is part of what it predicts, so its scores are too high. ``other`` takes that of
+        the other animals, which is independent but differs: a lower bound.
     """
     one, two = halves
     both = np.isfinite(one) & np.isfinite(two)
@@ -118,15 +118,17 @@ def noise_ceilings(responds: Mask, measured: Values, halves: tuple[Values, Value
 def effects_by_fold(folds: pd.DataFrame, value: str, reference: str = "connectome", confidence: float = 0.95) -> pd.DataFrame:
     r"""How far the reference is above the wirings of each family, in their standard deviations, with an interval over folds.
 
-    Of every fold :math:`d_f = (x_f - \bar y_f) / s`, with the standard deviation :math:`s` of the wirings' means over the folds, so that
-    the mean of the :math:`d_f` is the effect of the means; the interval is Student's for it. Folds share training data, so that it is
-    rather too narrow where something was fitted.
+    In every fold :math:`d_f = (x_f - \bar y_f) / s`, with :math:`s` the standard deviation of the wirings' means over the folds, so that
+    the mean of the :math:`d_f` is the effect of the means; the interval is Student's. Folds share training data, so it tends to be too
+    narrow if something was fitted.
 
     Args:
-        folds: one row a wiring and fold: ``family``, ``wiring_seed``, ``fold`` and ``value``; folds without a value do not count.
+        folds: one row per wiring and fold: ``family``, ``wiring_seed``, ``fold`` and the value; folds without a value are left out.
+        value, reference: the column of values, and the family that is compared with the others.
+        confidence: coverage of the interval, between 0 and 1.
 
     Returns:
-        one row a family: ``family``, ``folds``, ``fold_low``, ``fold_high``.
+        one row per family: ``family``, ``folds``, ``fold_low``, ``fold_high``.
     """
     real = folds[folds["family"] == reference].set_index("fold")[value]
     rows = []

@@ -1,4 +1,4 @@
-"""The simple directed graph that measures are taken of, and what a measure says of itself."""
+"""The simple directed graph that measures are computed on, and the description of a measure."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SYNAPSES: dict[str, tuple[int, ...]] = {"all": tuple(range(len(KINDS))), **{name
 
 @dataclass(frozen=True)
 class Measure:
-    """What a column of :func:`~elegans_pyg.analysis.measures` is.
+    """Description of a column of :func:`~elegans_pyg.analysis.measures`.
 
     Attributes:
-        description: one line, with the value where the measure would be undefined.
+        description: one line, with the value for graphs for which the measure is undefined.
         group: measures computed together; ``which`` takes the names of groups too.
         direction: ``"directed"``, ``"undirected"`` (of the support: neurons joined in either direction) or ``"dag"``.
         unit, source: of the value, empty for a ratio or share; paper and DOI, empty for a plain count.
-        needs: attribute of ``Data`` without which there is no such measure; empty if every wiring has what it takes.
+        needs: attribute of ``Data`` that the measure requires; empty if every wiring has what it takes.
     """
 
     description: str
@@ -44,7 +44,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class MeasureGroup:
-    """Measures computed together, made by :func:`measured`; called with a graph, it gives the value of each column by name."""
+    """Measures computed together, made by :func:`measured`; calling it with a graph gives the value of each column by name."""
 
     name: str
     columns: dict[str, Measure]
@@ -57,8 +57,8 @@ class MeasureGroup:
 def measured(
     group: str, *entries: tuple[str, ...], direction: str = "directed", needs: str = ""
 ) -> Callable[[Callable[..., tuple[float, ...]]], MeasureGroup]:
-    """Make a group of a function that takes a graph, its ``Data`` and a seed, and gives a value for each entry: name, description, and
-    where there are any, unit, source and a direction other than the group's."""
+    """Decorator that makes a group of a function of a graph, its ``Data`` and a seed, which returns a value for each entry. An entry is a
+    name and a description, and optionally a unit, a source and a direction other than the group's."""
     filled = ((*entry, *("", "", direction)[len(entry) - 2 :]) for entry in entries)
     columns = {name: Measure(description, group, way, unit, source, needs) for name, description, unit, source, way in filled}
     return lambda compute: MeasureGroup(group, columns, compute)
@@ -66,13 +66,13 @@ def measured(
 
 @dataclass(frozen=True)
 class SimpleGraph:
-    """Who synapses onto whom: at most one edge from a neuron to another, and none to itself.
+    """The simple directed graph of a wiring: at most one edge from a neuron to another, and no self-loops.
 
     Attributes:
-        num_nodes, neuron_type: neurons ``N``, isolated ones included, and their positions ``(N,)`` in ``NEURON_TYPES``.
-        source, target: of the edges, ``(M,)``, in the order of (source, target).
-        weight: ``(M,)``, summed over the synapses that an edge stands for.
-        self_loops: neurons with an edge to themselves, which the edges leave out.
+        num_nodes, neuron_type: number ``N`` of neurons, isolated ones included, and their types ``(N,)``, positions in ``NEURON_TYPES``.
+        source, target: of the edges, ``(M,)``, sorted by source, then target.
+        weight: ``(M,)``, summed over the synapses of an edge.
+        self_loops: number of neurons with an edge to themselves, which the edges leave out.
     """
 
     num_nodes: int
@@ -84,8 +84,8 @@ class SimpleGraph:
 
     @classmethod
     def from_data(cls, data: Data, synapses: str = "all") -> SimpleGraph:
-        """Merge the synapses of ``data`` that are of one kind, or of all (``"all"``). Raises what ``as_wiring`` does, and a
-        ``ValueError`` for an unknown kind."""
+        """Merge the synapses of ``data`` that are of one kind, or of all kinds (``"all"``). Raises as ``as_wiring``, and ``ValueError`` for
+        an unknown kind."""
         data = as_wiring(data)
         if synapses not in SYNAPSES:
             raise ValueError(f"synapses: expected one of {', '.join(SYNAPSES)}, got {synapses!r}; choose one of them")
@@ -117,7 +117,7 @@ class SimpleGraph:
 
     @cached_property
     def is_mutual(self) -> Bools:
-        """Which edges have one the other way round; ``(M,)``."""
+        """Which edges have a reverse edge; ``(M,)``."""
         return np.isin(self.target * self.num_nodes + self.source, self.source * self.num_nodes + self.target)
 
     def matrix(self, weighted: bool) -> sparse.csr_array:
@@ -140,7 +140,7 @@ class SimpleGraph:
 
 
 def pairs_by_distance(adjacency: sparse.csr_array) -> Iterator[Bools]:
-    """The ordered pairs of nodes at directed distance 1, 2, ..., while there are any: ``(N, N)``, source by target."""
+    """The ordered pairs of nodes at directed distance 1, 2, ..., until there are none: masks ``(N, N)``, source by target."""
     front = seen = np.eye(adjacency.shape[0], dtype=bool)
     while (front := (adjacency @ front > 0) & ~seen).any():
         seen = seen | front
@@ -148,7 +148,7 @@ def pairs_by_distance(adjacency: sparse.csr_array) -> Iterator[Bools]:
 
 
 def share(part: float, whole: float, otherwise: float = 0.0) -> float:
-    """``part / whole``, and ``otherwise`` where there is no whole."""
+    """``part / whole``, or ``otherwise`` if ``whole`` is 0."""
     return float(part / whole) if whole else otherwise
 
 
@@ -161,5 +161,5 @@ def entropy(counts: npt.ArrayLike) -> float:
 def divergence(observed: npt.ArrayLike, expected: npt.ArrayLike) -> float:
     """Kullback-Leibler divergence, in bits, of observed from expected counts (above 0 wherever something was observed); 0 for no counts."""
     p, q = np.asarray(observed, dtype=np.float64), np.asarray(expected, dtype=np.float64)
-    # Equal counts differ in their last bits at most, and a divergence is never below 0.
+    # Rounding can make it negative for equal counts.
     return max(0.0, float(rel_entr(p / p.sum(), q / q.sum()).sum() / np.log(2))) if p.any() else 0.0

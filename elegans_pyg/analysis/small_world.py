@@ -16,10 +16,10 @@ _NULLS = 10
 
 
 def path_lengths(data: Data, synapses: str = "all") -> pd.DataFrame:
-    """How many ordered pairs of different neurons are joined by a shortest directed path of each length.
+    """Count the ordered pairs of different neurons by the length of the shortest directed path.
 
     Returns:
-        one row a length, from 1 edge on: ``length``, ``pairs``, ``share`` of all ordered pairs; pairs without a path have no row.
+        one row per length, from 1 edge on: ``length``, ``pairs``, ``share`` of all ordered pairs; pairs without a path have no row.
     """
     graph = SimpleGraph.from_data(data, synapses)
     pairs = _pairs_at(graph.adjacency)
@@ -36,11 +36,11 @@ def small_world(data: Data, nulls: int = _NULLS, seed: int = 0, synapses: str = 
     .. math:: \sigma = \frac{C / C_{rand}}{L / L_{rand}}, \qquad \omega = \frac{L_{rand}}{L} - \frac{C}{C_{latt}}
 
     :math:`C` is the mean clustering and :math:`L` the mean length of shortest paths between joined neurons. The random null is the mean
-    over ``nulls`` Erdős-Rényi graphs with the same numbers of neurons and of undirected edges. The lattice is the ring in which the nearest
-    neighbours are joined first, as far as that number of edges goes; it does not keep degrees, as the lattices of Telesford et al. do.
+    over ``nulls`` Erdős-Rényi graphs with the same numbers of neurons and of undirected edges. The lattice is a ring in which the nearest
+    neighbours are joined first, up to that number of edges; it does not keep degrees, unlike the lattices of Telesford et al.
 
     Args:
-        data: the wiring; directions are left out.
+        data: the wiring; directions are ignored.
         nulls, seed: number of random graphs, 1 or more, and their seed, 0 or more.
 
     Returns:
@@ -67,8 +67,8 @@ def small_world(data: Data, nulls: int = _NULLS, seed: int = 0, synapses: str = 
     }
 
 
-_SIGMA = f"clustering and path length against {_NULLS} Erdős-Rényi graphs with as many edges; 0 where these have no triangles"
-_OMEGA = f"path length against {_NULLS} Erdős-Rényi graphs, less clustering against a ring lattice; terms without a denominator are 0"
+_SIGMA = f"clustering and path length relative to {_NULLS} Erdős-Rényi graphs with as many edges; 0 if these have no triangles"
+_OMEGA = f"path length relative to {_NULLS} Erdős-Rényi graphs, minus clustering relative to a ring lattice; 0 for undefined terms"
 
 
 @measured(
@@ -83,7 +83,7 @@ def small_world_measures(_: Any, data: Data, seed: int) -> tuple[float, ...]:
 
 
 def _random_pairs(number: int, edges: int, rng: np.random.Generator) -> Ints:
-    """``edges`` different unordered pairs, all choices equally likely; ``(2, edges)``."""
+    """``edges`` different unordered pairs, drawn uniformly; ``(2, edges)``."""
     chosen = rng.choice(number * (number - 1) // 2, size=edges, replace=False)
     # Pairs (i, j) with i < j, counted column by column: column j holds j of them. A float finds the column exactly up to 2**45 pairs.
     j = ((1 + np.sqrt(1 + 8 * chosen)) / 2).astype(np.int64)
@@ -91,7 +91,7 @@ def _random_pairs(number: int, edges: int, rng: np.random.Generator) -> Ints:
 
 
 def _ring_pairs(number: int, edges: int) -> Ints:
-    """The ``edges`` nearest pairs on a ring, the last distance filled evenly round it; ``(2, edges)``."""
+    """The ``edges`` nearest pairs on a ring, those of the largest distance spread evenly round it; ``(2, edges)``."""
     pairs = [np.zeros((2, 0), dtype=np.int64)]
     left, step = edges, 1
     while left:
@@ -110,7 +110,7 @@ def _support(number: int, pairs: Ints) -> sparse.csr_array:
 
 
 def _pairs_at(adjacency: sparse.csr_array) -> Ints:
-    """Ordered pairs at distance 1, 2, ..., as far as there are any."""
+    """Number of ordered pairs at distance 1, 2, ..., as far as there are any."""
     return np.array([pairs.sum() for pairs in pairs_by_distance(adjacency)], dtype=np.int64)
 
 
@@ -119,7 +119,7 @@ def _mean_length(pairs: Ints) -> float:
 
 
 def _triangles(adjacent: sparse.csr_array) -> Ints:
-    """Diagonal of the third power of a symmetric matrix: of the support, twice the triangles that each neuron is in."""
+    """Diagonal of the third power of a symmetric matrix; for the support, twice the number of triangles of each neuron."""
     return np.asarray(((adjacent @ adjacent) * adjacent).sum(axis=1), dtype=np.int64)
 
 
@@ -129,24 +129,24 @@ def _clustering(support: sparse.csr_array) -> float:
 
 
 def _mean_share(parts: Ints, wholes: Ints) -> float:
-    """Mean over nodes of ``parts / wholes``, nodes without a whole counting 0."""
+    """Mean over nodes of ``parts / wholes``; nodes whose whole is 0 count as 0."""
     return float(np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > 0).mean())
 
 
 _LATORA = "Latora & Marchiori 2001, doi:10.1103/PhysRevLett.87.198701"
 _WATTS = "Watts & Strogatz 1998, doi:10.1038/30918"
-_PAIRS = "mean over neurons of the share of pairs of neighbours that are joined, 0 with fewer than 2"
-_FAGIOLO = "mean over neurons of directed triangles over those that its degrees allow, 0 where they allow none"
+_PAIRS = "mean over neurons of the share of pairs of neighbours that are joined; 0 for fewer than 2 neighbours"
+_FAGIOLO = "mean over neurons of the number of directed triangles over the largest that its degrees allow; 0 if they allow none"
 
 
 @measured(
     "paths",
     ("path_length", "mean length of the shortest directed paths, over ordered pairs that have one; 0 if none has", "edges", _WATTS),
-    ("efficiency", "mean over ordered pairs of 1 / the length of the shortest directed path, 0 for pairs without one", "", _LATORA),
+    ("efficiency", "mean over ordered pairs of 1 / length of the shortest directed path, 0 for pairs without one", "", _LATORA),
     ("reachable_share", "share of ordered pairs with a directed path; 0 for one neuron"),
     ("diameter", "longest of the shortest directed paths; 0 without edges", "edges"),
-    ("components", "weakly connected parts, isolated neurons included", "parts", "", "undirected"),
-    ("largest_strong_share", "share of neurons in the largest strongly connected part"),
+    ("components", "weakly connected components, isolated neurons included", "parts", "", "undirected"),
+    ("largest_strong_share", "share of neurons in the largest strongly connected component"),
 )
 def path_measures(graph: SimpleGraph, *_: Any) -> tuple[float, ...]:
     pairs, every = _pairs_at(graph.adjacency), graph.num_nodes * (graph.num_nodes - 1)

@@ -1,4 +1,4 @@
-"""What ElegansNet (2023) says about the connectome's dyads under rewiring, put to the test."""
+"""Tests of two claims of ElegansNet (2023) about the connectome's dyads under rewiring."""
 
 import math
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from elegans_pyg.analysis.inference import holm
 from elegans_pyg.analysis.power import ALPHA
 
 SLIGHT, GRADUAL = 0.05, 0.1
-"""Shares of edges redrawn: what counts as slight rewiring, and at which an effect that goes gradually is still more than half there."""
+"""Shares of edges redrawn: slight rewiring, and the share at which more than half of an effect that fades gradually is left."""
 FALLING = -0.9
-"""Rank correlation of the effect's size with the share redrawn, at which it falls all the way."""
+"""Largest rank correlation of the effect's size with the share redrawn at which the effect counts as falling throughout."""
 _EFFECT = ["measure", "length", "z", "p_holm", "falling", "half", "left_gradual", "lost", "unusual_slight"]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the paper, and what was found.
+    """A claim of the paper, and what was found.
 
     ``claim`` is ``"fade"`` or ``"multi-dyadic"``, ``text`` says it in words, and ``detail`` what was measured. Of the effects that the
-    connectome has, the claim applies to ``tested``, and ``held`` for so many. ``family`` says how edges were redrawn.
+    connectome has, the claim applies to ``tested``, and held for ``held``. ``family`` says how edges were redrawn.
     """
 
     connectome: str
@@ -43,15 +43,15 @@ class Claim:
 
 
 def dyad_effects(curves: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """The type pairs whose dyadicity or heterophilicity in the connectome is not due to chance, and how each goes with rewiring.
+    """Find the type pairs whose dyadicity or heterophilicity in the connectome is not due to chance, and how each changes with rewiring.
 
     Args:
         curves: of one connectome and family: ``fraction``, ``measure``, ``left`` (share of the effect left), ``unusual`` (share of the
-            graphs that are unusual for the null model as the connectome is).
+            graphs that are unusual on the connectome's side, see :func:`~elegans_pyg.analysis.null_model.share_unusual`).
         scores: the connectome against that null model, see :func:`~elegans_pyg.analysis.null_model.against_null`.
 
     Returns:
-        one row a pair and length with an effect at level 0.05, corrected (Holm) over the 9 pairs for edges, and over the 18 of pairs and
+        one row per pair and length with an effect at level 0.05, corrected (Holm) over the 9 pairs for edges, and over the 18 of pairs and
         lengths for paths of 2 and 3: ``measure``, ``length``, ``z`` and ``p_holm`` of the connectome; ``falling`` (rank correlation of
         the effect's size with the fraction), ``half`` (fraction at which half is left), ``left_gradual`` (share left at the fraction
         nearest 0.1), ``lost`` (smallest fraction at which at most half of the graphs are unusual) and ``unusual_slight`` (share unusual at
@@ -78,7 +78,7 @@ def dyad_effects(curves: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_claims(connectome: str, family: str, effects: pd.DataFrame) -> list[Claim]:
-    """Whether the two claims held, from :func:`dyad_effects`."""
+    """Check whether the two claims held, from the table of :func:`dyad_effects`."""
     direct, far = effects[effects["length"] == 1], effects[effects["length"] > 1]
     fading = direct[(direct["falling"] <= FALLING) & (direct["left_gradual"] > 0.5)]
     gone = far[far["unusual_slight"] <= 0.5]

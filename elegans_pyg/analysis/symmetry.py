@@ -1,4 +1,4 @@
-"""The symmetry of left and right."""
+"""Left-right symmetry."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +10,14 @@ from elegans_pyg.analysis.simple_graph import Ints, SimpleGraph, measured, share
 
 
 def mirror_neurons(names: Sequence[str]) -> Ints:
-    """Position of each neuron's partner on the other side, whose name differs in its last letter only, ``L`` and ``R``, as in ``ASEL`` and
-    ``ASER``, and its own where it has none, as ``AVL`` and ``AQR``; ``(N,)``."""
+    """Position of each neuron's partner on the other side, whose name differs only in its last letter, ``L`` or ``R``, as in ``ASEL`` and
+    ``ASER``; its own position if it has none, as ``AVL`` and ``AQR``; ``(N,)``."""
     place = {name: number for number, name in enumerate(names)}
     swap = {"L": "R", "R": "L"}
     return np.array([place.get(name[:-1] + swap.get(name[-1:], "?"), number) for number, name in enumerate(names)], dtype=np.int64)
 
 
-_MIRRORED = "share of the edges with a paired neuron at an end whose mirror image, left for right, is an edge too; 0 if there are none"
+_MIRRORED = "share of the edges with a paired neuron at an end whose left-right mirror image is an edge too; 0 if there are none"
 
 
 @measured(

@@ -1,4 +1,4 @@
-"""How much of the spread of runs is due to the wiring, and how much to the seed."""
+"""How much of the variance of runs is due to the wiring, and how much to the seed."""
 
 import math
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from elegans_pyg.analysis.inference import TIE, Values
 
 
 class Components(NamedTuple):
-    """Outcome of :func:`variance_components`: variance ``between`` groups (wirings) and ``within`` them (seeds), whether the former was cut
-    off at 0, and the groups' ``means`` and ``sizes``."""
+    """Result of :func:`variance_components`: variance ``between`` groups (wirings) and ``within`` them (seeds), whether the former was
+    truncated at 0, and the groups' ``means`` and ``sizes``."""
 
     between: float
     within: float
@@ -23,7 +23,7 @@ class Components(NamedTuple):
 
     @property
     def both(self) -> float:
-        """Variance of a run of a group drawn at random."""
+        """Variance of one run of a random group."""
         return self.between + self.within
 
     @property
@@ -32,14 +32,16 @@ class Components(NamedTuple):
         return self.between / self.both if self.both > 0 else math.nan
 
     def icc_interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        r"""Interval of :attr:`icc`, exact for normal values in groups of any sizes: the :math:`\theta = \sigma_b^2 / \sigma_w^2` at which
+        r"""Interval of :attr:`icc`, exact for normal values in groups of any sizes.
+
+        Its ends are the :math:`\theta = \sigma_b^2 / \sigma_w^2`, turned into :math:`\theta / (1 + \theta)`, at which
 
         .. math:: F(\theta) = \frac{\sum_i u_i (\bar y_i - \bar y_u)^2}{(k - 1)\,MSW}, \qquad u_i = \frac{n_i}{1 + n_i \theta}, \quad
             \bar y_u = \sum_i u_i \bar y_i \big/ \sum_i u_i
 
-        which has the F distribution with :math:`k - 1` and :math:`N - k` degrees of freedom, equals its quantiles, cut off at 0: "A Note on
-        the Analysis of Variance with Unequal Class Frequencies" (Wald 1940, Annals of Mathematical Statistics 11, 96-100). For groups of
-        one size it is the interval of ICC(1, 1) of Shrout & Fleiss (1979, doi:10.1037/0033-2909.86.2.420). ``nan`` where the components do
+        which has the F distribution with :math:`k - 1` and :math:`N - k` degrees of freedom, equals its quantiles, truncated at 0: "A Note
+        on the Analysis of Variance with Unequal Class Frequencies" (Wald 1940, Annals of Mathematical Statistics 11, 96-100). For groups of
+        equal size it is the interval of ICC(1, 1) of Shrout & Fleiss (1979, doi:10.1037/0033-2909.86.2.420). ``nan`` if the components do
         not exist.
         """
         k, freedom = len(self.means), int(self.sizes.sum()) - len(self.means)
@@ -64,15 +66,15 @@ class Components(NamedTuple):
 
 
 def variance_components(values: Values, groups: Sequence[int] | npt.NDArray[np.int64]) -> Components:
-    r"""One-way random-effects variances, by the analysis-of-variance method for groups of any size (Searle, Casella & McCulloch 1992,
-    "Variance Components", doi:10.1002/9780470316856, section 3.6):
+    r"""Estimate one-way random-effects variances by the analysis-of-variance method for groups of any size.
+
+    From Searle, Casella & McCulloch (1992), "Variance Components", doi:10.1002/9780470316856, section 3.6:
 
     .. math:: \hat\sigma^2_{within} = MSW, \qquad \hat\sigma^2_{between} = (MSB - MSW) / n_0, \qquad
         n_0 = \Big(N - \sum_i n_i^2 / N\Big) / (k - 1)
 
-    for :math:`N` values in :math:`k` groups of sizes :math:`n_i`. A negative estimate between groups is cut off at 0 and marked. With one
-    group there is no variance between (``nan``); with no group of two or more there is none within, and the two cannot be told apart (both
-    ``nan``).
+    for :math:`N` values in :math:`k` groups of sizes :math:`n_i`. A negative estimate between groups is truncated at 0 and marked. With one
+    group the variance between is ``nan``; if no group has two or more values, the two cannot be separated, and both are ``nan``.
     """
     _, group = np.unique(np.asarray(groups), return_inverse=True)
     sizes = np.bincount(group)
@@ -90,6 +92,6 @@ def variance_components(values: Values, groups: Sequence[int] | npt.NDArray[np.i
 
 
 def icc_of_mean(icc: float, seeds: float) -> float:
-    r"""Intraclass correlation of a mean of ``seeds`` runs, :math:`k \rho / (1 + (k - 1) \rho)` (Spearman 1910,
-    doi:10.1111/j.2044-8295.1910.tb00206.x; Brown 1910, doi:10.1111/j.2044-8295.1910.tb00207.x); of an interval's ends alike."""
+    r"""Intraclass correlation of a mean of ``seeds`` runs, :math:`k \rho / (1 + (k - 1) \rho)`, also for the ends of an interval (Spearman
+    1910, doi:10.1111/j.2044-8295.1910.tb00206.x; Brown 1910, doi:10.1111/j.2044-8295.1910.tb00207.x)."""
     return seeds * icc / (1 + (seeds - 1) * icc)

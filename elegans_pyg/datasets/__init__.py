@@ -1,4 +1,4 @@
-"""Things you load: connectomes, ensembles of wirings, neural activity, images, sequences."""
+"""Data sets: connectomes, ensembles of wirings, neural activity, images and sequences."""
 
 from elegans_pyg.datasets.calcium import load_calcium
 from elegans_pyg.datasets.connectome import Connectome

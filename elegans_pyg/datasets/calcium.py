@@ -1,4 +1,4 @@
-"""Recordings of the calcium of many neurons, in the layout of the homogenised collection of Simeon et al."""
+"""Calcium recordings of many neurons, in the layout of the homogenised collection of Simeon et al."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,31 +21,31 @@ def load_calcium(path: str | Path, sources: Sequence[str] | None = None, origina
     """Read calcium recordings, one ``Data`` per worm.
 
     The layout is that of Simeon et al. (2024), "Homogenized C. elegans Neural Activity and Connectivity Data", arXiv:2411.12091: a Parquet
-    file with a row for each neuron of each worm, with ``source_dataset``, ``worm``, ``neuron``, ``is_labeled_neuron``, and as lists
-    ``calcium_data`` and ``time_in_seconds``, which are resampled and normalised, and the same as recorded with ``original_`` before the
-    name; further columns are left alone.
+    file with one row per neuron of each worm and the columns ``source_dataset``, ``worm``, ``neuron``, ``is_labeled_neuron``, and, as
+    lists, ``calcium_data`` and ``time_in_seconds`` (resampled and normalised), and ``original_calcium_data`` and
+    ``original_time_in_seconds`` (as recorded). Other columns are ignored.
 
     Args:
         path: the Parquet file.
         sources: names of the source data sets to read, such as ``["Kato2015"]``; by default all.
-        original: the traces as recorded in place of the resampled ones.
+        original: read the traces as recorded instead of the resampled ones.
 
     Returns:
-        In the order of the file, graphs without edges: ``calcium (N, T)`` float32, ``time_seconds (T,)`` float32, ``labeled (N,)`` bool
-        (whether the neuron was identified; the name of another means nothing), ``neuron_name``, ``source_dataset``, ``worm``.
+        Graphs without edges, in the order of the file: ``calcium (N, T)`` float32, ``time_seconds (T,)`` float32, ``labeled (N,)`` bool
+            (whether the neuron was identified; otherwise its name is arbitrary), ``neuron_name``, ``source_dataset``, ``worm``.
 
     Raises:
         ImportError: if PyArrow is missing.
         FileNotFoundError: if the file is missing.
-        ValueError: if it is no Parquet file or lacks a column; if no row is of the ``sources``; if a worm's traces differ in length from
-            its times, are not finite, or are of one neuron twice, or its times do not increase.
+        ValueError: if the file is not Parquet or lacks a column; if no row is from ``sources``; if a worm's traces differ in length from
+            its times or are not finite, a neuron is listed twice, or the times do not increase.
     """
     parquet = require("pyarrow.parquet", "images", "load_calcium")
     trace, time = (f"{'original_' * original}{name}" for name in ("calcium_data", "time_in_seconds"))
     file = check_file(path, "path", _LIMIT)
     try:
         there = parquet.read_schema(file).names
-    # pyarrow has errors of its own for each way of being damaged.
+    # pyarrow raises many kinds of errors for damaged files.
     except Exception as error:
         raise unreadable(file, "a Parquet file", error) from error
     if missing := [name for name in (*_KEYS, trace, time) if name not in there]:

@@ -27,9 +27,9 @@ _LAYERS = _NAMES[-2:]
 
 
 class Connectome(InMemoryDataset):
-    """One published connectome of *C. elegans*, as a data set of one graph.
+    """A published connectome of *C. elegans*, as a data set of one graph.
 
-    Neurons are the nodes; muscles, glia and other end organs are left out, and so are neurons without an edge of the chosen kind.
+    Nodes are neurons. Muscles, glia and other end organs are left out, and so are neurons without an edge of the chosen kind.
 
     ========================== ========== ============ ========== =========================================================================
     name                       neurons    chemical     electrical source
@@ -44,44 +44,45 @@ class Connectome(InMemoryDataset):
     ========================== ========== ============== ==================================================================================
     extrasynaptic layer        neurons    pairs, signals source
     ========================== ========== ============== ==================================================================================
-    bentley2016-monoamine      219        1,668, 2,322   Bentley et al. 2016, doi:10.1371/journal.pcbi.1005283: who releases a monoamine
-                                                         for which another neuron has a receptor
+    bentley2016-monoamine      219        1,668, 2,322   Bentley et al. 2016, doi:10.1371/journal.pcbi.1005283: a neuron releases a
+                                                         monoamine for which another one has a receptor
     bentley2016-neuropeptide   222        5,960, 7,445   the same for 15 neuropeptides
     ========================== ========== ============== ==================================================================================
 
-    Counts are of neurons in the chemical graph, its edges, and pairs with electrical synapses, without the pharynx. The weights of Cook et
-    al. count the sections of electron micrographs in which a connection is seen, those of Bentley et al. the transmitters with their
-    receptors (signals), those of the others synapses. Licences, counts by neuron type and differences from the published counts:
-    ``data/README.md``.
+    Counts are numbers of neurons and edges of the chemical graph, and of pairs with electrical synapses, without the pharynx. Weights are
+    the number of electron-microscope sections in which a connection is seen (Cook et al.), of transmitter-receptor pairs (signals; Bentley
+    et al.), or of synapses (the others). Licences, counts by neuron type and differences from the published counts: ``data/README.md``.
 
     Args:
         name: one of :meth:`names`.
-        synapses: ``"chemical"``, ``"electrical"`` (each stored in both directions), ``"extrasynaptic"`` or ``"both"``: all that there are.
-            By default chemical, and of an extrasynaptic layer that.
-        pharynx: keep the 20 pharyngeal neurons, which Cook et al. list apart.
-        keep_isolated: keep neurons of that animal that no edge of the chosen kind touches.
-        root: folder with files of your own in the layout of ``data/connectomes`` (``neurons.csv`` and ``<name>.csv``), in place of the
-            packaged ones. Nothing is ever written to it.
-        transform, pre_transform, pre_filter: as of any PyG data set: applied at every access; applied once, now.
-        edge_attributes: also give what is known of each edge by itself. Transforms that merge or redraw edges leave it out, so that a graph
-            with them and one without make no ``Batch``.
+        synapses: ``"chemical"``, ``"electrical"`` (stored in both directions), ``"extrasynaptic"`` or ``"both"`` (all kinds). The default
+            is chemical, or extrasynaptic for an extrasynaptic layer.
+        pharynx: keep the 20 pharyngeal neurons, which Cook et al. list separately.
+        keep_isolated: keep neurons of the animal without an edge of the chosen kind.
+        root: folder with your own files in the layout of ``data/connectomes`` (``neurons.csv`` and ``<name>.csv``), instead of the packaged
+            ones. Nothing is ever written to it.
+        transform, pre_transform, pre_filter: as in any PyG data set; ``transform`` is applied at every access, the others once at
+            construction.
+        edge_attributes: also add attributes of single edges (see Shapes). Transforms that merge or redraw edges drop them, so graphs with
+            and without them cannot be batched together.
 
     Shapes (of the one ``Data``):
         - ``edge_index (2, E)``, ``edge_weight (E,)``, ``edge_type (E,)``: 0 chemical, 1 electrical, 2 extrasynaptic; sorted by
           (source, target, type)
-        - with ``edge_attributes``: ``edge_sign (E,)``, +1, -1 or, if not known, 0, by :func:`~elegans_pyg.datasets.edge_sign`; of an
+        - with ``edge_attributes``: ``edge_sign (E,)``, +1, -1 or 0 (unknown), by :func:`~elegans_pyg.datasets.edge_sign`; for an
           extrasynaptic layer ``edge_signal (E, S)`` bool and ``signal_name``, list of ``S``: which of ``"serotonin:mod-1"``, ... link the
           two neurons
-        - ``neuron_type (N,)``: position in ``NEURON_TYPES``; ``x (N, 6)``: the same one-hot; ``neuron_name``: list of ``N`` names;
-          ``inhibitory (N,)``: whether the principal neurotransmitter is GABA; ``y (N,)``: the type again, as a label; ``family`` and
+        - ``neuron_type (N,)``: index into ``NEURON_TYPES``; ``x (N, 6)``: its one-hot encoding; ``neuron_name``: list of ``N`` names;
+          ``inhibitory (N,)``: whether the principal neurotransmitter is GABA; ``y (N,)``: the type as a label; ``family`` and
           ``wiring_seed``: ``"connectome"`` and 0
 
     PyG's transforms keep names, types and kinds where they keep neurons and synapses (``subgraph``, ``LargestConnectedComponents``), and
-    where they add up both directions of a chemical graph (``ToUndirected``). Self-loops and virtual nodes are for PyG's own layers: what
-    makes a DAG refuses such graphs. ``RemoveIsolatedNodes`` cannot index a list of names: use ``data.subgraph(data.edge_index.unique())``.
+    where they add up both directions of a chemical graph (``ToUndirected``). Added self-loops and virtual nodes are for PyG's own layers;
+    the transforms that make DAGs raise for such graphs. ``RemoveIsolatedNodes`` cannot index a list of names: use
+    ``data.subgraph(data.edge_index.unique())``.
 
     Raises:
-        ValueError: for an unknown name or kind of synapse, or a file of ``root`` that is not in order.
+        ValueError: for an unknown name or kind of synapse, or an invalid file in ``root``.
         FileNotFoundError: if ``root`` lacks a file.
 
     Example:
@@ -103,14 +104,14 @@ class Connectome(InMemoryDataset):
     ) -> None:
         folder = data_folder("connectomes") if root is None else Path(root)
         if root is None:
-            check_choice("name", name, _NAMES, "a file of your own is read by Connectome.from_edges")
+            check_choice("name", name, _NAMES, "to read your own file use Connectome.from_edges")
         super().__init__(root=None, transform=transform)
         layer = root is None and name in _LAYERS
         synapses = synapses or ("extrasynaptic" if layer else "chemical")
         neurons = read_table(folder / "neurons.csv", NEURON_COLUMNS, "root")
         edges = read_table(folder / f"{name}.csv", EDGE_COLUMNS, "root")
         if root is None:
-            # Which neurons an animal has is what all of its synapses touch.
+            # The neurons of an animal are those with any synapse.
             neurons = neurons[neurons["name"].isin({*edges["pre"], *edges["post"]})]
         if not pharynx:
             pharyngeal = neurons["name"][neurons["type"] == "pharyngeal"]
@@ -124,7 +125,7 @@ class Connectome(InMemoryDataset):
         self.name, self.synapses = name, synapses
         data.y, data.family, data.wiring_seed = data.neuron_type.clone(), "connectome", 0
         if pre_filter is not None and not pre_filter(data):
-            raise ValueError("pre_filter: expected it to keep the connectome, got False; leave it out")
+            raise ValueError("pre_filter: expected True for the connectome, got False; leave it out")
         self.data, self.slices = self.collate([data if pre_transform is None else pre_transform(data)])
 
     num_classes = len(NEURON_TYPES)
@@ -148,42 +149,46 @@ class Connectome(InMemoryDataset):
         sensory: Sequence[str] = (),
         motor: Sequence[str] = (),
     ) -> Data:
-        """Read a wiring of one's own, whatever holds it. ``from_files``, ``from_pandas``, ``from_scipy``, ``from_networkx`` and
-        ``from_data`` are other names of this.
+        """Read your own wiring from a file, table, matrix or graph.
 
-        * **Edge lists** in CSV, TSV, text with semicolons (then decimal commas too) or blanks, Parquet, and pandas tables, with or without
-          header and index column. A header may call the columns ``source, target``, ``pre, post``, ``from, to``, ..., ``weight``,
-          ``synapses``, ``count``, ..., and ``synapse``; without one, columns 1 and 2 are edges and 3 the weight. Also NetworkX's lists.
-        * **Matrices** from rows to columns, with or without labels: CSV, ``.npy``, Matrix Market (``.mtx``), pandas, SciPy, NumPy.
+        ``from_files``, ``from_pandas``, ``from_scipy``, ``from_networkx`` and ``from_data`` are aliases.
+
+        * **Edge lists** in CSV, TSV, text separated by semicolons (with decimal commas if need be) or blanks, Parquet, and pandas tables,
+          with or without header and index column. A header may name the columns ``source, target``, ``pre, post``, ``from, to``, ...,
+          ``weight``, ``synapses``, ``count``, ..., and ``synapse``; without one, columns 1 and 2 are the edge and column 3 is the weight.
+          NetworkX's edge lists are read too.
+        * **Matrices**, source by target, with or without labels: CSV, ``.npy``, Matrix Market (``.mtx``), pandas, SciPy, NumPy.
         * **GraphML, GML, GEXF and NetworkX graphs**, such as neurodata's (https://neurodata.io/project/connectomes): nodes with
           ``cell_name``, ``name`` or ``label``, and ``cell_type``, ``neuron_type``, ``role`` or ``type``; edges with ``weight`` and
-          ``synapse_type``, or with ``chemical_weight`` and ``electrical_weight``, of which 0 means that there is no such synapse; or with
-          nothing. The edges of undirected graphs are stored in both directions.
-        * **PyG Data**, which needs no more than ``edge_index``: all its nodes and attributes stay.
+          ``synapse_type``, or with ``chemical_weight`` and ``electrical_weight``, where 0 means no such synapse; or without attributes. The
+          edges of undirected graphs are stored in both directions.
+        * **PyG Data** with at least ``edge_index``; all nodes and attributes are kept.
 
-        A weight that is missing everywhere is 1, a missing kind of synapse chemical. A synapse is ``chemical`` (``C``) or ``electrical``
-        (``E``); electrical ones are stored in both directions, and a direction that is not listed gets the weight of the other. Neurons
-        have types of any words. ``sensory``, ``inter``, ``motor`` and the like are roles; other words are kept in ``cell_type``, and their
-        neurons are ``other``. Missing types are looked up by name if at least half of the neurons are the worm's (``VA01`` is ``VA1``). If
-        no role is given or found, sources are sensory and sinks motor, see :func:`elegans_pyg.wirings.roles`.
+        If there are no weights, all are 1; if there are no kinds of synapses, all are chemical. A synapse is ``chemical`` (``C``) or
+        ``electrical`` (``E``); electrical ones are stored in both directions, and a missing direction gets the weight of the other. Neuron
+        types may be any words: ``sensory``, ``inter``, ``motor`` and the like are roles; other words are kept in ``cell_type``, and their
+        neurons have type ``other``. Missing types are looked up by name if at least half of the neurons are the worm's (``VA01`` is
+        ``VA1``). If no role is given or found, sources are sensory and sinks motor, see :func:`elegans_pyg.wirings.roles`.
 
         Args:
             source: path, graph, table, matrix or ``Data``.
-            neurons: file or pandas table with columns ``name`` (or ``node_id``, ``id``, ...), and if known ``type`` and
-                ``neurotransmitter``. It then is the list of all neurons, in its order. Not beside a ``Data``.
-            synapses: ``"chemical"``, ``"electrical"`` or ``"both"``, as for a packaged connectome; a ``Data`` keeps what it has.
-            keep_isolated: keep neurons that have none of these synapses.
-            inputs, outputs, sensory, motor: names, and words of types, of the neurons that are inputs and outputs, see
-                :class:`~elegans_pyg.datasets.wiring_tables.Choices`.
+            neurons: file or pandas table with columns ``name`` (or ``node_id``, ``id``, ...), and optionally ``type`` and
+                ``neurotransmitter``. It lists all neurons, in its order. Not allowed with a ``Data``.
+            synapses: ``"chemical"``, ``"electrical"`` or ``"both"``, as for a packaged connectome; a ``Data`` keeps all its edges.
+            keep_isolated: keep neurons without a synapse of the chosen kind.
+            inputs, outputs, sensory, motor: names (``inputs``, ``outputs``) or types (``sensory``, ``motor``) of the input and output
+                neurons, see :class:`~elegans_pyg.datasets.Choices`.
 
         Returns:
-            a ``Data`` as of a packaged connectome, without ``y``, ``family`` and ``wiring_seed``; ``read_as`` says in one line what was
-            taken for what.
+            A ``Data`` as for a packaged connectome, without ``y``, ``family`` and ``wiring_seed``; ``read_as`` describes in one line how
+            the source was read.
 
         Raises:
-            FileNotFoundError, TypeError: if a file is missing; if ``source`` is none of these.
-            ValueError: if a file is not of its kind, too large, or not in UTF-8; if a neuron has no name or is listed twice; if an edge has
-                an unknown neuron or synapse, a weight that is not finite and above 0, or is listed twice; if no neuron is as chosen.
+            FileNotFoundError: if a file is missing.
+            TypeError: if ``source`` is none of these.
+            ValueError: if a file has another format, is too large, or is not UTF-8; if a neuron has no name or is listed twice; if an edge
+                has an unknown neuron or synapse, a weight that is not finite and above 0, or is listed twice; if no neuron has a chosen
+                name or type.
 
         Example:
             >>> graph = nx.DiGraph()
@@ -201,7 +206,7 @@ class Connectome(InMemoryDataset):
 
     @staticmethod
     def names() -> list[str]:
-        """The connectomes that the package carries."""
+        """Return the names of the packaged connectomes."""
         return list(_NAMES)
 
     def __repr__(self) -> str:

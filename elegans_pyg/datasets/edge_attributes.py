@@ -1,4 +1,4 @@
-"""What is known of a worm's edges beyond their kind: the sign of a chemical synapse, the transmitters of an extrasynaptic one."""
+"""Attributes of a worm's edges beyond their kind: the sign of a chemical synapse, the transmitters of an extrasynaptic one."""
 
 import re
 
@@ -14,23 +14,24 @@ _TRANSMITTERS = ("Glu", "ACh", "GABA")
 
 
 def plain_name(name: str) -> str:
-    """A neuron's name without zeros before its number: ``VA01`` is ``VA1``."""
+    """Return a neuron's name without zeros before its number: ``VA01`` becomes ``VA1``."""
     return re.sub(r"(?<=[A-Za-z])0+(?=[1-9])", "", name)
 
 
 def edge_sign(data: Data) -> Tensor:
-    r"""Predicted sign of every edge between neurons of *C. elegans*, from what the neurons express.
+    r"""Predict the sign of every edge between neurons of *C. elegans* from gene expression.
 
-    By Fenyves et al. (2020), PLoS Comput. Biol. 16:e1007974, doi:10.1371/journal.pcbi.1007974. With :math:`R_{mt}` whether neuron :math:`m`
-    releases glutamate, acetylcholine or GABA (as its dominant or its alternative transmitter), and :math:`E_{nt}, I_{nt}` whether
+    After Fenyves et al. (2020), PLoS Comput. Biol. 16:e1007974, doi:10.1371/journal.pcbi.1007974. With :math:`R_{mt}` whether neuron
+    :math:`m` releases glutamate, acetylcholine or GABA (as its dominant or its alternative transmitter), and :math:`E_{nt}, I_{nt}` whether
     neuron :math:`n` expresses an excitatory or inhibitory ionotropic receptor of it,
 
     .. math::
         s_{mn} = \max_t R_{mt} E_{nt} - \max_t R_{mt} I_{nt}.
 
-    0 is "not known": receptors of both signs, or none; an edge that is no chemical synapse; a neuron that the paper does not list, as those
-    that only males have. For each of the 3,638 connections that the paper lists this is its prediction; for others it is the same rule.
-    Names decide alone, so it serves for any graph of the worm's neurons, DAGs and rewired ones too: ``dag.edge_sign = edge_sign(dag)``.
+    0 means unknown: receptors of both signs, or none; an edge that is not a chemical synapse; or a neuron that the paper does not list,
+    such as those found only in males. For the 3,638 connections listed in the paper this is its prediction; for others the same rule is
+    applied. Only names are used, so it works for any graph of the worm's neurons, also DAGs and rewired ones: ``dag.edge_sign =
+    edge_sign(dag)``.
 
     Args:
         data: a wiring; ``neuron_name`` with or without zeros before a number.
@@ -61,10 +62,10 @@ def edge_sign(data: Data) -> Tensor:
 
 
 def edge_signals(data: Data, edges: pd.DataFrame) -> tuple[Tensor, list[str]]:
-    """Which transmitters, each with its receptor, link the neurons of every edge.
+    """Return the transmitter-receptor pairs that link the neurons of every edge.
 
     Args:
-        data: an extrasynaptic layer, built of ``edges``.
+        data: an extrasynaptic layer, built from ``edges``.
         edges: its table, with the columns ``pre``, ``post`` and ``signals``, such as ``dopamine:dop-1;dopamine:dop-3``.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Edges in any table: lists and matrices in text, Parquet, NumPy's and Matrix Market's files, pandas tables, SciPy and NumPy matrices.
+"""Edges from tables: lists and matrices in text, Parquet, NumPy and Matrix Market files, pandas tables, SciPy and NumPy matrices.
 
-A table is first brought into :class:`Cells`, rows with the place of each; :func:`find_edges` then says which columns are what. It takes
-what can only be meant one way, and :mod:`~elegans_pyg.datasets.wiring_tables` refuses the values that cannot be meant.
+A table is first read into :class:`Cells`, rows with the place of each; :func:`find_edges` then identifies the columns. It accepts only what
+is unambiguous, and :mod:`~elegans_pyg.datasets.wiring_tables` checks the values.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from elegans_pyg._files import read_bounded, read_text
 from elegans_pyg.datasets.wiring_tables import SYNAPSE_WORDS, check_fields, name_of, split_lines, text_of
 from elegans_pyg.wirings import SYNAPSES
 
-# Names of columns and attributes are compared in lower case without blanks, "_" and "-": GML writers, for one, have to drop them.
+# Names of columns and attributes are compared in lower case without blanks, "_" and "-", which GML writers, for example, must drop.
 _ENDS = (
     *(("pre", "post"), ("source", "target"), ("from", "to"), ("src", "dst"), ("origin", "target"), ("sender", "receiver")),
     *((f"{noun}1", f"{noun}2") for noun in ("neuron", "node", "cell", "id")),
@@ -41,17 +41,19 @@ _KINDS = ("synapsetype", "synapse", "edgetype", "type", "kind")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|[+-]?inf(inity)?", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
 _LEAST_MATRIX = 4
-"""Rows of the smallest matrix without labels: three columns of numbers are two ends and a weight."""
+"""Rows of the smallest matrix without labels; three columns of numbers are an edge and its weight."""
 _MOST_NODES = 2**24
 
 ABSENT = object()
-"""In place of an attribute that an edge does not have."""
+"""Stands for an attribute that an edge does not have."""
 
 
 @dataclass(frozen=True)
 class Cells:
-    """A table as it stands: the names of its columns if it has a header, its rows, where each stands, and where it is from; or, of edges
-    with attributes, two columns for their ends and one for each attribute."""
+    """An unprocessed table: column names if there is a header, rows, the place of each row, and the source.
+
+    Edges with attributes have two columns for their ends and one per attribute.
+    """
 
     header: list[str] | None
     rows: list[list[Any]]
@@ -65,7 +67,7 @@ class Cells:
 
     @classmethod
     def of_attributes(cls, edges: Sequence[tuple[str, str, Mapping[str, Any]]], places: list[str], where: str) -> Cells:
-        """From edges and their attributes, of which each may have others."""
+        """Build from edges with attributes, which may differ from edge to edge."""
         keys = list(dict.fromkeys(plain(key) for _, _, attributes in edges for key in attributes))
         rows = []
         for pre, post, attributes in edges:
@@ -76,8 +78,8 @@ class Cells:
 
 @dataclass(frozen=True)
 class Edges:
-    """Edges found: a table ``pre, post, weight, synapse, place``, in words what was taken for what, all nodes if those are listed, and
-    whether the kind of a synapse was given."""
+    """Edges of a source: a table ``pre, post, weight, synapse, place``; a description of how it was read; all nodes, if they are listed;
+    and whether kinds of synapses were given."""
 
     table: pd.DataFrame
     said: str
@@ -86,20 +88,21 @@ class Edges:
 
 
 def plain(name: object) -> str:
-    """The name of a column or an attribute without what writers change in it."""
+    """Return the name of a column or an attribute in lower case, without blanks, ``_`` and ``-``."""
     return re.sub(r"[\s_-]", "", str(name).lower())
 
 
 def read_edges_of(path: Path) -> Edges:
-    """The edges in a file that is none of a graph format.
+    """Read the edges of a file that is not in a graph format.
 
     Raises:
-        FileNotFoundError, ValueError, ImportError: if there is no such file, it holds neither an edge list nor a matrix, or it is a Parquet
-            file and pyarrow is missing.
+        FileNotFoundError: if the file is missing.
+        ValueError: if it holds neither an edge list nor a matrix.
+        ImportError: if it is a Parquet file and pyarrow is missing.
     """
     suffix = path.suffix.lower()
     if suffix in (".xlsx", ".xls", ".ods"):
-        read_bounded(path, "source")  # a missing file is the better reason to refuse it
+        read_bounded(path, "source")  # a missing file is reported first
         raise ValueError(f"{path}: expected text, a matrix or a graph, got a spreadsheet {suffix}; save its sheet as CSV")
     if suffix in (".npy", ".mtx"):
         return find_in_matrix(_read_matrix(path, suffix), str(path))
@@ -107,7 +110,7 @@ def read_edges_of(path: Path) -> Edges:
 
 
 def read_cells(path: str | Path, what: str) -> Cells:
-    """The table in a text or Parquet file, as it stands; raises as :func:`read_edges_of`."""
+    """Read the unprocessed table of a text or Parquet file; raises as :func:`read_edges_of`."""
     path = Path(path)
     if path.suffix.lower() != ".parquet":
         return _read_text(path, what)
@@ -115,13 +118,13 @@ def read_cells(path: str | Path, what: str) -> Cells:
     require("pyarrow", "images", "reading Parquet files")
     try:
         return cells_of(pd.read_parquet(io.BytesIO(content)), str(path))
-    # pyarrow has errors of its own for each way of being damaged.
+    # pyarrow raises many kinds of errors for damaged files.
     except Exception as error:
         raise unreadable(path, "Parquet", error) from error
 
 
 def cells_of(frame: pd.DataFrame, where: str) -> Cells:
-    """A pandas table, with its index as the first column if that holds the columns' names, as in an adjacency matrix."""
+    """Read a pandas table; the index becomes the first column if it holds the columns' names, as in an adjacency matrix."""
     header, rows = [str(name) for name in frame.columns], [list(row) for row in frame.astype(object).itertuples(index=False)]
     counted = isinstance(frame.index, pd.RangeIndex) and isinstance(frame.columns, pd.RangeIndex)
     if len(frame) and not counted and sorted(map(str, frame.index)) == sorted(header):
@@ -130,7 +133,7 @@ def cells_of(frame: pd.DataFrame, where: str) -> Cells:
 
 
 def find_edges(cells: Cells) -> Edges:
-    """The edges of a table: a list, by the names of its columns or else by their order, or a square matrix from rows to columns."""
+    """Find the edges of a table: a list, by the names of its columns or else by their order, or a square matrix, source by target."""
     names = [plain(name) for name in cells.header or []]
     ends = (0, 1) if cells.of_graph else _ends(names)
     by_order = ends is None
@@ -150,14 +153,14 @@ def find_edges(cells: Cells) -> Edges:
 
 
 def find_in_matrix(matrix: Any, where: str) -> Edges:
-    """The edges of a matrix, dense or sparse: its entries that are not 0, from row to column; a dense one of two or three columns that is
-    not square lists edges."""
+    """Return the edges of a dense or sparse matrix, its non-zero entries, from row to column; a dense one of two or three columns that is
+    not square is an edge list."""
     numeric = matrix.dtype.kind in "biuf"
     if numeric and matrix.ndim == 2 and isinstance(matrix, np.ndarray) and matrix.shape[1] in (2, 3) and matrix.shape[0] != matrix.shape[1]:
         return find_edges(Cells(None, matrix.tolist(), [f"{where}, row {number}" for number in range(len(matrix))], where))
     if not numeric or matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not 0 < matrix.shape[0] <= _MOST_NODES:
         got = f"{matrix.dtype} of shape {tuple(matrix.shape)}"
-        raise ValueError(f"{where}: expected a square matrix of numbers, at most {_MOST_NODES:,} a side, got {got}; give one")
+        raise ValueError(f"{where}: expected a square matrix of numbers, with at most {_MOST_NODES:,} rows, got {got}; give one")
     entries = scipy.sparse.coo_array(matrix)
     entries.sum_duplicates()
     entries.eliminate_zeros()
@@ -168,11 +171,11 @@ def find_in_matrix(matrix: Any, where: str) -> Edges:
 
 
 def _matrix_edges(entries: list[tuple[str, str, Any, str]], nodes: list[str], where: str) -> Edges:
-    """The edges of a matrix from the row, column, value and place of each entry that is not 0."""
+    """Return the edges of a matrix, given the row, column, value and place of each non-zero entry."""
     if not entries:
-        raise ValueError(f"{where}: expected a wiring, got a matrix without entries other than 0; give another")
+        raise ValueError(f"{where}: expected a wiring, got a matrix of zeros; give another")
     table = pd.DataFrame(entries, columns=["pre", "post", "weight", "place"], dtype=object).assign(synapse=SYNAPSES[0])
-    return Edges(table, f"a matrix of {len(nodes):,} nodes, from rows to columns, its entries as weight", nodes)
+    return Edges(table, f"a matrix of {len(nodes):,} nodes, from rows to columns, entries as weight", nodes)
 
 
 def _read_matrix(path: Path, suffix: str) -> Any:
@@ -181,29 +184,29 @@ def _read_matrix(path: Path, suffix: str) -> Any:
         if suffix == ".npy":
             return np.load(io.BytesIO(content), allow_pickle=False)
         size = next(line.split() for line in content.splitlines() if line.strip() and not line.startswith(b"%"))
-        # The header says how much to make room for.
+        # The reader allocates what the header says.
         if int(size[2] if len(size) > 2 else math.prod(map(int, size))) > len(content):
             raise ValueError("it ends before its entries do")
         return scipy.io.mmread(io.BytesIO(content))
-    # Whatever a damaged header leads to, out of memory among it.
+    # A damaged header may cause any error, even MemoryError.
     except (Exception, MemoryError) as error:
         raise unreadable(path, "a matrix", error) from error
 
 
 def unreadable(path: Path, expected: str, error: BaseException) -> ValueError:
-    """What to raise where a library could not read a file, for any reason of its own."""
+    """Return the error to raise where a library could not read a file."""
     reason = shown(" ".join(str(error).split()), 120)[1:-1] or type(error).__name__
-    return ValueError(f"{path}: expected {expected}, got what cannot be read ({reason}); correct or export it again")
+    return ValueError(f"{path}: expected {expected}, got unreadable content ({reason}); correct it or export it again")
 
 
 def _read_text(path: Path, what: str) -> Cells:
-    """Lines, split at whatever they are split at; first ones that begin with ``#`` or ``%`` are comments."""
+    """Read lines, split by the delimiter found; leading lines that begin with ``#`` or ``%`` are comments."""
     text = read_text(path, what)
-    separator = re.match(r"sep=([;,\t])\r?\n", text)  # what Excel says first
+    separator = re.match(r"sep=([;,\t])\r?\n", text)  # the first line of some files from Excel
     lines = list(io.StringIO(text, newline=""))
     start = next((n for n, line in enumerate(lines) if line.strip() and not line.lstrip().startswith(("#", "%", "sep="))), len(lines))
     if start == len(lines):
-        raise ValueError(f"{path}: expected edges, got comments alone; fill the file or give another")
+        raise ValueError(f"{path}: expected edges, got only comments; fill the file or give another")
     lines[:start], first = ["\n"] * start, lines[start]
     if re.search(r"\{.*\}\s*$", first):
         return _read_dictionaries(path, lines)
@@ -212,7 +215,7 @@ def _read_text(path: Path, what: str) -> Cells:
     header = rows.pop(0) if _is_header(rows) else None
     places = places[len(places) - len(rows) :]
     if header is not None and rows and all(len(row) == len(header) + 1 for row in rows):
-        header = ["", *header]  # R names no column for its rows' names
+        header = ["", *header]  # R gives the column of row names no name
     check_fields(rows, places, len(header or rows[0]))
     if header is not None and len(set(filter(None, header))) < len(list(filter(None, header))):
         got = shown(",".join(header))
@@ -223,19 +226,19 @@ def _read_text(path: Path, what: str) -> Cells:
 
 
 def _delimiter(lines: list[str]) -> str:
-    """The first of tab, semicolon and comma that splits all of the first lines alike, or the first line at all; or else a blank."""
+    """Return the first of tab, semicolon and comma that splits all of the first lines alike, or at least the first line; else a blank."""
     sample = [line for line in lines[:200] if line.strip()][:100]
     try:
         counts = {sign: [len(row) for row in csv.reader(sample, delimiter=sign)] for sign in "\t;,"}
     except csv.Error:
-        return ","  # splitting all lines by it says which of them is broken
+        return ","  # the error of splitting all lines names the broken one
     alike = [sign for sign, numbers in counts.items() if numbers[0] > 1 and len(set(numbers)) == 1]
     some = sorted((sign for sign, numbers in counts.items() if numbers[0] > 1), key=lambda sign: -counts[sign][0])
     return next(iter([*alike, *some]), " ")
 
 
 def _read_dictionaries(path: Path, lines: list[str]) -> Cells:
-    """An edge list as :func:`networkx.write_edgelist` writes it: ``a b {'weight': 3}``."""
+    """Read an edge list as written by :func:`networkx.write_edgelist`: ``a b {'weight': 3}``."""
     edges, places = [], []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -255,7 +258,7 @@ def _read_dictionaries(path: Path, lines: list[str]) -> Cells:
 
 
 def _is_header(rows: list[list[str]]) -> bool:
-    """Whether the first row names the columns: it names ends, has nothing over the rows' names, is those, or is text over numbers."""
+    """Return whether the first row is a header: it names edge ends, starts empty, equals the rows' names, or is text above numbers."""
     first, rest = rows[0], rows[1:]
     if _ends([plain(name) for name in first]) is not None or first[0] == "":
         return True
@@ -273,7 +276,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _with_points(rows: list[list[str]]) -> list[list[str]]:
-    """Decimal commas as points, if there are any that cannot set off thousands, and no points."""
+    """Replace decimal commas by points, if some cannot be thousands separators and there are no points."""
     numbers = [cell for row in rows for cell in row if _is_number(cell) and ("," in cell or "." in cell)]
     clear = any(re.search(r"^[+-]?0?,|,(\d{1,2}|\d{4,})$", cell) for cell in numbers)
     if not clear or any("." in cell for cell in numbers):
@@ -282,7 +285,7 @@ def _with_points(rows: list[list[str]]) -> list[list[str]]:
 
 
 def _ends(names: list[str]) -> tuple[int, int] | None:
-    """The columns of the two ends, known by names that differ in nothing else: ``pre_root_id`` and ``post_root_id``."""
+    """Return the columns of the two ends, recognised by names that differ only in that: ``pre_root_id`` and ``post_root_id``."""
     for near, far in _ENDS:
         for name in sorted(names, key=len):
             other = name.replace(near, far, 1)
@@ -292,7 +295,7 @@ def _ends(names: list[str]) -> tuple[int, int] | None:
 
 
 def _has_index(cells: Cells) -> bool:
-    """Whether the first column numbers the rows."""
+    """Return whether the first column numbers the rows."""
     named = cells.header is not None and plain(cells.header[0]) in ("", "index", "unnamed:0")
     numbers = [text_of(row[0]) for row in cells.rows]
     counted = any(numbers == [str(start + n) for n in range(len(numbers))] for start in (0, 1))
@@ -300,7 +303,7 @@ def _has_index(cells: Cells) -> bool:
 
 
 def _labelled_matrix(cells: Cells) -> Edges | None:
-    """A matrix whose rows and columns have the same names."""
+    """Return the edges of a matrix whose rows and columns have the same names, or None."""
     labels = [] if cells.header is None else cells.header[1:]
     if not labels or sorted(labels) != sorted(name_of(row[0]) for row in cells.rows):
         return None
@@ -308,7 +311,7 @@ def _labelled_matrix(cells: Cells) -> Edges | None:
 
 
 def _bare_matrix(cells: Cells) -> Edges | None:
-    """A matrix of numbers, with or without names over its columns."""
+    """Return the edges of a matrix of numbers, with or without column names, or None."""
     size = len(cells.rows)
     if size < _LEAST_MATRIX or len(cells.rows[0]) != size:
         return None
@@ -333,21 +336,21 @@ def _is_zero(value: Any) -> bool:
 
 
 def _by_name(cells: Cells, names: list[str], ends: tuple[int, int]) -> dict[str, int | None]:
-    """The columns of weight and kind that a header names."""
+    """Find the columns of weight and kind by the header."""
 
     def first(*known: str) -> int | None:
         return next((names.index(name) for name in known if name in names and names.index(name) not in ends), None)
 
     kind = first(*_KINDS)
     if kind is not None and names[kind] not in _KINDS[:2]:
-        # A column called "type" may be about something else.
+        # A column named "type" may hold something else.
         words = {text_of(row[kind]).lower() for row in cells.rows}
         kind = kind if words & (SYNAPSE_WORDS.keys() | (_KIND_NUMBERS if names[kind] == "edgetype" else set())) else None
     return {"weight": first(*_WEIGHTS), "synapse": kind, **{name: first(f"{name}weight") for name in SYNAPSES}}
 
 
 def _by_order(cells: Cells, chosen: Mapping[str, int | None], start: int) -> dict[str, int]:
-    """The columns after the ends: a weight, and a kind where all words are kinds."""
+    """Find the columns of weight and kind after those of the ends: a weight, and a kind if all words are kinds."""
     found: dict[str, int] = {}
     for column in range(start, min(len(cells.rows[0]), start + 2)):
         words = {text_of(row[column]).lower() for row in cells.rows}

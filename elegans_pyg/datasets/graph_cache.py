@@ -1,4 +1,4 @@
-"""Lists of graphs on disk: one safetensors file, whose header holds what is no tensor as JSON."""
+"""Lists of graphs on disk: one safetensors file, with everything that is not a tensor as JSON in its header."""
 
 import json
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ from elegans_pyg._tensor_files import checksum, read_tensors, write_tensors
 
 
 def hash_graph(data: Data) -> str:
-    """SHA-256 of all that a graph holds; raises ``ValueError`` if an attribute is neither a tensor nor plain JSON."""
+    """Return the SHA-256 of all attributes of a graph; raises ``ValueError`` if one is neither a tensor nor plain JSON."""
     tensors, rest = _take_apart(data)
     return checksum(tensors, json.dumps(rest, sort_keys=True))
 
 
 def save_graphs(path: Path, graphs: Sequence[Data], description: dict[str, Any]) -> None:
-    """Write graphs and their description, all at once; raises as :func:`hash_graph`, and ``OSError`` if the file cannot be written."""
+    """Write graphs and their description atomically; raises as :func:`hash_graph`, and ``OSError`` if the file cannot be written."""
     parts = [_take_apart(graph) for graph in graphs]
     tensors = {f"{number}/{name}": value for number, (of_graph, _) in enumerate(parts) for name, value in of_graph.items()}
     write_tensors(path, tensors, {"description": description, "graphs": [rest for _, rest in parts]})
 
 
 def load_graphs(path: Path) -> tuple[list[Data], dict[str, Any]]:
-    """Read what :func:`save_graphs` wrote; raises as :func:`~elegans_pyg._tensor_files.read_tensors`."""
+    """Read graphs and description written by :func:`save_graphs`; raises as :func:`~elegans_pyg._tensor_files.read_tensors`."""
     tensors, content = read_tensors(path)
     graphs = [Data(**rest) for rest in content["graphs"]]
     for name, value in tensors.items():
@@ -48,7 +48,7 @@ def _take_apart(data: Data) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether JSON gives the value back as it is."""
+    """Return whether a value survives a round trip through JSON."""
     if isinstance(value, dict):
         return all(isinstance(key, str) for key in value) and _is_plain(list(value.values()))
     return all(map(_is_plain, value)) if isinstance(value, list) else value is None or type(value) in (str, bool, int, float)

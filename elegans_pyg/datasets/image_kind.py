@@ -1,4 +1,4 @@
-"""What the images of a data set have in common, so that other images can be made like them."""
+"""Common properties of the images of a data set, for converting other images to match."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from torch import Tensor
 from elegans_pyg.datasets.images import ImageData
 
 DARK, LIGHT = 64, 192
-"""Of 255: a background is dark below the one and light from the other on."""
+"""Brightness, of 255, below which a background is dark and from which it is light."""
 
 
 @dataclass(frozen=True)
 class ImageKind:
-    """Of a data set: channels, height and width in pixels, the classes' names, and the background: ``"dark"`` or ``"light"`` if three of
-    four images have that one, else ``"any"``."""
+    """Properties of the images of a data set: channels, height and width in pixels, class names and background.
+
+    The background is ``"dark"`` or ``"light"`` if at least three in four images have it, else ``"any"``.
+    """
 
     channels: int
     size: tuple[int, int]
@@ -37,16 +39,16 @@ class ImageKind:
 
     @classmethod
     def from_json(cls, content: bytes) -> ImageKind:
-        """Raises ``ValueError`` if the content is not what :meth:`to_json` gives."""
+        """Read the output of :meth:`to_json`; raises ``ValueError`` for other content."""
         try:
             values = json.loads(content)
             return cls(**values | {"size": tuple(values["size"])})
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"images: damaged description of a data set ({error!r}); train anew") from error
+            raise ValueError(f"images: damaged description of a data set ({error!r}); train again") from error
 
 
 def border_level(pixels: Tensor) -> Tensor:
-    """The median brightness ``(n,)`` of the outermost pixels of images ``(n, C, H, W)``: that of their background."""
+    """Return the background brightness ``(n,)`` of images ``(n, C, H, W)``: the median of their outermost pixels."""
     grey = pixels.float().mean(dim=1)
     border = torch.ones(grey.shape[1:], dtype=torch.bool)
     border[1:-1, 1:-1] = False

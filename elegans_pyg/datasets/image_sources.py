@@ -1,5 +1,7 @@
-"""Where labelled images come from: Parquet files, folders of class sub-folders, the Hugging Face hub. Each reader returns an
-:class:`EncodedSet`, whose splits :func:`decode` turns into uint8 tensors; whatever is wrong is refused, naming the file and the row."""
+"""Sources of labelled images: Parquet files, folders with one sub-folder per class, and the Hugging Face hub.
+
+Each reader returns an :class:`EncodedSet`, whose splits :func:`decode` turns into uint8 tensors. Errors name the file and the row.
+"""
 
 import io
 import json
@@ -37,14 +39,14 @@ _ROWS_PER_TASK, _LARGEST_FILE, _PATIENCE_S = 500, 2**40, 2.0
 
 
 class EncodedImages(NamedTuple):
-    """One split as it is stored: images or their files, int64 class numbers, and ``(place, first row)`` of every file of rows, in order."""
+    """One split as stored: images or their files, int64 class numbers, and ``(place, first row)`` of every Parquet file, in order."""
 
     images: Sequence[bytes | Path]
     labels: np.ndarray
     shards: Sequence[tuple[str, int]]
 
     def place(self, row: int) -> str:
-        """Where ``row`` is stored, for error messages."""
+        """Return where ``row`` is stored, for error messages."""
         if isinstance(image := self.images[row], Path):
             return str(image)
         shard, first = next((shard, first) for shard, first in reversed(self.shards) if first <= row)
@@ -52,7 +54,7 @@ class EncodedImages(NamedTuple):
 
 
 class EncodedSet(NamedTuple):
-    """A data set before decoding; ``test`` is None where the source leaves the splitting to the reader."""
+    """A data set before decoding; ``test`` is None if the source has no test split of its own."""
 
     train: EncodedImages
     test: EncodedImages | None
@@ -60,7 +62,7 @@ class EncodedSet(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """The size and mode all images of a data set share, and the image that set them."""
+    """The size and mode shared by all images of a data set, and the image they were taken from."""
 
     mode: str
     width: int
@@ -69,8 +71,8 @@ class Layout(NamedTuple):
 
 
 def find_parquet(folder: Path) -> dict[str, list[Path]]:
-    """The Parquet files of the splits ``train`` and ``test`` in ``folder`` itself or, as in a clone of a hub repository, in its only
-    sub-folder that has any; an empty dict where there is none."""
+    """Find the Parquet files of the splits ``train`` and ``test`` in ``folder`` or, as in a clone of a hub repository, in the only
+    sub-folder with such files; an empty dict if there are none."""
     homes = [folder] if any(folder.glob("*.parquet")) else sorted({path.parent for path in folder.glob("*/*.parquet")})
     if not homes:
         return {}
@@ -87,7 +89,7 @@ def find_parquet(folder: Path) -> dict[str, list[Path]]:
         totals = {match[3] for match in shards}
         if len(totals) > 1 or len({match[2] for match in shards}) < len(shards):
             names = _names(splits[split])
-            raise ValueError(f"{homes[0]}: expected one set of {split} files, got {names}; remove those that are not meant")
+            raise ValueError(f"{homes[0]}: expected one set of {split} files, got {names}; remove the others")
         expected = int(totals.pop() or 1)
         if len(shards) != expected:
             raise FileNotFoundError(f"{homes[0]}: expected {expected} {split} files, got {len(shards)}; add the missing ones")
@@ -95,30 +97,30 @@ def find_parquet(folder: Path) -> dict[str, list[Path]]:
 
 
 def read_parquet(splits: dict[str, list[Path]]) -> EncodedSet:
-    """Read the files :func:`find_parquet` found, with pyarrow alone."""
+    """Read the files found by :func:`find_parquet`."""
     return _from_tables({split: [(str(path), _read_table(path)) for path in paths] for split, paths in splits.items()})
 
 
 def read_hub(name: str) -> EncodedSet:
-    """Fetch the data set ``name`` from the Hugging Face hub, or from its local cache, with the ``datasets`` package."""
+    """Fetch the data set ``name`` from the Hugging Face hub, or its local cache, with the package ``datasets``."""
     datasets = require("datasets", "images", f"fetching '{name}' from the Hugging Face hub")
     tables = {}
     for split in ("train", "test"):
         try:
             dataset = datasets.load_dataset(HUB_IDS[name], split=split)
-        # `datasets` lets through whatever its HTTP client raises, and which client that is depends on its version.
+        # `datasets` passes on the errors of its HTTP client, which depends on its version.
         except Exception as error:
             place, reason = f"FOLDER/{name} holds train.parquet and test.parquet", _first_line(error)
             remedy = f"without network, give root=FOLDER or set ELEGANS_PYG_IMAGES=FOLDER, where {place}"
             raise ConnectionError(f"{HUB_IDS[name]}: could not be fetched from the Hugging Face hub ({reason}); {remedy}") from error
-        # In Arrow format the images stay encoded, and the schema says what a Parquet file's would.
+        # In Arrow format the images stay encoded, and the schema is that of a Parquet file.
         tables[split] = [(f"{HUB_IDS[name]}[{split}]", dataset.with_format("arrow")[:])]
     return _from_tables(tables)
 
 
 def list_class_folders(folder: Path) -> dict[str, list[Path]]:
-    """The files of a folder of class sub-folders, sorted by path, without hidden ones, by split: ``train`` and ``test`` if ``folder`` has a
-    sub-folder of either name, and otherwise ``all``, ``folder/<class>/<image>``."""
+    """List the files of class sub-folders by split, sorted by path, without hidden ones: ``train`` and ``test`` if ``folder`` has a
+    sub-folder of either name, otherwise ``all``, ``folder/<class>/<image>``."""
     homes = {split: folder / split for split in ("train", "test") if (folder / split).is_dir()}
     if len(homes) == 1:
         present, absent = ("train", "test") if "train" in homes else ("test", "train")
@@ -140,7 +142,7 @@ def list_class_folders(folder: Path) -> dict[str, list[Path]]:
 
 
 def read_class_folders(files: dict[str, list[Path]]) -> EncodedSet:
-    """Number the classes of the files :func:`list_class_folders` found; a class's name is its folder's."""
+    """Number the classes of the files found by :func:`list_class_folders`; a class has the name of its folder."""
     classes = sorted({path.parent.name for path in files.get("train") or files["all"]})
     number = {name: label for label, name in enumerate(classes)}
     splits = {}
@@ -155,8 +157,11 @@ def read_class_folders(files: dict[str, list[Path]]) -> EncodedSet:
 def decode(
     encoded: EncodedImages, layout: Layout | None = None, description: str = "decoding", quiet: bool = False
 ) -> tuple[Tensor, Layout]:
-    """The pixels of one split, ``(n, C, H, W)`` uint8, and the layout that all its images must have, by default that of the first; raises
-    ``ValueError`` if an image is damaged, neither 8-bit grey nor RGB, or of another layout, naming the first of several."""
+    """Decode one split to pixels ``(n, C, H, W)`` uint8.
+
+    Also returns the layout of all images, by default that of the first. Raises ``ValueError``, naming the first such image, if one is
+    damaged, neither 8-bit grey nor RGB, or of another layout.
+    """
     if layout is None:
         first = _load(encoded, 0)
         layout = Layout(first.mode, first.width, first.height, encoded.place(0))
@@ -171,7 +176,7 @@ def decode(
             pixels[row] = decode_image(encoded, row, wanted)
         return stop - start
 
-    # Pillow lets go of the interpreter lock while it decompresses; for tiny images a few threads are all that helps.
+    # Pillow releases the interpreter lock while it decompresses; for small images more threads do not help.
     quiet = quiet or not sys.stderr.isatty()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, Progress(description, rows, 0, quiet, _PATIENCE_S) as progress:
         for done in pool.map(decode_rows, range(0, rows, _ROWS_PER_TASK)):
@@ -180,7 +185,7 @@ def decode(
 
 
 def decode_image(encoded: EncodedImages, row: int, layout: Layout) -> np.ndarray:
-    """Pixels of one image, ``(C, H, W)`` uint8."""
+    """Decode one image to pixels ``(C, H, W)`` uint8."""
     image = _load(encoded, row)
     if (image.mode, *image.size) != (layout.mode, layout.width, layout.height):
         expected, got = (f"{each.width}x{each.height} {each.mode}" for each in (layout, image))
@@ -193,13 +198,14 @@ def _load(encoded: EncodedImages, row: int) -> Any:
 
 
 def open_image(stored: Path | bytes, place: str) -> Any:
-    """A Pillow image out of a file or its content, all of it read; raises ``ValueError`` naming the ``place`` if it is no whole image."""
+    """Read a whole Pillow image from a file or its content; raises ``ValueError``, naming the ``place``, if it is damaged or not an
+    image."""
     pillow = require("PIL.Image", "images", "decoding images")
     try:
         with pillow.open(stored if isinstance(stored, Path) else io.BytesIO(stored), formats=IMAGE_FORMATS) as image:
             image.load()
             return image
-    # On damaged bytes Pillow's readers raise what their parsers happen to raise: SyntaxError, struct.error, OverflowError, ...
+    # For damaged bytes Pillow's parsers raise many kinds of errors: SyntaxError, struct.error, OverflowError, ...
     except Exception as error:
         reason = "of no known format" if isinstance(error, pillow.UnidentifiedImageError) else _first_line(error)
         raise ValueError(f"{place}: expected an image, got damaged bytes ({reason}); replace the image") from error
@@ -215,7 +221,7 @@ def _read_table(path: Path) -> Any:
 
 
 def _from_tables(tables: dict[str, list[tuple[str, Any]]]) -> EncodedSet:
-    """Take images, labels and class names from Arrow tables, given by split with the place each comes from."""
+    """Take images, labels and class names from Arrow tables, given by split with the place of each."""
     names: dict[str, list[str]] = {}
     splits = {}
     for split in ("train", "test"):
@@ -277,7 +283,7 @@ def _without_nulls(column: Any, place: str, expected: str, remedy: str) -> Any:
 
 
 def _class_names(table: Any, place: str) -> list[str] | None:
-    """Class names from the metadata `datasets` writes into a Parquet file; None where there are none."""
+    """Return the class names from the metadata that ``datasets`` writes into a Parquet file; None if there are none."""
     stored = (table.schema.metadata or {}).get(b"huggingface")
     if stored is None:
         return None
@@ -290,7 +296,7 @@ def _class_names(table: Any, place: str) -> list[str] | None:
 
 
 def _numbered_classes(train: EncodedImages) -> list[str]:
-    """Numbers as class names, provided that the training labels show every number up to the largest."""
+    """Return numbers as class names; raises unless the training labels include every number up to the largest."""
     present = np.unique(train.labels)
     gaps = np.flatnonzero(present != np.arange(len(present)))
     if len(gaps):

@@ -1,4 +1,4 @@
-"""Labelled images as uint8 tensors: embedded digits, MNIST and its kin, or a folder of one's own."""
+"""Labelled images as uint8 tensors: the digits of scikit-learn, MNIST and similar sets, or your own folder."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """A labelled image data set, decoded: pixels from 0 to 255, ``(n, C, H, W)`` uint8, with the same C, H and W in both splits; class
-    numbers, ``(n,)`` int64; and the classes' names, by class number. Raises ``ValueError`` if shapes or types are others, a split is empty,
-    or a label is no class number."""
+    """A decoded, labelled image data set.
+
+    Images are ``(n, C, H, W)`` uint8, 0 to 255, with the same C, H and W in both splits; labels are class numbers ``(n,)`` int64;
+    ``classes`` holds the class names by number. Raises ``ValueError`` for other shapes or types, an empty split, or a label out of range.
+    """
 
     name: str
     train_images: Tensor
@@ -72,11 +74,11 @@ class ImageData:
         return self.train_images.shape[2], self.train_images.shape[3]
 
     def to(self, device: torch.device | str) -> ImageData:
-        """The same data with its tensors on ``device``."""
+        """Return the same data on ``device``."""
         return replace(self, **{key: getattr(self, key).to(device) for key in _TENSORS})
 
     def digest(self) -> str:
-        """SHA-256 of images, labels and class names."""
+        """Return the SHA-256 of images, labels and class names."""
         return checksum({name: getattr(self, name).cpu().contiguous() for name in _TENSORS}, json.dumps(self.classes))
 
     def __repr__(self) -> str:
@@ -91,7 +93,7 @@ def load_images(
     quiet: bool = False,
     train_images: int | None = None,
 ) -> ImageData:
-    """Load a labelled image data set, named in the table or the path of a folder, decoding it on first use only.
+    """Load a labelled image data set by name or folder; it is decoded only on first use.
 
     ============= ====== ====== ======= ======= ============================================================================================
     name          train  test   image   classes source
@@ -103,30 +105,33 @@ def load_images(
     cifar100      50,000 10,000 3x32x32 100     Krizhevsky 2009, fine labels; hub uoft-cs/cifar100
     ============= ====== ====== ======= ======= ============================================================================================
 
-    ``digits`` is embedded in scikit-learn; its intensities 0..16 become ``round(x * 255 / 16)``. The others are read from ``root/<name>``
-    if that folder exists, without touching the network, and else fetched from the Hugging Face hub (extra ``images``).
+    ``digits`` comes with scikit-learn; its intensities 0 to 16 become ``round(x * 255 / 16)``. The others are read from ``root/<name>`` if
+    that folder exists, without network access, and otherwise fetched from the Hugging Face hub (extra ``images``).
 
     A folder holds either Parquet files in the hub's layout (``train.parquet`` and ``test.parquet``, or ``train-00000-of-00001.parquet``
     shards; a column ``image``, ``img`` or ``images`` of encoded bytes, bare or in a struct ``{bytes, path}``; a whole-number column
     ``label``, ``labels`` or ``fine_label``; class names from the ``huggingface`` metadata, or else the numbers), or images in class
     sub-folders (``train/<class>/*.png`` and ``test/<class>/*.png``, or ``<class>/*.png``; classes numbered in the order of their names).
 
-    ``digits`` and ``<class>/*.png`` folders are split by :func:`stratified_split`, by row number or ``<class>/<image>``: in the same way on
-    every machine and with every library version.
+    ``digits`` and ``<class>/*.png`` folders are split by :func:`stratified_split`, with the row number or ``<class>/<image>`` as key: the
+    same on every machine and with every library version.
 
-    Decoded tensors are kept in the cache folder, under a key made of the source files' names, sizes and times of change (for the hub: its
-    id); a damaged cache file is rebuilt. A cache that cannot be written costs a logged warning and nothing else.
+    Decoded tensors are cached under a key of the source files' names, sizes and modification times (for the hub: its id); a damaged cache
+    file is rebuilt. If the cache cannot be written, a warning is logged.
 
     Args:
-        root: Folder with a sub-folder for each data set (default: the environment's ``ELEGANS_PYG_IMAGES``, if set).
-        cache: Cache folder (default: ``$ELEGANS_PYG_CACHE``, or else ``elegans_pyg`` in the user's cache folder).
-        train_images: Train on so many images, always the same ones, with the classes in the shares they have in all (default: on all).
+        name: a name in the table, or the path of a folder.
+        root: folder with one sub-folder per data set (default: ``$ELEGANS_PYG_IMAGES``, if set).
+        cache: cache folder (default: ``$ELEGANS_PYG_CACHE``, or else ``elegans_pyg`` in the user's cache folder).
+        quiet: show no progress bar.
+        train_images: number of training images, always the same ones, with the class shares of the whole set (default: all).
 
     Raises:
-        ValueError: for an unknown name, a source whose content is bad (one line names file and row), or ``train_images`` below the number
-            of classes or above that of the training images.
+        ValueError: for an unknown name, invalid content (the message names file and row), or ``train_images`` below the number of classes
+            or above the number of training images.
         FileNotFoundError: for a missing folder, split or shard.
-        ImportError, ConnectionError: if the extra ``images`` is needed and missing, or the hub is needed and cannot be reached.
+        ImportError: if the extra ``images`` is needed and missing.
+        ConnectionError: if the hub is needed and cannot be reached.
     """
     data = _digits() if name == "digits" else _loaded(name, root, cache, quiet)
     if train_images is None:
@@ -139,9 +144,9 @@ def load_images(
 
 
 def stratified_split(labels: np.ndarray, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers of the training and the test part, a fixed fifth of every class (rounded, but at least one row) being tested on.
+    """Return row numbers of the training and the test part; a fixed fifth of every class (rounded, at least one row) is for testing.
 
-    Of a class, the rows with the smallest SHA-256 of ``"2023/<key>"`` are tested on; ``keys`` has a distinct text for each row. Raises
+    The test rows of a class are those with the smallest SHA-256 of ``"2023/<key>"``; ``keys`` has a distinct text for each row. Raises
     ``ValueError`` if a class has fewer than two rows.
     """
     test: list[int] = []
@@ -155,9 +160,10 @@ def stratified_split(labels: np.ndarray, keys: Sequence[str]) -> tuple[np.ndarra
 
 
 def stratified_part(labels: np.ndarray, count: int) -> np.ndarray:
-    """Row numbers of ``count`` rows, in which the classes have the shares that they have in all; a smaller part lies in every larger one.
+    """Return ``count`` row numbers with the class shares of all rows; a smaller part is contained in every larger one.
 
-    A class's rows are in the order of the SHA-256 of ``"2023/<row number>"``; the first of every class come first, and all of these fit in.
+    The rows of a class are ordered by the SHA-256 of ``"2023/<row number>"``, and classes are merged by relative position, so that the
+    first row of every class comes first. ``count`` must be at least the number of classes.
     """
     ranks = np.argsort([sha256(f"{SPLIT_SEED}/{row}".encode()).digest() for row in range(len(labels))]).argsort()
     share = np.empty(len(labels))
@@ -168,7 +174,7 @@ def stratified_part(labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def _loaded(name: str | Path, root: str | Path | None, cache: str | Path | None, quiet: bool) -> ImageData:
-    """A data set of the hub or a folder: from the cache, or else read, decoded and put there."""
+    """Load a data set of the hub or a folder from the cache, or else read, decode and cache it."""
     folder, shown_name = _folder(name, root), str(name)
     key: list[str | int]
     if folder is None:
@@ -195,17 +201,17 @@ def _loaded(name: str | Path, root: str | Path | None, cache: str | Path | None,
     try:
         write_tensors(stored, {key: getattr(data, key).contiguous() for key in _TENSORS}, data.classes)
     except OSError as error:
-        _log.warning("%s: images are not cached (%s); or set ELEGANS_PYG_CACHE", stored, error.strerror)
+        _log.warning("%s: images are not cached (%s); set ELEGANS_PYG_CACHE to another folder", stored, error.strerror)
     return data
 
 
 def _folder(name: str | Path, root: str | Path | None) -> Path | None:
-    """The local folder ``name`` stands for; None where only the hub has it."""
+    """Return the local folder that ``name`` stands for; None for a data set of the hub."""
     given, argument = (root, "root") if root is not None else (os.environ.get("ELEGANS_PYG_IMAGES") or None, "ELEGANS_PYG_IMAGES")
     if given is not None and isinstance(name, str):
         home, wanted = Path(given).expanduser(), "a folder of image data sets"
         if not home.is_dir():
-            raise FileNotFoundError(f"{argument}: expected {wanted}, got {str(given)!r}, which is none; correct the path")
+            raise FileNotFoundError(f"{argument}: expected {wanted}, got {str(given)!r}, which is not a folder; correct the path")
         if re.fullmatch(r"\w[\w.-]*", name) and (home / name).is_dir():
             return home / name
     if isinstance(name, str) and name in sources.HUB_IDS:
@@ -221,7 +227,7 @@ def _folder(name: str | Path, root: str | Path | None) -> Path | None:
 
 
 def _digits() -> ImageData:
-    # Imported here because scikit-learn takes longer to import than the rest of the package.
+    # Imported here because scikit-learn takes longer to import than this package.
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

@@ -1,4 +1,4 @@
-"""A person's own image files, made like the images of a data set: its size, its channels, its background."""
+"""Your own image files, converted to match the images of a data set in size, channels and background."""
 
 from __future__ import annotations
 
@@ -23,8 +23,14 @@ _LARGEST = 512 * 2**20
 
 @dataclass(frozen=True)
 class OwnImages:
-    """``pixels (n, C, H, W)`` uint8; for each image its name, what was ``changed``, such as ``"28x28 from 480x640, inverted"`` (width by
-    height), and its class if the folder it lies in says so, else ``""``."""
+    """Images converted by :func:`read_images`.
+
+    Attributes:
+        pixels: ``(n, C, H, W)`` uint8.
+        names: name of each image.
+        changed: what was changed, such as ``"28x28 from 480x640, inverted"`` (width by height).
+        truth: class of each image if its folder has a class's name, else ``""``.
+    """
 
     pixels: Tensor
     names: list[str]
@@ -33,19 +39,19 @@ class OwnImages:
 
 
 def read_images(paths: Sequence[str | Path], kind: ImageKind) -> OwnImages:
-    """Read images and make them like those of a data set.
+    """Read images and convert them to match those of a data set.
 
-    Each is turned grey or RGB, transparent parts white; inverted if its background, the median of its outermost pixels, is light and the
-    data set's is dark, or the other way round; padded with its background to the proportions wanted; and scaled.
+    Each image is converted to grey or RGB, with transparent parts white; inverted if its background (the median of its outermost pixels) is
+    light and the data set's is dark, or vice versa; padded with its background to the data set's aspect ratio; and scaled.
 
     Args:
-        paths: files that Pillow reads (PNG, JPEG, BMP, WebP, TIFF, PPM); ``.npy`` arrays ``(H, W)``, ``(n, H, W)``, ``(H, W, 3)`` or
-            ``(n, H, W, 1 or 3)`` of 0 to 255, or floating-point of 0 to 1; folders of these, or of a folder of them for each class.
-        kind: what the data set's images are like.
+        paths: files that Pillow reads (PNG, JPEG, BMP, WebP, TIFF, PPM); ``.npy`` arrays ``(H, W)``, ``(n, H, W)``, ``(H, W, 3)`` or ``(n,
+            H, W, 1 or 3)`` with values from 0 to 255, or floating-point from 0 to 1; folders of these, or of one sub-folder per class.
+        kind: properties of the data set's images.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if there is no image, a file is none, or a folder of a class has no class's name; the message names it.
+        ValueError: if there is no image, a file is not an image, or a sub-folder does not have the name of a class; the message names it.
         ImportError: if the extra ``images`` is missing.
     """
     names, pixels, changed, truth = list[str](), list[np.ndarray](), list[str](), list[str]()
@@ -66,7 +72,7 @@ def read_images(paths: Sequence[str | Path], kind: ImageKind) -> OwnImages:
 
 
 def _files(path: Path, kind: ImageKind) -> Iterator[tuple[Path, str]]:
-    """The image files that a path stands for, and their classes."""
+    """Yield the image files of a path, and their classes."""
     if not path.is_dir():
         yield check_file(path, "image", _LARGEST), ""
         return
@@ -78,7 +84,7 @@ def _files(path: Path, kind: ImageKind) -> Iterator[tuple[Path, str]]:
     for folder, files in below.items():
         if folder.name not in kind.classes:
             few = ", ".join(kind.classes[:20]) + (", ..." if len(kind.classes) > 20 else "")
-            raise ValueError(f"image: {folder} has no class's name; choose from {few}, or give the folder itself")
+            raise ValueError(f"image: {folder} does not have the name of a class; choose from {few}, or give the folder itself")
         yield from ((file, folder.name) for file in files)
 
 
@@ -87,10 +93,10 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def _picture(path: Path) -> Any:
-    """The image in a file, upright, 8-bit grey or RGB."""
+    """Read the image of a file, upright, as 8-bit grey or RGB."""
     image = require("PIL.ImageOps", "images", "reading images").exif_transpose(open_image(path, str(path)))
     if image.mode.startswith(("I", "F")):
-        # Pillow would cut off what is above 255.
+        # Pillow would clip values above 255.
         values = np.asarray(image).astype(np.float64)
         return _from_array(values / max(65_535 if image.mode.startswith("I") else 1.0, values.max()))
     if image.mode in ("L", "RGB"):
@@ -100,12 +106,12 @@ def _picture(path: Path) -> Any:
 
 
 def _arrays(path: Path) -> list[Any]:
-    """The images in a NumPy file."""
+    """Read the images of a NumPy file."""
     try:
         values = np.load(path, allow_pickle=False)
         fits = values.ndim in (2, 3, 4) and values.size and values.dtype.kind in "biuf"
     except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"image: {path} is no array of numbers that NumPy reads ({shown(str(error))}); save it with numpy.save") from error
+        raise ValueError(f"image: {path} is not an array that NumPy can read ({shown(str(error))}); save it with numpy.save") from error
     if not fits or (values.ndim == 4 and values.shape[-1] not in (1, 3)):
         got = f"{values.shape} {values.dtype}"
         raise ValueError(f"image: {path}: expected numbers (H, W), (n, H, W), (H, W, 3) or (n, H, W, 3), got {got}; reshape them")
@@ -118,13 +124,13 @@ def _arrays(path: Path) -> list[Any]:
 
 
 def _from_array(shares: np.ndarray) -> Any:
-    """An image of an array ``(H, W)``, ``(H, W, 1)`` or ``(H, W, 3)`` of 0 to 1."""
+    """Make an image of an array ``(H, W)``, ``(H, W, 1)`` or ``(H, W, 3)`` with values from 0 to 1."""
     pixels = np.rint(255 * shares).astype(np.uint8)
     return require("PIL.Image", "images", "reading images").fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
 
 
 def _adapted(image: Any, kind: ImageKind) -> tuple[np.ndarray, str]:
-    """The image's pixels ``(C, H, W)`` as the data set would have them, and what was done in words."""
+    """Convert an image to pixels ``(C, H, W)`` that match the data set, and describe the changes."""
     pillow, (height, width), size = require("PIL.Image", "images", "reading images"), kind.size, image.size
     mode, words = "L" if kind.channels == 1 else "RGB", [f"{width}x{height} from {size[0]}x{size[1]}" if size != (width, height) else ""]
     if image.mode != mode:
@@ -144,4 +150,4 @@ def _adapted(image: Any, kind: ImageKind) -> tuple[np.ndarray, str]:
         edge = np.concatenate([border[0], border[-1], border[:, 0], border[:, -1]])
         image = pillow.new(mode, (width, height), tuple(int(value) for value in np.median(edge, axis=0)))
         image.paste(scaled, ((width - inner[0]) // 2, (height - inner[1]) // 2))
-    return np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1).copy(), ", ".join(filter(None, words)) or "as it is"
+    return np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1).copy(), ", ".join(filter(None, words)) or "unchanged"

@@ -1,4 +1,4 @@
-"""Tasks in time for reservoirs: what goes in, what should come out, which part is for what, and how it is scored."""
+"""Sequence tasks for reservoirs: inputs, targets, segments and scores."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -16,18 +16,18 @@ Series = npt.NDArray[np.float64]
 METRICS: Mapping[str, tuple[str, bool]] = {
     "memory capacity": ("sum over delays of the squared correlation", True),
     "NRMSE": ("root mean squared error over the target's standard deviation, mean over targets", False),
-    "accuracy": ("share of signs right, mean over targets", True),
+    "accuracy": ("share of correct signs, mean over targets", True),
 }
-"""What each metric is, and whether more is better."""
+"""Description of each metric, and whether more is better."""
 
 
 @dataclass(frozen=True)
 class SequenceTask:
-    """One sequence to learn: a stretch to forget the initial state in, then training, validation and test segments, without gaps.
+    """One sequence to learn: a washout to forget the initial state, then training, validation and test segments, without gaps.
 
     Attributes:
-        inputs, targets: ``(T, F)`` and ``(T, K)`` float64; targets inside the washout may lack their past, and are never used.
-        name, metric, settings: one of :data:`SEQUENCE_TASKS`, one of :data:`METRICS`, and what the sequence was made from.
+        inputs, targets: ``(T, F)`` and ``(T, K)`` float64; targets inside the washout are never used, since their past may be incomplete.
+        name, metric, settings: one of :data:`SEQUENCE_TASKS`, one of :data:`METRICS`, and the settings of the sequence.
     """
 
     name: str
@@ -45,11 +45,12 @@ class SequenceTask:
         return METRICS[self.metric][1]
 
     def score(self, predictions: Tensor, segment: slice) -> Tensor:
-        """The metric, ``(V,)``, of predictions ``(V, n, K)`` for a segment of ``n`` steps; raises ``ValueError`` for another shape."""
+        """Compute the metric ``(V,)`` of predictions ``(V, n, K)`` for a segment of ``n`` steps; raises ``ValueError`` for another
+        shape."""
         targets = self.targets[segment]
         if predictions.dim() != 3 or predictions.shape[1:] != targets.shape:
             wanted, got = f"(V, {targets.size(0)}, {targets.size(1)})", tuple(predictions.shape)
-            raise ValueError(f"predictions must be {wanted}, got {got}; predict this segment alone")
+            raise ValueError(f"predictions must be {wanted}, got {got}; predict only this segment")
         predictions = predictions.double()
         if self.metric == "accuracy":
             return ((predictions > 0) == (targets > 0)).double().mean((1, 2))
@@ -59,31 +60,33 @@ class SequenceTask:
 
 
 def squared_correlation(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Squared Pearson correlation over time, ``(V, K)``, of ``(V, n, K)`` with ``(n, K)``; 0 where a prediction is constant."""
+    """Compute the squared Pearson correlation over time, ``(V, K)``, of ``(V, n, K)`` with ``(n, K)``; 0 for a constant prediction."""
     p = predictions - predictions.mean(1, keepdim=True)
     y = targets - targets.mean(0)
     spread = p.square().sum(1) * y.square().sum(0)
-    # A readout that could learn nothing gives a constant, up to rounding.
+    # A readout that learned nothing is constant up to rounding.
     flat = p.square().sum(1) <= 1e-20 * predictions.square().sum(1)
     return torch.where(flat, 0.0, (p * y).sum(1).square() / spread)
 
 
 def memory_capacity(rng: np.random.Generator, steps: int, delays: int = 100) -> tuple[Series, Series]:
-    r"""Short-term memory capacity, :math:`MC = \sum_{k=1}^{K} r^2(u_{t-k}, \hat{y}_k)`, of independent inputs uniform in ±1; one target a
-    delay. "Short term memory in echo state networks" (Jaeger 2001, GMD Report 152). It cannot exceed the number of neurons read; on
-    ``n`` test steps, chance adds about ``1/n`` a delay.
+    r"""Short-term memory capacity, :math:`MC = \sum_{k=1}^{K} r^2(u_{t-k}, \hat{y}_k)`, for independent inputs uniform in ±1, with one
+    target per delay.
+
+    "Short term memory in echo state networks" (Jaeger 2001, GMD Report 152). It cannot exceed the number of neurons read; on ``n`` test
+    steps, chance adds about ``1/n`` per delay.
     """
     u = rng.uniform(-1, 1, steps + delays)
     return u[delays:, None], np.stack([u[delays - k : delays - k + steps] for k in range(1, delays + 1)], axis=1)
 
 
 def narma10(rng: np.random.Generator, steps: int) -> tuple[Series, Series]:
-    r"""Nonlinear autoregressive moving average of order 10, next value from the input alone:
+    r"""Nonlinear autoregressive moving average of order 10; the next value is predicted from the input only:
 
     .. math:: y_{t+1} = 0.3\, y_t + 0.05\, y_t \sum_{i=0}^{9} y_{t-i} + 1.5\, u_t u_{t-9} + 0.1, \qquad u_t \sim U(0, 0.5)
 
-    "New results on recurrent network training" (Atiya & Parlos 2000, doi:10.1109/72.846741). Rare inputs make it diverge; then the
-    next ones of the same stream are taken.
+    "New results on recurrent network training" (Atiya & Parlos 2000, doi:10.1109/72.846741). For rare inputs it diverges; then new ones are
+    drawn from the same stream.
     """
     while True:
         u = rng.uniform(0, 0.5, steps)
@@ -96,24 +99,24 @@ def narma10(rng: np.random.Generator, steps: int) -> tuple[Series, Series]:
 
 
 def mackey_glass(rng: np.random.Generator, steps: int, tau: float = 17.0, horizon: int = 84) -> tuple[Series, Series]:
-    r"""Predict the Mackey-Glass equation ``horizon`` time units ahead, from its value now less 1, one sample a time unit:
+    r"""Predict the Mackey-Glass equation ``horizon`` time units ahead from its present value minus 1, with one sample per time unit:
 
     .. math:: \dot{x} = 0.2\, x_{t-\tau} / (1 + x_{t-\tau}^{10}) - 0.1\, x
 
     "Oscillation and chaos in physiological control systems" (Mackey & Glass 1977, doi:10.1126/science.267326). See
-    :func:`integrate_mackey_glass`; the start is random around 1.2 and its first 1,000 time units are dropped.
+    :func:`integrate_mackey_glass`; the initial value is random around 1.2, and the first 1,000 time units are dropped.
     """
     x = integrate_mackey_glass(1.2 + 0.2 * rng.uniform(-1, 1), 1_000 + steps + horizon, tau)[1_000:]
     return x[:steps, None] - 1, x[horizon : horizon + steps, None]
 
 
 def lorenz(rng: np.random.Generator, steps: int, horizon: float = 0.5) -> tuple[Series, Series]:
-    r"""Predict all three variables of the Lorenz equations ``horizon`` time units ahead from ``x`` alone, every 0.02 time units:
+    r"""Predict all three variables of the Lorenz equations ``horizon`` time units ahead from ``x`` only, sampled every 0.02 time units:
 
     .. math:: \dot{x} = 10 (y - x), \qquad \dot{y} = x (28 - z) - y, \qquad \dot{z} = x y - \tfrac{8}{3} z
 
-    "Deterministic nonperiodic flow" (Lorenz 1963, doi:10.1175/1520-0469(1963)020<0130:DNF>2.0.CO;2). The input is divided by 20, into ±1;
-    the first 20 time units are dropped.
+    "Deterministic nonperiodic flow" (Lorenz 1963, doi:10.1175/1520-0469(1963)020<0130:DNF>2.0.CO;2). The input is divided by 20, to about
+    ±1; the first 20 time units are dropped.
     """
     ahead = round(horizon / 0.02)
     path = integrate_lorenz(rng.uniform(-1, 1, 3) + np.array([0.0, 0.0, 25.0]), 1_000 + steps + ahead)[1_000:]
@@ -121,7 +124,8 @@ def lorenz(rng: np.random.Generator, steps: int, horizon: float = 0.5) -> tuple[
 
 
 def temporal_parity(rng: np.random.Generator, steps: int, order: int = 3, delays: int = 10) -> tuple[Series, Series]:
-    r"""The parity of ``order`` successive bits, ``delays`` times: :math:`y_{k,t} = \prod_{i=0}^{order-1} u_{t-k-i}`, ``k`` from 1, bits ±1.
+    r"""Predict the parity of ``order`` successive bits at ``delays`` delays: :math:`y_{k,t} = \prod_{i=0}^{order-1} u_{t-k-i}`, ``k`` from
+    1, bits ±1.
 
     "Real-time computation at the edge of chaos in recurrent neural networks" (Bertschinger & Natschläger 2004,
     doi:10.1162/089976604323057443); no linear function of the bits is better than chance.
@@ -134,10 +138,10 @@ def temporal_parity(rng: np.random.Generator, steps: int, order: int = 3, delays
 
 
 def integrate_mackey_glass(start: float, samples: int, tau: float = 17.0, substeps: int = 10) -> Series:
-    """The Mackey-Glass equation from the constant history ``start``, sampled at times 0, 1, ...; shape ``(samples,)``.
+    """Integrate the Mackey-Glass equation from the constant history ``start``, sampled at times 0, 1, ...; returns ``(samples,)``.
 
-    Classical Runge-Kutta with ``substeps`` a time unit; between steps the history is interpolated by cubic Hermite polynomials, so that
-    the error is of fourth order. Raises ``ValueError`` if ``tau`` is no positive multiple of the step.
+    Classical Runge-Kutta with ``substeps`` steps per time unit; between steps the history is interpolated by cubic Hermite polynomials, so
+    that the error is of fourth order. Raises ``ValueError`` if ``tau`` is not a positive multiple of the step.
     """
     lag = round(tau * substeps)
     if lag < 1 or abs(lag - tau * substeps) > 1e-9:
@@ -150,7 +154,7 @@ def integrate_mackey_glass(start: float, samples: int, tau: float = 17.0, subste
 
     for n in range(lag, lag + steps):
         now, old, following = x[n], x[n - lag], x[n - lag + 1]
-        # The slope jumps at time 0, where the constant history ends: each side has its own.
+        # The slope jumps at time 0, where the constant history ends, so each side has its own.
         after = 0.0 if n - lag + 1 == lag else slope[n - lag + 1]
         middle = (old + following) / 2 + h * (slope[n - lag] - after) / 8
         k1 = slope[n] = rate(now, old)
@@ -163,7 +167,7 @@ def integrate_mackey_glass(start: float, samples: int, tau: float = 17.0, subste
 
 
 def integrate_lorenz(start: npt.ArrayLike, samples: int, interval: float = 0.02, substeps: int = 4) -> Series:
-    """The Lorenz equations from ``start``, sampled every ``interval``; shape ``(samples, 3)``. Classical Runge-Kutta."""
+    """Integrate the Lorenz equations from ``start`` by classical Runge-Kutta, sampled every ``interval``; returns ``(samples, 3)``."""
     h = interval / substeps
 
     def rate(p: Series) -> Series:
@@ -194,12 +198,18 @@ SEQUENCE_TASKS: Mapping[str, tuple[Callable[..., tuple[Series, Series]], str]] =
 def sequence_task(
     name: str, seed: int = 0, washout: int = 200, train: int = 1_500, validation: int = 500, test: int = 1_000, **settings: float
 ) -> SequenceTask:
-    """Make a task's sequence: ``"memory"`` (:func:`memory_capacity`), ``"narma10"`` (:func:`narma10`), ``"mackey-glass"``
-    (:func:`mackey_glass`), ``"lorenz"`` (:func:`lorenz`) or ``"parity"`` (:func:`temporal_parity`).
+    """Generate the sequence of a task.
 
-    Each task draws from a stream of its own of the ``seed``, 0 or more. The segments' lengths are in time steps; ``settings`` are those of
-    the task's function, such as ``delays``. Raises ``ValueError`` for an unknown name, a negative seed, an empty segment or a setting out
-    of range, and ``TypeError`` for a setting that the task does not have, or a length or seed that is no integer.
+    Args:
+        name: ``"memory"`` (:func:`memory_capacity`), ``"narma10"`` (:func:`narma10`), ``"mackey-glass"`` (:func:`mackey_glass`),
+            ``"lorenz"`` (:func:`lorenz`) or ``"parity"`` (:func:`temporal_parity`).
+        seed: non-negative integer; each task draws its own stream from it.
+        washout, train, validation, test: lengths of the segments, in time steps.
+        **settings: arguments of the task's function, such as ``delays``.
+
+    Raises:
+        ValueError: for an unknown name, a negative seed, an empty segment or a setting out of range.
+        TypeError: for a setting that the task does not have, or a length or seed that is not an integer.
     """
     check_choice("name", name, SEQUENCE_TASKS)
     check_seed(seed)

@@ -17,39 +17,41 @@ _MATRICES = ("dff", "dff_odd", "dff_even", "q", "q_equal", "count")
 
 
 class SignalPropagation(InMemoryDataset):
-    """Responses of every neuron of *C. elegans* to the stimulation of every other, as a data set of one graph.
+    """Responses of each neuron of *C. elegans* to the stimulation of each other one, as a data set of one graph.
 
     From Randi et al. (2023), Nature 623:406-414, doi:10.1038/s41586-023-06683-4 (CC BY 4.0): one neuron at a time was stimulated by light
     while the calcium of the head was recorded. Animals of the strain unc-31 lack most of the release of neuropeptides and monoamines.
 
     ========= ============ ======= ==================== ================ ===========================
-    strain    pairs tested trials  seen twice or more   of these q<0.05  the same without the two AWC
+    strain    pairs tested trials  observed >= 2 times  of these q<0.05  the same without the two AWC
     ========= ============ ======= ==================== ================ ===========================
     wild-type 23,902       109,271 18,974               1,022            18,559 and 992
     unc-31    9,119        16,713  4,850                209              4,716 and 202
     ========= ============ ======= ==================== ================ ===========================
 
-    Pairs are of two different neurons. Neurons are the 300 of the atlas, which lacks CANL and CANR, by the connectomes' names. The atlas
-    tells the two AWC apart by what they express (AWCON, AWCOFF), the connectomes by side, and which side is which is left to chance in
-    every animal: AWCOFF is called AWCL here and AWCON AWCR. Leave both out where that matters. What was left out: ``data/README.md``.
+    Pairs are of two different neurons. Neurons are the 300 of the atlas, which lacks CANL and CANR, under the names of the connectomes. The
+    atlas distinguishes the two AWC neurons by gene expression (AWCON, AWCOFF), the connectomes by side; which is which varies at random
+    between animals. Here AWCOFF is called AWCL, and AWCON AWCR; leave both out where that matters. What else was left out:
+    ``data/README.md``.
 
     Args:
         strain: ``"wild-type"`` or ``"unc-31"``.
-        transform, pre_transform: as of any PyG data set.
+        transform, pre_transform: as in any PyG data set.
 
-    Shapes (of the one ``Data``, N = 300; row: stimulated neuron, column: responding one, as an edge's source and target):
-        - ``dff (N, N)``: change of fluorescence after stimulation, relative to the baseline, mean over a time window and over trials; NaN
-          for pairs not tested. ``dff_odd`` and ``dff_even (N, N)``: means over the first, third, ... and the second, fourth, ... trial
-        - ``q (N, N)``: false discovery rate of "they respond"; ``q_equal (N, N)``: of "they do not"; NaN for pairs not tested
-        - ``count (N, N)`` int64: how often the two were seen together, 0 for pairs not tested
-        - ``trial_pair (2, T)``, ``trial_dff (T,)``: the single trials, pair by pair; of some that ``count`` counts there is no response
+    Shapes (of the one ``Data``, N = 300; row: stimulated neuron, column: responding neuron, as source and target of an edge):
+        - ``dff (N, N)``: change of fluorescence after stimulation, relative to the baseline (dF/F), mean over a time window and over
+          trials; NaN for pairs not tested. ``dff_odd`` and ``dff_even (N, N)``: means over the first, third, ... and the second, fourth,
+          ... trials
+        - ``q (N, N)``: false discovery rate of "responds"; ``q_equal (N, N)``: of "does not respond"; NaN for pairs not tested
+        - ``count (N, N)`` int64: number of joint observations, 0 for pairs not tested
+        - ``trial_pair (2, T)``, ``trial_dff (T,)``: single trials, pair by pair; some trials in ``count`` have no recorded response
         - ``neuron_name``: list of ``N`` names
 
     Raises:
         ValueError: for an unknown strain.
 
     Example:
-        What a wiring says of the pairs, with nothing learned:
+        Predict responding pairs by direct synapses, without training:
 
         >>> wiring = Connectome("cook2019-hermaphrodite", synapses="both", pharynx=True)[0]
         >>> seen = SignalPropagation().align(wiring)
@@ -73,15 +75,15 @@ class SignalPropagation(InMemoryDataset):
         self.data, self.slices = self.collate([data if pre_transform is None else pre_transform(data)])
 
     def align(self, wiring: Data, at_least: int = 2) -> Data:
-        """The matrices in the order of a wiring's neurons, so that ``[source, target]`` means the same in both.
+        """Reorder the matrices to the neurons of a wiring, so that ``[source, target]`` means the same in both.
 
         Args:
-            wiring: any graph with the worm's names; it is left as it is.
-            at_least: how often a pair must have been seen.
+            wiring: any graph with the worm's neuron names; it is not changed.
+            at_least: minimum number of observations of a pair.
 
         Returns:
-            ``dff``, ``dff_odd``, ``dff_even``, ``q``, ``q_equal``, ``count``, all ``(N, N)`` for the wiring's ``N`` neurons, NaN and 0 for
-            those that the atlas lacks; ``pair_mask (N, N)`` bool: two different neurons, tested, and seen at least so often;
+            ``dff``, ``dff_odd``, ``dff_even``, ``q``, ``q_equal``, ``count``, all ``(N, N)`` for the wiring's ``N`` neurons, NaN or 0 for
+            those that the atlas lacks; ``pair_mask (N, N)`` bool: two different neurons, tested, with at least that many observations;
             ``neuron_name`` of the wiring.
 
         Raises:
@@ -93,7 +95,7 @@ class SignalPropagation(InMemoryDataset):
         rows = torch.tensor([number.get(plain_name(name), -1) for name in names])
         here = rows >= 0
         if not bool(here.any()):
-            raise ValueError(f"wiring.neuron_name: expected names of the worm's neurons, got {names[0]!r}, ...; load it with its names")
+            raise ValueError(f"wiring.neuron_name: expected names of the worm's neurons, got {names[0]!r}, ...; load it with names")
         both = here[:, None] & here[None, :]
         aligned = Data(neuron_name=list(names), num_nodes=len(names))
         for name in _MATRICES:

@@ -1,4 +1,4 @@
-"""Ensembles of DAGs from a connectome: controls of one family, each made by the same procedure as the connectome's own."""
+"""Ensembles of DAGs from a connectome: controls of one family, made by the same procedure as the connectome's own DAG."""
 
 import hashlib
 import json
@@ -31,9 +31,9 @@ _PATIENCE_S = 2.0
 class WiringEnsemble(InMemoryDataset):
     r"""``count`` DAGs of one family, made from a cyclic connectome: rewire first, make the DAG second.
 
-    Every variant is :math:`\mathrm{DAG}(\mathrm{rewire}_i(\mathrm{base}))` with the DAG step that the base itself would get, so that an
-    ensemble of family ``connectome`` is what the others are compared to. Variant :math:`i` has a seed of its own, drawn from ``seed``, the
-    family's name and :math:`i`: it depends neither on ``count`` nor on other families.
+    Every variant is :math:`\mathrm{DAG}(\mathrm{rewire}_i(\mathrm{base}))` with the same DAG step as for the base, so that other families
+    can be compared with an ensemble of family ``connectome``. Variant :math:`i` has its own seed, drawn from ``seed``, the family's name
+    and :math:`i`; it depends neither on ``count`` nor on other families.
 
     ==================== ==========================================================================================================
     family               what is kept
@@ -48,36 +48,36 @@ class WiringEnsemble(InMemoryDataset):
     ``random_rewired``   numbers of neurons and edges; option ``fraction``, see :class:`~elegans_pyg.transforms.RandomRewired`
     ``weight_shuffled``  topology, see :class:`~elegans_pyg.transforms.WeightShuffled`
     ``names_shuffled``   the graph and its types, see :class:`~elegans_pyg.transforms.NamesShuffled`
-    ``random_dag``       undirected topology, see :class:`~elegans_pyg.transforms.RandomDAG`, which is its DAG step whatever ``dag`` says
+    ``random_dag``       undirected topology, see :class:`~elegans_pyg.transforms.RandomDAG`, which is its DAG step for any ``dag``
     ==================== ==========================================================================================================
 
-    The families ``ws``, ``er`` and ``ba`` have as many edges as the base, but how many of them the DAG step keeps is another matter: of the
-    hermaphrodite's 3,530 between different neurons it keeps 2,263, of theirs 1,870 to 1,880 on average over 30 graphs; see
-    :meth:`match_report`. ``match="dag"`` draws them at the density, searched for each variant, at which the DAG has the edges of the base's
-    DAG to within 1 % (some 4,350 edges before it). The other families have no density to choose, and refuse it.
+    The families ``ws``, ``er`` and ``ba`` have as many edges as the base, but the DAG step may keep a different number. Of the
+    hermaphrodite's 3,530 edges between different neurons it keeps 2,263; of theirs, 1,870 to 1,880 on average over 30 graphs (see
+    :meth:`match_report`). ``match="dag"`` searches for each variant the density at which its DAG has the number of edges of the base's DAG
+    within 1 % (about 4,350 edges before the DAG step). The other families have no density, and raise for ``match``.
 
     Args:
         base: the cyclic connectome.
         family: one of :data:`~elegans_pyg.transforms.FAMILIES`.
         count: number of variants.
         seed: non-negative integer from which the variants' seeds are drawn.
-        root: folder to keep the ensemble in, in ``root/processed``, in a file of its own for each choice of arguments; ``None`` keeps
-            nothing. A file that is damaged, or that another ensemble was written over, is reported by a ``UserWarning`` and made again.
+        root: folder to cache the ensemble, in ``root/processed``, one file per choice of arguments; ``None``: no cache. A damaged file, or
+            one that holds another ensemble, is reported by a ``UserWarning`` and rebuilt.
         match: ``None`` or ``"dag"``.
         dag: ``"constrained"`` for :class:`~elegans_pyg.transforms.ConstrainedDAG` or ``"random"`` for
             :class:`~elegans_pyg.transforms.RandomDAG`, numbered by each variant's seed.
         progress: show a progress bar if it takes over two seconds and standard error is a terminal.
-        transform, pre_transform, pre_filter: as of any PyG data set; what is kept in ``root`` is as it was before them.
-        **options: the family's own, as in the table; ``ws``, ``er`` and ``ba`` also take ``density``, the number of edges as a multiple of
-            the base's.
+        transform, pre_transform, pre_filter: as in any PyG data set; the files in ``root`` are written before they are applied.
+        **options: options of the family, as in the table; ``ws``, ``er`` and ``ba`` also take ``density``, the number of edges as a
+            multiple of the base's.
 
-    Each ``Data`` has all that the DAG step gives, ``family``, ``wiring_seed``, an integer, and ``y (1,)``, the place of the family in
-    :data:`~elegans_pyg.transforms.FAMILIES`, to be told from a graph.
+    Each ``Data`` has the attributes of the DAG step, ``family``, ``wiring_seed`` (an integer), and ``y (1,)``, the index of the family in
+    :data:`~elegans_pyg.transforms.FAMILIES`, as a label.
 
     Raises:
         TypeError: if an argument has the wrong type, or the family has no such option.
-        ValueError: if a name is unknown, a number out of range, ``match`` does not apply or cannot be reached, or ``base`` is a DAG already
-            or no connectome.
+        ValueError: if a name is unknown, a number out of range, ``match`` does not apply or cannot be reached, or ``base`` is a DAG or not
+            a wiring.
         OSError: if ``root`` cannot be read or written.
     """
 
@@ -102,32 +102,33 @@ class WiringEnsemble(InMemoryDataset):
         super().__init__(None if root is None else str(Path(root).expanduser()), transform, pre_transform, pre_filter)
         self.family, self.seed, self.match, self.dag, self.options = family, check_seed(seed), match, dag, options
         self._base = base
-        # By wiring_seed, so that they stay right when the dataset is indexed or copied.
+        # By wiring_seed, so that they stay valid when the data set is indexed or copied.
         self._before: dict[int, tuple[int, float]] = {}
         graphs = self._make(count, progress) if root is None else self._load_or_make(count, progress)
         graphs = [graph for graph in graphs if pre_filter is None or pre_filter(graph)]
         if not graphs:
-            raise ValueError("pre_filter: expected it to keep a graph, got none left; keep more")
+            raise ValueError("pre_filter: expected at least one graph, got none; keep more")
         self.data, self.slices = self.collate(graphs if pre_transform is None else [pre_transform(graph) for graph in graphs])
 
     num_classes = len(FAMILIES)
 
     def get(self, idx: int) -> Data:
         data = super().get(idx)
-        # Collating made one tensor of the seeds.
+        # Collating joined the seeds into one tensor.
         if "wiring_seed" in data:
             data.wiring_seed = int(data.wiring_seed)
         return data
 
     def match_report(self, channels: int = 78) -> pd.DataFrame:
-        """How far the variants match the base.
+        """Report how closely the variants match the base.
 
         Returns:
-            one row per variant, after the base's own (``variant`` -1, family ``base``, no ``wiring_seed``). Columns: ``variant``,
-            ``family``, ``wiring_seed``, ``nodes``; ``edges`` and ``dag_edges``, before and after the DAG step, self-loops left out, as no
-            DAG has any; ``strength_error``, before the DAG step, see :func:`~elegans_pyg.transforms.strength_rewired.strength_error`;
-            ``input_nodes``, ``output_nodes``, ``levels``, ``unreached_nodes``; and ``parameters``, those of a
-            :class:`~elegans_pyg.nn.DAGNet` of ``channels`` ``C``, 1 or more, with 3x3 kernels: one per edge of the DAG, ``11 C`` per node.
+            One row per variant, after that of the base (``variant`` -1, family ``base``, no ``wiring_seed``). Columns: ``variant``,
+                ``family``, ``wiring_seed``, ``nodes``; ``edges`` and ``dag_edges``, before and after the DAG step, without self-loops;
+                ``strength_error``, before the DAG step, see :func:`~elegans_pyg.transforms.strength_rewired.strength_error`;
+            ``input_nodes``, ``output_nodes``, ``levels``, ``unreached_nodes``; and ``parameters``, the number of parameters of a
+            :class:`~elegans_pyg.nn.DAGNet` with ``channels`` ``C`` (at least 1) and 3x3 kernels: one per edge of the DAG, ``11 C`` per
+            node.
         """
         check_whole("channels", channels, 1)
         dags = [(-1, "base", None, self._dag_step(self.seed)(self._base), _edges_without_loops(self._base), 0.0)]
@@ -160,7 +161,7 @@ class WiringEnsemble(InMemoryDataset):
         return RandomDAG(seed) if self.dag == "random" or self.family == "random_dag" else ConstrainedDAG()
 
     def _variant(self, seed: int, options: dict[str, float]) -> tuple[Data, Data]:
-        """A DAG, and the graph that it was made from."""
+        """Return a DAG, and the graph that it was made from."""
         rewiring = FAMILIES[self.family].rewiring
         graph = copy(self._base)
         if rewiring is not None:
@@ -181,10 +182,10 @@ class WiringEnsemble(InMemoryDataset):
         return graphs
 
     def _matched(self, seed: int, wanted: int) -> tuple[Data, Data]:
-        """Try numbers of edges, each in proportion to how far the last fell short, until the DAG has those of the base's."""
+        """Try numbers of edges, each scaled by the error of the last, until the DAG has as many edges as the base's."""
         source, target = self._base.edge_index
         kinds, nodes = self._base.edge_type[source != target].bincount(), self._base.neuron_type.numel()
-        # No kind of synapse can join more than all pairs of neurons, both ways.
+        # At most, each kind of synapse joins all pairs of neurons in both directions.
         total, most = int(kinds.sum()), int(kinds.sum()) * nodes * (nodes - 1) // int(kinds.max())
         tried: set[int] = set()
         closest, edges = 0, total
@@ -200,7 +201,7 @@ class WiringEnsemble(InMemoryDataset):
             edges = min((number for number in near if number not in tried), key=lambda number: abs(number - aim), default=0)
         expected = f"a DAG of {self.family} with {wanted} edges to within 1 %"
         got = f"{closest} at best in {len(tried)} tries of up to {most} edges (seed {seed})"
-        raise ValueError(f"match: expected {expected}, got {got}; leave match out, and look at match_report()")
+        raise ValueError(f"match: expected {expected}, got {got}; leave match out, and see match_report()")
 
     def _load_or_make(self, count: int, progress: bool) -> list[Data]:
         description: dict[str, Any] = {
@@ -217,11 +218,11 @@ class WiringEnsemble(InMemoryDataset):
                 graphs, stored = load_graphs(path)
                 before = stored.pop("before")
                 if stored != description:
-                    raise ValueError(f"{path}: it holds another ensemble")
+                    raise ValueError(f"{path} holds another ensemble")
                 self._before = {graph.wiring_seed: tuple(row) for graph, row in zip(graphs, before, strict=True)}
                 return graphs
             except (ValueError, KeyError) as error:
-                warnings.warn(f"cached ensemble cannot be used and is made again: {error}", stacklevel=3)
+                warnings.warn(f"cached ensemble cannot be used and is rebuilt: {error}", stacklevel=3)
         graphs = self._make(count, progress)
         save_graphs(path, graphs, {**description, "before": [self._before[graph.wiring_seed] for graph in graphs]})
         return graphs
@@ -229,7 +230,7 @@ class WiringEnsemble(InMemoryDataset):
 
 def _check_arguments(base: Data, family: str, match: str | None, dag: str, options: dict[str, float]) -> None:
     if not _edges_without_loops(base):
-        raise ValueError("base: expected synapses between different neurons, got none, or self-loops alone; give another wiring")
+        raise ValueError("base: expected synapses between different neurons, got none; give another wiring")
     check_choice("family", family, FAMILIES)
     check_choice("dag", dag, ("constrained", "random"))
     known = FAMILIES[family].options
@@ -241,10 +242,10 @@ def _check_arguments(base: Data, family: str, match: str | None, dag: str, optio
         able = ", ".join(name for name, entry in FAMILIES.items() if entry.has_density)
         raise ValueError(
             f"match: expected a family whose density can be chosen ({able}), got {family!r}, which keeps the connectome's edges or degrees;"
-            " leave match out, and look at match_report()"
+            " leave match out, and see match_report()"
         )
     if match and "density" in options:
-        raise ValueError("density: expected none beside match='dag', which chooses it; leave one of the two out")
+        raise ValueError("density: not allowed with match='dag', which chooses it; leave one of them out")
 
 
 def _edges_without_loops(graph: Data) -> int:

@@ -1,6 +1,6 @@
-"""Wirings of one's own, from whatever holds them: graphs and the files of graphs, tables and matrices, a PyG ``Data``.
+"""Your own wirings from graphs and graph files, tables and matrices, or a PyG ``Data``.
 
-Every reader ends in the two tables that :func:`~elegans_pyg.datasets.wiring_tables.build_data` checks.
+Every reader returns the two tables that :func:`~elegans_pyg.datasets.wiring_tables.build_data` checks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from elegans_pyg.datasets.edge_tables import (
 from elegans_pyg.datasets.wiring_tables import SYNAPSE_WORDS, TYPE_WORDS, Choices, build_data, check_neurons, name_of, rows_of, text_of
 from elegans_pyg.wirings import ELECTRICAL, MOTOR, NEURON_TYPES, SENSORY, as_wiring
 
-# Compared as plain() gives them; the first that says anything.
+# Compared by plain(); the first one with a value counts.
 _NAME_ATTRIBUTES = ("cellname", "neuronname", "name", "label")
 _NAME_COLUMNS = (*_NAME_ATTRIBUTES, "neuron", "node", "nodeid", "neuronid", "cell", "cellid", "bodyid", "rootid", "id")
 _TYPE_ATTRIBUTES = ("neurontype", "role", "type", "superclass", "celltype")
@@ -51,15 +51,15 @@ def read_wiring(
     choices: Choices | None = None,
     **options: Any,
 ) -> Data:
-    """Read a wiring of one's own, as :meth:`Connectome.from_edges <elegans_pyg.datasets.Connectome.from_edges>` describes it.
+    """Read your own wiring, see :meth:`Connectome.from_edges <elegans_pyg.datasets.Connectome.from_edges>`.
 
-    What the source does not give is looked up in the table ``known``, of columns ``name``, ``type`` and ``neurotransmitter``; options are
-    those of :func:`build_data`.
+    Missing types and transmitters are looked up in the table ``known`` with columns ``name``, ``type`` and ``neurotransmitter``;
+    ``options`` are those of :func:`build_data`.
     """
     chosen = choices or Choices()
     if isinstance(source, Data):
         if neurons is not None:
-            raise ValueError("neurons: expected none beside a Data, which holds its own; set its neuron_name and neuron_type")
+            raise ValueError("neurons: not allowed with a Data, which has its own; set its neuron_name and neuron_type")
         return chosen.apply(as_wiring(source, "source", cyclic=True))
     found, edges = _tables_of(source)
     listed = _neurons_of_edges(edges) if found is None else found
@@ -75,13 +75,13 @@ def read_wiring(
         if "cell_type" in data:
             words = list(dict.fromkeys(word for word in data.cell_type if word))
             some = shown(", ".join(words), 80)[1:-1]
-            said = f"types {some} are no roles (sensory= and motor= choose some): {said.partition(': ')[2]}"
+            said = f"types {some} are not roles (choose inputs and outputs by sensory= and motor=): {said.partition(': ')[2]}"
     data.read_as = f"{edges.said}; {said}"
     return chosen.apply(data)
 
 
 def _tables_of(source: Any) -> tuple[pd.DataFrame | None, Edges]:
-    """Neurons, if the source lists them, and edges."""
+    """Return the neurons, if the source lists them, and the edges."""
     if isinstance(source, nx.Graph):
         return _graph_tables(source, "graph")
     if isinstance(source, pd.DataFrame):
@@ -104,14 +104,14 @@ def _tables_of(source: Any) -> tuple[pd.DataFrame | None, Edges]:
 
 
 def _neurons_of_edges(edges: Edges) -> pd.DataFrame:
-    """The neurons of an edge list in order of first appearance, not yet of any type."""
+    """Return the neurons of an edge list in order of first appearance, without types."""
     table = edges.table
     ends = pd.DataFrame({"name": table[["pre", "post"]].to_numpy().ravel(), "place": table["place"].repeat(2).to_numpy()})
     return ends[ends["name"] != ""].drop_duplicates("name").assign(type="", neurotransmitter="")
 
 
 def _neuron_table(neurons: str | Path | pd.DataFrame) -> pd.DataFrame:
-    """The neurons of a table whose header names them, or whose first two columns are their names and types."""
+    """Return the neurons of a table, by its header or, without one, with names and types in the first two columns."""
     cells = cells_of(neurons, "neurons") if isinstance(neurons, pd.DataFrame) else read_cells(neurons, "neurons")
     if cells.header is None and any(plain(cell) in _NAME_COLUMNS for cell in cells.rows[0]):
         cells = Cells(cells.rows[0], cells.rows[1:], cells.places[1:], cells.where)
@@ -128,7 +128,7 @@ def _neuron_table(neurons: str | Path | pd.DataFrame) -> pd.DataFrame:
 
 
 def _neuron(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Type (of several the first that is a role, or else the first), cell type, transmitter and sign of a neuron."""
+    """Return type (the first that is a role, or else the first), cell type, transmitter and sign of a neuron."""
     given = dict(attributes)
     if type(number := given.get("neurontype")) is int and 0 <= number < len(NEURON_TYPES):
         given["neurontype"] = NEURON_TYPES[number]  # as in a Data
@@ -139,8 +139,8 @@ def _neuron(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _typed(neurons: pd.DataFrame, known: pd.DataFrame | None) -> tuple[pd.DataFrame, str]:
-    """The neurons with the types and transmitters that are missing, looked up by name in ``known``, if that knows at least half of them
-    or the source has types; and in words where the types are from, nothing if there are none."""
+    """Fill in missing types and transmitters from ``known`` by name, if that has at least half of the neurons or the source has roles. Also
+    returns a description of where the types come from, empty if there are no roles."""
     given = [text_of(word) for word in neurons["type"]]
     source = f"types of {sum(map(bool, given)):,} of {len(given):,} neurons as given"
     roles_given = any(word.lower() in TYPE_WORDS for word in given)
@@ -166,7 +166,7 @@ def _typed(neurons: pd.DataFrame, known: pd.DataFrame | None) -> tuple[pd.DataFr
 
 
 def _check_listed(found: pd.DataFrame, table: pd.DataFrame) -> None:
-    """Refuse neurons of a graph that the neuron table lacks, or that the graph has twice."""
+    """Raise for neurons of a graph that the neuron table lacks, or that are listed twice."""
     listed = set(table["name"])
     for name, place in zip(check_neurons(found)[0], found["place"], strict=True):
         if name not in listed:
@@ -174,7 +174,7 @@ def _check_listed(found: pd.DataFrame, table: pd.DataFrame) -> None:
 
 
 def _read_xml(path: Path) -> tuple[pd.DataFrame, Edges]:
-    """GraphML or GEXF."""
+    """Read GraphML or GEXF."""
     content = read_bounded(path, "source")
     if not content.strip():
         raise ValueError(f"{path}: expected a wiring, got an empty file; fill it or give another")
@@ -183,17 +183,17 @@ def _read_xml(path: Path) -> tuple[pd.DataFrame, Edges]:
     try:
         file = io.BytesIO(content)
         graph = nx.read_gexf(file) if format_name == "GEXF" else nx.read_graphml(file, force_multigraph=True)
-    # NetworkX lets through whatever its conversions of undeclared keys and ill-typed values raise.
+    # NetworkX passes on the errors of its conversions of undeclared keys and ill-typed values.
     except Exception as error:
         raise unreadable(path, format_name, error) from error
     if graph.number_of_edges() != sum(map(len, edge_lines.values())):
-        raise ValueError(f"{path}: expected one graph with edge ids that differ, got several graphs or equal ids; export it again")
+        raise ValueError(f"{path}: expected one graph with unique edge ids, got several graphs or repeated ids; export it again")
     return _graph_tables(graph, str(path), node_lines, edge_lines)
 
 
 def _read_gml(path: Path) -> nx.Graph:
     text = read_text(path, "source")
-    # Igraph does not say that there may be several edges between two nodes, and NetworkX then refuses them.
+    # igraph does not declare multigraphs, and NetworkX then rejects parallel edges.
     text = re.sub(r"\bgraph\s*\[", "graph [ multigraph 1 ", text, count=1)
     try:
         return nx.parse_gml(text, label="id")
@@ -202,7 +202,7 @@ def _read_gml(path: Path) -> nx.Graph:
 
 
 def _xml_lines(path: Path, content: bytes, format_name: str) -> tuple[dict[str, int], dict[tuple[str, str], list[int]]]:
-    """Lines of the nodes and edges. NetworkX keeps none, joins nodes of equal id and invents those that only edges name."""
+    """Return the line numbers of nodes and edges. NetworkX drops them, merges nodes of equal id, and creates nodes that only edges name."""
     nodes: dict[str, int] = {}
     edges: dict[tuple[str, str], list[int]] = {}
     parser = expat.ParserCreate()
@@ -226,7 +226,7 @@ def _xml_lines(path: Path, content: bytes, format_name: str) -> tuple[dict[str, 
         if encoding and encoding.lower() not in _ENCODINGS:
             refuse(f"an encoding of {', '.join(_ENCODINGS)}", shown(encoding), "save it as UTF-8")
 
-    # Declared entities, and attributes with declared values, are how a small file grows without bound.
+    # Declared entities and default attributes let a small file expand without bound.
     parser.XmlDeclHandler, parser.StartElementHandler = declaration, start
     parser.EntityDeclHandler = lambda name, *_: refuse("no entity declarations", shown(name), "remove it")
     parser.AttlistDeclHandler = lambda element, *_: refuse("no attribute declarations", f"some of {shown(element)}", "remove them")
@@ -243,11 +243,11 @@ def _xml_lines(path: Path, content: bytes, format_name: str) -> tuple[dict[str, 
 def _graph_tables(
     graph: nx.Graph, place: str, node_lines: dict[str, int] | None = None, edge_lines: dict[tuple[str, str], list[int]] | None = None
 ) -> tuple[pd.DataFrame, Edges]:
-    """Neurons and edges of a graph, from attributes under any of the names they go by."""
+    """Return neurons and edges of a graph, from attributes under any of their known names."""
     neurons, names = [], {}
     nodes = [(node, {plain(key): value for key, value in raw.items()}) for node, raw in graph.nodes(data=True)]
     labels = [_first(attributes, _NAME_ATTRIBUTES[-1:]) for _, attributes in nodes]
-    # Labels are for the eye, and may be the same.
+    # Labels are for display, and need not be unique.
     of_names = _NAME_ATTRIBUTES if len(set(labels)) == len(labels) else _NAME_ATTRIBUTES[:-1]
     for node, attributes in nodes:
         names[node] = _first(attributes, of_names) or str(node).strip()
@@ -257,19 +257,19 @@ def _graph_tables(
     for pre, post, attributes in graph.edges(data=True):
         where = f"{place}, edge {shown(names[pre])} to {shown(names[post])}"
         if edge_lines is not None:
-            # An undirected graph may give an edge's ends back in the other order.
+            # An undirected graph may return an edge's ends in the other order.
             where = f"{place}, line {(edge_lines.get((pre, post)) or edge_lines[post, pre]).pop(0)}"
         rows.append((names[pre], names[post], attributes))
         places.append(where)
     if not rows:
         raise ValueError(f"{place}: expected a wiring, got a graph without edges; give another")
     edges = find_edges(Cells.of_attributes(rows, places, place))
-    # Of dtype object, lest pandas turn a weight that is True into 1.
+    # With dtype object, or pandas would turn a weight that is True into 1.
     return pd.DataFrame(neurons, dtype=object), edges if graph.is_directed() else _both_ways(edges)
 
 
 def _both_ways(edges: Edges) -> Edges:
-    """The edges of an undirected graph: electrical ones as they are, and those of no kind in both directions."""
+    """Return the edges of an undirected graph: electrical ones unchanged, those without a kind in both directions."""
     table = edges.table
     if edges.kinds:
         for row, place in rows_of(table, "edges"):
@@ -277,9 +277,9 @@ def _both_ways(edges: Edges) -> Edges:
                 raise ValueError(f"{place}: expected a direction for a chemical synapse, got an undirected graph; give a directed one")
         return edges
     back = table[table["pre"] != table["post"]].rename(columns={"pre": "post", "post": "pre"})
-    return Edges(pd.concat([table, back], ignore_index=True), f"{edges.said}, both ways as it is undirected")
+    return Edges(pd.concat([table, back], ignore_index=True), f"{edges.said}, in both directions (undirected)")
 
 
 def _first(attributes: dict[str, Any], keys: Sequence[str]) -> str:
-    """The first of the attributes that says anything."""
+    """Return the first attribute with a value."""
     return next((text for key in keys if (text := text_of(attributes.get(key))) and text.upper() not in ("NA", "NAN", "NONE")), "")

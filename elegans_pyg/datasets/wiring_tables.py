@@ -1,7 +1,7 @@
-"""The checked tables of a wiring, neurons and edges, and the ``Data`` that is made of them.
+"""Checked tables of a wiring, neurons and edges, and the ``Data`` built from them.
 
-Both tables hold text, and their column ``place`` says where each row stands. Whatever cannot be meant is refused here, in one line that
-names the place and the remedy.
+Both tables hold text, and their column ``place`` gives the source of each row. Invalid values raise here, in one line that names the place
+and the remedy.
 """
 
 import copy
@@ -41,11 +41,11 @@ _OTHER = NEURON_TYPES.index("other")
 
 
 def read_table(path: str | Path, required: Sequence[str], what: str) -> pd.DataFrame:
-    """The CSV table in ``path`` as text, with each row's ``place``; columns beside those ``required`` are kept.
+    """Read the CSV table in ``path`` as text, with each row's ``place``; other columns than those ``required`` are kept.
 
     Raises:
-        FileNotFoundError: if the file is missing; the message names it by the argument ``what``.
-        ValueError: if it is no CSV file in UTF-8, is empty, or lacks a column.
+        FileNotFoundError: if the file is missing; the message names the argument ``what``.
+        ValueError: if it is not a CSV file in UTF-8, is empty, or lacks a column.
     """
     rows, places = split_lines(path, io.StringIO(read_text(path, what), newline=""))
     columns, got = rows[0], shown(",".join(rows[0]))
@@ -60,8 +60,8 @@ def read_table(path: str | Path, required: Sequence[str], what: str) -> pd.DataF
 
 
 def split_lines(path: str | Path, lines: Iterable[str], delimiter: str = ",") -> tuple[list[list[str]], list[str]]:
-    """Cells and places of the lines that are not blank, at least one; refuses broken quotes."""
-    # pandas' own reader would forget the line numbers and turn a neuron ``NA`` into NaN.
+    """Return cells and places of the non-blank lines, at least one; raises for broken quotes."""
+    # The reader of pandas would drop the line numbers and turn a neuron ``NA`` into NaN.
     trimmed = (line.strip(" \r\n") + "\n" for line in lines)
     reader = csv.reader(trimmed, strict=True, skipinitialspace=True, delimiter=delimiter)
     rows, places = [], []
@@ -74,12 +74,12 @@ def split_lines(path: str | Path, lines: Iterable[str], delimiter: str = ",") ->
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num}: expected CSV, got a broken line ({error}); correct its quotes") from None
     if not rows:
-        raise ValueError(f"{path}: expected a table, got empty cells alone; fill the file or give another")
+        raise ValueError(f"{path}: expected a table, got only empty cells; fill the file or give another")
     return rows, places
 
 
 def check_fields(rows: list[list[str]], places: list[str], width: int) -> None:
-    """Refuse a row of another width than the first line has."""
+    """Raise for a row of another width than that of the first line."""
     for row, place in zip(rows, places, strict=True):
         if len(row) != width:
             raise ValueError(f"{place}: expected {width} fields as in the first line, got {len(row)}; correct the line")
@@ -90,26 +90,26 @@ read_neurons = partial(read_table, required=NEURON_COLUMNS, what="neurons")
 
 
 def build_data(neurons: pd.DataFrame, edges: pd.DataFrame, *, synapses: str = "both", keep_isolated: bool = False) -> Data:
-    """Make a connectome's ``Data`` of its neurons and edges. Both tables may have a column ``place``, which errors quote.
+    """Build the ``Data`` of a connectome from its neurons and edges. Both tables may have a column ``place``, which errors quote.
 
     Args:
-        neurons: columns ``name``, ``type``: one of ``NEURON_TYPES``, or ``S``, ``sensor``, ``interneuron``, ... for the first three, or any
-            other word, which makes the neuron ``other``; and if known ``cell_type``, in place of that word, and ``inhibitory``, or
-            ``neurotransmitter``: a neuron whose first one is GABA is inhibitory. If no type is one of these,
-            :func:`~elegans_pyg.wirings.roles` gives them.
+        neurons: columns ``name`` and ``type`` (one of ``NEURON_TYPES``; ``S``, ``sensor``, ``interneuron``, ... for the first three; or any
+            other word, which gives type ``other``). Optional columns: ``cell_type``, instead of that word; ``inhibitory``; and
+            ``neurotransmitter``: a neuron whose first one is GABA is inhibitory. If no type is a known word, types come from
+            :func:`~elegans_pyg.wirings.roles`.
         edges: columns ``pre``, ``post``, ``weight`` (> 0), ``synapse``.
-        synapses: which to keep: ``"chemical"``, ``"electrical"``, ``"extrasynaptic"`` or ``"both"``: all of them.
-        keep_isolated: keep neurons that have none of these synapses. A synapse onto itself saves a neuron from removal.
+        synapses: kinds to keep: ``"chemical"``, ``"electrical"``, ``"extrasynaptic"`` or ``"both"`` (all kinds).
+        keep_isolated: keep neurons without a synapse of these kinds. A self-loop counts as a synapse.
 
     Returns:
         ``x (N, 6)`` float32 one-hot type, ``edge_index (2, E)``, ``edge_weight (E,)`` float32, ``edge_type (E,)`` int64 (0 chemical,
         1 electrical, 2 extrasynaptic), ``neuron_type (N,)`` int64, ``neuron_name`` list of str, ``inhibitory (N,)`` bool, and
-        ``cell_type``, list of str, where there are types of other words. Neurons in the order of their table, edges sorted by (source,
-        target, type), electrical ones in both directions.
+        ``cell_type``, list of str, if there are other types. Neurons are in the order of their table, edges sorted by (source, target,
+        type), electrical ones in both directions.
 
     Raises:
-        ValueError: if a neuron has no name or is listed twice; if an edge has a neuron that is not listed, an
-            unknown synapse, a weight that is not a finite number above 0, or is listed twice; if no edge is left.
+        ValueError: if a neuron has no name or is listed twice; if an edge has a neuron that is not listed, an unknown synapse, a weight
+            that is not a finite number above 0, or is listed twice; if no edge is left.
     """
     check_choice("synapses", synapses, (*SYNAPSES, "both"))
     names, words, cell_types, inhibitory = check_neurons(neurons)
@@ -143,12 +143,13 @@ def build_data(neurons: pd.DataFrame, edges: pd.DataFrame, *, synapses: str = "b
 
 @dataclass(frozen=True)
 class Choices:
-    """Which neurons are inputs and outputs, where the types of a wiring do not say so.
+    """Choice of input and output neurons, where the types of a wiring do not give them.
 
     Args:
-        inputs: names of the neurons that are sensory, and so the input of constrained DAGs; all others that were become inter.
-        outputs: names of the neurons that are motor, likewise, and of every DAG's output nodes, which are else those without outgoing edge.
-        sensory, motor: the same by the words of their types; these leave a DAG's output nodes as they are.
+        inputs: names of neurons that become sensory, and so the input nodes of constrained DAGs; other sensory neurons become inter.
+        outputs: names of neurons that become motor, likewise, and the output nodes of every DAG, which otherwise are those without outgoing
+            edges.
+        sensory, motor: the same by type; ``motor`` does not change a DAG's output nodes.
     """
 
     inputs: Sequence[str] = ()
@@ -157,7 +158,7 @@ class Choices:
     motor: Sequence[str] = ()
 
     def apply(self, data: Data) -> Data:
-        """A copy of a wiring with these neurons chosen; raises ``ValueError`` for names and words that none of its neurons has."""
+        """Return a copy of a wiring with these neurons chosen; raises ``ValueError`` for names or types that no neuron has."""
         if not any((self.inputs, self.outputs, self.sensory, self.motor)):
             return data
         data, types = copy.copy(data), data.neuron_type.clone()
@@ -176,7 +177,7 @@ class Choices:
 
 
 def _members(labels: list[str], wanted: Sequence[str], argument: str) -> torch.Tensor:
-    """Mask of the labels that are among those ``wanted``, which all have to be there."""
+    """Return the mask of the labels that are in ``wanted``; raises for a wanted label that is missing."""
     if unknown := [label for label in wanted if label not in set(labels)]:
         there, noun = list(dict.fromkeys(label for label in labels if label)), "names of neurons"
         noun, some = noun if argument in ("inputs", "outputs") else "types of neurons", ", ".join(there[:20])
@@ -187,8 +188,10 @@ def _members(labels: list[str], wanted: Sequence[str], argument: str) -> torch.T
 
 
 def to_pandas(data: Data) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Edges ``pre, post, weight, synapse`` and neurons ``name, type, inhibitory`` (and ``cell_type``) of a wiring, which
-    :func:`build_data` makes the same wiring of."""
+    """Return the tables of edges and neurons of a wiring, from which :func:`build_data` rebuilds it.
+
+    Columns are ``pre, post, weight, synapse`` and ``name, type, inhibitory`` (and ``cell_type``).
+    """
     data = as_wiring(data)
     source, target = data.edge_index.tolist()
     names = list(data.neuron_name)
@@ -201,7 +204,7 @@ def to_pandas(data: Data) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def check_neurons(neurons: pd.DataFrame) -> tuple[list[str], list[str], list[str], list[bool]]:
-    """Name, word of the type, cell type and sign of every neuron."""
+    """Check the neurons; return their names, types as given, cell types, and whether they are inhibitory."""
     places: dict[str, str] = {}
     words: list[str] = []
     cell_types: list[str] = []
@@ -210,20 +213,20 @@ def check_neurons(neurons: pd.DataFrame) -> tuple[list[str], list[str], list[str
         name = text_of(row["name"])
         if not name or not name.isprintable():
             got = shown(name) if name else "nothing"
-            raise ValueError(f"{place}: expected a neuron's name, of printable characters, got {got}; name it")
+            raise ValueError(f"{place}: expected a neuron's name of printable characters, got {got}; name it")
         if name in places:
             raise ValueError(f"{place}: expected each neuron once, got {shown(name)} again, after {places[name]}; remove one of them")
         places[name] = place
         words.append(text_of(row["type"]))
         cell_types.append(text_of(row.get("cell_type")) or words[-1])
-        # Only what a neuron mainly releases: many take up, or may also release, a little GABA.
+        # Only the principal transmitter: many neurons take up, or may also release, a little GABA.
         principal = re.split(r"[,;/+&|]", text_of(row.get("neurotransmitter")))[0]
         inhibitory.append(principal.strip().upper() == "GABA" or text_of(row.get("inhibitory")).lower() in ("true", "1"))
     return list(places), words, cell_types, inhibitory
 
 
 def _check_edges(edges: pd.DataFrame, number: dict[str, int]) -> dict[tuple[int, int, int], float]:
-    """Weight of every (source, target, type)."""
+    """Check the edges; return the weight of every (source, target, type)."""
     weights: dict[tuple[int, int, int], float] = {}
     places: dict[tuple[int, int, int], str] = {}
     for row, place in rows_of(edges, "edges"):
@@ -238,7 +241,7 @@ def _check_edges(edges: pd.DataFrame, number: dict[str, int]) -> dict[tuple[int,
         key = number[pre], number[post], SYNAPSE_WORDS[word.lower()]
         if key in weights:
             edge = f"{SYNAPSES[key[2]]} edge {shown(pre)} to {shown(post)}"
-            raise ValueError(f"{place}: expected each edge once, got the {edge} again, after {places[key]}; join or remove them")
+            raise ValueError(f"{place}: expected each edge once, got the {edge} again, after {places[key]}; merge them or remove one")
         weights[key] = number_of(row["weight"], place, float(_FLOAT32.smallest_subnormal), wanted="a weight above 0")
         places[key] = place
     return weights
@@ -247,7 +250,7 @@ def _check_edges(edges: pd.DataFrame, number: dict[str, int]) -> dict[tuple[int,
 def number_of(
     value: Any, place: str, low: float = -float(_FLOAT32.max), high: float = float(_FLOAT32.max), wanted: str = "a number"
 ) -> float:
-    """A number in a file or a graph, at least ``low`` and at most ``high``."""
+    """Return a number from a file or a graph; raises unless it is from ``low`` to ``high``."""
     try:
         # `float` would read True as 1 and "1_0" as 10.
         number = math.nan if isinstance(value, bool | np.bool_) or "_" in str(value) else float(value)
@@ -259,16 +262,16 @@ def number_of(
 
 
 def text_of(value: Any) -> str:
-    """``value`` without surrounding blanks; nothing for the missing values of pandas."""
+    """Return ``value`` as text without surrounding blanks; empty for missing values of pandas."""
     return "" if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)) else str(value).strip()
 
 
 def name_of(value: Any) -> str:
-    """A neuron's name; pandas makes floats of whole numbers beside missing ones."""
+    """Return a neuron's name as text; pandas turns integers in a column with missing values into floats."""
     return str(int(value)) if isinstance(value, float | np.floating) and float(value).is_integer() else text_of(value)
 
 
 def rows_of(table: pd.DataFrame, what: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """Each row of a table and its place."""
+    """Yield each row of a table with its place."""
     for position, row in enumerate(table.to_dict("records")):
         yield row, row.get("place") or f"{what}, row {position}"

@@ -1,4 +1,4 @@
-"""The living worm: membrane models, simulation under many stimuli at once, what it gave, and NEURON as the reference."""
+"""Simulating the worm's nervous system: membrane models, stimuli, many simulations at once, waveforms, and NEURON as the reference."""
 
 from elegans_pyg.dynamics.neuron_backend import NeuronRun, simulate_neuron
 from elegans_pyg.dynamics.scenarios import SCENARIOS, Scenario

@@ -1,4 +1,4 @@
-"""Executor ``fused``: all steps in one Numba kernel, stimuli shared among as many threads as PyTorch uses."""
+"""Executor ``fused``: all steps in one Numba kernel, with stimuli split among as many threads as PyTorch uses."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,12 +15,12 @@ from elegans_pyg.wirings import ELECTRICAL
 
 Array = npt.NDArray[Any]
 
-# Stimuli of one kernel call: enough to fill vector registers, few enough for the state of 302 neurons to stay in a second-level cache.
+# Stimuli per kernel call: enough to fill vector registers, few enough for the state of 302 neurons to stay in a second-level cache.
 _WIDEST = 32
 
 
 def integrate_fused(worm: Worm, state: State, current: Tensor, inputs: Tensor, record: Tensor, dt_ms: float, repeats: int = 1) -> Tensor:
-    """What :func:`elegans_pyg.dynamics.integrate.integrate` returns, on the CPU and without gradients; ``ImportError`` without Numba."""
+    """The same as :func:`elegans_pyg.dynamics.integrate.integrate`, on the CPU and without gradients; ``ImportError`` without Numba."""
     require("numba", "fast", "the fused executor")
     from elegans_pyg.dynamics import kernels
 

@@ -1,17 +1,17 @@
-"""The plain integrator: PyTorch operations on whole ensembles of stimuli, differentiable, in any floating-point type, on any device.
+"""The plain integrator: PyTorch operations on all stimuli at once, differentiable, in any floating-point type, on any device.
 
-A step of a neuron is symmetric (Strang 1968, doi:10.1137/0705041): gates, calcium and synaptic activation move by half a step while the
-voltage is held, then the voltage by a whole one while these are held, then these by the other half. What it feels of other neurons is what
-they are in the middle of the step, so that the whole is of second order. Each of these moves is linear in what it updates, ``dy/dt =
-(target - y) rate``, and multiplies the distance by the L-stable ``1 / (1 + z + z^2 / 2)``, ``z = rate dt``: never past the target, however
-short the time constant. Gates' time constants are fixed, and their exponentials exact; calcium, which closes its own channel within some
-steps, is linearised about where it begins.
+A step of a neuron is symmetric (Strang 1968, doi:10.1137/0705041): gates, calcium and synaptic activation advance by half a step while the
+voltage is held, then the voltage by a whole one while these are held, then these by the other half. Its input from other neurons is that
+of the middle of the step, so that the whole is of second order. Each of these updates is linear in its variable, ``dy/dt = (target - y)
+rate``, and multiplies the distance by the L-stable ``1 / (1 + z + z^2 / 2)``, ``z = rate dt``: it never overshoots the target, however
+short the time constant. Time constants of gates are fixed, and their exponentials exact; calcium, which closes its own channel within a few
+steps, is linearised about its start.
 
-Where voltages rise and fall, they do so in a few steps, and there nearly all of the error arises. So a neuron that moves faster than
-``FAST_MV_PER_MS`` takes the step in two halves too, and ``(4 halves - whole) / 3`` is free of the error of second order (Richardson's
-extrapolation). About one in twenty is as fast at a time while the network fires. Others feel its synapses as they are after half a step at
-the voltage that it moves to. Eight short steps in place of the extrapolation gave the same accuracy for four times the work; interpolating
-what a neuron feels within the step gave nothing; and steps of half the length for all halve the speed for an error of a quarter.
+Nearly all of the error arises where voltages rise or fall within a few steps. So a neuron that moves faster than ``FAST_MV_PER_MS`` also
+takes the step in two halves, and ``(4 halves - whole) / 3`` is free of the error of second order (Richardson's extrapolation). About one
+neuron in twenty is as fast at a time while the network fires. The others get its synapses as they are after half a step at the voltage that
+it moves to. Eight short steps instead of the extrapolation gave the same accuracy for four times the work; interpolating the input of a
+neuron within the step gained nothing; half the step length for all neurons halves the speed for a quarter of the error.
 """
 
 from collections import namedtuple
@@ -29,26 +29,26 @@ from elegans_pyg.wirings import ELECTRICAL
 
 # Beyond this a logistic function is 0 or 1 to within 1e-17.
 STEEPEST = 40.0
-# Multiplications in a step's product of voltages and gap junctions, below which a second thread is not worth the wait for it.
+# Multiplications in a step's product of voltages and gap junctions below which a second thread does not pay.
 SMALL = 2**22
 
 
 FAST_MV_PER_MS = 1.0
-"""Neurons whose voltages move faster are extrapolated."""
+"""Steps of neurons whose voltages move faster are extrapolated."""
 
 Circuit = namedtuple("Circuit", "capacitance leak threshold channel synapses gaps gap_sum")
 """A worm's constants as tensors of one type on one device; synapses and gap junctions as dense matrices."""
 
 Parts = namedtuple("Parts", "activation gates calcium")
-"""What belongs to a neuron beside its voltage: ``(S, N)``, ``(5, S, N)``, ``(S, N)``; of chosen neurons ``(A,)``, ``(5, A)``, ``(A,)``."""
+"""State of a neuron besides its voltage: ``(S, N)``, ``(5, S, N)``, ``(S, N)``; of chosen neurons ``(A,)``, ``(5, A)``, ``(A,)``."""
 
-Staggered = namedtuple("Staggered", "voltage activation gates calcium activation_ahead gates_ahead calcium_ahead felt gap_before")
-"""The state between steps: everything at the step's start, all but the voltages half a step later too, the activation that other neurons
-will feel then, and what flowed through the gap junctions at the start of the step before."""
+Staggered = namedtuple("Staggered", "voltage activation gates calcium activation_ahead gates_ahead calcium_ahead received gap_before")
+"""The state between steps: everything at the start of the step, all but the voltages also half a step later, the activation that other
+neurons receive then, and the flow through gap junctions at the start of the step before."""
 
 
 def circuit_of(worm: Worm, dtype: torch.dtype, device: torch.device) -> Circuit:
-    """Dense matrices, through which gradients reach every conductance: ``synapses (N, 2 N)``, ``gaps (N, N)``, both from row to column."""
+    """The constants of a worm; gradients reach every conductance through ``synapses (N, 2 N)`` and ``gaps (N, N)``, from row to column."""
     data = worm.data
     names = ("conductance_nS", "reversal_mV", "capacitance_pF", "leak_nS", "threshold_mV")
     conductance, reversal, capacitance, leak, threshold = (data[name].to(device, dtype) for name in names)
@@ -62,14 +62,14 @@ def circuit_of(worm: Worm, dtype: torch.dtype, device: torch.device) -> Circuit:
 
 
 class Integrator:
-    """Steps of one length for one circuit."""
+    """Takes steps of one length for one circuit."""
 
     def __init__(self, membrane: Membrane, dt_ms: float, circuit: Circuit) -> None:
         self.dt, self.circuit, self.membrane = dt_ms, circuit, membrane
         self.every = Neurons(membrane, circuit)
 
     def start(self, state: State) -> Staggered:
-        """Move everything but the voltages by half a step."""
+        """Advance everything but the voltages by half a step."""
         voltage, activation, gates, calcium = state
         parts = Parts(activation, gates.transpose(0, 1) if gates.numel() else gates, calcium)
         ahead = self.every.leave(parts, voltage, self.every.targets(voltage), self.dt / 2)
@@ -79,7 +79,7 @@ class Integrator:
         """One step under the constant current ``(S, N)``."""
         circuit, every, half = self.circuit, self.every, self.dt / 2
         parts, ahead = Parts(*before[1:4]), Parts(*before[4:7])
-        synaptic, drive = (before.felt @ circuit.synapses).chunk(2, dim=1)
+        synaptic, drive = (before.received @ circuit.synapses).chunk(2, dim=1)
         gap = before.voltage @ circuit.gaps
         total = circuit.leak + circuit.gap_sum + synaptic
         source = circuit.leak * self.membrane.leak_reversal_mV + drive + 1.5 * gap - 0.5 * before.gap_before + current
@@ -99,12 +99,12 @@ class Integrator:
         voltage, *moved = (_put(part, fast, own) for part, own in put)
         parts = Parts(*moved)
         ahead = every.leave(parts, voltage, every.targets(voltage), half)
-        felt = chosen.activation(activation, chosen.targets(new + (new - old) / 4), half)
-        return Staggered(voltage, *parts, *ahead, _put(ahead.activation, fast, felt), gap)
+        received = chosen.activation(activation, chosen.targets(new + (new - old) / 4), half)
+        return Staggered(voltage, *parts, *ahead, _put(ahead.activation, fast, received), gap)
 
 
 class Neurons:
-    """The equations of all neurons, or of those at ``rows``, without what flows between them."""
+    """The equations of all neurons, or of those at ``rows``, without the coupling between neurons."""
 
     def __init__(self, membrane: Membrane, circuit: Circuit, rows: Tensor | None = None) -> None:
         self.membrane, self.channels = membrane, membrane.channels
@@ -118,7 +118,7 @@ class Neurons:
             )
 
     def halves(self, voltage: Tensor, parts: Parts, total: Tensor, source: Tensor, dt: float) -> tuple[Tensor, ...]:
-        """Voltages and parts after two steps of half of ``dt``, through which the other neurons are felt unchanged."""
+        """Voltages and parts after two steps of half of ``dt``, with constant input from other neurons."""
         targets = self.targets(voltage)
         for _ in range(2):
             ahead = self.leave(parts, voltage, targets, dt / 4)
@@ -138,7 +138,7 @@ class Neurons:
         return voltage + (source - total * voltage) * (span / self.capacitance) * (1 + z / 2) / (1 + z + z * z / 2)
 
     def targets(self, voltage: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Where synaptic activations and gates move to at these potentials, and the rates of the former."""
+        """Steady synaptic activations and gates at these potentials, and the rates of the former."""
         growth = torch.exp(((voltage - self.threshold) / self.membrane.delta_mV).clamp(-STEEPEST, STEEPEST))
         phi = growth / (1 + growth)
         if self.membrane.kinetics == "graded":
@@ -150,12 +150,12 @@ class Neurons:
         return target, torch.sigmoid((voltage - self.midpoint) / self.scale) if self.channels else phi, rate
 
     def leave(self, parts: Parts, voltage: Tensor, targets: tuple[Tensor, ...], span: float) -> Parts:
-        """The first half of a step: from its start to its middle."""
+        """Advance all but the voltages over the first half of a step, from its start to its middle."""
         calcium = self._calcium(parts.calcium, parts.gates, voltage, span)
         return Parts(self.activation(parts.activation, targets, span), self._gates(parts.gates, targets, span), calcium)
 
     def arrive(self, parts: Parts, voltage: Tensor, targets: tuple[Tensor, ...], span: float) -> Parts:
-        """The second half: :meth:`leave` backwards, in the opposite order."""
+        """Advance all but the voltages over the second half: :meth:`leave` in the opposite order."""
         gates = self._gates(parts.gates, targets, span)
         return Parts(self.activation(parts.activation, targets, span), gates, self._calcium(parts.calcium, gates, voltage, span))
 
@@ -168,14 +168,14 @@ class Neurons:
         return target + (activation - target) / (1 + z + z * z / 2)
 
     def _block(self, calcium: Tensor) -> tuple[Tensor, Tensor]:
-        """What calcium leaves of its own channel, and how fast that falls with calcium."""
+        """Share of its own channel that calcium leaves open, and how fast that falls with calcium."""
         channels = self.channels
         assert channels is not None
         closed = torch.sigmoid((channels.block_half_pM - calcium) / channels.block_scale_pM)
         return 1 - channels.block_alpha * closed, channels.block_alpha / channels.block_scale_pM * closed * (1 - closed)
 
     def _calcium(self, calcium: Tensor, gates: Tensor, voltage: Tensor, span: float) -> Tensor:
-        """Linear in the calcium about where it begins, since it closes the channel that it comes through within a few steps."""
+        """Linear in the calcium about its start, since calcium closes the channel that it comes through within a few steps."""
         if (channels := self.channels) is None:
             return calcium
         block, slope = self._block(calcium)
@@ -187,7 +187,7 @@ class Neurons:
 
 
 def _pick(part: Tensor, places: Tensor) -> Tensor:
-    """The entries of ``(S, N)`` or ``(5, S, N)`` at flat places; a tensor without entries stays."""
+    """The entries of ``(S, N)`` or ``(5, S, N)`` at flat places; an empty tensor is returned unchanged."""
     return part.flatten(-2).index_select(-1, places) if part.numel() else part
 
 
@@ -205,14 +205,14 @@ def integrate(
     repeats: int = 1,
     segment: int | None = None,
 ) -> Tensor:
-    """Voltages at the end of every step, ``(S, T, R)``.
+    """Voltages in mV at the end of every step, ``(S, T, R)``.
 
     Args:
         state: tensors ``(N,)`` or ``(S, N)``, gates ``(5, N)`` or ``(S, 5, N)``; ``current``: ``(S, T, I)`` pA.
-        inputs: ``(I,)`` and ``record``: ``(R,)``, neurons' numbers.
+        inputs: ``(I,)`` and ``record``: ``(R,)``, positions of neurons.
         repeats: internal steps in each of ``dt_ms``.
-        segment: steps between the states that are kept for the backward pass; those between are computed again. By default the square root
-            of ``T``, which needs the least memory.
+        segment: steps between the states that are kept for the backward pass; the steps between are computed again. By default the square
+            root of ``T / repeats``, which needs the least memory.
     """
     stimuli, steps, _ = current.shape
     circuit = circuit_of(worm, current.dtype, current.device)
@@ -242,10 +242,10 @@ def in_segments(
     staggered: tuple[Tensor, ...],
     segment: int,
 ) -> Tensor:
-    """Voltages of all steps ``(S, T, R)`` under ``current (S, T, I)``, from ``segment`` steps at a time.
+    """Voltages of all steps ``(S, T, R)`` under ``current (S, T, I)``, computed ``segment`` steps at a time.
 
-    ``run`` returns the voltages of these and the state to go on from; only such states are kept for the backward pass. ``small``: a second
-    thread is not worth the wait for it.
+    ``run`` returns the voltages of these steps and the state after them; only such states are kept for the backward pass. ``small``: use
+    one thread, because a second does not pay.
     """
     parts = []
     for part in current.split(segment, dim=1):
@@ -255,10 +255,10 @@ def in_segments(
 
 
 class _Segment(torch.autograd.Function):
-    """A function of tensors that keeps nothing but them for the backward pass, in which it is called again.
+    """A function of tensors that keeps only them for the backward pass, in which it is evaluated again.
 
-    PyTorch's own checkpoint either keeps the graph's nodes, some 100 kB a step whatever the size of their tensors, or is closed to
-    ``autograd.grad``.
+    PyTorch's own checkpoint either keeps the nodes of the graph, some 100 kB per step whatever the size of their tensors, or does not
+    support ``autograd.grad``.
     """
 
     @staticmethod
@@ -283,7 +283,7 @@ class _Segment(torch.autograd.Function):
 
 
 def expanded(state: State, current: Tensor) -> State:
-    """The state of every stimulus, in the type and on the device of the currents ``(S, T, I)``."""
+    """The state with one row per stimulus, in the type and on the device of the currents ``(S, T, I)``."""
     stimuli, parts = len(current), []
     for part, dims in zip(state, (1, 1, 2, 1), strict=True):
         part = part.to(current)

@@ -1,8 +1,8 @@
 """Numba kernel of executor ``fused``: one call takes some stimuli through all steps.
 
 The equations are those of :mod:`elegans_pyg.dynamics.integrate`. Arrays are flat, neuron after neuron with the kernel's stimuli
-innermost, so that every loop is one long run: over all neurons and stimuli where neurons do not meet, over the stimuli where they do.
-Exponentials are polynomials there (float32), because no library that vectorises them can be counted on.
+innermost, so that every loop is one long run: over all neurons and stimuli if neurons are independent, over the stimuli if coupled.
+In float32 exponentials are polynomials, because a library that vectorises them may not be installed.
 """
 
 import math
@@ -17,7 +17,7 @@ from elegans_pyg._compiled import REASSOCIATION, compiled
 
 
 def _bits_as_float32(typing_context, bits):
-    """The number whose bits these are."""
+    """The float32 with the bits of an int32."""
 
     def generate(context, builder, signature, arguments):
         return builder.bitcast(arguments[0], ir.FloatType())
@@ -34,7 +34,7 @@ def _exp(x):
 
 @overload(_exp, inline="always")
 def _exp_of(x):
-    """``e^x`` for ``|x| <= 80``: 2 to the nearest whole power times a polynomial, to within 2e-7, in float32; the library's in float64."""
+    """``e^x`` for ``|x| <= 80``. In float32: 2 to the nearest whole power times a polynomial, to within 2e-7; in float64: the library's."""
     if x != types.float32:
         return lambda x: math.exp(x)
     # ln 2 in two parts, so that the difference from the whole power is exact; Taylor coefficients of e^r for |r| <= ln 2 / 2.
@@ -83,7 +83,7 @@ def _logistic(x, steepest, one):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _synapse(voltage, threshold, constants, graded, span, steepest, one, half):
-    """Where an activation moves to, and which share of the distance is left after ``span``; a graded synapse's rise is its ``k``."""
+    """Target of an activation, and the share of the distance that is left after ``span``; ``rise`` of a graded synapse is its ``k``."""
     rise, decay, inverse_delta = constants[0], constants[1], constants[2]
     growth = _exp(min(max((voltage - threshold) * inverse_delta, -steepest), steepest))
     if graded:
@@ -96,7 +96,7 @@ def _synapse(voltage, threshold, constants, graded, span, steepest, one, half):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _calcium(calcium, closed, inflow, pool, span, one, half):
-    """Calcium after ``span``, linear about where it begins; ``closed`` is its logistic function there, ``inflow`` an open channel's."""
+    """Calcium after ``span``, linear about its start; ``closed`` is its logistic function there, ``inflow`` that of an open channel."""
     rate, resting, alpha, inverse_scale = pool[0], pool[1], pool[3], pool[5]
     change = inflow * (one - alpha * closed) - (calcium - resting) * rate
     z = span * (rate - inflow * (alpha * inverse_scale * closed * (one - closed)))
@@ -106,7 +106,7 @@ def _calcium(calcium, closed, inflow, pool, span, one, half):
 # Loops over few arrays each: LLVM leaves a loop scalar if it would have to check too many arrays for overlap.
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _close(closed, calcium, pool, steepest, one):
-    """The logistic function by which calcium closes its channel."""
+    """The logistic function with which calcium closes its channel, written to ``closed``."""
     half_block, inverse_scale = pool[4], pool[5]
     for m in range(calcium.size):
         closed[m] = _logistic((half_block - calcium[m]) * inverse_scale, steepest, one)
@@ -122,7 +122,7 @@ def _add_channel(conductance, drive, share, maximum, reversal):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _move(moved, voltage, total, source, work, ahead, neurons, span, constants):
-    """All potentials ``span`` later, with everything else held; the first row of ``work`` becomes the logistic function of calcium."""
+    """All potentials after ``span``, with all else held; the first row of ``work`` becomes the logistic function of calcium."""
     _, calcium, n, p, q, e, f = ahead
     inverse_capacitance, _, slow, fast, ca = neurons
     _, _, _, _, pool, reversal, steepest, one, half = constants
@@ -154,7 +154,7 @@ def _inflow(inflow, voltage, e, f, ca, pool, reversal):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _leave(parts, ahead, voltage, work, neurons, span, kept, constants):
-    """From the start of a step of twice ``span`` to its middle; ``kept`` of a gate's distance from its steady state is left."""
+    """Advance from the start of a step of twice ``span`` to its middle; ``kept`` is the share of a gate's distance that is left."""
     _, threshold, _, _, ca = neurons
     graded, synapse, midpoints, inverse_scales, pool, reversal, steepest, one, half = constants
     for m in range(voltage.size):
@@ -174,7 +174,7 @@ def _leave(parts, ahead, voltage, work, neurons, span, kept, constants):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _pass(parts, ahead, work, voltage, neurons, span, kept, constants):
-    """From the middle of a step to its end, and on to the middle of the next, ``span`` each."""
+    """Advance from the middle of a step to its end, and on to the middle of the next, ``span`` each."""
     _, threshold, _, _, ca = neurons
     graded, synapse, midpoints, inverse_scales, pool, reversal, steepest, one, half = constants
     activation, activation_ahead = parts[0], ahead[0]
@@ -201,7 +201,7 @@ def _pass(parts, ahead, work, voltage, neurons, span, kept, constants):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _fast(places, moved, voltage, limit, width):
-    """How many potentials move by more than ``limit``, and which, in ``places``; most neurons have none, of any stimulus."""
+    """Count the potentials that move by more than ``limit``, and list them in ``places``; most neurons have none, under any stimulus."""
     count = 0
     for first in range(0, voltage.size, width):
         some = 0
@@ -217,7 +217,7 @@ def _fast(places, moved, voltage, limit, width):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _rows(room, first, count, active):
-    """Seven rows of ``room``, the last six of no entries for neurons without channels."""
+    """Seven rows of ``room``; the last six are empty for neurons without channels."""
     some = count * active
     return (
         room[first][:count],
@@ -232,7 +232,7 @@ def _rows(room, first, count, active):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _take(some, every, places):
-    """The entries of each array of ``every`` at ``places``."""
+    """Copy the entries of each array of ``every`` at ``places`` to ``some``."""
     for k in range(len(every)):
         own, whole = some[k], every[k]
         for j in range(own.size):
@@ -241,7 +241,7 @@ def _take(some, every, places):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _give(every, some, places):
-    """The other way round."""
+    """Copy the entries of each array of ``some`` to ``places`` of ``every``: the reverse of :func:`_take`."""
     for k in range(len(every)):
         own, whole = some[k], every[k]
         for j in range(own.size):
@@ -250,7 +250,7 @@ def _give(every, some, places):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _chosen(room, count, active):
-    """Potentials, parts, parts ahead, constants and work space of chosen neurons, in ``room``."""
+    """Potentials, parts, parts ahead, constants and work space of chosen neurons, as views of ``room``."""
     some = count * active
     constants = (room[14][:count], room[15][:count], room[16][:some], room[17][:some], room[18][:some])
     work = (room[19][:count], room[20][:count], room[21][:count], room[22][:count])
@@ -259,7 +259,7 @@ def _chosen(room, count, active):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _halves(room, places, flowing, parts, neurons, span, kept, constants):
-    """The neurons at ``places`` alone, in two steps of twice ``span``, through which the others are felt unchanged, in ``room``.
+    """Advance only the neurons at ``places``, by two steps of twice ``span`` with constant input from the others; results are in ``room``.
     ``flowing``: potentials, conductances and drives."""
     count = places.size
     voltage, own, ahead, constant, work = _chosen(room, count, parts[1].size > 0)
@@ -275,8 +275,8 @@ def _halves(room, places, flowing, parts, neurons, span, kept, constants):
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _extrapolate(room, places, voltage, before, parts, ahead, felt, span, kept, constants):
-    """Take from what :func:`_halves` found the error of second order, by what one step of twice ``span`` did."""
+def _extrapolate(room, places, voltage, before, parts, ahead, received, span, kept, constants):
+    """Remove the error of second order from the result of :func:`_halves`, by that of one step of twice ``span``."""
     graded, synapse, _, _, _, _, steepest, one, half = constants
     fine, own, beyond, constant, work = _chosen(room, places.size, parts[1].size > 0)
     four = (one + one) / half
@@ -293,7 +293,7 @@ def _extrapolate(room, places, voltage, before, parts, ahead, felt, span, kept, 
     for j in range(places.size):
         onward = fine[j] + (fine[j] - before[places[j]]) * (half * half)
         target, left = _synapse(onward, constant[1][j], synapse, graded, span, steepest, one, half)
-        felt[places[j]] = target + (own[0][j] - target) * left
+        received[places[j]] = target + (own[0][j] - target) * left
         voltage[places[j]] = fine[j]
     _give(parts, own, places)
     _give(ahead, beyond, places)
@@ -305,12 +305,12 @@ def integrate_stimuli(
 ):
     """Take stimuli ``first <= s < last`` from the state ``start`` through all steps, and write ``result (S, T, R)``.
 
-    Each of the ``T`` currents flows through ``repeats`` steps of ``dt``; a neuron whose potential moves by more than ``limit`` in one takes
-    two halves too. ``synapses``, ``drives`` and ``gaps`` are edges by target: where each row starts, sources,
-    weights; the weights of ``drives`` are conductance times reversal potential. ``neurons``: ``(4, N)``, 1 / capacitance, constant
-    conductance, its drive, synaptic threshold; and the synapses' rise, decay, 1 / delta. ``channels``: conductance ``(3, N)``, or
-    ``(3, 0)`` for none; reversal potential ``(3,)``; midpoint, 1 / scale and time constant of the gates ``(3, 5)``; calcium's decay rate,
-    resting value, gain (pM a pA a ms), alpha, half, 1 / scale.
+    Each of the ``T`` currents flows through ``repeats`` steps of ``dt``; a neuron whose potential moves by more than ``limit`` in one also
+    takes it in two halves. ``synapses``, ``drives`` and ``gaps`` are edges by target: start of each row, sources, weights; the weights of
+    ``drives`` are conductance times reversal potential. ``neurons``: ``(4, N)``, 1 / capacitance, constant conductance, its drive, synaptic
+    threshold; and the synapses' rise, decay, 1 / delta. ``channels``: conductance ``(3, N)``, or ``(3, 0)`` for none; reversal potential
+    ``(3,)``; midpoint, 1 / scale and time constant of the gates ``(3, 5)``; calcium's decay rate, resting value, gain (pM per pA ms),
+    alpha, half, 1 / scale.
     """
     constants_of, synapse = neurons
     channel_of, reversal, gate_constants, pool = channels
@@ -320,7 +320,7 @@ def integrate_stimuli(
     kind = constants_of.dtype
     one, half = kind.type(1), kind.type(0.5)
     active = size if channel_of.size else 0
-    # Tuples of numbers, since what is read from an array within a loop may be changed by what the loop writes, as far as LLVM knows.
+    # Tuples of numbers, since LLVM has to assume that writing to an array in a loop changes what is read from another.
     synapse_of = (synapse[0], synapse[1], synapse[2])
     pool_of, reversal_of = (pool[0], pool[1], pool[2], pool[3], pool[4], pool[5]), (reversal[0], reversal[1], reversal[2])
     constants = (graded, synapse_of, gate_constants[0], gate_constants[1], pool_of, reversal_of, steepest, one, half)
@@ -336,7 +336,7 @@ def integrate_stimuli(
     room, places = np.empty((27, size), kind), np.empty(size, np.int64)
     rows = np.empty((18, size), kind)
     parts, ahead = _rows(rows, 0, size, active > 0), _rows(rows, 7, size, active > 0)
-    moved, felt, work = np.empty(size, kind), np.empty(size, kind), (rows[14], rows[15], rows[16], rows[17])
+    moved, received, work = np.empty(size, kind), np.empty(size, kind), (rows[14], rows[15], rows[16], rows[17])
     total, source = np.empty(size, kind), np.empty(size, kind)
     gap, gap_before = np.zeros(size, kind), np.zeros(size, kind)
     voltage_0, activation_0, gates_0, calcium_0 = start
@@ -348,14 +348,14 @@ def integrate_stimuli(
             parts[2 + g][:] = np.ascontiguousarray(gates_0[first:last, g].T).reshape(size)
     _leave(parts, ahead, voltage, work, own_constants, spans[0], kept[0], constants)
     _add_products(gap_before, voltage, gaps, number, width)
-    felt[:] = ahead[0]
+    received[:] = ahead[0]
 
     for step in range(current.shape[1] * repeats):
         total[:] = held
         source[:] = held_drive
         gap[:] = 0
-        _add_products(total, felt, synapses, number, width)
-        _add_products(source, felt, drives, number, width)
+        _add_products(total, received, synapses, number, width)
+        _add_products(source, received, drives, number, width)
         _add_products(gap, voltage, gaps, number, width)
         for m in range(size):
             source[m] += (one + half) * gap[m] - half * gap_before[m]
@@ -370,9 +370,9 @@ def integrate_stimuli(
             _halves(room, places[:count], (voltage, total, source), parts, own_constants, spans[1], kept[1], constants)
         voltage, moved = moved, voltage
         _pass(parts, ahead, work, voltage, own_constants, spans[0], kept[0], constants)
-        felt[:] = ahead[0]
+        received[:] = ahead[0]
         if count:
-            _extrapolate(room, places[:count], voltage, moved, parts, ahead, felt, spans[0], kept[0], constants)
+            _extrapolate(room, places[:count], voltage, moved, parts, ahead, received, spans[0], kept[0], constants)
         if (step + 1) % repeats == 0:
             for b in range(width):
                 for r in range(record.size):

@@ -13,7 +13,7 @@ from elegans_pyg._arguments import check_choice
 from elegans_pyg._files import data_folder
 
 MEMBRANES = ("c302-C1", "c302-D1", "kunert")
-# The kernels know these gates by place, so the order is fixed: n opens k_slow, p and q k_fast, e and f ca_boyle.
+# The kernels find these gates by position, so the order is fixed: n opens k_slow, p and q k_fast, e and f ca_boyle.
 GATES = (("k_slow", "n", 1), ("k_fast", "p", 4), ("k_fast", "q", 1), ("ca_boyle", "e", 2), ("ca_boyle", "f", 1))
 CHANNELS = ("k_slow", "k_fast", "ca_boyle")
 
@@ -48,25 +48,25 @@ class Synapse:
 
 @dataclass(frozen=True)
 class Membrane:
-    """What every neuron of a model has in common.
+    """The constants that all neurons of a model share.
 
-    Two kinds of synapse, in both of which one activation ``s`` belongs to the presynaptic neuron, with
+    There are two kinds of synapse. In both, one activation ``s`` belongs to the presynaptic neuron, with
     ``phi(v) = 1 / (1 + exp(-(v - threshold) / delta))``::
 
         graded    ds/dt = k (phi - s) / (1 - phi)                     (c302, NeuroML's gradedSynapse)
         sigmoid   ds/dt = a_r phi (1 - s) - a_d s                     (Kunert et al.)
 
     Attributes:
-        name, channels: one of ``MEMBRANES``; ``None`` for a passive membrane.
-        initial_mV: where every neuron starts; ``None`` for the network's own resting state.
+        name, channels: one of ``MEMBRANES``; the voltage-gated channels, ``None`` for a passive membrane.
+        initial_mV: initial potential of every neuron; ``None`` for the network's own resting state.
         threshold_mV, delta_mV: of the synapses; a threshold of ``None`` is each neuron's resting potential.
         rates_per_ms: ``(k,)`` of graded synapses, ``(a_r, a_d)`` of sigmoid ones.
-        excitatory, inhibitory_synapse: both signs; they differ in more than conductance and reversal potential only where neurons have a
-            shape, and the three attributes above are the excitatory ones'.
-        area_um2: the membrane that capacitance, leak, channels and calcium are those of; ``None`` if the model does not say.
-        resistivity_ohm_cm: of the inside, where neurons have their shape. ``needs_shape``: whether they have no other form.
-        inhibitory: neurons that the model makes inhibitory; ``None`` where the connectome decides.
-        neurons: neurons of the model's own wiring; ``None`` where it has none of its own.
+        excitatory, inhibitory_synapse: the synapses of each sign. They differ in more than conductance and reversal potential only if
+            neurons have a shape; the three attributes above are those of the excitatory ones.
+        area_um2: membrane area that capacitance, leak, channels and calcium are for; ``None`` if the model does not say.
+        resistivity_ohm_cm: axial resistivity, if neurons have a shape. ``needs_shape``: whether the model exists with shapes only.
+        inhibitory: neurons that the model makes inhibitory; ``None`` if the connectome decides.
+        neurons: neurons of the model's own wiring; ``None`` if it has none.
     """
 
     name: str
@@ -90,12 +90,12 @@ class Membrane:
 
     @classmethod
     def load(cls, name: str) -> Membrane:
-        """Read one of the packaged models; raises ``ValueError`` for an unknown name."""
+        """Read a packaged model; raises ``ValueError`` for an unknown name."""
         check_choice("membrane", name, MEMBRANES)
         table = json.loads((data_folder("biophysics") / f"{name}.json").read_text())
         synapse, needs_shape = table["synapse"], table.get("needs_shape", False)
         excitatory, inhibitory = (_synapse(synapse, sign) for sign in ("excitatory", "inhibitory"))
-        # In neurons without a shape one activation serves both signs of synapse, so what drives it must be the same for both.
+        # In neurons without a shape both signs of synapse share one activation, so what drives it must be the same for both.
         for key in () if needs_shape else ("threshold_mV", "delta_mV", "rates_per_ms"):
             if getattr(excitatory, key) != getattr(inhibitory, key):
                 got = f"{getattr(excitatory, key)} and {getattr(inhibitory, key)}"
@@ -122,7 +122,7 @@ class Membrane:
         )
 
     def kinetics_of(self, inhibitory: Tensor) -> Tensor:
-        """Both rates (the second 0 of graded synapses) and delta of the synapses that neurons make, ``(3, N)``, by their sign ``(N,)``."""
+        """Both rates (the second 0 for graded synapses) and delta of the synapses that neurons make, ``(3, N)``, by their sign ``(N,)``."""
         signs = [[*(*sign.rates_per_ms, 0.0)[:2], sign.delta_mV] for sign in (self.excitatory, self.inhibitory_synapse)]
         return torch.tensor(signs, dtype=torch.float64).T[:, inhibitory.long()]
 

@@ -1,4 +1,4 @@
-"""NEURON as the reference: the same job through c302, NeuroML and jNeuroML, in a process of its own."""
+"""NEURON as the reference: the same simulation through c302, NeuroML and jNeuroML, in a process of its own."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ _PACKAGES = ("neuron", "c302", "pyneuroml")
 
 
 class NeuronRun(NamedTuple):
-    """What NEURON returned: ``time_ms (T,)``, ``voltage_mV (S, T, R)``, seconds a stimulus ``(S,)``, and those of setting up the cells."""
+    """Result of :func:`simulate_neuron`: ``time_ms (T,)``, ``voltage_mV (S, T, R)``, seconds per stimulus ``(S,)``, and for the set-up."""
 
     time_ms: Tensor
     voltage_mV: Tensor
@@ -46,24 +46,24 @@ def simulate_neuron(
 ) -> NeuronRun:
     """Simulate c302's network in NEURON (Hines & Carnevale 1997, doi:10.1162/neco.1997.9.6.1179), one stimulus after another.
 
-    c302 writes the network as NeuroML, jNeuroML exports it, its mechanisms are compiled, and the currents flow in through one ``IClamp`` an
-    input. NEURON's fixed step is of first order, and the export treats synaptic currents explicitly: it diverges, to NaN, under strong
-    input. Currents and voltages are timed as in :func:`~elegans_pyg.dynamics.simulate`.
+    c302 writes the network as NeuroML, jNeuroML exports it, its mechanisms are compiled, and currents flow in through one ``IClamp`` per
+    input. NEURON's fixed step is of first order, and the export treats synaptic currents explicitly, so that strong input makes it diverge
+    to NaN. Currents and voltages are timed as in :func:`~elegans_pyg.dynamics.simulate`.
 
     Args:
-        current_pA, inputs, dt_ms, duration_ms, record, ablate: see :func:`~elegans_pyg.dynamics.simulate`; currents of level ``D`` flow
-            into somata, and voltages are theirs.
+        current_pA, inputs, dt_ms, duration_ms, record, ablate: see :func:`~elegans_pyg.dynamics.simulate`; neurons of ``"D"`` and ``"D1"``
+            are driven and recorded at the soma, unless a segment is named.
         parameters: c302's parameter set: ``"C1"`` and ``"D1"``, those of ``Worm("c302-C1")`` and ``Worm("c302-D1")``, or ``"D"``, D1
-            with other densities and synapses that wait for spikes. Neurons of D and D1 have their shapes.
-        d_lambda: longest compartment of a shape, as in :class:`~elegans_pyg.dynamics.Worm`; one a section if ``None``.
-        substeps: steps of NEURON's in each of ``dt_ms``.
-        folder: where the exported network is kept for the next call; a folder of its own in the user's cache by default.
+            with other densities and with synapses that are triggered by spikes. Neurons of D and D1 have their shapes.
+        d_lambda: longest compartment, see ``compartments`` of :class:`~elegans_pyg.dynamics.Worm`; ``None`` for one per section.
+        substeps: NEURON's steps in each of ``dt_ms``.
+        folder: where the exported network is kept for later calls; by default a folder in the user's cache.
         python: interpreter of the environment that has NEURON; by default that of the environment variable
             ``ELEGANS_PYG_NEURON_PYTHON``, or the running one.
 
     Raises:
-        ImportError, FileNotFoundError: if the interpreter lacks NEURON, c302 or pyNeuroML; if Java, a C++ compiler or make is missing.
-        RuntimeError: if c302, jNeuroML or NEURON fails; the message ends with what it said.
+        ImportError, FileNotFoundError: if the interpreter lacks NEURON, c302 or pyNeuroML; if it, Java, a C++ compiler or make is missing.
+        RuntimeError: if c302, jNeuroML or NEURON fails; the message ends with the last line of its output.
         ValueError: for an unknown parameter set or neuron, and currents as in :func:`~elegans_pyg.dynamics.simulate`.
     """
     check_choice("parameters", parameters, ("C1", "D", "D1"))
@@ -90,7 +90,7 @@ def simulate_neuron(
 
 
 def neuron_missing(python: str | Path | None = None) -> str:
-    """What keeps NEURON from running here and how to install it, in one line; nothing if it can run."""
+    """What keeps NEURON from running here and how to install it, in one line; empty if it can run."""
     try:
         _interpreter(python)
     except (ImportError, FileNotFoundError) as error:
@@ -99,7 +99,7 @@ def neuron_missing(python: str | Path | None = None) -> str:
 
 
 def _interpreter(python: str | Path | None) -> Path:
-    """The interpreter that has NEURON, once everything that the export needs is found to be there."""
+    """The interpreter that has NEURON, after checking that everything that the export needs is installed."""
     interpreter = Path(python or os.environ.get("ELEGANS_PYG_NEURON_PYTHON") or sys.executable)
     if not interpreter.is_file():
         raise FileNotFoundError(f"python: expected an interpreter, got '{interpreter}', which does not exist; give the one that has NEURON")
@@ -118,14 +118,14 @@ def _interpreter(python: str | Path | None) -> Path:
 
 
 def _network(folder: Path, interpreter: Path, parameters: str, ablated: list[str]) -> Path:
-    """The exported and compiled network, made on first use."""
+    """The folder of the exported and compiled network, which is made on first use."""
     asked = "import importlib.metadata as m, sys; print(*[m.version(p) for p in sys.argv[1:]])"
     versions = subprocess.run([interpreter, "-c", asked, *_PACKAGES], capture_output=True, text=True, check=True).stdout.strip()
     key = sha256(repr((versions, _WORKER.read_bytes(), parameters, ablated)).encode())[:16]
     network = folder.resolve() / f"c302-{parameters}-{key}"
     if not network.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        # Built beside its place and moved there whole, so that an interrupted build is never taken for a network.
+        # Built in a temporary folder and moved into place, so that an interrupted build is never taken for a network.
         with tempfile.TemporaryDirectory(dir=folder) as partial:
             _call(interpreter, "build", Path(partial) / "network", parameters, *ablated)
             try:

@@ -1,19 +1,19 @@
-"""Which neurons are driven and which recorded: the behaviours for which reduced-order models are fitted."""
+"""Behaviours for which reduced-order models are fitted: which neurons are driven, and which are recorded."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """Neurons that get a current and neurons whose voltage is recorded, and why these (``reason``).
+    """Neurons that get a current, neurons whose voltage is recorded, and why these (``reason``).
 
     Attributes:
         inputs: groups of neurons; those of a group get the same shape of current, since the left and right cell of a class are touched and
             driven together.
         outputs, ablate: the recorded neurons; classes that are removed with all their synapses.
-        amplitude_pA: the largest current, chosen where every neuron's answer is graded. Above it the inputs fire (PLM at 5 pA), and further
-            above (between 5 and 8 pA into PLM and AVB, 1.5 and 3 pA into IL2) most of the network of ``c302-C1`` fires at once and stays
-            up for hundreds of ms, whatever the current does.
+        amplitude_pA: the largest current, chosen so that the response of every neuron is graded. Above it the inputs fire (PLM at 5 pA),
+            and further above (between 5 and 8 pA into PLM and AVB, 1.5 and 3 pA into IL2) most of the network of ``c302-C1`` fires at once
+            and stays depolarised for hundreds of ms, whatever the current does.
     """
 
     name: str

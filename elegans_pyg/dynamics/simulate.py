@@ -17,11 +17,11 @@ from elegans_pyg.dynamics.worm import State, Worm
 from elegans_pyg.wirings import ELECTRICAL
 
 LARGEST_ERROR_MV, FINEST = 1.0, 64
-"""The error above which a simulation warns, and the most internal steps in one of ``dt_ms``."""
+"""The error above which a simulation warns, and the largest number of internal steps in one of ``dt_ms``."""
 
 
 class StepWarning(UserWarning):
-    """The steps are so long that voltages may be off by more than ``LARGEST_ERROR_MV``, or than what was asked for."""
+    """The steps are so long that voltages may be off by more than ``LARGEST_ERROR_MV``, or the tolerance asked for."""
 
 
 class _Voltages(NamedTuple):
@@ -30,8 +30,8 @@ class _Voltages(NamedTuple):
 
 
 class Simulation(_Voltages):
-    """What :func:`simulate` returns. It unpacks into ``time_ms (T,)`` and ``voltage_mV (S, T, R)``; ``error_mV (S,)``, beside them, is the
-    largest error of each stimulus's voltages that comes from the length of the steps, as far as it was estimated, and NaN elsewhere."""
+    """Result of :func:`simulate`. It unpacks into ``time_ms (T,)`` and ``voltage_mV (S, T, R)``; its attribute ``error_mV (S,)`` is the
+    estimated largest error of each stimulus's voltages due to the length of the steps, NaN where it was not estimated."""
 
     error_mV: Tensor
 
@@ -51,42 +51,42 @@ def simulate(
 ) -> Simulation:
     """Simulate a nervous system under a batch of stimuli, each independent of the others.
 
-    Time is cut into ``T = duration_ms / dt_ms`` steps. ``current_pA[:, t]`` flows throughout step ``t``, from ``t dt_ms`` to
+    Time is divided into ``T = duration_ms / dt_ms`` steps. ``current_pA[:, t]`` flows throughout step ``t``, from ``t dt_ms`` to
     ``(t + 1) dt_ms``, and the voltage returned at ``t`` is that at the step's end, ``time_ms[t] = (t + 1) dt_ms``: no voltage depends on a
     later current, and the initial state is not among the voltages.
 
     The scheme is of second order, and semi-implicit: it stays finite, bounded by the reversal potentials and ``I / g``, for conductances
     of any size, except that ``dt_ms`` may not exceed the time constant of a neuron's gap junctions. See
-    :mod:`elegans_pyg.dynamics.integrate`. How far voltages are off because of the steps' length is estimated from the same simulation in
-    steps twice as long: a third of the largest difference, since the error is four times as large there.
+    :mod:`elegans_pyg.dynamics.integrate`. The error due to the length of the steps is estimated from the same simulation in steps twice as
+    long: a third of the largest difference, since the error is four times as large there. If that is above 1 mV, steps half as long
+    decide: four thirds of the largest difference.
 
     Args:
         current_pA: ``(S, T, len(inputs))``, positive currents depolarise; its type and device are those of the computation.
-        inputs: the neurons that they flow into: their somata, or, where neurons have their shape, c302's segments such as ``"PLML:17"``.
-        dt_ms, duration_ms: of a step, and of the whole.
+        inputs: the neurons that they flow into: their somata, or, if neurons have their shape, c302's segments such as ``"PLML:17"``.
+        dt_ms, duration_ms: length of a step, and of the simulation.
         record: neurons, or segments, whose voltages are returned; ``None`` for all neurons that are left, in the order of
             ``worm.without(ablate).neuron_name``.
         ablate: neurons, or classes such as ``"AVB"``, that are removed with all their synapses.
         initial_state: tensors of all neurons that are left; :meth:`Worm.initial_state` if ``None``.
         executor: ``"plain"``: PyTorch operations, differentiable in ``current_pA``, ``initial_state`` and every tensor of ``worm.data``,
-            with memory that grows with the square root of ``T`` (beside the result). ``"fused"``: one Numba kernel for all steps, on the
-            CPU and without gradients. ``"auto"``: fused where it can, if Numba is there, else plain.
+            with memory that grows with the square root of ``T`` (besides the result). ``"fused"``: one Numba kernel for all steps, on the
+            CPU and without gradients. ``"auto"``: fused if possible and Numba is installed, else plain.
         tolerance_mV: largest estimated error. Every stimulus is simulated with 1, 2, 4, ..., 64 internal steps in each of ``dt_ms`` until
             its error is below; gradients are those of the simulation with these steps. ``None``: one step.
-        estimate: with ``tolerance_mV=None``, whether to estimate the error of the stimulus whose recorded voltages jump most; not where
-            neurons have their shape.
+        estimate: with ``tolerance_mV=None`` and neurons without shape, whether to estimate the error of the stimulus that jumps most.
 
     Returns:
-        :class:`Simulation`: ``time_ms (T,)``, ``voltage_mV (S, T, R)``, and as an attribute ``error_mV (S,)``
+        :class:`Simulation`: ``time_ms (T,)``, ``voltage_mV (S, T, R)``, and as an attribute ``error_mV (S,)``.
 
     Warns:
         StepWarning: if an estimated error is above 1 mV, or above ``tolerance_mV`` in spite of 64 internal steps.
 
     Raises:
-        TypeError: if ``current_pA`` is no floating-point tensor, or a table of ``worm.data`` no float64 one.
-        ValueError: for unknown, repeated or ablated neurons, a duration that is no whole number of steps, currents of another shape or that
-            are not finite, tables of ``worm.data`` of another shape, not finite or negative where they may not be, a step too long for the
-            gap junctions, a tolerance that is not above 0, or an executor that cannot do it.
+        TypeError: if ``current_pA`` is not a floating-point tensor, or a table of ``worm.data`` is not float64.
+        ValueError: for unknown, repeated or ablated neurons, a duration that is not a whole number of steps, currents of another shape or
+            that are not finite, tables of ``worm.data`` of another shape, not finite or negative where they may not be, a step too long for
+            the gap junctions, a tolerance that is not above 0, or an executor that is not possible here.
         ImportError: if the fused executor is asked for and Numba is missing.
 
     Example:
@@ -108,7 +108,7 @@ def simulate(
     state = worm.initial_state(current_pA.dtype) if initial_state is None else _checked_state(initial_state, worm, current_pA)
     wanted = _wants_gradients(worm, state, current_pA)
     run = _runner(worm, current_pA, state, input_rows, record_rows, dt_ms, executor, wanted)
-    # Where neurons have their shape, long steps are cut anyway, so that steps twice as long would say nothing.
+    # If neurons have their shape, long steps are subdivided anyway, so steps twice as long would tell nothing.
     doubled = steps > 1 and 2 * dt_ms <= longest and worm.compartments is None
     if tolerance_mV is None:
         voltage, error = _unrefined(run, current_pA, doubled and estimate, wanted)
@@ -133,14 +133,14 @@ def _simulation(voltage: Tensor, error: Tensor, dt_ms: float) -> Simulation:
 def _runner(
     worm: Worm, current: Tensor, state: State, inputs: Tensor, record: Tensor, dt_ms: float, executor: str, wanted: bool
 ) -> Callable[..., Tensor]:
-    """A function that simulates some of the stimuli; gradients are ``wanted`` in the end."""
-    _fused(executor, current, wanted)  # refuses what cannot be
-    # Stimuli are chosen from a state each, and so where the currents are.
+    """A function that simulates some of the stimuli; ``wanted``: whether gradients are needed in the end."""
+    _fused(executor, current, wanted)  # raises for an executor that is not possible
+    # A state with one row per stimulus is indexed like the currents, and so has to be on their device.
     state = State(*(part.to(current) for part in state))
     several = [part.dim() > full.dim() for part, full in zip(state, worm.initial_state(), strict=True)]
 
     def run(own: Tensor, length: int = 1, repeats: int = 1, gradients: bool = False) -> Tensor:
-        """Some stimuli, in steps of ``length`` times ``dt_ms`` with the mean current of each, cut into ``repeats``."""
+        """Simulate some stimuli in steps of ``length`` times ``dt_ms``, each with its mean current and subdivided into ``repeats``."""
         flowing = current[own]
         if length > 1:
             flowing = flowing[:, : flowing.size(1) // length * length].unflatten(1, (-1, length)).mean(2)
@@ -153,17 +153,22 @@ def _runner(
 
 
 def _unrefined(run: Callable[..., Tensor], current: Tensor, estimate: bool, wanted: bool) -> tuple[Tensor, Tensor]:
-    """Voltages of all stimuli, and the error of the one whose voltages jump most, if it is to be estimated."""
+    """Voltages of all stimuli, and the error of the one whose voltages jump most, if ``estimate``."""
     voltage = run(torch.arange(len(current), device=current.device), gradients=wanted)
     error = torch.full((len(current),), math.nan)
     if estimate:
         sample = voltage.detach().diff(dim=1).abs().amax((1, 2)).argmax(0, keepdim=True)
-        error[sample.cpu()] = _error(voltage[sample].detach(), run(sample, length=2))
+        own = voltage[sample].detach()
+        found = _error(own, run(sample, length=2))
+        if float(found) > LARGEST_ERROR_MV:
+            # Steps twice as long may miss plateaus that these follow; steps half as long decide, at a higher cost.
+            found = 4 * _error(run(sample, repeats=2), own)
+        error[sample.cpu()] = found
     return voltage, error
 
 
 def _refined(run: Callable[..., Tensor], current: Tensor, doubled: bool, tolerance_mV: float, wanted: bool) -> tuple[Tensor, Tensor]:
-    """Voltages and errors of all stimuli, with as few internal steps as the tolerance lets each have."""
+    """Voltages and errors of all stimuli, each with as few internal steps as the tolerance allows."""
     left, device = torch.arange(len(current), device=current.device), current.device
     count = 1 if doubled else 2
     coarse = run(left, length=2) if doubled else run(left)
@@ -173,7 +178,7 @@ def _refined(run: Callable[..., Tensor], current: Tensor, doubled: bool, toleran
         voltage = fine if voltage is None else voltage.index_copy(0, left, fine)
         error[left.cpu()] = _error(fine, coarse)
         repeats[left] = count
-        # A comparison with NaN, of a simulation that failed, is false: no number of steps would mend it.
+        # A comparison with NaN, from a simulation that failed, is false: more steps would not help.
         more = (error > tolerance_mV)[left.cpu()].to(device)
         if count == FINEST or not bool(more.any()):
             break
@@ -186,7 +191,7 @@ def _refined(run: Callable[..., Tensor], current: Tensor, doubled: bool, toleran
 
 
 def _error(fine: Tensor, coarse: Tensor) -> Tensor:
-    """Largest error ``(S,)`` of voltages from a scheme of second order, from those with steps twice as long, or half as many of them."""
+    """Largest error ``(S,)`` of voltages from a scheme of second order, given those with steps twice as long, or half as many."""
     every = fine.size(1) // coarse.size(1)
     return (fine[:, every - 1 :: every][:, : coarse.size(1)] - coarse).abs().amax((1, 2)).float().cpu() / 3
 
@@ -199,7 +204,7 @@ def _warn(error: Tensor, limit: float, dt_ms: float) -> None:
 
 
 def _walk(worm: Worm, executor: str, compiled: bool, device: torch.device) -> Callable[..., Tensor]:
-    """What takes all steps: of neurons that are points or have their shape, compiled or differentiable."""
+    """The function that takes all steps, for neurons that are points or have their shape, compiled or differentiable."""
     if worm.compartments is None:
         if not compiled:
             return integrate
@@ -212,7 +217,7 @@ def _walk(worm: Worm, executor: str, compiled: bool, device: torch.device) -> Ca
         return integrate_cables_fused
     from elegans_pyg.dynamics.cables.integrate import integrate_cables
 
-    # With gradients, only the trees are swept by compiled code.
+    # With gradients, compiled code only solves the trees.
     return partial(integrate_cables, compiled=executor == "auto" and device.type == "cpu" and find_spec("numba") is not None)
 
 
@@ -245,11 +250,11 @@ def check_current(current: Tensor, steps: int, inputs: list[str]) -> None:
     if bool(bad.any()):
         stimulus, step, neuron = bad.nonzero()[0].tolist()
         got = f"{float(current[stimulus, step, neuron])} in stimulus {stimulus} at step {step} into {inputs[neuron]}"
-        raise ValueError(f"current_pA: expected finite currents, got {got}; mend the stimulus")
+        raise ValueError(f"current_pA: expected finite currents, got {got}; correct the stimulus")
 
 
 def _check_tables(worm: Worm, dt_ms: float) -> float:
-    """Check what users may replace: the kernels read these without looking at their sizes. Gives the longest step that is stable."""
+    """Check the tensors that users may replace, since the kernels do not check sizes; return the longest stable step in ms."""
     data = worm.data
     edges, neurons = (data.edge_index.size(1),), (len(worm.neuron_name),)
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("conductance_nS", "reversal_mV"), edges)
@@ -267,17 +272,17 @@ def _check_tables(worm: Worm, dt_ms: float) -> float:
             raise ValueError(f"worm.data.{name}: expected {shape}, got {tuple(table.shape)}; give a number for each")
         values = table.detach()
         if not bool(values.isfinite().all()):
-            raise ValueError(f"worm.data.{name}: expected finite numbers, got some that are not; mend the tensor")
+            raise ValueError(f"worm.data.{name}: expected finite numbers, got some that are not; correct the tensor")
         if name not in ("reversal_mV", "threshold_mV") and bool((values < 0).any()):
-            raise ValueError(f"worm.data.{name}: expected no negative number, got {float(values.min()):g}; mend the tensor")
+            raise ValueError(f"worm.data.{name}: expected no negative number, got {float(values.min()):g}; correct the tensor")
     capacitance = data.capacitance_pF.detach()
     for name in shapes.keys() & {"capacitance_pF", "resistivity_ohm_cm"}:
         if not bool((data[name].detach() > 0).all()):
-            raise ValueError(f"worm.data.{name}: expected numbers above 0, got 0; mend the tensor")
+            raise ValueError(f"worm.data.{name}: expected numbers above 0, got 0; correct the tensor")
     if worm.compartments is not None:
         cables = worm.cables
         capacitance = capacitance * torch.from_numpy(cables.area_um2[cables.soma] / np.bincount(cables.neuron, cables.area_um2))
-    # Neighbours' voltages are extrapolated over half a step, which is stable only while the step is short beside the gap junctions.
+    # Neighbours' voltages are extrapolated over half a step, which is stable only if the step is short compared with the gap junctions.
     gap = data.conductance_nS.detach() * (data.edge_type == ELECTRICAL)
     shortest = float((capacitance / torch.zeros_like(capacitance).index_add_(0, data.edge_index[1], gap)).min())
     if dt_ms > shortest:
@@ -292,7 +297,7 @@ def _checked_state(state: State, worm: Worm, current: Tensor) -> State:
             wanted = f"{tuple(pattern.shape)}, or {current.size(0)} of these, got {tuple(given.shape)}"
             raise ValueError(f"initial_state.{name}: expected {wanted}; start from worm.without(ablate).initial_state()")
         if not bool(torch.isfinite(given.detach()).all()):
-            raise ValueError(f"initial_state.{name}: expected finite numbers, got some that are not; mend the state")
+            raise ValueError(f"initial_state.{name}: expected finite numbers, got some that are not; correct the state")
     return state
 
 

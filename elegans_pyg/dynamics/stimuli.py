@@ -1,4 +1,4 @@
-"""Currents to drive a nervous system with: eight kinds of shape, drawn from a seed."""
+"""Currents that drive a nervous system: eight kinds of shape, drawn from a seed."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ Array = npt.NDArray[np.floating[Any]]
 
 
 class Stimuli(NamedTuple):
-    """``current_pA (S, T, I)``, float64, whose column ``t`` flows from ``t dt_ms`` to ``(t + 1) dt_ms``; and each stimulus's ``kind``."""
+    """``current_pA (S, T, I)``, float64, of which column ``t`` flows from ``t dt_ms`` to ``(t + 1) dt_ms``; ``kind`` of each stimulus."""
 
     current_pA: Tensor
     kind: list[str]
@@ -68,7 +68,7 @@ def _noise(rng: np.random.Generator, end: float, t: Array) -> Array:
 _FUNCTIONS = (_step, _ramp, _pulse_train, _sum, _pulse, _sine, _chirp, _noise)
 _SHAPES = {shape.__name__[1:].replace("_", " "): shape for shape in _FUNCTIONS}
 KINDS = tuple(_SHAPES)
-"""Levels that jump; lines between random points; rectangular pulses again and again; means of two or three of these and sines;
+"""Kinds of shape: levels that jump; lines between random points; repeated rectangular pulses; means of two or three of these and sines;
 one rectangular pulse; a sine; a sine whose frequency rises or falls; lines between many points drawn from a normal distribution.
 In 500 ms sines and chirps stay below 14 Hz and pulse trains below 23 Hz, since the worm's membranes pass little above that."""
 
@@ -76,19 +76,21 @@ In 500 ms sines and chirps stay below 14 Hz and pulse trains below 23 Hz, since 
 def stimuli(
     groups: Sequence[int], kinds: Sequence[str], dt_ms: float = 0.05, duration_ms: float = 500.0, amplitude_pA: float = 5.0, seed: int = 0
 ) -> Stimuli:
-    """Currents between 0 and ``amplitude_pA``, one stimulus for each of ``kinds``.
+    """Draw currents between 0 and ``amplitude_pA``, one stimulus for each of ``kinds``.
 
-    Each group of neurons, such as the left and right cell of a class, gets a shape of its own, and each neuron in it that shape times a
-    gain of its own, 0.8 to 1. The current starts after a rest of 2 % to 12 % of the time. A stimulus depends on ``seed``, its place in
-    ``kinds`` and its kind, and not on the others; shapes are functions of time, read in the middle of each step, so that ``dt_ms`` only
-    says how finely.
+    Each group of neurons, such as the left and right cell of a class, has its own shape, and each neuron in it gets that shape times its
+    own gain, 0.8 to 1. The current starts after a rest of 2 % to 12 % of the duration. A stimulus depends on ``seed``, its position in
+    ``kinds`` and its kind, not on the other stimuli. Shapes are functions of time, evaluated in the middle of each step, so that ``dt_ms``
+    only sets the resolution.
 
     Args:
         groups: number of neurons in each group, ``I`` in all.
-        kinds: from :data:`KINDS`, one a stimulus.
-        dt_ms, duration_ms: of a step, and of a stimulus, ``T`` steps.
+        kinds: from :data:`KINDS`, one per stimulus.
+        dt_ms, duration_ms: length of a step, and of a stimulus of ``T`` steps.
+        amplitude_pA, seed: largest current, and the seed, at least 0.
 
-    Raises ``ValueError`` for an unknown kind, no group or kind, a number that is not above 0, or a negative seed.
+    Raises:
+        ValueError: for an unknown kind, no group or kind, a number that is not above 0, or a negative seed.
     """
     for name, value in (("dt_ms", dt_ms), ("duration_ms", duration_ms), ("amplitude_pA", amplitude_pA)):
         check_number(name, value, above=True)

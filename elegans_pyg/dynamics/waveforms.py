@@ -1,4 +1,4 @@
-"""Currents into a few neurons and the voltages of a few others: what reduced-order models learn from, simulated or from files."""
+"""Waveforms for reduced-order models: currents into a few neurons and voltages of a few others, simulated or from files."""
 
 from __future__ import annotations
 
@@ -28,27 +28,28 @@ DURATION_MS = 500.0
 STEP_MS = 0.05
 REST_MS = 200.0
 KINDS_OF_SPLIT = {"train": ("step", "ramp", "pulse train", "sum"), "validation": ("pulse", "sine"), "test": ("chirp", "noise")}
-"""Which kinds of stimulus each split holds: no kind is in two of them."""
+"""Kinds of stimulus in each split: no kind is in two of them."""
 _FORMAT = 3
-# What is in V in a file still is a float32 number in mV.
+# A larger voltage in V, converted to mV, would not fit float32.
 _LARGEST_V = 1e30
 
 
 class Waveforms:
-    """Currents and voltages of one scenario, simulated, in three splits of unlike stimuli.
+    """Simulated currents and voltages of one scenario, in three splits with different kinds of stimulus.
 
     After Barbulescu et al. (2023), doi:10.1038/s41598-022-25421-w: 40 stimuli of 500 ms, sampled every 0.5 or 0.1 ms, 50 % of them for
     training, 25 % for validation and 25 % for the test. Theirs were separated by hand; here the splits have different kinds of shape
-    (:data:`KINDS_OF_SPLIT`). The network is simulated in steps of 0.05 ms, after 200 ms of rest that are not part of the waveforms, as it
-    starts out of equilibrium. Sample ``t`` has the mean current from ``t dt_ms`` to ``(t + 1) dt_ms`` and the voltage at the end of that.
+    (:data:`KINDS_OF_SPLIT`). The network is simulated in steps of 0.05 ms. It starts out of equilibrium, so 200 ms of rest come first, not
+    part of the waveforms. Sample ``t`` has the mean current from ``t dt_ms`` to ``(t + 1) dt_ms`` and the voltage at the end.
 
     Args:
         scenario: name, see :data:`~elegans_pyg.dynamics.scenarios.SCENARIOS`.
         dt_ms: time between samples, a multiple of 0.05 ms that divides 500 ms.
-        count, seed: stimuli, 4 or more, and their seed, non-negative.
-        amplitude_pA, outputs: largest current and recorded neurons, in place of the scenario's.
+        count, seed: number of stimuli, at least 4, and their seed, at least 0.
+        amplitude_pA, outputs: largest current and recorded neurons, instead of the scenario's.
         worm: the nervous system; ``None`` for ``Worm("c302-C1")``.
-        root: folder to keep the result in, in a file of its own for each choice of arguments; ``None`` keeps nothing.
+        root: folder to keep the result in, in one file per choice of arguments; ``None`` keeps nothing.
+        quiet: show no progress on standard error.
 
     Attributes:
         current_pA: ``(S, T, I)`` float32; ``voltage_mV``: ``(S, T, O)`` float32; ``time_ms``: ``(T,)``.
@@ -96,15 +97,15 @@ class Waveforms:
     def from_files(
         cls, files: Sequence[str | Path], inputs: Sequence[str], outputs: Sequence[str], split: Sequence[str] | None = None
     ) -> Waveforms:
-        """Waveforms of one's own, such as the authors' (github.com/gmestre98/Celegans-ForwardCrawling-RNNs, ``Dataset1``, ``Dataset2``).
+        """Read waveforms from files, such as the authors' (github.com/gmestre98/Celegans-ForwardCrawling-RNNs, ``Dataset1``, ``Dataset2``).
 
-        Each file holds one stimulus, a row a sample, separated by white space: number, time in s, voltages in V, currents. (The authors'
-        currents are in units that the paper does not name; they are taken for pA.)
+        Each file holds one stimulus, one row per sample, separated by white space: number, time in s, voltages in V, currents. (The paper
+        does not name the unit of the authors' currents; they are taken as pA.)
 
         Args:
-            files: one a stimulus.
+            files: one per stimulus.
             inputs, outputs: neurons that the currents flow into, and those of the voltages, in the order of the columns.
-            split: of each file, one of ``"train"``, ``"validation"``, ``"test"``; ``None`` for the first half, and a quarter each.
+            split: of each file, one of ``"train"``, ``"validation"``, ``"test"``; ``None`` for the first half, a quarter and a quarter.
 
         Raises:
             ValueError: naming file and line, for a file that is empty, ragged, not numeric, not finite or not in equal steps of time; if
@@ -144,11 +145,11 @@ class Waveforms:
         return [number for number, name in enumerate(self.split) if name == split]
 
     def scaling(self) -> tuple[Tensor, Tensor, Tensor]:
-        """``input_scale (I,)`` in pA, ``output_zero (O,)`` and ``output_scale (O,)`` in mV, of the training set.
+        """``input_scale (I,)`` in pA, ``output_zero (O,)`` and ``output_scale (O,)`` in mV, from the training set.
 
-        All inputs have one scale, by which the currents of a sample, as a vector, have a length of at most 1. So have all outputs, as all
-        of the paper's have one unit: each starts from 0 and the widest runs to 1, so that a scaled RMSE of 0.01 is one percent of the
-        widest output's range. What never moves at all is left at a scale of 1.
+        All inputs have one scale, with which the currents of a sample, as a vector, have a length of at most 1. All outputs have one scale
+        too, since all of the paper's have one unit: each starts from 0 and the widest goes up to 1, so that a scaled RMSE of 0.01 is one
+        percent of the widest output's range. The scale of what never moves is 1.
         """
         rows = self.indices("train")
         longest, widest = self.current_pA[rows].norm(dim=2).max(), self.ranges_mV().max()
@@ -168,7 +169,7 @@ class Waveforms:
         return self.current_pA[rows] / inputs, (self.voltage_mV[rows] - zero) / scale
 
     def without_inputs(self, *names: str) -> Waveforms:
-        """The same waveforms without the currents into some neurons, whose effect on the voltages stays."""
+        """The same waveforms without the currents into some neurons; their effect on the voltages remains."""
         for name in names:
             check_choice("names", name, self.input_names)
         kept = [k for k, name in enumerate(self.input_names) if name not in names]
@@ -178,9 +179,9 @@ class Waveforms:
         return Waveforms._of(**vars(self) | changes)
 
     def joined(self, other: Waveforms) -> Waveforms:
-        """These stimuli and ``other``'s, with the inputs of both: neurons that a stimulus does not drive get a current of 0.
+        """Join the stimuli of two waveforms, with the inputs of both: neurons that a stimulus does not drive get a current of 0.
 
-        Raises ``ValueError`` if the two were not sampled alike or did not record the same neurons.
+        Raises ``ValueError`` if the two have different samples or outputs.
         """
         if not torch.equal(self.time_ms, other.time_ms) or self.output_names != other.output_names:
             wanted = f"the samples and the {len(self.output_names)} outputs of {self.scenario!r}"
@@ -200,7 +201,7 @@ class Waveforms:
 
 
 def count_samples(dt_ms: float) -> tuple[int, int]:
-    """Steps of the simulation between two samples, and samples of a stimulus; raises ``ValueError`` if either is no whole number."""
+    """Steps of the simulation between two samples, and samples per stimulus; raises ``ValueError`` if either is not a whole number."""
     every, samples = (round(dt_ms / STEP_MS), round(DURATION_MS / dt_ms)) if 0 < dt_ms < math.inf else (0, 0)
     if every < 1 or not math.isclose(every * STEP_MS, dt_ms) or not math.isclose(samples * dt_ms, DURATION_MS):
         raise ValueError(f"dt_ms: expected a multiple of {STEP_MS} ms that divides {DURATION_MS:.0f} ms, got {dt_ms}; take 0.5 or 0.1")
@@ -208,7 +209,7 @@ def count_samples(dt_ms: float) -> tuple[int, int]:
 
 
 def _split(count: int, validation: int) -> list[str]:
-    """The first half for training, then so many for validation, and the rest for the test."""
+    """The split of each stimulus: the first half for training, then ``validation`` of them, and the rest for the test."""
     train = count // 2
     return ["train"] * train + ["validation"] * validation + ["test"] * (count - train - validation)
 
@@ -216,7 +217,7 @@ def _split(count: int, validation: int) -> list[str]:
 def _simulated(
     scenario: Scenario, outputs: list[str], current: Tensor, every: int, worm: Worm, root: str | Path | None, quiet: bool
 ) -> dict[str, Tensor]:
-    """Simulate, or read what was simulated before."""
+    """Simulate, or read an earlier simulation."""
     description = {"format": _FORMAT, "scenario": asdict(scenario), "outputs": outputs, "dt_ms": every * STEP_MS}
     description |= {"current": sha256(current.numpy().tobytes()), "worm": hash_graph(worm.data), "membrane": asdict(worm.membrane)}
     description |= {"compartments": worm.compartments}
@@ -252,8 +253,8 @@ def _simulate(scenario: Scenario, outputs: list[str], current: Tensor, every: in
 
 
 def read_currents(path: str | Path) -> tuple[list[str], Tensor]:
-    """Names of the ``I`` inputs and currents in pA ``(T, I)``, float32, of a CSV file with a column per input and a row per step; raises
-    ``ValueError`` naming file and line for a file that is no such table, ``FileNotFoundError`` if it is missing."""
+    """Names of the ``I`` inputs and currents in pA ``(T, I)``, float32, from a CSV file with a column per input and a row per step; raises
+    ``ValueError`` with file and line if it is not such a table, ``FileNotFoundError`` if it is missing."""
     table = read_table(path, (), "currents")
     places = table.pop("place")
     rows = [[number_of(cell, place) for cell in row] for row, place in zip(table.to_numpy().tolist(), places, strict=True)]
@@ -261,10 +262,10 @@ def read_currents(path: str | Path) -> tuple[list[str], Tensor]:
 
 
 def read_waveform(path: str | Path, inputs: int, outputs: int) -> tuple[Tensor, Tensor, Tensor]:
-    """One stimulus: rows of number, time in s, ``outputs`` voltages in V and ``inputs`` currents, separated by white space.
+    """Read one stimulus: rows of number, time in s, ``outputs`` voltages in V and ``inputs`` currents, separated by white space.
 
-    Returns time in ms ``(T,)``, voltages in mV ``(T, O)`` and currents as they are ``(T, I)``, all float64. Refused, by file and line, are
-    fewer than two rows, ragged rows, what is no finite number, rows out of order, and steps of time that are not equal and forward.
+    Returns time in ms ``(T,)``, voltages in mV ``(T, O)`` and currents as they are ``(T, I)``, all float64. Raises ``ValueError`` with file
+    and line for fewer than two rows, ragged rows, numbers that are not finite, rows out of order, and unequal or backward steps of time.
     """
     columns = 2 + outputs + inputs
     rows: list[list[float]] = []
@@ -272,7 +273,7 @@ def read_waveform(path: str | Path, inputs: int, outputs: int) -> tuple[Tensor, 
         place, fields = f"{path}, line {number}", line.split()
         if len(fields) != columns:
             wanted = f"{columns} columns (number, time, {outputs} voltages, {inputs} currents)"
-            remedy = "name as many neurons as the file has, or mend the line"
+            remedy = "name as many neurons as the file has, or correct the line"
             raise ValueError(f"{place}: expected {wanted}, got {len(fields)}; {remedy}")
         values = [number_of(field, place, -_LARGEST_V, _LARGEST_V) for field in fields]
         if rows and values[0] != rows[-1][0] + 1:
@@ -283,7 +284,7 @@ def read_waveform(path: str | Path, inputs: int, outputs: int) -> tuple[Tensor, 
     table = torch.tensor(rows, dtype=torch.float64)
     time = table[:, 1] * 1000
     steps = time.diff()
-    # Times are written with few digits, so that steps differ by a little.
+    # Times are written with few digits, so steps differ slightly.
     uneven = ((steps - steps.median()).abs() > 0.01 * steps.median().abs()) | (steps <= 0)
     if bool(uneven.any()):
         row = int(uneven.nonzero()[0])

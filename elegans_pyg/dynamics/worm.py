@@ -1,4 +1,4 @@
-"""A nervous system ready to be simulated: a wiring with conductances, and the membrane of its neurons."""
+"""A nervous system to simulate: a wiring with conductances, and the membrane of its neurons."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, EXTRASYNAPTIC, as_wiring
 
 
 class State(NamedTuple):
-    """What the equations carry from step to step, for every neuron, ``(N,)`` or a stimulus each ``(S, N)``; where neurons have their
-    shape, all but the activation for every compartment.
+    """State of the equations between steps, for every neuron, ``(N,)``, or per stimulus, ``(S, N)``; if neurons have their shape, all
+    but the activation is per compartment.
 
     Attributes:
         voltage_mV, activation: membrane potential, and activation of the synapses that the neuron makes, 0 to 1.
-        gates, calcium_pM: open shares of the gates n, p, q, e, f, ``(5, N)`` or ``(S, 5, N)``, and calcium; no entries without channels.
+        gates, calcium_pM: open shares of the gates n, p, q, e, f, ``(5, N)`` or ``(S, 5, N)``, and calcium; empty without channels.
     """
 
     voltage_mV: Tensor
@@ -47,7 +47,7 @@ class Worm:
                          potassium and Boyle & Cohen (2008, doi:10.1016/j.biosystems.2008.05.025) calcium channels with a calcium pool,
                          graded synapses, gap junctions; its own wiring, without muscles
     c302-D1      302     c302's parameter set D1: the channels of C1, less dense, on the neurons' shapes; sigmoid synapses with rise and
-                         decay, of other thresholds for either sign; gap junctions. It counts a connection once, however many synapses
+                         decay, with a threshold for each sign; gap junctions. A connection counts once, however many synapses it has
     kunert       279     Kunert et al. 2014, doi:10.1103/PhysRevE.89.052805, and Kim et al. 2019, doi:10.3389/fncom.2019.00008
                          ("Neural Interactome"): leak, sigmoid synapses with rise and decay whose thresholds are the neurons' resting
                          potentials, gap junctions; wiring of Varshney et al. 2011
@@ -63,30 +63,32 @@ class Worm:
     ``dx/dt = (x_inf(v) - x) / tau_x``, ``dCa/dt = -b I_Ca - Ca / tau_Ca`` at no less than 0, and synapses as in
     :class:`~elegans_pyg.dynamics.membrane.Membrane`.
 
-    ``data`` holds, beside the attributes of every wiring (``edge_index``, ``edge_weight``, ``edge_type``, ``neuron_type``, ...), what may
-    differ from neuron to neuron and edge to edge; any of these float64 tensors may be replaced, or be made to require a gradient:
+    Besides the attributes of every wiring (``edge_index``, ``edge_weight``, ``edge_type``, ``neuron_type``, ...), ``data`` holds constants
+    per neuron and per edge. Any of these float64 tensors may be replaced, or may require a gradient:
 
-    - ``conductance_nS (E,)``, ``reversal_mV (E,)`` (of no meaning for gap junctions, and 0 there); a gap junction is listed in both
+    - ``conductance_nS (E,)``, ``reversal_mV (E,)`` (not used for gap junctions, and 0 there); a gap junction is listed in both
       directions, each with the whole conductance
     - ``capacitance_pF (N,)``, ``leak_nS (N,)``, ``threshold_mV (N,)``; ``channel_nS (N, 3)`` slow K, fast K, Ca, where there are channels
-    - ``resistivity_ohm_cm (N,)`` where neurons have their shape; capacitance and conductances are then those of the whole neuron, spread
+    - ``resistivity_ohm_cm (N,)`` if neurons have their shape; capacitance and conductances are then those of the whole neuron, spread
       evenly over its membrane
 
-    With its shape, a neuron is a tree of compartments, each with a potential, gates and calcium of its own, between which axial currents
-    flow. Synapses, gap junctions and injected currents reach the soma, as in c302; a name such as ``"PLML:17"`` stands for the compartment
+    With its shape, a neuron is a tree of compartments, each with its own potential, gates and calcium, between which axial currents flow.
+    Synapses, gap junctions and injected currents reach the soma, as in c302; a name such as ``"PLML:17"`` stands for the compartment
     that holds the middle of c302's segment 17 of PLML, to inject into or to record.
 
-    One compartment a section (2,041 in all) is **not converged in space**: sections are many length constants long, and voltages differ by
-    up to 85 mV at the ends of AVB, by 37 mV at the soma of PLML and by 9 mV in root mean square from those at a ``d_lambda`` of 0.3 (10,883
-    compartments of c302-D1), from which 0.1 (29,143) differs by 0.15 mV, and by 23 mV at the ends of AVB where a spike comes earlier. See
-    docs/the_worm_with_its_shape.md.
+    One compartment per section (2,041 in all) is **not converged in space**: sections are many length constants long, and voltages differ
+    by up to 85 mV at the ends of AVB, by 37 mV at the soma of PLML and by 9 mV in root mean square from those at a ``d_lambda`` of 0.3
+    (10,883 compartments of c302-D1). Those at 0.1 (29,143) differ from these by 0.15 mV in root mean square, and by 23 mV at the ends of
+    AVB, where a spike comes earlier. See docs/the_worm_with_its_shape.md.
 
     Args:
         name: one of :meth:`names`.
         morphology: whether neurons have their shape; those of ``c302-D1`` always do, those of ``kunert`` never.
-        compartments: ``"section"``, or the longest compartment as a share of the length constant at 100 Hz, NEURON's ``d_lambda``.
+        compartments: ``"section"`` for one per section, or the length of the longest compartment as a share of the length constant at
+            100 Hz, NEURON's ``d_lambda``.
 
-    Raises ``ValueError`` for a name that is none of :meth:`names`, a membrane without densities, or other compartments.
+    Raises:
+        ValueError: for a name that is not one of :meth:`names`, ``morphology`` of a membrane without densities, or other ``compartments``.
 
     Example:
         >>> len(Worm("c302-C1").neuron_name)
@@ -146,18 +148,18 @@ class Worm:
 
     @property
     def cables(self) -> Cables:
-        """The compartments, where neurons have their shape; raises ``ValueError`` where they have none."""
+        """The compartments; raises ``ValueError`` if neurons do not have their shape."""
         if self.compartments is None:
             raise ValueError(f"cables: expected a worm whose neurons have their shape, got {self!r}; make it with morphology=True")
         return _cables(tuple(self.neuron_name), self.compartments, self.membrane)
 
     @property
     def segments(self) -> Segments:
-        """The neurons' shapes; raises ``ValueError`` for names that c302 has no shape of."""
+        """The neurons' shapes; raises ``ValueError`` for neurons whose shape c302 does not have."""
         return read_segments(self.neuron_name)
 
     def rows(self, names: Iterable[str]) -> list[int]:
-        """Positions of neurons, or, where they have their shape, of compartments; names as :meth:`resolve` returns them."""
+        """Positions of neurons, or, if they have their shape, of compartments; names as :meth:`resolve` returns them."""
         row = {name: number for number, name in enumerate(self.neuron_name)}
         pairs = [name.partition(":") for name in names]
         if self.compartments is None:
@@ -170,20 +172,20 @@ class Worm:
 
     @property
     def neuron_name(self) -> list[str]:
-        """The neurons' names, in their order."""
+        """The neurons' names, in order."""
         return list(self.data.neuron_name)
 
     @classmethod
     def from_connectome(
         cls, data: Data, membrane: str = "c302-C1", morphology: bool = False, compartments: str | float = "section"
     ) -> Worm:
-        """Give the neurons of any connectome, or rewired one, the membranes of a model.
+        """Give the neurons of any connectome, original or rewired, the membranes of a model.
 
-        A synapse's conductance is the model's times ``edge_weight``; a connectome loaded with ``synapses="both"`` has its gap junctions
+        The conductance of a synapse is the model's times ``edge_weight``; a connectome loaded with ``synapses="both"`` has gap junctions
         too. Neurons that ``data.inhibitory`` marks make inhibitory synapses.
 
-        ``data``, cyclic or not, is left as it is; ``membrane`` is one of :meth:`names`; the rest as for the class. Raises ``TypeError`` or
-        ``ValueError`` if ``data`` is not the ``Data`` of one wiring, lacks an attribute or has a broken one, and for an unknown membrane.
+        ``data``, cyclic or not, is not changed; ``membrane`` is one of :meth:`names`; the rest is as for the class. Raises ``TypeError`` or
+        ``ValueError`` if ``data`` is not the ``Data`` of one wiring or lacks a valid attribute, and for an unknown membrane.
         """
         data = as_wiring(data)
         if bool((data.edge_type == EXTRASYNAPTIC).any()):
@@ -192,17 +194,17 @@ class Worm:
         if (length := len(data.get("inhibitory", ()))) != number:
             raise ValueError(f"data.inhibitory: expected {number} entries, one per neuron, got {length}; load the wiring with Connectome")
         worm = cls.__new__(cls)
-        # On a copy: PyG moves a graph in place.
+        # On a copy, because PyG moves a graph in place.
         worm._set(copy.copy(data).cpu(), Membrane.load(membrane), morphology, compartments)
         return worm
 
     @staticmethod
     def names() -> list[str]:
-        """The models that the package carries."""
+        """The models in the package."""
         return list(MEMBRANES)
 
     def without(self, neurons: Iterable[str]) -> Worm:
-        """The same nervous system without some neurons and all their synapses; what is left keeps its constants, and its thresholds.
+        """The same nervous system without some neurons and all their synapses; the rest keeps its constants and thresholds.
 
         A class stands for its members: ``"AVB"`` for AVBL and AVBR, ``"VD"`` for VD1 to VD13. Raises ``ValueError`` for an unknown name, or
         if no neuron is left.
@@ -213,15 +215,15 @@ class Worm:
             raise ValueError("ablate: expected some neurons to be left, got all of them; name fewer")
         worm = copy.copy(self)
         worm.data = self.data.subgraph(kept)
-        # PyG tells attributes of edges from those of nodes by their number, and by "edge" in the name where there are as many of both.
+        # PyG tells attributes of edges from those of nodes by length, and by "edge" in the name if there are as many edges as nodes.
         edges = kept[self.data.edge_index].all(0)
         for name in ("conductance_nS", "reversal_mV"):
             worm.data[name] = self.data[name][edges]
         return worm
 
     def scaled(self, excitatory: Tensor, inhibitory: Tensor, gap: Tensor, leak: Tensor) -> Worm:
-        """The same nervous system with the conductances of its synapses, gap junctions and leaks times these factors, one number each, with
-        derivatives; thresholds that are resting potentials follow."""
+        """The same nervous system with the conductances of its synapses, gap junctions and leaks multiplied by these factors, one number
+        each, differentiable; thresholds that are resting potentials are computed again."""
         worm = copy.copy(self)
         data = worm.data = copy.copy(self.data)
         excites = data.reversal_mV == self.membrane.excitatory.reversal_mV
@@ -233,7 +235,8 @@ class Worm:
         return worm
 
     def resolve(self, names: Iterable[str], argument: str, classes: bool = False) -> list[str]:
-        """Check that neurons are this worm's and each named once, and spell out classes if asked to; raises ``ValueError`` otherwise."""
+        """Check that these are neurons of this worm, each named once, and replace classes by their members if ``classes``. Raises
+        ``ValueError`` otherwise, and ``TypeError`` for a string."""
         if isinstance(names, str):
             raise TypeError(f"{argument}: expected a list of neurons, got the string {names!r}; write [{names!r}]")
         known = self.neuron_name
@@ -253,7 +256,7 @@ class Worm:
         return found
 
     def _has(self, name: str) -> bool:
-        """Whether this is a neuron, or, where they have their shape, a segment of one."""
+        """Whether this is a neuron, or, if they have their shape, a segment of one."""
         neuron, colon, number = name.partition(":")
         if not colon or neuron not in self.neuron_name or self.compartments is None:
             return name in self.neuron_name
@@ -261,11 +264,11 @@ class Worm:
         return number in map(str, segments.number[segments.neuron == row])
 
     def initial_state(self, dtype: torch.dtype = torch.float64) -> State:
-        """Where a simulation starts; shapes as in :class:`State`.
+        """The state in which a simulation starts; shapes as in :class:`State`.
 
-        ``c302-C1`` and ``c302-D1``: every neuron at -45 mV, gates at their steady state, neither calcium nor synaptic activation, as NEURON
+        ``c302-C1`` and ``c302-D1``: every neuron at -45 mV, gates at their steady state, no calcium and no synaptic activation, as NEURON
         starts the exported network; it takes some hundreds of ms to settle.
-        ``kunert``: the resting state, at which every synapse is half activated.
+        ``kunert``: the resting state, in which every synapse is at ``phi = 1/2``.
         """
         membrane, data, channels = self.membrane, self.data, self.membrane.channels
         empty = torch.empty(0, dtype=dtype)
@@ -287,7 +290,7 @@ class Worm:
         return rise / (rise + 2 * decay)
 
     def _resting_mV(self) -> Tensor:
-        """The potentials at which nothing changes if every synapse is at ``phi = 1/2``: one linear system."""
+        """The potentials at which nothing changes if every synapse is at ``phi = 1/2``: the solution of one linear system."""
         data, half = self.data, self._half_active()
         source, target = data.edge_index
         electrical = data.edge_type == ELECTRICAL
@@ -309,7 +312,7 @@ class Worm:
 
 @lru_cache(maxsize=8)
 def _cables(neurons: tuple[str, ...], compartments: str | float, membrane: Membrane) -> Cables:
-    """Lengths of compartments follow the model's resistivity and capacitance, whatever a worm's own."""
+    """Compartments, whose lengths depend on the model's resistivity and capacitance, not on a worm's own."""
     assert membrane.area_um2 is not None
     d_lambda = None if isinstance(compartments, str) else compartments
     # From pF per um2 to uF per cm2.

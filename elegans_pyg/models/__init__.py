@@ -1,4 +1,4 @@
-"""Whole networks."""
+"""Whole networks: classifiers, autoencoders, reservoirs and recurrent networks, wired by connectomes."""
 
 from elegans_pyg.models.classifier import ConnectomeClassifier
 from elegans_pyg.models.connectome_rnn import ConnectomeRNN

@@ -1,4 +1,4 @@
-"""An ensemble of image classifiers, one a wiring."""
+"""An ensemble of image classifiers, one per wiring."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from elegans_pyg.wirings import Graphs
 
 
 class VariantConv(nn.Module):
-    r"""``V`` separate 2D convolutions, run as one, with the first parameters of :class:`torch.nn.Conv2d`; one generator a variant.
+    r"""``V`` separate 2D convolutions, run as one, initialised as :class:`torch.nn.Conv2d` from one generator per variant.
 
     Maps ``(V, B, in_channels, H, W)``, or ``(B, in_channels, H, W)`` for the same images in every variant, to
     ``(V, B, out_channels, H', W')``; ``weight (V, out_channels, in_channels, k, k)``, ``bias (V, out_channels)``.
@@ -38,7 +38,7 @@ class VariantConv(nn.Module):
 
 
 class VariantLinear(nn.Module):
-    """``V`` separate linear layers: ``(V, B, in_features)`` to ``(V, B, out_features)``; parameters start as torch.nn.Linear's do."""
+    """``V`` separate linear layers, ``(V, B, in_features)`` to ``(V, B, out_features)``, initialised as :class:`torch.nn.Linear`."""
 
     def __init__(self, in_features: int, out_features: int, own: Sequence[Generator]) -> None:
         super().__init__()
@@ -50,16 +50,16 @@ class VariantLinear(nn.Module):
 
 
 class ConnectomeClassifier(VariantNetwork):
-    """Image classifiers wired by ``V`` DAGs, trained side by side and sharing nothing.
+    """``V`` independent image classifiers, each wired by a DAG, trained side by side.
 
     The architecture of Park & Kim (2023), doi:10.5607/en23004: a 3x3 convolution with stride 2 (the source) feeds every input node of the
-    DAG; the mean over the output nodes goes through a 1x1 convolution (the sink), the average over the image, and a linear layer.
+    DAG; the mean over the output nodes goes through a 1x1 convolution (the sink), average pooling over the image, and a linear layer.
 
     Args:
         batch: a DAG or a ``Batch`` of DAGs.
-        in_channels, num_classes, channels: channels of the images, classes ``K``, and feature maps per node.
-        seeds: one seed a variant, or an integer ``s`` for ``s, s + 1, ...``; a variant's first parameters depend on its own seed alone.
-        **options: of :class:`~elegans_pyg.nn.DAGNet`: ``executor``, ``edge_activation``, ``edge_init``, ``node_operation``, ...
+        in_channels, num_classes, channels: number of image channels, of classes ``K``, and of feature maps per node.
+        seeds: one seed per variant, or an integer ``s`` for ``s, s + 1, ...``; a variant's initial parameters depend only on its own seed.
+        **options: arguments of :class:`~elegans_pyg.nn.DAGNet`: ``executor``, ``edge_activation``, ``edge_init``, ``node_operation``, ...
 
     Shapes:
         - **input:** ``(B, in_channels, H, W)``, shared by all variants, or ``(V, B, in_channels, H, W)``
@@ -67,7 +67,7 @@ class ConnectomeClassifier(VariantNetwork):
         - **parameters:** the first dimension of every entry of ``state_dict()`` is split among the variants, see :meth:`variant_ptr`.
 
     Raises:
-        ValueError: for fewer than one channel or two classes, images of another shape, or what DAGNet refuses.
+        ValueError: for fewer than one channel or two classes, images of another shape, or as :class:`~elegans_pyg.nn.DAGNet`.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class ConnectomeClassifier(VariantNetwork):
         self.linear = VariantLinear(channels, num_classes, own)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(V, B, K)`` of images ``(B, in_channels, H, W)`` or ``(V, B, in_channels, H, W)``."""
+        """Compute logits ``(V, B, K)`` of images ``(B, in_channels, H, W)`` or ``(V, B, in_channels, H, W)``."""
         check_images(images, self.num_variants, self.in_channels)
         maps = self.sink(self.dag(self.source(images)))
         return self.linear(maps.mean((-2, -1)))

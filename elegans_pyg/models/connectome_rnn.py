@@ -1,4 +1,4 @@
-"""Trainable recurrent networks wired by connectomes, cycles and all."""
+"""Trainable recurrent networks wired by connectomes, including their cycles."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ from elegans_pyg.wirings import MOTOR, SENSORY, Graphs, as_batch, as_wiring
 
 
 class Coefficients(NamedTuple):
-    """What the parameters come to: weights of the ``E`` directed synapses, conductances of the ``P`` gap junctions, and each neuron's time
-    constant and bias, ``(N,)``."""
+    """Coefficients of the equation, computed from the parameters.
+
+    Weights ``(E,)`` of the directed synapses, conductances ``(P,)`` of the gap junctions, and each neuron's time constant and bias
+    ``(N,)``.
+    """
 
     weight: Tensor
     gap: Tensor
@@ -33,54 +36,56 @@ class Coefficients(NamedTuple):
 
 
 class ConnectomeRNN(VariantNetwork):
-    r"""``V`` networks of leaky units, one a wiring, trained side by side and sharing nothing.
+    r"""``V`` independent networks of leaky units, one per wiring, trained side by side.
 
     .. math::
         \tau_i \frac{dv_i}{dt} = -v_i + \sum_{j \to i} w_{ij}\, \phi(v_j) + \sum_j g_{ij} (v_j - v_i) + b_i + u_i,
         \qquad u_i = \sum_f p_{if}\, x_f
 
-    A network whose neurons and synapses are those of a connectome, and whose unknowns are learned, as the fly's visual system in
-    Lappalainen et al. (2024), doi:10.1038/s41586-024-07939-3. Controls are degree-preserving wirings that start from the same ``seeds``,
-    after Dhiman (2026), arXiv:2604.04033. A step of ``dt`` is exponential Euler's: of first order, and stable at any length where
-    :math:`\phi` is bounded. With :math:`G_i = 1 + \sum_j g_{ij}` and :math:`k_i = e^{-G_i\, dt / \tau_i}`,
+    The neurons and synapses are those of a connectome, and the unknown constants are learned, as for the fly's visual system in Lappalainen
+    et al. (2024), doi:10.1038/s41586-024-07939-3. Controls are degree-preserving wirings with the same ``seeds``, after Dhiman (2026),
+    arXiv:2604.04033. Time steps ``dt`` are exponential Euler: first order, and stable for any ``dt`` if :math:`\phi` is bounded. With
+    :math:`G_i = 1 + \sum_j g_{ij}` and :math:`k_i = e^{-G_i\, dt / \tau_i}`,
 
     .. math::
         v_i \leftarrow k_i v_i + \frac{1 - k_i}{G_i} \Big( \sum_{j \to i} w_{ij}\, \phi(v_j) + \sum_j g_{ij} v_j + b_i + u_i \Big)
 
     Weights are :math:`w_e = s_e\, n_e \operatorname{softplus}(\theta_e)` where the sign :math:`s_e` is known and
     :math:`n_e \theta_e` where it is not; conductances are :math:`g_{ij} = g_{ji} = n_{ij} \operatorname{softplus}(\theta_{ij})`, and
-    :math:`\tau = e^{\theta}`. The strengths :math:`n`, scaled so that the mean neuron receives 1 in all, are not trained.
+    :math:`\tau = e^{\theta}`. The strengths :math:`n`, scaled so that a neuron receives 1 in total on average, are not trained.
 
     Args:
         batch: a wiring, or a ``Batch``, data set or list of wirings. Extrasynaptic edges (``edge_type`` 2) count as synapses of unknown
             sign; a gap junction (``edge_type`` 1) given in one direction conducts in both.
-        inputs: ``F``, features that all sensory neurons get, by trained weights; or names of neurons, each of which gets one as it is.
-        outputs: ``O``, of a linear readout; or names of neurons whose voltages are given out.
-        share: what has a parameter of its own: ``"edge"`` (each synapse, gap junction and neuron), ``"class"`` (each class of neurons, by
-            :func:`~elegans_pyg.nn.recurrent.sharing.neuron_classes`), ``"type"`` (each type of neurons) or ``"global"``. A shared weight is
-            that of a class's synapses of one sign; a gap junction between two classes has the mean of their conductances.
+        inputs: ``F``, the number of features, which all sensory neurons receive by trained weights; or names of neurons, each of which
+            receives one feature unweighted.
+        outputs: ``O``, the number of outputs of a linear readout; or names of neurons whose voltages are the outputs.
+        share: what has parameters of its own: ``"edge"`` (each synapse, gap junction and neuron), ``"class"`` (each neuron class, by
+            :func:`~elegans_pyg.nn.recurrent.sharing.neuron_classes`), ``"type"`` (each neuron type) or ``"global"``. A weight is shared by
+            the synapses of one sign that come from one class; a gap junction between two classes has the mean of their conductances.
         counts: strengths are ``edge_weight``, the numbers of synapses; else all are equal.
-        dale: synapses keep the sign of ``edge_sign``, where 0 is "not known", or else of ``inhibitory``; if not, every sign is learned.
+        dale: synapses keep the sign of ``edge_sign``, where 0 means unknown, or else of ``inhibitory``; if false, every sign is learned.
         activation: :math:`\phi`, ``"tanh"``, ``"sigmoid"`` or ``"relu"``.
-        dt, tau: step, and first time constant of every neuron, in one unit.
-        gain: weights and conductances start around this times the strengths: uniform in ± half of it around, or in ± it without a sign.
+        dt, tau: time step, and initial time constant of every neuron, in the same unit.
+        gain: initial weights and conductances in units of the strengths: uniform within ± 50 % of this, or between ± this if the sign is
+            unknown.
         readout: which neurons a linear readout reads: ``"motor"`` or ``"all"``.
-        last: give the last step's outputs alone, such as the logits of a class for each sequence.
-        seeds: one a variant, or an integer ``s`` for ``s, s + 1, ...``; a variant's first parameters depend on its own seed alone.
+        last: return only the outputs of the last step, such as the logits of each sequence.
+        seeds: one seed per variant, or an integer ``s`` for ``s, s + 1, ...``; a variant's initial parameters depend only on its own seed.
         backend: ``"reference"`` (plain PyTorch, any device), ``"fused"`` (Numba, CPU; first derivatives), or ``"auto"``: fused where it can
             run.
 
     Shapes:
-        - **input:** ``(B, T, F)``, the same in every variant, or ``(V, B, T, F)``
-        - **state:** voltages ``(B, N)``, ``N`` counting the neurons of all variants; zeros if not given
+        - **input:** ``(B, T, F)``, the same for every variant, or ``(V, B, T, F)``
+        - **state:** voltages ``(B, N)`` of the ``N`` neurons of all variants; zeros by default
         - **output:** ``(V, B, T, O)``, or ``(V, B, O)`` with ``last``
-        - **parameters:** ``weight``, ``gap``, ``log_tau`` and ``bias``, one number for each that ``share`` tells apart;
+        - **parameters:** ``weight``, ``gap``, ``log_tau`` and ``bias``, one number per group given by ``share``;
           ``input_weight (K,)``, ``readout_weight (R, O)`` and ``readout_bias (V, O)`` where features and outputs are numbers; see
           :meth:`variant_ptr`
 
     Raises:
-        TypeError: if ``batch`` is none of these, or a number is no number.
-        ValueError: for wirings without signs under ``dale``, or without the neurons that are named or read; a setting out of range;
+        TypeError: if ``batch`` is none of these, or an argument has the wrong type.
+        ValueError: for wirings without signs under ``dale``, or without the neurons that are named or read; an argument out of range;
             inputs or states of another shape.
 
     Example:
@@ -152,7 +157,7 @@ class ConnectomeRNN(VariantNetwork):
         self._draw(seeds, gain, tau)
 
     def _join(self, wired: Sequence[Synapses]) -> None:
-        """The tables of all variants as one, with the numbers of parameters of each."""
+        """Join the tables of all variants, and count the parameters of each."""
         dtype = torch.get_default_dtype()
         for name, groups in (("weight", "group"), ("gap", "gap_group"), ("log_tau", "owner"), ("bias", "owner")):
             self._rows[name] = [int(getattr(own, groups).max()) + 1 if getattr(own, groups).numel() else 0 for own in wired]
@@ -170,7 +175,7 @@ class ConnectomeRNN(VariantNetwork):
             self.register_buffer(name, table, persistent=False)
 
     def _neurons(self, argument: str, wanted: int | Sequence[str], wirings: Sequence[Data], role: str) -> list[Tensor]:
-        """The nodes of inputs or outputs, of each variant: those of a role, or with the names wanted, in that order."""
+        """Return the input or output nodes of each variant: those of a role, or those with the ``wanted`` names, in that order."""
         if isinstance(wanted, str):
             raise TypeError(f"{argument}: expected a number or a list of names, got the string {wanted!r}; write [{wanted!r}]")
         check_whole(argument, wanted if isinstance(wanted, int) else len(wanted), 1)
@@ -184,21 +189,21 @@ class ConnectomeRNN(VariantNetwork):
                 place = {name: position for position, name in enumerate(wiring.neuron_name)}
                 missing = [name for name in wanted if name not in place]
                 found = torch.tensor([place.get(name, 0) for name in wanted])
-                problem = f"expected neurons of every wiring, got {shown(missing)}, which are not" if missing else ""
+                problem = f"expected names of neurons of every wiring, got {shown(missing)}, which are not" if missing else ""
             if problem:
                 raise ValueError(f"{argument}: {problem} in variant {variant}; name others, or see its neuron_name and neuron_type")
             chosen.append(first + found)
         return chosen
 
     def _draw(self, seeds: int | Sequence[int], gain: float, tau: float) -> None:
-        """First parameters, each kind from a stream of its own."""
+        """Draw the initial parameters, each kind from its own stream of random numbers."""
         rows = self._rows
 
         def drawn(stream: int, name: str, *shape: int) -> Tensor:
             own = generators(seeds, self.num_variants, (0x4EC0 + stream) << 32)
             return uniform(own, shape, 1, rows[name], torch.float64)
 
-        # Positive ones are the softplus of the parameter.
+        # Positive weights are the softplus of the parameter.
         weight, gap = drawn(0, "weight"), torch.log(torch.expm1(gain * (1 + drawn(1, "gap") / 2)))
         signed = torch.zeros(len(weight), dtype=torch.bool).index_fill_(0, self._group[self._sign != 0], True)
         weight = torch.where(signed, torch.log(torch.expm1(gain * (1 + weight / 2))), gain * weight)
@@ -221,14 +226,14 @@ class ConnectomeRNN(VariantNetwork):
         return {name: cumsum(torch.tensor(counts)).tolist() for name, counts in self._rows.items()}
 
     def coefficients(self) -> Coefficients:
-        """The model's own numbers, from its parameters; synapses in the order of ``edge_index (2, E)`` and ``gap_index (2, P)``."""
+        """Return the coefficients of the equation; synapses in the order of ``edge_index (2, E)`` and ``gap_index (2, P)``."""
         raw = self.weight[self._group]
         weight = self._strength * torch.where(self._sign == 0, raw, self._sign * softplus(raw))
         gap = self._gap_strength * softplus(self.gap)[self._gap_group].mean(0)
         return Coefficients(weight, gap, self.log_tau.exp()[self._owner], self.bias[self._owner])
 
     def forward(self, x: Tensor, trained: int | None = None) -> Tensor:
-        """Outputs ``(V, B, T, O)``; only the first ``trained`` sequences take part in a backward pass, by default all."""
+        """Compute outputs ``(V, B, T, O)``; gradients are those of the first ``trained`` sequences, by default all."""
         if trained is None or trained == x.size(-3):
             return self.run(x)[0]
         out = self.run(x[..., :trained, :, :])[0]
@@ -237,7 +242,7 @@ class ConnectomeRNN(VariantNetwork):
         return torch.cat([out, rest], dim=1)
 
     def run(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The outputs that :meth:`forward` gives, and the voltages of all neurons after the last step, ``(B, N)``, from which to go on."""
+        """Return the outputs of :meth:`forward`, and the voltages ``(B, N)`` of all neurons after the last step, from which to continue."""
         x, nodes = self._checked(x), len(self._owner)
         state = x.new_zeros(x.size(1), nodes) if state is None else self._checked_state(state, x.size(1))
         own = self.coefficients()
@@ -249,10 +254,12 @@ class ConnectomeRNN(VariantNetwork):
         return self._read(read[-1:])[:, :, 0] if self.last else self._read(read), last.T
 
     def steady_state(self, x: Tensor, state: Tensor | None = None) -> Tensor:
-        r"""Voltages ``(B, N)`` at which nothing changes under constant inputs ``(B, F)`` or ``(V, B, F)``, with first derivatives.
+        r"""Find steady voltages ``(B, N)`` under constant inputs ``(B, F)`` or ``(V, B, F)``, differentiable once.
 
-        Newton's method starts from ``state (B, N)``, by default zeros. There may be several such states, and one may be unstable. Raises
-        ``ValueError`` if it finds none.
+        Newton's method starts from ``state (B, N)``, by default zeros. There may be several steady states, and some may be unstable.
+
+        Raises:
+            ValueError: if Newton's method does not converge.
         """
         x = self._checked(x[..., None, :])
         start = x.new_zeros(x.size(1), len(self._owner)) if state is None else self._checked_state(state, x.size(1))
@@ -263,17 +270,17 @@ class ConnectomeRNN(VariantNetwork):
         for number, ((low, high), (chemical, leak)) in enumerate(zip(self._spans(), self._matrices(), strict=True)):
             rest = find_rest(chemical, leak, drive[:, low:high], self.walk.activation, start[:, low:high])
             if rest is None:
-                remedy = "start from another state, such as the last one of a long run"
+                remedy = "start from another state, such as the last state of a long run"
                 raise ValueError(f"state: expected a start from which Newton's method converges, got none for variant {number}; {remedy}")
             found.append(rest)
         return torch.cat(found, dim=1)
 
     def linear_response(self, state: Tensor | None = None) -> list[Tensor]:
-        r"""How far a small constant current into neuron ``j`` moves neuron ``i`` in the end, for each variant ``(n, n)`` at ``[i, j]``:
+        r"""Compute the steady responses ``[i, j]`` of neuron ``i`` to a small constant current into neuron ``j``, ``(n, n)`` per variant:
 
         .. math:: \big(\operatorname{diag}(G) - g - W \operatorname{diag}(\phi'(v))\big)^{-1}
 
-        around voltages ``state (1, N)``, by default the steady state without input; with derivatives.
+        around voltages ``state (1, N)``, by default the steady state without input. The result is differentiable.
         """
         if state is None:
             state = self.steady_state(self.bias.new_zeros(1, self.in_features))
@@ -296,7 +303,7 @@ class ConnectomeRNN(VariantNetwork):
         return list(pairwise(ends))
 
     def _matrices(self) -> list[tuple[Tensor, Tensor]]:
-        """Of every variant: weights, and what pulls neurons back, ``(n, n)``, from row to column in the order target, source."""
+        """Return, for every variant, the weights :math:`W` and the leak ``diag(G) - g``, ``(n, n)``, target by source."""
         own, (a, b) = self.coefficients(), self.gap_index
         rate, gap, found = self._rate(own.gap), torch.stack([torch.cat([a, b]), torch.cat([b, a])]), []
         for low, high in self._spans():
@@ -311,14 +318,14 @@ class ConnectomeRNN(VariantNetwork):
         return found
 
     def _read(self, read: Tensor) -> Tensor:
-        """Outputs ``(V, B, T, O)`` of voltages ``(T, R, B)``."""
+        """Compute outputs ``(V, B, T, O)`` from voltages ``(T, R, B)``."""
         if "readout_weight" not in self._rows:
             return read.unflatten(1, (self.num_variants, -1)).permute(1, 3, 0, 2)
-        # Variants that read fewer neurons are filled up with others, at a weight of zero.
+        # Variants that read fewer neurons are padded with others, at weight zero.
         weight = pad_sequence(self.readout_weight.split(self._rows["readout_weight"]), batch_first=True)
         if read.size(1) < self._place.numel():
             read = read.index_select(1, self._place.flatten())
-        # As the fused walk lays them out: neither the voltages nor their gradients are copied.
+        # The layout of the fused walk, so that neither the voltages nor their gradients are copied.
         voltages = read.transpose(0, 1).reshape(*self._place.shape, -1)
         read_out = (weight.transpose(1, 2) @ voltages).unflatten(2, (len(read), -1))
         return read_out.permute(0, 3, 2, 1) + self.readout_bias[:, None, None]
@@ -329,11 +336,11 @@ class ConnectomeRNN(VariantNetwork):
         x = x[None] if x.dim() == 3 else x
         if x.dim() != 4 or x.size(-1) != self.in_features or x.size(0) not in (1, self.num_variants) or 0 in shape:
             expected = f"(B, T, {self.in_features}) or ({self.num_variants}, B, T, {self.in_features})"
-            raise ValueError(f"x: expected {expected}, got {shape}; give one column a feature")
+            raise ValueError(f"x: expected {expected}, got {shape}; give one column per feature")
         return x.to(self.bias)
 
     def _checked_state(self, state: Tensor, sequences: int) -> Tensor:
         if state.shape != (sequences, len(self._owner)):
             expected = f"({sequences}, {len(self._owner)})"
-            raise ValueError(f"state: expected voltages {expected}, got {tuple(state.shape)}; take those that run() gives")
+            raise ValueError(f"state: expected voltages {expected}, got {tuple(state.shape)}; take them from run()")
         return state.to(self.bias)

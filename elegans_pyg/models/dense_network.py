@@ -1,4 +1,4 @@
-"""The control for a tensor network: dense layers with as many parameters and no wiring."""
+"""The control for a tensor network: dense layers with the same number of parameters and no wiring."""
 
 import math
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from elegans_pyg.nn.variants import VariantNetwork, generators
 
 
 class DenseNetwork(VariantNetwork):
-    r"""Three dense layers, :math:`w \to h_1 \to h_2 \to w`, with the number of parameters of the network that they stand in for.
+    r"""Three dense layers, :math:`w \to h_1 \to h_2 \to w`, with about a given number of parameters.
 
     .. math::
         y = \mathrm{LN}\big(W_3\,\mathrm{LN}(\mathrm{ELU}(W_2\,\mathrm{LN}(\mathrm{ELU}(W_1 x + b_1)) + b_2)) + b_3\big),
         \qquad h_1 h_2 + (w + 3)(h_1 + h_2) + 3w \approx \text{parameters}
 
     Args:
-        width: :math:`w`.
-        parameters: number of parameters to come nearest to; :math:`h_1` and :math:`h_2`, about equal, follow from it.
-        num_variants: ``V``; they differ in their first parameters alone.
-        seeds: one seed a variant, or an integer ``s`` for ``s, s + 1, ...``.
+        width: number of features, :math:`w`.
+        parameters: number of parameters to match; :math:`h_1` and :math:`h_2`, about equal, follow from it.
+        num_variants: ``V``; the variants differ only in their initial parameters.
+        seeds: one seed per variant, or an integer ``s`` for ``s, s + 1, ...``.
 
     Shapes:
         - **input** and **output:** ``(V, B, width)``
@@ -48,10 +48,10 @@ class DenseNetwork(VariantNetwork):
 
 
 def hidden_widths(width: int, parameters: int) -> tuple[int, int]:
-    """:math:`h_1` and :math:`h_2` of a :class:`DenseNetwork`; ``ValueError`` if none come within 1 % of ``parameters``."""
+    """Return :math:`h_1` and :math:`h_2` of a :class:`DenseNetwork`; raises ``ValueError`` if none come within 1 % of ``parameters``."""
     once = width + 3
     middle = max(1, round(math.sqrt(max(once**2 + parameters - 3 * width, 0)) - once))
-    # The second width is what the first one leaves; of near-by pairs the one that comes nearest.
+    # The second width follows from the first; of near-by pairs the closest is taken.
     pairs = [(first, max(1, round((parameters - 3 * width - once * first) / (first + once)))) for first in range(middle, middle + 10)]
     counts = [once * (first + second) + first * second + 3 * width for first, second in pairs]
     count, hidden = min(zip(counts, pairs, strict=True), key=lambda pair: abs(pair[0] - parameters))

@@ -1,4 +1,4 @@
-"""Reservoirs together with what was learnt to read off them."""
+"""Echo-state networks: reservoirs with trained linear readouts."""
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,13 @@ class EchoStateNetwork(VariantNetwork):
     r"""``V`` reservoirs, each with a linear readout: :math:`y_t = W_{out}^T s_t + c`, from states :math:`s_t` of a :class:`Reservoir`.
 
     Args:
-        reservoir: the reservoirs; their ``radius`` and ``leak`` are this network's to load.
-        outputs: ``K``, targets.
+        reservoir: the reservoirs; ``load_state_dict`` also sets their ``radius`` and ``leak``.
+        outputs: number of targets, ``K``.
 
     Shapes:
         - **input:** ``(B, T, F)``, the same sequences in every variant, or ``(V, B, T, F)``
         - **output:** ``(V, B, T, K)``
-        - **buffers:** ``weight (V, R, K)`` and ``intercept (V, K)`` as in a :class:`RidgeReadout`, 0 at first
+        - **buffers:** ``weight (V, R, K)`` and ``intercept (V, K)`` as in a :class:`RidgeReadout`, initially 0
     """
 
     def __init__(self, reservoir: Reservoir, outputs: int) -> None:
@@ -31,10 +31,10 @@ class EchoStateNetwork(VariantNetwork):
         return self.reservoir.in_features
 
     def variant_ptr(self) -> dict[str, list[int]]:
-        """Of what is learnt or chosen for each variant; the rest of ``state_dict()`` follows from wirings and seeds."""
+        """Return the offsets of what is fitted or chosen for each variant; the rest of ``state_dict()`` follows from wirings and seeds."""
         names = ("weight", "intercept", "reservoir.radius", "reservoir.leak")
         return {name: list(range(self.num_variants + 1)) for name in names}
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Predictions ``(V, B, T, K)``."""
+        """Compute predictions ``(V, B, T, K)``."""
         return self.reservoir(inputs) @ self.weight[:, None] + self.intercept[:, None, None]

@@ -12,33 +12,33 @@ from elegans_pyg.nn.variants import VariantNetwork, generators, resolve_seeds
 
 
 class ElegansM1(VariantNetwork):
-    r"""Image classifiers, an encoder and a tensor network each, trained side by side and sharing nothing.
+    r"""``V`` independent image classifiers, each an encoder and a tensor network, trained side by side.
 
-    After Bardozzo et al., "ElegansNet: a brief scientific report and initial experiments" (2023), arXiv:2304.13538, which gives neither the
-    encoder nor code; the join is that of :class:`ElegansM2`:
+    After Bardozzo et al., "ElegansNet: a brief scientific report and initial experiments" (2023), arXiv:2304.13538, which specifies neither
+    the encoder nor code; encoder and network are joined as in :class:`ElegansM2`:
 
     .. math::
         x = \mathrm{LN}(\mathrm{Dense}_w(\mathrm{encoder}(\text{image}))), \qquad
         \text{logits} = \mathrm{Dense}_K(x \odot \mathrm{network}(x))
 
-    With a frozen network (a reservoir) the gradient reaches the encoder through the other factor, :math:`x`, alone. Without a network it
-    is the bare encoder, :math:`\text{logits} = \mathrm{Dense}_K(\mathrm{encoder}(\text{image}))`.
+    With a frozen network (a reservoir) the gradient reaches the encoder only through the other factor, :math:`x`. Without a network the
+    model is the bare encoder, :math:`\text{logits} = \mathrm{Dense}_K(\mathrm{encoder}(\text{image}))`.
 
     Args:
-        network: what stands in the middle, ``(V, B, w)`` to ``(V, B, w)``: a :class:`~elegans_pyg.nn.TensorNetwork`, :class:`DenseNetwork`
-            for the control of as many parameters, or ``None`` for the bare encoder.
-        num_classes, in_channels, image_size: ``K``; channels, and height and width in pixels, of the images.
+        network: module ``(V, B, w)`` to ``(V, B, w)``: a :class:`~elegans_pyg.nn.TensorNetwork`, a :class:`DenseNetwork` as a control with
+            as many parameters, or ``None`` for the bare encoder.
+        num_classes, in_channels, image_size: number of classes ``K``; channels, and height and width in pixels, of the images.
         encoder: ``"resnet9"``, with the four widths ``encoder_channels``, or a timm model's name (extra ``timm``).
         weights: safetensors file with a timm encoder's pretrained parameters.
-        num_variants: ``V``; only without a network, which otherwise tells.
-        seeds: one seed a variant, or an integer ``s`` for ``s, s + 1, ...``.
+        num_variants: ``V``; needed only without a network.
+        seeds: one seed per variant, or an integer ``s`` for ``s, s + 1, ...``.
 
     Shapes:
         - **input:** ``(B, C, H, W)``, shared by all variants, or ``(V, B, C, H, W)``
         - **output:** logits ``(V, B, K)``
 
     Raises:
-        ValueError: if the network's output is not as wide as its input, the encoder is unknown, or numbers are out of range.
+        ValueError: if the network's output is not as wide as its input, the encoder is unknown, or a number is out of range.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ElegansM1(VariantNetwork):
             raise ValueError(f"num_classes: expected at least 2, got {num_classes}; give the number of classes")
         width, own = (None, num_variants) if network is None else check_joinable(network)
         if own is None or own < 1:
-            raise ValueError(f"num_variants: expected at least 1 where there is no network, got {num_variants}; give it")
+            raise ValueError(f"num_variants: expected at least 1 without a network, got {num_variants}; give the number of variants")
         if num_variants not in (None, own):
             raise ValueError(f"num_variants: the network has {own}, got {num_variants}; leave it out")
         self.num_variants, self.in_channels = own, in_channels
@@ -73,7 +73,7 @@ class ElegansM1(VariantNetwork):
         self.linear = copies(lambda: nn.Linear(last, num_classes), drawn)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(V, B, K)`` of images ``(B, C, H, W)`` or ``(V, B, C, H, W)``."""
+        """Compute logits ``(V, B, K)`` of images ``(B, C, H, W)`` or ``(V, B, C, H, W)``."""
         check_images(images, self.num_variants, self.in_channels)
         x = self.encoder(images, shared=images.dim() == 4)
         if self.network is not None and self.latent is not None:

@@ -15,7 +15,7 @@ CODE = 128
 
 
 class ElegansM2(VariantNetwork):
-    r"""Autoencoders of binarised images, trained side by side and sharing nothing.
+    r"""``V`` independent autoencoders of binarised images, trained side by side.
 
     The architecture of Bardozzo et al., "ElegansNet: a brief scientific report and initial experiments" (2023), arXiv:2304.13538, and
     "Elegans-AI" (2024), doi:10.1016/j.neucom.2024.127598:
@@ -25,25 +25,26 @@ class ElegansM2(VariantNetwork):
         \text{code} = \mathrm{Dense}_{w,\,512,\,256,\,128}(x \odot \mathrm{network}(x)), \qquad
         \text{logits} = \mathrm{deconv}(\mathrm{BN}(\text{code}_{8 \times 4 \times 4}))
 
-    The encoder is three 3x3 convolutions with ELU, a 2x2 maximum after the first two; the decoder mirrors it with nearest-neighbour
-    upsampling to a quarter, a half and the whole of the image, and ends in one logit a pixel, whose sigmoid is the reconstruction (the
-    published one ends in the sigmoid: the same function, but exact where the sigmoid rounds to 0 or 1). The numbers are the published ones
-    at width 784; at other widths channels and dense layers keep their proportion to it, and the code stays at 128.
+    The encoder is three 3x3 convolutions with ELU, the first two followed by 2x2 max pooling. The decoder mirrors it with nearest-neighbour
+    upsampling to a quarter, a half and the full size of the image, and ends in one logit per pixel, whose sigmoid is the reconstruction
+    (the published one ends in the sigmoid; logits are exact where it rounds to 0 or 1). At width 784 the sizes are the published ones; at
+    other widths channels and dense layers scale with the width, and the code stays at 128.
 
     Args:
-        network: what stands in the middle, ``(V, B, w)`` to ``(V, B, w)``: a :class:`~elegans_pyg.nn.TensorNetwork`, or
-            :class:`DenseNetwork` for the control. Its ``width`` is :math:`w`.
+        network: module ``(V, B, w)`` to ``(V, B, w)``: a :class:`~elegans_pyg.nn.TensorNetwork`, or a :class:`DenseNetwork` as a control.
+            Its ``width`` is :math:`w`.
         in_channels, image_size: channels of the images, and height and width in pixels, at least 8.
-        echo: freeze the encoder; with a frozen network this is the published echo version, whose code and decoder alone are trained.
-        seeds: one seed a variant, or an integer ``s`` for ``s, s + 1, ...``.
+        echo: freeze the encoder; this is the published echo version, in which only code and decoder are trained. The network must be
+            frozen.
+        seeds: one seed per variant, or an integer ``s`` for ``s, s + 1, ...``.
 
     Shapes:
-        - **input:** ``(B, C, H, W)``, shared by all variants, or ``(V, B, C, H, W)``; 0 and 1
+        - **input:** ``(B, C, H, W)``, shared by all variants, or ``(V, B, C, H, W)``; values 0 and 1
         - **output:** logits ``(V, B, C, H, W)``
 
     Raises:
-        ValueError: if the network's output is not as wide as its input, the images are too small, or ``echo`` is asked for with a network
-            that is not frozen.
+        ValueError: if the network's output is not as wide as its input, the images are too small, or ``echo`` is set with a network that is
+            not frozen.
     """
 
     def __init__(
@@ -67,19 +68,20 @@ class ElegansM2(VariantNetwork):
         self.network = network
 
     def encode(self, images: Tensor) -> Tensor:
-        """The codes ``(V, B, 128)`` of images ``(B, C, H, W)`` or ``(V, B, C, H, W)`` of 0 and 1."""
+        """Compute codes ``(V, B, 128)`` of images ``(B, C, H, W)`` or ``(V, B, C, H, W)`` of 0 and 1."""
         check_images(images, self.num_variants, self.in_channels, self.image_size)
         x = self.encoder(images, shared=images.dim() == 4)
-        # A frozen network keeps nothing for a gradient, and refuses inputs that want one.
+        # A frozen network keeps nothing for backward, and raises for inputs that require a gradient.
         return self.bottleneck(x * self.network(x.detach() if getattr(self.network, "frozen", False) else x))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(V, B, C, H, W)`` of the same."""
+        """Compute logits ``(V, B, C, H, W)`` of the reconstructed images."""
         return self.decoder(self.encode(images))
 
 
 def outer_layers(width: int, in_channels: int, image_size: tuple[int, int]) -> tuple[Callable[[], nn.Module], ...]:
-    """What makes the encoder, the layers down to the code and the decoder of :class:`ElegansM2`; images are at least 8x8 pixels."""
+    """Return factories of the encoder, the layers down to the code, and the decoder of :class:`ElegansM2`; images are at least 8x8
+    pixels."""
     if min(image_size) < 8:
         raise ValueError(f"image_size: expected at least 8x8 pixels, got {image_size[0]}x{image_size[1]}; enlarge the images")
     scale = width / PUBLISHED_WIDTH
@@ -110,10 +112,10 @@ def outer_layers(width: int, in_channels: int, image_size: tuple[int, int]) -> t
 
 
 def check_joinable(network: Any) -> tuple[int, int]:
-    """Width and number of variants of a network; ``ValueError`` if its output cannot be joined to its input by an elementwise product."""
+    """Return width and number of variants of a network; raises ``ValueError`` unless its output is as wide as its input."""
     if network.out_features != network.width:
         raise ValueError(
             f"network: expected as many outputs as inputs ({network.width}) for the elementwise product, got {network.out_features};"
-            " read it out with 'attention' or 'mean'"
+            " use readout 'attention' or 'mean'"
         )
     return network.width, network.num_variants

@@ -1,4 +1,4 @@
-"""Image encoders, as many copies as there are variants: a ResNet-9 of our own, and timm's by name."""
+"""Image encoders, one copy per variant: a ResNet-9, and timm models by name."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,19 +16,20 @@ RESNET9_CHANNELS = (64, 128, 256, 512)
 
 
 class ResNet9(nn.Module):
-    r"""A residual network of eight convolutions for small images (the linear layer, the ninth, comes after it).
+    r"""A residual network of eight convolutions for small images (the ninth layer, a linear one, comes after it).
 
     After Coleman et al., "DAWNBench" (2017), and Page, "How to train your ResNet" (2018), with the residual blocks of He et al. (2016),
     doi:10.1109/CVPR.2016.90. A block is 3x3 convolution, BatchNorm, ReLU; with widths :math:`c_0 \dots c_3`: blocks to :math:`c_0` and
-    :math:`c_1`, pool, residual of two, block to :math:`c_2`, pool, block to :math:`c_3`, pool, residual of two, maximum over the image.
+    :math:`c_1`, pool, residual of two blocks, block to :math:`c_2`, pool, block to :math:`c_3`, pool, residual of two blocks, maximum over
+    the image.
 
-    The widths 64, 128, 256, 512 make 6.6 million parameters. Maps ``(B, in_channels, H, W)``, at least 8x8, to ``(B, channels[3])``.
+    The default widths give 6.6 million parameters. Maps ``(B, in_channels, H, W)``, at least 8x8, to ``(B, channels[3])``.
     """
 
     def __init__(self, in_channels: int = 3, channels: Sequence[int] = RESNET9_CHANNELS) -> None:
         super().__init__()
         if len(channels) != 4 or min(channels) < 1:
-            raise ValueError(f"channels: expected four widths of at least 1, got {tuple(channels)}; give such as 64, 128, 256, 512")
+            raise ValueError(f"channels: expected four widths of at least 1, got {tuple(channels)}; give four, such as 64, 128, 256, 512")
         first, second, third, last = channels
         self.start = nn.Sequential(_block(in_channels, first), _block(first, second), nn.MaxPool2d(2))
         self.second = nn.Sequential(_block(second, second), _block(second, second))
@@ -53,11 +54,11 @@ def make_encoders(
     weights: str | Path | None = None,
     image_size: tuple[int, int] = (32, 32),
 ) -> tuple[Copies, int]:
-    """One encoder a variant, ``(V, B, C, H, W)`` to ``(V, B, features)``, each from its own seed alone, and the number of features.
+    """Build one encoder per variant, ``(V, B, C, H, W)`` to ``(V, B, features)``, each from its own seed. Also returns ``features``.
 
-    ``name`` is ``"resnet9"``, of four widths ``channels``, or any that ``timm.list_models()`` has (extra ``timm``). From a safetensors file
-    ``weights`` of a timm model's pretrained parameters every variant starts alike; nothing is ever downloaded. Raises ``ValueError`` for
-    weights that do not fit, and what :func:`check_encoder` raises.
+    ``name`` is ``"resnet9"``, of four widths ``channels``, or a name in ``timm.list_models()`` (extra ``timm``). With a safetensors file
+    ``weights`` of a timm model's pretrained parameters, all variants start from those; nothing is ever downloaded. Raises ``ValueError``
+    for weights that do not fit, and as :func:`check_encoder`.
     """
     check_encoder(name, weights, image_size)
     if name == "resnet9":
@@ -68,7 +69,7 @@ def make_encoders(
         try:
             state = load_file(Path(weights).expanduser())
         except SafetensorError as error:
-            raise ValueError(f"weights: {weights} is no safetensors file ({error}); convert it") from error
+            raise ValueError(f"weights: {weights} is not a safetensors file ({error}); convert it") from error
         for encoder in encoders:
             own = {entry: state[entry] for entry in encoder.state_dict() if entry in state}
             missing = [entry for entry, tensor in encoder.state_dict().items() if entry not in own or own[entry].shape != tensor.shape]
@@ -82,10 +83,12 @@ def make_encoders(
 
 
 def check_encoder(name: str, weights: str | Path | None = None, image_size: tuple[int, int] | None = None) -> None:
-    """Refuse what :func:`make_encoders` would, as far as it shows before anything is built.
+    """Check the arguments of :func:`make_encoders` without building anything.
 
-    Raises ``ValueError`` for an unknown name, weights that the encoder does not take, or images that are too small; ``FileNotFoundError``
-    if there is no file of weights; ``ImportError`` if timm is needed and missing.
+    Raises:
+        ValueError: for an unknown name, weights that the encoder does not take, or images that are too small.
+        FileNotFoundError: if the file of weights does not exist.
+        ImportError: if timm is needed and missing.
     """
     if name == "resnet9":
         if weights is not None:
@@ -94,21 +97,21 @@ def check_encoder(name: str, weights: str | Path | None = None, image_size: tupl
             raise ValueError(f"image_size: 'resnet9' expects at least 8x8 pixels, got {image_size[0]}x{image_size[1]}; enlarge the images")
         return
     if weights is not None and not Path(weights).expanduser().is_file():
-        raise FileNotFoundError(f"weights: {weights} is not there; give the safetensors file of the encoder {name!r}")
+        raise FileNotFoundError(f"weights: {weights} does not exist; give the safetensors file of the encoder {name!r}")
     timm = require("timm", "timm", f"the encoder {name!r}")
     if not timm.is_model(name):
-        close = ", ".join(timm.list_models(f"*{name}*")[:8]) or "resnet9, or a name that timm.list_models() has"
+        close = ", ".join(timm.list_models(f"*{name}*")[:8]) or "resnet9, or a name in timm.list_models()"
         raise ValueError(f"encoder: unknown choice {name!r}; choose from {close}")
 
 
 def _timm_encoder(create: Callable[..., nn.Module], name: str, in_channels: int, seed: int, size: tuple[int, int]) -> nn.Module:
     options: dict[str, object] = {"pretrained": False, "num_classes": 0, "in_chans": in_channels}
-    # timm draws from PyTorch's global generator and knows no other way: it is seeded for the moment, and put back.
+    # timm can draw only from PyTorch's global generator, which is seeded here and restored afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
         try:
             return create(name, img_size=size, **options)
         except TypeError:
-            # Only models with position embeddings take the size of the images.
+            # Only models with position embeddings accept img_size.
             torch.random.default_generator.manual_seed(seed)
             return create(name, **options)

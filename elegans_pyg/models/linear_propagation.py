@@ -1,4 +1,4 @@
-"""How a signal spreads through wirings at rest: linear responses of many wirings side by side, fitted to measured ones."""
+"""Signal propagation through wirings at rest: linear responses of many wirings side by side, fitted to measured ones."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from elegans_pyg.nn.recurrent.sharing import neuron_classes
 from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, as_wiring
 
 LARGEST_GAIN = 0.95
-"""So that no neuron passes on as much as it gets, and every wiring has a response whatever is fitted."""
+"""Bound of the gains, below 1 so that every wiring has a steady response for any parameters."""
 FREEDOMS = ("global", "class", "edge")
-"""What has a parameter of its own, from the first step to the last; each step keeps the parameters of those before."""
+"""What has parameters of its own, in the order of the fit; each stage also keeps fitting the parameters of the stages before."""
 LARGEST_AMPLITUDE = 4.0
-"""Standard deviations to which a fit cuts what was measured."""
+"""Measured amplitudes are clipped to this many standard deviations."""
 _FLOOR, _RATE = 1e-3, 0.05
 _GROUPS = 5
 
 
 class Predictions(NamedTuple):
-    """Of ``P`` pairs, by each copy of each wiring ``(V, F, P)``: the log odds that the neuron responds, and how strongly."""
+    """Predictions ``(V, F, P)`` of each copy of each wiring for ``P`` pairs: the log odds of a response, and its amplitude."""
 
     log_odds: Tensor
     amplitude: Tensor
@@ -36,12 +36,12 @@ class Predictions(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of ``P`` pairs.
+    """Measured responses of ``P`` pairs of neurons.
 
     Attributes:
-        stimulated ``(S,)``: numbers of the neurons that were stimulated.
-        row ``(P,)``, neuron ``(P,)``: position of a pair's stimulated neuron in these, and number of its responding one.
-        responds ``(P,)`` bool, amplitude ``(P,)``, weight ``(P,)``: whether it responds, how strongly, and how often that was seen.
+        stimulated ``(S,)``: node ids of the stimulated neurons.
+        row ``(P,)``, neuron ``(P,)``: of each pair, the position of the stimulated neuron in these, and the node id of the responding one.
+        responds ``(P,)`` bool, amplitude ``(P,)``, weight ``(P,)``: whether it responds, how strongly, and the number of observations.
     """
 
     stimulated: Tensor
@@ -53,9 +53,9 @@ class Measured:
 
 
 class LinearPropagation(nn.Module):
-    r"""Linear responses of ``V`` wirings, each with ``F`` sets of parameters of its own.
+    r"""Linear responses of ``V`` wirings, each with ``F`` independent sets of parameters.
 
-    In the steady state every neuron has its input and a weighted mean of its partners' activities, times a gain:
+    In the steady state a neuron's activity is its input plus a weighted mean of its partners' activities, times a gain:
 
     .. math::
         v_i = u_i + \sum_{e: j \to i} g_e\, p_e\, v_j, \qquad
@@ -64,25 +64,25 @@ class LinearPropagation(nn.Module):
 
     with synapse counts :math:`n`, classes of neurons :math:`c`, and five kinds :math:`k`: chemical synapses predicted to excite, to
     inhibit, or neither; gap junctions; extrasynaptic signalling. It is the linear response of a
-    :class:`~elegans_pyg.models.ConnectomeRNN` with these weights. With :math:`M` the matrix of :math:`g_e p_e`, a steady input to neuron
-    :math:`j` moves the others by column :math:`j` of :math:`R = (I - M)^{-1}`, which is there whatever the parameters, as no row of
-    :math:`|M|` sums to more than 0.95. Neuron :math:`i` responds to :math:`j` with log odds
-    :math:`\alpha + \beta \log(|R_{ij}| + 10^{-3}) + o_{c(i)}`, by :math:`\eta + \zeta R_{ij} + s_{c(i)}`.
+    :class:`~elegans_pyg.models.ConnectomeRNN` with these weights. With :math:`M` the matrix of :math:`g_e p_e`, the response to a steady
+    input to neuron :math:`j` is column :math:`j` of :math:`R = (I - M)^{-1}`, which exists for any parameters, because no row of
+    :math:`|M|` sums to more than 0.95. Neuron :math:`i` responds to :math:`j` with log odds :math:`\alpha + \beta \log(|R_{ij}| + 10^{-3})
+    + o_{c(i)}` and amplitude :math:`\eta + \zeta R_{ij} + s_{c(i)}`.
 
-    With nothing fitted :math:`a, b, \theta, o, s` are 0 and all gains ``gain``. Self-loops are left out.
+    Initially :math:`a, b, \theta, o, s` are 0 and all gains are ``gain``. Self-loops are left out.
 
     Args:
-        graphs: ``V`` wirings of the same neurons in the same order, which :func:`~elegans_pyg.wirings.as_wiring` takes; ``edge_sign``,
-            where given, tells chemical synapses apart, see :func:`~elegans_pyg.datasets.edge_sign`.
-        copies: ``F``.
-        gain: first gain of all synapses, from 0 to 0.94.
+        graphs: ``V`` wirings of the same neurons in the same order, as for :func:`~elegans_pyg.wirings.as_wiring`; ``edge_sign``, if
+            present, distinguishes chemical synapses, see :func:`~elegans_pyg.datasets.edge_sign`.
+        copies: number of parameter sets per wiring, ``F``.
+        gain: initial gain of all synapses, from 0 to 0.94.
 
     Shapes:
         - **parameters:** ``gain (V, F, 5)``, ``read (V, F, 4)`` (:math:`\alpha, \beta, \eta, \zeta`), ``classes (V, F, 4, C)``
-          (:math:`a, b, o, s`), ``edge (V, F, Q)``, one for each synapse and gap junction
+          (:math:`a, b, o, s`), ``edge (V, F, Q)``, one per synapse or gap junction
 
     Raises:
-        TypeError, ValueError: as :func:`~elegans_pyg.wirings.as_wiring`; wirings of other neurons; a gain out of range.
+        TypeError, ValueError: as for :func:`~elegans_pyg.wirings.as_wiring`; for wirings of different neurons, or a gain out of range.
     """
 
     source: Tensor
@@ -97,11 +97,11 @@ class LinearPropagation(nn.Module):
         gain = check_number("gain", gain, high=LARGEST_GAIN - 0.01)
         names = as_wiring(graphs[0], "graphs").neuron_name
         if any(as_wiring(graph, "graphs").neuron_name != names for graph in graphs[1:]):
-            raise ValueError("graphs: expected wirings of the same neurons in the same order, got others; take redrawn ones of one wiring")
+            raise ValueError("graphs: expected the same neurons in the same order, got different ones; take rewired controls of one wiring")
         label = neuron_classes(names)
         place = {name: number for number, name in enumerate(sorted(set(label)))}
         tables = [_links(graph) for graph in graphs]
-        # Wirings with fewer edges are filled up with some that count nothing.
+        # Wirings with fewer edges are padded with edges of count 0.
         joined = {name: pad_sequence([table[name] for table in tables], batch_first=True) for name in tables[0]}
         joined["owner"] = torch.tensor([place[name] for name in label])
         joined["count"] = joined["count"].to(torch.get_default_dtype())
@@ -114,7 +114,7 @@ class LinearPropagation(nn.Module):
         self.edge = nn.Parameter(torch.zeros(*leading, int(joined["slot"].max()) + 1 if joined["slot"].numel() else 0))
 
     def coupling(self) -> Tensor:
-        """:math:`M`, ``(V, F, N, N)``, from column to row."""
+        """Compute :math:`M`, ``(V, F, N, N)``, target by source."""
         size, (source, target, group, slot) = self.num_nodes, (self._spread(name) for name in ("source", "target", "group", "slot"))
         out, into = self.classes[:, :, 0], self.classes[:, :, 1]
         strength = self.count[:, None] * torch.exp(out.gather(-1, self.owner[source]) + self.edge.gather(-1, slot))
@@ -125,30 +125,30 @@ class LinearPropagation(nn.Module):
         return matrix.unflatten(-1, (size, size))
 
     def responses(self, stimulated: Tensor) -> Tensor:
-        """The columns of :math:`R` of these neurons, ``(V, F, N, S)``."""
+        """Compute the columns of :math:`R` of these neurons, ``(V, F, N, S)``."""
         one = torch.eye(self.num_nodes, dtype=self.gain.dtype)
         return torch.linalg.solve(one - self.coupling(), one[:, stimulated])
 
     def forward(self, measured: Measured) -> Predictions:
-        """Predictions of these pairs."""
+        """Compute predictions of these pairs."""
         response = self.pairs(measured)
         alpha, beta, eta, zeta = self.read[..., None].unbind(-2)
         odds, strength = self.classes[:, :, 2:, self.owner[measured.neuron]].unbind(2)
         return Predictions(alpha + beta * torch.log(response.abs() + _FLOOR) + odds, eta + zeta * response + strength)
 
     def pairs(self, measured: Measured) -> Tensor:
-        """:math:`R_{ij}` of these pairs, ``(V, F, P)``."""
+        """Compute :math:`R_{ij}` of these pairs, ``(V, F, P)``."""
         place = measured.neuron * len(measured.stimulated) + measured.row
         return self.responses(measured.stimulated).flatten(-2)[..., place]
 
     def _spread(self, name: str) -> Tensor:
-        """A table of edges ``(V, E)`` for every copy."""
+        """Expand a table of edges ``(V, E)`` to every copy, ``(V, F, E)``."""
         return getattr(self, name)[:, None].expand(-1, self.gain.size(1), -1)
 
 
 def _links(graph: Data) -> dict[str, Tensor]:
-    """Edges of one wiring without self-loops, ``(E,)`` each: ends, synapse counts, the kind that has a gain, and whose weight they have,
-    which is the same in both directions of a gap junction."""
+    """Return the edges of one wiring without self-loops, ``(E,)`` each: ends, synapse counts, the kind that has a gain, and the index of
+    the weight, which both directions of a gap junction share."""
     wiring, sign = as_wiring(graph, "graphs"), graph.get("edge_sign")
     (source, target), kind = wiring.edge_index, wiring.edge_type
     # Excitatory, inhibitory, neither; gap junction; extrasynaptic.
@@ -163,7 +163,7 @@ def _links(graph: Data) -> dict[str, Tensor]:
 
 
 class Stage(NamedTuple):
-    """A part of the fit: what has parameters of its own, how strongly these are held, and for how many steps."""
+    """A stage of the fit: what has parameters of its own (:data:`FREEDOMS`), the penalty on them, and the number of steps."""
 
     freedom: str
     penalty: float
@@ -173,25 +173,25 @@ class Stage(NamedTuple):
 def fit(
     model: LinearPropagation, measured: Measured, train: Tensor, validation: Tensor, stages: Sequence[Stage]
 ) -> Mapping[str, Predictions]:
-    r"""Fit every copy of every wiring to the pairs that are its own, all side by side, and predict all pairs.
+    r"""Fit every copy of every wiring to its own training pairs, all side by side, and predict all pairs.
 
-    The loss is that of the response's odds (cross-entropy) and of its amplitude (square error, weighted by how often a pair was seen), each
-    in units of what a prediction by the mean leaves; with penalties, the strength times the mean square of the parameters of classes and of
-    edges. Adam, one stage after the other, each going on from the last: an edge's weight is so held to its synapse count, and a class's
-    parameters to those of all. What a freedom predicts is what the stage with the least loss on validation pairs gives, of its own and of
-    those before.
+    The loss is the cross-entropy of the response plus the squared error of the amplitude (weighted by the number of observations), each
+    relative to that of a prediction by the mean. With a penalty, its strength times the mean square of the parameters of classes and of
+    edges is added, which keeps edge weights near the synapse counts and classes near the common values. Adam runs the stages one after the
+    other, each from the end of the last. The predictions of a freedom are those of the stage with the smallest validation loss, among its
+    own and the earlier ones.
 
     Args:
-        model: with ``F`` copies; it is changed.
+        model: a model with ``F`` copies, which is trained in place.
         measured: the pairs.
         train, validation: ``(F, P)`` bool, the pairs of each copy.
         stages: in the order of :data:`FREEDOMS`.
 
     Returns:
-        of every freedom among the stages its predictions of all pairs.
+        The predictions of all pairs, by freedom.
     """
     parts = {"global": [model.gain, model.read], "class": [model.classes], "edge": [model.edge]}
-    # Some responses are 20 standard deviations strong, and would be all that counts.
+    # Some responses are 20 standard deviations strong, and would dominate the loss.
     target = (measured.amplitude / measured.amplitude.std()).clamp(-LARGEST_AMPLITUDE, LARGEST_AMPLITUDE)
     base = _baseline(measured, target, train)
 
@@ -228,7 +228,7 @@ def fit(
 
 
 def _losses(predicted: Predictions, measured: Measured, target: Tensor, mask: Tensor) -> Tensor:
-    """Cross-entropy and weighted square error over the pairs of each copy, ``(2, V, F)``."""
+    """Compute cross-entropy and weighted squared error over the pairs of each copy, ``(2, V, F)``."""
     responds = measured.responds.to(predicted.log_odds).expand_as(predicted.log_odds)
     entropy = binary_cross_entropy_with_logits(predicted.log_odds, responds, reduction="none")
     weight = mask * measured.weight
@@ -237,7 +237,7 @@ def _losses(predicted: Predictions, measured: Measured, target: Tensor, mask: Te
 
 
 def _baseline(measured: Measured, target: Tensor, train: Tensor) -> Predictions:
-    """The rate of responses among the training pairs of each copy, and their mean amplitude, ``(1, F, P)``."""
+    """Predict all pairs by the response rate and the mean amplitude of the training pairs of each copy, ``(1, F, P)``."""
     weight = train * measured.weight
     rate = (train * measured.responds).sum(-1, keepdim=True) / train.sum(-1, keepdim=True)
     mean = (weight * target).sum(-1, keepdim=True) / weight.sum(-1, keepdim=True)
@@ -246,7 +246,7 @@ def _baseline(measured: Measured, target: Tensor, train: Tensor) -> Predictions:
 
 @torch.no_grad()
 def _start(model: LinearPropagation, measured: Measured, target: Tensor, train: Tensor) -> None:
-    """First readings: log odds rise by one half for each unit of the logarithm, amplitudes are regressed on responses."""
+    """Initialise the readout: log odds rise by one half per unit of the logarithm, amplitudes are regressed on responses."""
     response, base = model.pairs(measured), _baseline(measured, target, train)
     weight = train * measured.weight
     weight = weight / weight.sum(-1, keepdim=True)

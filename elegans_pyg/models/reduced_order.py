@@ -1,4 +1,4 @@
-"""Small recurrent networks in place of the whole nervous system: voltages of a few neurons from currents into a few others."""
+"""Small recurrent networks as models of the whole nervous system: voltages of a few neurons from currents into a few others."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _FORMAT = 1
 
 
 class ReducedOrder(VariantNetwork):
-    r"""``R`` replicas of one recurrent layer and a linear readout, trained side by side and sharing nothing.
+    r"""``R`` independent replicas of one recurrent layer with a linear readout, trained side by side.
 
     The reduced-order models of Barbulescu et al. (2023), doi:10.1038/s41598-022-25421-w. With :math:`x_t` the inputs and
-    :math:`[\,\cdot\,;\cdot\,]` one above the other:
+    :math:`[\,\cdot\,;\cdot\,]` concatenation:
 
     .. math::
         \text{rnn:} \quad & h_t = \tanh(W [x_t; h_{t-1}] + b) \\
@@ -35,20 +35,20 @@ class ReducedOrder(VariantNetwork):
             h_t = z \circ h_{t-1} + (1 - z) \circ \tanh(W_h [x_t; r \circ h_{t-1}] + b_h) \\
         & y_t = C h_t + d
 
-    from :math:`h_0 = c_0 = 0`. Each gate has one bias, and the GRU resets the state before the product, as Cho et al. (2014) have it: only
-    so do the parameters add up to the published numbers. (:class:`torch.nn.GRU` has two biases and resets after the product.) Parameters
-    start as Keras's, which the authors used: Glorot-uniform input and readout weights, orthogonal recurrent weights over all gates, biases
-    0, and 1 in an LSTM's forget gate.
+    from :math:`h_0 = c_0 = 0`. Each gate has one bias, and the GRU resets the state before the product, as in Cho et al. (2014): only this
+    gives the published numbers of parameters. (:class:`torch.nn.GRU` has two biases and resets after the product.) Parameters are
+    initialised as in Keras, which the authors used: Glorot-uniform input and readout weights, orthogonal recurrent weights over all gates,
+    biases 0, and 1 for an LSTM's forget gate.
 
     Args:
         cell: ``"rnn"``, ``"lstm"`` or ``"gru"``.
-        inputs: ``I``, neurons that get a current, or their names.
-        outputs: ``O``, neurons whose voltage is given, or their names.
-        hidden: ``H``, units of the recurrent layer.
-        replicas: ``R``.
-        seeds: one seed a replica, or an integer ``s`` for ``s, s + 1, ...``. A replica's first parameters depend on its own seed alone.
-        executor: ``"torch"``, the definition, on any device; ``"fused"``, each replica in one walk by kernels compiled with Numba; or
-            ``"auto"``, fused on the CPU where Numba is installed.
+        inputs: number ``I`` of neurons that receive a current, or their names.
+        outputs: number ``O`` of neurons whose voltage is predicted, or their names.
+        hidden: number of units of the recurrent layer, ``H``.
+        replicas: number of replicas, ``R``.
+        seeds: one seed per replica, or an integer ``s`` for ``s, s + 1, ...``. A replica's initial parameters depend only on its own seed.
+        executor: ``"torch"``, the definition, on any device; ``"fused"``, each replica in one walk by Numba kernels; or ``"auto"``, fused
+            on the CPU where Numba is installed.
 
     Shapes:
         - **input:** ``(S, T, I)``, scaled currents, the same for all replicas
@@ -57,8 +57,8 @@ class ReducedOrder(VariantNetwork):
         - **buffers:** ``input_scale (I,)`` in pA, ``output_scale (O,)`` and ``output_zero (O,)`` in mV, see :meth:`predict_mV`
 
     Raises:
-        ValueError: for an unknown cell or executor, ``executor="fused"`` where it does not apply, sizes below 1, seeds that are not one a
-            replica, or inputs of another shape.
+        ValueError: for an unknown cell or executor, ``executor="fused"`` where it does not apply, sizes below 1, a number of seeds other
+            than ``R``, or inputs of another shape.
     """
 
     def __init__(
@@ -95,26 +95,26 @@ class ReducedOrder(VariantNetwork):
         self.output_zero = nn.Buffer(torch.zeros(sizes["outputs"]))
 
     def variant_ptr(self) -> dict[str, list[int]]:
-        """Every parameter's first row of each replica; the scaling is common to all."""
+        """Return one row per replica for every parameter; the scaling is common to all replicas."""
         return {name: list(range(self.replicas + 1)) for name, _ in self.named_parameters()}
 
     def parameters_per_replica(self) -> int:
-        """What the paper calls the number of parameters."""
+        """Return the number of parameters as the paper counts it."""
         return sum(parameter[0].numel() for parameter in self.parameters())
 
     def forward(self, x: Tensor, trained: int | None = None) -> Tensor:
-        """Scaled voltages ``(R, S, T, O)`` for scaled currents ``(S, T, I)``.
+        """Compute scaled voltages ``(R, S, T, O)`` from scaled currents ``(S, T, I)``.
 
-        Only the first ``trained`` sequences take part in a backward pass, by default all; the others are carried along.
+        Gradients are those of the first ``trained`` sequences, by default all; the others are only computed forward.
         """
         if x.dim() != 3 or x.size(2) != len(self.input_names) or 0 in x.shape:
-            raise ValueError(f"x: expected (sequences, steps, {len(self.input_names)}), got {tuple(x.shape)}; give one column an input")
+            raise ValueError(f"x: expected (sequences, steps, {len(self.input_names)}), got {tuple(x.shape)}; give one column per input")
         if trained is not None and not 0 <= trained <= x.size(0):
-            raise ValueError(f"trained: expected 0 to {x.size(0)} sequences, got {trained}; give as many as x holds or fewer")
+            raise ValueError(f"trained: expected 0 to {x.size(0)} sequences, got {trained}; x holds no more")
         return recurrent(self.cell, x, *self.parameters(), trained=trained, executor=choose_executor(self.executor, x))
 
     def set_scaling(self, input_scale: Tensor, output_zero: Tensor, output_scale: Tensor) -> None:
-        """A scaled current is from now on ``pA / input_scale``, a scaled voltage ``(mV - output_zero) / output_scale``."""
+        """Set the scaling: currents are ``pA / input_scale``, voltages ``(mV - output_zero) / output_scale``."""
         for name, value in (("input_scale", input_scale), ("output_zero", output_zero), ("output_scale", output_scale)):
             own = getattr(self, name)
             if value.shape != own.shape or not bool(value.isfinite().all()) or (name != "output_zero" and bool((value <= 0).any())):
@@ -125,12 +125,12 @@ class ReducedOrder(VariantNetwork):
 
     @torch.no_grad()
     def predict_mV(self, current_pA: Tensor) -> Tensor:
-        """Voltages in mV, ``(R, S, T, O)``, for currents in pA, ``(S, T, I)``."""
+        """Predict voltages in mV, ``(R, S, T, O)``, from currents in pA, ``(S, T, I)``."""
         scaled = self(current_pA.to(self.input_scale) / self.input_scale)
         return scaled * self.output_scale + self.output_zero
 
     def select(self, replica: int) -> ReducedOrder:
-        """One replica as a model of its own, with its parameters and the scaling."""
+        """Return one replica as a separate model, with its parameters and the scaling."""
         if not 0 <= replica < self.replicas:
             raise ValueError(f"replica: expected 0 to {self.replicas - 1}, got {replica}; choose one of them")
         one = ReducedOrder(self.cell, self.input_names, self.output_names, self.hidden, 1, [self.seeds[replica]], self.executor)
@@ -138,22 +138,27 @@ class ReducedOrder(VariantNetwork):
         return one
 
     def save(self, folder: str | Path, **notes: Any) -> Path:
-        """Write ``model.safetensors`` and ``model.json`` to ``folder``, which is made when missing, each complete or not at all.
+        """Write ``model.safetensors`` and ``model.json`` to ``folder``, each atomically; the folder is created if missing.
 
-        ``notes`` are plain JSON values to keep beside the settings, such as ``dt_ms``. Returns the folder.
+        ``notes`` are plain JSON values stored beside the settings, such as ``dt_ms``. Returns the folder.
         """
         folder = Path(folder)
         tensors = save({name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()})
         settings = {"format_version": _FORMAT, "cell": self.cell, "inputs": self.input_names, "outputs": self.output_names}
         settings |= {"hidden": self.hidden, "seeds": self.seeds, "notes": notes, "sha256": sha256(tensors)}
-        # The tensors first: whoever finds new settings finds what they describe.
+        # The tensors first: wherever the new settings are found, the tensors they describe are there.
         write_atomic(folder / "model.safetensors", tensors)
         write_atomic(folder / "model.json", json.dumps(settings, indent=1, allow_nan=False).encode())
         return folder
 
     @classmethod
     def load(cls, folder: str | Path, executor: str = "auto") -> ReducedOrder:
-        """What :meth:`save` wrote; ``FileNotFoundError`` if a file is missing, ``ValueError`` if one is damaged or of another format."""
+        """Load a model written by :meth:`save`.
+
+        Raises:
+            FileNotFoundError: if a file is missing.
+            ValueError: if a file is damaged or has another format version.
+        """
         text, content = (read_bounded(Path(folder) / name, "folder") for name in ("model.json", "model.safetensors"))
         try:
             settings = json.loads(text)
@@ -166,7 +171,7 @@ class ReducedOrder(VariantNetwork):
             model = cls(cell, inputs, outputs, hidden, len(seeds), seeds, executor).to(state["weight"].dtype)
             model.load_state_dict(state)
         except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise ValueError(f"folder: {folder} holds no whole model ({error}); save it again") from error
+            raise ValueError(f"folder: {folder} does not hold a complete model ({error}); save it again") from error
         return model
 
     def extra_repr(self) -> str:
@@ -174,7 +179,7 @@ class ReducedOrder(VariantNetwork):
 
 
 def _first_parameters(cell: str, inputs: int, outputs: int, hidden: int, seed: int) -> tuple[Tensor, ...]:
-    """One replica's weight, bias, readout and offset, drawn in double precision so that a seed means the same in every precision."""
+    """Draw one replica's weight, bias, readout and offset, in float64 so that a seed gives the same numbers in every precision."""
     generator = torch.Generator().manual_seed(seed)
     rows = GATES[cell] * hidden
 
@@ -185,7 +190,7 @@ def _first_parameters(cell: str, inputs: int, outputs: int, hidden: int, seed: i
     bias = torch.zeros(rows, dtype=torch.float64)
     if cell == "lstm":
         bias[hidden : 2 * hidden] = 1
-    # QR alone would not spread evenly over the orthogonal matrices: the signs are R's.
+    # With the signs of R's diagonal, q is uniform over the orthogonal matrices.
     recurrent_weight = q * r.diagonal().sign()
     weight = torch.cat([uniform((rows, inputs), inputs + rows), recurrent_weight], dim=1)
     return weight, bias, uniform((outputs, hidden), hidden + outputs), torch.zeros(outputs, dtype=torch.float64)

@@ -22,7 +22,7 @@ MOTOR = NEURON_TYPES.index("motor")
 
 
 class Reservoir(nn.Module):
-    r"""``V`` leaky echo-state networks side by side, one a wiring, which share nothing.
+    r"""``V`` independent leaky echo-state networks side by side, one per wiring.
 
     From "The 'echo state' approach to analysing and training recurrent neural networks" (Jaeger 2001, GMD Report 148) with the leaky
     neurons of Jaeger, Lukoševičius, Popovici & Siewert (2007), doi:10.1016/j.neunet.2007.04.016; on connectomes as in Suárez et al. (2021),
@@ -31,34 +31,35 @@ class Reservoir(nn.Module):
     .. math::
         s_t = (1 - a)\, s_{t-1} + a \tanh(\rho\, \hat{W} s_{t-1} + W_{in} u_t + b)
 
-    :math:`\hat{W}_{ts} = \pm w_e / \rho(W)` over edges :math:`e = (s, t)` is the wiring's directed adjacency matrix, the synapse counts as
-    weights, scaled to spectral radius 1 (see :func:`~elegans_pyg.nn.spectral_radius.spectral_radius`). Nothing here is trained: a
-    :class:`~elegans_pyg.models.RidgeReadout` learns from the states.
+    :math:`\hat{W}_{ts} = \pm w_e / \rho(W)` over edges :math:`e = (s, t)` is the wiring's directed adjacency matrix, with synapse counts as
+    weights, scaled to spectral radius 1 (see :func:`~elegans_pyg.nn.reservoir.spectral_radius.spectral_radius`). Nothing here is trained: a
+    :class:`~elegans_pyg.models.RidgeReadout` is fitted to the states.
 
     Args:
-        batch: a wiring, or a ``Batch``, data set or list of wirings, cyclic: a DAG has no spectral radius to scale.
-        in_features: ``F``.
-        radius: spectral radius :math:`\rho`, positive; one number, or one a variant.
-        leak: leak rate :math:`a`, above 0 and at most 1 (1: no leak); one number, or one a variant.
-        input_scale: the sensory neurons' input weights are uniform in ± this; other neurons have none.
-        bias_scale: all neurons' biases are uniform in ± this.
-        signed: chemical synapses of inhibitory (GABAergic) neurons count negative; electrical ones never do.
-        readout: whose states are given out: ``"motor"`` neurons or ``"all"``.
-        seeds: of input weights and biases: one a variant, or an integer ``s`` for ``s, s + 1, ...``; a variant depends on its own alone.
+        batch: a cyclic wiring, or a ``Batch``, data set or list of them; the spectral radius of a DAG is 0 and cannot be scaled.
+        in_features: number of input features, ``F``.
+        radius: spectral radius :math:`\rho`, positive; one number, or one per variant.
+        leak: leak rate :math:`a`, above 0 and at most 1 (1: no leak); one number, or one per variant.
+        input_scale: input weights of the sensory neurons are uniform in ± this; other neurons have none.
+        bias_scale: biases of all neurons are uniform in ± this.
+        signed: chemical synapses of inhibitory (GABAergic) neurons have negative weights; electrical ones never do.
+        readout: neurons whose states are the output: ``"motor"`` or ``"all"``.
+        seeds: seeds of input weights and biases: one per variant, or an integer ``s`` for ``s, s + 1, ...``; a variant depends only on its
+            own seed.
         executor: ``"fused"`` (Numba, CPU), ``"sparse"`` (PyTorch's sparse products, any device), or ``"auto"``: fused where it can run.
-        dtype: of weights and states (default: PyTorch's default).
+        dtype: dtype of weights and states (default: PyTorch's default).
 
     Shapes:
-        - **input:** ``(B, T, F)``, the same sequences in every variant, or ``(V, B, T, F)``
-        - **initial state:** ``(B, N)``, ``N`` counting the nodes of all variants; zeros if not given
+        - **input:** ``(B, T, F)``, the same sequences for every variant, or ``(V, B, T, F)``
+        - **initial state:** ``(B, N)`` of the ``N`` nodes of all variants; zeros by default
         - **output:** states of the ``R`` readout neurons, in node order, ``(V, B, T, R)``
         - **buffers:** ``edge_weight (E,)`` (sorted by target; radius 1), ``input_weight (I, F)``, ``bias (N,)``, ``radius (V,)``,
           ``leak (V,)``, ``wiring_radius (V,)`` (before scaling)
 
     Raises:
         TypeError: if ``batch`` is none of these.
-        ValueError: for a wiring without a cycle or whose signed weights cancel to radius 0, without sensory neurons or readout neurons,
-            variants with different numbers of readout neurons, a setting out of range, or inputs of another shape.
+        ValueError: for a wiring without a cycle, whose signed weights cancel to radius 0, or without sensory or readout neurons; variants
+            with different numbers of readout neurons; an argument out of range; or inputs of another shape.
 
     Example:
         >>> herm = Connectome("cook2019-hermaphrodite")[0]
@@ -83,7 +84,7 @@ class Reservoir(nn.Module):
     ) -> None:
         super().__init__()
         if in_features < 1:
-            raise ValueError(f"in_features must be at least 1, got {in_features}; give the number of values a time step")
+            raise ValueError(f"in_features must be at least 1, got {in_features}; give the number of values per time step")
         for name, scale in (("input_scale", input_scale), ("bias_scale", bias_scale)):
             if not 0 <= scale < float("inf"):
                 raise ValueError(f"{name} must be finite and at least 0, got {scale}; change it")
@@ -117,7 +118,7 @@ class Reservoir(nn.Module):
         if dtype not in (torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}; take one of them")
         self.edge_weight = nn.Buffer(torch.cat(weights)[order].to(dtype))
-        # Drawn apart, so that the bias does not depend on F; in float64, so that a seed means the same in every precision.
+        # Separate streams, so that the bias does not depend on F; in float64, so that a seed gives the same numbers in every precision.
         draws = ((0x0EC0_0000_0000, inputs, (in_features,), input_scale), (0x0EC1_0000_0000, sizes, (), bias_scale))
         self.input_weight, self.bias = (
             nn.Buffer((scale * uniform(generators(seeds, len(graphs), stream), columns, 1, rows.tolist(), torch.float64)).to(dtype))
@@ -132,7 +133,7 @@ class Reservoir(nn.Module):
         return self.leak.numel()
 
     def with_settings(self, *, radius: float | Sequence[float], leak: float | Sequence[float]) -> Reservoir:
-        """The same reservoirs at another spectral radius and leak; they share this one's memory, and eigenvalues are not computed again."""
+        """Return the same reservoirs at another spectral radius and leak; they share memory, and eigenvalues are not recomputed."""
         other = copy(self)
         radii = _per_variant("radius", radius, self.num_variants).to(self.radius)
         leaks = _per_variant("leak", leak, self.num_variants, most=1.0).to(self.leak)
@@ -140,12 +141,12 @@ class Reservoir(nn.Module):
         return other
 
     def forward(self, inputs: Tensor, state: Tensor | None = None) -> Tensor:
-        """States ``(V, B, T, R)`` of the readout neurons."""
+        """Compute the states ``(V, B, T, R)`` of the readout neurons."""
         return self.run(inputs, state)[0]
 
     @torch.no_grad()
     def run(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The states that :meth:`forward` gives, and those of all neurons after the last step, ``(B, N)``, from which to go on."""
+        """Return the states of :meth:`forward`, and those of all neurons after the last step, ``(B, N)``, from which to continue."""
         shape = tuple(inputs.shape)
         if inputs.dim() == 3:
             inputs = inputs[None]
@@ -161,42 +162,42 @@ class Reservoir(nn.Module):
         return getattr(walk, self.executor_in_use())(self.weights(), inputs.to(self.bias), state.to(self.bias))
 
     def weights(self) -> ReservoirWeights:
-        """Everything that the executors walk with; the recurrent weights are scaled to each variant's radius."""
+        """Return the input of the executors, with recurrent weights scaled to each variant's radius."""
         edges = self.row_ptr[self.node_ptr[1:]] - self.row_ptr[self.node_ptr[:-1]]
         scaled = self.edge_weight * torch.repeat_interleave(self.radius, edges)
         return ReservoirWeights(weight=scaled, **{name: getattr(self, name) for name in ReservoirWeights._fields if name != "weight"})
 
     def executor_in_use(self) -> str:
-        """What ``"auto"`` comes down to here and now."""
+        """Return the executor used on the present device, ``"fused"`` or ``"sparse"``."""
         return choose(self.executor, refusal(self.bias.device, self.bias.dtype, devices=("cpu",)), plain="sparse")
 
     def extra_repr(self) -> str:
         return f"variants={self.num_variants}, nodes={self.bias.numel()}, edges={self.edge_weight.numel()}, readout={self.readout!r}"
 
     def _scaled(self, number: int, graph: Data) -> tuple[Tensor, float]:
-        """The weights of one variant's edges at spectral radius 1, in float64, and the radius before."""
+        """Return one variant's edge weights at spectral radius 1, in float64, and the radius before scaling."""
         graph = as_wiring(graph)
         weight = graph.edge_weight.detach().cpu().double()
         if self.signed:
             if graph.get("inhibitory") is None:
-                raise ValueError("batch must say which neurons are inhibitory, got a wiring that does not; set signed=False")
+                raise ValueError("batch must have inhibitory, one bool per node, got a wiring without; add it, or set signed=False")
             negative = graph.inhibitory.cpu()[graph.edge_index[0].cpu()] & (graph.edge_type.cpu() == CHEMICAL)
             weight = torch.where(negative, -weight, weight)
         radius = spectral_radius(graph.edge_index.cpu().numpy(), weight.numpy(), graph.neuron_type.numel())
         if radius == 0:
             raise ValueError(
-                f"batch must hold wirings with a spectral radius above 0, got 0 for variant {number}, where no activity can return; give"
-                " the cyclic connectome, not its DAG"
+                f"batch must hold wirings with a spectral radius above 0, got 0 for variant {number}, which has no cycle or whose weights"
+                " cancel; give the cyclic connectome, not its DAG"
             )
         return weight / radius, radius
 
 
 def _per_variant(name: str, value: float | Sequence[float], variants: int, most: float = float("inf")) -> Tensor:
-    """One positive number a variant, in float64."""
+    """Return one positive number per variant, in float64."""
     values = torch.as_tensor(value, dtype=torch.float64)
     values = values.repeat(variants) if values.dim() == 0 else values
     if values.shape != (variants,):
-        raise ValueError(f"{name} must be one number or one for each of the {variants} variants, got shape {tuple(values.shape)}; mend it")
+        raise ValueError(f"{name} must be one number or one for each of the {variants} variants, got shape {tuple(values.shape)}")
     if not bool(((values > 0) & (values <= most) & values.isfinite()).all()):
         bound = "finite and above 0" if most == float("inf") else f"above 0 and at most {most:g}"
         raise ValueError(f"{name} must be {bound}, got {value}; change it")

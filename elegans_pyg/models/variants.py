@@ -11,14 +11,14 @@ from elegans_pyg.nn.variants import VariantNetwork, uniform
 
 
 class Copies(VariantNetwork):
-    """``V`` copies of one ordinary module, sharing nothing: their parameters and buffers are stacked along a new first dimension.
+    """``V`` independent copies of one ordinary module: their parameters and buffers are stacked along a new first dimension.
 
     The copies run one after the other: on a CPU a convolution with ``V`` groups takes longer than ``V`` convolutions, and ordinary modules
-    (batch normalisation included) work as they are. On CUDA images are walked in channels-last order. Maps ``(V, B, ...)``, or ``(B, ...)``
-    with ``shared=True`` for the same in every variant, to ``(V, B, ...)``.
+    (batch normalisation included) work as they are. On CUDA, images are in channels-last memory format. Maps ``(V, B, ...)``, or ``(B,
+    ...)`` with ``shared=True`` for the same input in every variant, to ``(V, B, ...)``.
 
-    ``copies`` are modules of one architecture, at least one, each with the first parameters of one variant, else ``ValueError``. The first
-    is taken over, and not to be used any more.
+    ``copies`` is at least one module, all of one architecture (else ``ValueError``), each with the initial parameters of one variant. The
+    first one becomes part of this module and must not be used elsewhere.
     """
 
     def __init__(self, copies: Sequence[nn.Module]) -> None:
@@ -30,7 +30,7 @@ class Copies(VariantNetwork):
         shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
         if any(shape != shapes[0] for shape in shapes):
             raise ValueError("copies: expected modules of one architecture, got parameters of different names or shapes; build them alike")
-        # The first copy keeps the structure, and holds everyone's tensors under its own names.
+        # The first copy provides the structure, and holds the stacked tensors under its own names.
         self.stacked = copies[0]
         for name, tensor in self.stacked.state_dict(keep_vars=True).items():
             path, _, leaf = name.rpartition(".")
@@ -41,10 +41,10 @@ class Copies(VariantNetwork):
 
     def forward(self, x: Tensor, shared: bool = False) -> Tensor:
         if not shared and (x.dim() < 2 or x.size(0) != self.num_variants):
-            raise ValueError(f"x: expected ({self.num_variants}, B, ...), one part for each variant, got {tuple(x.shape)}; or set shared")
+            raise ValueError(f"x: expected ({self.num_variants}, B, ...), one part per variant, got {tuple(x.shape)}; or set shared=True")
         names, stacked = zip(*self.stacked.state_dict(keep_vars=True).items(), strict=True)
         outputs = []
-        # unbind's gradient is one stack; indexing would fill a whole gradient for each variant.
+        # The backward of unbind is one stack; that of indexing would fill a whole gradient per variant.
         for variant, tensors in enumerate(zip(*(tensor.unbind() for tensor in stacked), strict=True)):
             own = x if shared else x[variant]
             if own.is_cuda and own.dim() == 4:
@@ -57,7 +57,7 @@ class SideBySide(VariantNetwork):
     """Models of different architectures as one ensemble, so that one run trains them on the same batches.
 
     Maps ``(B, C, H, W)``, or ``(V, B, C, H, W)`` with ``V`` the sum of the models' variants, to ``(V, B, ...)``. Variants are numbered
-    through, in the order of the ``models``, of which there is at least one.
+    across the ``models``, in their order; at least one is needed.
     """
 
     def __init__(self, models: Sequence[VariantNetwork]) -> None:
@@ -69,7 +69,7 @@ class SideBySide(VariantNetwork):
         self.num_variants = sum(self.counts)
 
     def variant_ptr(self) -> dict[str, list[int]]:
-        """See :meth:`VariantNetwork.variant_ptr`; a model's entries have no rows for the variants of the others."""
+        """See :meth:`VariantNetwork.variant_ptr`; a model's entries have no rows for variants of other models."""
         pointers, before = {}, 0
         for number, (model, count) in enumerate(zip(self.models, self.counts, strict=True)):
             after = self.num_variants - before - count
@@ -79,13 +79,13 @@ class SideBySide(VariantNetwork):
         return pointers
 
     def variant_state_dict(self, variant: int) -> dict[str, Tensor]:
-        """The state of that variant's own model built for it alone."""
+        """Return the state of the variant's own model, built for that variant alone."""
         self.check_variant(variant)
         model, place = [(model, place) for model, count in zip(self.models, self.counts, strict=True) for place in range(count)][variant]
         return model.variant_state_dict(place)  # type: ignore[operator]
 
     def load_variants(self, states: Sequence[Mapping[str, Tensor]]) -> None:
-        """See :meth:`VariantNetwork.load_variants`; every model takes its own."""
+        """See :meth:`VariantNetwork.load_variants`; every model loads its own variants."""
         rest = iter(states)
         for model, count in zip(self.models, self.counts, strict=True):
             model.load_variants(list(islice(rest, count)))  # type: ignore[operator]
@@ -96,23 +96,25 @@ class SideBySide(VariantNetwork):
 
 
 def check_images(images: Tensor, num_variants: int, in_channels: int, size: tuple[int, int] | None = None) -> None:
-    """Raises ``ValueError`` if images have another shape than ``(B, C, H, W)`` or ``(V, B, C, H, W)``."""
+    """Raise ``ValueError`` unless the shape of images is ``(B, C, H, W)`` or ``(V, B, C, H, W)``."""
     shape = tuple(images.shape)
     fits = len(shape) in (4, 5) and shape[-3] == in_channels and (size is None or shape[-2:] == size)
     if not fits or (len(shape) == 5 and shape[0] != num_variants):
         height, width = ("H", "W") if size is None else size
         expected = f"(B, {in_channels}, {height}, {width})"
-        raise ValueError(f"images: expected {expected}, or ({num_variants}, {expected[1:]}, got {shape}; convert them")
+        raise ValueError(f"images: expected {expected}, or ({num_variants}, {expected[1:]}, got {shape}; reshape them")
 
 
 def copies(build: Callable[[], nn.Module], generators: Sequence[torch.Generator]) -> Copies:
-    """Copies of what ``build`` makes, each with first parameters from its own generator."""
+    """Return copies of the module that ``build`` makes, each initialised from its own generator."""
     return Copies([seeded(build, generator) for generator in generators])
 
 
 def seeded(build: Callable[[], nn.Module], generator: torch.Generator) -> nn.Module:
-    """Build a module of linear layers, convolutions and normalisations, else ``TypeError``, with first parameters from ``generator``,
-    distributed as PyTorch's own (uniform in ± one over the root of the fan-in), which draws from the global random state."""
+    """Build a module of linear layers, convolutions and normalisations (else ``TypeError``), initialised from ``generator``.
+
+    The distribution is PyTorch's own, uniform in ± one over the root of the fan-in, but PyTorch draws from the global random state.
+    """
     with torch.device("meta"):
         module = build()
     module.to_empty(device="cpu")
@@ -124,14 +126,16 @@ def seeded(build: Callable[[], nn.Module], generator: torch.Generator) -> nn.Mod
         elif isinstance(part, nn.modules.batchnorm._NormBase | nn.LayerNorm):
             part.reset_parameters()
         elif next(part.parameters(recurse=False), None) is not None:
-            raise TypeError(f"build: expected linear layers, convolutions and normalisations, got a {type(part).__name__}; add its start")
+            raise TypeError(f"build: expected linear layers, convolutions and normalisations, got a {type(part).__name__}; extend seeded()")
     return module
 
 
 @torch.inference_mode()
 def footprint(build: Callable[[], nn.Module], *shape: int, device: str = "meta") -> tuple[int, int]:
-    """Number of parameters of a module, and of numbers that its layers compute for one input of ``shape``, the batch left out; on device
-    ``"meta"`` nothing takes up memory."""
+    """Return the number of parameters of a module, and of the numbers that its layers compute for one input of ``shape``.
+
+    ``shape`` is without the batch dimension. On device ``"meta"`` nothing is allocated.
+    """
     computed: list[int] = []
     with torch.device(device):
         module = build().eval()

@@ -1,4 +1,4 @@
-"""Executors: names, and where compiled kernels can run."""
+"""Executors: their names, and where compiled kernels can run."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -7,32 +7,32 @@ import torch
 
 EXECUTORS = ("auto", "levels", "fused")
 DAG_EXECUTORS = ("auto", "scatter", "levels", "fused")
-"""Of a DAG network; ``scatter`` is the definition, which ``auto`` never picks."""
+"""Executors of a DAG network; ``scatter`` is the definition, which ``auto`` never picks."""
 TRIED_ON = ("cuda",)
-"""Kinds of device where it differs from card to card which executor of DAGs is the faster one. On the CPU it is ``fused``."""
+"""Device types on which the faster DAG executor differs from card to card. On the CPU it is ``fused``."""
 _TYPES = {"cpu": (torch.float32, torch.float64), "cuda": (torch.float32,)}
 _NEEDS = {"cpu": ("numba", "'elegans-pyg[fast]'"), "cuda": ("triton", "triton")}
 
 
 def check_choice(argument: str, value: str, choices: Sequence[str]) -> str:
-    """Return ``value`` if it is among ``choices``, else raise a ``ValueError`` that lists them."""
+    """Return ``value`` if it is among ``choices``, else raise ``ValueError`` with their list."""
     if value not in choices:
         raise ValueError(f"{argument} must be one of {', '.join(choices)}, got '{value}'")
     return value
 
 
 def refusal(device: torch.device, dtype: torch.dtype, devices: Sequence[str] = ("cpu", "cuda")) -> str:
-    """Why there are no compiled kernels for tensors of this kind; empty if there are.
+    """Return why there are no compiled kernels for tensors of this device and dtype; empty if there are.
 
     Args:
         device, dtype: of the tensors.
-        devices: kinds of device that there are kernels for.
+        devices: device types with kernels.
     """
     if device.type not in devices:
-        return f"it has no kernels for the device '{device.type}', only for {' and '.join(devices)}"
+        return f"it has no kernels for device '{device.type}', only for {' and '.join(devices)}"
     known = _TYPES[device.type]
     if dtype not in known:
-        return f"its {device.type} kernels know {' and '.join(map(str, known))}, and the parameters are {dtype}"
+        return f"its {device.type} kernels take {' and '.join(map(str, known))}, and the parameters are {dtype}"
     module, remedy = _NEEDS[device.type]
     if find_spec(module) is None:
         return f"its {device.type} kernels need '{module}', which is not installed; run: pip install {remedy}"
@@ -40,15 +40,15 @@ def refusal(device: torch.device, dtype: torch.dtype, devices: Sequence[str] = (
 
 
 def decided_by_trial(executor: str, device: torch.device, refused: str) -> bool:
-    """Whether both executors of DAGs apply, and ``auto`` has to run them to know which is faster, see :mod:`elegans_pyg.nn.dag.trial`."""
+    """Return whether ``auto`` must time both DAG executors to choose one, see :mod:`elegans_pyg.nn.dag.trial`."""
     return executor == "auto" and not refused and device.type in TRIED_ON
 
 
 def choose(executor: str, refused: str, plain: str = "levels", argument: str = "executor") -> str:
-    """``plain`` or ``"fused"``, which ``"auto"`` takes if nothing speaks against it.
+    """Return ``plain`` or ``"fused"``; ``"auto"`` means fused unless there is a refusal.
 
     Raises:
-        ValueError: for ``"fused"`` in spite of a refusal.
+        ValueError: for ``"fused"`` with a refusal.
     """
     if executor == "fused" and refused:
         raise ValueError(f"{argument}='fused' does not apply: {refused}; use {argument}='auto' or '{plain}'")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _LINE = 64
-"""Bytes of a cache line: a vector that lies across two of them takes two reads."""
+"""Bytes of a cache line: a vector across two lines takes two reads."""
 
 
 def _aligned(buffer: NDArray[np.uint8], size: int, like: Tensor) -> Tensor:
@@ -20,10 +20,10 @@ def _aligned(buffer: NDArray[np.uint8], size: int, like: Tensor) -> Tensor:
 
 
 class Workspace:
-    """Large buffers on the CPU, kept from step to step: the system takes longer to hand out fresh pages than a walk takes to fill them.
+    """Large CPU buffers reused from step to step: the system takes longer to supply fresh pages than a walk takes to fill them.
 
-    A buffer is free once no tensor refers to it any more, that is, once the graph of the step that used it is gone. On other devices,
-    whose allocators keep memory themselves, every buffer is an ordinary new tensor.
+    A buffer is free once no tensor refers to it, that is, once the autograd graph of the step that used it is gone. On other devices, whose
+    allocators cache memory themselves, every buffer is a new tensor.
     """
 
     def __init__(self) -> None:
@@ -31,12 +31,12 @@ class Workspace:
         self._lock = threading.Lock()
 
     def take(self, count: int, like: Tensor) -> Tensor:
-        """``count`` numbers of the type and device of ``like``, with no set value."""
+        """Return ``count`` uninitialised numbers of the dtype and device of ``like``."""
         if like.device.type != "cpu" or count == 0:
             return like.new_empty(count)
         size = count * like.element_size()
         with self._lock:
-            # Two references are the list's and getrefcount's own; any other is a tensor's.
+            # The list and getrefcount hold two references; any other is a tensor's.
             free = [i for i in range(len(self._buffers)) if sys.getrefcount(self._buffers[i]) <= 2]
             for i in free:
                 if self._buffers[i].size >= size + _LINE:

@@ -11,7 +11,7 @@ from elegans_pyg.plots.predictions import confusion_matrix, examples
 from elegans_pyg.plots.reconstructions import reconstructions
 from elegans_pyg.plots.reduced_order import loss_curves, output_errors, predicted_traces, size_curve
 from elegans_pyg.plots.reservoirs import sequence_outputs, sweep_curves, task_scores
-from elegans_pyg.plots.responses import effect_intervals
+from elegans_pyg.plots.responses import effect_intervals, effect_panels
 from elegans_pyg.plots.shapes import neuron_shape
 from elegans_pyg.plots.structure import (
     fading_dyads,
@@ -28,4 +28,4 @@ from elegans_pyg.plots.voltages import voltage_map, voltage_traces
 __all__ = ["accuracy_curves", "classified", "confusion_matrix", "examples", "family_accuracies", "layered_dag", "reconstructions", "save"]
 __all__ += ["fading_dyads", "measures_by_family", "measures_by_fraction", "score_dots", "score_map", "type_pairs", "value_against_measures"]
 __all__ += ["loss_curves", "output_errors", "predicted_traces", "sequence_outputs", "size_curve", "sweep_curves", "task_scores"]
-__all__ += ["body_animation", "effect_intervals", "neuron_shape", "scenario_circuit", "voltage_map", "voltage_traces"]
+__all__ += ["body_animation", "effect_intervals", "effect_panels", "neuron_shape", "scenario_circuit", "voltage_map", "voltage_traces"]

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from elegans_pyg.analysis.arms import check_columns, check_once
-from elegans_pyg.plots.style import INK, MUTED, canvas, dress, family_styles
+from elegans_pyg.plots.style import BARE, INK, MUTED, canvas, dot, dress, family_styles
 
 
 def effect_intervals(effects: pd.DataFrame, panel: str, label: str) -> Figure:
@@ -33,4 +33,39 @@ def effect_intervals(effects: pd.DataFrame, panel: str, label: str) -> Figure:
     axes[0].set_yticks(range(len(families)), families, fontsize=9)
     axes[0].set_ylim(len(families) - 0.5, -0.5)
     figure.supxlabel(label, fontsize=9)
+    return figure
+
+
+def effect_panels(effects: pd.DataFrame) -> Figure:
+    """How far a wiring lies from those of each family, in their standard deviations: panels side by side, rows of their own, one scale.
+
+    Args:
+        effects: one row a panel, row and family: ``panel``, ``row``, ``family``, ``effect``, and the ends ``effect_low`` and
+            ``effect_high`` of its interval (missing where there is none).
+    """
+    check_columns("effects", effects, ("panel", "row", "family", "effect", "effect_low", "effect_high"))
+    check_once("effects", effects, ("panel", "row", "family"), "give one effect each")
+    families = list(dict.fromkeys(effects["family"]))
+    colours = {name: family_styles(families, None)[name][0] for name in families}
+    panels = dict(list(effects.groupby("panel", sort=False)))
+    tallest = max(own.groupby("row", sort=False)["family"].nunique().add(1).sum() for own in panels.values())
+    figure, (axes,) = canvas(1.2 + 3.3 * len(panels), 1.5 + 0.14 * tallest, 1, len(panels), sharex=True, squeeze=False)
+    for place, (name, own) in zip(axes, panels.items(), strict=True):
+        dress(place, str(name), "x", INK)
+        place.axvline(0, color=MUTED, lw=1)
+        place.spines["left"].set_visible(False)
+        place.tick_params(axis="y", length=0)
+        height, ticks = 0, {}
+        for row, members in own.groupby("row", sort=False):
+            ticks[str(row)] = height + (len(members) - 1) / 2
+            for member in members.itertuples():
+                colour = colours[member.family]
+                place.plot([member.effect_low, member.effect_high], [height] * 2, color=colour, lw=1.8, solid_capstyle="butt")
+                place.plot(member.effect, height, marker="D", ms=4.5, color=colour, mec="white", mew=0.6)
+                height += 1
+            height += 1
+        place.set_yticks(list(ticks.values()), list(ticks), fontsize=9)
+        place.set_ylim(tallest - 1, -1)
+    figure.supxlabel("effect of the real wiring, in standard deviations of its nulls (right: better than they)", fontsize=9)
+    figure.legend(handles=[dot(colour, name, 6) for name, colour in colours.items()], loc="outside lower center", ncols=7, **BARE)
     return figure

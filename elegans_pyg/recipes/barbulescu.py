@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 import elegans_pyg as ep
-from elegans_pyg._settings import Count, Settings, Whole
+from elegans_pyg._settings import Count, Whole
 from elegans_pyg.recipes import fit_rnn
 from elegans_pyg.recipes.fit_rnn import RUNS, SPLITS, STIMULI
+from elegans_pyg.recipes.simulate import ShapeSettings
 from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
 from elegans_pyg.training.settings import SequenceSettings
 
@@ -76,7 +77,7 @@ EXPERIMENTS = {
 }
 
 
-class BarbulescuSettings(Settings):
+class BarbulescuSettings(ShapeSettings):
     """One experiment."""
 
     group: ClassVar[str] = "Experiment"
@@ -87,10 +88,6 @@ class BarbulescuSettings(Settings):
     count: int = Field(STIMULI, ge=4, le=2**53, description="Stimuli of each scenario.")
     seed: Whole = Field(0, description="Start of all seeds: stimuli and first parameters.")
     model: Literal["c302-C1", "c302-D1"] = Field("c302-C1", description="Membranes; c302-D1 has neurons with their shape.")
-    morphology: bool = Field(False, description="Give the neurons of c302-C1 their shape, too; the paper's had one.")
-    d_lambda: float | None = Field(
-        None, gt=0, description="Longest compartment of a shape, as a share of the length constant (default: a compartment a section)."
-    )
     amplitude: float | None = Field(None, gt=0, description="Largest current in pA (default: the scenario's).")
     clip_norm: float | None = Field(None, gt=0, description="Largest norm of each run's gradient (default: no limit).")
 

@@ -26,16 +26,23 @@ LEAD_MS = 20.0
 """How much of the time before the current figures and tables show."""
 
 
-class WormSettings(Settings):
+class ShapeSettings(Settings):
+    """Whether neurons have their shape."""
+
+    group: ClassVar[str] = "Shapes of neurons"
+
+    morphology: bool = Field(False, description="Give the neurons of c302-C1 their shape, too.")
+    d_lambda: float | None = Field(
+        None, gt=0, description="Longest compartment of a shape, as a share of the length constant (default: a compartment per section)."
+    )
+
+
+class WormSettings(ShapeSettings):
     """Which nervous system."""
 
     group: ClassVar[str] = "Nervous system"
 
     model: Literal["c302-C1", "c302-D1", "kunert"] = Field("c302-C1", description="Membranes; c302-D1 has neurons with their shape.")
-    morphology: bool = Field(False, description="Give the neurons of c302-C1 their shape, too.")
-    d_lambda: float | None = Field(
-        None, gt=0, description="Longest compartment of a shape, as a share of the length constant (default: a compartment a section)."
-    )
     connectome: Name | None = Field(None, description="Another wiring for these membranes, by name; see info.")
     ablate: Names = Field((), description="Neurons or classes to remove, such as AVB.")
 
@@ -45,7 +52,9 @@ class SimulateSettings(WormSettings):
 
     group: ClassVar[str] = "Stimulus"
 
-    inputs: Names = Field(("PLML", "PLMR", "AVBL", "AVBR"), description="Neurons that the current flows into.")
+    inputs: Names = Field(
+        ("PLML", "PLMR", "AVBL", "AVBR"), description="Neurons that the current flows into; with shapes also segments, such as PVDL:7."
+    )
     current: float = Field(2.0, ge=-LARGEST_PA, le=LARGEST_PA, description="Current into each of them in pA, flowing from on to off.")
     on: float = Field(100.0, description="When the current starts, in ms.")
     off: float = Field(400.0, description="When it ends, in ms.")
@@ -56,7 +65,7 @@ class SimulateSettings(WormSettings):
     dt_ms: float = Field(0.05, ge=1e-6, description="Step in ms.")
     tolerance: float | None = Field(None, gt=0, description="Error in mV above which internal steps are made shorter.")
     duration: float = Field(500.0, gt=0, le=1e9, description="Of the whole, in ms; with a file of currents, its rows decide.")
-    record: Names = Field(("DB1", "LUAL", "PVR", "VB1"), min_length=1, description="Neurons to list and draw.")
+    record: Names = Field(("DB1", "LUAL", "PVR", "VB1"), min_length=1, description="Neurons, and with shapes segments, to list and draw.")
     settling: bool = Field(False, description="Also show the time long before the current, in which the neurons settle.")
 
     @model_validator(mode="after")

@@ -69,6 +69,17 @@ def to_markdown(*parts: RenderableType) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def between_marks(page: str, texts: Mapping[str, str]) -> str:
+    """The Markdown page with each text between its marks, ``<!-- name -->`` and ``<!-- end of name -->``."""
+    for name, text in texts.items():
+        before, mark, rest = page.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- end of {name} -->")
+        if not mark or not end:
+            raise ValueError(f"page: expected the marks of {name!r}, got none; put them back")
+        page = f"{before}{mark}\n{text.strip()}\n\n{end}{after}"
+    return page
+
+
 def make_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> Table:
     """A table of texts whose first ``left`` columns are words, to the left, and whose others are numbers, to the right."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)

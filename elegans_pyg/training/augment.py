@@ -1,4 +1,4 @@
-"""Random crops, flips and cutouts of training images, the same whenever a step is repeated."""
+"""Random crops, flips and cutouts of training images, reproducible for every step."""
 
 from collections.abc import Sequence
 
@@ -6,30 +6,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# The data order's streams are 0 to 2; a stream's number is part of its seed, so that no two overlap.
+# Streams 0 to 2 belong to the data order; a stream's number is part of its seed, so that no two overlap.
 _AUGMENT = 3
 GREY = 128
-"""What padding and cutouts are filled with: 0 once pixels are scaled to ``p / 255 - 0.5``; floating-point images get 0."""
+"""Fill value of padding and cutouts: 0 after pixels are scaled to ``p / 255 - 0.5``; for floating-point images it is 0."""
 
 
 class Augmentation:
-    """Crops, flips and cutouts, drawn for every step anew from the data seed and the step's number, so there is no state to save.
+    """Crops, flips and cutouts, drawn from the data seed and the number of the step, so that there is no state to save.
 
-    Where variants see images of their own, ``variant_seeds`` are part of what each draws from.
+    If each variant has its own images, ``variant_seeds`` also enter the draws.
     """
 
     def __init__(self, seed: int, variant_seeds: Sequence[int] | None = None) -> None:
         self.seed, self.variant_seeds = seed, variant_seeds
 
     def __call__(self, images: Tensor, iteration: int) -> Tensor:
-        """Change a step's images, ``(B, C, H, W)`` or ``(V, B, C, H, W)``, on their device; the input is left alone."""
+        """Augment a step's images, ``(B, C, H, W)`` or ``(V, B, C, H, W)``, on their device; the input is not changed."""
         keys = [()] if self.variant_seeds is None else [(own,) for own in self.variant_seeds]
         drawn = np.concatenate([self._draw((iteration, *key), images.shape[-4], *images.shape[-2:]) for key in keys])
         offsets = torch.from_numpy(drawn).to(images.device, non_blocking=True)
         return _crop_flip_cutout(images.reshape(-1, *images.shape[-3:]), offsets).view(images.shape)
 
     def _draw(self, key: tuple[int, ...], count: int, height: int, width: int) -> np.ndarray:
-        """``(count, 5)``: the crop's corner, whether to flip, and the cutout's corner."""
+        """Draw ``(count, 5)``: the corner of the crop, whether to flip, and the corner of the cutout."""
         generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=(_AUGMENT, *key))))
         limits = [height // 8 * 2, width // 8 * 2, 1, height - height // 4, width - width // 4]
         return generator.integers(0, np.array(limits) + 1, (count, 5))

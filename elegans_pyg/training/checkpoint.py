@@ -1,4 +1,4 @@
-"""Checkpoints that a crash cannot spoil: a folder of safetensors, a table and JSON, swapped in whole."""
+"""Crash-safe checkpoints: a folder of safetensors, a table and JSON, replaced atomically."""
 
 import json
 import os
@@ -16,14 +16,21 @@ from elegans_pyg._files import sha256, write_atomic
 FORMAT_VERSION = 2
 _TENSORS = ("model", "optimizer", "best", "final")
 _METRICS, _STATE = "metrics.csv", "state.json"
-_DIFFERS, _REMEDY = "its sha256 differs", "put it back or start anew in another folder"
+_DIFFERS, _REMEDY = "its sha256 differs", "put it back or start again in another folder"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds: plain JSON values (iteration, settings, generator states), the model's ``state_dict()``, the optimiser's
-    state flattened to named tensors, another ``state_dict()`` with every variant's ``best`` weights where a run keeps these, what the test
-    of a finished run found, and the losses and scores so far as CSV."""
+    """Contents of a checkpoint.
+
+    Attributes:
+        state: plain JSON values: iteration, settings, generator states.
+        model: the model's ``state_dict()``.
+        optimizer: the optimiser's state, flattened to named tensors.
+        best: a ``state_dict()`` of every variant's best weights, if the run keeps them.
+        final: tensors of a finished run: its test predictions and, if the best weights were tested, those weights.
+        metrics: losses and scores so far, as CSV.
+    """
 
     state: dict[str, Any]
     model: dict[str, Tensor]
@@ -34,16 +41,16 @@ class Checkpoint:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a run's folder holds one to resume from; a crash can have left it under its second name."""
+    """Return whether a run's folder holds a checkpoint, possibly under its second name after a crash."""
     return (folder / "checkpoint").is_dir() or (folder / "checkpoint.old").is_dir()
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write ``checkpoint`` to ``folder``, whose parent must exist, in place of the one that is there.
+    """Write ``checkpoint`` to ``folder``, whose parent must exist, and replace the previous one.
 
-    The files are written and flushed to the disk in ``<folder>.tmp``, which then takes the place of ``folder`` by renaming, the old one
-    being ``<folder>.old`` for that moment. At every instant :func:`load_checkpoint` finds either the old or the new one complete. Raises
-    ``OSError`` if it cannot be written (disk full, no permission); the checkpoint from before is kept.
+    The files are written to ``<folder>.tmp`` and flushed to disk. The old folder is then renamed to ``<folder>.old``, the new one to
+    ``folder``, and the old one removed. At every moment :func:`load_checkpoint` finds either the old or the new one complete. Raises
+    ``OSError`` if it cannot be written (disk full, no permission); the previous checkpoint is kept.
     """
     temporary, old = _others(folder)
     try:
@@ -66,28 +73,32 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         reason = os.strerror(error.errno) if error.errno else str(error)
-        kept = "the checkpoint from before is kept" if folder.exists() or old.exists() else "there is no earlier one"
+        kept = "the previous checkpoint is kept" if folder.exists() or old.exists() else "there is no earlier one"
         raise OSError(error.errno, f"checkpoint: could not write {folder} ({reason}); {kept}; free space and resume") from error
     shutil.rmtree(old, ignore_errors=True)
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove what a killed :func:`save_checkpoint` left beside ``folder``, and give the checkpoint its name back."""
+    """Remove what a killed :func:`save_checkpoint` left beside ``folder``, and restore the checkpoint's name."""
     temporary, old = _others(folder)
     if not folder.exists() and old.exists():
-        # The crash came between the two renames: the old one has its name back before anything is removed.
+        # The crash was between the two renames: the old name is restored before anything is removed.
         old.rename(folder)
     for path in filter(Path.exists, (temporary, old)):
         shutil.rmtree(path)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read what :func:`save_checkpoint` wrote to ``folder``, checking every file first; raises ``FileNotFoundError`` if there is none or a
-    file is missing, and ``ValueError`` if a file is damaged or the format is one this version does not read."""
-    # A crash between the two renames of a save leaves the old one under its second name.
+    """Read the checkpoint in ``folder``; every file is verified first.
+
+    Raises:
+        FileNotFoundError: if there is no checkpoint, or a file is missing.
+        ValueError: if a file is damaged, or has another format version.
+    """
+    # A crash between the two renames of a save leaves the old checkpoint under its second name.
     place = folder if folder.is_dir() else _others(folder)[1]
     if not place.is_dir():
-        raise FileNotFoundError(f"checkpoint: there is none in {folder.parent} (expected the folder {folder.name!r}); start without resume")
+        raise FileNotFoundError(f"checkpoint: none in {folder.parent} (expected the folder {folder.name!r}); start without resume")
     path = place / _STATE
     try:
         state = json.loads(_read(path))
@@ -106,7 +117,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         try:
             tensors[name] = load(content)
         except SafetensorError as error:
-            raise ValueError(f"checkpoint: {file} holds no safetensors ({error}); start anew in another folder") from error
+            raise ValueError(f"checkpoint: {file} is not a safetensors file ({error}); start again in another folder") from error
     return Checkpoint(state, **tensors, metrics=_read(place / _METRICS, checksums))
 
 
@@ -124,12 +135,12 @@ def _read(path: Path, checksums: dict[str, str] | None = None) -> bytes:
 
 
 def _state_checksum(state: dict[str, Any]) -> str:
-    """Of everything in ``state.json`` but the checksums; a changed digit in a generator's state would go unseen otherwise."""
+    """Return the checksum of ``state.json`` without its checksums, which detects even one changed digit in a generator's state."""
     return sha256(json.dumps(state, allow_nan=False).encode())
 
 
 def _flush_folder(folder: Path) -> None:
-    # A rename is only on the disk once the folder that holds the name is.
+    # A rename is on disk only after the folder that holds the name has been flushed.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

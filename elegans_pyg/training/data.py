@@ -1,4 +1,4 @@
-"""What is trained on: tensors of inputs and targets, from images, sequences, or any PyTorch data set."""
+"""Training data: tensors of inputs and targets from images, sequences or any PyTorch data set."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from elegans_pyg.datasets.images import ImageData
 
 Pair = tuple[Tensor, Tensor]
-"""Inputs and targets with one row a sample, such as images and labels."""
+"""Inputs and targets with one row per sample, such as images and labels."""
 
 
 @dataclass(frozen=True)
 class FitData:
-    """Inputs ``(n, ...)`` and targets ``(n, ...)`` in memory, with a name for messages and checkpoints, and the classes' names if any.
+    """Inputs ``(n, ...)`` and targets ``(n, ...)`` in memory, with a name for messages and checkpoints, and class names if there are any.
 
-    The test pair is looked at once, at the end; without a validation pair, ``validation_fraction`` of ``train`` is taken. Raises
+    The test pair is used once, at the end. Without a validation pair, ``validation_fraction`` of ``train`` is held out. Raises
     ``ValueError`` if inputs and targets differ in number, there are none, or a number is not finite.
     """
 
@@ -34,14 +34,14 @@ class FitData:
         for name, pair in self.splits().items():
             shapes = " and ".join(str(tuple(part.shape)) for part in pair)
             if len(pair[0]) != len(pair[1]) or 0 in (pair[0].numel(), pair[1].numel()):
-                raise ValueError(f"{name}: expected as many inputs as targets, at least 1, got {shapes}; give one row a sample")
+                raise ValueError(f"{name}: expected as many inputs as targets, at least 1, got {shapes}; give one row per sample")
             for kind, part in zip(("inputs", "targets"), pair, strict=True):
                 if part.is_floating_point() and not bool(part.isfinite().all()):
                     raise ValueError(f"{name}: expected finite numbers, got NaN or infinity among the {kind}; leave those samples out")
             expected, got = (tuple(inputs.shape[1:]) for inputs in (self.train[0], pair[0]))
             if got != expected:
                 kind = "sequences" if len(got) == 2 else "samples"
-                raise ValueError(f"{name}: expected {kind} of {expected} like those of train, got {got}; cut all alike")
+                raise ValueError(f"{name}: expected {kind} of {expected} like those of train, got {got}; give all the same shape")
 
     def splits(self) -> dict[str, Pair]:
         found = {"train": self.train, "validation": self.validation, "test": self.test}
@@ -49,7 +49,7 @@ class FitData:
 
 
 def as_fit_data(data: FitData | ImageData | tuple[Dataset[Any], Dataset[Any]]) -> FitData:
-    """Images, or a pair of data sets of (image, label) for training and test, as :class:`FitData`."""
+    """Convert images, or a pair of (image, label) data sets for training and test, to :class:`FitData`."""
     if isinstance(data, FitData):
         return data
     if isinstance(data, tuple):
@@ -59,8 +59,10 @@ def as_fit_data(data: FitData | ImageData | tuple[Dataset[Any], Dataset[Any]]) -
 
 
 def stack_dataset(dataset: Dataset[Any], name: str = "dataset") -> Pair:
-    """All samples of a data set of (image, label) in memory: ``(n, C, H, W)``, uint8 or floating-point, and ``(n,)`` int64; raises
-    ``ValueError`` if images are no tensors of one shape, or a label is no whole number."""
+    """Stack all samples of an (image, label) data set in memory: ``(n, C, H, W)``, uint8 or floating-point, and ``(n,)`` int64.
+
+    Raises ``ValueError`` if images differ in shape or dtype, or a label is not an integer.
+    """
     images, labels = list[Tensor](), list[int]()
     for index in range(len(dataset)):  # type: ignore[arg-type]
         image, label = dataset[index]

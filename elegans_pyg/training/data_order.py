@@ -1,4 +1,4 @@
-"""Which image is trained on when: the validation split and the order of the batches."""
+"""The validation split and the order of the batches."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,17 +7,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Streams of random numbers that one data seed gives rise to; a stream's number is part of its seed, so that no two overlap.
+# Random streams of one data seed; a stream's number is part of its seed, so that no two overlap.
 _SPLIT, _SHARED, _VARIANT = 0, 1, 2
 PART = 4
-"""The stream of the validation images that evaluations before the last take."""
+"""The stream that chooses the validation images of evaluations before the last."""
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int, stream: int = _SPLIT) -> tuple[Tensor, Tensor]:
-    """Sorted indices ``(n - m,)`` to train on and ``(m,)`` to validate on, with the same share held out of every class.
+    """Return sorted indices ``(n - m,)`` for training and ``(m,)`` for validation, with the same share held out of every class.
 
-    ``m`` is ``round(fraction * n)``, ``fraction`` in [0, 1); what rounding down per class leaves goes to the classes with the largest
-    remainders. ``labels`` are ``(n,)`` int64; other targets are one class. ``stream`` is one of the random streams of the seed.
+    ``m`` is ``round(fraction * n)``, ``fraction`` in [0, 1); counts per class are rounded by the largest remainders. ``labels`` are
+    ``(n,)`` int64; other targets count as one class. ``stream`` is one of the random streams of the seed.
     """
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))
     classes = labels.cpu().numpy() if labels.dim() == 1 else np.zeros(len(labels), dtype=np.int64)
@@ -32,13 +32,17 @@ def stratified_split(labels: Tensor, fraction: float, seed: int, stream: int = _
 
 
 class DataOrder:
-    """Batches of ``batch_size`` of the indices below ``size`` without end, on ``device``, shuffled anew every epoch.
+    """Endless batches of ``batch_size`` indices below ``size``, on ``device``, reshuffled every epoch.
 
     Args:
-        seeds: ``None`` gives one order for all variants; otherwise each variant's own seed, and variants with equal seeds share an order.
-            A variant's order depends on its own seed and on ``seed`` alone, never on the variants beside it.
-        keep_last: Keep the last short batch of an epoch, rather than drop it. The order, one for all variants, then comes from the seed
-            and the epoch's number; if one batch holds all samples, they stay in their own order.
+        size: number of samples.
+        batch_size: samples per batch.
+        seed: data seed.
+        device: device of the indices.
+        seeds: ``None`` for one order for all variants; otherwise one seed per variant, and variants with equal seeds share an order. A
+            variant's order depends only on its own seed and on ``seed``, never on other variants.
+        keep_last: keep the short last batch of an epoch instead of dropping it. The order, one for all variants, then depends on the seed
+            and the number of the epoch; if one batch holds all samples, they keep their order.
 
     Raises ``ValueError`` if there are fewer samples than one batch needs, or a variant's seed is negative.
     """
@@ -47,7 +51,7 @@ class DataOrder:
         self, size: int, batch_size: int, seed: int, device: torch.device, seeds: Sequence[int] | None = None, keep_last: bool = False
     ) -> None:
         if size < batch_size and not keep_last:
-            raise ValueError(f"batch_size: expected at most the {size} images left for training, got {batch_size}; make it smaller")
+            raise ValueError(f"batch_size: expected at most the {size} images left for training, got {batch_size}; reduce it")
         self.size, self.batch_size, self.seed, self.device, self.keep_last = size, batch_size, seed, device, keep_last
         self._variants: Tensor | None = None
         keys: list[tuple[int, ...]] = [] if keep_last else [(_SHARED,)]
@@ -62,7 +66,7 @@ class DataOrder:
         self._shuffle()
 
     def _shuffle(self) -> None:
-        # The states from before the shuffle are what a checkpoint keeps: they give this epoch's order again and every later one.
+        # A checkpoint keeps the states from before the shuffle, which reproduce this epoch's order and all later ones.
         self._epoch_start = [generator.bit_generator.state for generator in self._generators]
         if not self.keep_last:
             orders = torch.from_numpy(np.stack([generator.permutation(self.size) for generator in self._generators]))
@@ -74,7 +78,7 @@ class DataOrder:
         self._orders = orders.to(self.device)
 
     def next_batch(self) -> Tensor:
-        """Indices ``(B,)`` of the next batch, or ``(V, B)`` if each variant has its own order."""
+        """Return the indices ``(B,)`` of the next batch, or ``(V, B)`` if each variant has its own order."""
         if self.position + (1 if self.keep_last else self.batch_size) > self.size:
             self.epoch, self.position = self.epoch + 1, 0
             self._shuffle()
@@ -83,12 +87,12 @@ class DataOrder:
         return batch[0] if self._variants is None else batch[self._variants]
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on from here, as plain JSON values."""
+        """Return everything needed to continue from here, as plain JSON values."""
         state = {"epoch": self.epoch, "position": self.position}
         return state if self.keep_last else {**state, "generators": self._epoch_start}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where :meth:`state_dict` was taken of an order made with the same arguments."""
+        """Continue from a :meth:`state_dict` of an order with the same arguments."""
         for generator, saved in zip(self._generators, state.get("generators", ()), strict=True):
             generator.bit_generator.state = saved
         self.epoch, self.position = state["epoch"], state["position"]

@@ -1,4 +1,4 @@
-"""What makes two runs the same run: the checks on a run's inputs, and their comparison with a checkpoint's."""
+"""Identity of a run: checks of its inputs, and their comparison with those of a checkpoint."""
 
 import hashlib
 import json
@@ -15,8 +15,10 @@ _INTEGERS = ("variant", "wiring_seed", "seed")
 
 
 def variant_table(variants: pd.DataFrame | None, count: int) -> pd.DataFrame:
-    """A checked copy of the columns ``variant``, ``family``, ``wiring_seed`` and ``seed``, or a table for variants without a name; raises
-    ``ValueError`` if a column is missing or no integer where it should be, or the variants are not 0 to ``count - 1`` in order."""
+    """Return a checked copy of the columns ``variant``, ``family``, ``wiring_seed`` and ``seed``, or the default table.
+
+    Raises ``ValueError`` if a column is missing or not of integers, or the variants are not 0 to ``count - 1`` in order.
+    """
     if variants is None:
         return pd.DataFrame({"variant": range(count), "family": "unnamed", "wiring_seed": 0, "seed": range(count)})
     columns = ["variant", "family", "wiring_seed", "seed"]
@@ -32,7 +34,7 @@ def variant_table(variants: pd.DataFrame | None, count: int) -> pd.DataFrame:
 
 
 def describe_run(model: VariantModel, data: FitData, settings: FitSettings, table: pd.DataFrame, objective: Objective) -> dict[str, Any]:
-    """What a checkpoint keeps of a run's inputs, as plain JSON values."""
+    """Return the description of a run's inputs that a checkpoint keeps, as plain JSON values."""
     digest = hashlib.sha256()
     for tensor in (part for pair in data.splits().values() for part in pair):
         digest.update(tensor.cpu().contiguous().numpy().data)
@@ -47,17 +49,19 @@ def describe_run(model: VariantModel, data: FitData, settings: FitSettings, tabl
 
 
 def check_same_run(state: dict[str, Any], run: dict[str, Any]) -> None:
-    """Refuse to resume a run, of which a checkpoint has ``state``, with other inputs, :func:`describe_run` of those given now: raises
-    ``ValueError`` naming the first input that differs, or saying that ``iterations`` is less than what is done already."""
+    """Check that a run may be resumed: compare the checkpoint's ``state`` with ``run``, the :func:`describe_run` of the present inputs.
+
+    Raises ``ValueError`` naming the first input that differs, or if ``iterations`` is below the iterations done.
+    """
     saved, given = state["run"], json.loads(json.dumps(run))
     done, wanted = state["iteration"], given["settings"]["iterations"]
     if wanted < done:
-        raise ValueError(f"iterations: expected at least the {done} that the checkpoint has done, got {wanted}; raise it")
+        raise ValueError(f"iterations: expected at least the {done} of the checkpoint, got {wanted}; raise it")
     before = FitSettings(**saved["settings"])
     if wanted != before.iterations and not before.extensible:
         raise ValueError(
             f"iterations: was {before.iterations} in the checkpoint and is {wanted} now, but a learning rate with schedule 'cosine' or"
-            " warmup depends on it; give the run's own number, or start anew"
+            " warmup depends on it; give the run's own number, or start a new run"
         )
     given["settings"]["iterations"] = before.iterations
     for section in ("settings", "objective", "dataset", "variants", "model"):
@@ -69,4 +73,6 @@ def _check_same(name: str, saved: Any, given: Any) -> None:
         for key in saved | given:
             _check_same(f"{name}.{key}", saved.get(key), given.get(key))
     elif saved != given:
-        raise ValueError(f"resume: {name} was {saved!r} in the checkpoint and is {given!r} now; give the run's own inputs, or start anew")
+        raise ValueError(
+            f"resume: {name} was {saved!r} in the checkpoint and is {given!r} now; give the run's own inputs, or start a new run"
+        )

@@ -1,4 +1,4 @@
-"""Ctrl-C and a request to end (SIGTERM, SIGHUP) that let the step in hand finish."""
+"""Handling of Ctrl-C, SIGTERM and SIGHUP that lets the current step finish."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 
 class InterruptGuard(ExitStack):
-    """Within this context the first Ctrl-C, SIGTERM or SIGHUP only sets :attr:`signal`, its number, and writes ``message``, if there is
-    one, to standard error; a second one raises ``KeyboardInterrupt`` at once. A command that ends for a signal exits with 128 + its number.
+    """Context manager that defers Ctrl-C, SIGTERM and SIGHUP until the current step is finished.
 
-    The handlers from before are put back on leaving. Where there can be no handler (off the main thread) or the process has been told to
-    ignore a signal (``nohup``), nothing is changed for it.
+    The first signal only sets :attr:`signal`, its number, and writes ``message``, if any, to standard error. A second one raises
+    ``KeyboardInterrupt`` at once. A command ended by a signal exits with 128 + its number.
+
+    The previous handlers are restored on exit. Nothing is changed outside the main thread, where handlers cannot be set, or for signals
+    that the process ignores (``nohup``).
     """
 
     def __init__(self, message: str = "") -> None:
@@ -26,7 +28,7 @@ class InterruptGuard(ExitStack):
 
     @property
     def requested(self) -> bool:
-        """Whether a signal came."""
+        """Whether a signal has arrived."""
         return self.signal is not None
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
@@ -41,7 +43,7 @@ class InterruptGuard(ExitStack):
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 previous = signal.getsignal(number)
-                # None is a handler that was not installed from Python: it could not be put back.
+                # None is a handler that was not installed from Python and cannot be restored.
                 if previous is not None and previous != signal.SIG_IGN:
                     signal.signal(number, self._handle)
                     self.callback(signal.signal, number, previous)

@@ -37,19 +37,19 @@ class TrainingError(RuntimeError):
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a run ends in.
+    """Result of a training run.
 
     Attributes:
-        results: one row a variant: ``variant``, ``family``, ``wiring_seed``, ``seed``, and the objective's scores on the test images, such
-            as ``accuracy`` (0 to 1; NaN for a stopped variant, and for all if the run was interrupted).
-        validation_accuracy: ``(V,)`` the objective's first score at the last evaluation; NaN where there is none.
-        metrics, iterations: the rows of ``metrics.csv``; iterations done.
+        results: one row per variant: ``variant``, ``family``, ``wiring_seed``, ``seed``, and the objective's scores on the test images,
+            such as ``accuracy`` (0 to 1; NaN for a stopped variant, and for all if the run was interrupted).
+        validation_accuracy: ``(V,)`` the objective's first score at the last evaluation; NaN if there is none.
+        metrics, iterations: the rows of ``metrics.csv``, and the number of iterations done.
         test_predictions: ``(V, n_test)`` int64 predicted classes, -1 for a stopped variant; ``None`` if interrupted, or without classes.
-        tested_at: ``(V,)`` iteration of the weights that the model ends with, which are those tested.
-        stopped: why a variant was stopped, by variant.
-        interrupted, signal: whether Ctrl-C or another signal ended the run before its end, and the number of that signal.
-        seconds: wall-clock time of the whole run, earlier parts of a resumed one included.
-        images_per_second: images trained on, times variants, per second of this call's training steps.
+        tested_at: ``(V,)`` iteration of the tested weights, with which the model ends.
+        stopped: reason for which a variant was stopped, by variant.
+        interrupted, signal: whether Ctrl-C or another signal ended the run early, and the number of that signal.
+        seconds: wall-clock time of the whole run, including earlier parts of a resumed one.
+        images_per_second: images times variants per second of this call's training steps.
     """
 
     results: pd.DataFrame
@@ -77,46 +77,46 @@ def fit(
     quiet: bool = False,
     progress: Progress | None = None,
 ) -> FitResult:
-    """Train all variants of ``model`` on ``data`` side by side, as so many independent experiments.
+    """Train all variants of ``model`` on ``data`` side by side, as independent experiments.
 
-    Every variant ends with the parameters it would have if trained alone, to floating-point tolerance. The validation images come out of
-    the training images; the test images are looked at once, at the end, and never to choose anything: with the final weights, or, with
+    Every variant ends with the parameters that it would have if trained alone, to floating-point tolerance. Validation images are held out
+    of the training images. Test images are used once, at the end, and never to choose anything: with the final weights or, with
     ``select="best"``, with each variant's weights of its best validation score.
 
-    With ``out``, the folder gets ``checkpoint/`` and, written from what that holds, ``metrics.csv``. A resumed run goes on bit for bit on
-    the CPU, given a model that draws no random numbers of its own (dropout would). Ctrl-C, SIGTERM and SIGHUP end the step in hand, save
-    a checkpoint and return; a second one raises ``KeyboardInterrupt`` at once. Extending ``iterations`` of a finished run replaces its
-    last evaluation and its test rows: settle the length beforehand.
+    The folder ``out`` holds ``checkpoint/`` and ``metrics.csv``, which is written from the checkpoint. On the CPU a resumed run continues
+    bit for bit, if the model draws no random numbers (dropout does). Ctrl-C, SIGTERM and SIGHUP finish the current step, save a
+    checkpoint and return; a second one raises ``KeyboardInterrupt`` at once. Extending ``iterations`` of a finished run replaces its last
+    evaluation and its test rows, so choose the length beforehand.
 
     Args:
-        model: ``V`` variants (:class:`~elegans_pyg.models.ConnectomeClassifier`, or a module with its ``num_variants``, ``variant_ptr()``
-            and what the objective asks for: logits ``(V, B, K)`` by default). Trained in place; left on the training device, in evaluation
-            mode, with the weights that were tested (after an interruption those of the last step).
-        data: Training and test images: :class:`~elegans_pyg.datasets.ImageData`, a pair of PyTorch data sets of (image, label), whose
-            images are uint8 or floating-point (then used as they are), or :class:`~elegans_pyg.training.data.FitData`.
-        settings, objective: How to train, by default as Park & Kim (2023), and what for: ``Classification`` (the default),
-            ``Autoencoding`` or ``SequenceRegression``.
-        variants: One row a variant, in order: ``variant``, ``family``, ``wiring_seed``, ``seed``. By default family ``"unnamed"``, wiring
+        model: ``V`` variants: a :class:`~elegans_pyg.models.ConnectomeClassifier`, or a module with ``num_variants``, ``variant_ptr()`` and
+            the outputs that the objective needs, by default logits ``(V, B, K)``. Trained in place; left on the training device, in
+            evaluation mode, with the tested weights (after an interruption, those of the last step).
+        data: training and test images: :class:`~elegans_pyg.datasets.ImageData`, a pair of PyTorch data sets of (image, label) with images
+            in uint8 or floating point (not rescaled), or :class:`~elegans_pyg.training.data.FitData`.
+        settings: training settings, by default those of Park & Kim (2023).
+        objective: loss and scores: ``Classification`` (the default), ``Autoencoding`` or ``SequenceRegression``.
+        variants: one row per variant, in order: ``variant``, ``family``, ``wiring_seed``, ``seed``. By default family ``"unnamed"``, wiring
             seed 0, and the variant's number as seed.
-        out: Run folder, made if need be. ``None`` writes nothing.
-        resume: Go on from the checkpoint in ``out``, with the same model, data and settings (``iterations`` may grow; ``device``,
-            ``checkpoint_every`` and ``tensorboard`` may change). A run killed before its first checkpoint starts anew; a finished one is
-            read.
-        quiet: Show warnings only.
-        progress: A display that is open already, such as one over many runs; it is moved on by ``iterations`` in all.
+        out: run folder, created if missing. ``None`` writes nothing.
+        resume: continue from the checkpoint in ``out``, with the same model, data and settings (``iterations`` may grow; ``device``,
+            ``checkpoint_every`` and ``tensorboard`` may change). A run killed before its first checkpoint starts again; the results of a
+            finished one are read.
+        quiet: show only warnings.
+        progress: an open progress display, such as one over many runs, which is advanced by ``iterations`` in total.
 
     Raises:
-        ValueError: if arguments do not fit together, or differ from the checkpoint's.
-        FileExistsError: if ``out`` holds a run already and ``resume`` is not given.
+        ValueError: if arguments do not fit together, or differ from those of the checkpoint.
+        FileExistsError: if ``out`` already holds a run and ``resume`` is not set.
         FileNotFoundError: if there is no run to resume.
-        OSError: if a checkpoint or the metrics cannot be written; the checkpoint from before is kept.
+        OSError: if a checkpoint or the metrics cannot be written; the previous checkpoint is kept.
         TrainingError: if the loss of every variant has become non-finite.
     """
     clock, settings, objective = time.perf_counter(), settings or FitSettings(), objective or Classification()
     table, data = variant_table(variants, model.num_variants), as_fit_data(data)
     if out is None and (resume or settings.tensorboard):
         raise ValueError(f"out: expected a run folder for {'resume' if resume else 'tensorboard'}, got None; give one")
-    # Asked for before anything is written: a missing extra leaves no half-made run folder behind.
+    # Imported before anything is written, so that a missing extra leaves no incomplete run folder.
     tensorboard = require("torch.utils.tensorboard", "tensorboard", "writing TensorBoard files") if settings.tensorboard else None
     run = _Run(model, data, settings, objective, table, clock)
     if out is not None:
@@ -126,7 +126,7 @@ def fit(
         if tensorboard is not None and out is not None:
             run.writer = tensorboard.SummaryWriter(log_dir=str(Path(out, "tensorboard")), purge_step=run.trainer.iteration + 1)
             stack.callback(run.writer.close)
-        guard = stack.enter_context(InterruptGuard("" if quiet else "ending after this step; again to stop at once"))
+        guard = stack.enter_context(InterruptGuard("" if quiet else "stopping after this step; press Ctrl-C again to stop at once"))
         base = 0 if progress is None else progress.done
         progress = progress or stack.enter_context(Progress("training", settings.iterations, run.trainer.iteration, quiet))
         run.train(guard, progress, base)
@@ -135,13 +135,13 @@ def fit(
 
 
 class _Run:
-    """Steps, evaluations and checkpoints in their order, until the last iteration or a signal."""
+    """Runs steps, evaluations and checkpoints until the last iteration or a signal."""
 
     def __init__(
         self, model: VariantModel, data: FitData, settings: FitSettings, objective: Objective, table: pd.DataFrame, clock: float
     ) -> None:
         self.settings, self.objective, self.table, self.clock = settings, objective, table, clock
-        # Read at every evaluation, where pandas would take longer than a step of a small model.
+        # For every evaluation, where pandas would take longer than a step of a small model.
         self.named = list(table.itertuples(index=False, name=None))
         self.description = describe_run(model, data, settings, table, objective)
         device, dtype = resolve_device(settings.device), float_dtype(settings.precision)
@@ -168,11 +168,11 @@ class _Run:
         self.saved_at, self.first, self.step_seconds = -1, 0, 0.0
 
     def open(self, out: Path, resume: bool) -> None:
-        """Make the run folder, or go on from its checkpoint."""
+        """Create the run folder, or continue from its checkpoint."""
         self.out, folder, metrics = out, out / "checkpoint", out / "metrics.csv"
         if has_checkpoint(out) and not resume:
             raise FileExistsError(f"out: {out} holds a run already; resume it or give another folder")
-        # With metrics and no checkpoint, the run was killed before its first one.
+        # A run with metrics but no checkpoint was killed before its first checkpoint.
         if resume and (has_checkpoint(out) or not metrics.exists()):
             self._restore(load_checkpoint(folder))
         out.mkdir(parents=True, exist_ok=True)
@@ -207,11 +207,11 @@ class _Run:
                 self._end()
         else:
             self._report_stopped()
-            progress.message(f"finished before, at iteration {trainer.iteration}; nothing is left to train")
+            progress.message(f"already finished at iteration {trainer.iteration}; nothing left to train")
         if self.tested_at is not None:
             self.meter.finish()
         else:
-            kept = "" if self.out is None else f"; resume goes on from {self.out / 'checkpoint'}"
+            kept = "" if self.out is None else f"; resume from {self.out / 'checkpoint'}"
             progress.message(f"interrupted after iteration {trainer.iteration}{kept}")
         self._write_metrics(now=True)
 
@@ -222,19 +222,19 @@ class _Run:
         while True:
             iteration = trainer.iteration
             ended = iteration >= settings.iterations
-            # The last evaluation comes with the test, after the checkpoint: a longer run goes on from there as if it had never ended here.
+            # The last evaluation comes with the test, after the checkpoint, so that a longer run continues as if it had not ended here.
             evaluation_due = iteration > trainer.last_evaluation and iteration % settings.eval_every == 0 and not ended
             checkpoint_due = iteration > self.saved_at and (ended or iteration % settings.checkpoint_every == 0)
             beside = evaluation_due and self.objective.beside and len(self.part[0]) > 0
             pause = ended or evaluation_due or checkpoint_due or guard.requested
             if pause or not asynchronous:
-                # Reading a GPU's memory waits for the steps in flight, which is why it is left to the pauses there.
+                # Reading GPU memory waits for the running steps, so on a GPU it is done only at pauses.
                 self._report_stopped()
             if pause:
                 self.step_seconds += time.perf_counter() - mark
             if evaluation_due and not beside:
                 self._validate(self.part)
-            # Looked at once: a request that comes after this line is for the next time round.
+            # Read once: a request that arrives after this line is handled in the next round.
             leaving = guard.requested
             if self.out is not None and (checkpoint_due or (leaving and iteration > self.saved_at)):
                 save_checkpoint(self.out / "checkpoint", self._checkpoint())
@@ -251,7 +251,7 @@ class _Run:
             self.meter.step(trainer.iteration, trainer.last_loss)
 
     def _end(self) -> None:
-        """Evaluate on all validation samples, test, and keep the results beside the state from before."""
+        """Evaluate on all validation samples, test, and save the results with the state before them."""
         trainer, best = self.trainer, self.trainer.best
         before, count = self._checkpoint(), len(self.log.rows)
         model, kept = ({name: tensor.clone() for name, tensor in part.items()} for part in (before.model, before.best))
@@ -284,7 +284,7 @@ class _Run:
         return evaluate(model, *data, size, precision, objective=self.objective, stop=lambda: self.guard.requested, progress=show)
 
     def _validate(self, data: Pair) -> bool:
-        """Whether it was not given up for a signal: then nothing is recorded, and the resumed run begins with this evaluation."""
+        """Evaluate and record; returns False if a signal ended it, in which case nothing is recorded and a resumed run begins with it."""
         evaluation = self._evaluate("validation", data) if len(data[0]) else None
         if evaluation is None and len(data[0]):
             return False
@@ -306,7 +306,7 @@ class _Run:
         self._write_metrics(now=False)
 
     def _record(self, split: str, *columns: np.ndarray) -> np.ndarray:
-        """Add loss and scores, ``(V,)`` each, to the log and to TensorBoard, as NaN once a variant is stopped; also ``(V, columns)``."""
+        """Add loss and scores, ``(V,)`` each, to the log and TensorBoard, with NaN for stopped variants. Returns ``(V, columns)``."""
         iteration, values = self.trainer.iteration, np.column_stack(columns)
         values[list(self.stopped)] = np.nan
         for named, own in zip(self.named, values.tolist(), strict=True):
@@ -359,7 +359,7 @@ class _Run:
 
 
 def _part(validation: Pair, settings: FitSettings) -> Pair:
-    """The fixed part of the validation samples that evaluations before the last take; a forward pass costs a third of a step."""
+    """Return the fixed part of the validation samples used before the last evaluation; a forward pass costs a third of a step."""
     count = settings.eval_images or max(settings.batch_size, int(0.3 * settings.eval_every * settings.batch_size))
     if count >= len(validation[0]):
         return validation

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: the table of its losses and scores, and how far it is, in units of training steps."""
+"""Reporting of a run: the table of its losses and scores, and its progress in units of training steps."""
 
 import csv
 import io
@@ -14,14 +14,14 @@ from elegans_pyg._progress import Progress
 from elegans_pyg.training.settings import FitSettings
 
 FORWARD = 1 / 3
-"""Cost of a forward pass, in training steps of as many samples."""
+"""Cost of a forward pass, as a share of a training step on as many samples."""
 
 
 class MetricsLog:
-    """Rows in memory, one a variant, split and evaluation: whose it is, the loss, and the scores; at first those of ``content``, a CSV.
+    """Rows in memory, one per variant, split and evaluation, with loss and scores; initially those of ``content``, a CSV.
 
     The checkpoint keeps the rows as CSV; ``metrics.csv`` in the run folder is written from them, and never read. Floats have all their
-    digits, so that reading the CSV gives back the same numbers.
+    digits, so that reading the CSV returns the same numbers.
     """
 
     def __init__(self, score_names: Sequence[str] = ("accuracy",), content: bytes = b"") -> None:
@@ -33,13 +33,13 @@ class MetricsLog:
             self.rows.append((int(iteration), int(variant), family, int(wiring_seed), int(seed), split, *map(float, values)))
 
     def to_csv(self, first: int = 0) -> bytes:
-        """The rows from the ``first`` on."""
+        """Return the rows from the ``first`` on as CSV."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([self.columns, *self.rows[first:]])
         return text.getvalue().encode()
 
     def write(self, path: Path, now: bool = True) -> None:
-        """Write all rows to a file; without ``now``, leave it for later if writing would take more than about a twentieth of the time."""
+        """Write all rows to a file; without ``now``, postpone it if writing would take more than about a twentieth of the time."""
         started = time.monotonic()
         if now or started - self._written > 20 * self._seconds:
             write_atomic(path, self.to_csv())
@@ -51,10 +51,10 @@ class MetricsLog:
 
 
 class Meter:
-    """Moves a display on by ``iterations`` in all, as a run takes its steps, evaluations and test.
+    """Advances a progress display by ``iterations`` in total over the steps, evaluations and test of a run.
 
-    ``evaluated`` counts the samples of all evaluations and the test together, ``done`` the iterations finished before, their evaluations
-    included; ``base`` is what the display, which may be one over many runs, had before this run.
+    ``evaluated`` is the number of samples in all evaluations and the test; ``done`` is the number of iterations finished earlier; ``base``
+    is the position of the display, which may cover many runs, before this run.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Meter:
         self._iteration, self._loss, self._headline = done, "", ""
 
     def step(self, iteration: int, loss: Callable[[], float]) -> None:
-        """One more step; on a terminal its mean loss is read once a second at most, since that makes the CPU wait for the GPU."""
+        """Count one step; on a terminal its mean loss is read at most once per second, because the CPU then waits for the GPU."""
         self._iteration = iteration
         self._advance(1.0, "training")
         if self.progress.on_terminal and time.monotonic() >= self._next_loss:
@@ -76,11 +76,11 @@ class Meter:
             self._loss = f"  loss {loss():.4f}"
 
     def evaluating(self, split: str, samples: int) -> None:
-        """So many more samples went through the model."""
+        """Count samples that went through the model in an evaluation."""
         self._advance(FORWARD * samples / self.batch_size, split)
 
     def evaluated(self, loss: float, score: float) -> None:
-        """Mean training loss and mean validation score over the variants still training."""
+        """Show the mean training loss and validation score over the variants still training."""
         self._loss, self._headline = f"  loss {loss:.4f}", "" if score != score else f"  validation {self._score} {score:.4g}"
 
     def finish(self) -> None:

@@ -1,4 +1,4 @@
-"""What an ensemble is trained for: the loss, the scores that are written beside it, and both over a set of samples."""
+"""Training objectives: losses and scores, and their evaluation over a set of samples."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from elegans_pyg.training.data import Pair
 
 
 class VariantModel(Protocol):
-    """What training asks of a model: a :class:`torch.nn.Module` that knows how many variants it holds and what belongs to which.
+    """Interface of a trainable model: a :class:`torch.nn.Module` that knows its variants.
 
-    ``variant_ptr()`` gives, for every parameter and buffer, the offsets of the variants' parts; buffers that it leaves out are constants
-    that all variants share.
+    ``variant_ptr()`` returns, for every parameter and buffer, the offsets of the variants' parts; buffers that it omits are constants
+    shared by all variants.
     """
 
     training: bool
@@ -41,8 +41,14 @@ class VariantModel(Protocol):
 
 
 class BatchResult(NamedTuple):
-    """Of one batch of ``B`` ``samples``: ``losses (V, B)`` of every variant for every image, or ``(V, 1)``, their mean; ``counts (V, K)``,
-    float64 sums from which :meth:`Objective.scores` are computed; and ``predictions (V, B)``, int64, where there are classes."""
+    """Result of one batch of ``B`` samples.
+
+    Attributes:
+        losses: ``(V, B)`` of every variant for every image, or ``(V, 1)``, their mean.
+        counts: ``(V, K)`` float64 sums from which :meth:`Objective.scores` are computed.
+        predictions: ``(V, B)`` int64 classes; ``None`` if there are no classes.
+        samples: ``B``.
+    """
 
     losses: Tensor
     counts: Tensor
@@ -51,14 +57,16 @@ class BatchResult(NamedTuple):
 
 
 class Objective(ABC):
-    """A loss for each variant and image, and scores over many images, computed from sums: batches add up, and checkpoints keep them.
+    """A loss for each variant and image, and scores over many images.
+
+    Scores are computed from sums, which add up over batches and are saved in checkpoints.
 
     Attributes:
-        score_names, count_names: columns beside ``loss``, the first of which chooses the best evaluation; and the sums' names.
-        fused_adam: whether Adam's fused kernels may be used: the fastest, but on a CPU they round the end of a tensor otherwise than its
-            middle, so that the last bits of a variant depend on its place among the others.
-        lowest_is_best: whether the best of the first score is the lowest one.
-        beside: whether evaluations before the last go through the model beside the next step's batch, by :meth:`measure_both`.
+        score_names, count_names: columns beside ``loss``, the first of which selects the best evaluation; and names of the sums.
+        fused_adam: whether Adam's fused kernels may be used. They are the fastest, but on a CPU they round the end of a tensor differently
+            from its middle, so that the last bits of a variant depend on its position.
+        lowest_is_best: whether a lower first score is better.
+        beside: whether evaluations before the last share a forward pass with the next step's batch, by :meth:`measure_both`.
     """
 
     score_names: ClassVar[tuple[str, ...]]
@@ -69,20 +77,20 @@ class Objective(ABC):
 
     @abstractmethod
     def measure(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> BatchResult:
-        """Loss and counts of ``V`` variants for a batch of images, ``(B, C, H, W)`` or ``(V, B, C, H, W)`` uint8 (or what else the model
-        takes), and labels, ``(B,)`` or ``(V, B)`` int64 (or other targets); ``precision`` as in ``FitSettings``."""
+        """Compute loss and counts of ``V`` variants for a batch of images, ``(B, C, H, W)`` or ``(V, B, C, H, W)`` uint8 (or other inputs
+        of the model), and labels, ``(B,)`` or ``(V, B)`` int64 (or other targets); ``precision`` as in ``FitSettings``."""
 
     def measure_both(self, model: VariantModel, batch: Pair, other: Pair, precision: str) -> tuple[BatchResult, BatchResult]:
-        """:meth:`measure` for a batch to train on and, without gradients, for other samples, in one forward pass."""
+        """As :meth:`measure`, for a training batch and, without gradients, for other samples, in one forward pass."""
         raise NotImplementedError
 
     def total(self, mean: Tensor) -> Tensor:
-        """Loss ``(V,)`` to minimise, from the mean ``(V,)`` of the losses of a batch: the mean itself by default."""
+        """Compute the loss ``(V,)`` to minimise from the mean loss ``(V,)`` of a batch; by default the mean itself."""
         return mean
 
     @abstractmethod
     def scores(self, counts: Tensor, images: int) -> Tensor:
-        """Scores ``(V, len(score_names))`` from the summed counts ``(V, K)`` of ``images`` images."""
+        """Compute scores ``(V, len(score_names))`` from the summed counts ``(V, K)`` of ``images`` images."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +105,7 @@ class Classification(Objective):
         logits = _forward(model, scale_pixels(images, precision), precision)
         if logits.dim() != 3 or logits.shape[:2] != (model.num_variants, labels.shape[-1]):
             expected, got = f"({model.num_variants}, {labels.shape[-1]}, classes)", tuple(logits.shape)
-            raise ValueError(f"model: expected logits of shape {expected}, got {got}; return one row of logits a variant and image")
+            raise ValueError(f"model: expected logits of shape {expected}, got {got}; return one row of logits per variant and image")
         labels = labels.expand(logits.shape[:2])
         losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
         predicted = logits.detach().argmax(dim=-1)
@@ -109,17 +117,17 @@ class Classification(Objective):
 
 @dataclass(frozen=True)
 class Autoencoding(Objective):
-    r"""Reconstruction of binarised images, for models that give a logit a pixel, ``(V, B, C, H, W)``.
+    r"""Reconstruction of binarised images, for models that return one logit per pixel, ``(V, B, C, H, W)``.
 
-    The images are binarised at ``threshold``, a share of full brightness, and are the model's input (0 and 1) and its target; both
-    thresholds are the published ones by default. The loss is the binary cross entropy, mean over the pixels. The scores, for the predicted
-    share of ink :math:`\hat p = \sigma(\text{logit})` and the target :math:`t`:
+    The images, binarised at ``threshold`` (a share of full brightness), are both input (0 and 1) and target; the default thresholds are the
+    published ones. The loss is the binary cross entropy, averaged over pixels. The scores, for the predicted ink probability :math:`\hat p
+    = \sigma(\text{logit})` and the target :math:`t`:
 
-    - ``pixel_accuracy``: share of pixels with :math:`[\hat p > 0.5] = t`; what ElegansNet (2023) calls top-1 accuracy.
+    - ``pixel_accuracy``: share of pixels with :math:`[\hat p > 0.5] = t`, called top-1 accuracy by ElegansNet (2023).
     - ``pixel_f1``: :math:`2TP / (2TP + FP + FN)` for ink, :math:`\hat p >` ``ink_threshold``, over the pixels of all images ("micro").
     - ``mse``: mean of :math:`(\hat p - t)^2`.
     - ``ssim``: mean structural similarity of :math:`\hat p` and :math:`t` (Wang et al. 2004, doi:10.1109/TIP.2003.819861), with the 7x7
-      uniform window, data range 1 and unbiased covariances of scikit-image's ``structural_similarity``. Computed in evaluation only: NaN
+      uniform window, data range 1 and unbiased covariances of scikit-image's ``structural_similarity``. Computed only in evaluation: NaN
       for the training split.
 
     Raises ``ValueError`` if a threshold is not between 0 and 1.
@@ -136,7 +144,7 @@ class Autoencoding(Objective):
                 raise ValueError(f"{name}: expected a number between 0 and 1, got {getattr(self, name)}; give a share such as 0.3")
 
     def targets(self, images: Tensor, precision: str = "float32") -> Tensor:
-        """Images as 0 and 1; of floating-point ones, 1 is full brightness."""
+        """Binarise images to 0 and 1; for floating-point images, 1 is full brightness."""
         return (images > self.threshold * (255 if images.dtype == torch.uint8 else 1)).to(float_dtype(precision))
 
     def measure(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> BatchResult:
@@ -145,7 +153,9 @@ class Autoencoding(Objective):
         logits = _forward(model, target, precision)
         expected = (model.num_variants, *target.shape[-4:])
         if logits.shape != expected:
-            raise ValueError(f"model: expected logits of shape {expected}, got {tuple(logits.shape)}; return one logit a variant and pixel")
+            raise ValueError(
+                f"model: expected logits of shape {expected}, got {tuple(logits.shape)}; return one logit per variant and pixel"
+            )
         target = target.expand(logits.shape)
         losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=(2, 3, 4))
         with torch.no_grad():
@@ -169,12 +179,13 @@ class Autoencoding(Objective):
 
 @dataclass(frozen=True)
 class SequenceRegression(Objective):
-    r"""The root of the mean squared difference over the sequences of a batch, their steps and outputs:
-    :math:`\sqrt{\frac{1}{S T O} \sum (\hat y - y)^2}`, for models that map ``(S, T, I)`` to ``(V, S, T, O)``.
+    r"""Root mean squared error over the sequences of a batch, their steps and outputs, for models ``(S, T, I)`` to ``(V, S, T, O)``.
 
-    Gradients run back through every step of a sequence, however long. Validation sequences go through the network beside the next
-    step's, which costs less than a pass of their own: kernels walk many sequences at once. The first ``washout`` steps do not count:
-    there a network at rest cannot know what went before.
+    .. math:: \sqrt{\frac{1}{S T O} \sum (\hat y - y)^2}
+
+    Backpropagation through time covers all steps of a sequence. Validation sequences share a forward pass with the next training batch,
+    which costs less than a separate pass. The first ``washout`` steps do not count, because a network that starts at rest does not know the
+    past.
     """
 
     washout: int = 0
@@ -195,7 +206,7 @@ class SequenceRegression(Objective):
         return self._squared_errors(outputs[:, :count], batch[1]), self._squared_errors(outputs[:, count:].detach(), other[1])
 
     def total(self, mean: Tensor) -> Tensor:
-        # Where a fit is perfect, the root has no slope.
+        # The root has no derivative at a perfect fit.
         return mean.clamp_min(torch.finfo(mean.dtype).tiny).sqrt()
 
     def scores(self, counts: Tensor, images: int) -> Tensor:
@@ -204,19 +215,24 @@ class SequenceRegression(Objective):
     def _squared_errors(self, outputs: Tensor, targets: Tensor) -> BatchResult:
         if outputs.shape[1:] != targets.shape:
             shapes = f"(V, {', '.join(map(str, targets.shape))}) like the targets, got {tuple(outputs.shape)}"
-            raise ValueError(f"model: expected outputs of shape {shapes}; give one row a step and one column an output")
+            raise ValueError(f"model: expected outputs of shape {shapes}; give one row per step and one column per output")
         outputs, targets = outputs[:, :, self.washout :], targets[:, self.washout :]
-        # With the sequences innermost in memory, as the kernels have them: otherwise the loss takes as long as they do.
+        # With the sequences innermost in memory, as in the kernels: otherwise the loss takes as long as the network.
         laid_out = targets.permute(1, 2, 0).contiguous().permute(2, 0, 1)
-        # In one sum over all of a variant's numbers, whose order does not depend on the variants beside it.
+        # One sum per variant, whose order does not depend on the other variants.
         error = (outputs - laid_out).square().mean(dim=(1, 2, 3)).unsqueeze(1)
         return BatchResult(error, error.detach().double() * len(targets), None, len(targets))
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One pass over ``n`` images or sequences: mean ``loss (V,)``; ``scores`` by name, ``(V,)`` each, such as ``accuracy``, the share of
-    images right from 0 to 1; and ``predictions (V, n)``, int64 classes, ``None`` where there are none."""
+    """Result of one pass over ``n`` images or sequences.
+
+    Attributes:
+        loss: ``(V,)`` mean loss.
+        scores: by name, ``(V,)`` each, such as ``accuracy`` (0 to 1).
+        predictions: ``(V, n)`` int64 classes; ``None`` if there are no classes.
+    """
 
     loss: np.ndarray
     scores: dict[str, np.ndarray]
@@ -224,7 +240,7 @@ class Evaluation:
 
     @classmethod
     def from_batches(cls, objective: Objective, batches: list[BatchResult]) -> Evaluation:
-        """Put the results of all batches together."""
+        """Combine the results of all batches."""
         count = sum(batch.samples for batch in batches)
         losses = [batch.losses.detach().mean(dim=1, dtype=torch.float64) * batch.samples for batch in batches]
         loss = objective.total(torch.stack(losses).sum(dim=0) / count).cpu().numpy()
@@ -245,14 +261,16 @@ def evaluate(
     stop: Callable[[], bool] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation | None:
-    """Run every variant over ``images``, in evaluation mode and without gradients; the model's mode is put back.
+    """Evaluate every variant on ``images``, in evaluation mode and without gradients; the model's mode is restored.
 
     Args:
-        images, labels: ``(n, C, H, W)`` uint8 and ``(n,)`` int64, or what else the objective takes, on the model's device.
-        precision: As in :class:`~elegans_pyg.training.FitSettings`.
-        objective: Loss and scores; by default those of :class:`~elegans_pyg.training.Classification`.
-        stop: Asked before every batch; once it says ``True`` the evaluation is given up, and ``None`` returned.
-        progress: Told, after every batch, how many images of how many are done.
+        model: the variants.
+        images, labels: ``(n, C, H, W)`` uint8 and ``(n,)`` int64, or other data of the objective, on the model's device.
+        batch_size: images per batch.
+        precision: as in :class:`~elegans_pyg.training.FitSettings`.
+        objective: loss and scores; by default :class:`~elegans_pyg.training.Classification`.
+        stop: called before every batch; if it returns ``True``, the evaluation ends and ``None`` is returned.
+        progress: called after every batch with the number of images done and the total.
     """
     objective, was_training, batches = objective or Classification(), model.training, []
     model.eval()
@@ -271,14 +289,16 @@ def evaluate(
 
 
 def replica_rmse(predicted: Tensor, target: Tensor) -> Tensor:
-    """Root of the mean squared difference over sequences, steps and outputs: ``(R, S, T, O)`` and ``(S, T, O)`` to ``(R,)``."""
+    """Compute the root mean squared error over sequences, steps and outputs: ``(R, S, T, O)`` and ``(S, T, O)`` to ``(R,)``."""
     return SequenceRegression().total((predicted - target).square().mean((1, 2, 3)))
 
 
 def epoch_table(metrics: pd.DataFrame, steps: int) -> pd.DataFrame:
-    """The ``metrics`` of a :class:`~elegans_pyg.training.FitResult`, of so many ``steps`` an epoch, with one row an epoch and replica:
-    ``epoch`` (from 1), ``replica``, ``seed``, ``train`` (mean RMSE of the epoch's batches, each before its update) and ``validation`` (RMSE
-    after the epoch)."""
+    """Convert the ``metrics`` of a :class:`~elegans_pyg.training.FitResult` to one row per epoch of ``steps`` steps and replica.
+
+    Columns: ``epoch`` (from 1), ``replica``, ``seed``, ``train`` (mean RMSE of the epoch's batches, each before its update) and
+    ``validation`` (RMSE after the epoch).
+    """
     rows = metrics[metrics["split"] != "test"]
     table = rows.pivot(index=["iteration", "variant", "seed"], columns="split", values="loss").rename_axis(columns=None).reset_index()
     table.insert(0, "epoch", table.pop("iteration") // steps)
@@ -286,8 +306,10 @@ def epoch_table(metrics: pd.DataFrame, steps: int) -> pd.DataFrame:
 
 
 def structural_similarity(one: Tensor, other: Tensor, window: int = 7) -> Tensor:
-    """Mean structural similarity of images in 0 to 1, ``(V, B, C, H, W)`` both, as ``(V, B)`` float64; see :class:`Autoencoding`. Raises
-    ``ValueError`` if the images are smaller than the window."""
+    """Compute the mean structural similarity ``(V, B)``, float64, of two sets of images ``(V, B, C, H, W)`` from 0 to 1.
+
+    See :class:`Autoencoding`. Raises ``ValueError`` if the images are smaller than the window.
+    """
     if min(one.shape[-2:]) < window:
         raise ValueError(f"images: expected at least {window}x{window} pixels for structural similarity, got {tuple(one.shape[-2:])}")
     shape, unbias = one.shape[:2], window**2 / (window**2 - 1)
@@ -304,13 +326,13 @@ def structural_similarity(one: Tensor, other: Tensor, window: int = 7) -> Tensor
 
 
 def scale_pixels(images: Tensor, precision: str) -> Tensor:
-    """uint8 pixels to :math:`p / 255 - 0.5`, in float64 for that precision and float32 for the others; other images as they are."""
+    """Scale uint8 pixels to :math:`p / 255 - 0.5`, in the dtype of :func:`float_dtype`; other images are only converted to that dtype."""
     scaled = images.to(float_dtype(precision))
     return scaled.div_(255).sub_(0.5) if images.dtype == torch.uint8 else scaled
 
 
 def float_dtype(precision: str) -> torch.dtype:
-    """Of parameters and losses."""
+    """Return the dtype of parameters and losses."""
     return torch.float64 if precision == "float64" else torch.float32
 
 

@@ -1,4 +1,4 @@
-"""One optimiser step for all variants, and everything that must survive from one step to the next."""
+"""One optimiser step for all variants, and all state that is kept between steps."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -21,16 +21,16 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Trainer:
-    r"""Trains ``V`` variants in one step without letting them touch each other.
+    r"""Trains ``V`` independent variants in one step.
 
-    The loss is :math:`\sum_v \frac{1}{B} \sum_b \ell_{vb}`, so that each parameter's gradient is that of its own variant's mean loss, and
-    Adam (Kingma & Ba 2015, arXiv:1412.6980) treats every element alone; a gradient is clipped by its own variant's norm. A variant whose
-    loss is not finite is stopped in that step: the rows of its parameters in the gradient and in Adam's moments are set to zero from then
-    on, which leaves the parameters as they are. On CUDA this is decided on the device, with no wait for the GPU.
+    The loss is :math:`\sum_v \frac{1}{B} \sum_b \ell_{vb}`, so that the gradient of a parameter is that of its own variant's mean loss.
+    Adam (Kingma & Ba 2015, arXiv:1412.6980) is elementwise, and gradients are clipped by the norm of each variant. A variant whose loss is
+    not finite is stopped in that step: from then on its rows of the gradient and of Adam's moments are set to zero, which leaves its
+    parameters unchanged. On CUDA this is decided on the device, without waiting for the GPU.
 
-    The model is on the device and in the precision to train in, and so is the data; ``seeds`` are each variant's own, for
-    ``data_order="variant"``. Raises ``ValueError`` if ``model.variant_ptr()`` does not split every parameter, or there is less data than a
-    batch.
+    Model and data must be on the device and in the precision of the training; ``seeds`` are those of the variants, for
+    ``data_order="variant"``. Raises ``ValueError`` if ``model.variant_ptr()`` does not split every parameter, or there is less data than
+    one batch.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class Trainer:
         pointers = model.variant_ptr()
         self.parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         variants = torch.arange(model.num_variants, device=device)
-        # One gather a step tells the stopped rows of all parameters at once.
+        # One gather per step finds the stopped rows of all parameters.
         owners = [variants.repeat_interleave(torch.tensor(pointers[name], device=device).diff()) for name in self.parameters]
         self._owner, self._lengths = torch.cat(owners), [len(owner) for owner in owners]
-        # The fused kernels exist for the CPU and for CUDA, and update all parameters in one go.
+        # The fused kernels exist for CPU and CUDA, and update all parameters at once.
         options: dict[str, Any] = {"lr": settings.learning_rate, "eps": settings.adam_eps, "fused": objective.fused_adam}
         self.optimizer = torch.optim.Adam(self.parameters.values(), **options)
         self.best = BestWeights(model, objective.lowest_is_best) if settings.select == "best" else None
@@ -59,14 +59,17 @@ class Trainer:
         self.reset_running()
 
     def reset_running(self) -> None:
-        """Start the running training loss and scores anew."""
+        """Reset the running training loss and scores."""
         self._samples, shape = 0, (self.model.num_variants, len(self.objective.count_names))
         self._loss_sum = torch.zeros(shape[0], dtype=torch.float64, device=self.images.device)
         self._counts = torch.zeros(shape, dtype=torch.float64, device=self.images.device)
 
     def step(self, beside: Pair | None = None, note: Callable[[BatchResult], None] | None = None) -> None:
-        """Train every variant on its next batch. If the objective allows it, other samples ``beside`` go through the model in the same
-        forward pass, and ``note`` is told their result before the step changes anything."""
+        """Train every variant on its next batch.
+
+        If the objective allows it, the samples ``beside`` share the forward pass, and ``note`` is called with their result before the
+        parameters change.
+        """
         learning_rate = self.settings.learning_rate_at(self.iteration)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -100,7 +103,7 @@ class Trainer:
         self._counts += result.counts
 
     def _by_row(self, values: Tensor) -> Iterator[tuple[torch.nn.Parameter, Tensor]]:
-        """Every parameter, and the values ``(V,)`` of its rows' variants in a shape that multiplies with it."""
+        """Yield every parameter with the per-variant ``values (V,)`` expanded to its rows, in a shape that broadcasts to it."""
         for parameter, rows in zip(self.parameters.values(), values[self._owner].split(self._lengths), strict=True):
             yield parameter, rows.view(-1, *[1] * (parameter.dim() - 1))
 
@@ -112,16 +115,18 @@ class Trainer:
             state = self.optimizer.state.get(parameter, {})
             for tensor in (parameter.grad, *(state.get(moment) for moment in _MOMENTS)):
                 if tensor is not None:
-                    # Not a product with a mask: zero times NaN is NaN.
+                    # Not multiplied by a mask, because zero times NaN is NaN.
                     tensor.masked_fill_(stopped, 0.0)
 
     @torch.no_grad()
     def _clip(self) -> None:
-        """Shorten every variant's gradient to ``clip_norm``: the norm is over all of that variant's parameters and no other's."""
+        """Clip the gradient of every variant to ``clip_norm``; the norm is over all parameters of that variant."""
         gradients = [parameter.grad for parameter in self.parameters.values() if parameter.grad is not None]
         if len(gradients) < len(self.parameters):
             names = ", ".join(name for name, parameter in self.parameters.items() if parameter.grad is None)
-            raise ValueError(f"clip_norm: the loss does not depend on {names}; leave these parameters out of the model, or clip none")
+            raise ValueError(
+                f"clip_norm: the loss does not depend on {names}; leave these parameters out of the model, or set clip_norm to 0"
+            )
         squares = torch.cat([gradient[..., None].flatten(1).double().square().sum(dim=1) for gradient in gradients])
         norms = torch.zeros_like(self._loss_sum).index_add_(0, self._owner, squares).sqrt()
         factors = self._by_row(self.settings.clip_norm / norms.clamp(min=self.settings.clip_norm))
@@ -130,22 +135,22 @@ class Trainer:
 
     @torch.no_grad()
     def _decay(self, running: Tensor, amount: float) -> None:
-        """Shrink matrices and kernels, but not those of stopped variants."""
+        """Apply weight decay to matrices and kernels, except those of stopped variants."""
         for parameter, factor in self._by_row(torch.where(running, 1 - amount, 1.0)):
             if parameter.dim() >= 3:
                 parameter.mul_(factor.to(parameter.dtype))
 
     def running_metrics(self) -> list[np.ndarray]:
-        """Mean training loss and every score since :meth:`reset_running`, ``(V,)`` each; of no meaning for a stopped variant."""
+        """Return mean training loss and scores since :meth:`reset_running`, ``(V,)`` each; meaningless for stopped variants."""
         scores = self.objective.scores(self._counts, self._samples).cpu().numpy()
         return [self._loss_sum.cpu().numpy() / self._samples, *scores.T]
 
     def last_loss(self) -> float:
-        """Mean loss, in the last step, of the variants still training; reading it waits for the device."""
+        """Return the mean loss of the last step over the variants still training; this waits for the device."""
         return float(self._losses.sum() / (self.stopped_at < 0).sum())
 
     def checkpoint(self, metrics: bytes, **run: Any) -> Checkpoint:
-        """Position, running sums and generator states, what else is known of the run, and all tensors."""
+        """Return a checkpoint: position, running sums, generator states, the values of ``run``, and all tensors."""
         counts = {name: _finite(column) for name, column in zip(self.objective.count_names, self._counts.T.tolist(), strict=True)}
         state = {
             "iteration": self.iteration,
@@ -155,7 +160,7 @@ class Trainer:
             "stopped_at": self.stopped_at.tolist(),
             "running": {"samples": self._samples, "loss_sum": self._loss_sum.tolist(), **counts},
         }
-        # So that the resumed run has the same executors, and the same bits.
+        # So that a resumed run uses the same executors and gives the same bits.
         if choices := [choice for part in self.model.modules() if isinstance(part, DAGNet) for choice in trial.as_records(part.choices)]:
             state["executors"] = choices
         best = {}
@@ -167,7 +172,7 @@ class Trainer:
         return Checkpoint({**state, **run}, self.model.state_dict(), adam, best, metrics=metrics)
 
     def load(self, saved: Checkpoint) -> None:
-        """Go on from a checkpoint of a run with the same model, images and settings."""
+        """Continue from a checkpoint of a run with the same model, images and settings."""
         state, device = saved.state, self.images.device
         if self.best is not None:
             self.best.score = np.nan_to_num(np.array(state["best"]["score"], dtype=np.float64), nan=-math.inf)
@@ -190,7 +195,7 @@ class Trainer:
 
 
 class BestWeights:
-    """Of every variant of ``model`` the weights of its best evaluation, that with the highest score, or the ``lowest``."""
+    """Keeps, for every variant of ``model``, the weights of its best evaluation: that with the highest score, or the ``lowest``."""
 
     def __init__(self, model: VariantModel, lowest: bool = False) -> None:
         self.model, self._sign = model, -1.0 if lowest else 1.0
@@ -199,7 +204,7 @@ class BestWeights:
         self.weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
     def offer(self, scores: np.ndarray, iteration: int) -> None:
-        """Take the weights of the variants whose score is better than any before; NaN never is."""
+        """Keep the weights of variants whose score is better than all before; NaN never is."""
         scores = self._sign * scores
         pointers, current = self.model.variant_ptr(), self.model.state_dict()
         for variant in np.flatnonzero(scores > self.score).tolist():
@@ -210,7 +215,7 @@ class BestWeights:
 
 
 def _finite(values: list[float]) -> list[float | None]:
-    """With null for what JSON lacks: the sum of a score that training does not compute, a variant that has overflowed, no best yet."""
+    """Replace non-finite values by None, as JSON lacks them: scores not computed in training, overflowed variants, no best yet."""
     return [value if math.isfinite(value) else None for value in values]
 
 
@@ -219,7 +224,7 @@ def _check_partition(model: VariantModel) -> None:
     wrong = (set(pointers) - set(entries)) | ({name for name, _ in model.named_parameters()} - set(pointers))
     if wrong:
         names = ", ".join(sorted(wrong))
-        raise ValueError(f"model: variant_ptr() and state_dict() differ in {names}; give offsets for every parameter")
+        raise ValueError(f"model: variant_ptr() and state_dict() disagree on {names}; give offsets for every parameter")
     for name, offsets in pointers.items():
         tensor = entries[name]
         rows = tensor.shape[0] if tensor.dim() else 0

@@ -17,8 +17,8 @@ class Family:
     """Where the variants of an ensemble come from.
 
     Attributes:
-        description: one line on what is kept and what is left to chance.
-        rewiring: the transform of the cyclic connectome, or ``None`` where that stays as it is.
+        description: one line on what is kept and what is random.
+        rewiring: the transform of the cyclic connectome, or ``None`` if that is left unchanged.
     """
 
     description: str
@@ -26,7 +26,7 @@ class Family:
 
     @property
     def options(self) -> dict[str, float]:
-        """The rewiring's options beside its seed, with their defaults."""
+        """The rewiring's options besides its seed, with their defaults."""
         if self.rewiring is None:
             return {}
         parameters = inspect.signature(self.rewiring).parameters
@@ -48,8 +48,8 @@ FAMILIES = {
     "strength_rewired": Family(
         "connectome with swapped edges: every neuron keeps its degrees, and nearly its summed weights", StrengthRewired
     ),
-    "random_rewired": Family("connectome with ends of edges moved to random neurons, which keeps no degree", RandomRewired),
-    "weight_shuffled": Family("connectome with its edges as they are and the synapse counts permuted", WeightShuffled),
-    "names_shuffled": Family("connectome as it is, with the neurons of each type permuted among its nodes", NamesShuffled),
-    "random_dag": Family("the connectome's edges without their directions, turned along a random numbering of the neurons"),
+    "random_rewired": Family("connectome with ends of edges moved to random neurons: degrees are not kept", RandomRewired),
+    "weight_shuffled": Family("connectome with the same edges and permuted synapse counts", WeightShuffled),
+    "names_shuffled": Family("connectome with the same graph, and the neurons of each type permuted among its nodes", NamesShuffled),
+    "random_dag": Family("the connectome's edges, redirected along a random numbering of the neurons"),
 }

@@ -1,4 +1,4 @@
-"""Controls from random-graph generators: as many edges as the base has, its synapse counts, its neurons in random places."""
+"""Controls from random-graph generators: the number of edges and synapse counts of the base, with its neurons at random nodes."""
 
 from abc import abstractmethod
 
@@ -7,27 +7,28 @@ import numpy as np
 from elegans_pyg._arguments import check_number
 from elegans_pyg._loops import edge_table, flip_edge, has_edge, loop
 from elegans_pyg.transforms.rewiring import EdgeSet, Rewiring
+from elegans_pyg.wirings import SYNAPSES
 
 
 class GeneratedWiring(Rewiring):
-    r"""A graph from a generator, with the neurons of the base.
+    r"""Base class of transforms that replace the edges by those of a random-graph generator.
 
-    - **Nodes.** The generator's nodes are given to the base's neurons at random, so that types, names and inhibition are unrelated to
-      the graph while their numbers, and with them the number of sensory neurons, stay as they are.
+    - **Nodes.** The generator's nodes are assigned to the neurons at random, so that types, names and inhibition are unrelated to the
+      graph, while the number of neurons of each type is kept.
     - **Edges.** :math:`m = \mathrm{round}(\mathrm{density} \cdot E)` of each kind of synapse, :math:`E` being the base's number without
-      self-loops. If the generator cannot make just :math:`m`, it makes the next larger number it can, and random ones are removed.
-    - **Directions.** An undirected generator's edge becomes one chemical edge, in a random direction, or one electrical synapse. Where
-      there are more chemical edges than pairs of neurons, every pair is joined, and random ones both ways.
-    - **Synapse counts.** A random permutation of the base's; at another density, as many whole copies of them as fit, and a random choice
-      without replacement for the rest.
-    - **Self-loops** of the base stay.
+      self-loops. If the generator cannot make exactly :math:`m`, it makes the next larger number possible, and random edges are removed.
+    - **Directions.** An edge of an undirected generator becomes one chemical edge, in a random direction, or one electrical synapse. If
+      there are more chemical edges than pairs of neurons, every pair is joined, and random pairs in both directions.
+    - **Synapse counts.** A random permutation of the base's; at another density, as many whole copies of them as fit, and for the rest a
+      random choice without replacement.
+    - **Self-loops** of the base are kept.
 
     Args:
         seed: non-negative integer; the same seed gives the same graph.
         density: number of edges, as a multiple of the base's.
 
     Raises:
-        ValueError: if there is no simple graph of so many edges between so many nodes.
+        ValueError: if no simple graph has that many edges between that many nodes.
     """
 
     def __init__(self, seed: int, density: float = 1.0) -> None:
@@ -36,16 +37,13 @@ class GeneratedWiring(Rewiring):
 
     @abstractmethod
     def generate(self, num_nodes: int, num_edges: int, directed: bool, rng: np.random.Generator) -> np.ndarray:
-        """Edges ``(M, 2)`` of a simple graph, ``M`` at least ``num_edges`` or all pairs; if ``directed``, in a direction of their own."""
+        """Edges ``(M, 2)`` of a simple graph, with ``M`` at least ``num_edges`` or all pairs; if ``directed``, from source to target."""
 
     def redraw(self, edges: EdgeSet, neuron_type: np.ndarray, rng: np.random.Generator) -> EdgeSet:
         count, pairs = round(self.density * len(edges)), edges.num_nodes * (edges.num_nodes - 1) // 2
         if count > (most := 2 * pairs if edges.directed else pairs):
-            kind = "chemical" if edges.directed else "electrical"
-            raise ValueError(
-                f"density: expected at most {most} {kind} edges, one per pair of the {edges.num_nodes} neurons and direction, got {count};"
-                " lower the density"
-            )
+            places = f"one per pair of the {edges.num_nodes} neurons{' and direction' if edges.directed else ''}"
+            raise ValueError(f"density: expected at most {most} {SYNAPSES[edges.kind]} edges, {places}, got {count}; lower the density")
         new = self.generate(edges.num_nodes, count, edges.directed, rng) if count else np.empty((0, 2), dtype=np.int64)
         if len(new) < count:
             new = np.concatenate([new, rng.permutation(new)[: count - len(new), ::-1]])
@@ -56,14 +54,14 @@ class GeneratedWiring(Rewiring):
 
 
 class ErdosRenyi(GeneratedWiring):
-    r"""A graph drawn uniformly from all with the base's numbers of nodes and edges, :math:`G(N, E)`.
+    r"""Draw a graph uniformly from all graphs with the base's numbers of nodes and edges, :math:`G(N, E)`.
 
     From Erdős & Rényi (1959), "On random graphs I", Publ. Math. Debrecen 6, 290-297, doi:10.5486/PMD.1959.6.3-4.12.
-    Chemical edges are drawn as directed ones, so reciprocal pairs occur. All else, the arguments included, is as in
+    Chemical edges are drawn as directed ones, so reciprocal pairs occur. Everything else, arguments included, is as in
     :class:`GeneratedWiring`.
 
     Raises:
-        ValueError: if more edges are asked for than there are pairs of neurons, or ``data`` is no cyclic connectome.
+        ValueError: if more edges are asked for than there are pairs of neurons, or ``data`` is not a cyclic connectome.
     """
 
     family = "er"
@@ -74,20 +72,19 @@ class ErdosRenyi(GeneratedWiring):
 
 
 class WattsStrogatz(GeneratedWiring):
-    r"""A ring in which every node is joined to its nearest neighbours, with a share of the edges moved elsewhere.
+    r"""Make a ring in which every node is joined to its nearest neighbours, and move a share of the edges.
 
     From Watts & Strogatz (1998), "Collective dynamics of 'small-world' networks", Nature 393, 440-442, doi:10.1038/30918, with
-    :math:`k = 2 \lceil E / N \rceil` neighbours, which makes :math:`N k / 2 \ge E` edges; the surplus is removed at random. An edge that
-    moves keeps one end, and goes to a node drawn uniformly from those that make neither a self-loop nor an edge that is there already. Each
-    becomes one directed edge, so there are no reciprocal pairs up to :math:`N (N - 1) / 2` edges. All else is as in
-    :class:`GeneratedWiring`.
+    :math:`k = 2 \lceil E / N \rceil` neighbours, which gives :math:`N k / 2 \ge E` edges; the surplus is removed at random. A moved edge
+    keeps one end; the other goes to a node drawn uniformly from those that give neither a self-loop nor an existing edge. Each edge becomes
+    one directed edge, so there are no reciprocal pairs up to :math:`N (N - 1) / 2` edges. The rest is as in :class:`GeneratedWiring`.
 
     Args:
         p: share of edges moved, from 0 (the ring) to 1.
-        seed, density: as there.
+        seed, density: as in :class:`GeneratedWiring`.
 
     Raises:
-        ValueError: if more edges are asked for than there are pairs of neurons, or ``data`` is no cyclic connectome.
+        ValueError: if more edges are asked for than there are pairs of neurons, or ``data`` is not a cyclic connectome.
     """
 
     family = "ws"
@@ -97,7 +94,7 @@ class WattsStrogatz(GeneratedWiring):
         self.p = check_number("p", p, high=1.0)
 
     def generate(self, num_nodes: int, num_edges: int, directed: bool, rng: np.random.Generator) -> np.ndarray:
-        # The numbers after those of all pairs give each pair a second time.
+        # Larger numbers would give every pair a second time.
         pairs = num_nodes * (num_nodes - 1) // 2
         edges = _ring(np.arange(min(-(-num_edges // num_nodes) * num_nodes, pairs)), num_nodes)
         target = edges[:, 1].copy()
@@ -107,16 +104,16 @@ class WattsStrogatz(GeneratedWiring):
 
 
 class BarabasiAlbert(GeneratedWiring):
-    r"""A graph grown node by node, each new one joined to :math:`m` others with a chance proportional to their degree.
+    r"""Grow a graph node by node, each new node joined to :math:`m` others with a probability proportional to their degree.
 
     From Barabási & Albert (1999), "Emergence of scaling in random networks", Science 286, 509-512, doi:10.1126/science.286.5439.509,
     from a star of :math:`m + 1` nodes, with the smallest :math:`m` whose :math:`m (N - m)` edges are at least :math:`E`; the surplus is
-    removed at random. More than :math:`\lfloor N^2 / 4 \rfloor` edges cannot grow from a star; then the first :math:`m + 1` nodes are all
-    joined, which makes :math:`m N - m (m + 1) / 2`, up to all pairs. Each becomes one directed edge, so there are no reciprocal pairs up to
-    :math:`N (N - 1) / 2` edges. All else, the arguments included, is as in :class:`GeneratedWiring`.
+    removed at random. A star gives at most :math:`\lfloor N^2 / 4 \rfloor` edges; for more, the first :math:`m + 1` nodes are all joined,
+    which gives :math:`m N - m (m + 1) / 2`, up to all pairs. Each edge becomes one directed edge, so there are no reciprocal pairs up to
+    :math:`N (N - 1) / 2` edges. Everything else, arguments included, is as in :class:`GeneratedWiring`.
 
     Raises:
-        ValueError: if more edges are asked for than there are pairs of neurons, or ``data`` is no cyclic connectome.
+        ValueError: if more edges are asked for than there are pairs of neurons, or ``data`` is not a cyclic connectome.
     """
 
     family = "ba"
@@ -140,7 +137,7 @@ class BarabasiAlbert(GeneratedWiring):
 def _ring(number: np.ndarray, num_nodes: int) -> np.ndarray:
     """Pairs of nodes ``(M, 2)`` by number: the first ``N`` lead one node ahead around a ring, the next ``N`` two nodes, and so on.
 
-    All ``N (N - 1)`` numbers are all ordered pairs, and the first half of them is every pair once.
+    All ``N (N - 1)`` numbers give all ordered pairs, and the first half of them gives every pair once.
     """
     ahead, start = np.divmod(number, num_nodes)
     return np.stack([start, (start + ahead + 1) % num_nodes], axis=1)
@@ -153,7 +150,7 @@ def _turned_at_random(edges: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
 @loop
 def _move(source, target, number, moves, present, rng):  # type: ignore[no-untyped-def]
-    """Give a new target to the undirected edges that move, one by one; ``present`` is an empty table of pairs."""
+    """Give new targets to the undirected edges marked in ``moves``, one by one; ``present`` is an empty table of pairs."""
     degree = [0] * number
     for edge in range(len(source)):
         s, t = source[edge], target[edge]
@@ -175,8 +172,8 @@ def _move(source, target, number, moves, present, rng):  # type: ignore[no-untyp
 
 @loop
 def _grow(ends, first, joined, number, rng):  # type: ignore[no-untyped-def]
-    """Fill in the ends of edges, two by two: after the ``first`` edges of ``joined + 1`` nodes, ``joined`` edges of each further node to an
-    end of an earlier one's edges."""
+    """Fill in the ends of edges, two by two. ``ends`` starts with the ``first`` edges among ``joined + 1`` nodes; each further node gets
+    ``joined`` edges to ends of earlier edges."""
     chosen_by = [0] * number
     edge = first
     while 2 * edge < len(ends):

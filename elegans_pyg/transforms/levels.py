@@ -10,7 +10,7 @@ from elegans_pyg._loops import loop
 
 
 def distance_from(edge_index: Tensor, start: Tensor) -> Tensor:
-    """Number of edges on the shortest path from any node of ``start``, a mask ``(N,)``, to each node; -1 where there is none."""
+    """Number of edges on the shortest path from any node of the mask ``start (N,)`` to each node, ``(N,)``; -1 if there is no path."""
     source, target = edge_index.cpu().numpy()
     frontier, steps = start.cpu().numpy(), 0
     distance = np.where(frontier, 0, -1)
@@ -22,10 +22,10 @@ def distance_from(edge_index: Tensor, start: Tensor) -> Tensor:
 
 
 def longest_path_levels(edge_index: Tensor, input_mask: Tensor) -> Tensor:
-    """Longest path to each node from any input node, ``(N,)`` int64; -1 for nodes that no input reaches.
+    """Length of the longest path from any input node to each node, ``(N,)`` int64; -1 for nodes that no input reaches.
 
     Raises:
-        ValueError: if the graph has a cycle, even one that no input reaches; a self-loop is one.
+        ValueError: if the graph has a cycle (a self-loop is one), even one that no input reaches.
     """
     source, target = edge_index.cpu().numpy()
     level = np.where(input_mask.cpu().numpy(), 0, -1)
@@ -38,8 +38,8 @@ def longest_path_levels(edge_index: Tensor, input_mask: Tensor) -> Tensor:
 
 @loop
 def _lengthen(source, target, level):  # type: ignore[no-untyped-def]
-    """From the level 0 of inputs, and -1 of others, make longest paths, by Kahn's algorithm; return how many nodes it cannot order."""
-    # The last edge out of each node, and of each edge the one before it.
+    """Turn 0 for inputs and -1 for others into lengths of longest paths, by Kahn's algorithm; return how many nodes it cannot order."""
+    # The last edge out of each node, and the edge of that node before each edge.
     last, before, waiting_for = [-1] * len(level), [-1] * len(source), [0] * len(level)
     for edge in range(len(source)):
         before[edge], last[source[edge]] = last[source[edge]], edge
@@ -64,7 +64,8 @@ def _lengthen(source, target, level):  # type: ignore[no-untyped-def]
 def mark_dag(data: Data, input_mask: Tensor) -> Data:
     """Add ``level``, ``input_mask`` and ``output_mask`` to ``data``, which is changed.
 
-    The output nodes are those without outgoing edge, or those of an ``output_mask`` that the wiring has; and are reached from an input.
+    Output nodes are the reached nodes without outgoing edges, or, if a wiring that is not yet a DAG has an ``output_mask``, the reached
+    nodes in it.
 
     Raises:
         ValueError: if ``data`` has a cycle.

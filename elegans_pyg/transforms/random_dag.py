@@ -1,4 +1,4 @@
-"""The random DAG of Roberts et al., which forgets the direction of synapses."""
+"""The random DAG of Roberts et al., which ignores the direction of synapses."""
 
 import numpy as np
 from torch_geometric.data import Data
@@ -12,20 +12,20 @@ from elegans_pyg.wirings import ELECTRICAL, as_wiring
 
 
 class RandomDAG(BaseTransform):
-    r"""A connectome's undirected support, with every edge turned from the smaller to the larger of random node numbers.
+    r"""Direct every edge of a connectome's undirected support from the smaller to the larger of random node numbers.
 
     From Roberts, Yap & Prabhu (2019), "Deep Connectomics Networks: Neural Network Architectures Inspired by Neuronal Networks",
-    arXiv:1912.08986, as Park & Kim (2023), doi:10.5607/en23004, used it to compare. With :math:`\pi` a random numbering of the nodes,
+    arXiv:1912.08986, used by Park & Kim (2023), doi:10.5607/en23004, for comparison. With :math:`\pi` a random numbering of the nodes,
 
     .. math::
         s \to t \quad\text{if } \pi(s) < \pi(t) \text{ and the connectome has } s \to t \text{ or } t \to s.
 
-    The edges between two neurons, whatever their kind and direction, become one: their weights are added, an electrical synapse, stored in
-    both directions, counting once, and the edge is electrical only if all of it is. Self-loops go. Nodes without incoming edge are the
-    input, reached nodes without outgoing edge the output; an isolated node is both. Every node is reached.
+    All edges between two neurons, whatever their kind and direction, become one: their weights are added (an electrical synapse, stored in
+    both directions, counts once), and the edge is electrical only if all of them are. Self-loops are removed. Nodes without incoming edges
+    are the input, nodes without outgoing edges the output; an isolated node is both. Every node is reached.
 
-    Takes what :class:`~elegans_pyg.transforms.ConstrainedDAG` takes, and adds ``level``, ``input_mask`` and ``output_mask`` to a copy. The
-    types of neurons play no part.
+    Takes what :class:`~elegans_pyg.transforms.ConstrainedDAG` takes, and adds ``level``, ``input_mask`` and ``output_mask`` to a copy.
+    Types of neurons are not used.
 
     Args:
         seed: non-negative integer; the same seed gives the same numbering.
@@ -42,7 +42,7 @@ class RandomDAG(BaseTransform):
         return self.on_wiring(as_wiring(data))
 
     def on_wiring(self, data: Data) -> Data:
-        """The same for what :func:`~elegans_pyg.wirings.as_wiring` gave, or a copy of that, which is changed and not checked again."""
+        """Transform in place what :func:`~elegans_pyg.wirings.as_wiring` returned, without checking it again."""
         num_nodes = data.neuron_type.numel()
         number = generator("RandomDAG", self.seed).permutation(num_nodes)
         source, target, weight, kind = edge_arrays(data)
@@ -51,7 +51,7 @@ class RandomDAG(BaseTransform):
         share = np.where(kind == ELECTRICAL, weight / 2, weight)
         with_edges(data, *merge(low[between], high[between], share[between], kind[between], num_nodes))
         data.wiring_seed = self.seed
-        # A numbering takes the place of the distance from the sensory neurons that a constrained DAG was made by.
+        # The random numbering replaces the distance from the sensory neurons, which a constrained DAG was made by.
         if "sensory_distance" in data:
             del data.sensory_distance
         return mark_dag(data, degree(data.edge_index[1], num_nodes) == 0)

@@ -10,20 +10,20 @@ from elegans_pyg.transforms.rewiring import EdgeSet, Rewiring
 
 
 class RandomRewired(Rewiring):
-    r"""Move ends of edges to random neurons, so that degrees are lost and only the numbers of neurons and edges are kept.
+    r"""Move ends of edges to random neurons: only the numbers of neurons and edges are kept, not the degrees.
 
-    What igraph's ``rewire_edges`` does, with which the controls of "ElegansNet" (Bardozzo et al. 2023) were made: each of the two ends of
-    every edge moves with probability ``fraction``, so that :math:`1 - (1 - \text{fraction})^2` of the edges change on average. The ends
-    move one after the other, in random order, each to a neuron drawn uniformly from those that make neither a self-loop nor an edge that is
-    there already; its present one is among them. With ``fraction`` 1 nothing of the graph but its density is left. A
-    synapse count stays with its edge. Electrical synapses move among themselves, as undirected edges. Self-loops of the base stay.
+    Follows igraph's ``rewire_edges``, which made the controls of "ElegansNet" (Bardozzo et al. 2023): each of the two ends of every edge
+    moves with probability ``fraction``, so that :math:`1 - (1 - \text{fraction})^2` of the edges change on average. The ends move one after
+    the other, in random order, each to a neuron drawn uniformly from those that give neither a self-loop nor an existing edge; its present
+    neuron is among them. With ``fraction`` 1 only the density of the graph is kept. A synapse count stays with its edge. Electrical
+    synapses are moved separately, as undirected edges. Self-loops of the base are kept.
 
     Args:
         seed: non-negative integer; the same seed gives the same graph.
         fraction: probability with which each end of an edge moves. 0 gives an equal graph.
 
     Raises:
-        ValueError: if ``data`` is no cyclic connectome.
+        ValueError: if ``data`` is not a cyclic connectome.
     """
 
     family = "random_rewired"
@@ -41,7 +41,7 @@ class RandomRewired(Rewiring):
 
 @loop
 def _move_ends(source, target, number, directed, moving, present, rng):  # type: ignore[no-untyped-def]
-    """Move ends in place, those of ``moving``, which counts the sources, then the targets; ``present`` is a table without edges."""
+    """Move ends in place. ``moving`` numbers the sources, then the targets; ``present`` is an empty table of edges."""
     for edge in range(len(source)):
         flip_edge(present, number, directed, source[edge], target[edge])
     for place in moving:

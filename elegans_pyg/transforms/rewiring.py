@@ -1,4 +1,4 @@
-"""What the transforms that redraw edges share: edges taken apart by kind of synapse, redrawn, and put back."""
+"""Base class of the transforms that redraw edges, and how they split edges by kind of synapse and join them again."""
 
 import zlib
 from abc import abstractmethod
@@ -14,15 +14,15 @@ from elegans_pyg._arguments import check_seed
 from elegans_pyg.wirings import CHEMICAL, ELECTRICAL, EXTRASYNAPTIC, SYNAPSES, as_wiring
 
 ELECTRICAL_LAST = np.array([CHEMICAL, EXTRASYNAPTIC, ELECTRICAL])
-"""Rank of each kind of synapse where edges are merged, and, as it swaps two, the kind of each rank."""
+"""Rank of each kind of synapse when edges are merged. It is its own inverse, so it also gives the kind of each rank."""
 
 
 @dataclass(frozen=True)
 class EdgeSet:
-    """The synapses of one kind between two different neurons.
+    """The synapses of one kind between different neurons.
 
-    A chemical or extrasynaptic one is one entry, from ``source`` to ``target``. An electrical synapse is one entry too, with its ends in
-    either order; a ``Data`` stores it in both directions.
+    A chemical or extrasynaptic synapse is one entry, from ``source`` to ``target``. An electrical synapse is one entry too, with its ends
+    in either order; a ``Data`` stores it in both directions.
     """
 
     kind: int
@@ -40,12 +40,12 @@ class EdgeSet:
 
 
 def generator(name: str, *seeds: int) -> np.random.Generator:
-    """A generator of its own for each ``name``, so that two transforms given one seed draw unrelated numbers."""
+    """A random generator that differs for each ``name``, so that two transforms with the same seed draw unrelated numbers."""
     return np.random.default_rng([zlib.crc32(name.encode()), *seeds])
 
 
 def with_edges(data: Data, source: np.ndarray, target: np.ndarray, weight: np.ndarray, kind: np.ndarray) -> Data:
-    """Replace the edges of ``data``, which is changed, by these, in the order of (source, target, type)."""
+    """Replace the edges of ``data``, which is changed, by these, sorted by source, target and type."""
     order = np.argsort((source * len(data.neuron_type) + target) * len(SYNAPSES) + kind, kind="stable")
     device = data.edge_index.device
     data.edge_index = torch.from_numpy(np.stack([source[order], target[order]]).astype(np.int64)).to(device)
@@ -55,13 +55,16 @@ def with_edges(data: Data, source: np.ndarray, target: np.ndarray, weight: np.nd
 
 
 def edge_arrays(data: Data) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Source, target, weight and kind of each edge."""
+    """Source, target, weight and kind of each edge, ``(E,)``."""
     return *data.edge_index.cpu().numpy(), data.edge_weight.detach().cpu().numpy(), data.edge_type.cpu().numpy()
 
 
 def merge(source: np.ndarray, target: np.ndarray, weight: np.ndarray, kind: np.ndarray, num_nodes: int) -> tuple[np.ndarray, ...]:
-    """One edge per pair of neurons, sorted by source and target: of the summed weight, chemical if any is, electrical only if all are."""
-    pair, group = np.unique(source * num_nodes + target, return_inverse=True)
+    """Merge edges from one neuron to another, sorted by source and target: summed weight, chemical if any is, electrical only if all."""
+    pair = source * num_nodes + target
+    if (np.diff(pair) > 0).all():
+        return source, target, weight, kind
+    pair, group = np.unique(pair, return_inverse=True)
     rank = np.full(len(pair), ELECTRICAL_LAST[ELECTRICAL])
     np.minimum.at(rank, group, ELECTRICAL_LAST[kind])
     merged_kind = ELECTRICAL_LAST[rank].astype(kind.dtype)
@@ -69,35 +72,34 @@ def merge(source: np.ndarray, target: np.ndarray, weight: np.ndarray, kind: np.n
 
 
 class Rewiring(BaseTransform):
-    """A transform that redraws the edges of a cyclic connectome and leaves its neurons as they are.
+    """Base class of transforms that redraw the edges of a cyclic connectome and keep its neurons.
 
-    Chemical and electrical synapses are redrawn apart, each among its own kind, an electrical one as the undirected edge that it is, so
-    that both its directions move together. Self-loops (autapses) stay where they are, with their weights: no family touches them, and no
-    DAG keeps them.
+    Each kind of synapse is redrawn separately, an electrical synapse as one undirected edge, so that both its directions move together.
+    Self-loops (autapses) keep their place and weight: no family changes them, and no DAG keeps them.
 
     Args:
         seed: non-negative integer; the same seed gives the same graph.
 
     Raises:
-        ValueError: if ``data`` is a DAG already, has two edges of one kind between the same neurons in the same direction, or an electrical
-            synapse that is not stored in both directions with one weight.
+        ValueError: if ``data`` is already a DAG, has two edges of one kind between the same neurons in the same direction, or an electrical
+            synapse that is not stored in both directions with equal weights.
     """
 
     family: ClassVar[str]
-    """The name that the graphs are given, in :data:`~elegans_pyg.transforms.FAMILIES`."""
+    """Name of the family in :data:`~elegans_pyg.transforms.FAMILIES`, which the resulting graphs get."""
 
     def __init__(self, seed: int) -> None:
         self.seed = check_seed(seed)
 
     @abstractmethod
     def redraw(self, edges: EdgeSet, neuron_type: np.ndarray, rng: np.random.Generator) -> EdgeSet:
-        """Return the edges that take the place of ``edges``, all of one kind; ``edges`` is left as it is."""
+        """Return the edges that replace ``edges``, all of one kind; ``edges`` is not changed."""
 
     def forward(self, data: Data) -> Data:
         return self.on_wiring(as_wiring(data, cyclic=True))
 
     def on_wiring(self, data: Data) -> Data:
-        """The same for what :func:`~elegans_pyg.wirings.as_wiring` gave, or a copy of that, which is changed and not checked again."""
+        """Transform in place what :func:`~elegans_pyg.wirings.as_wiring` returned, without checking it again."""
         source, target, weight, kind = edge_arrays(data)
         neuron_type, loop = data.neuron_type.cpu().numpy(), source == target
         parts = [(source[loop], target[loop], weight[loop], kind[loop])]
@@ -135,7 +137,7 @@ def _edge_set(kind: int, num_nodes: int, source: np.ndarray, target: np.ndarray,
     mirrored = (target[down][back], source[down][back], weight[down][back])
     if not all(np.array_equal(*pair) for pair in zip((source[up], target[up], weight[up]), mirrored, strict=True)):
         raise ValueError(
-            "data.edge_type: expected every electrical synapse in both directions with one weight, got some that are not;"
+            "data.edge_type: expected every electrical synapse in both directions with equal weights, got some that are not;"
             " add the missing directions"
         )
     return EdgeSet(kind, num_nodes, source[up], target[up], weight[up])

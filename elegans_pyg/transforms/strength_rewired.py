@@ -13,7 +13,7 @@ _STAGES, _HOTTEST, _COLDEST = 200, 10.0, 1e-3
 
 
 class StrengthRewired(Rewired):
-    r"""Swap targets as :class:`Rewired` does, then deal the synapse counts so that every neuron's summed weights are nearly kept too.
+    r"""Swap targets as :class:`Rewired` does, then exchange synapse counts so that every neuron nearly keeps its summed weights too.
 
     From Milisav, Bazinet, Betzel & Mišić (2025), "A simulated annealing algorithm for randomizing weighted networks", Nat. Comput. Sci. 5,
     48-64, doi:10.1038/s43588-024-00735-z. Degrees are kept exactly, and so is the multiset of weights. Two edges exchange their weights if
@@ -22,18 +22,18 @@ class StrengthRewired(Rewired):
     .. math::
         E = \sum_n (s^{out}_n - \hat s^{out}_n)^2 + (s^{in}_n - \hat s^{in}_n)^2,
 
-    :math:`\hat s` being the base's strengths, over 200 temperatures from 10 to 0.001 times the variance of the weights, each for as many
-    tries as there are edges. Chemical and electrical synapses are treated apart. On the packaged hermaphrodite the strengths of chemical
-    synapses are then off by 0.4 %, where :class:`Rewired` leaves 26 % and :class:`WeightShuffled` 50 %; those of electrical ones, 2 % of
-    which carry 36 % of the weight, by 24 %, however long the annealing. The measure is :func:`strength_error`, which
-    :meth:`WiringEnsemble.match_report <elegans_pyg.datasets.WiringEnsemble.match_report>` gives for each graph. All else, the warning
+    :math:`\hat s` being the base's strengths, at 200 temperatures from 10 to 0.001 times the variance of the weights, each with as many
+    tries as there are edges. Chemical and electrical synapses are treated separately. On the packaged hermaphrodite the relative error of
+    strengths is 0.4 % for chemical synapses (:class:`Rewired`: 26 %, :class:`WeightShuffled`: 50 %), and 24 %, however long the annealing,
+    for electrical ones, 2 % of which carry 36 % of the weight. The measure is :func:`strength_error`, which
+    :meth:`WiringEnsemble.match_report <elegans_pyg.datasets.WiringEnsemble.match_report>` gives for each graph. Everything else, warning
     included, is as in :class:`Rewired`.
 
     Args:
         seed: non-negative integer; the same seed gives the same graph.
 
     Raises:
-        ValueError: if ``data`` is no cyclic connectome.
+        ValueError: if ``data`` is not a cyclic connectome.
     """
 
     family = "strength_rewired"
@@ -45,7 +45,7 @@ class StrengthRewired(Rewired):
     def redraw(self, edges: EdgeSet, neuron_type: np.ndarray, rng: np.random.Generator) -> EdgeSet:
         new = super().redraw(edges, neuron_type, rng)
         weight, count = edges.weight.astype(np.float64), len(edges)
-        # Strengths in and out are two numbers per node, but one where edges have no direction.
+        # In- and out-strength are two numbers per node, but one if edges have no direction.
         offset = new.num_nodes if new.directed else 0
         target = new.target + offset
         size = new.num_nodes + offset
@@ -59,7 +59,7 @@ class StrengthRewired(Rewired):
 
 
 def strength_error(base: Data, graph: Data) -> float:
-    """Relative error of strengths: the sum of absolute differences of all neurons' in- and out-strengths, over the sum of the base's."""
+    """Relative error of strengths: the summed absolute differences of all neurons' in- and out-strengths, over the sum of the base's."""
     (one, total), (other, _) = (_strengths(data) for data in (base, graph))
     return float(np.abs(other - one).sum() / total)
 

@@ -8,16 +8,16 @@ from elegans_pyg.transforms.rewiring import EdgeSet, Rewiring
 
 
 class WeightShuffled(Rewiring):
-    """Keep every edge, and permute the synapse counts among them.
+    """Permute the synapse counts among the edges, which are kept.
 
-    A constrained DAG takes edges in order of weight, so this changes which edges close a cycle and go, and nothing else. Chemical counts
-    are permuted among chemical edges, electrical ones among electrical synapses, both directions alike. Self-loops of the base keep theirs.
+    A constrained DAG adds edges in order of weight, so this changes only which edges close a cycle and are left out. Chemical counts are
+    permuted among chemical edges, electrical ones among electrical synapses, alike in both directions. Self-loops keep theirs.
 
     Args:
         seed: non-negative integer; the same seed gives the same graph.
 
     Raises:
-        ValueError: if ``data`` is no cyclic connectome.
+        ValueError: if ``data`` is not a cyclic connectome.
     """
 
     family = "weight_shuffled"

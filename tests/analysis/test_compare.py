@@ -95,7 +95,7 @@ def test_unequal_seeds_a_wiring_are_told():
     grouped = [("er", wiring, seed, 0.96 + 0.01 * wiring) for wiring in range(3) for seed in range(wiring + 1)]
     comparison = compare(table([*CONNECTOME, *grouped]))
     assert row(comparison, "er")["mean"] == pytest.approx(0.97)
-    assert note(comparison, "The wirings' means rest on unequal numbers of seeds").endswith("er.")
+    assert note(comparison, "The wirings' means are of unequal numbers of seeds").endswith("er.")
 
 
 def test_connectome_runs_are_units_whatever_their_wiring_seeds():
@@ -132,8 +132,8 @@ def test_two_runs_get_no_p_value_but_the_number_needed():
     assert math.isnan(ws["p"])
     assert math.isnan(ws["p_holm"])
     told = note(comparison, "No p value for ws")
-    assert "2 wirings against 5 runs of connectome; at least 3 an arm are needed (4 to reach 0.05)" in told
-    assert f"about {ws['needed_small']} an arm to detect 0.1 pp" in told
+    assert "2 wirings against 5 runs of connectome; at least 3 per arm are needed (4 to reach 0.05)" in told
+    assert f"about {ws['needed_small']} per arm to detect 0.1 pp" in told
     assert row(comparison, "er")["p_holm"] == row(comparison, "er")["p"]
 
 
@@ -147,7 +147,7 @@ def test_one_run_an_arm_says_that_the_spread_is_unknown():
 def test_three_against_three_cannot_be_significant():
     comparison = compare(table([*CONNECTOME[:3], *runs("ws", [0.1, 0.2, 0.3])]))
     assert row(comparison, "ws")["p"] == row(comparison, "ws")["p_smallest"] == pytest.approx(0.1)
-    assert "At least 4 an arm" in note(comparison, "Too few units")
+    assert "At least 4 per arm" in note(comparison, "Too few units")
 
 
 def test_holm_runs_over_the_tested_families():
@@ -278,7 +278,7 @@ def test_bad_input_is_refused(results, options, message):
 
 
 def test_wrong_types_are_refused():
-    with pytest.raises(TypeError, match="must be a pandas DataFrame with one row a variant, got list"):
+    with pytest.raises(TypeError, match="must be a pandas DataFrame with one row per variant, got list"):
         compare([0.9, 0.8])
     with pytest.raises(TypeError, match="column 'accuracy' must hold numbers"):
         compare(GOOD.assign(accuracy="high"))
@@ -343,7 +343,7 @@ def test_different_equal_or_undecided():
 def test_a_difference_that_is_too_small_to_matter():
     comparison = compare(spread({"connectome": 0.970, "er": 0.968}, 0.001, 30), margin=0.005)
     assert row(comparison, "er")["verdict"] == "different within margin"
-    assert note(comparison, "Not the same, but by less than the margin: er")
+    assert note(comparison, "Different, but by less than the margin: er")
     text = to_text(comparison_table(comparison))
     assert "Different, equal within 0.5 pp, or undecided" in text
     assert "different within margin" in text

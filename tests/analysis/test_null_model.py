@@ -33,6 +33,7 @@ def test_agrees_with_counting(seed: int, count: int) -> None:
     assert table["p_holm"].tolist() == pytest.approx(holm(table["p"].to_numpy()).tolist(), nan_ok=True)
 
 
+@pytest.mark.slow
 def test_a_graph_of_the_null_model_is_unusual_as_often_as_it_should_be() -> None:
     rng = np.random.default_rng(0)
     p = [against_null(pd.Series({"a": rng.normal()}), pd.DataFrame({"a": rng.normal(size=39)}))["p"].iloc[0] for _ in range(2000)]

@@ -75,7 +75,7 @@ def test_stopped_runs_and_incomplete_measures_are_left_out_and_named() -> None:
     variants.loc[variants["wiring"] == "ws1", "levels"] = math.nan
     relation = relate(variants, MEASURES, resamples=200)
     assert relation.table["n"].unique().tolist() == [12]
-    assert "2 more left out, as they were stopped" in relation.notes[0]
+    assert "2 more left out, because they stopped" in relation.notes[0]
     assert "missing for some wirings: levels" in " ".join(relation.notes)
 
 

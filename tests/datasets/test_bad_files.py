@@ -125,7 +125,7 @@ def test_any_content_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory
         (f"ASEL,AIYL,{'9' * 20},C", ""),
         (f"ASEL,AIYL,{'9' * 5000},C", r"line 2: expected a weight above 0, finite in float32, got '9{50}"),
         ("ASEL,AIYL,1e999,C", "line 2: expected a weight above 0, finite in float32, got '1e999'"),
-        ('"AS\nEL",AIYL,1,C', r"line 3: expected a neuron's name, of printable characters, got 'AS\nEL'"),
+        ('"AS\nEL",AIYL,1,C', r"line 3: expected a neuron's name of printable characters, got 'AS\nEL'"),
         ("A" * 3000 + ",AIYL,-1,C", "line 2: expected a weight above 0"),
         ("ASEL,AIYL,1," + "C" * 3000, "line 2: expected the synapse to be one of chemical, electrical, extrasynaptic, got 'CCC"),
         ('"' + "A" * 200_000 + '",AIYL,1,C', "line 2: expected CSV, got a broken line"),
@@ -154,7 +154,7 @@ BOMB = (
         ({"weight": "9" * 20}, ""),
         ({"weight": "9" * 20, "type": "int"}, ""),
         ({"weight": "9" * 5000, "type": "int"}, "Exceeds the limit"),
-        ({"weight": "9" * 5000, "type": "boolean"}, "expected GraphML, got what cannot be read"),
+        ({"weight": "9" * 5000, "type": "boolean"}, "expected GraphML, got unreadable content"),
         ({"weight": "1e999"}, "expected a weight above 0, finite in float32, got inf"),
         ({"doctype": BOMB, "name": "&g;"}, "line 2: expected no entity declarations, got 'a'; remove it"),
         (
@@ -193,18 +193,18 @@ MARKET = b"%%MatrixMarket matrix coordinate real general\n"
         (
             "w.npy",
             matrix_of(np.ones((2, 5))),
-            "expected a square matrix of numbers, at most 16,777,216 a side, got float64 of shape (2, 5)",
+            "expected a square matrix of numbers, with at most 16,777,216 rows, got float64 of shape (2, 5)",
         ),
-        ("w.npy", matrix_of(np.array([["a"]])), "expected a square matrix of numbers, at most 16,777,216 a side, got <U1"),
-        ("w.npy", matrix_of(np.array([[print, 1]], dtype=object)), "expected a matrix, got what cannot be read (Object arrays cannot be"),
-        ("w.npy", matrix_of(np.ones((5, 5)))[:-9], "expected a matrix, got what cannot be read"),
+        ("w.npy", matrix_of(np.array([["a"]])), "expected a square matrix of numbers, with at most 16,777,216 rows, got <U1"),
+        ("w.npy", matrix_of(np.array([[print, 1]], dtype=object)), "expected a matrix, got unreadable content (Object arrays cannot be"),
+        ("w.npy", matrix_of(np.ones((5, 5)))[:-9], "expected a matrix, got unreadable content"),
         ("w.npy", matrix_of(np.diag([1.0, np.nan])), "row 1, column 1: expected a weight above 0, finite in float32, got nan"),
-        ("w.npy", matrix_of(np.zeros((3, 3))), "expected a wiring, got a matrix without entries other than 0"),
+        ("w.npy", matrix_of(np.zeros((3, 3))), "expected a wiring, got a matrix of zeros"),
         ("w.mtx", MARKET + b"2 2 1\n1 2 -3\n", "row 0, column 1: expected a weight above 0, finite in float32, got -3.0"),
-        ("w.mtx", MARKET + b"2 2 99999999999\n1 2 3\n", "expected a matrix, got what cannot be read (it ends before its entries do)"),
-        ("w.mtx", MARKET + b"2 2 1\n1 9 3\n", "expected a matrix, got what cannot be read"),
-        ("w.mtx", MARKET + b"99999999999 99999999999 1\n1 2 3\n", "expected a square matrix of numbers, at most 16,777,216 a side"),
-        ("w.gml", b"graph [ node [ id 1 ] edge [ source 1 target 2 ] ]", "expected GML, got what cannot be read (edge #0 has undefined"),
+        ("w.mtx", MARKET + b"2 2 99999999999\n1 2 3\n", "expected a matrix, got unreadable content (it ends before its entries do)"),
+        ("w.mtx", MARKET + b"2 2 1\n1 9 3\n", "expected a matrix, got unreadable content"),
+        ("w.mtx", MARKET + b"99999999999 99999999999 1\n1 2 3\n", "expected a square matrix of numbers, with at most 16,777,216 rows"),
+        ("w.gml", b"graph [ node [ id 1 ] edge [ source 1 target 2 ] ]", "expected GML, got unreadable content (edge #0 has undefined"),
         ("w.gexf", b"<!DOCTYPE g [<!ENTITY a 'b'>]><gexf/>", "line 1: expected no entity declarations, got 'a'"),
         ("w.tsv", b"pre\tpost\tweight\na\tb\t0\n", "line 2: expected a weight above 0, finite in float32, got '0'"),
     ],
@@ -232,7 +232,7 @@ def test_names_in_graphs_are_printable(name: str) -> None:
     if name.isprintable():
         assert Connectome.from_edges(graph).neuron_name[0] == name
         return
-    with pytest.raises(ValueError, match="expected a neuron's name, of printable characters") as caught:
+    with pytest.raises(ValueError, match="expected a neuron's name of printable characters") as caught:
         Connectome.from_edges(graph)
     assert str(caught.value).isprintable()
 

@@ -103,5 +103,5 @@ def test_other_files_are_refused(tmp_path):
         load_calcium(tmp_path / "none.parquet")
     for content in (b"source_dataset,worm\n", b"PAR1" + bytes(40) + (40).to_bytes(4, "little") + b"PAR1"):
         (tmp_path / "text.parquet").write_bytes(content)
-        with pytest.raises(ValueError, match=r"text\.parquet: expected a Parquet file, got what cannot be read \(.+\); correct or export"):
+        with pytest.raises(ValueError, match=r"text\.parquet: expected a Parquet file, got unreadable content \(.+\); correct it or"):
             load_calcium(tmp_path / "text.parquet")

@@ -145,7 +145,7 @@ def test_layers_may_have_both_directions_of_a_pair():
         layer = Data(edge_index=pairs[:, :edges], edge_type=torch.tensor(kinds), edge_weight=torch.tensor(weights), num_nodes=3)
         assert torch.equal(as_wiring(layer).edge_type, layer.edge_type)
     layer = Data(edge_index=pairs[:, :2], edge_type=torch.tensor([2, 2]), edge_weight=torch.ones(2), num_nodes=2)
-    with pytest.raises(ValueError, match="got every edge in both directions with one weight, as ToUndirected leaves electrical ones"):
+    with pytest.raises(ValueError, match="in both directions with equal weights, as ToUndirected makes them of electrical ones"):
         as_wiring(layer)
 
 

@@ -150,8 +150,8 @@ def test_types_of_a_graph_are_kept(tmp_path: Path) -> None:
         ("free.csv", "columns Nerve cell, Partner as edges, Strength (n) as weight"),
         ("unweighted.csv", "columns source, target as edges, each of weight 1"),
         ("kinds.csv", "columns 1, 2 as edges, 3 as weight, 4 as kind of synapse"),
-        ("adjacency.csv", "a matrix of 5 nodes, from rows to columns, its entries as weight"),
-        ("karate.graphml", "edges of the graph, weight as weight, both ways as it is undirected"),
+        ("adjacency.csv", "a matrix of 5 nodes, from rows to columns, entries as weight"),
+        ("karate.graphml", "edges of the graph, weight as weight, in both directions (undirected)"),
     ],
 )
 def test_what_was_taken_for_what_is_said(tmp_path: Path, name: str, said: str) -> None:

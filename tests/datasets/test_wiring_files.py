@@ -233,14 +233,14 @@ def test_undirected_graphs_hold_electrical_synapses_only():
         ("", r"w\.csv: expected text, got an empty file; fill it"),
         (" \n\n", r"w\.csv: expected text, got an empty file"),
         ("pre,post,weight,synapse\n", r"w\.csv: expected lines after the first, got none; fill"),
-        (",,\n", r"w\.csv: expected a table, got empty cells alone; fill"),
-        ("# a list\n% of edges\n", r"w\.csv: expected edges, got comments alone; fill"),
+        (",,\n", r"w\.csv: expected a table, got only empty cells; fill"),
+        ("# a list\n% of edges\n", r"w\.csv: expected edges, got only comments; fill"),
         ("name\nASEL\nAIYL\n", r"w\.csv, line 1: expected an edge list of two columns or more, or a square matrix, got 1 column; give"),
         ("ASEL,AIYL,abc\nAIYL,VA1,1\nVA1,ASEL,x\n", r"w\.csv, line 1: expected a weight above 0, finite in float32, got 'abc'; corr"),
         ("ASEL;AIYL;1,250\nAIYL;VA1;2,500\n", r"w\.csv, line 1: expected a weight above 0, .* got '1,250'"),
         ("0,1,0,0\n0,0,nan,0\n0,0,0,1\n1,0,0,0\n", r"w\.csv, line 2, column '2': expected a weight above 0, .* got 'nan'"),
         (",a,b\na,0,-1\nb,0,0\n", r"w\.csv, line 2, column 'b': expected a weight above 0, .* got '-1'"),
-        (",a,b\na,0,0\nb,0,0\n", r"w\.csv: expected a wiring, got a matrix without entries other than 0"),
+        (",a,b\na,0,0\nb,0,0\n", r"w\.csv: expected a wiring, got a matrix of zeros"),
         ("a b {'weight': 3}\nb a {'weight': }\n", r"w\.csv, line 2: expected an edge as in a b .*, got \"b a \{'weight': \}\""),
         ("a b {'weight': 3}\nb a {}\n", r"w\.csv, line 2: expected an edge with the attribute weight, got none; add it"),
         ("pre,post,weight,synapse,pre\na,b,1,C,d\n", r"w\.csv, line 1: expected column names that differ"),
@@ -265,8 +265,8 @@ def test_undirected_graphs_hold_electrical_synapses_only():
             r"w\.csv, line 5: expected each edge once, got the chemical edge 'ASEL' to 'AIYL' again, after .*line 2;",
         ),
         (EDGES + "ASEL,,1,C\n", r"w\.csv, line 5: expected a neuron's name in post, got nothing; fill it in"),
-        (EDGES.encode("utf-16"), r"w\.csv: expected UTF-8 text, got byte 0 that is none; save it in UTF-8"),
-        (EDGES.replace("ASEL", "ASÉL").encode("latin-1"), r"w\.csv: expected UTF-8 text, got byte \d+ that is none"),
+        (EDGES.encode("utf-16"), r"w\.csv: expected UTF-8 text, got an invalid byte at position 0; save it in UTF-8"),
+        (EDGES.replace("ASEL", "ASÉL").encode("latin-1"), r"w\.csv: expected UTF-8 text, got an invalid byte at position \d+"),
         (b"pre,post\0,weight,synapse\n", r"w\.csv: expected text, got a binary file"),
     ],
 )
@@ -282,7 +282,7 @@ def test_broken_edge_lists_are_refused(write, text, message):
         ("name\nASEL\n", r"w\.csv, line 2: expected a listed neuron, got 'AIYL'; add it to the neurons or remove the edge"),
         ("name,type\n", r"n\.csv: expected lines after the first, got none; fill"),
         (NEURONS + "Q\n", r"n\.csv, line 6: expected 2 fields as in the first line, got 1; correct"),
-        (NEURONS + ",motor\n", r"n\.csv, line 6: expected a neuron's name, of printable characters, got nothing; name it"),
+        (NEURONS + ",motor\n", r"n\.csv, line 6: expected a neuron's name of printable characters, got nothing; name it"),
         (NEURONS + "ASEL,motor\n", r"n\.csv, line 6: expected each neuron once, got 'ASEL' again, after .*n\.csv, line 2; remove one"),
         (
             NEURONS.replace("VA1,motor\n", ""),
@@ -303,7 +303,7 @@ def test_broken_neuron_tables_are_refused(write, text, message):
         (GRAPHML, "pre,post\na,b\n", r"w\.graphml: expected GraphML, got malformed XML"),
         (GRAPHML, "\x89PNG\r\n\x00\x01", r"w\.graphml: expected GraphML, got malformed XML"),
         (GRAPHML, "", r"w\.graphml: expected a wiring, got an empty file"),
-        (GRAPHML, "<html/>", r"w\.graphml: expected GraphML, got what cannot be read \(file not successfully read as graphml\)"),
+        (GRAPHML, "<html/>", r"w\.graphml: expected GraphML, got unreadable content \(file not successfully read as graphml\)"),
         ('encoding="UTF-8"', 'encoding="no-such"', r"w\.graphml, line 1: expected an encoding of utf-8, .*, got 'no-such'; save it as"),
         ('<node id="n3">', '<node id="n0">', r"w\.graphml, line 14: expected each node id once, got 'n0' again, after line 11; remove"),
         ('<node id="n3">', "<node>", r"w\.graphml, line 14: expected the attribute id of the node, got none; add it"),
@@ -312,14 +312,14 @@ def test_broken_neuron_tables_are_refused(write, text, message):
         ('target="n3"', "", r"w\.graphml, line 18: expected the attribute target of the edge, got none"),
         (">13<", ">-13<", r"w\.graphml, line 15: expected a weight above 0, finite in float32, got -13\.0"),
         (">13<", ">NaN<", r"w\.graphml, line 15: .* got nan; correct"),
-        (">13<", ">many<", r"w\.graphml: expected GraphML, got what cannot be read \(could not convert string to float: 'many'\)"),
+        (">13<", ">many<", r"w\.graphml: expected GraphML, got unreadable content \(could not convert string to float: 'many'\)"),
         ('<data key="e_weight">13</data>', "", r"w\.graphml, line 15: expected an edge with the attribute weight, got synapsetype; add it"),
         (
             ">E</data>",
             ">C</data>",
             r"w\.graphml, line 16: expected each edge once, got the chemical edge 'ASEL' to 'AIYL' again, after .*line 15",
         ),
-        ('key="v_role"', 'key="nothing"', r"w\.graphml: expected GraphML, got what cannot be read \(Bad GraphML data: no key nothing\)"),
+        ('key="v_role"', 'key="nothing"', r"w\.graphml: expected GraphML, got unreadable content \(Bad GraphML data: no key nothing\)"),
         ("<graphml", '<!DOCTYPE g [<!ENTITY a "b">]>\n<graphml', r"w\.graphml, line 2: expected no entity declarations, got 'a'; remove"),
         ("directed", "undirected", r"w\.graphml, line 15: expected a direction for a chemical synapse, got an undirected graph"),
         ("</graph>", "</graph><graph><edge source='n0' target='n1'/></graph>", r"w\.graphml: expected one graph"),
@@ -403,7 +403,7 @@ def test_sources_that_are_none_are_refused(write, tmp_path):
     for frames in ((pd.DataFrame(index=range(5)),), (pd.DataFrame({"pre": ["a"], "post": ["b"]}), pd.DataFrame(index=range(5)))):
         with pytest.raises(ValueError, match=r"^(edges|neurons): expected lines after the first, got none; fill"):
             read_wiring(*frames)
-    with pytest.raises(ValueError, match="neurons: expected none beside a Data, which holds its own; set its neuron_name and neuron_type"):
+    with pytest.raises(ValueError, match="neurons: not allowed with a Data, which has its own; set its neuron_name and neuron_type"):
         read_wiring(Data(edge_index=torch.tensor([[0], [1]]), num_nodes=2), pd.DataFrame({"name": ["a", "b"]}))
 
 

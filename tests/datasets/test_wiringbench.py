@@ -188,7 +188,7 @@ def test_wirings_are_made_once_and_a_damaged_cache_is_noticed(few: Path, monkeyp
     content = bytearray(file.read_bytes())
     content[-100] ^= 1
     file.write_bytes(content)
-    with pytest.warns(UserWarning, match="made again"):
+    with pytest.warns(UserWarning, match="generated again"):
         mended = list(WiringBench(TARGET))
     assert all(torch.equal(a.edge_weight, b.edge_weight) for a, b in zip(first, mended, strict=True))
 
@@ -196,7 +196,7 @@ def test_wirings_are_made_once_and_a_damaged_cache_is_noticed(few: Path, monkeyp
 def test_a_changed_generator_is_noticed(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     redraw = Rewired.redraw
     monkeypatch.setattr(Rewired, "redraw", lambda self, edges, kinds, rng: redraw(self, edges, kinds, np.random.default_rng(1)))
-    with pytest.raises(ValueError, match=r"wirings: expected wiring \d+ \(\w+ of .*measured, got others; use the version"):
+    with pytest.raises(ValueError, match=r"wirings: expected wiring \d+ \(\w+ of .*measured edges, got others; use the package version"):
         WiringBench(TARGET)
     assert not list((few / "cache").rglob("*.safetensors"))
 
@@ -240,7 +240,7 @@ def test_a_changed_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(tables, "data_folder", lambda kind: tmp_path / kind)
     tables.read.cache_clear()
     try:
-        with pytest.raises(ValueError, match=r"expected the table that croissant\.json describes"):
+        with pytest.raises(ValueError, match=r"expected the table described in croissant\.json"):
             WiringBench.table("targets")
     finally:
         tables.read.cache_clear()
@@ -285,5 +285,5 @@ def test_ogb_reads_it_back(few: Path) -> None:
     # Read again, now from what it has processed, and nothing stays allowed.
     assert len(read_ogb(f"ogbg-wiringbench-{TARGET}", meta)) == len(bench)
     assert Data not in torch.serialization.get_safe_globals()
-    with pytest.raises(FileExistsError, match="folder: expected none"):
+    with pytest.raises(FileExistsError, match="folder: expected a folder without this data set"):
         to_ogb(bench, few / "ogb")

@@ -74,6 +74,7 @@ def test_branches_that_match_are_one_cylinder() -> None:
         assert at_rest(tree, d_lambda, leak, 0, 1) == pytest.approx(at_rest(tree, d_lambda, leak, 0, 2), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_passive_cables_transient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A current step into one end of a cable with sealed ends: Fourier series in space, exponentials in time."""
     pytest.importorskip("numba")
@@ -294,6 +295,6 @@ def test_refuses_segments_that_are_not_there() -> None:
         Worm.from_connectome(circuit([], [False])).resolve(["N0:1"], "inputs")
     with pytest.raises(ValueError, match="cables: expected a worm whose neurons have their shape"):
         _ = Worm("c302-C1").cables
-    with pytest.raises(ValueError, match="morphology: expected neurons with a shape, got 'N0', which c302 has none of"):
+    with pytest.raises(ValueError, match="morphology: expected neurons with a shape, got 'N0', for which c302 has none"):
         Worm.from_connectome(circuit([], [False]), "c302-D1")
     assert Path(FOLDER / "c302-morphologies.safetensors").stat().st_size < 1_000_000

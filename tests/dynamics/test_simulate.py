@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from elegans_pyg.dynamics import State, StepWarning, Worm, simulate
 from elegans_pyg.dynamics.integrate import integrate
+from scripts.build_biophysics import ordinary_currents
 from tests.dynamics.circuits import circuit, five
 from tests.dynamics.ode import Network, solve
 
@@ -318,24 +320,38 @@ def test_default_steps_are_accurate_and_their_error_is_estimated(worm: Worm) -> 
     assert float((within.voltage_mV - exact).abs().max()) < 0.06
 
 
+def test_the_error_is_estimated_where_steps_twice_as_long_lose_the_plateaus(worm: Worm) -> None:
+    inputs, current = ordinary_currents()["motor"]
+    flowing = torch.from_numpy(current)[None]
+    coarse = simulate(worm, flowing.view(1, -1, 2, 4).mean(2), inputs, 0.1, 300.0, estimate=False).voltage_mV
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", StepWarning)
+        done = simulate(worm, flowing, inputs, 0.05, 300.0)
+    assert float((done.voltage_mV[:, 1::2] - coarse).abs().max()) / 3 > 5
+    fine = simulate(worm, flowing.repeat_interleave(4, 1), inputs, 0.0125, 300.0, estimate=False).voltage_mV[:, 3::4]
+    error = float((done.voltage_mV - fine).abs().max()) * 16 / 15
+    assert error < 1
+    assert float(done.error_mV[0]) == pytest.approx(error, rel=0.2)
+
+
 def test_each_stimulus_has_the_internal_steps_that_it_needs(worm: Worm) -> None:
     quiet, strong = torch.zeros(400, 1, dtype=torch.float64), torch.full((400, 1), 8.0, dtype=torch.float64)
     current = torch.stack([quiet, strong])
     options = {"inputs": ["AVDL"], "duration_ms": 20.0, "record": ["AVDL", "AVAL"]}
-    once, within = simulate(worm, current, **options), simulate(worm, current, tolerance_mV=0.003, **options)
+    once, within = simulate(worm, current, **options), simulate(worm, current, tolerance_mV=0.02, **options)
     assert torch.equal(within.voltage_mV[0], once.voltage_mV[0])
     assert not torch.equal(within.voltage_mV[1], once.voltage_mV[1])
-    assert float(within.error_mV.max()) <= 0.003
+    assert float(within.error_mV.max()) <= 0.02
     # The same steps with gradients.
     wanted = current.clone().requires_grad_()
-    again = simulate(worm, wanted, tolerance_mV=0.003, **options).voltage_mV
+    again = simulate(worm, wanted, tolerance_mV=0.02, **options).voltage_mV
     torch.testing.assert_close(again, within.voltage_mV, rtol=0, atol=1e-9)
     slope = torch.autograd.grad(again[1, -1, 0], wanted)[0][1, 350, 0]
     moved = []
     for change in (1e-4, -1e-4):
         other = current.clone()
         other[1, 350] += change
-        moved.append(simulate(worm, other, tolerance_mV=0.003, **options).voltage_mV[1, -1, 0])
+        moved.append(simulate(worm, other, tolerance_mV=0.02, **options).voltage_mV[1, -1, 0])
     assert float(slope) == pytest.approx(float(moved[0] - moved[1]) / 2e-4, rel=1e-5)
 
 

@@ -197,7 +197,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     files = [tmp_path / f"{number}.dat" for number in range(3)]
     for file in files:
         file.write_bytes(b"\xff\xfe0 1 2")
-    with pytest.raises(ValueError, match=r"0\.dat: expected UTF-8 text, got byte 0"):
+    with pytest.raises(ValueError, match=r"0\.dat: expected UTF-8 text, got an invalid byte at position 0"):
         Waveforms.from_files(files, ["A"], ["B", "C"])
     with pytest.raises(ValueError, match="files: expected 3 or more"):
         Waveforms.from_files(files[:2], ["A"], ["B", "C"])

@@ -276,7 +276,7 @@ def test_wrong_arguments_are_refused() -> None:
         ConnectomeRNN(data, dt=0)
     with pytest.raises(TypeError, match=r"inputs: expected a number or a list of names, got the string 'N0'; write \['N0'\]"):
         ConnectomeRNN(data, "N0")
-    with pytest.raises(ValueError, match=r"outputs: expected neurons of every wiring, got \['X'\], which are not in variant 0"):
+    with pytest.raises(ValueError, match=r"outputs: expected names of neurons of every wiring, got \['X'\], which are not in variant 0"):
         ConnectomeRNN(data, 1, ["N0", "X"])
     for role, argument, kind in (("sensory", "inputs", 1), ("motor", "outputs", 0)):
         other = data.clone()

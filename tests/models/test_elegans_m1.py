@@ -78,7 +78,7 @@ def test_a_reservoir_is_left_as_it_is_and_its_encoder_learns() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="num_classes: expected at least 2, got 1"):
         ElegansM1(network([1]), 1)
-    with pytest.raises(ValueError, match="num_variants: expected at least 1 where there is no network, got None"):
+    with pytest.raises(ValueError, match="num_variants: expected at least 1 without a network, got None"):
         ElegansM1(None, 4)
     with pytest.raises(ValueError, match="num_variants: the network has 2, got 3; leave it out"):
         ElegansM1(network([1, 2]), 4, num_variants=3)
@@ -130,7 +130,7 @@ class TestTimm:
         with pytest.raises(ValueError, match=r"does not fit resnet18, first at conv1\.weight"):
             make_encoders("resnet18", 3, [5], weights=tmp_path / "w.safetensors")
         (tmp_path / "w.safetensors").write_bytes(b"no")
-        with pytest.raises(ValueError, match="is no safetensors file"):
+        with pytest.raises(ValueError, match="is not a safetensors file"):
             make_encoders("resnet18", 3, [5], weights=tmp_path / "w.safetensors")
 
     def test_unknown_names(self) -> None:

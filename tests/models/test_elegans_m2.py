@@ -100,7 +100,7 @@ def test_one_code_for_every_variant_and_image_of_its_own() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ValueError, match=r"network: expected as many outputs as inputs \(6\) .* got 24; read it out with 'attention'"):
+    with pytest.raises(ValueError, match=r"network: expected as many outputs as inputs \(6\) .* got 24; use readout 'attention'"):
         ElegansM2(network([1], readout="concat"))
     with pytest.raises(ValueError, match="image_size: expected at least 8x8 pixels, got 6x9"):
         ElegansM2(network([1]), image_size=(6, 9))

@@ -138,9 +138,9 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
     mish = ElegansM1(network([5], activation="mish"), 4, **SMALL)
     for bad, options, message in (
         (model, {"format": "keras"}, "format: expected one of onnx, torch, numpy, got 'keras'"),
-        (two, {"format": "torch"}, "model: expected one of one variant, got 2; take one"),
-        (own.eval(), {"format": "torch"}, "a node_operation of its own"),
-        (mish.eval(), {"format": "numpy"}, "activations elu, relu, tanh only, and this network's is mish; use torch or onnx"),
+        (two, {"format": "torch"}, "model: expected a single variant, got 2; take one"),
+        (own.eval(), {"format": "torch"}, "a custom node_operation"),
+        (mish.eval(), {"format": "numpy"}, "activations elu, relu, tanh, and this network's is mish; use torch or onnx"),
     ):
         samples = images if bad is not mish else torch.zeros(2, 3, 8, 8)
         with pytest.raises(ValueError, match=message):

@@ -120,5 +120,5 @@ def test_every_freedom_fits_better_where_responses_have_it(larva: Data) -> None:
 def test_refusals(larva: Data) -> None:
     with pytest.raises(ValueError, match=r"gain: expected a number from 0 to 0\.94, got 0\.95"):
         LinearPropagation([larva], gain=0.95)
-    with pytest.raises(ValueError, match="graphs: expected wirings of the same neurons"):
+    with pytest.raises(ValueError, match="graphs: expected the same neurons"):
         LinearPropagation([larva, Connectome("witvliet2021-2")[0]])

@@ -81,12 +81,12 @@ def test_damaged_models_are_refused(tmp_path: Path) -> None:
     tensors, settings = folder / "model.safetensors", folder / "model.json"
     whole, text = tensors.read_bytes(), settings.read_text()
     tensors.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(ValueError, match=r"holds no whole model .*another sha256"):
+    with pytest.raises(ValueError, match=r"does not hold a complete model .*another sha256"):
         ReducedOrder.load(folder)
     tensors.write_bytes(whole)
     for damaged in (text[:-5], text.replace('"hidden": 3', '"hidden": 4'), text.replace('"format_version": 1', '"format_version": 9')):
         settings.write_text(damaged)
-        with pytest.raises(ValueError, match="holds no whole model"):
+        with pytest.raises(ValueError, match="does not hold a complete model"):
             ReducedOrder.load(folder)
     settings.unlink()
     with pytest.raises(FileNotFoundError, match=r"there is no file .*model\.json"):

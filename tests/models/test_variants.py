@@ -68,7 +68,7 @@ def test_copies_refuse_strangers() -> None:
     with pytest.raises(ValueError, match="expected modules of one architecture"):
         Copies([nn.Linear(2, 3), nn.Linear(2, 4)])
     for shape in ((3, 5, 2), (5, 2)):
-        with pytest.raises(ValueError, match=r"x: expected \(2, B, ...\), one part for each variant, got"):
+        with pytest.raises(ValueError, match=r"x: expected \(2, B, ...\), one part per variant, got"):
             Copies([nn.Linear(2, 3), nn.Linear(2, 3)])(torch.rand(shape))
 
 

@@ -143,7 +143,7 @@ class TestRefusals:
 
     def test_weights_that_are_not_there(self, tmp_path: Path) -> None:
         line = refused(*COMMAND, "--encoder", "resnet18", "--weights", "none.safetensors", "-q")
-        assert "weights: none.safetensors is not there; give the safetensors file of the encoder 'resnet18'" in line
+        assert "weights: none.safetensors does not exist; give the safetensors file of the encoder 'resnet18'" in line
         assert "weights: 'resnet9' is trained from scratch" in refused(*COMMAND, "--weights", "none.safetensors", "-q")
         assert not list(tmp_path.glob("runs/*"))
 
@@ -152,7 +152,7 @@ def test_timm_weights_that_do_not_fit_are_refused_before_the_run(tiny: M1Setting
     pytest.importorskip("timm", reason="timm is not installed (extra timm)")
     (tmp_path / "w.safetensors").write_bytes(b"no")
     settings = tiny.model_copy(update={"encoder": "resnet18", "weights": str(tmp_path / "w.safetensors")})
-    with pytest.raises(ValueError, match="is no safetensors file"):
+    with pytest.raises(ValueError, match="is not a safetensors file"):
         run_study(ELEGANS_M1, settings, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
@@ -167,6 +167,7 @@ def test_command_ends_with_table_and_folder(tiny: M1Settings, tmp_path: Path) ->
     assert f"repeat it:  elegans-pyg reproduce elegans-m1 --config {tmp_path / 'run' / 'config.yaml'}" in out
 
 
+@pytest.mark.slow
 def test_the_worms_own_classifiers(tmp_path: Path) -> None:
     root = os.environ.get("ELEGANS_PYG_IMAGES")
     if root is None:

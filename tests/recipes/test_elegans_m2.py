@@ -52,6 +52,7 @@ def options(settings: M2Settings) -> tuple[object, ...]:
     return (*wiring, "--seeds", 1, "--variants", 1, "--families", "er", "--iterations", 2, "--batch-size", 20, "--device", "cpu", "-q")
 
 
+@pytest.mark.slow
 def test_from_settings_to_table(tiny: M2Settings, tmp_path: Path) -> None:
     done = run_study(ELEGANS_M2, tiny, tmp_path / "run", quiet=True)
     results = done.results
@@ -86,6 +87,7 @@ def test_validation_images_pick_the_weights_that_are_tested(tiny: M2Settings, tm
     assert best["iteration"].tolist() == done.results["tested_at"].tolist()
 
 
+@pytest.mark.slow
 def test_shards_give_the_same_and_an_interrupted_run_goes_on_to_the_same_bytes(
     tiny: M2Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,6 +315,7 @@ def test_command_refuses_in_one_line(arguments: tuple[object, ...], message: str
     assert not list(tmp_path.glob("runs/*"))
 
 
+@pytest.mark.slow
 def test_the_worms_own_autoencoders(tmp_path: Path) -> None:
     root = os.environ.get("ELEGANS_PYG_IMAGES")
     if root is None:

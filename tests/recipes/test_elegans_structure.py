@@ -123,6 +123,7 @@ def test_answers_name_their_limits(swept: Path) -> None:
     assert {path.stem for path in (swept / "figures").glob("*.png")} == {"scores", f"measures-{STAGE}"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_goes_on_to_the_same_end(swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     measure = ELEGANS_STRUCTURE.measure
@@ -217,6 +218,7 @@ def test_bad_input_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not list(tmp_path.glob("runs/*"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     options = ["--connectomes", STAGE, "--stages", "", "--nulls", "100000", "--out", "long run", "--workers", "2"]
     process = start(*COMMAND, *options, folder=tmp_path)

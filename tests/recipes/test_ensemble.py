@@ -260,7 +260,7 @@ def test_what_a_file_leaves_out_comes_from_the_study(tmp_path: Path) -> None:
         ("connectome: 3", "connectome: expected a name, got 3"),
         ("family_options: {random_dag: {p: 1}}", "'random_dag' is not among the families of this run"),
         ("training: {learning_rate: fast}", "learning_rate: expected a number"),
-        ("!!python/object/apply:os.system ['true']", "is no YAML at line 1"),
+        ("!!python/object/apply:os.system ['true']", "is not valid YAML at line 1"),
     ],
 )
 def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:

@@ -43,6 +43,7 @@ def no_waves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dynamics, "Waveforms", lambda *_, **__: pytest.fail("simulated"))
 
 
+@pytest.mark.slow
 def test_the_worms_waveforms_are_fitted_and_kept_whole(tmp_path: Path) -> None:
     result = run_study(FIT_RNN, settings(), tmp_path / "run", quiet=True)
     rows, data = result.results, Waveforms("fcm", 0.5, 8, 7)
@@ -149,7 +150,7 @@ def test_a_damaged_model_is_not_drawn(tmp_path: Path) -> None:
     run_study(FIT_RNN, settings(), tmp_path / "run", quiet=True)
     path = tmp_path / "run" / "shards" / "00001" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=r"00001 holds no whole model .*another sha256"):
+    with pytest.raises(ValueError, match=r"00001 does not hold a complete model .*another sha256"):
         load_run(tmp_path / "run").redraw()
 
 

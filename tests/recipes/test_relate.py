@@ -45,6 +45,7 @@ def settings_of(folder: Path, *names: str, measures: tuple[str, ...] = ("size",)
     return RelateSettings(runs=tuple(str(folder / name) for name in names), measures=measures)
 
 
+@pytest.mark.slow
 def test_runs_are_joined_with_the_measures_of_their_wirings(finished: Path, tmp_path: Path) -> None:
     settings = settings_of(finished, "one", "two", measures=("size", "dag", "clustering"))
     result = run_study(RELATE, settings, tmp_path / "out", quiet=True)

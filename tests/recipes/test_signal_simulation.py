@@ -65,6 +65,7 @@ def test_a_response_is_the_difference_from_the_unstimulated_worm() -> None:
     torch.testing.assert_close(moved, (with_it - without)[200:].mean(0), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_fit_finds_back_what_was_scaled(planted: None, monkeypatch: pytest.MonkeyPatch) -> None:
     one = torch.ones((), dtype=torch.float64)
     other = Worm("kunert").scaled(one, one, 6 * one, one)

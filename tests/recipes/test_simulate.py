@@ -21,6 +21,7 @@ from tests.recipes.undrawn import undrawn
 SHORT = ("--duration", "10", "--on", "2", "--off", "8", "--quiet")
 
 
+@pytest.mark.slow
 def test_writes_what_simulate_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     code, text, error = invoke("simulate", "--current", "5", "--ablate", "AVA", *SHORT)

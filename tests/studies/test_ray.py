@@ -59,6 +59,7 @@ def expected() -> pd.DataFrame:
     return run_study(COUNTING, CountingSettings(units=2, steps=6, shard_size=1), quiet=True).results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scene", ["worker", "node"])
 def test_what_is_lost_runs_again_from_its_checkpoint(tmp_path: Path, scene: str, expected: pd.DataFrame) -> None:
     out = finish(start(tmp_path / "run", scene))
@@ -66,6 +67,7 @@ def test_what_is_lost_runs_again_from_its_checkpoint(tmp_path: Path, scene: str,
     pd.testing.assert_frame_equal(load_run(tmp_path / "run", COUNTING).results, expected, check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_killed_driver_is_started_again(tmp_path: Path, expected: pd.DataFrame) -> None:
     process = start(tmp_path / "run", "driver")
     end = time.monotonic() + 120

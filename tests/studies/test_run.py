@@ -91,6 +91,7 @@ def test_a_result_does_not_depend_on_the_shards(tmp_path: Path, size: int) -> No
     assert load_run(tmp_path / "run", COUNTING).units.table["shard"].max() == -(-6 // size)
 
 
+@pytest.mark.slow
 def test_processes_side_by_side_give_the_same(tmp_path: Path) -> None:
     whole = run_study(BESIDE, CountingSettings(), quiet=True, workers=1).results
     parts = run_study(BESIDE, CountingSettings(shard_size=1), tmp_path / "run", quiet=True, workers=2).results
@@ -230,6 +231,7 @@ def test_only_one_process_works_in_a_folder(tmp_path: Path) -> None:
     run_study(COUNTING, CountingSettings(), tmp_path / "run", resume=True, quiet=True)
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     process = start(tmp_path / "run", 2, 3, 1, "beside")
     wait_for(tmp_path / "run" / "shards" / "00001" / "state.txt", process)

@@ -101,14 +101,14 @@ def test_an_error_keeps_the_checkpoint_from_before(tmp_path: Path, monkeypatch: 
     save_checkpoint(folder, make(1))
     with monkeypatch.context() as patch:
         patch.setattr(*((os, "fsync", full) if fails == "fsync" else (Path, "rename", full)))
-        with pytest.raises(OSError, match="the checkpoint from before is kept"):
+        with pytest.raises(OSError, match="the previous checkpoint is kept"):
             save_checkpoint(folder, make(2))
     assert_holds(folder, 1)
     assert not (tmp_path / "checkpoint.tmp").exists()
 
 
 def test_missing(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"there is none in .*; start without resume"):
+    with pytest.raises(FileNotFoundError, match=r"checkpoint: none in .*; start without resume"):
         load_checkpoint(tmp_path / "checkpoint")
 
 
@@ -120,11 +120,11 @@ def test_damaged(tmp_path: Path, name: str, damage: str) -> None:
     path, content = folder / name, (folder / name).read_bytes()
     if damage == "removed":
         path.unlink()
-        with pytest.raises(FileNotFoundError, match=rf"{name} is missing; put it back or start anew"):
+        with pytest.raises(FileNotFoundError, match=rf"{name} is missing; put it back or start again"):
             load_checkpoint(folder)
         return
     path.write_bytes({"truncated": content[:-20], "emptied": b"", "flipped": b"\xff" + content[1:]}[damage])
-    with pytest.raises(ValueError, match=rf"{name} is damaged .*; put it back or start anew in another folder"):
+    with pytest.raises(ValueError, match=rf"{name} is damaged .*; put it back or start again in another folder"):
         load_checkpoint(folder)
 
 
@@ -144,5 +144,5 @@ def test_states_that_are_json_but_no_checkpoint(tmp_path: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"abc")
     state["sha256"]["model.safetensors"] = hashlib.sha256(b"abc").hexdigest()
     (folder / "state.json").write_text(json.dumps(state))
-    with pytest.raises(ValueError, match=r"model.safetensors holds no safetensors"):
+    with pytest.raises(ValueError, match=r"model.safetensors is not a safetensors file"):
         load_checkpoint(folder)

@@ -60,7 +60,7 @@ def test_goes_on_from_its_state_through_json() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ValueError, match="batch_size: expected at most the 3 images left for training, got 4; make it smaller"):
+    with pytest.raises(ValueError, match="batch_size: expected at most the 3 images left for training, got 4; reduce it"):
         DataOrder(3, 4, 0, CPU)
     with pytest.raises(ValueError, match="variants: expected seeds of at least 0, got -1"):
         DataOrder(3, 2, 0, CPU, [0, -1])

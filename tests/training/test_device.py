@@ -19,7 +19,7 @@ def test_cuda_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert resolve_device("cuda:1") == torch.device("cuda", 1)
-    with pytest.raises(ValueError, match="'cuda:2' is not there, the last CUDA device is 'cuda:1'"):
+    with pytest.raises(ValueError, match="'cuda:2' does not exist, the last CUDA device is 'cuda:1'"):
         resolve_device("cuda:2")
 
 

@@ -182,7 +182,7 @@ def test_resume_drops_what_is_newer_than_the_checkpoint(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"learning_rate": 0.1}, r"settings\.learning_rate was 0\.004 in the checkpoint and is 0\.1 now"),
-        ({"iterations": 5}, "iterations: expected at least the 20 that the checkpoint has done, got 5"),
+        ({"iterations": 5}, "iterations: expected at least the 20 of the checkpoint, got 5"),
         ({"images": make_images(seed=1)}, r"dataset\.sha256 was"),
         ({"images": replace(IMAGES, name="others")}, r"dataset\.name was 'patterns' in the checkpoint and is 'others' now"),
         ({"table": make_table(["connectome", "er", "ba"])}, r"variants\.2\.family was 'ws' in the checkpoint and is 'ba' now"),
@@ -196,7 +196,7 @@ def test_resume_refuses_another_run(tmp_path: Path, change: dict, message: str) 
 
 
 def test_resume_needs_a_run(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="checkpoint: there is none in"):
+    with pytest.raises(FileNotFoundError, match="checkpoint: none in"):
         run(make_ensemble(), out=tmp_path, resume=True)
     with pytest.raises(ValueError, match="expected a run folder for resume, got None"):
         run(make_ensemble(), resume=True)
@@ -246,7 +246,7 @@ def test_a_finished_run_is_read_and_not_run_again(tmp_path: Path, capsys: pytest
     again = Ensemble([4, 7, 5], [90, 91, 92])
     again.register_forward_pre_hook(lambda module, inputs: pytest.fail("the model was run"))
     second = run(again, out=tmp_path, resume=True, quiet=False, select=select)
-    assert "finished before, at iteration 20; nothing is left to train" in capsys.readouterr().err
+    assert "already finished at iteration 20; nothing left to train" in capsys.readouterr().err
     assert_same_tensors(model, again)
     pd.testing.assert_frame_equal(first.metrics, second.metrics, check_exact=True)
     pd.testing.assert_frame_equal(first.results, second.results)
@@ -433,7 +433,7 @@ def test_full_disk_keeps_the_checkpoint(tmp_path: Path, monkeypatch: pytest.Monk
             raise OSError(errno.ENOSPC, "No space left on device")
 
     model = make_ensemble(on_forward=lambda call: monkeypatch.setattr(os, "fsync", full) if call == 9 else None)
-    with pytest.raises(OSError, match=r"could not write .*checkpoint \(No space left on device\); the checkpoint from before is kept"):
+    with pytest.raises(OSError, match=r"could not write .*checkpoint \(No space left on device\); the previous checkpoint is kept"):
         run(model, out=tmp_path)
     monkeypatch.undo()
     assert load_checkpoint(tmp_path / "checkpoint").state["iteration"] == 6

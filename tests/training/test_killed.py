@@ -28,6 +28,7 @@ sys.exit(0 if result.signal is None else 128 + result.signal)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_a_killed_run_ends_bit_for_bit_as_one_that_was_not(tmp_path: Path, number: signal.Signals) -> None:
     threads = torch.get_num_threads()

@@ -149,7 +149,7 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
 def test_data_of_another_precision_or_length() -> None:
     single = tuple(part.float() for part in TRAIN)
     assert not fit_sequences(model(), single, VALIDATION, epochs=2).result.interrupted
-    with pytest.raises(ValueError, match=r"validation: expected sequences of \(40, 2\) like those of train, got \(30, 2\); cut all alike"):
+    with pytest.raises(ValueError, match=r"validation: expected sequences of \(40, 2\) like those of train, got \(30, 2\); give all the"):
         fit_sequences(model(), TRAIN, (VALIDATION[0][:, :30], VALIDATION[1][:, :30]), epochs=2)
     with pytest.raises(ValueError, match=r"epochs: expected a whole number, got 2\.5"):
         SequenceSettings(epochs=2.5)  # type: ignore[arg-type]
@@ -212,7 +212,7 @@ def test_another_fits_checkpoint_is_refused(tmp_path: Path) -> None:
         fit_sequences(model("lstm"), TRAIN, VALIDATION, tmp_path, True, epochs=3, learning_rate=0.05)
     with pytest.raises(ValueError, match=r"dataset\.shapes\.train was"):
         fit_sequences(model(), VALIDATION, TRAIN, tmp_path, True, epochs=3)
-    with pytest.raises(ValueError, match="iterations: expected at least the 3 that"):
+    with pytest.raises(ValueError, match="iterations: expected at least the 3 of the checkpoint"):
         fit_sequences(model(), TRAIN, VALIDATION, tmp_path, True, epochs=2)
 
 

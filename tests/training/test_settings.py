@@ -62,7 +62,7 @@ def test_unknown_keys_are_named_with_the_choices() -> None:
 
 
 def test_settings_that_contradict_each_other() -> None:
-    with pytest.raises(ValueError, match=r"^select: 'best' chooses by the validation images, and validation_fraction is 0"):
+    with pytest.raises(ValueError, match=r"^select: 'best' needs validation images, and validation_fraction is 0"):
         FitSettings(select="best", validation_fraction=0)
     with pytest.raises(ValueError, match=r"^last_batch: 'keep' has one order for all variants"):
         FitSettings(last_batch="keep", data_order="variant")

@@ -1,4 +1,4 @@
-"""WiringBench: the data set, its wirings, and its OGB form."""
+"""WiringBench: the data set, its wirings, and its OGB format."""
 
 from importlib import import_module
 from typing import Any

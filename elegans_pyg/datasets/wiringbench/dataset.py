@@ -1,4 +1,4 @@
-"""WiringBench: wirings, and what each of them achieves."""
+"""WiringBench: wirings, each with the measured scores of networks built from it."""
 
 import itertools
 import sys
@@ -26,27 +26,29 @@ _FORMAT, _PATIENCE_S = 1, 2.0
 
 
 class WiringBench(InMemoryDataset):
-    r"""Wirings like the connectomes of *C. elegans*, each with what networks wired by it achieve; so far a pilot of 33.
+    r"""Wirings like the connectomes of *C. elegans*, each with the scores of networks built from it; so far a pilot of 33.
 
-    Wirings are the connectomes of both sexes, of Varshney et al. and of eight stages, wirings of every family of
-    :data:`~elegans_pyg.transforms.FAMILIES` made from them, rewired to several degrees, at several densities, and of parts of their
-    neurons. They are stored as recipes, and made anew by the generators when they are first needed; a wiring whose edges are not those that
-    were measured is refused. Targets, their reliability, how they were measured, and licence: ``docs/wiringbench.md``.
+    Wirings are the connectomes of both sexes, of Varshney et al. and of eight developmental stages, and wirings of every family of
+    :data:`~elegans_pyg.transforms.FAMILIES` made from them, at several degrees of rewiring, at several densities, and from parts of their
+    neurons. They are stored as recipes, and generated when first needed; a wiring whose edges differ from those measured raises. Targets,
+    their reliability, how they were measured, and the licence: ``docs/wiringbench.md``.
 
     Args:
         target: one of :meth:`targets`.
-        split: ``"random"``, ``"family"`` (whole families are held out) or ``"size"`` (large wirings are); see :meth:`get_idx_split`.
-        root: folder for the wirings once made, by default in the user's cache.
-        transform, pre_transform, pre_filter: as of any PyG data set: applied at every access; applied once, now.
+        split: ``"random"``, ``"family"`` (whole families are held out) or ``"size"`` (large wirings are held out); see
+            :meth:`get_idx_split`.
+        root: folder to cache the generated wirings, by default in the user's cache.
+        transform, pre_transform, pre_filter: as in any PyG data set; ``transform`` is applied at every access, the others once at
+            construction.
 
     Shapes (of each ``Data``):
         - ``edge_index (2, E)``, ``edge_weight (E,)``, ``edge_type (E,)``, ``neuron_type (N,)``, ``inhibitory (N,)``, ``neuron_name``:
-          as of a :class:`~elegans_pyg.datasets.Connectome`; ``x (N, 6)``: the one-hot type
-        - ``y (1, 1)``: mean of the target over its repeats; ``repeats (1, R)``: all of them, NaN for a run that failed
-        - ``family``; ``number``: the wiring's own, a row of :meth:`table`
+          as in a :class:`~elegans_pyg.datasets.Connectome`; ``x (N, 6)``: the one-hot type
+        - ``y (1, 1)``: mean of the target over its repeats; ``repeats (1, R)``: all of them, NaN for a failed run
+        - ``family``; ``number``: the number of the wiring, as in :meth:`table`
 
     Raises:
-        ValueError: for an unknown target or split; if a table is damaged, or the generators make other wirings than those measured.
+        ValueError: for an unknown target or split; if a table is damaged, or a generated wiring differs from the one measured.
         OSError: if ``root`` cannot be written.
 
     Example:
@@ -77,18 +79,24 @@ class WiringBench(InMemoryDataset):
 
     @staticmethod
     def targets() -> pd.DataFrame:
-        """One row a target: its description, whether more is better, repeats, reliability of their mean with interval, whether it is
-        ranked (a reliability of at least 0.8), and how many repeats that takes."""
+        """Return one row per target.
+
+        Columns: description, whether more is better, number of repeats, reliability of their mean with interval, whether it is ranked
+        (reliability of at least 0.8), and the number of repeats needed for that.
+        """
         return WiringBench.table("targets")
 
     @staticmethod
     def table(name: str) -> pd.DataFrame:
-        """A table as published: ``"wirings"`` (recipes, hashes, parts of each split), ``"results"`` (every repeat of every target),
-        ``"targets"`` or ``"measures"`` (structural ones of the wiring and of its DAG, see :func:`~elegans_pyg.analysis.measures`)."""
+        """Return a table as published.
+
+        ``"wirings"``: recipes, hashes and parts of each split; ``"results"``: every repeat of every target; ``"targets"``; ``"measures"``:
+        structural measures of the wiring and its DAG, see :func:`~elegans_pyg.analysis.measures`.
+        """
         return tables.read(name).copy()
 
     def get_idx_split(self, split: str | None = None) -> dict[str, Tensor]:
-        """Positions of the wirings for training, validation and test (``"train"``, ``"valid"``, ``"test"``) in this data set."""
+        """Return the positions in this data set of the wirings for training, validation and test (``"train"``, ``"valid"``, ``"test"``)."""
         split = self.split if split is None else split
         check_choice("split", split, SPLITS)
         part = self.table("wirings").set_index("number").loc[self._numbers(), f"split_{split}"].to_numpy()
@@ -96,8 +104,10 @@ class WiringBench(InMemoryDataset):
 
     @staticmethod
     def query(wiring: Data) -> pd.DataFrame:
-        """What is known of a wiring, found by the hash of its edges, whoever made it: one row a target, with its ``mean``, ``repeats`` and
-        the wiring's ``number``; raises ``ValueError`` if it is not among those measured."""
+        """Look up the results of a wiring by the hash of its edges.
+
+        Returns one row per target, with ``mean``, ``repeats`` and the wiring's ``number``. Raises ``ValueError`` if it was not measured.
+        """
         wirings, digest = WiringBench.table("wirings"), edges_hash(wiring)
         numbers = wirings.loc[wirings["sha256"] == digest, "number"]
         if numbers.empty:
@@ -108,13 +118,13 @@ class WiringBench(InMemoryDataset):
         return found.reset_index()
 
     def to_ogb(self, folder: str | Path) -> dict[str, Any]:
-        """Write this target in OGB's own format, by :class:`ogb.io.DatasetSaver`; see :func:`~elegans_pyg.datasets.wiringbench.to_ogb`."""
+        """Write this target in the format of OGB, by :class:`ogb.io.DatasetSaver`; see :func:`~elegans_pyg.datasets.wiringbench.to_ogb`."""
         from elegans_pyg.datasets.wiringbench.ogb import to_ogb
 
         return to_ogb(self, folder)
 
     def _numbers(self) -> list[int]:
-        # Of all graphs or, where the data set was indexed, of those chosen.
+        # Of all graphs, or of those selected by indexing.
         numbers = self._data.number
         return numbers[torch.as_tensor(list(self.indices()))].tolist()
 
@@ -123,7 +133,7 @@ class WiringBench(InMemoryDataset):
 
 
 def all_wirings() -> list[Data]:
-    """Every wiring in the order of the table, whether or not it has some target."""
+    """Return every wiring in the order of the table, with or without results."""
     recipes = WiringBench.table("wirings")
     nothing = pd.DataFrame(np.nan, index=recipes["number"], columns=[0])
     data, slices = _collated(_made(cache_folder("wiringbench"), recipes), nothing, recipes)
@@ -131,24 +141,24 @@ def all_wirings() -> list[Data]:
 
 
 def _made(folder: Path, recipes: pd.DataFrame) -> dict[str, Any]:
-    """All wirings as joined tensors, from a file that holds just these, or made anew and kept there."""
+    """Return all wirings as joined tensors, from the cache, or generated and cached."""
     description: dict[str, Any] = {"format": _FORMAT, "wirings": sha256("".join(recipes["sha256"]).encode())}
     path = folder / f"wirings-{description['wirings'][:16]}.safetensors"
     if path.exists():
         try:
             tensors, content = read_tensors(path)
             if content["description"] != description:
-                raise ValueError(f"{path}: it holds other wirings")
+                raise ValueError(f"{path} holds other wirings")
             return {**tensors, "names": content["names"]}
         except (ValueError, KeyError) as error:
-            warnings.warn(f"cached wirings cannot be used and are made again: {error}", stacklevel=4)
+            warnings.warn(f"cached wirings cannot be used and are generated again: {error}", stacklevel=4)
     graphs = []
     for recipe in track(recipes.itertuples(), "making wirings", len(recipes), not sys.stderr.isatty(), _PATIENCE_S):
         graph = make_wiring(recipe)
         if edges_hash(graph) != recipe.sha256:
             made = f"wiring {recipe.number} ({recipe.family} of {recipe.base})"
             raise ValueError(
-                f"wirings: expected {made} with the edges measured, got others; use the version of the package that it came with"
+                f"wirings: expected {made} with the measured edges, got others; use the package version that it was published with"
             )
         graphs.append(graph)
     names = sorted({name for graph in graphs for name in graph.neuron_name})
@@ -167,7 +177,7 @@ def _made(folder: Path, recipes: pd.DataFrame) -> dict[str, Any]:
 
 
 def _collated(made: dict[str, Any], values: pd.DataFrame, recipes: pd.DataFrame) -> tuple[Data, dict[str, Tensor]]:
-    """The wirings that have the target, joined as PyG joins graphs in memory."""
+    """Join the wirings that have the target, in the layout of PyG's in-memory data sets."""
     chosen = torch.tensor(recipes["number"].isin(values.index).to_numpy())
     recipes = recipes[chosen.numpy()]
     nodes, edges = made["nodes"], made["edges"]
@@ -190,7 +200,7 @@ def _collated(made: dict[str, Any], values: pd.DataFrame, recipes: pd.DataFrame)
         neuron_name=[names[low:high] for low, high in itertools.pairwise(bounds)],
         num_nodes=bounds[-1],
     )
-    data._num_nodes = nodes[chosen].tolist()  # PyG's own name for it in joined graphs
+    data._num_nodes = nodes[chosen].tolist()  # PyG's name for it in joined graphs
     graphs = torch.arange(len(recipes) + 1)
     slices = dict.fromkeys(("y", "repeats", "number", "family", "neuron_name"), graphs)
     slices |= dict.fromkeys(("x", "neuron_type", "inhibitory"), node_ptr) | dict.fromkeys(

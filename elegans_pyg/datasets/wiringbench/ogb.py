@@ -1,6 +1,7 @@
-"""WiringBench in the format of the Open Graph Benchmark (Hu et al. 2020, arXiv:2005.00687), and an evaluator with its input and output.
+"""WiringBench in the format of the Open Graph Benchmark (Hu et al. 2020, arXiv:2005.00687), and an evaluator with OGB's interface.
 
-Nothing here imports ogb before it is used: that takes seconds."""
+ogb is imported only when used, because that takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -26,28 +27,28 @@ if TYPE_CHECKING:
 
 
 def to_ogb(bench: WiringBench, folder: str | Path) -> dict[str, Any]:
-    """Write a data set in OGB's own format, by :class:`ogb.io.DatasetSaver`, as ``ogbg-wiringbench-<target>``.
+    """Write a data set in the format of OGB, by :class:`ogb.io.DatasetSaver`, as ``ogbg-wiringbench-<target>``.
 
-    Node features are the types of the neurons, edge features the synapse counts, labels the means of the target's repeats; all three splits
-    are there, and the data set's own is the one by default. :func:`read_ogb` reads it back.
+    Node features are neuron types, edge features synapse counts, labels the means over the target's repeats. All three splits are written;
+    that of ``bench`` is the default. :func:`read_ogb` reads it back.
 
     Args:
         bench: the data set.
-        folder: is made, and must not hold this data set already.
+        folder: created if missing; must not hold this data set already.
 
     Returns:
-        OGB's ``meta_dict``, which its own loader takes.
+        OGB's ``meta_dict``, for its loader.
 
     Raises:
         ImportError: if the extra ``ogb`` is missing.
-        FileExistsError: if it is there already.
+        FileExistsError: if the data set is already in ``folder``.
     """
     saver_class = require("ogb.io", "ogb", "writing OGB's format").DatasetSaver
     name = f"ogbg-wiringbench-{bench.target}"
     root = Path(folder).expanduser().resolve()
     place = root / ("wiringbench_" + bench.target.replace("-", "_"))
     if place.exists():
-        raise FileExistsError(f"folder: expected none with this data set, but {place} is there; give another folder, or remove it")
+        raise FileExistsError(f"folder: expected a folder without this data set, but {place} exists; give another folder, or remove it")
     root.mkdir(parents=True, exist_ok=True)
     graphs = [
         {
@@ -58,7 +59,7 @@ def to_ogb(bench: WiringBench, folder: str | Path) -> dict[str, Any]:
         }
         for data in bench
     ]
-    # It writes to <root>_<kind>_<name>, and tells of it at length.
+    # The saver writes to <root>_<kind>_<name>, and prints a lot.
     with tempfile.TemporaryDirectory(dir=root) as scratch, _silent():
         saver = saver_class(name, is_hetero=False, version=1, root=str(Path(scratch) / "saved"))
         saver.save_graph_list(graphs)
@@ -77,14 +78,14 @@ def to_ogb(bench: WiringBench, folder: str | Path) -> dict[str, Any]:
 
 
 def read_ogb(name: str, meta: Mapping[str, Any]) -> Any:
-    """What :func:`to_ogb` wrote, as an :class:`ogb.graphproppred.PygGraphPropPredDataset`.
+    """Read a data set written by :func:`to_ogb`, as an :class:`ogb.graphproppred.PygGraphPropPredDataset`.
 
-    From PyTorch 2.6 on files are loaded as plain tensors unless their classes are allowed by name, and OGB's loader does not ask for any.
-    Here the few that its files hold are allowed while it reads, and nothing else is: no file can run code.
+    Since PyTorch 2.6, ``torch.load`` accepts other classes than plain tensors only if they are allowed by name, which OGB's loader does not
+    do. Here the few classes in its files are allowed while it reads, and no others, so that no file can run code.
 
     Args:
         name: such as ``"ogbg-wiringbench-memory"``.
-        meta: what :func:`to_ogb` gave.
+        meta: the return value of :func:`to_ogb`.
 
     Raises:
         ImportError: if the extra ``ogb`` is missing.
@@ -110,19 +111,19 @@ def _allowed() -> Any:
     from torch_geometric.data.data import Data, DataEdgeAttr, DataTensorAttr
     from torch_geometric.data.storage import GlobalStorage
 
-    core = getattr(np, "_core", None) or np.core  # the name before NumPy 2
+    core = getattr(np, "_core", None) or np.core  # its name before NumPy 2
     arrays = [core.multiarray._reconstruct, core.multiarray.scalar, np.ndarray, np.dtype, type(np.dtype(np.int64))]
     return torch.serialization.safe_globals([Data, DataEdgeAttr, DataTensorAttr, GlobalStorage, *arrays])
 
 
 class Evaluator:
-    r"""Scores of predictions, with the input and output of OGB's evaluators.
+    r"""Scores predictions, with the interface of OGB's evaluators.
 
-    ``spearman``; ``r2``; ``mae``; and ``ceiling_share``, Spearman's correlation divided by :math:`\sqrt{r}`, the most that it can be
-    expected to reach where the measured means have reliability :math:`r`.
+    The scores are ``spearman``, ``r2``, ``mae``, and ``ceiling_share``: Spearman's correlation divided by :math:`\sqrt{r}`, the largest
+    value to be expected if the measured means have reliability :math:`r`.
 
     Args:
-        target: of :class:`~elegans_pyg.datasets.WiringBench`.
+        target: a target of :class:`~elegans_pyg.datasets.WiringBench`.
 
     Example:
         >>> Evaluator("memory").eval({"y_true": y, "y_pred": prediction})["spearman"]
@@ -138,20 +139,20 @@ class Evaluator:
         self.ceiling = math.sqrt(max(float(targets.loc[target, "reliability"]), 0.0))
 
     def eval(self, given: Mapping[str, Any]) -> dict[str, float]:
-        """The scores; raises ``ValueError`` for a missing entry, another shape, or a number that is not finite."""
+        """Compute the scores; raises ``ValueError`` for a missing entry, another shape, or a number that is not finite."""
         from scipy.stats import spearmanr
 
         for name in ("y_true", "y_pred"):
             if name not in given:
-                raise ValueError(f"{name}: expected {self.expected_input_format}, got none; add it")
+                raise ValueError(f"{name}: missing; expected {self.expected_input_format}; add it")
         true, predicted = (np.asarray(torch.as_tensor(given[name]).detach().cpu(), dtype=np.float64) for name in ("y_true", "y_pred"))
         if true.shape != predicted.shape or true.ndim != 2 or true.shape[1] != 1 or not np.isfinite([true, predicted]).all():
             got = f"{true.shape} and {predicted.shape}"
             raise ValueError(
-                f"y_pred: expected finite numbers (graphs, 1) like y_true, got {got}; reshape them, or drop what is not finite"
+                f"y_pred: expected finite numbers (graphs, 1) like y_true, got {got}; reshape them, or drop rows that are not finite"
             )
         error, spread = true - predicted, true - true.mean()
-        # A constant prediction puts nothing in order.
+        # A constant prediction has no ranking.
         spearman = float(spearmanr(true[:, 0], predicted[:, 0]).statistic) if np.ptp(predicted) > 0 and np.ptp(true) > 0 else 0.0
         return {
             "spearman": spearman,

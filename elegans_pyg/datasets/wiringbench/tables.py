@@ -1,4 +1,4 @@
-"""The tables of WiringBench as they are published."""
+"""The published tables of WiringBench."""
 
 import io
 import json
@@ -14,13 +14,11 @@ TABLES = ("wirings", "results", "targets", "measures")
 
 @lru_cache(maxsize=len(TABLES))
 def read(name: str) -> pd.DataFrame:
-    """A table of data/wiringbench, which is not to be changed; raises ``ValueError`` if it is not as its metadata says."""
+    """Return a table of data/wiringbench, cached, not to be modified; raises ``ValueError`` if it differs from its metadata."""
     check_choice("name", name, TABLES)
     folder = data_folder("wiringbench")
     content = (folder / f"{name}.parquet").read_bytes()
     known = {file["name"]: file["sha256"] for file in json.loads((folder / "croissant.json").read_bytes())["distribution"]}
     if sha256(content) != known[f"{name}.parquet"]:
-        raise ValueError(
-            f"{folder / name}.parquet: expected the table that croissant.json describes, got another; install the package again"
-        )
+        raise ValueError(f"{folder / name}.parquet: expected the table described in croissant.json, got another; reinstall the package")
     return pd.read_parquet(io.BytesIO(content))

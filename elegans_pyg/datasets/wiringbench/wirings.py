@@ -1,4 +1,4 @@
-"""The wirings of WiringBench: a table of recipes, the graphs that they make, and the hash that a graph is known by."""
+"""The wirings of WiringBench: a table of recipes, the graphs made from them, and the hash that identifies a graph."""
 
 import hashlib
 import zlib
@@ -18,15 +18,15 @@ from elegans_pyg.transforms import FAMILIES, RandomDAG
 BASES = tuple(
     name for name in Connectome.names() if name.startswith(("cook2019", "varshney", "witvliet")) and not name.endswith("uncorrected")
 )
-"""Connectomes that wirings are made from: both sexes, Varshney's hermaphrodite, and the eight stages."""
+"""Connectomes that wirings are made from: both sexes, Varshney's hermaphrodite, and eight developmental stages."""
 OPTIONS = ("share", "fraction", "p", "density")
-"""Numbers of a recipe: share of the base's neurons of each type that are kept, and the family's own options; NaN: the family has none."""
+"""Numbers of a recipe: the share of the base's neurons of each type that is kept, and the options of the family; NaN if not applicable."""
 PARTS = ("train", "valid", "test")
 SPLITS = ("random", "family", "size")
 FAMILY_PARTS = {"ws": "valid", "strength_rewired": "valid", "ba": "test", "type_rewired": "test", "random_dag": "test"}
-"""Families that the family split holds out; all others are for training."""
+"""Families held out by the family split; all others are for training."""
 SIZE_PARTS = (185, 280)
-"""The size split trains on wirings of up to so many neurons, validates up to the second number, and tests beyond it."""
+"""The size split trains on wirings of up to the first number of neurons, validates up to the second, and tests above it."""
 
 _FRACTIONS = [{"fraction": value} for value in (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)]
 _DENSITIES = [{"density": value} for value in (0.5, 0.75, 1.25, 1.5)]
@@ -42,11 +42,11 @@ _SHARES, _DRAWS, _SMALLER_DRAWS = (0.5, 0.75), 6, 4
 
 
 def recipes(draws: int = _DRAWS, smaller_draws: int = _SMALLER_DRAWS) -> pd.DataFrame:
-    """The recipes of all wirings, one row each, those of one base and share together: ``base``, ``family``, :data:`OPTIONS`, ``draw`` and
+    """Return the recipes of all wirings, one per row, grouped by base and share: ``base``, ``family``, :data:`OPTIONS`, ``draw`` and
     ``wiring_seed``.
 
-    Of every base the connectome itself and ``draws`` wirings of each family and option; and, of random halves and three quarters of its
-    neurons, ``smaller_draws`` of seven families. A seed follows from the recipe and the draw alone.
+    For every base: the connectome itself, ``draws`` wirings of each family and option, and, from random halves and three quarters of its
+    neurons, ``smaller_draws`` wirings of each of seven families. A seed depends only on the recipe and the draw.
     """
     rows = [row for base in BASES for row in _of_base(base, draws, smaller_draws)]
     table = pd.DataFrame(rows, columns=["base", "family", *OPTIONS, "draw", "wiring_seed"])
@@ -65,8 +65,10 @@ def _of_base(base: str, draws: int, smaller_draws: int) -> Iterator[dict[str, An
 
 
 def make_wiring(recipe: Any) -> Data:
-    """The graph of a row of :func:`recipes`: neurons are chosen first, edges are redrawn second. A ``random_dag`` has the levels and masks
-    of a DAG; all others are what the family makes of the cyclic connectome."""
+    """Make the graph of a row of :func:`recipes`: choose neurons first, then redraw edges.
+
+    A ``random_dag`` has the levels and masks of a DAG; all others are cyclic wirings of the family.
+    """
     graph, seed = _base(recipe.base), int(recipe.wiring_seed)
     if recipe.share < 1:
         graph = _part(graph, recipe.share, seed)
@@ -79,9 +81,9 @@ def make_wiring(recipe: Any) -> Data:
 
 
 def edges_hash(data: Data) -> str:
-    """SHA-256 of a wiring: its number of neurons, and its edges with type and synapse count, in the order of source and target.
+    """Return the SHA-256 of a wiring's number of neurons and its edges with type and synapse count, sorted by source and target.
 
-    Neurons with names are taken in the names' order, so that the hash does not depend on how they are numbered; others as they are.
+    Neurons with unique names are sorted by name, so that the hash does not depend on their numbering; others keep their order.
     """
     nodes = int(data.num_nodes or 0)
     names = data.get("neuron_name")
@@ -99,9 +101,11 @@ def edges_hash(data: Data) -> str:
 
 
 def parts(table: pd.DataFrame) -> pd.DataFrame:
-    """The part (``train``, ``valid``, ``test``) of each wiring in every split, from its columns ``sha256``, ``family`` and ``neurons``.
+    """Return the part (``train``, ``valid``, ``test``) of each wiring in every split, from the columns ``sha256``, ``family`` and
+    ``neurons``.
 
-    ``random``: by the hash, 60, 20 and 20 %; ``family``: whole families held out; ``size``: training on small wirings, test on large ones.
+    ``random``: by the hash, 60, 20 and 20 %; ``family``: whole families are held out; ``size``: training on small wirings, test on large
+    ones.
     """
     tenth = table["sha256"].map(lambda digest: int(digest[:8], 16) % 10).to_numpy()
     return pd.DataFrame(
@@ -121,7 +125,7 @@ def _base(name: str) -> Data:
 
 
 def _part(graph: Data, share: float, seed: int) -> Data:
-    """A random choice of so large a share of the neurons of each type, with the edges between them."""
+    """Return the subgraph of a random ``share`` of the neurons of each type."""
     rng, chosen = np.random.default_rng([zlib.crc32(b"share"), seed]), list[int]()
     kinds = graph.neuron_type.numpy()
     for kind in np.unique(kinds):

@@ -1,4 +1,4 @@
-"""Cutting sections into compartments, as NEURON does, and the trees that join them."""
+"""Cutting sections into compartments, as NEURON does, and the trees that join the compartments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Cables(NamedTuple):
     Attributes:
         neuron, area_um2: ``(M,)``; position of the neuron, and area of the membrane.
         soma: ``(N,)``; compartment that holds the middle of each neuron's first segment.
-        parent: ``(P,)``; next node on the way to the tree's root, itself for a root. ``owner (P,)``: position of its neuron.
+        parent: ``(P,)``; next node on the way to the tree's root; a root is its own parent. ``owner (P,)``: position of its neuron.
         path_per_um: ``(P,)``; integral of ``4 / (pi d^2)`` over the way to the parent, infinite for a root. The axial resistance is the
             resistivity times this.
         levels: nodes by their depth, the roots first.
@@ -36,10 +36,11 @@ class Cables(NamedTuple):
 
 
 def cut(segments: Segments, d_lambda: float | None, resistivity_ohm_cm: float, capacitance_uF_per_cm2: float) -> Cables:
-    """Cut every section into an odd number of compartments of equal length: one if ``d_lambda`` is ``None``, or else enough for each to be
-    no longer than that share of the length constant at 100 Hz (Hines & Carnevale 2001, doi:10.1177/107385840100700207).
+    """Cut every section into an odd number of compartments of equal length.
 
-    A compartment's membrane is that of its frusta; from centre to centre runs the resistance of the frusta between.
+    One if ``d_lambda`` is ``None``, else enough for each to be no longer than that share of the length constant at 100 Hz (Hines &
+    Carnevale 2001, doi:10.1177/107385840100700207). The membrane of a compartment is that of its frusta; the resistance between two centres
+    is that of the frusta between them.
     """
     first = np.flatnonzero(np.diff(segments.section, prepend=-1))
     last = np.append(first[1:], len(segments.section)) - 1
@@ -60,7 +61,7 @@ def cut(segments: Segments, d_lambda: float | None, resistivity_ohm_cm: float, c
     place = line.fraction(grown)
     at_end, rooted = (grown == last[stem]) & (grown >= 0), grown < 0
     children = np.bincount(stem[at_end], minlength=len(first))
-    # Two cables that meet end to end are one; three and more need a node in between.
+    # Two cables that meet end to end continue as one; three or more need a node in between.
     forks = np.flatnonzero(children > 1)
     fork = np.full(len(first), -1)
     fork[forks] = len(section) + np.arange(len(forks))
@@ -91,11 +92,11 @@ def _levels(parent: Ints) -> list[Ints]:
 
 
 class _Line:
-    """All sections laid out one after another, with the membrane and the path up to every point of theirs."""
+    """All sections laid out one after another, with the membrane and the path up to each of their points."""
 
     def __init__(self, segments: Segments, first: Ints, last: Ints) -> None:
         length = np.linalg.norm(segments.distal[:, :3] - segments.proximal[:, :3], axis=1)
-        # A sphere, whose ends are both its centre, is taken for the cylinder of the same membrane, as c302's export to NEURON does.
+        # A sphere, both ends of which are its centre, is replaced by the cylinder of equal membrane, as in c302's export to NEURON.
         length = np.where((first == last)[segments.section] & (length == 0), segments.distal[:, 3], length)
         rows = np.arange(len(length)) + segments.section + 1
         total = len(length) + len(first)
@@ -105,13 +106,13 @@ class _Line:
         self.along, self.area, self.path = np.zeros(total), np.zeros(total), np.zeros(total)
         begin, end = self.diameter[rows - 1], self.diameter[rows]
         self.along[rows], self.area[rows], self.path[rows] = length, *_frustum(begin, end, length)
-        # A micrometre between sections keeps the end of one from being the start of the next.
+        # A micrometre between sections separates the end of one from the start of the next.
         self.along[self.first] = 1
         self.along, self.area, self.path = (np.cumsum(part) for part in (self.along, self.area, self.path))
         self.length = self.along[self.last] - self.along[self.first]
 
     def at(self, section: Ints, fraction: Floats) -> tuple[Floats, Floats]:
-        """Membrane and path from the line's start to a point of a section, by its share of the section's length."""
+        """Membrane and path from the line's start to a point of a section, given as a share of the section's length."""
         first, last = self.first[section], self.last[section]
         place = self.along[first] + fraction * self.length[section]
         row = np.clip(np.searchsorted(self.along, place, side="right") - 1, first, last - 1)
@@ -122,7 +123,7 @@ class _Line:
         return np.where(fraction > 0, whole + area, whole), self.path[row] + path
 
     def fraction(self, segment: Ints, share: float = 1.0) -> Floats:
-        """Where in its section a point of a segment lies, by its share of the segment's length."""
+        """Position of a point of a segment, given as a share of the segment's length, as a share of its section's."""
         row, section = self.rows[segment], self.section[segment]
         place = self.along[row - 1] + share * (self.along[row] - self.along[row - 1])
         return (place - self.along[self.first[section]]) / self.length[section]

@@ -1,4 +1,4 @@
-"""The compiled way through the cables: numbers their nodes for the kernels, and shares stimuli among as many threads as PyTorch uses."""
+"""The compiled integrator of cables: numbers nodes for the kernels, and splits stimuli among as many threads as PyTorch uses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from elegans_pyg.dynamics.worm import State, Worm
 def integrate_cables_fused(
     worm: Worm, state: State, current: Tensor, inputs: Tensor, record: Tensor, dt_ms: float, repeats: int = 1
 ) -> Tensor:
-    """What :func:`elegans_pyg.dynamics.cables.integrate.integrate_cables` returns, on the CPU and without gradients; ``ImportError``
+    """The same as :func:`elegans_pyg.dynamics.cables.integrate.integrate_cables`, on the CPU and without gradients; ``ImportError``
     without Numba."""
     require("numba", "fast", "the fused executor")
     from elegans_pyg.dynamics.cables import kernels
@@ -80,7 +80,7 @@ def integrate_cables_fused(
 
 
 def _rows(weights: Tensor) -> tuple[Ints, Ints, Any]:
-    """Where each row of a matrix starts among its non-zero entries, their columns and values."""
+    """Start of each row of a matrix among its non-zero entries, and the columns and values of these."""
     rows, columns = weights.nonzero(as_tuple=True)
     ptr = np.concatenate([[0], np.cumsum(np.bincount(rows.numpy(), minlength=len(weights)))])
     return ptr.astype(np.int64), columns.numpy(), weights[rows, columns].numpy()

@@ -1,13 +1,14 @@
 """The plain integrator of neurons with a shape: PyTorch operations on all compartments and stimuli, differentiable, on any device.
 
-Voltages are known at whole steps; gates, synaptic activations and calcium half a step later (Hines 1984), so that each side sees the other
-at the middle of its step. Over a step, conductances are fixed and the cables' equations linear, ``C dv/dt = b - K v``. They are solved by
+Voltages are known at whole steps; gates, synaptic activations and calcium half a step later (Hines 1984), so that each side uses the other
+at the middle of its step. Within a step, conductances are fixed and the cables' equations linear, ``C dv/dt = b - K v``. They are solved by
 the L-stable two-stage method of second order with ``gamma = 1 - 1 / sqrt(2)`` (Alexander 1977, doi:10.1137/0714068): with
 ``A = C / (gamma dt) + K`` and ``r = b - K v``::
 
     A y = r        A u = r + (1 + sqrt(2)) C / (gamma dt) y        v <- v + u
 
-two systems with one matrix of the trees. Synapses and gap junctions join somata, and stand on the right-hand side.
+two systems with one matrix of the trees. Synapses and gap junctions join somata: their conductances are in the diagonal, and the input from
+other neurons is on the right-hand side.
 """
 
 import math
@@ -25,7 +26,7 @@ from elegans_pyg.wirings import ELECTRICAL
 
 GAMMA = 1 - 1 / math.sqrt(2)
 SECOND = 1 + math.sqrt(2)
-# Steps are cut into equal ones no longer than this, in ms: the time constant of the fastest gate, which must not overshoot.
+# Longer steps are divided into equal ones no longer than this, in ms: the time constant of the fastest gate, which must not overshoot.
 LONGEST_MS = 0.1
 
 Circuit = namedtuple("Circuit", "capacitance axial leak channel gain threshold synapses gaps gap_sum kinetics")
@@ -34,11 +35,11 @@ Circuit = namedtuple("Circuit", "capacitance axial leak channel gain threshold s
 (3, N, 1)``."""
 
 Staggered = namedtuple("Staggered", "voltage activation gates calcium gap_before block_before")
-"""The state between steps, stimuli last: voltages ``(P, S)`` at the step's start, the rest half a step later; and the step before's."""
+"""The state between steps, stimuli last: voltages ``(P, S)`` at the step's start, the rest half a step later; gap and block before."""
 
 
 def circuit_of(worm: Worm, dtype: torch.dtype, device: torch.device) -> Circuit:
-    """Each neuron's capacitance and conductances, shared out to its compartments by their membrane; gradients reach every table."""
+    """The constants of a worm, each neuron's distributed over its compartments by membrane area; gradients reach every table."""
     data, membrane, cables = worm.data, worm.membrane, worm.cables
 
     def on(values: Any) -> Tensor:
@@ -73,14 +74,14 @@ def substeps_of(dt_ms: float) -> int:
 def kept_by(tau_ms: float, span_ms: float) -> float:
     """Share of its distance from its steady state that a gate keeps over a step, by the trapezoidal rule.
 
-    A gate then follows a steady state that moves evenly with the lag that it should have. With the exponential, which is exact for one that
-    stands still, the lag of a gate of 0.1 ms is off by 2 us at a step of 0.05 ms, and the worm's calcium spikes by ten times as much.
+    A gate then follows a uniformly moving steady state with the right lag. With the exponential, which is exact for a constant steady
+    state, the lag of a gate of 0.1 ms is off by 2 us at a step of 0.05 ms, and that of the worm's calcium spikes by ten times as much.
     """
     return (tau_ms - span_ms / 2) / (tau_ms + span_ms / 2)
 
 
 class CableIntegrator:
-    """Steps of one length for one circuit; ``somata`` and ``inputs`` are positions of compartments."""
+    """Takes steps of one length for one circuit; ``somata`` and ``inputs`` are positions of compartments."""
 
     def __init__(self, membrane: Membrane, dt_ms: float, circuit: Circuit, tree: Tree, somata: Tensor, inputs: Tensor) -> None:
         self.membrane, self.dt, self.circuit, self.tree, self.somata, self.inputs = membrane, dt_ms, circuit, tree, somata, inputs
@@ -91,10 +92,10 @@ class CableIntegrator:
         self.branches = tree.parent.numel() - len(circuit.leak)
 
     def start(self, state: State) -> Staggered:
-        """Give the branch points their voltages, and move everything but voltages by half a step."""
+        """Set the voltages of branch points, and advance everything but voltages by half a step."""
         voltage, activation, gates, calcium = state
         axial, parent, number = self.circuit.axial, self.tree.parent, len(voltage)
-        # A branch point's neighbours are compartments: it sits at their mean, weighted by axial conductance.
+        # The neighbours of a branch point are compartments: its voltage is their mean, weighted by axial conductance.
         weight = axial.index_add(0, parent, axial)[number:, None]
         whole = torch.cat([voltage, voltage.new_zeros(self.branches, voltage.size(1))])
         whole = torch.cat([voltage, spread(whole, axial, parent)[number:] / weight])
@@ -127,7 +128,7 @@ class CableIntegrator:
         return Staggered(whole, self._activation(activation, voltage[self.somata], self.dt), gates, calcium, gap, block)
 
     def _moved(self, whole: Tensor, total: Tensor, residual: Tensor) -> Tensor:
-        """How far all voltages move in a step under these conductances."""
+        """Change of all voltages in a step under these conductances."""
 
         def everywhere(values: Tensor) -> Tensor:
             return torch.nn.functional.pad(values, (0, 0, 0, self.branches))
@@ -143,7 +144,7 @@ class CableIntegrator:
         return target + (gates - target) * gates.new_tensor(kept)[:, None, None]
 
     def open_to_calcium(self, calcium: Tensor) -> Tensor:
-        """What calcium leaves of its own channel."""
+        """Share of its own channel that calcium leaves open."""
         channels = self.channels
         return 1 - channels.block_alpha * torch.sigmoid((channels.block_half_pM - calcium) / channels.block_scale_pM)
 
@@ -177,13 +178,13 @@ def integrate_cables(
     compiled: bool = False,
     segment: int | None = None,
 ) -> Tensor:
-    """Voltages at the end of every step, ``(S, T, R)``.
+    """Voltages in mV at the end of every step, ``(S, T, R)``.
 
     Args:
         state: tensors of the compartments ``(M,)`` or ``(S, M)``, gates ``(5, M)`` or ``(S, 5, M)``, activation of the neurons.
         current: ``(S, T, I)`` pA; ``inputs``: ``(I,)`` and ``record``: ``(R,)``, positions of compartments.
-        repeats: by how much the internal steps are shorter than those that a step is cut into anyway.
-        compiled: solve the trees by a Numba kernel, where everything else is PyTorch.
+        repeats: number by which the internal steps, which are at most 0.1 ms, are divided again.
+        compiled: solve the trees with a Numba kernel; all else is PyTorch.
         segment: steps between the states that are kept for the backward pass; see :func:`elegans_pyg.dynamics.integrate.integrate`.
     """
     steps, cables, device = current.size(1), worm.cables, current.device

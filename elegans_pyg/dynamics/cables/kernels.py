@@ -1,8 +1,8 @@
-"""Numba kernels of the cables: one call takes some stimuli through all steps, or through one solution of their trees.
+"""Numba kernels of the cables: one call takes some stimuli through all steps, or solves their trees once.
 
 The equations are those of :mod:`elegans_pyg.dynamics.cables.integrate`. Arrays are flat, node after node with the kernel's stimuli
-innermost. Nodes are numbered so that the trees are swept in stretches: neighbouring nodes of one depth whose parents are neighbours in the
-same order, so that every loop is a run over both.
+innermost. Trees are swept in stretches: consecutive nodes of one depth whose parents are consecutive too, so that every loop is one long
+run over both.
 """
 
 import numpy as np
@@ -11,10 +11,10 @@ from elegans_pyg._compiled import REASSOCIATION, compiled
 from elegans_pyg.dynamics.kernels import _add_products, _exp
 
 _ROW = 2048
-"""Numbers of every array that are worked on together, so that they stay in the first caches from one short loop to the next."""
+"""Entries of every array that are processed together, so that they stay in the fastest caches from one short loop to the next."""
 
 
-# Loops write one array each, because LLVM vectorises none that would need many tests for overlap.
+# Loops write one array each, because LLVM does not vectorise loops that need many tests for overlap.
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _relax_gate(gate, voltage, midpoint, inverse_scale, kept, steepest, one):
     for m in range(gate.size):
@@ -24,7 +24,7 @@ def _relax_gate(gate, voltage, midpoint, inverse_scale, kept, steepest, one):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _relax_calcium(calcium, block, block_before, opening, e, f, voltage, channel, gain, room, constants, reversal, steepest, one, half):
-    """Calcium, with e^2 f and the block at the step between two half ones; then these of now."""
+    """Advance calcium, with e^2 f and the block at the middle of the step; then store the present ones."""
     resting, kept, alpha, half_block, inverse_block = constants[0], constants[1], constants[2], constants[3], constants[4]
     three_halves = one + half
     for m in range(room.size):
@@ -45,7 +45,7 @@ def _relax_calcium(calcium, block, block_before, opening, e, f, voltage, channel
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _load(ground, residual, voltage, n, p, q, opening, block, channel, leak, held, room, reversal, leak_reversal):
-    """Every compartment's conductance with what holds it to its potential, and the current into it."""
+    """Total conductance of every compartment, including ``held``, that of C / (gamma dt), and the current into it."""
     slow, fast, ca = channel[0], channel[1], channel[2]
     e_slow, e_fast, e_ca = reversal[0], reversal[1], reversal[2]
     for m in range(room.size):
@@ -78,7 +78,7 @@ def _add_share(up, own, share):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _sweep_up(stretches, axial, ground, flow, inverse, share, width, one):
-    """Towards the roots, deepest nodes first: each adds its subtree's conductance and current to its parent's."""
+    """From the deepest nodes to the roots: each adds the conductance and current of its subtree to its parent's."""
     for k in range(stretches.shape[0]):
         begin, up, size = stretches[k, 0] * width, stretches[k, 1] * width, stretches[k, 2] * width
         g, a, s, i = axial[begin : begin + size], ground[begin : begin + size], share[begin : begin + size], inverse[begin : begin + size]
@@ -92,7 +92,7 @@ def _sweep_up(stretches, axial, ground, flow, inverse, share, width, one):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _sweep_down(stretches, flow, inverse, share, found, width):
-    """From the roots, whose potentials are in ``found``."""
+    """From the roots, whose potentials are in ``found``, to the deepest nodes."""
     for k in range(stretches.shape[0] - 1, -1, -1):
         begin, up, size = stretches[k, 0] * width, stretches[k, 1] * width, stretches[k, 2] * width
         own, above = found[begin : begin + size], found[up : up + size]
@@ -103,7 +103,7 @@ def _sweep_down(stretches, flow, inverse, share, found, width):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def sweep_trees(first, last, axial, stretches, roots, ground, current, result):
-    """Potentials of stimuli ``first <= s < last`` on the trees; ``ground``, ``current`` and ``result`` are ``(P, S)``."""
+    """Solve the trees for stimuli ``first <= s < last``; ``ground``, ``current`` and ``result`` are ``(P, S)``."""
     width, nodes = last - first, len(axial)
     a = np.ascontiguousarray(ground[:, first:last]).reshape(nodes * width)
     flow = np.ascontiguousarray(current[:, first:last]).reshape(nodes * width)
@@ -142,13 +142,13 @@ def _own(values, first, last):
 def integrate_stimuli(
     first, last, dt, substeps, graded, numbers, tree, circuit, membrane, neurons, edges, start, inputs, record, current, result
 ):
-    """Take stimuli ``first <= s < last`` from ``start``, which is staggered already, through all steps, and write ``result (S, T, R)``.
+    """Take stimuli ``first <= s < last`` from ``start``, which is already staggered, through all steps, and write ``result (S, T, R)``.
 
-    ``numbers``: steepest, second, leak's reversal potential. ``tree``: axial conductance, stretches, number of roots.
-    ``circuit (6, M)``: capacitance over gamma dt, leak, slow K, fast K, Ca, calcium's gain. ``membrane``: gates' midpoint, 1 / scale and
-    share kept ``(3, 5)``; reversal potentials; calcium's resting value, share kept, alpha, half, 1 / scale. ``neurons``: the somata;
-    gap junctions' sum, threshold, 1 / delta and both rates ``(5, N)``. ``edges``: synapses, drives and gap junctions by target.
-    ``start``: what :class:`~elegans_pyg.dynamics.cables.integrate.Staggered` has, and the block, stimuli last. ``dt`` is that of a substep.
+    ``numbers``: steepest, second, reversal potential of the leak. ``tree``: axial conductance, stretches, number of roots.
+    ``circuit (6, M)``: capacitance over gamma dt, leak, slow K, fast K, Ca, calcium's gain. ``membrane``: midpoint, 1 / scale and share
+    kept of the gates ``(3, 5)``; reversal potentials; calcium's resting value, share kept, alpha, half, 1 / scale. ``neurons``: the somata;
+    sum of gap junctions, threshold, 1 / delta and both rates ``(5, N)``. ``edges``: synapses, drives and gap junctions by target.
+    ``start``: the fields of :class:`~elegans_pyg.dynamics.cables.integrate.Staggered` and the block, stimuli last. ``dt``: of a substep.
     """
     axial, stretches, roots = tree
     gate_tables, reversal, calcium_constants = membrane
@@ -183,7 +183,7 @@ def integrate_stimuli(
             for k in range(0, size, _ROW):
                 to = min(k + _ROW, size)
                 v, own, gates_of = voltage[k:to], room[: to - k], gates[:, k:to]
-                # The start has moved all of these by half a step.
+                # The start has already advanced all of these by half a step.
                 if step + substep:
                     for g in range(5):
                         _relax_gate(gates_of[g], v, gate_tables[0, g], gate_tables[1, g], gate_tables[2, g], steepest, one)

@@ -1,4 +1,4 @@
-"""The neurons' shapes as c302 has them."""
+"""The neurons' shapes in c302."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Ints = npt.NDArray[np.int64]
 
 
 class Segments(NamedTuple):
-    """Pieces of some neurons between two points, those of a section (a stretch without branches) one after another.
+    """Segments of some neurons, each between two points; those of a section (a stretch without branches) are consecutive.
 
     Attributes:
         neuron, section: ``(G,)``; positions of the neuron, and of the section among those of all neurons.
-        number, parent: ``(G,)``; c302's number of the segment in its neuron, 0 for the soma; row of the one it grows from, -1 for somas.
-        proximal, distal: ``(G, 4)``; x, y, z and diameter at both ends in um. A sphere has both in its centre.
+        number, parent: ``(G,)``; c302's number of the segment in its neuron, 0 for the soma; row of the parent segment, -1 for somas.
+        proximal, distal: ``(G, 4)``; x, y, z and diameter at both ends in um. Both ends of a sphere are its centre.
     """
 
     neuron: Ints
@@ -41,10 +41,10 @@ def _packaged() -> tuple[dict[str, int], Segments]:
 
 
 def read_segments(neurons: Sequence[str]) -> Segments:
-    """The shapes of these neurons, in their order; raises ``ValueError`` for a neuron that c302 has none of."""
+    """The shapes of these neurons, in their order; raises ``ValueError`` for a neuron whose shape c302 does not have."""
     rows, table = _packaged()
     if missing := [name for name in neurons if name not in rows]:
-        raise ValueError(f"morphology: expected neurons with a shape, got {missing[0]!r}, which c302 has none of; leave it out")
+        raise ValueError(f"morphology: expected neurons with a shape, got {missing[0]!r}, for which c302 has none; leave it out")
     start = np.searchsorted(table.neuron, np.arange(len(rows) + 1))
     own = [np.arange(start[rows[name]], start[rows[name] + 1]) for name in neurons]
     kept = np.concatenate(own)

@@ -12,13 +12,13 @@ from torch.autograd.function import once_differentiable
 from elegans_pyg._threads import share
 from elegans_pyg.dynamics.cables.segments import Ints
 
-# Stimuli of one kernel call: a vector register's, so that the state of thousands of compartments stays as near as it can.
+# Stimuli per kernel call: one vector register's, so that the state of thousands of compartments stays in the fastest caches.
 WIDEST = 8
 
 
 class Tree(NamedTuple):
-    """A forest: ``parent (P,)``, itself for a root; ``levels``, nodes by their depth, the roots first; and their :func:`numbering`, if they
-    are swept by a Numba kernel."""
+    """A forest: ``parent (P,)``, itself for a root; ``levels``, nodes by depth, the roots first; and their :func:`numbering`, if a Numba
+    kernel sweeps them."""
 
     parent: Tensor
     levels: list[Tensor]
@@ -31,13 +31,13 @@ class Tree(NamedTuple):
 
 
 def numbering(parent: Ints, levels: list[Ints], compartments: int) -> tuple[Ints, Ints, Ints]:
-    """Nodes in the order of the kernels, compartments before branch points; each node's place in it; and the stretches ``(K, 3)`` that the
-    trees are swept in, deepest first: first child, first parent, and how many follow each other in step."""
+    """Nodes in the order of the kernels, compartments before branch points; each node's position in it; and the stretches ``(K, 3)`` in
+    which the trees are swept, deepest first: first child, first parent, and number of consecutive pairs of these."""
     order, place, depth = np.empty_like(parent), np.empty_like(parent), np.empty_like(parent)
     free = {False: 0, True: compartments}
     for level, nodes in enumerate(levels):
         above = place[parent[nodes]] if level else nodes
-        # First children of neighbouring parents stand side by side, then their second ones.
+        # First children of consecutive parents are consecutive, then their second children.
         by_parent = np.argsort(above, kind="stable")
         sorted_above = above[by_parent]
         rank = np.empty_like(nodes)
@@ -65,7 +65,7 @@ def spread(voltage: Tensor, axial: Tensor, parent: Tensor) -> Tensor:
 
 
 def solve(ground: Tensor, axial: Tensor, current: Tensor, tree: Tree) -> Tensor:
-    """Potentials ``x (P, S)`` at which every node's ``ground x`` and what flows to its neighbours add up to ``current``; differentiable.
+    """Potentials ``x (P, S)`` at which every node's ``ground x`` plus the flow to its neighbours equals ``current``; differentiable.
 
     ``ground (P, S)`` is each node's own conductance, ``axial (P,)`` that to its parent. The matrix is symmetric, so that the transposed
     system of the backward pass is the same one.
@@ -93,10 +93,10 @@ class _Solve(torch.autograd.Function):
 
 
 def _sweep(ground: Tensor, axial: Tensor, current: Tensor, tree: Tree) -> Tensor:
-    """Up to the roots, each node adding to its parent what its subtree amounts to; and down again.
+    """Sweep up to the roots, where each node adds the equivalent of its subtree to its parent, and down again.
 
-    A subtree of conductance ``a`` behind an axial conductance ``g`` is one of ``a g / (a + g)``: nothing is subtracted, so that single
-    precision suffices however large ``g`` is.
+    A subtree of conductance ``a`` behind an axial conductance ``g`` is equivalent to ``a g / (a + g)``: nothing is subtracted, so that
+    single precision suffices however large ``g`` is.
     """
     if tree.compiled is not None:
         return _sweep_compiled(ground, axial, current, *tree.compiled, len(tree.levels[0]))

@@ -1,4 +1,4 @@
-"""Trained networks as files that need neither this package nor, but for one of them, PyTorch."""
+"""Export of trained networks to files that do not need this package and, except for ``.pt2``, do not need PyTorch."""
 
 from elegans_pyg.models.export.files import FORMATS, TOLERANCE, Exported, export_network
 from elegans_pyg.models.export.inference import inference_form

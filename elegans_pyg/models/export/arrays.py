@@ -1,4 +1,4 @@
-"""One network as arrays by name, parameters and graph, and as a page of NumPy that reads them."""
+"""One network as named arrays (parameters and graph), and as NumPy code that reads them."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ if __name__ == "__main__":
     import sys
     from pathlib import Path
 
-    # python THIS_FILE inputs.npy: what the network gives for the arrays in a file, printed.
+    # python THIS_FILE inputs.npy: print the network's outputs for the inputs in a file.
     print(predict(dict(np.load(Path(__file__).with_suffix(".npz"))), np.load(sys.argv[1])))
 """
 
 
 @singledispatch
 def forward_modules(model: nn.Module) -> list[ModuleType]:
-    """The modules, least first, in which :mod:`numpy_forward` says what a model computes; the last one has ``predict``. Raises
-    ``TypeError`` for a model of another kind."""
+    """Return the modules of :mod:`numpy_forward` that define a model, dependencies first; the last one has ``predict``.
+
+    Raises ``TypeError`` for a model of another kind.
+    """
     raise TypeError(f"model: expected a network of elegans_pyg.models, got a {type(model).__name__}; use format torch or onnx")
 
 
@@ -50,12 +52,12 @@ forward_modules.register(ReducedOrder, lambda model: [layers, reduced_order])
 @forward_modules.register
 def _(model: ElegansM1) -> list[ModuleType]:
     if not isinstance(model.encoder.stacked, ResNet9):
-        raise ValueError("format: numpy has the encoder resnet9 only, and this network's is timm's; use torch or onnx")
+        raise ValueError("format: numpy supports only the encoder resnet9, and this network has a timm encoder; use torch or onnx")
     return [layers, tensor_network_forward, elegans_m1]
 
 
 def forward_source(model: nn.Module) -> str:
-    """The same as one file that stands alone."""
+    """Return the source of :func:`forward_modules` as one self-contained file."""
     texts = [inspect.getsource(module) for module in forward_modules(model)]
     doc, bodies = texts[-1].split('"""')[1], []
     for text in texts:
@@ -65,8 +67,8 @@ def forward_source(model: nn.Module) -> str:
 
 
 def network_arrays(model: nn.Module) -> dict[str, np.ndarray]:
-    """Parameters and statistics of a model of one variant by their names in ``state_dict()``, without the dimension of the variants, and
-    beside them graph and options; what they are is said in :mod:`numpy_forward`."""
+    """Return parameters and statistics of a model of one variant by their names in ``state_dict()``, without the variant dimension, with
+    graph and options; they are described in :mod:`numpy_forward`."""
     found: dict[str, Any] = {}
     for path, module in model.named_modules():
         places = [place for place in path.split(".") if place not in ("", "stacked")]
@@ -93,7 +95,7 @@ def _(module: DAGNet) -> dict[str, Any]:
 def _(module: TensorNetwork) -> dict[str, Any]:
     if module.activation not in tensor_network_forward.ACTIVATIONS:
         known = ", ".join(tensor_network_forward.ACTIVATIONS)
-        raise ValueError(f"format: numpy has the activations {known} only, and this network's is {module.activation}; use torch or onnx")
+        raise ValueError(f"format: numpy supports the activations {known}, and this network's is {module.activation}; use torch or onnx")
     program, rows = module.program, module.program.num_rows
     source, unit, norm = torch.full((3, rows), -1)
     gain, factors = torch.zeros(rows, dtype=module.unit_weight.dtype), [torch.empty(0, dtype=torch.int64)] * rows

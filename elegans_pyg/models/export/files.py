@@ -1,4 +1,4 @@
-"""Networks as ONNX, ``.pt2`` and NumPy files, each checked against the network before it is written."""
+"""Export of networks to ONNX, ``.pt2`` and NumPy files, each checked against the network before it is written."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Exported:
-    """The files that were written, and the largest difference from the network on sample inputs, in units of the largest output where that
-    is above 1; ``None`` where onnxruntime is not installed."""
+    """The files written, and how closely they reproduce the network.
+
+    ``difference`` is the largest one on the sample inputs, relative to the largest output if that is above 1; ``None`` if onnxruntime is
+    not installed.
+    """
 
     paths: list[Path]
     difference: float | None
@@ -48,41 +51,43 @@ def export_network(
     names: tuple[str, str] = ("inputs", "outputs"),
     about: Mapping[str, Any] | None = None,
 ) -> Exported:
-    r"""Write a network of one variant as a file that needs no part of this package: in evaluation, for any number of samples (and, of
-    sequences, of time steps), in the precision of its parameters.
+    r"""Write a network of one variant to a file that does not need this package.
+
+    The file holds the network in evaluation mode, in the precision of its parameters, for any number of samples and time steps.
 
     ========= ======================== ===============================================================================================
     format    files                    to run it
     ========= ======================== ===============================================================================================
-    ``onnx``  ``.onnx``                ``onnxruntime.InferenceSession(path).run(None, {"inputs": x})``, or whatever else reads ONNX
+    ``onnx``  ``.onnx``                ``onnxruntime.InferenceSession(path).run(None, {"inputs": x})``, or any program that reads ONNX
     ``torch`` ``.pt2``                 ``torch.export.load(path).module()(x)``
     ``numpy`` ``.npz`` with parameters ``predict(dict(numpy.load("net.npz")), x)`` with ``from net import predict``, or
-              and graph, and beside it ``python net.py inputs.npy``; the page says what the arrays are
-              a page of NumPy, ``.py``
+              and graph, and NumPy     ``python net.py inputs.npy``; the code describes the arrays
+              code beside it, ``.py``
     ========= ======================== ===============================================================================================
 
     Before anything is written, the exported network is run on the samples, in onnxruntime for ONNX, and compared with the model.
 
     Args:
         model: one of :mod:`elegans_pyg.models`, such as ``load_run(folder).model(family="connectome", seed=0)``.
-        path: of the main file, which is replaced if it is there.
-        samples: inputs, at least one, ``(B, ...)``.
-        before: what inputs go through first, as a module; the pages of NumPy have it built in.
-        names: of input and output, in ONNX.
-        about: plain values to keep in the file.
+        path: of the main file, which is overwritten if it exists.
+        samples: sample inputs ``(B, ...)``, at least one.
+        before: module applied to the inputs first; the NumPy code has it built in.
+        names: names of input and output in ONNX.
+        about: plain values to store in the file.
 
     Raises:
-        ValueError: for an unknown format, a model of several variants, what the format cannot hold, or outputs that differ by over 1e-4.
+        ValueError: for an unknown format, a model of several variants, a model that the format does not support, or outputs that differ by
+            over 1e-4.
         TypeError: for a model of another kind.
         ImportError: if the extra ``onnx`` is needed and missing.
         OSError: if the file cannot be written.
     """
     check_choice("format", format, FORMATS)
     if model.num_variants != 1:
-        raise ValueError(f"model: expected one of one variant, got {model.num_variants}; take one with load_run(folder).model(variant=0)")
+        raise ValueError(f"model: expected a single variant, got {model.num_variants}; take one with load_run(folder).model(variant=0)")
     for module in ("onnx", "onnxscript") if format == "onnx" else ():
         require(module, "onnx", "the format onnx")
-    # A forward pass in training mode would change the statistics of the model that is given.
+    # A copy: a forward pass in training mode would change the statistics of the given model.
     model, path, about = deepcopy(model).eval(), Path(path), dict(about or {})
     with torch.no_grad():
         run = model.predict_mV if isinstance(model, ReducedOrder) else model
@@ -94,7 +99,7 @@ def export_network(
             program = _trace(form if before is None else nn.Sequential(before, form), samples)
             contents, got = (_onnx if format == "onnx" else _torch)(program, path, samples, about, names)
     difference = None if got is None else float(np.abs(got - expected).max() / max(1.0, np.abs(expected).max()))
-    # Not a number is no match either.
+    # Written so that NaN raises too.
     if difference is not None and not difference <= TOLERANCE:
         raise ValueError(
             f"format: {format} differs from the network by {difference:.2g}, expected at most {TOLERANCE:g}; use another format"
@@ -106,8 +111,8 @@ Made = tuple[dict[Path, bytes], np.ndarray | None]
 
 
 def _trace(form: nn.Module, samples: Tensor) -> torch.export.ExportedProgram:
-    """The form for any number of samples, and of time steps where samples are sequences; it is traced with two of each, since one is
-    another number to PyTorch than many."""
+    """Trace the module for any number of samples and, for sequences, of time steps; with at least two of each, because PyTorch specialises
+    on one."""
     sequences = samples.dim() == 3
     shapes = {0: torch.export.Dim("samples"), **({1: torch.export.Dim("steps")} if sequences else {})}
     shown = samples.new_zeros((2, 3 if sequences else samples.size(1), *samples.shape[2:]))
@@ -132,7 +137,7 @@ def _onnx(program: torch.export.ExportedProgram, path: Path, samples: Tensor, ab
     except ImportError:
         return {path: content}, None
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # it warns of constants that the exporter leaves over
+    options.log_severity_level = 3  # it warns of unused constants of the exporter
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     return {path: content}, session.run(None, {names[0]: samples.numpy()})[0]
 
@@ -148,7 +153,7 @@ def _numpy(model: nn.Module, path: Path, samples: Tensor, about: dict[str, Any])
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says of packages that it could use too."""
+    """Silence the exporter's remarks about optional packages."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""One network for inference alone: public operators only, BatchNorm folded into the convolutions, and few enough steps to be traced."""
+"""One network for inference: public operators only, BatchNorm folded into the convolutions, and few enough steps to be traced."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from elegans_pyg.nn.tensor.readout import read_motors
 
 
 def scan(step: Any, start: Any, inputs: Tensor) -> tuple[Any, Tensor]:
-    """A loop over the first dimension that is traced as one step, whatever its length."""
-    # PyTorch has not made it public yet; only sequences need it.
+    """Loop over the first dimension, traced as one step for any length."""
+    # Not public in PyTorch yet; only sequences need it.
     from torch._higher_order_ops.scan import scan
 
     return scan(step, start, inputs)
@@ -34,8 +34,11 @@ def scan(step: Any, start: Any, inputs: Tensor) -> tuple[Any, Tensor]:
 
 @singledispatch
 def inference_form(model: nn.Module) -> nn.Module:
-    """A network of one variant as a module without the dimension of the variants, ``(B, ...)`` to ``(B, ...)``, in evaluation mode and with
-    parameters of its own; a :class:`ReducedOrder` takes pA and gives mV. Raises ``TypeError`` for a model of another kind."""
+    """Return a network of one variant as a module without the variant dimension, ``(B, ...)`` to ``(B, ...)``.
+
+    It is in evaluation mode, with copies of the parameters; a :class:`ReducedOrder` maps pA to mV. Raises ``TypeError`` for a model of
+    another kind.
+    """
     raise TypeError(f"model: expected a network of elegans_pyg.models, got a {type(model).__name__}; export it with torch.export")
 
 
@@ -77,7 +80,7 @@ def _(model: ElegansM2) -> nn.Module:
 
 
 class _Gate(nn.Module):
-    """A network's output times its input."""
+    """Multiplies a network's output by its input."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -88,16 +91,16 @@ class _Gate(nn.Module):
 
 
 class DAGInference(nn.Module):
-    """A :class:`DAGNet` of one DAG in evaluation: ``(B, C, H, W)`` to the mean over its output nodes, of the same shape. A level is one
-    product of a small matrix with the maps it reads, and one convolution, with BatchNorm in its kernel and bias.
+    """A :class:`DAGNet` of one DAG in evaluation mode: ``(B, C, H, W)`` to the mean over its output nodes, of the same shape.
 
-    Raises ``ValueError`` if its nodes are modules of the user's.
+    A level is one product of a small matrix with the maps it reads, and one convolution with BatchNorm folded into its kernel and bias.
+    Raises ``ValueError`` for a network with ``node_operation``.
     """
 
     def __init__(self, net: DAGNet) -> None:
         super().__init__()
         if net.node_modules is not None:
-            raise ValueError("model: expected the built-in node operation, got a node_operation of its own; export it with torch.export")
+            raise ValueError("model: expected the built-in node operation, got a custom node_operation; export it with torch.export")
         schedule, order = net.schedule, net.schedule.order
         scale = net.norm_weight[order] * (net.running_var[order] + net.eps).rsqrt()
         taps = (net.conv_weight[order] * scale[..., None, None]).flatten(0, 1).unsqueeze(1)
@@ -123,7 +126,8 @@ class DAGInference(nn.Module):
 
 
 class _WeightedSum(nn.Module):
-    """Sums ``(B, n, S)`` along edges from ``source``, in the levels so far, of maps ``(B, nodes, S)``, to ``target``, one of the n."""
+    """Weighted sums ``(B, n, S)`` over edges from ``source``, nodes of the earlier levels with maps ``(B, nodes, S)``, to ``target``, one
+    of ``n``."""
 
     def __init__(self, target: Tensor, source: Tensor, weight: Tensor, level_ptr: list[int]) -> None:
         super().__init__()
@@ -132,7 +136,7 @@ class _WeightedSum(nn.Module):
         for level, (low, high) in enumerate(pairwise(level_ptr)):
             own = source[(source >= low) & (source < high)].unique()
             if len(own):
-                # Levels are read whole, but for the input nodes, of which there are many.
+                # A level is read whole unless fewer than half of its nodes are needed, as of the many input nodes.
                 columns.append(own if 2 * len(own) < high - low else torch.arange(low, high))
                 self.register_buffer(f"rows{len(self.levels)}", own - low if 2 * len(own) < high - low else None)
                 self.levels.append(level)
@@ -164,7 +168,7 @@ class TensorInference(nn.Module):
 
 
 class _Rows(nn.Module):
-    """The rows of a :class:`Group`, ``(n, B, width)``, from the table of those before."""
+    """Computes the rows of a :class:`Group`, ``(n, B, width)``, from the table of earlier rows."""
 
     def __init__(self, group: Group, net: TensorNetwork) -> None:
         super().__init__()
@@ -174,7 +178,7 @@ class _Rows(nn.Module):
             units = torch.cat([torch.arange(len(net.unit_weight))[piece.units] for piece in group.pieces])
             self.weight, self.bias = _constant(net.unit_weight[units].mT), _constant(net.unit_bias[units][:, None])
         elif group.rounds:
-            # Rows have different numbers of factors; those that a row lacks count 1 in a product, 0 in a sum.
+            # Rows have different numbers of factors; missing ones count 1 in a product, 0 in a sum.
             factors = torch.zeros(len(group.source), len(group.rounds), dtype=torch.int64)
             there = torch.zeros(factors.shape, dtype=net.unit_weight.dtype)
             for place, rows in enumerate(group.rounds):
@@ -203,7 +207,7 @@ def _(model: EchoStateNetwork) -> nn.Module:
 
 
 class _ReservoirInference(nn.Module):
-    """Inputs ``(B, T, F)`` to the states ``(B, T, R)`` of the neurons that are read, from a state of zeros."""
+    """Maps inputs ``(B, T, F)`` to the states ``(B, T, R)`` of the readout neurons, from a zero state."""
 
     def __init__(self, model: Reservoir) -> None:
         super().__init__()
@@ -228,7 +232,7 @@ class _ReservoirInference(nn.Module):
 
 
 class _ReducedOrderInference(nn.Module):
-    """Currents in pA, ``(S, T, I)``, to voltages in mV, ``(S, T, O)``; see :class:`ReducedOrder` for the cells."""
+    """Maps currents in pA, ``(S, T, I)``, to voltages in mV, ``(S, T, O)``; see :class:`ReducedOrder` for the cells."""
 
     def __init__(self, model: ReducedOrder) -> None:
         super().__init__()

@@ -1,15 +1,15 @@
 """Executor ``levels``: plain PyTorch and PyG, all nodes of one level of all variants at once, with no map stored per edge.
 
-Maps live in one buffer of rows, ``C*H*W`` values each. The rows of a level with ``n`` nodes are laid out ``(B, n)``, so that they are at
-once the input of one grouped convolution and addressable by (image, node). The weighted sum over incoming edges is then one call of
+Maps live in one buffer of rows, ``C*H*W`` values each. The rows of a level with ``n`` nodes are laid out ``(B, n)``: they are the input of
+one grouped convolution and can be addressed by (image, node). The weighted sum over incoming edges is then one call of
 :func:`torch.nn.functional.embedding_bag`, which reads each source row once per edge, adds in registers and writes each target row once.
-Backward walks the levels in reverse and gathers the gradient of a node from its successors by the transposed sums, so that nothing is
-accumulated in an undefined order.
+The backward pass walks the levels in reverse and gathers the gradient of a node from its successors by the transposed sums, so that the
+order of every sum is fixed.
 
-The way back through a node calls PyTorch's own backward operators (``torch.ops.aten``). In public ones (:mod:`torch.nn.grad` and BatchNorm
-written out) a training step took 1.33 to 1.44 times the processor time (hermaphrodite, 16 channels of 14x14, batch 16, one thread), as the
-convolution's two gradients and BatchNorm's terms then read the maps once each. The products of the edges would cost the same in
-:func:`torch.sparse.sampled_addmm`, which has no bfloat16.
+The backward pass of a node calls PyTorch's own backward operators (``torch.ops.aten``). With public ones (:mod:`torch.nn.grad` and
+BatchNorm written out) a training step took 1.33 to 1.44 times the CPU time (hermaphrodite, 16 channels of 14x14, batch 16, one thread),
+because the two gradients of the convolution and the terms of BatchNorm then each read the maps once more.
+:func:`torch.sparse.sampled_addmm` would compute the edges' gradients at the same cost, but has no bfloat16.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PIECE_BYTES = 8 * 2**20
 
 
 class Sums(NamedTuple):
-    """Weighted sums of rows: the rows, where each sum starts among them, the sum of each row, and the edges behind the rows."""
+    """Weighted sums of rows: the rows, the offset of each sum into them, the sum that each row belongs to, and the edges of the rows."""
 
     rows: Tensor
     offsets: Tensor
@@ -43,7 +43,7 @@ class Sums(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Positions ``low:high``, a level or part of a wide one: what they sum forward and backward, and which are outputs of which variant."""
+    """Positions ``low:high``, a level or part of a wide one: their forward and backward sums, and which are outputs of which variant."""
 
     low: int
     high: int
@@ -54,7 +54,7 @@ class Piece(NamedTuple):
 
 
 class LevelPlan(NamedTuple):
-    """A :class:`Schedule` made concrete for one shape of maps and device."""
+    """A :class:`Schedule` for one shape of maps and one device."""
 
     workspace: Workspace
     pieces: list[Piece]
@@ -66,9 +66,9 @@ class LevelPlan(NamedTuple):
 
 
 def make_plan(schedule: Schedule, batch_size: int, map_bytes: int, device: torch.device, workspace: Workspace) -> LevelPlan:
-    """Spell out which rows each piece of a level reads, for ``batch_size`` images whose maps have ``map_bytes`` bytes each."""
+    """List the rows that each piece of a level reads, for ``batch_size`` images whose maps have ``map_bytes`` bytes each."""
     positions, inputs, images = schedule.order.numel(), schedule.level_ptr[1], torch.arange(batch_size).view(-1, 1)
-    # On the CPU, larger pieces leave the cache, and every temporary over 32 MiB is asked of the system anew.
+    # On the CPU, larger pieces do not fit in the cache, and every temporary over 32 MiB is a new system allocation.
     widest = max(1, _PIECE_BYTES // (batch_size * map_bytes)) if device.type == "cpu" else positions
     cuts = [low for start, end in pairwise(schedule.level_ptr) for low in range(start, end, widest)] + [positions]
     width = torch.tensor(cuts).diff()
@@ -112,8 +112,10 @@ def _weighted_sum(rows: Tensor, sums: Sums, weight: Tensor, batch_size: int) -> 
 def walk_levels(
     plan: LevelPlan, operation: LevelOperation, record: bool, x: Tensor, weight: Tensor
 ) -> tuple[Tensor, list[Tensor], list[Any]]:
-    """Mean over the output nodes of each variant, like ``x (V, B, C, H, W)``; and for the way back the maps of all nodes, those that the
-    operation keeps, and what else it needs of each piece. ``weight (M,)`` is one an edge of the schedule.
+    """Compute the mean over each variant's output nodes, of the shape of ``x (V, B, C, H, W)``.
+
+    Also returns, for the backward pass, the maps of all nodes followed by those that the operation keeps, and its record of each piece.
+    ``weight (M,)`` holds one value per edge of the schedule.
     """
     variants, images, *shape = x.shape
     size, count = x[0, 0].numel(), images * plan.pieces[-1].high
@@ -134,7 +136,7 @@ def walk_levels(
 def walk_levels_back(
     plan: LevelPlan, operation: LevelOperation, grad: Tensor, weight: Tensor, maps: Sequence[Tensor], steps: list[Any]
 ) -> list[Tensor]:
-    """Gradients of ``x``, ``weight`` and the operation's parameters, from what :func:`walk_levels` left."""
+    """Compute gradients of ``x``, ``weight`` and the operation's parameters from what :func:`walk_levels` kept."""
     rows, *kept = maps
     variants, images, *shape = grad.shape
     # `grad_rows` holds the gradient of each node's weighted sum a_n, which is what its predecessors gather.
@@ -159,10 +161,10 @@ def walk_levels_back(
 
 
 class LevelWalk:
-    """A schedule on one device, with a plan for each shape of maps that it meets.
+    """A schedule on one device, with a plan for each shape of maps.
 
     Attributes:
-        handle: number that an operator finds this walk by while anybody holds it; operators take tensors and plain numbers only.
+        handle: number by which an operator finds this walk while it is referenced; operators take only tensors and plain numbers.
     """
 
     def __init__(self, schedule: Schedule, workspace: Workspace, device: torch.device) -> None:
@@ -172,11 +174,11 @@ class LevelWalk:
         _walks[self.handle] = self
 
     def __reduce__(self) -> tuple[type[LevelWalk], tuple[Any, ...]]:
-        # A copy is a walk of its own, with its own handle.
+        # A copy is a new walk with a handle of its own.
         return LevelWalk, (self.schedule, self.workspace, self.device)
 
     def plan(self, x: Tensor) -> LevelPlan:
-        """The plan for maps such as ``x (V, B, C, H, W)``."""
+        """Return the plan for maps of the shape of ``x (V, B, C, H, W)``."""
         key = (x.size(1), x[0, 0].numel() * x.element_size())
         if key not in self._plans:
             # Two plans serve training and evaluation; a third batch size, the last of an epoch, replaces the oldest.
@@ -186,7 +188,7 @@ class LevelWalk:
         return self._plans[key]
 
     def gathered(self, *of_nodes: Tensor) -> list[Tensor]:
-        """Parameters or statistics of the batch's nodes, in the order of the schedule."""
+        """Return parameters or statistics of the batch's nodes in schedule order."""
         return [p.index_select(0, self.order) for p in of_nodes]
 
 
@@ -194,7 +196,7 @@ _handles = itertools.count()
 _walks: weakref.WeakValueDictionary[int, LevelWalk] = weakref.WeakValueDictionary()
 
 
-# With the built-in node operation, an operator of PyTorch's, whose shapes torch.compile can work out without looking inside.
+# The walk with the built-in node operation is a custom operator, so that torch.compile infers shapes without tracing it.
 @torch.library.custom_op(
     "elegans_pyg::levels",
     mutates_args=(),
@@ -203,7 +205,7 @@ _walks: weakref.WeakValueDictionary[int, LevelWalk] = weakref.WeakValueDictionar
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 def _levels(x: Tensor, edge_weight: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    """The maps ``out``; the running statistics after this step; and for the way back the nodes' maps, and mean and spread of each."""
+    """Return the maps ``out``, the updated running statistics, and for the backward pass the nodes' maps and the statistics used."""
     *of_nodes, handle, training, record, momentum, eps = arguments
     walk = _walks[handle]
     *parameters, mean, var = walk.gathered(*of_nodes)
@@ -234,7 +236,7 @@ def _(x: Tensor, edge_weight: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     " Tensor norm_weight, Tensor norm_bias, int handle, bool training, float eps) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 def _levels_back(grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    """Gradients of ``x`` and of the four parameters."""
+    """Compute gradients of ``x`` and of the four parameters."""
     *maps, mean, spread, edge_weight, conv_weight, norm_weight, norm_bias, handle, training, eps = arguments
     walk = _walks[handle]
     used = mean, spread
@@ -254,10 +256,10 @@ def _(grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     handle, training, _, _, eps = inputs[7:]
-    # Gradients of the other outputs are never asked for, and zeros in their place would take as much room as all maps.
+    # The other outputs have no gradients, and zeros in their place would take as much memory as all maps.
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs[:5], *output[3:])
-    # A walk is found by its number only while somebody holds it.
+    # A walk is found by its handle only while it is referenced.
     ctx.walk, ctx.options = _walks[handle], (handle, training, eps)
 
 
@@ -276,10 +278,10 @@ _levels.register_autograd(_differentiate, setup_context=_save)
 
 
 def run_levels(handle: int, training: bool, momentum: float, eps: float, x: Tensor, *tensors: Tensor) -> Tensor:
-    """Mean over the output nodes of each variant of a :class:`LevelWalk`, like ``x (V, B, C, H, W)``, in whose type maps are kept.
+    """Compute the mean over each variant's output nodes, of the shape and dtype of ``x (V, B, C, H, W)``; maps are stored in that dtype.
 
-    ``tensors`` are the edge and convolution weights, BatchNorm's weight and bias and its running mean and variance, which are updated in
-    ``training``, of all edges and nodes of the batch.
+    ``tensors`` are, for all edges and nodes of the batch, the edge weights, convolution weights, BatchNorm's weight and bias, and its
+    running mean and variance, which are updated in ``training``. ``handle`` is that of a :class:`LevelWalk`.
     """
     out, *statistics = _levels(x, *tensors, handle, training, torch.is_grad_enabled(), momentum, eps)[:3]
     if training:
@@ -290,7 +292,7 @@ def run_levels(handle: int, training: bool, momentum: float, eps: float, x: Tens
 
 
 class _ModuleWalk(torch.autograd.Function):
-    """The walk with modules of the user's, whose own graphs it keeps."""
+    """The walk with the user's modules, whose autograd graphs it keeps."""
 
     @staticmethod
     def forward(
@@ -306,7 +308,7 @@ class _ModuleWalk(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise RuntimeError(
-                "create_graph: second derivatives through executor 'levels' are for the built-in node operation, and this network has"
+                "create_graph: executor 'levels' has second derivatives only for the built-in node operation, and this network has"
                 " node_operation; give DAGNet executor='scatter'"
             )
         weight, *maps = ctx.saved_tensors
@@ -314,5 +316,5 @@ class _ModuleWalk(torch.autograd.Function):
 
 
 def run_modules(plan: LevelPlan, operation: ModuleOperation, x: Tensor, weight: Tensor) -> Tensor:
-    """The same with modules for nodes; ``weight (M,)`` is one an edge of the schedule."""
+    """As :func:`run_levels`, with a module for each node; ``weight (M,)`` holds one value per edge of the schedule."""
     return _ModuleWalk.apply(plan, operation, torch.is_grad_enabled(), x, weight, *operation.parameters)

@@ -31,7 +31,7 @@ EDGE_INITS = ("in_degree", "synapse_count")
 
 
 class DAGNet(VariantNetwork):
-    r"""Level-by-level message passing on ``V`` DAGs at once, each node a ReLU, a depthwise convolution and a BatchNorm.
+    r"""Message passing along ``V`` DAGs at once, with a ReLU, a depthwise convolution and a BatchNorm at every node.
 
     The network of Park & Kim, "Caenorhabditis elegans Connectomes of both Sexes as Image Classifiers", Exp. Neurobiol. 32(2):102-109
     (2023), doi:10.5607/en23004, after Xie et al., "Exploring Randomly Wired Neural Networks for Image Recognition" (2019),
@@ -42,32 +42,33 @@ class DAGNet(VariantNetwork):
         y_n &= \mathrm{BatchNorm}(\mathrm{conv}_{k \times k}(\mathrm{ReLU}(a_n))) \\
         \mathrm{out}_v &= \mathrm{mean}\{y_n : n \text{ an output node of variant } v\}
 
-    BatchNorm is over images, rows and columns, per node and channel; the convolution is depthwise and has no bias. Variants share nothing.
-    Nodes that no input reaches are left out.
+    BatchNorm is per node and channel, over images, rows and columns; the convolution has no bias. Variants share nothing. Nodes that no
+    input reaches are left out.
 
     Args:
-        batch: a DAG, or a ``Batch``, data set or list of DAGs, of any sizes and depths.
+        batch: a DAG, or a ``Batch``, data set or list of DAGs of any size and depth.
         channels: feature maps per node, ``C``.
         kernel_size: side of the convolution kernel, odd.
-        executor: ``"scatter"``, the definition in plain PyG, differentiable any number of times, see
-            :class:`~elegans_pyg.nn.dag.scatter.ScatterWalk`; ``"levels"``, plain PyTorch and PyG, several times faster; ``"fused"``, one
-            compiled walk per variant and channel, several times faster again (3x3 kernels and the built-in node operation; on the CPU
-            float32 or float64, with the extra ``fast``; on CUDA float32, with maps in bfloat16 under autocast); or ``"auto"``, which is
-            fused wherever that applies (:meth:`fused_refusal` says why it does not). On CUDA, ``auto`` first runs both, forward and
-            backward, on the first maps of every shape, and takes fused if the two agree and it is faster, else levels: the attribute
-            ``choices`` has what was taken and why, the log says it once, a checkpoint keeps it for the resumed run. Under
-            ``torch.compile`` and while a CUDA graph is captured, where nothing can be timed, ``auto`` on CUDA is levels. Transforms of
-            :mod:`torch.func`, ``torch.export``, and the way back under ``create_graph=True`` always take ``"scatter"``.
-        edge_activation: what a stored weight goes through before it is used: ``"identity"``; ``"sigmoid"`` as RandWire does; ``"dale"``:
-            softplus, negative where the presynaptic neuron is inhibitory (``batch.inhibitory``), so that each neuron keeps one sign.
-        edge_init: size of the weights in use at the start: ``"in_degree"``: :math:`1/\sqrt{d_n}` for a target with :math:`d_n` incoming
-            edges; ``"synapse_count"``: :math:`s_e / \sqrt{\sum_{e'} s_{e'}^2}`, with :math:`s_e` the synapse count ``batch.edge_weight``
-            and :math:`e'` the incoming edges of the same target. A sigmoid ends below 1, so it starts from at most 0.95.
-        node_operation: factory ``channels -> Module`` that replaces ReLU, convolution and BatchNorm: it is called once a node, and each
-            module maps ``(B, C, H, W)`` to the same shape. Nodes then run one by one. ``torch.compile`` takes executor ``scatter`` for it;
-            second derivatives are for that executor alone.
+        executor: ``"scatter"``, the definition in plain PyG, differentiable any number of times
+            (:class:`~elegans_pyg.nn.dag.scatter.ScatterWalk`); ``"levels"``, plain PyTorch and PyG, several times faster; ``"fused"``, one
+            compiled walk per variant and channel, several times faster again (3x3 kernels and the built-in node operation only; on the CPU
+            float32 or float64, with the extra ``fast``; on CUDA float32, with maps in bfloat16 under autocast); or ``"auto"``, fused where
+            that applies (:meth:`fused_refusal` says why it does not). On CUDA, ``auto`` first runs both, forward and backward, on the first
+            maps of every shape, and takes fused if the two agree and it is faster, else levels. The attribute ``choices`` holds the choice
+            and the reason, which is logged once and saved in checkpoints. Under ``torch.compile`` and during CUDA graph capture, where
+            nothing can be timed, ``auto`` on CUDA is levels. Transforms of :mod:`torch.func`, ``torch.export`` and backward passes with
+            ``create_graph=True`` always use ``"scatter"``.
+        edge_activation: function applied to the stored weights: ``"identity"``; ``"sigmoid"``, as in RandWire; ``"dale"``: softplus,
+            negated where the presynaptic neuron is inhibitory (``batch.inhibitory``), so that each neuron keeps one sign.
+        edge_init: initial size of the weights after ``edge_activation``: ``"in_degree"``: :math:`1/\sqrt{d_n}` for a target with
+            :math:`d_n` incoming edges; ``"synapse_count"``: :math:`s_e / \sqrt{\sum_{e'} s_{e'}^2}`, with :math:`s_e` the synapse count
+            ``batch.edge_weight`` and :math:`e'` the incoming edges of the same target. With ``"sigmoid"``, whose values lie below 1, they
+            are at most 0.95.
+        node_operation: factory ``channels -> Module`` that replaces ReLU, convolution and BatchNorm. It is called once per node, and each
+            module maps ``(B, C, H, W)`` to the same shape. Nodes then run one by one. ``torch.compile`` uses executor ``scatter`` for it;
+            only that executor has second derivatives.
         momentum, eps: of BatchNorm, as in :class:`torch.nn.BatchNorm2d`.
-        seeds: one seed a variant, or an integer ``s`` for ``s, s + 1, ...``; a variant's first parameters depend on its own seed alone.
+        seeds: one seed per variant, or an integer ``s`` for ``s, s + 1, ...``; a variant's initial parameters depend only on its own seed.
 
     Shapes:
         - **input:** ``(V, B, C, H, W)``
@@ -76,8 +77,8 @@ class DAGNet(VariantNetwork):
           ``running_mean (N, C)``, ``running_var (N, C)``. ``edge_index (2, E)`` lists the edges in the order of ``edge_weight``.
 
     Raises:
-        ValueError: for an unknown option, an even or non-positive kernel size, or graphs that are no DAGs (see :class:`Schedule`).
-        TypeError: if ``batch`` is no ``Data`` or ``Batch``.
+        ValueError: for an unknown option, an even or non-positive kernel size, or graphs that are not DAGs (see :class:`Schedule`).
+                TypeError: if ``batch`` is none of these.
     """
 
     edge_index: Tensor
@@ -125,7 +126,7 @@ class DAGNet(VariantNetwork):
         if edge_activation == "dale":
             if "inhibitory" not in batch:
                 raise ValueError(
-                    "edge_activation='dale' needs batch.inhibitory, one bool a node, which the graphs lack; add it to each graph"
+                    "edge_activation='dale' needs batch.inhibitory, one bool per node, which the graphs lack; add it to each graph"
                 )
             sign = 1.0 - 2.0 * batch.inhibitory.cpu()[edge_index[0]].to(torch.get_default_dtype())
             self.register_buffer("_edge_sign", sign, persistent=False)
@@ -135,7 +136,7 @@ class DAGNet(VariantNetwork):
         sizes = [high - low for low, high in pairwise(self.node_ptr)]
         self.node_modules: nn.ModuleList | None = None
         if node_operation is None:
-            # torch.nn.Conv2d's own start, uniform in +-1/sqrt(fan_in).
+            # The initialisation of torch.nn.Conv2d, uniform in +-1/sqrt(fan_in).
             self.conv_weight = uniform_parameter(own, (channels, kernel_size, kernel_size), 1 / kernel_size, sizes)
             ones, zeros = torch.ones(nodes, channels), torch.zeros(nodes, channels)
             self.norm_weight, self.norm_bias = nn.Parameter(ones), nn.Parameter(zeros)
@@ -144,7 +145,7 @@ class DAGNet(VariantNetwork):
         else:
             self.node_modules = nn.ModuleList()
             for n, generator in zip(sizes, own, strict=True):
-                # Modules draw from the global generator, so its state is set aside while they do.
+                # Modules draw from the global generator, so its state is restored afterwards.
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(generator.initial_seed())
                     self.node_modules.extend(node_operation(channels) for _ in range(n))
@@ -152,7 +153,7 @@ class DAGNet(VariantNetwork):
         self._walks: dict[tuple[str, torch.device], LevelWalk | Walk] = {}
         self._workspace = Workspace()
         self.choices: dict[Case, Choice] = {}
-        self.executor_in_use()  # refuses now what could only fail later
+        self.executor_in_use()  # raises here rather than in the first forward pass
 
     def weights_in_use(self) -> Tensor:
         """Edge weights after ``edge_activation``, ``(E,)``, in the order of ``edge_index``."""
@@ -170,7 +171,7 @@ class DAGNet(VariantNetwork):
             raise ValueError(f"x must hold at least one image of at least one pixel, got {tuple(x.shape)}")
         if self.training and self.node_modules is None and x[:, :, 0].numel() == self.num_variants:
             raise ValueError(
-                "BatchNorm in training needs more than one value a channel, got one image of one pixel; use a larger batch or eval()"
+                "BatchNorm in training needs more than one value per channel, got one image of one pixel; use a larger batch or eval()"
             )
         kept_type = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
         executor = self._executor()
@@ -183,10 +184,10 @@ class DAGNet(VariantNetwork):
         return self._run(executor, x, kept_type, self._tensors())
 
     def executor_in_use(self) -> str:
-        """The executor where the parameters are now; of ``auto`` on CUDA the last one it took for training, ``levels`` if there is none.
+        """Return the executor for the parameters' device; for ``auto`` on CUDA, the last one chosen in training, or else ``levels``.
 
         Raises:
-            ValueError: if this network was told to be ``"fused"`` and that does not apply.
+            ValueError: if ``executor="fused"`` was given and does not apply.
         """
         executor = self._executor()
         if executor != "auto":
@@ -195,7 +196,7 @@ class DAGNet(VariantNetwork):
         return taken[-1] if taken else "levels"
 
     def _executor(self) -> str:
-        """The same; ``"auto"`` where a trial decides."""
+        """Return the executor, or ``"auto"`` where a trial decides."""
         compiling = torch.compiler.is_compiling()
         if self.executor == "scatter" or (compiling and self.node_modules is not None) or _wants_definition():
             return "scatter"
@@ -205,23 +206,23 @@ class DAGNet(VariantNetwork):
         return "levels" if compiling or (device.type == "cuda" and torch.cuda.is_current_stream_capturing()) else "auto"
 
     def fused_refusal(self) -> str:
-        """Why executor ``fused`` does not apply to this network where its parameters are now; empty if it does."""
+        """Return why executor ``fused`` does not apply to this network on its present device; empty if it does."""
         if self.node_modules is not None:
-            return "it has the built-in node operation only, and this network has node_operation"
+            return "it supports only the built-in node operation, and this network has node_operation"
         if self.kernel_size != 3:
-            return f"it has 3x3 kernels only, and this network's are {self.kernel_size}x{self.kernel_size}"
+            return f"it supports only 3x3 kernels, and this network's are {self.kernel_size}x{self.kernel_size}"
         return refusal(self.edge_weight.device, self.edge_weight.dtype)
 
     def variant_ptr(self) -> dict[str, list[int]]:
-        """See :meth:`VariantNetwork.variant_ptr`; ``ValueError`` if the nodes are modules of the user's, which have no such split."""
+        """See :meth:`VariantNetwork.variant_ptr`; raises ``ValueError`` with ``node_operation``, whose parameters have no such split."""
         if self.node_modules is not None:
-            raise ValueError("variant_ptr is for the built-in node operation; with node_operation the parameters are modules, one a node")
+            raise ValueError("variant_ptr is for the built-in node operation; with node_operation each node has a module of its own")
         return {name: self.edge_ptr if name == "edge_weight" else self.node_ptr for name in self.state_dict()}
 
     def _run(self, executor: str, x: Tensor, kept_type: torch.dtype, tensors: Sequence[Tensor]) -> Tensor:
         if executor == "levels":
             return run_levels(self._walk("levels"), *self._options(), x.to(kept_type), *tensors)
-        # Sums are in the parameters' own type. Only on a GPU are maps worth storing in a shorter one, there under autocast.
+        # Sums are in the parameters' type. Storing maps in bfloat16 pays only on a GPU, under autocast.
         stored = kept_type if x.device.type == "cuda" and kept_type == torch.bfloat16 else self.edge_weight.dtype
         return self._run_fused(x.to(self.edge_weight.dtype), stored, tensors).to(kept_type)
 
@@ -240,15 +241,15 @@ class DAGNet(VariantNetwork):
         return choice.executor
 
     def _one_pass(self, executor: str, backward: bool, x: Tensor) -> list[Tensor]:
-        """What a trial compares: the outputs and all gradients of one step that changes nothing of this network."""
+        """Return what a trial compares: the outputs and all gradients of one step, without changing this network."""
         *parameters, mean, var = (tensor.detach() for tensor in self._tensors())
         leaves = [leaf.requires_grad_(backward) for leaf in (x.detach(), *parameters)]
-        # Activation checkpointing counts what is saved, and would miss the trial when it runs this network again.
+        # Activation checkpointing counts saved tensors, and recomputation runs no second trial.
         with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor):
             out = self._run(executor, leaves[0], x.dtype, (*leaves[1:], mean.clone(), var.clone()))
         if not backward:
             return [out]
-        # Not the outputs themselves: BatchNorm takes their length away, and nothing but rounding would come back.
+        # A random gradient: from the outputs as their own gradient, BatchNorm would leave only rounding errors.
         drawn = torch.randn(out.shape, generator=torch.Generator(x.device).manual_seed(0), dtype=out.dtype, device=out.device)
         return [out.detach(), *torch.autograd.grad(out, leaves, drawn)]
 
@@ -260,7 +261,7 @@ class DAGNet(VariantNetwork):
 
     @torch.compiler.assume_constant_result
     def _walk(self, executor: str) -> int:
-        """The handle of this network's walk by an executor, made on first use."""
+        """Return the handle of an executor's walk, built on first use."""
         return self._walk_on(executor, self.edge_weight.device).handle
 
     def _walk_on(self, executor: str, device: torch.device) -> LevelWalk | Walk:
@@ -302,12 +303,12 @@ class DAGNet(VariantNetwork):
 
 
 def _wants_definition() -> bool:
-    """Whether a transform of :mod:`torch.func` is under way, which other executors' own backward passes have no rules for, or an export,
-    whose program must run without this package.
+    """Return whether a transform of :mod:`torch.func` is active, for which the other executors' backward passes have no rules, or an
+    export, whose program must run without this package.
     """
     if torch.compiler.is_compiling():
         return torch.compiler.is_exporting()
-    # PyTorch has no public way to ask; a compiled region holds what was chosen when it was traced.
+    # PyTorch has no public test; a compiled region keeps the choice made when it was traced.
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 

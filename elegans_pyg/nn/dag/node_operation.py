@@ -1,4 +1,4 @@
-"""What a node does with the weighted sum of its inputs, for many nodes of a level at once."""
+"""Node operations: what is applied to the weighted sum of a node's inputs, for many nodes of a level at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ Tensors = Sequence[Tensor]
 class DepthwiseOperation:
     """``y = BatchNorm(depthwise_conv(ReLU(a)))``, with parameters and statistics in schedule order.
 
-    Positions ``part`` are a level, or part of one; maps are ``(B, n, C, H, W)`` for its ``n`` nodes. ``parameters`` are the convolution's
-    weight ``(A, C, k, k)`` and the norm's weight and bias ``(A, C)``; the ``running`` mean and variance ``(A, C)`` are updated in place in
-    training. ``used (A, C)`` is in training the batch's mean and one over its standard deviation, which :meth:`forward` writes and
-    :meth:`backward` reads; in evaluation it is ``running``.
+    The positions ``part`` are a level or part of one; maps are ``(B, n, C, H, W)`` for its ``n`` nodes. ``parameters`` are the
+    convolution's weight ``(A, C, k, k)`` and the norm's weight and bias ``(A, C)``; the ``running`` mean and variance ``(A, C)`` are
+    updated in place in training. In training, ``used`` holds the batch's mean and inverse standard deviation ``(A, C)``, which
+    :meth:`forward` writes and :meth:`backward` reads; in evaluation it is ``running``.
     """
 
     parameters: Sequence[Tensor]
@@ -29,10 +29,13 @@ class DepthwiseOperation:
     momentum: float
     eps: float
     maps_kept: ClassVar[int] = 2
-    """How many maps a node are kept for :meth:`backward`: the rectified sum and the convolution's output."""
+    """Maps per node kept for :meth:`backward`: the rectified sum and the convolution's output."""
 
     def forward(self, part: slice, a: Tensor, kept: Tensors | None, out: Tensor) -> Any:
-        """Write the nodes' maps to ``out``; may overwrite ``a``. Return, or leave in ``kept`` unless None, what :meth:`backward` needs."""
+        """Write the nodes' maps to ``out``; may overwrite ``a``.
+
+        What :meth:`backward` needs is returned or, unless None, left in ``kept``.
+        """
         images, nodes, channels, *size = a.shape
         conv_weight, norm_weight, norm_bias = (p[part] for p in self.parameters)
         kernel = conv_weight.size(-1)
@@ -49,7 +52,7 @@ class DepthwiseOperation:
         torch.native_batch_norm(z, gain, shift, moving_mean, moving_var, self.training, self.momentum, self.eps, out=results)
 
     def backward(self, part: slice, saved: Any, grad_y: Tensor, kept: Tensors, gradients: list[Tensor], out: Tensor) -> None:
-        """Write the gradient of ``a`` to ``out``, and those of the nodes' parameters to their places in ``gradients``."""
+        """Write the gradient of ``a`` to ``out`` and those of the nodes' parameters to ``gradients``."""
         images, nodes, channels, *size = grad_y.shape
         relu, z = (maps.view(images, nodes * channels, *size) for maps in kept)
         conv_weight, norm_weight, _ = (p[part] for p in self.parameters)
@@ -70,7 +73,7 @@ class DepthwiseOperation:
 
 
 class ModuleOperation:
-    """One module a position of the schedule, each mapping ``(B, C, H, W)`` to the same shape; called node by node."""
+    """One module per position of the schedule, each mapping ``(B, C, H, W)`` to the same shape; called node by node."""
 
     maps_kept = 0
 
@@ -85,7 +88,7 @@ class ModuleOperation:
         graphs, record = [], kept is not None
         with torch.set_grad_enabled(record):
             for node, position in enumerate(range(part.start, part.stop)):
-                # A copy, because other nodes of the level may overwrite what a view shares.
+                # A copy, because other nodes of the level may overwrite shared memory.
                 leaf = a[:, node].contiguous().detach()
                 own = [p.detach() for p in self.parameters[self._offsets[position] : self._offsets[position + 1]]]
                 for tensor in (leaf, *own):
@@ -103,7 +106,7 @@ class ModuleOperation:
     def backward(self, part: slice, saved: Any, grad_y: Tensor, kept: Tensors, gradients: list[Tensor], out: Tensor) -> None:
         for node, position in enumerate(range(part.start, part.stop)):
             leaves, y = saved[node]
-            # A module may leave some of its parameters, or even its input, unused. Its graph is kept, for a second backward pass.
+            # A module may leave parameters, or even its input, unused. Its graph is retained for a second backward pass.
             grads = torch.autograd.grad(y, leaves, grad_y[:, node], retain_graph=True, allow_unused=True, materialize_grads=True)
             out[:, node] = grads[0]
             gradients[self._offsets[position] : self._offsets[position + 1]] = list(grads[1:])

@@ -1,4 +1,4 @@
-"""Executor ``scatter``: what a DAG network computes, in one page of PyTorch and PyG. All other executors agree with it."""
+"""Executor ``scatter``: the definition of a DAG network, in one page of PyTorch and PyG. All other executors agree with it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch_geometric.utils import scatter
 from elegans_pyg.nn.dag.schedule import Schedule
 
 NodeOperation = Callable[[slice, Tensor], Tensor]
-"""Maps ``a (n, B, C, H, W)`` of the nodes at some positions to their ``y``, of the same shape."""
+"""Maps the sums ``a (n, B, C, H, W)`` of the nodes at some positions to their outputs ``y``, of the same shape."""
 
 
 class ScatterWalk(nn.Module):
-    r"""Walks the levels of a batch of DAGs, and sums over the incoming edges of each level's nodes by one scatter.
+    r"""Walks a batch of DAGs level by level, with one scatter over the incoming edges of each level.
 
     .. math::
         a_n = x_v \text{ (input nodes)}, \qquad a_n = \sum_{e=(m,n)} w_e\, y_m, \qquad y_n = f_n(a_n), \qquad
         \mathrm{out}_v = \mathrm{mean}\{y_n : n \text{ an output node of variant } v\}
 
-    Only public, differentiable operators: it runs on any device in any dtype, under :mod:`torch.func` (``grad``, ``vmap``, ``jvp``),
-    ``torch.compile`` and ``torch.export``, and has derivatives of any order. It keeps ``E`` maps for the backward pass, where the other
-    executors keep ``N``.
+    It uses only public, differentiable operators: it runs on any device, in any dtype, under :mod:`torch.func` (``grad``, ``vmap``,
+    ``jvp``), ``torch.compile`` and ``torch.export``, and has derivatives of any order. It keeps ``E`` maps for the backward pass, where the
+    other executors keep ``N``.
 
     Args:
         schedule: the order of nodes and edges.
@@ -71,7 +71,7 @@ class PlainOperation:
     Args:
         conv_weight: ``(A, C, k, k)``, by position, as all that follow.
         norm_weight, norm_bias: ``(A, C)``.
-        statistics: mean and variance, ``(A, C)`` each, in evaluation; ``None`` in training, where they are the batch's own.
+        statistics: in evaluation, mean and variance, ``(A, C)`` each; ``None`` in training, for the batch's own.
         eps: of BatchNorm.
     """
 
@@ -96,18 +96,18 @@ class PlainOperation:
 def gradients_by_definition(
     schedule: Schedule, inputs: Sequence[Tensor], statistics: Sequence[Tensor] | None, eps: float, grad: Tensor
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of a walk's inputs that can be differentiated again, where an executor's own way back cannot.
+    """Compute gradients of a walk's inputs that can be differentiated again, unlike those of the other executors.
 
     Args:
         schedule: of the walk.
         inputs: maps ``(V, B, C, H, W)``, edge weights ``(E,)`` and the parameters ``(N, ...)`` of :class:`PlainOperation`, by edge and node
             of the batch.
-        statistics: as there, by position.
+        statistics: of :class:`PlainOperation`, by position.
         eps: of BatchNorm.
         grad: gradient of the output.
     """
     with torch.enable_grad():
-        # Where one input was computed from another, each still gets its own share.
+        # Views, so that an input computed from another one still gets only its own gradient.
         x, *parameters = own = [tensor.view_as(tensor) for tensor in inputs]
         edge_weight = parameters[0][schedule.edge_order.to(x.device)]
         conv_weight, norm_weight, norm_bias = (p[schedule.order.to(x.device)] for p in parameters[1:])

@@ -14,16 +14,16 @@ from torch_geometric.utils import cumsum, degree
 class Schedule:
     """The walk over a batch of DAGs; a *position* is a node's place in that walk.
 
-    Only nodes that some input reaches have a position. Positions run level by level and, inside a level, variant by variant.
+    Only nodes reached from an input have a position. Positions run level by level and, inside a level, variant by variant.
 
     Attributes:
-        num_variants, num_nodes, num_edges: of the batch, ``V``, ``N`` and ``E``, what is left out counted too.
+        num_variants, num_nodes, num_edges: ``V``, ``N`` and ``E`` of the batch, including what is left out.
         order ``(A,)``: node of each position.
         level_ptr: ``L + 1`` offsets into positions; level ``l`` is ``level_ptr[l]:level_ptr[l + 1]``.
         variant ``(A,)``: variant of each position.
         edge_order ``(M,)``: edges of the walk, sorted by target position, then source position.
-        source ``(M,)``, target ``(M,)``: their end points, as positions.
-        edge_ptr ``(A + 1,)``: incoming edges of position ``p`` are ``edge_ptr[p]:edge_ptr[p + 1]`` of the three above.
+        source ``(M,)``, target ``(M,)``: end points of these edges, as positions.
+        edge_ptr ``(A + 1,)``: position ``p`` has the incoming edges ``edge_ptr[p]:edge_ptr[p + 1]`` of the three above.
         output ``(O,)``: positions of the output nodes, variant by variant.
         output_ptr ``(V + 1,)``: offsets of the variants into ``output``.
     """
@@ -47,7 +47,7 @@ class Schedule:
 
     @classmethod
     def from_batch(cls, batch: Data | Batch) -> Schedule:
-        """Check and order a DAG, ``Data`` with ``edge_index``, ``level``, ``input_mask`` and ``output_mask``, or a ``Batch`` of them.
+        """Check and order a DAG (``Data`` with ``edge_index``, ``level``, ``input_mask`` and ``output_mask``) or a ``Batch`` of them.
 
         Raises:
             TypeError: if ``batch`` is neither.
@@ -72,7 +72,7 @@ class Schedule:
 
 
 def _checked(batch: Data | Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Levels, output nodes, edges, edges out of nodes that some input reaches, and each node's variant; what is refused says Schedule."""
+    """Return levels, output mask, edges, the edges out of nodes reached from an input, and each node's variant; errors as in Schedule."""
     if not isinstance(batch, Data):
         raise TypeError(f"batch must be a Data or Batch of DAGs, got {type(batch).__name__}; make one with Batch.from_data_list([...])")
     if missing := ", ".join(name for name in ("edge_index", "level", "input_mask", "output_mask") if name not in batch):
@@ -82,31 +82,31 @@ def _checked(batch: Data | Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tenso
     ptr = batch.ptr.cpu() if isinstance(batch, Batch) else torch.tensor([0, num_nodes])
     num_variants = ptr.numel() - 1
     if num_nodes == 0:
-        raise ValueError("batch must hold at least one node, got none; check the connectome that it was made from")
+        raise ValueError("batch must hold at least one node, got none; check the connectome it was made from")
     if input_mask.shape != (num_nodes,) or output_mask.shape != (num_nodes,) or int(ptr[-1]) != num_nodes:
         raise ValueError(
-            f"level, input_mask and output_mask must each hold one value a node, got {num_nodes}, {input_mask.numel()} and"
+            f"level, input_mask and output_mask must each hold one value per node, got {num_nodes}, {input_mask.numel()} and"
             f" {output_mask.numel()} for {int(ptr[-1])} nodes; make the DAGs again"
         )
     if edge_index.numel() and (int(edge_index.min()) < 0 or int(edge_index.max()) >= num_nodes):
         raise ValueError(f"edge_index must lie in 0..{num_nodes - 1}, got {int(edge_index.min())}..{int(edge_index.max())}")
     variant_of_node = torch.repeat_interleave(torch.arange(num_variants), ptr.diff())
-    # The kernels take a source's place inside its target's variant: checked here, once, and never in a walk.
+    # The kernels look up a source inside its target's variant, so this is checked here, once.
     crossing = edge_index[:, variant_of_node[edge_index[0]] != variant_of_node[edge_index[1]]]
     if crossing.numel():
         source, target = crossing[:, 0].tolist()
-        raise ValueError(f"an edge must stay inside its variant, but {source} -> {target} leads to another; build the batch anew")
+        raise ValueError(f"an edge must stay inside its variant, but {source} -> {target} leads to another; use Batch.from_data_list")
 
     if not torch.equal(level == 0, input_mask):
         raise ValueError("level must be 0 on the input nodes and only there; make the DAGs again with ConstrainedDAG() or RandomDAG()")
-    # An edge out of a node that no input reaches carries nothing.
+    # Edges out of nodes that no input reaches carry nothing.
     kept = (level >= 0)[edge_index[0]].nonzero().view(-1)
     source_level, target_level = level[edge_index[:, kept]]
     if len(bad := kept[target_level <= source_level]):
         worst = int(bad[0])
         raise ValueError(
             f"every edge must go from a lower to a higher level, but edge {edge_index[0, worst]} -> {edge_index[1, worst]} goes from"
-            f" level {level[edge_index[0, worst]]} to {level[edge_index[1, worst]]}; the graph is no DAG, or its levels are stale"
+            f" level {level[edge_index[0, worst]]} to {level[edge_index[1, worst]]}; the graph is not a DAG, or its levels are stale"
         )
     for mask, what in ((input_mask, "input"), (output_mask & (level >= 0), "output")):
         counts = degree(variant_of_node[mask], num_variants, dtype=torch.long)

@@ -1,4 +1,4 @@
-"""Which executor ``auto`` takes on a GPU: both run once for every shape of maps, and the faster one is kept where they agree."""
+"""The choice of executor ``auto`` on a GPU: both run once for every shape of maps, and the faster one is kept if they agree."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch import Tensor
 
 _log = logging.getLogger(__name__)
 _ROUNDS = 3
-# Largest differences that rounding explains, of outputs and of gradients, for maps of 32 and of 16 bits. On both sexes'
-# DAGs, whose gradients go back through 70 BatchNorms and more, they came to 5e-7 and 2e-3, 0.015 and 0.19 (executors of the CPU).
+# Largest differences due to rounding, of outputs and of gradients, for maps of 32 and 16 bits. On the DAGs of both sexes, whose gradients
+# pass 70 BatchNorms and more, 5e-7 and 2e-3, and 0.015 and 0.19, were measured (CPU executors).
 _TOLERANCES = {4: (1e-4, 1e-2), 2: (0.05, 0.4)}
 
 Pass = Callable[[Tensor], list[Tensor]]
-"""Maps ``(V, B, C, H, W)`` to what two executors must agree in: the outputs and, where there is a way back, all gradients."""
+"""Maps ``(V, B, C, H, W)`` to what two executors must agree on: the outputs and, with a backward pass, all gradients."""
 
 
 class Case(NamedTuple):
-    """What a choice holds for: a card, the type of the maps, the size of the schedule, the shape of the maps, and their use."""
+    """What a choice is valid for: the card, the dtype of the maps, the size of the schedule, the shape of the maps, and their use."""
 
     card: str
     dtype: str
@@ -38,7 +38,7 @@ class Case(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The executor that was taken, and why; ``fault`` if the other one did not do what it should."""
+    """The chosen executor and the reason; ``fault`` if the other one failed or disagreed."""
 
     executor: str
     why: str
@@ -46,29 +46,29 @@ class Choice(NamedTuple):
 
 
 known: dict[Case, Choice] = {}
-"""What this process has found out, or was told by the checkpoint of a run that it resumed."""
+"""Choices made in this process, or restored from the checkpoint of a resumed run."""
 
 
 def choose(case: Case, x: Tensor, levels: Pass, fused: Pass, clock: Callable[[], float]) -> Choice:
-    """The known choice for a case, or else that of a trial on the maps ``x``, which is remembered and logged."""
+    """Return the known choice for a case, or else run a trial on the maps ``x``, remember its choice and log it."""
     if case not in known:
         choice = known[case] = compare(x, levels, fused, clock, *_TOLERANCES[min(x.element_size(), 4)])
-        torch.cuda.empty_cache()  # of blocks that only the loser asked for
+        torch.cuda.empty_cache()  # frees blocks that only the slower executor used
         _log.log(logging.WARNING if choice.fault else logging.INFO, "%s", in_words(case, choice))
     return known[case]
 
 
 def compare(x: Tensor, levels: Pass, fused: Pass, clock: Callable[[], float], of_outputs: float, of_gradients: float) -> Choice:
-    r"""Run both passes on ``x``: ``levels`` is taken unless ``fused`` runs, gives the same, and is faster.
+    r"""Run both passes on ``x`` and choose ``fused`` if it runs, agrees with ``levels`` and is faster; else ``levels``.
 
-    A difference is :math:`\max_i \lVert a_i - b_i \rVert / \max_i \lVert b_i \rVert`, with a part :math:`i` of a tensor for each variant
-    and channel, node and channel, or edge. A pass that runs out of memory loses; what the two give is then compared on two images.
+    The difference of two tensors is :math:`\max_i \lVert a_i - b_i \rVert / \max_i \lVert b_i \rVert` over their parts :math:`i`: one per
+    variant and channel, node and channel, or edge. A pass that runs out of memory is not chosen; the two are then compared on two images.
 
     Args:
         x: maps ``(V, B, C, H, W)``.
-        levels, fused: the passes; what ``levels`` gives is right.
-        clock: seconds, read once the device has done all that it was given.
-        of_outputs, of_gradients: largest differences that count as rounding, of a pass's first tensor and of the others.
+        levels, fused: the passes; ``levels`` is the reference.
+        clock: returns seconds, after waiting for the device to finish.
+        of_outputs, of_gradients: largest differences that count as rounding, for the first tensor of a pass and for the others.
     """
     for images in (x.size(1), 2):
         part = x[:, :images]
@@ -80,20 +80,20 @@ def compare(x: Tensor, levels: Pass, fused: Pass, clock: Callable[[], float], of
         if expected is not None and got is not None:
             break
     else:
-        return Choice("levels", "there is too little memory left to try fused beside it", fault=True)
+        return Choice("levels", "too little memory is left to try fused beside it", fault=True)
     differences = [_difference(*pair) for pair in zip(got, expected, strict=True)]
     for what, found, most in (("outputs", differences[:1], of_outputs), ("gradients", differences[1:], of_gradients)):
-        # NaN is no agreement.
+        # Written so that NaN counts as a difference.
         if not all(difference <= most for difference in found):
             worst = ", ".join(f"{difference:.1e}" for difference in found)
-            return Choice("levels", f"{what} of fused differ from its own by {worst}, and rounding explains {most:.0e} at most", fault=True)
+            return Choice("levels", f"{what} of fused and levels differ by {worst}; rounding explains at most {most:.0e}", fault=True)
     of_levels, of_fused = map(min, zip(*[(_seconds(levels, x, clock), _seconds(fused, x, clock)) for _ in range(_ROUNDS)], strict=True))
     said = [f"{seconds:.3g} s" if seconds < math.inf else "too little memory" for seconds in (of_fused, of_levels)]
     return Choice("fused" if of_fused <= of_levels else "levels", f"fused {said[0]}, levels {said[1]}")
 
 
 def _on_cpu(run: Pass, x: Tensor) -> list[Tensor] | None:
-    """What a pass gives, out of the way of the next one; ``None`` if there is too little memory for it."""
+    """Return the results of a pass on the CPU, which frees the device for the next one; ``None`` if it runs out of memory."""
     try:
         return [tensor.cpu() for tensor in run(x)]
     except torch.OutOfMemoryError:
@@ -117,7 +117,7 @@ def _difference(got: Tensor, expected: Tensor) -> float:
 
 
 def _by_part(tensor: Tensor) -> Tensor:
-    """Maps ``(V, B, C, H, W)`` with one row a variant and channel; other tensors with one a node and channel, or an edge."""
+    """Flatten maps ``(V, B, C, H, W)`` to one row per variant and channel, other tensors to one per node and channel, or edge."""
     if tensor.dim() == 5:
         tensor = tensor.transpose(1, 2)
     return tensor.flatten(0, 1).flatten(1) if tensor.dim() > 2 else tensor.reshape(-1, 1)
@@ -128,7 +128,7 @@ def card(device: torch.device) -> str:
 
 
 def device_clock(device: torch.device) -> Callable[[], float]:
-    """Seconds once all work of a device is done."""
+    """Return a clock that reads seconds after all work on the device is done."""
 
     def now() -> float:
         if device.type == "cuda":
@@ -146,11 +146,11 @@ def in_words(case: Case, choice: Choice) -> str:
 
 
 def as_records(choices: Mapping[Case, Choice]) -> list[dict[str, Any]]:
-    """Choices as plain values, for a file."""
+    """Return choices as plain values, for a file."""
     return [{**case._asdict(), **choice._asdict()} for case, choice in choices.items()]
 
 
 def restore(records: Iterable[Mapping[str, Any]]) -> None:
-    """Make choices known that were kept by :func:`as_records`."""
+    """Restore choices saved by :func:`as_records`."""
     for record in records:
         known[Case(*(record[name] for name in Case._fields))] = Choice(*(record[name] for name in Choice._fields))

@@ -1,9 +1,9 @@
-"""Numba kernels that walk recurrent layers through time: each call takes some replicas through all steps, forward or backward.
+"""Numba kernels that run recurrent layers through time: each call takes some replicas through all steps, forward or backward.
 
-The sequences are the innermost axis everywhere, so that every inner loop runs over neighbouring numbers whatever the size of the layer,
-down to two units. A step's numbers lie in a small buffer that stays in the first-level cache, ``v = [x_t, h_{t-1}]`` and the gates; the
-history holds a copy of it. Gradients of the weights are sums over time and sequences: they are taken a block of steps at a time from
-copies in which a unit's steps follow each other, since one step's sequences alone are too few numbers for a sum of products.
+The sequences are the innermost axis everywhere, so that every inner loop is contiguous for any size of the layer, down to two units. The
+numbers of a step, ``v = [x_t, h_{t-1}]`` and the gates, are in a small buffer that stays in the L1 cache; the history holds a copy.
+Gradients of the weights are sums over time and sequences. They are computed a block of steps at a time, from copies in which a unit's steps
+are contiguous, because one step's sequences alone are too few numbers for a dot product.
 
 In the arguments, ``I`` counts inputs, ``O`` outputs, ``H`` units, ``G`` gates, ``S`` sequences.
 """
@@ -20,16 +20,16 @@ from elegans_pyg.nn.recurrent.products import LANES, add_products
 
 __all__ = ["LANES", "backward", "forward"]
 
-# The numbers of the cells in ``scan.CELLS``.
+# Indices into ``scan.CELLS``.
 RNN, LSTM, GRU = 0, 1, 2
-# Steps whose gradients are collected before they are summed: 16 steps of 32 sequences and 64 gated units stay in a second-level cache.
+# Steps whose gradients are collected before they are summed: 16 steps of 32 sequences and 64 gated units fit in an L2 cache.
 _BLOCK = 16
 _LOG2E = 1.4426950408889634
 _POWERS = tuple(math.log(2) ** k / math.factorial(k) for k in range(8))
 
 
 def _exp(x: Any) -> Any:
-    """``exp(x)``: in single precision a form that runs in vector lanes, in double precision the library's."""
+    """``exp(x)``: in single precision a form that vectorises, in double precision the library's."""
     raise NotImplementedError
 
 
@@ -45,7 +45,7 @@ def _exp_of(x: Any) -> Any:
     p0, p1, p2, p3, p4, p5, p6, p7 = (np.float32(p) for p in _POWERS)
 
     def exp32(x: Any) -> Any:
-        # 2 to the whole part by its bits, and to the rest, at most a half, by its Taylor series.
+        # 2 to the integer part by its bits, and 2 to the rest, at most a half, by its Taylor series.
         y = x * log2e
         y = top if y > top else y
         y = -top if y < -top else y
@@ -116,7 +116,7 @@ def _add_outer(grad, a, b, rows, columns, length):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _copy(to, at, source, start, count):
-    # Numba's own slice assignment asks first whether the two overlap, and copies one by one.
+    # Numba's slice assignment first tests for overlap, and copies number by number.
     t, f = to[at : at + count], source[start : start + count]
     for k in range(count):
         t[k] = f[k]
@@ -132,11 +132,11 @@ def _spread(to, values, lanes):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def forward(start, stop, cell, record, x, weight, bias, readout, offset, y, states, cells, gates):
-    """Take the replicas ``start <= r < stop`` through all steps.
+    """Run the replicas ``start <= r < stop`` through all steps.
 
-    ``x (T, I, S)``; ``weight (R, G H, I + H)``, ``bias (R, G H)``; ``readout (R, O, H)``, ``offset (R, O)``. Written: ``y (R, T, O, S)``
-    and, if ``record``, the states before each step ``(R, T, H, S)``, an LSTM's cells after it ``(R, T, H, S)`` and the gates
-    ``(R, T, G H, S)``. Gates are stacked as z, r, candidate (GRU) and i, f, o, candidate (LSTM).
+    Read: ``x (T, I, S)``, ``weight (R, G H, I + H)``, ``bias (R, G H)``, ``readout (R, O, H)``, ``offset (R, O)``. Written: ``y (R, T, O,
+    S)`` and, if ``record``, the states before each step ``(R, T, H, S)``, an LSTM's cells after it ``(R, T, H, S)`` and the gates ``(R, T,
+    G H, S)``. Gates are stacked as z, r, candidate (GRU) and i, f, o, candidate (LSTM).
     """
     steps, inputs, lanes = x.shape
     outputs, units = readout.shape[1:]
@@ -192,7 +192,7 @@ def forward(start, stop, cell, record, x, weight, bias, readout, offset, y, stat
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _copy_rows(to, at, source, rows, lanes):
-    """The first ``lanes`` numbers of each row of ``source``, row after row from ``to[at]``."""
+    """Copy the first ``lanes`` numbers of each row of ``source``, row after row, to ``to`` from ``at`` on."""
     for j in range(rows):
         row, copy = source[j], to[at + j * lanes : at + (j + 1) * lanes]
         for s in range(lanes):
@@ -201,7 +201,7 @@ def _copy_rows(to, at, source, rows, lanes):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _collect(block, at, source, rows, lanes):
-    """One step's ``rows`` rows into a block in which a row holds many steps."""
+    """Copy one step's ``rows`` rows into a block in which a row holds many steps."""
     for j in range(rows):
         row = source[j * lanes : (j + 1) * lanes]
         copy = block[j, at : at + lanes]
@@ -220,7 +220,7 @@ def _add_sums(total, block, rows, length):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _back_lstm(da, dh, dc, act, c, before, size):
-    """From the gradients of state and cell to those of the gates and of the cell before; ``c`` becomes the state."""
+    """Compute, from the gradients of state and cell, those of the gates and of the previous cell; ``c`` becomes the state."""
     one = da.dtype.type(1)
     i, f, o, g = act[:size], act[size : 2 * size], act[2 * size : 3 * size], act[3 * size :]
     _tanh(c, size)
@@ -236,9 +236,9 @@ def _back_lstm(da, dh, dc, act, c, before, size):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def backward(start, stop, cell, x, weight, readout, states, cells, gates, grad_y, grad_weight, grad_bias, grad_readout, grad_offset):
-    """Add the gradients of the weights, from ``grad_y (R, T, O, B)`` of the first ``B <= S`` sequences; the others have none.
+    """Add the gradients of the weights, given ``grad_y (R, T, O, B)`` of the first ``B <= S`` sequences; the others have none.
 
-    What :func:`forward` recorded is read only; ``grad_weight`` and the like have the shapes of what they are gradients of.
+    The history recorded by :func:`forward` is not changed; ``grad_weight`` and the others have the shapes of their parameters.
     """
     steps, inputs, _ = x.shape
     outputs, units = readout.shape[1:]
@@ -275,7 +275,7 @@ def backward(start, stop, cell, x, weight, readout, states, cells, gates, grad_y
                     after[k] = z[k] * h[k] + (one - z[k]) * n[k]
                     dh[k] *= z[k]
                     dq[k] = 0
-                # The candidate comes first, since what it reads is the state that the reset gate let through.
+                # The candidate comes first, because it reads the state after the reset gate.
                 add_products(dq, 0, turned, 2 * units, rows, da, 2 * size, units, units, lanes)
                 _copy(q, 0, v, 0, plane)
                 for k in range(size):

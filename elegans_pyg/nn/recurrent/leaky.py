@@ -1,4 +1,4 @@
-"""Leaky units on any wiring, many wirings and sequences at once: the steps through time, and two ways to compute them."""
+"""Leaky units on any wiring, for many wirings and sequences at once: the update equation and its two backends."""
 
 from __future__ import annotations
 
@@ -22,30 +22,31 @@ ACTIVATIONS: Mapping[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], T
     "sigmoid": (torch.sigmoid, lambda v: v.sigmoid() * (1 - v.sigmoid())),
     "relu": (torch.relu, lambda v: (v > 0).to(v.dtype)),
 }
-"""Functions of a voltage, and their slopes."""
+"""Activation functions of the voltage, and their derivatives."""
 
 
 class LeakyWalk(nn.Module):
-    r"""All steps of ``V`` networks of leaky units, which share nothing; no parameters of its own.
+    r"""Runs ``V`` independent networks of leaky units through all time steps; it has no parameters of its own.
 
     .. math::
         v_{i,t+1} = k_i\, v_{i,t} + \sum_{e: j \to i} w_e\, z_{j,t} + \sum_{f} p_{if}\, x_{f,t} + c_i, \qquad z_t = [\phi(v_t);\, v_t]
 
-    A source ``j`` below ``N`` stands for the activity :math:`\phi(v_j)`, as a chemical synapse reads it, and ``N + j`` for the voltage
-    :math:`v_j`, as a gap junction does.
+    A source ``j`` below ``N`` is the activity :math:`\phi(v_j)`, read by a chemical synapse; ``N + j`` is the voltage :math:`v_j`, read by
+    a gap junction.
 
     Args:
         node_ptr ``(V + 1,)``: offsets of the variants into nodes.
-        source, target ``(E,)``: edges, of nodes counted in the batch.
+        source, target ``(E,)``: edges, with nodes numbered in the batch.
         input_node, input_feature ``(K,)``: which feature enters which node, variant by variant.
-        read_node ``(R,)``: nodes whose voltages are given out, variant by variant.
+        read_node ``(R,)``: nodes whose voltages are returned, variant by variant.
         activation: one of :data:`ACTIVATIONS`.
         backend: ``"reference"`` (plain PyTorch, any device), ``"fused"`` (Numba, CPU; first derivatives only), or ``"auto"``: fused where
             it can run.
 
     Shapes:
         - **keep** :math:`k` and **offset** :math:`c` ``(N,)``, **weight** ``(E,)``, **input weight** :math:`p` ``(K,)``
-        - **x:** ``(V, B, T, F)``, or ``(1, B, T, F)`` for the same in every variant; **state:** voltages ``(N, B)`` before the first step
+        - **x:** ``(V, B, T, F)``, or ``(1, B, T, F)`` for the same input in every variant; **state:** voltages ``(N, B)`` before the first
+          step
         - **result:** voltages after each step ``(T, R, B)``, and of all nodes after the last ``(N, B)``
 
     Raises:
@@ -132,13 +133,13 @@ class LeakyWalk(nn.Module):
         return torch.stack(read), v
 
     def tables(self, *names: str) -> tuple[Tensor, ...]:
-        """Buffers by name, and those of inputs and outputs."""
+        """Return buffers by name, followed by those of inputs and outputs."""
         ends = ("input_ptr", "inside_input", "input_feature", "read_ptr", "inside_read")
         return tuple(self.get_buffer(name) for name in ("node_ptr", *names, *ends))
 
     def arranged(self, weight: Tensor, by: str, lanes: int) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Tables of :class:`~elegans_pyg.nn.recurrent.rows.Rows` for edges ``by`` target or source; and the weights in the order in which
-        the kernels read them."""
+        """Return the tables of :class:`~elegans_pyg.nn.recurrent.rows.Rows` for edges ``by`` target or source, and the weights in the order
+        in which the kernels read them."""
         rows = Rows(*(self.get_buffer(f"{name}_by_{by}") for name in Rows._fields))
         if lanes > 1:
             return rows[:-1], weight[self.get_buffer(f"by_{by}")]
@@ -146,9 +147,9 @@ class LeakyWalk(nn.Module):
 
 
 class _FusedWalk(torch.autograd.Function):
-    """The same in one walk a variant and group of sequences, forward and backward, by :mod:`~elegans_pyg.nn.recurrent.leaky_kernels`.
+    """The same in one walk per variant and group of sequences, forward and backward, by :mod:`~elegans_pyg.nn.recurrent.leaky_kernels`.
 
-    Of the forward pass only the voltages are kept; activities are computed again.
+    The forward pass keeps only the voltages; the backward pass recomputes the activities.
     """
 
     @staticmethod
@@ -162,10 +163,10 @@ class _FusedWalk(torch.autograd.Function):
         sequences, steps, nodes = x.size(1), x.size(2), len(keep)
         ctx.lanes = leaky_kernels.LANES if 2 * sequences > leaky_kernels.LANES else 1
         ctx.kind = (list(ACTIVATIONS).index(walk.activation), *TANH[keep.dtype])
-        # Strides are promised to the kernels, and few sequences' are not always those of a new tensor.
+        # The kernels expect contiguous strides, which clone() alone does not guarantee for few sequences.
         last = state.detach().clone(memory_format=torch.contiguous_format)
         groups, count = -(-sequences // ctx.lanes), (len(walk.node_ptr) - 1) * -(-sequences // ctx.lanes)
-        # From NumPy, which asks for large pages: voltages of many steps touch fewer of them for the first time.
+        # Allocated by NumPy, which asks for huge pages: fewer page faults for the voltages of many steps.
         shapes = (groups, steps if wanted else 0, nodes * ctx.lanes), (len(walk.read_node), steps, sequences)
         kept, y = (torch.from_numpy(np.empty(shape, dtype=keep.numpy().dtype)) for shape in shapes)
         rows, arranged = walk.arranged(weight, "target", ctx.lanes)

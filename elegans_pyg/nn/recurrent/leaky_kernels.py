@@ -1,9 +1,9 @@
 """Numba kernels of leaky units on wirings: each call takes some (variant, group of sequences) pairs through all steps, forward or backward.
 
-Up to ``LANES`` sequences of a variant share a walk, so that each synapse is read once for all of them; few sequences walk one by one, with
-neurons of about as many synapses in the lanes. Gradients of weights are sums over time: what arrives and what was sent are collected over
-a block of steps, and each synapse then takes one product of two contiguous rows, in place of two reads from scattered places at every step.
-In all rows of numbers the sequences of a walk are the inner axis.
+Up to ``LANES`` sequences of a variant share a walk, so that each synapse is read once for all of them. Few sequences are walked one by one,
+with neurons of similar in-degree in the vector lanes. Gradients of weights are sums over time: incoming gradients and sent activities are
+collected over a block of steps, and each synapse then takes one dot product of two contiguous rows, instead of two scattered reads at every
+step. In all rows, the sequences of a walk are the inner axis.
 """
 
 import numpy as np
@@ -15,13 +15,13 @@ from elegans_pyg.nn.reservoir.kernels import LANES, sum_lanes, tanh_into
 
 __all__ = ["LANES", "backward", "forward"]
 
-# The numbers of the functions in ``leaky.ACTIVATIONS``.
+# Indices into ``leaky.ACTIVATIONS``.
 TANH, SIGMOID, RELU = 0, 1, 2
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _activate(out, v, scratch, activation, halvings, limit):
-    """Activities of all voltages."""
+    """``out = phi(v)``: the activities of all voltages."""
     half, zero = v.dtype.type(0.5), v.dtype.type(0)
     if activation == RELU:
         for i in range(v.size):
@@ -38,7 +38,7 @@ def _activate(out, v, scratch, activation, halvings, limit):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _times_slope(total, activity, activation):
-    """``total *= phi'``, from the activities."""
+    """``total *= phi'(v)``, computed from the activities ``phi(v)``."""
     one, zero = activity.dtype.type(1), activity.dtype.type(0)
     for i in range(activity.size):
         p = activity[i]
@@ -52,7 +52,7 @@ def _times_slope(total, activity, activation):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _sum_rows(out, z, variant, rows, weight):
-    """Add to ``out`` what arrives at each neuron of a variant, for a single sequence; ``rows`` are tables of
+    """Add to ``out`` the weighted input of each neuron of a variant, for a single sequence; ``rows`` are tables of
     :class:`~elegans_pyg.nn.recurrent.rows.Rows`."""
     group_ptr, slot_ptr, row, source = rows
     for group in range(group_ptr[variant], group_ptr[variant + 1]):
@@ -68,15 +68,15 @@ def _copy(to, source):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def forward(first, last, lanes, activation, halvings, limit, graph, rows, numbers, x, state, kept, y):
-    """Walk pairs ``first`` to ``last``; groups of one variant stand side by side.
+    """Walk pairs ``first`` to ``last``; the groups of one variant are consecutive.
 
     Args:
         lanes: 1 or ``LANES``.
-        activation, halvings, limit: the number of the function, and those of ``tanh_into`` for this precision.
-        graph, rows, numbers: tables of :class:`~elegans_pyg.nn.recurrent.leaky.LeakyWalk`, nodes counted inside the variant; weights by
+        activation, halvings, limit: the index of the activation, and the arguments of ``tanh_into`` for this precision.
+        graph, rows, numbers: tables of :class:`~elegans_pyg.nn.recurrent.leaky.LeakyWalk`, nodes numbered inside the variant; weights by
             target, or for a single lane by slot.
-        x ``(V or 1, B, T, F)``, state ``(N, B)`` (the first one, in which the last one is left), kept ``(groups, T or 0, N lanes)``
-            (voltages before each step), y ``(R, T, B)``.
+        x ``(V or 1, B, T, F)``, state ``(N, B)`` (initial, overwritten by the final one), kept ``(groups, T or 0, N lanes)`` (voltages
+            before each step), y ``(R, T, B)``.
     """
     node_ptr, row_ptr, source, input_ptr, input_node, input_feature, read_ptr, read_node = graph
     keep, weight, input_weight, offset = numbers
@@ -89,7 +89,7 @@ def forward(first, last, lanes, activation, halvings, limit, graph, rows, number
         n0, n = node_ptr[variant], node_ptr[variant + 1] - node_ptr[variant]
         which, size = variant if x.shape[0] > 1 else 0, n * lanes
         inputs, reads = range(input_ptr[variant], input_ptr[variant + 1]), range(read_ptr[variant], read_ptr[variant + 1])
-        # Empty slots read the zero behind all sources, and add to the number behind all rows.
+        # Empty slots read a zero after all sources, and add to an extra number after all rows.
         z, total = np.zeros(2 * size + 1, dtype=keep.dtype), np.zeros(size + 1, dtype=keep.dtype)
         p, v, new = z[:size], z[size : 2 * size], total[:size]
         own_keep, own_offset = keep[n0 : n0 + n].repeat(lanes), np.zeros(size, dtype=keep.dtype)
@@ -123,8 +123,8 @@ def forward(first, last, lanes, activation, halvings, limit, graph, rows, number
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _collect(block, column, steps, values, place, lanes):
-    """Put one step's numbers into ``lanes`` columns of a block in which a row holds many steps; single ones wait in ``steps`` until there
-    are ``WIDTH`` of them."""
+    """Put one step's numbers into ``lanes`` columns of a block in which a row holds many steps; with one lane, ``WIDTH`` steps are first
+    gathered in ``steps``."""
     n, flat = values.size // lanes, block.reshape(-1)
     if lanes == 1:
         _copy(steps[place, :n], values)
@@ -141,10 +141,10 @@ def _collect(block, column, steps, values, place, lanes):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def backward(first, last, lanes, activation, halvings, limit, graph, rows, numbers, x, kept, grad_y, grad_state, grads):
-    """Walk pairs back from the last step; arguments as in :func:`forward`, but edges and weights by source.
+    """Walk pairs backward from the last step; arguments as in :func:`forward`, but edges and weights by source.
 
-    ``grad_state (N, B)`` is the gradient of the last state, in which that of the first one is left. ``grads`` are those of ``keep``,
-    ``weight`` (always by source), ``input_weight`` and ``offset``, one row a group of sequences, and of ``x``, ``(V or 0, B, T, F)``.
+    ``grad_state (N, B)`` is the gradient of the final state, overwritten by that of the initial one. ``grads`` are those of ``keep``,
+    ``weight`` (always by source), ``input_weight`` and ``offset``, one row per group of sequences, and of ``x``, ``(V or 0, B, T, F)``.
     """
     node_ptr, column_ptr, target, input_ptr, input_node, input_feature, read_ptr, read_node = graph
     keep, weight, input_weight = numbers
@@ -162,7 +162,7 @@ def backward(first, last, lanes, activation, halvings, limit, graph, rows, numbe
         z, back, pull = np.zeros(2 * size, dtype=kind), np.zeros(2 * size + 1, dtype=kind), np.zeros(size + 1, dtype=kind)
         p, v, pulled, scratch = z[:size], z[size:], pull[:size], np.zeros(size, dtype=kind)
         of_keep, of_offset = np.zeros(size, dtype=kind), np.zeros(size, dtype=kind)
-        # Voltages are sent where there are gap junctions only.
+        # Voltages are sent only along gap junctions.
         sources = 2 if columns[2 * n] > columns[n] else 1
         pulls, entered = np.zeros((padded, BLOCK), dtype=kind), np.zeros((features, BLOCK), dtype=kind)
         sent, waiting = np.zeros((sources, padded, BLOCK), dtype=kind), np.zeros((1 + sources, WIDTH, padded), dtype=kind)
@@ -183,7 +183,7 @@ def backward(first, last, lanes, activation, halvings, limit, graph, rows, numbe
             for i in range(size):
                 of_keep[i] += pulled[i] * v[i]
                 of_offset[i] += pulled[i]
-            # The first block may be a short one: what is left of it is zeros.
+            # The first block may be short: the rest of it is zeros.
             column, place = t * lanes % BLOCK // WIDTH * WIDTH, t % WIDTH
             _collect(pulls, column, waiting[0], pulled, place, lanes)
             _collect(sent[0], column, waiting[1], p, place, lanes)

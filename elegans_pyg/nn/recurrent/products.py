@@ -1,7 +1,7 @@
-"""Products of a small matrix and a few sequences, for Numba kernels: tiles whose sums stay in the processor's registers.
+"""Products of a small matrix and a few sequences, for Numba kernels, in tiles whose sums stay in registers.
 
-A loop over some 30 sequences inside a loop over sources, written in Python, loads and stores every sum at every source. Here the loop over
-sources is the inner one, and the sums of a tile of rows and sequences are its variables, which needs the instructions written out.
+With a loop over some 30 sequences inside a loop over sources, Numba loads and stores every sum at every source. Here the loop over sources
+is the inner one and keeps the sums of a tile of rows and sequences in registers, which needs LLVM instructions written out.
 """
 
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from numba import types
 from numba.extending import intrinsic
 
 LANES = 16
-"""Sequences come in multiples of this; the ones added are zeros."""
+"""The number of sequences is padded with zeros to a multiple of this."""
 
 
 def _tile(rows: int, vectors: int) -> Callable[..., None]:
-    """:func:`add_products` of this many rows, and of ``LANES * vectors`` sequences."""
+    """Build :func:`add_products` for this many rows and ``LANES * vectors`` sequences."""
     width = LANES
 
     @intrinsic
@@ -67,7 +67,7 @@ def _tile(rows: int, vectors: int) -> Callable[..., None]:
             k.add_incoming(following, loop)
 
             builder.position_at_end(after)
-            # Phis stand before everything else in a block.
+            # Phi nodes come first in a block.
             totals = [builder.phi(vector) for _ in places]
             for total, start, result in zip(sums + totals, starts * 2, results * 2, strict=True):
                 total.add_incoming(start, before)

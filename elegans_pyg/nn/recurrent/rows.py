@@ -1,4 +1,4 @@
-"""Edges arranged so that rows of about as many stand side by side, for kernels that take them in vector lanes."""
+"""Edges of a sparse matrix arranged so that rows of similar length are side by side, for kernels that process them in vector lanes."""
 
 from typing import NamedTuple
 
@@ -11,15 +11,16 @@ WIDTH = 8
 
 
 class Rows(NamedTuple):
-    """Groups of :data:`WIDTH` rows of a sparse matrix, each filled up with empty slots to the length of its longest one (the sliced ELLPACK
-    format of Monakov et al. 2010, doi:10.1007/978-3-642-11515-8_10). The first slots of a group's rows come first, then their second ones.
+    """Groups of :data:`WIDTH` rows of a sparse matrix, each padded with empty slots to the length of its longest row (the sliced ELLPACK
+    format of Monakov et al. 2010, doi:10.1007/978-3-642-11515-8_10). A group holds the first slots of all its rows, then the second ones,
+    and so on.
 
     Attributes:
         group_ptr ``(V + 1,)``: offsets of the variants into groups.
         slot_ptr ``(G + 1,)``: offsets of the groups into slots.
-        row ``(WIDTH G,)``: the rows of the groups, counted inside the variant; one more than there are stands for none.
-        source ``(S,)``: where the slots read, counted inside the variant; one more than there are sources for an empty one.
-        slot ``(E,)``: of each edge.
+        row ``(WIDTH G,)``: the rows of the groups, numbered inside the variant; the number of rows stands for none.
+        source ``(S,)``: the source that each slot reads, numbered inside the variant; the number of sources stands for an empty slot.
+        slot ``(E,)``: the slot of each edge.
     """
 
     group_ptr: Tensor
@@ -30,11 +31,11 @@ class Rows(NamedTuple):
 
 
 def rows_of(row: Tensor, rows: Tensor, source: Tensor, sources: Tensor) -> Rows:
-    """The arrangement of edges by their ``row (E,)``, counted through all variants, which have so many ``rows (V,)``. They read ``source
-    (E,)``, counted inside the variant, which has so many ``sources (V,)``."""
+    """Arrange edges by ``row (E,)``, numbered across the variants, which have ``rows (V,)`` rows each; ``source (E,)`` is numbered inside
+    the variant, which has ``sources (V,)`` sources."""
     count = torch.bincount(row, minlength=int(rows.sum()))
     variant, first = torch.repeat_interleave(torch.arange(len(rows)), rows), cumsum(rows)
-    # The longest rows of a variant come first, and those without an edge stay away.
+    # The longest rows of a variant come first; rows without an edge are dropped.
     order = torch.argsort(variant * (int(count.max()) + 1 if len(row) else 1) - count, stable=True)
     order = order[count[order] > 0]
     used = torch.bincount(variant[order], minlength=len(rows))
@@ -54,6 +55,6 @@ def rows_of(row: Tensor, rows: Tensor, source: Tensor, sources: Tensor) -> Rows:
     slot = slot_ptr[lane // WIDTH] + WIDTH * rank + lane % WIDTH
     read = sources[group_variant].repeat_interleave(WIDTH * lengths)
     read[slot] = source
-    # Half the bytes where that is enough: the tables of a connectome then fit into a first-level cache.
+    # Half the bytes where possible: the tables of a connectome then fit in an L1 cache.
     kind = torch.uint16 if max(int(rows.max()), int(sources.max())) < 2**16 else torch.uint32
     return Rows(group_ptr, slot_ptr, row_of_lane.to(kind), read.to(kind), slot)

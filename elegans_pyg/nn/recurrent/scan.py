@@ -1,4 +1,4 @@
-"""Recurrent layers with a linear readout, for several replicas at once: equations, and the two ways to compute them."""
+"""Recurrent layers with a linear readout, for several replicas at once: the equations and their two executors."""
 
 from typing import Any
 
@@ -15,22 +15,25 @@ EXECUTORS = ("auto", "torch", "fused")
 
 
 def choose_executor(executor: str, x: Tensor) -> str:
-    """``"torch"`` or ``"fused"``, which ``"auto"`` takes on the CPU where Numba is installed; ``ValueError`` for an unknown name, or
-    ``"fused"`` without Numba or with a tensor that its kernels do not take.
+    """Return ``"torch"`` or ``"fused"``; ``"auto"`` is fused on the CPU where Numba is installed.
+
+    Raises:
+        ValueError: for an unknown name, or ``"fused"`` without Numba or for a tensor that its kernels do not support.
     """
     check_choice("executor", executor, EXECUTORS)
-    refused = "its kernels take an x without a gradient, and x requires one" if x.requires_grad else ""
+    refused = "its kernels give x no gradient, and x requires one" if x.requires_grad else ""
     return choose(executor, refused or refusal(x.device, x.dtype, devices=("cpu",)), plain="torch")
 
 
 def recurrent(
     cell: str, x: Tensor, weight: Tensor, bias: Tensor, readout: Tensor, offset: Tensor, *, trained: int | None = None, executor: str
 ) -> Tensor:
-    """Outputs ``(R, S, T, O)`` of ``R`` replicas for the same sequences ``x (S, T, I)``, from a state of zeros.
+    """Compute the outputs ``(R, S, T, O)`` of ``R`` replicas for the same sequences ``x (S, T, I)``, from a zero state.
 
-    ``cell`` is one of :data:`CELLS`, see :class:`~elegans_pyg.models.ReducedOrder`. ``weight (R, G H, I + H)`` and ``bias (R, G H)`` have
-    the gates one below the other, in each the inputs' weights left of the state's; ``readout`` is ``(R, O, H)``, ``offset (R, O)``. The
-    first ``trained`` sequences, by default all, get a gradient, the others are carried along. :func:`choose_executor` gives ``executor``.
+    ``cell`` is one of :data:`CELLS`, see :class:`~elegans_pyg.models.ReducedOrder`. ``weight (R, G H, I + H)`` and ``bias (R, G H)`` stack
+    the gates along the rows, with the columns of the inputs before those of the state; ``readout`` is ``(R, O, H)``, ``offset (R, O)``.
+    Gradients are those of the first ``trained`` sequences, by default all; the others are only computed forward. ``executor`` comes from
+    :func:`choose_executor`.
     """
     trained = x.size(0) if trained is None else trained
     if executor == "fused":
@@ -40,7 +43,7 @@ def recurrent(
 
 
 def _scan(cell: str, x: Tensor, weight: Tensor, bias: Tensor, readout: Tensor, offset: Tensor) -> Tensor:
-    """The definition: a step is one ``baddbmm`` over the replicas, two for a GRU."""
+    """The definition: one ``baddbmm`` over the replicas per step, two for a GRU."""
     replicas, units = weight.size(0), readout.size(2)
     columns, own_bias = weight.transpose(1, 2), bias.unsqueeze(1)
     h = x.new_zeros(replicas, x.size(0), units)
@@ -66,7 +69,7 @@ def _scan(cell: str, x: Tensor, weight: Tensor, bias: Tensor, readout: Tensor, o
 
 
 class _FusedScan(torch.autograd.Function):
-    """The same in one walk a replica forward and one backward, by :mod:`~elegans_pyg.nn.recurrent.kernels`."""
+    """The same in one walk per replica, forward and backward, by :mod:`~elegans_pyg.nn.recurrent.kernels`."""
 
     @staticmethod
     def forward(ctx: Any, cell: str, trained: int, x: Tensor, weight: Tensor, bias: Tensor, readout: Tensor, offset: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which synapses a wiring of leaky units has, with which sign and strength, and which of them share a parameter."""
+"""Synapses of a wiring of leaky units: their signs and strengths, and which of them share a parameter."""
 
 import re
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ SHARES = ("edge", "class", "type", "global")
 
 @dataclass(frozen=True)
 class Synapses:
-    """Of one wiring, nodes counted in it; ``E`` directed synapses (chemical and extrasynaptic) and ``P`` pairs with gap junctions.
+    """The ``E`` directed synapses (chemical and extrasynaptic) and ``P`` pairs with gap junctions of one wiring.
 
     Attributes:
-        owner ``(N,)``: which of the sets of neuronal parameters is a neuron's.
-        chemical ``(2, E)``, sign ``(E,)`` (+1, -1, or 0 where it is not known), strength ``(E,)``, group ``(E,)``: sources and targets,
-            and whose weight a synapse has.
-        gap ``(2, P)``, gap_strength ``(P,)``, gap_group ``(2, P)``: both neurons of a pair, and the two conductances of which it has the
-            mean.
+        owner ``(N,)``: for each neuron, the index of its set of neuronal parameters.
+        chemical ``(2, E)``, sign ``(E,)`` (+1, -1, or 0 if unknown), strength ``(E,)``, group ``(E,)``: sources and targets, and the index
+            of the weight that a synapse uses.
+        gap ``(2, P)``, gap_strength ``(P,)``, gap_group ``(2, P)``: both neurons of a pair, and the indices of the two conductances whose
+            mean it uses.
     """
 
     owner: Tensor
@@ -37,21 +37,24 @@ class Synapses:
 
 
 def neuron_classes(names: Sequence[str]) -> list[str]:
-    """The class of each neuron: its name without a last ``L`` or ``R`` if there is such a neuron on the other side (``AVAL``, but not
-    ``AVL``), and else without the number of a series (``VA01``, but not ``M1``)."""
+    """Return the class of each neuron, by its name.
+
+    A final ``L`` or ``R`` is dropped if the neuron of the other side exists (``AVAL``, but not ``AVL``), else the number of a series
+    (``VA01``, but not ``M1``).
+    """
     known, swap = set(names), {"L": "R", "R": "L"}
     paired = [name[:-1] + swap.get(name[-1:], "?") in known for name in names]
     return [name[:-1] if pair else re.sub(r"(?<=[A-Za-z]{2})\d+$", "", name) for name, pair in zip(names, paired, strict=True)]
 
 
 def synapses(wiring: Data, share: str, counts: bool, sign: Tensor | None) -> Synapses:
-    """The synapses of one wiring, by :func:`~elegans_pyg.wirings.as_wiring`; without ``sign (E,)`` none is known."""
+    """Return the synapses of a wiring from :func:`~elegans_pyg.wirings.as_wiring`; without ``sign (E,)``, all signs are unknown."""
     edge_index, edge_type = wiring.edge_index.cpu(), wiring.edge_type.cpu()
     weight = wiring.edge_weight.detach().cpu().double() if counts else torch.ones(edge_type.numel(), dtype=torch.float64)
     sign = (edge_type == CHEMICAL) * (torch.zeros_like(edge_type) if sign is None else sign)
     nodes, electrical = wiring.neuron_type.numel(), edge_type == ELECTRICAL
     chemical, sign, kind = edge_index[:, ~electrical], sign[~electrical], edge_type[~electrical]
-    # Both directions of a pair, or as many as are given, make one gap junction; a neuron has none with itself.
+    # The given directions of a pair make one gap junction; a neuron has none with itself.
     junction = electrical & (edge_index[0] != edge_index[1])
     gap, gap_weight = coalesce(edge_index[:, junction].sort(dim=0).values, weight[junction], nodes, reduce="mean")
     if share == "edge":
@@ -70,13 +73,16 @@ def synapses(wiring: Data, share: str, counts: bool, sign: Tensor | None) -> Syn
 
 
 def _scaled(weight: Tensor, parts: float) -> Tensor:
-    """With a sum of 1 a part, so that the mean neuron receives 1 in all."""
+    """Scale to a sum of ``parts``, so that a neuron receives 1 in total on average."""
     return weight * (parts / weight.sum()) if len(weight) else weight
 
 
 def edge_signs(graph: Data) -> Tensor:
-    """Of every edge of a graph: ``edge_sign`` if that is given, and else that of the neuron it comes from; raises ``ValueError`` if neither
-    is there, or it has another shape."""
+    """Return the sign of every edge: ``edge_sign`` if present, else the sign of its source neuron (``inhibitory``).
+
+    Raises:
+        ValueError: if neither is present, or it has the wrong shape or values.
+    """
     sign, inhibitory, source = graph.get("edge_sign"), graph.get("inhibitory"), graph.edge_index[0].cpu()
     if isinstance(sign, Tensor):
         if sign.shape != source.shape or not bool(torch.isin(sign.cpu(), torch.tensor([-1, 0, 1])).all()):
@@ -84,6 +90,6 @@ def edge_signs(graph: Data) -> Tensor:
             raise ValueError(f"batch.edge_sign: expected 1, -1 or 0 for each of {len(source)} edges, got {got}; use datasets.edge_sign")
         return sign.cpu().long()
     if not isinstance(inhibitory, Tensor) or inhibitory.shape != (graph.num_nodes,) or inhibitory.dtype != torch.bool:
-        wanted = "expected edge_sign, one number an edge, or inhibitory, one bool a node"
-        raise ValueError(f"batch: {wanted}, got a wiring without; add one, or set dale=False")
+        wanted = "expected edge_sign, one number per edge, or inhibitory, one bool per node"
+        raise ValueError(f"batch: {wanted}, got neither; add one, or set dale=False")
     return 1 - 2 * inhibitory.cpu()[source].long()

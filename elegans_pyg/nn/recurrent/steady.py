@@ -1,4 +1,4 @@
-"""Where leaky units come to rest, and how they answer a small constant current, by solving linear systems of one wiring."""
+"""Resting state of leaky units, and their response to a small constant current, by linear systems of one wiring."""
 
 import torch
 from torch import Tensor
@@ -15,8 +15,10 @@ def jacobian(chemical: Tensor, leak: Tensor, state: Tensor, activation: str) -> 
 
 
 def find_rest(chemical: Tensor, leak: Tensor, drive: Tensor, activation: str, start: Tensor) -> Tensor | None:
-    r"""Solutions ``(B, n)`` of :math:`L v = W \phi(v) + d` for drives ``(B, n)``, by Newton's method with halved steps where a whole one
-    does not bring it nearer; ``None`` if it fails. First derivatives are those of the implicit function."""
+    r"""Solve :math:`L v = W \phi(v) + d` for drives ``(B, n)`` by Newton's method, halving steps that do not reduce the residual.
+
+    Returns ``(B, n)``, differentiable once by the implicit function theorem, or ``None`` if it does not converge.
+    """
     phi = ACTIVATIONS[activation][0]
 
     def residual(v: Tensor) -> Tensor:
@@ -39,5 +41,5 @@ def find_rest(chemical: Tensor, leak: Tensor, drive: Tensor, activation: str, st
         else:
             return None
         matrix = jacobian(chemical, leak, v, activation)
-    # One more step, with the residual's own derivatives, has those of the solution.
+    # One more step, differentiated through the residual, has the derivatives of the solution.
     return v + torch.linalg.solve(matrix, residual(v))

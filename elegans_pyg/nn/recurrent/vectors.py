@@ -1,7 +1,7 @@
-"""What the walk of a single sequence does in vector lanes, for Numba kernels.
+"""Vector instructions for the walk of a single sequence, for Numba kernels.
 
-With one sequence there is no axis of neighbouring numbers: synapses read from scattered places, and of the few that arrive at a neuron
-no loop makes full vectors. Here ``WIDTH`` neurons with about as many synapses stand side by side, which needs the instructions written out.
+With one sequence there is no contiguous axis: synapses read scattered numbers, and a neuron has too few of them to fill vectors. Here
+``WIDTH`` neurons of similar in-degree are processed side by side, which needs LLVM instructions written out.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from elegans_pyg.nn.recurrent.rows import WIDTH
 
 _instruction: Callable[..., Any] = intrinsic
 BLOCK = 64
-"""Numbers in the rows that :func:`add_dots` multiplies."""
+"""Length of the rows that :func:`add_dots` multiplies."""
 
 
 class _Arrays:
-    """The arrays among an intrinsic's arguments, as pointers, and vectors of them."""
+    """The arrays among an intrinsic's arguments as pointers, with vector loads and stores."""
 
     def __init__(self, context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> None:
         self.builder, self.intp = builder, context.get_value_type(types.intp)
@@ -33,11 +33,11 @@ class _Arrays:
         self.vector, self.aligned = ir.VectorType(number, WIDTH), context.get_abi_sizeof(number)
 
     def at(self, array: int, index: Any, more: int = 0) -> Any:
-        """The address of ``array[index + more]``."""
+        """Return the address of ``array[index + more]``."""
         return self.builder.gep(self.data[array], [self.builder.add(index, self.intp(more))])
 
     def place(self, array: int, index: Any, more: int = 0) -> Any:
-        """``array[index + more]``, a number without a sign, as an index."""
+        """Return the unsigned integer ``array[index + more]`` as an index."""
         return self.builder.zext(self.builder.load(self.at(array, index, more)), self.intp)
 
     def load(self, array: int, index: Any, more: int = 0) -> Any:
@@ -109,7 +109,7 @@ def transpose(context: Any, out: Any, o: Any, stride: Any, a: Any, start: Any, s
         _, o, stride, _, start, step = arguments
         rows = [own.load(3, builder.add(start, builder.mul(step, own.intp(j)))) for j in range(WIDTH)]
         for half in (4, 2, 1):
-            # Quarters of a block of 2 half x 2 half change places.
+            # Swap the off-diagonal quarters of blocks of 2 half x 2 half.
             low = [k if not k & half else WIDTH + k - half for k in range(WIDTH)]
             high = [k + half if not k & half else WIDTH + k for k in range(WIDTH)]
             pairs = [(rows[j & ~half], rows[j | half]) for j in range(WIDTH)]

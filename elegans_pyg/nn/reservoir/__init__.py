@@ -1,4 +1,4 @@
-"""Reservoirs: walking them through time, and the spectral radius of a wiring."""
+"""Reservoirs: their steps through time, and the spectral radius of a wiring."""
 
 from elegans_pyg.nn.reservoir.walk import ReservoirWeights
 

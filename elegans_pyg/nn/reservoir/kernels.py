@@ -1,7 +1,7 @@
 """Numba kernels of reservoirs: one call walks some (variant, group of sequences) pairs through all time steps.
 
-Variants and sequences never meet, so a walk needs no barrier, and the wiring of one variant stays in the nearest cache from the first step
-to the last. Up to ``LANES`` sequences of a variant share a walk: each synapse is then read once for all of them.
+Variants and sequences are independent, so a walk needs no barrier, and the wiring of one variant stays in the cache from the first step to
+the last. Up to ``LANES`` sequences of a variant share a walk: each synapse is then read once for all of them.
 """
 
 import math
@@ -17,11 +17,11 @@ Array = npt.NDArray[Any]
 _POWERS = tuple(math.log(2) ** k / math.factorial(k) for k in range(8))
 
 
-# No sum may change its order: exp(y) - 1 would become what is left of a number near 1.
+# Without reassociation, by which exp(y) - 1 would lose its digits to cancellation.
 @compiled(fastmath=REASSOCIATION - {"reassoc"}, error_model="numpy")
 def _tanh_by_bits(out: Array, x: Array, limit: float) -> None:
-    """``out[i] = tanh(x[i])`` in single precision: the whole part of ``y = 2 |x| / ln 2`` makes a power of 2 by its bits, and the rest, at
-    most a half, a short series for ``p = 2**y - 1``; ``tanh |x| = p / (p + 2)``."""
+    """``out[i] = tanh(x[i])`` in single precision. For ``y = 2 |x| / ln 2``, ``p = 2**y - 1`` comes from the integer part of ``y`` as a
+    power of 2 by its bits and the rest, at most a half, as a short series; ``tanh |x| = p / (p + 2)``."""
     number = out.dtype.type
     for i in range(out.size):
         y = min(abs(x[i]), number(limit)) * number(2 / math.log(2))
@@ -37,16 +37,17 @@ def _tanh_by_bits(out: Array, x: Array, limit: float) -> None:
         power = number(np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32))
         p = power * (p * f) + (power - number(1))
         t = p / (p + number(2))
-        # A comparison with NaN is false: one in comes out again.
+        # A comparison with NaN is false, so NaN propagates.
         out[i] = -t if x[i] < number(0) else t
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def tanh_into(out: Array, x: Array, halvings: int, limit: float) -> None:
-    """``out[i] = tanh(x[i])``, in vector lanes, where the C library's would be called once a number.
+    """``out[i] = tanh(x[i])``, vectorised, where the C library's function would be called once per number.
 
-    ``p = exp(y) - 1`` for ``y = 2 |x| / 2**halvings`` is a short series; ``p <- p (p + 2)`` doubles ``y``, and keeps small values exact to
-    the last bits; ``tanh |x| = p / (p + 2)``. Beyond ``limit`` it rounds to 1. Without halvings, for single precision, in one pass.
+    ``p = exp(y) - 1`` for ``y = 2 |x| / 2**halvings`` is a short series; ``p <- p (p + 2)`` doubles ``y`` and keeps small values accurate
+    to the last bits; ``tanh |x| = p / (p + 2)``. Beyond ``limit`` it rounds to 1. With 0 halvings, for single precision, see
+    :func:`_tanh_by_bits`.
     """
     if halvings == 0:
         _tanh_by_bits(out, x, limit)
@@ -71,7 +72,7 @@ def tanh_into(out: Array, x: Array, halvings: int, limit: float) -> None:
             out[i] = out[i] * (out[i] + number(2))
     for i in range(out.size):
         t = out[i] / (out[i] + number(2))
-        # A comparison with NaN is false: one in comes out again.
+        # A comparison with NaN is false, so NaN propagates.
         out[i] = -t if x[i] < number(0) else t
 
 
@@ -109,14 +110,15 @@ def sum_lanes(z: Array, state: Array, row_ptr: Array, source: Array, weight: Arr
 def walk_reservoirs(
     first: int, last: int, lanes: int, halvings: int, limit: float, weights: Any, inputs: Array, state: Array, out: Array
 ) -> None:
-    """Walk pairs ``first`` to ``last``; a pair is a variant and a group of ``lanes`` sequences, groups of one variant side by side.
+    """Walk pairs ``first`` to ``last``; a pair is a variant and a group of ``lanes`` sequences, and the groups of one variant are
+    consecutive.
 
     Args:
         lanes: 1 or ``LANES``.
-        halvings, limit: of :func:`tanh_into`, for this precision.
-        weights: :class:`~elegans_pyg.nn.reservoir.walk.ReservoirWeights` as a tuple of arrays, but the nodes ``source``, ``input_node``
-            and ``readout_node`` are counted inside the variant, and uint32: signed indices are checked for being negative.
-        inputs ``(V or 1, B, T, F)``, state ``(B, N)`` (the first one, in which the last one is left), out ``(V, B, T, R)``.
+        halvings, limit: arguments of :func:`tanh_into` for this precision.
+        weights: :class:`~elegans_pyg.nn.reservoir.walk.ReservoirWeights` as a tuple of arrays, but the nodes ``source``, ``input_node`` and
+            ``readout_node`` are numbered inside the variant, and uint32: signed indices would be tested for being negative.
+        inputs ``(V or 1, B, T, F)``, state ``(B, N)`` (initial, overwritten by the final one), out ``(V, B, T, R)``.
     """
     node_ptr, row_ptr, source, weight, input_ptr, input_node, input_weight, bias, leak, readout_node = weights
     sequences, steps, features = inputs.shape[1], inputs.shape[2], inputs.shape[3]

@@ -1,4 +1,4 @@
-"""Walking reservoirs through time: in compiled kernels on the CPU, or by sparse products anywhere."""
+"""Reservoirs through time: by compiled kernels on the CPU, or by sparse products on any device."""
 
 import warnings
 from typing import NamedTuple
@@ -10,19 +10,19 @@ from torch import Tensor
 from elegans_pyg._threads import share
 
 TANH = {torch.float32: (0, 10.0), torch.float64: (7, 20.0)}
-"""Doublings (0: powers of 2 by their bits) and limit of the kernels' tanh."""
+"""Halvings (0: powers of 2 by their bits) and limit of the kernels' tanh, by dtype."""
 
 
 class ReservoirWeights(NamedTuple):
-    """Reservoirs of ``V`` variants, their nodes numbered through, edges sorted by target.
+    """Reservoirs of ``V`` variants, with nodes numbered across the batch and edges sorted by target.
 
     Attributes:
         node_ptr: ``V + 1`` offsets of the variants into nodes.
-        row_ptr ``(N + 1,)``, source ``(E,)``, weight ``(E,)``: incoming edges of each node; ``source`` is counted in the batch.
+        row_ptr ``(N + 1,)``, source ``(E,)``, weight ``(E,)``: incoming edges of each node; ``source`` is numbered in the batch.
         input_ptr: ``V + 1`` offsets of the variants into the input nodes.
-        input_node ``(I,)``, input_weight ``(I, F)``: ditto.
+        input_node ``(I,)``, input_weight ``(I, F)``: the input nodes, numbered in the batch, and their weights.
         bias ``(N,)``, leak ``(V,)``.
-        readout_node ``(V, R)``: counted in the batch.
+        readout_node ``(V, R)``: numbered in the batch.
     """
 
     node_ptr: Tensor
@@ -38,20 +38,21 @@ class ReservoirWeights(NamedTuple):
 
 
 def fused(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """States of the readout nodes ``(V, B, T, R)``, and of all nodes after the last step ``(B, N)``, in float32 or float64 on the CPU: all
-    steps of a variant at once, variants shared among as many threads as PyTorch uses. ``inputs`` are ``(V, B, T, F)``, or ``(1, B, T, F)``
-    for the same in every variant; ``state (B, N)`` is that before the first step.
+    """Compute the states of the readout nodes ``(V, B, T, R)``, and of all nodes after the last step ``(B, N)``, by CPU kernels.
+
+    Each walk takes a variant through all steps; walks are shared among PyTorch's threads. Tensors are float32 or float64. ``inputs`` are
+    ``(V, B, T, F)``, or ``(1, B, T, F)`` for the same input in every variant; ``state (B, N)`` is that before the first step.
     """
     from elegans_pyg.nn.reservoir.kernels import LANES, walk_reservoirs
 
     variants, sequences = weights.leak.numel(), inputs.size(1)
-    # Lanes are padded: few sequences are faster one by one.
+    # Lanes are padded, so few sequences are faster one by one.
     lanes = LANES if 2 * sequences > LANES else 1
     halvings, limit = TANH[weights.weight.dtype]
     first_node = weights.node_ptr[:-1]
     of_edge = torch.repeat_interleave(first_node, weights.row_ptr[weights.node_ptr].diff())
     of_input = torch.repeat_interleave(first_node, weights.input_ptr.diff())
-    # From NumPy, which asks for large pages: states of many steps touch fewer of them for the first time.
+    # Allocated by NumPy, which asks for huge pages: fewer page faults for the states of many steps.
     shape = (variants, sequences, inputs.size(2), weights.readout_node.size(1))
     out = torch.from_numpy(np.empty(shape, dtype=inputs.numpy().dtype))
     state = state.clone()
@@ -65,7 +66,7 @@ def fused(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Ten
 
 
 def sparse(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """One block-diagonal sparse product a step, on any device, in float32 and float64; arguments and results are those of :func:`fused`."""
+    """Compute the same by one block-diagonal sparse product per step, on any device; arguments and results as for :func:`fused`."""
     nodes, sequences = weights.bias.numel(), inputs.size(1)
     variant = torch.repeat_interleave(torch.arange(weights.leak.numel(), device=inputs.device), weights.node_ptr.diff())
     of_input = variant[weights.input_node] if inputs.size(0) > 1 else torch.zeros_like(weights.input_node)

@@ -1,6 +1,6 @@
-"""Numba kernels of a tensor network's executor ``fused``: products of many rows, each taken in one go while it stays in the cache.
+"""Numba kernels of a tensor network's executor ``fused``: products of many rows, computed block by block so that each stays in the cache.
 
-A row is ``(B, width)``, here flat; a call does the blocks ``first`` to ``last``, of ``size`` numbers each, of every product of a group.
+A row is ``(B, width)``, here flat; a call computes the blocks ``first`` to ``last``, of ``size`` numbers each, of all products of a group.
 """
 
 import numpy as np
@@ -26,7 +26,10 @@ def products(first, last, size, table, source, ptr, factors, gain, gated, out):
 
 @compiled(error_model="numpy")
 def products_backward(first, last, size, table, source, ptr, factors, gain, gated, out_grad, table_grad):
-    """Add to ``table_grad`` what ``out_grad`` gives each row. A factor's share is the product before it times the rest's gradient."""
+    """Add the gradients of the rows to ``table_grad``.
+
+    A factor's gradient is the product of those before it times the gradient after it.
+    """
     one = table.dtype.type(1)
     before = np.empty((np.diff(ptr).max(), size), table.dtype)
     running = np.empty(size, table.dtype)

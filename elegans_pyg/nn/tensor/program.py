@@ -1,4 +1,4 @@
-"""From a wiring to the steps of a tensor network: synapses visited one by one, kept as versions of each neuron's value, then levelled."""
+"""From a wiring to the steps of a tensor network: visit the synapses one by one, record versions of each value, sort them by level."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FACTORS_PER_GROUP = 1024
 
 
 class UnitPiece(NamedTuple):
-    """Consecutive rows of a group, all of one variant, and the units that make them: a slice where they are stored so, else a list."""
+    """Consecutive rows of a group, all of one variant, and their units: a slice where the units are stored in that order, else a list."""
 
     low: int
     high: int
@@ -36,7 +36,7 @@ class Group(NamedTuple):
         norm ``(n,)``: the norm of each row; empty where there is none.
         pieces: for units, how the rows fall into pieces.
         applied: for units, the number of unit rows before this group.
-        rounds: for products and sums, the rows that come in one after the other; round ``r`` is for the first ``len(rounds[r])`` rows.
+        rounds: for products and sums, the rows combined one after the other; round ``r`` is for the first ``len(rounds[r])`` rows.
         factor_ptr ``(n + 1,)``, factors: the same by row, for the kernels.
         gain ``(n, 1, 1)``: for products, :math:`1/k` of each row's neuron.
     """
@@ -57,11 +57,10 @@ class Group(NamedTuple):
 class TensorProgram(NamedTuple):
     """The steps of ``V`` tensor networks side by side; a *row* is one value, ``(B, width)``.
 
-    Rows ``0:V`` are the inputs; the others are versions of neurons' values that the readout depends on, level by level. What cannot
-    reach the readout is left out.
+    Rows ``0:V`` are the inputs; the others are the versions of neurons' values that the readout depends on, level by level.
 
     Attributes:
-        num_variants, num_rows, num_applied: variants, rows, rows that are made by a unit.
+        num_variants, num_rows, num_applied: numbers of variants, of rows, and of rows computed by a unit.
         num_levels: length of the longest chain of rows.
         groups: the steps, in order.
         output: the rows that hold the motor neurons' final values, variant by variant, in the order of the neurons.
@@ -70,8 +69,8 @@ class TensorProgram(NamedTuple):
         num_motors: motor neurons of each variant, reached or not.
         unit_ptr, norm_ptr: ``V + 1`` offsets of the variants into units and norms.
         unit_neuron, norm_neuron: the neuron of each unit and of each norm, by its number in the batch.
-        synapses: one entry a variant for each of ``visited``, in some pair that is not skipped; ``passed_over``, because the source had no
-            value yet; and ``effective``, those that the readout depends on.
+        synapses: counts per variant: ``visited``, all synapses of pairs that are not skipped; ``passed_over``, those whose source had no
+            value yet; ``effective``, those that the readout depends on.
     """
 
     num_variants: int
@@ -90,12 +89,12 @@ class TensorProgram(NamedTuple):
     synapses: dict[str, list[int]]
 
     def to(self, device: torch.device, dtype: torch.dtype) -> TensorProgram:
-        """The program on a device, for values of type ``dtype``."""
+        """Return the program on a device, for values of type ``dtype``."""
         return tree_map_only(Tensor, lambda t: t.to(device, dtype if t.is_floating_point() else t.dtype), self)
 
 
 class _Visits:
-    """The synapses of all variants visited one by one; every change of a neuron's value appends a row."""
+    """Visits the synapses of all variants one by one; every change of a neuron's value appends a row."""
 
     def __init__(self, roles: np.ndarray, variant: np.ndarray, norm: str) -> None:
         # The first rows are the variants' inputs.
@@ -117,7 +116,7 @@ class _Visits:
         return len(self.kind) - 1
 
     def read(self, neuron: int) -> int:
-        """The row of what others now see of a neuron."""
+        """Return the row that other neurons now read of a neuron."""
         if self.pending[neuron]:
             self.value[neuron] = self._append(RAW, neuron, self.value[neuron], self.pending[neuron])
             self.pending[neuron] = []
@@ -142,7 +141,7 @@ class _Visits:
             self.normed[t] = -1
 
     def finish(self, motors: np.ndarray) -> None:
-        """Read the motor neurons, drop what they do not depend on, and join runs of products that nobody reads in between."""
+        """Read the motor neurons, drop rows they do not depend on, and join products whose intermediate values are not read."""
         self.output = [self.read(n) for n in motors.tolist()]
         uses = [0] * len(self.kind)
         for row in self.output:
@@ -151,7 +150,7 @@ class _Visits:
             if uses[row]:
                 for below in (self.base[row], *self.factors[row]):
                     uses[below] += 1
-        # The targets: a product is counted before it is joined to the next one, a creation as the unit that made the value.
+        # Targets of effective synapses: of products before they are joined, and of units that created a value.
         self.effective = [self.neuron[row] for row in self.created if uses[row]]
         for neuron, factors, used in zip(self.neuron, self.factors, uses, strict=True):
             self.effective += [neuron] * (len(factors) if used else 0)
@@ -169,8 +168,8 @@ class _Visits:
 def compile_program(
     batch: Data | Batch, norm: str, order: Sequence[RolePair], skip: Sequence[RolePair], reapply: Sequence[RolePair]
 ) -> TensorProgram:
-    """Visit every variant's synapses in order and lay out what the motor neurons' final values depend on; arguments and errors are those of
-    :class:`~elegans_pyg.nn.TensorNetwork`."""
+    """Visit every variant's synapses in order, and lay out the rows that the motor neurons' final values depend on; arguments and errors
+    are those of :class:`~elegans_pyg.nn.TensorNetwork`."""
     rank, again = rank_of_pairs(order, skip), numbers_of_pairs("reapply", reapply)
     roles, ptr, edge_index, kind = check_roles(batch)
     variant = np.repeat(np.arange(len(ptr) - 1), np.diff(ptr))
@@ -200,7 +199,7 @@ def compile_program(
 
 
 def _lay_out(walk: _Visits, variant_of: np.ndarray, **counted: Any) -> TensorProgram:
-    """Number the rows of all variants level by level, and group them; ``counted`` is what of the program is known without."""
+    """Number the rows of all variants level by level, and group them; ``counted`` holds the attributes already known."""
     rows, norm, inputs = np.array(walk.rows, dtype=np.int64), walk.norm, walk.inputs
     kind, level, neuron, base = (np.array(values)[rows] for values in (walk.kind, walk.level, walk.neuron, walk.base))
     variant, combined, factors = variant_of[neuron], np.array(walk.combined), [walk.factors[row] for row in walk.rows]
@@ -249,7 +248,7 @@ def _lay_out(walk: _Visits, variant_of: np.ndarray, **counted: Any) -> TensorPro
 
 
 def _pieces(units: np.ndarray, variant: np.ndarray) -> list[UnitPiece]:
-    """One piece a variant: a slice of units where they follow each other, a list where units are applied again."""
+    """Return one piece per variant: a slice of units where they are consecutive, a list where units are applied again."""
     pieces = []
     for low, high in pairwise([0, *(np.flatnonzero(np.diff(variant)) + 1).tolist(), len(units)]):
         part = units[low:high]

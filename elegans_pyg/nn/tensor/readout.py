@@ -1,4 +1,4 @@
-"""What a tensor network's motor neurons are read by: attention, their mean, or all of them."""
+"""Readouts of a tensor network's motor neurons: attention, their mean, or all of them."""
 
 import math
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ class MotorAttention(nn.Module):
         \alpha_h = \mathrm{softmax}_m\Big(\frac{(Q_h x + q_h) \cdot K_h y_m}{\sqrt{d}}\Big), \qquad
         \mathrm{out} = \mathrm{LayerNorm}\Big(O\,\big\Vert_h \big(V_h \sum_m \alpha_{hm} y_m + v_h\big) + o\Big)
 
-    with :math:`d = \text{width} / \text{heads}`. It is torch.nn.MultiheadAttention without a bias on the keys, which adds the same to all
-    scores of a query and so changes nothing. Neither keys nor values of the motor neurons are ever made: the query goes through
-    :math:`K^T`, and the values are mixed before they go through :math:`V`, which is the same and saves two products a motor neuron.
+    with :math:`d = \text{width} / \text{heads}`. It is torch.nn.MultiheadAttention without a bias on the keys, which would add the same to
+    all scores of a query and so change nothing. Keys and values are never computed: the query is multiplied by :math:`K^T`, and the motor
+    neurons' values are averaged before they are multiplied by :math:`V`, which gives the same and saves two products per motor neuron.
 
     Args:
         width: features of ``x`` and of a motor neuron.
         heads: a divisor of ``width``.
-        generators: one a variant. Weights start uniform in :math:`\pm 1/\sqrt{\text{width}}`, as torch.nn.Linear's, biases at zero.
+        generators: one per variant. Weights start uniform in :math:`\pm 1/\sqrt{\text{width}}`, as in torch.nn.Linear, biases at zero.
 
     Shapes:
-        - **input:** ``x (V, B, width)``; ``motors (V, M, B, width)``; ``valid (V, M)``, whether there is such a motor neuron
+        - **input:** ``x (V, B, width)``; ``motors (V, M, B, width)``; ``valid (V, M)``, false for padding
         - **output:** ``(V, B, width)``
         - **parameters:** ``weight (V, 4, width, width)`` and ``bias (V, 3, width)`` for :math:`Q, K, V, O` and :math:`q, v, o`;
           ``norm_weight``, ``norm_bias (V, width)``
@@ -58,7 +58,7 @@ class MotorAttention(nn.Module):
 
 
 def read_motors(readout: str, attention: MotorAttention | None, x: Tensor, motors: Tensor, valid: Tensor) -> Tensor:
-    """The output ``(V, B, ...)`` of a tensor network by its kind of readout; shapes are those of :class:`MotorAttention`."""
+    """Compute the output ``(V, B, ...)`` of a tensor network by its kind of readout; shapes are those of :class:`MotorAttention`."""
     if attention is not None:
         return attention(x, motors, valid)
     motors = torch.where(valid[:, :, None, None], motors, 0.0)

@@ -1,4 +1,4 @@
-"""Roles of neurons in a tensor network, pairs of them, and the wirings that have them."""
+"""Roles of neurons in a tensor network, role pairs, and checks of wirings."""
 
 from collections.abc import Sequence
 from itertools import permutations, product
@@ -16,11 +16,11 @@ PUBLISHED_ORDER: tuple[RolePair, ...] = (*permutations(ROLES, 2), *((role, role)
 
 
 def numbers_of_pairs(argument: str, pairs: Sequence[RolePair]) -> list[int]:
-    """Role pairs as numbers ``3 * source + target``."""
+    """Return role pairs as numbers ``3 * source + target``."""
     numbers = []
     for pair in pairs:
         if not isinstance(pair, tuple | list) or len(pair) != 2 or any(role not in ROLES for role in pair):
-            raise ValueError(f"{argument}: expected pairs (source, target) of {', '.join(ROLES)}, got {pair!r}; mend that pair")
+            raise ValueError(f"{argument}: expected pairs (source, target) of {', '.join(ROLES)}, got {pair!r}; correct that pair")
         numbers.append(3 * ROLES.index(pair[0]) + ROLES.index(pair[1]))
     if len(set(numbers)) < len(numbers):
         raise ValueError(f"{argument}: expected every pair at most once, got {list(pairs)}; remove the repeated ones")
@@ -28,11 +28,11 @@ def numbers_of_pairs(argument: str, pairs: Sequence[RolePair]) -> list[int]:
 
 
 def rank_of_pairs(order: Sequence[RolePair], skip: Sequence[RolePair]) -> np.ndarray:
-    """For each role pair ``3 * source + target``, its place in ``order``; -1 for those to skip."""
+    """Return the place in ``order`` of each role pair ``3 * source + target``; -1 for those to skip."""
     named = numbers_of_pairs("order", order)
     if len(named) != 9:
         rest = [pair for number, pair in enumerate(product(ROLES, ROLES)) if number not in named]
-        raise ValueError(f"order: expected each of the 9 role pairs once, got none of {rest}; add them, and name in skip what to leave out")
+        raise ValueError(f"order: expected all 9 role pairs, but {rest} are missing; add them, and list pairs to leave out in skip")
     rank = np.full(9, -1)
     rank[named] = np.arange(9)
     rank[numbers_of_pairs("skip", skip)] = -1
@@ -40,7 +40,7 @@ def rank_of_pairs(order: Sequence[RolePair], skip: Sequence[RolePair]) -> np.nda
 
 
 def check_roles(batch: Data | Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Role of each neuron, offsets of the variants, edges and the type of each edge (zero where the wiring does not say)."""
+    """Return the role of each neuron, the offsets of the variants, the edges, and the type of each edge (zero if the wiring has none)."""
     if not isinstance(batch, Data):
         raise TypeError(
             f"batch: expected a Data or Batch of wirings, got {type(batch).__name__}; make one with Batch.from_data_list([...])"

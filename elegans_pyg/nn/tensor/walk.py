@@ -1,4 +1,4 @@
-"""Walk a tensor network's program forwards and backwards."""
+"""Run a tensor network's program forward and backward."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,13 +12,13 @@ from elegans_pyg._threads import share
 from elegans_pyg.nn.tensor.program import NORMED, UNIT, Group, TensorProgram
 from elegans_pyg.nn.workspace import Workspace
 
-# Numbers of a row that a kernel takes at a time: the products of a long run, before each of its factors, stay in a second-level cache.
+# Numbers of a row that a kernel takes at a time: all partial products of a long chain of factors then fit in an L2 cache.
 _BLOCK = 1024
 
 
 class Rules(NamedTuple):
-    """What a step does: the activation, how values are combined (``"mul"`` or ``"add"``), whether a factor is ``1 + value / k``, and
-    whether products are taken by the compiled kernels."""
+    """Options of a step: the activation, how values are combined (``"mul"`` or ``"add"``), whether a factor is ``1 + value / k``, the dtype
+    of matrix products, and whether compiled kernels compute the elementwise ones."""
 
     activation: Callable[[Tensor], Tensor]
     combine: str
@@ -37,14 +37,17 @@ class Parameters(NamedTuple):
 
 
 def walk(program: TensorProgram, rules: Rules, workspace: Workspace, x: Tensor, parameters: Parameters) -> Tensor:
-    """The rows ``program.output`` of inputs ``x (V, B, w)``."""
+    """Compute the rows ``program.output`` from inputs ``x (V, B, w)``."""
     return _Walk.apply(program, rules, workspace, x, *parameters)
 
 
 class _Walk(torch.autograd.Function):
-    """With gradients, one map is kept for each row and one more for each row made by a unit; products, activations and norms are done again
-    in the backward walk, because keeping their parts would cost a map a synapse. A product is taken round by round, one factor of every row
-    at a time, which takes a fifth of the time of torch_geometric.utils.scatter(..., reduce="mul")."""
+    """The program as a differentiable function.
+
+    For the backward pass one map is kept per row, and one more per row made by a unit. Products, activations and norms are recomputed,
+    because keeping their parts would cost a map per synapse. Products are computed round by round, one factor of every row at a time, in a
+    fifth of the time of torch_geometric.utils.scatter(..., reduce="mul").
+    """
 
     @staticmethod
     def forward(ctx, program: TensorProgram, rules: Rules, workspace: Workspace, x: Tensor, *tensors: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
@@ -116,7 +119,7 @@ def _units_backward(
 
 
 def _finish(group: Group, rules: Rules, before: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The activation after a unit, and the norm where there is one."""
+    """Apply the activation after a unit, and the norm where there is one."""
     rows = rules.activation(before) if group.kind == UNIT else before
     if not len(group.norm):
         return rows
@@ -139,7 +142,7 @@ def _factor(group: Group, rules: Rules, table: Tensor, rows: Tensor) -> Tensor:
 
 
 def _combined(group: Group, rules: Rules, table: Tensor, partial: list[Tensor] | None = None) -> Tensor:
-    """Products or sums of a group's rows; ``partial`` receives each product as it was before a round."""
+    """Compute the products or sums of a group's rows; ``partial`` receives the products before each round."""
     if rules.fused:
         out = table.new_empty(len(group.source), *table.shape[1:])
         _run_kernel("products", group, rules, table, out)
@@ -160,7 +163,7 @@ def _combined_backward(group: Group, rules: Rules, table: Tensor, partial: list[
     if rules.fused:
         _run_kernel("products_backward", group, rules, table, grad, below)
         return
-    # No division: what a factor is multiplied by is the product before it times the rest's gradient, which is right for zeros too.
+    # Without division, so that zeros are right too: a factor's gradient is the product before it times the gradient after it.
     grad = grad.clone() if rules.combine == "mul" else grad
     for r, rows in reversed(list(enumerate(group.rounds))):
         head = grad[: len(rows)]

@@ -65,6 +65,7 @@ def test_the_arithmetic_of_a_convolution_is_that_of_nine_taps(builds):
         assert row["kernel"] == "forward" or row["loops"]["convolution back"]["floating"] >= 18 * vector, row
 
 
+@pytest.mark.slow
 def test_prediction_is_bound_by_memory_and_never_below_what_edges_alone_take():
     bandwidth = {"A100 SXM 80 GB": 2.039e12, "H100 SXM": 3.35e12, "H200 SXM": 4.8e12}
     rows = run("--channels", "6", "--size", "4", "--batch-size", "16", "--variants", "2")

@@ -62,6 +62,7 @@ def cut_to_bfloat16(maps: torch.Tensor) -> torch.Tensor:
     return (maps.contiguous().view(torch.int32) & -65536).view(torch.float32)
 
 
+@pytest.mark.slow
 @needs_interpreter
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch=ensembles(max_variants=2, max_nodes=5), images=st.integers(1, 3), size=st.sampled_from([(1, 1), (1, 3), (5, 4), (33, 17)]))
@@ -73,6 +74,7 @@ def test_interpreted_kernels_with_maps_in_bfloat16(triton_on_the_cpu, batch, ima
     compare(net, batch, x, 1e-2, run=lambda x: net._run_fused(x, torch.bfloat16, net._tensors()), rounding=cut_to_bfloat16)
 
 
+@pytest.mark.slow
 @needs_interpreter
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch=ensembles(max_variants=2, max_nodes=5), images=st.integers(1, 3), size=st.sampled_from([(1, 1), (1, 3), (5, 4), (33, 17)]))
@@ -82,6 +84,7 @@ def test_interpreted_kernels_agree_on_any_ensemble(triton_on_the_cpu, batch, ima
     compare(net, batch, inputs(net, images, *size, torch.float32), 1e-4)
 
 
+@pytest.mark.slow
 @needs_interpreter
 def test_interpreted_kernels_go_backward_twice_and_use_running_statistics(triton_on_the_cpu):
     batch = ENSEMBLES["dense"]

@@ -44,7 +44,7 @@ def test_same_bits_from_run_to_run_and_for_any_number_of_threads(threads):
 def test_auto_takes_fused_where_it_applies():
     x = torch.zeros(1, 2, 2, 3, 3)
     assert DAGNet(DAGS[0], 2).fused_refusal() == ""
-    assert "3x3 kernels only, and this network's are 5x5" in DAGNet(DAGS[0], 2, kernel_size=5).fused_refusal()
+    assert "only 3x3 kernels, and this network's are 5x5" in DAGNet(DAGS[0], 2, kernel_size=5).fused_refusal()
     assert "has node_operation" in DAGNet(DAGS[0], 2, node_operation=lambda c: torch.nn.ReLU()).fused_refusal()
     assert "the parameters are torch.bfloat16" in DAGNet(DAGS[0], 2).bfloat16().fused_refusal()
     assert DAGNet(DAGS[0], 2, kernel_size=5)(x).shape == x.shape
@@ -58,8 +58,8 @@ def test_auto_takes_fused_on_the_cpu_and_names_what_it_lacks_elsewhere():
     net = DAGNet(DAGS[0], 2)
     net(torch.zeros(1, 2, 2, 3, 3))
     assert list(net._walks) == [("fused", torch.device("cpu"))]
-    assert "no kernels for the device 'meta'" in executors.refusal(torch.device("meta"), torch.float32)
-    assert "cuda kernels know torch.float32" in executors.refusal(torch.device("cuda"), torch.float64)
+    assert "no kernels for device 'meta'" in executors.refusal(torch.device("meta"), torch.float32)
+    assert "cuda kernels take torch.float32" in executors.refusal(torch.device("cuda"), torch.float64)
     assert net.executor_in_use() == "fused"
     assert net.choices == {}, "on the CPU nothing is tried"
     assert executors.decided_by_trial("auto", torch.device("cuda"), "")

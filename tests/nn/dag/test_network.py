@@ -314,7 +314,7 @@ def test_bad_arguments_are_refused():
         net(torch.zeros(2, 1, 2, 4, 4))
     with pytest.raises(ValueError, match="at least one image of at least one pixel"):
         net(torch.zeros(1, 0, 2, 4, 4))
-    with pytest.raises(ValueError, match="BatchNorm in training needs more than one value a channel"):
+    with pytest.raises(ValueError, match="BatchNorm in training needs more than one value per channel"):
         net(torch.zeros(1, 1, 2, 1, 1))
     net.eval()(torch.zeros(1, 1, 2, 1, 1))
     del dag.inhibitory

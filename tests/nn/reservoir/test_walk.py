@@ -128,5 +128,5 @@ def test_no_time_steps_leave_the_state() -> None:
 
 
 def test_refusals_say_why() -> None:
-    assert "no kernels for the device 'cuda', only for cpu" in refusal(torch.device("cuda"), torch.float32, devices=("cpu",))
+    assert "no kernels for device 'cuda', only for cpu" in refusal(torch.device("cuda"), torch.float32, devices=("cpu",))
     assert "torch.bfloat16" in refusal(torch.device("cpu"), torch.bfloat16, devices=("cpu",))

@@ -1,1 +1,1 @@
-"""What each kind of network computes, in NumPy alone, to be read, and to be written beside exported parameters."""
+"""Definitions of the networks in plain NumPy, to be read, and to be written beside exported parameters."""

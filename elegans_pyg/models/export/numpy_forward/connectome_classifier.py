@@ -1,8 +1,8 @@
 """An image classifier wired by a DAG (Park & Kim 2023, doi:10.5607/en23004).
 
-Arrays: ``edge_index (2, E)``, ``edge_weight (E,)``; of every node its ``level`` (0: input, -1: left out), ``output_mask``, ``conv_weight
-(N, C, k, k)``, ``norm_weight``, ``norm_bias``, ``running_mean`` and ``running_var (N, C)``; ``source``, ``sink`` and ``linear``, weight and
-bias.
+Arrays: of the ``dag``, ``edge_index (2, E)`` and ``edge_weight (E,)``; per node ``level`` (0: input, -1: left out), ``output_mask``,
+``conv_weight (N, C, k, k)``, ``norm_weight``, ``norm_bias``, ``running_mean`` and ``running_var (N, C)``; weight and bias of ``source``,
+``sink`` and ``linear``.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from elegans_pyg.models.export.numpy_forward.layers import Arrays, batch_norm, c
 
 
 def predict(arrays: Arrays, images: np.ndarray) -> np.ndarray:
-    """Logits ``(B, K)`` of images ``(B, channels, H, W)``, uint8."""
+    """Compute logits ``(B, K)`` of images ``(B, channels, H, W)``, uint8."""
     source, sink, dag = part(arrays, "source"), part(arrays, "sink"), part(arrays, "dag")
     x = conv2d(scaled(images), source["weight"], source["bias"], stride=2)
     x = conv2d(walk(dag, x), sink["weight"], sink["bias"])
@@ -21,7 +21,7 @@ def predict(arrays: Arrays, images: np.ndarray) -> np.ndarray:
 
 
 def walk(dag: Arrays, x: np.ndarray) -> np.ndarray:
-    """The mean of the output nodes' maps."""
+    """Compute the mean of the output nodes' maps."""
     begin, end = dag["edge_index"]
     y: dict[Any, np.ndarray] = {}
     for n in np.argsort(dag["level"], kind="stable").tolist():

@@ -1,7 +1,7 @@
 """A leaky echo-state network with a linear readout (Jaeger 2001).
 
-Arrays: ``weight (R, K)``, ``intercept (K,)``; of the ``reservoir``, of every neuron ``bias (N,)`` and ``input_weight (N, F)``,
-``edge_index (2, E)``, ``edge_weight (E,)`` at the network's spectral radius, ``leak``, and ``readout_node (R,)``.
+Arrays: ``weight (R, K)``, ``intercept (K,)``; of the ``reservoir``, ``bias (N,)`` and ``input_weight (N, F)`` per neuron, ``edge_index (2,
+E)``, ``edge_weight (E,)`` scaled to the spectral radius, ``leak``, and ``readout_node (R,)``.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from elegans_pyg.models.export.numpy_forward.layers import Arrays, part
 
 
 def predict(arrays: Arrays, inputs: np.ndarray) -> np.ndarray:
-    """Outputs ``(B, T, K)`` for inputs ``(B, T, F)``, from a state of zeros."""
+    """Compute outputs ``(B, T, K)`` for inputs ``(B, T, F)``, from a zero state."""
     net = part(arrays, "reservoir")
     (begin, end), leak = net["edge_index"], float(net["leak"])
     matrix = np.zeros((len(net["bias"]),) * 2)

@@ -7,7 +7,7 @@ from elegans_pyg.models.export.numpy_forward.tensor_network import tensor_networ
 
 
 def predict(arrays: Arrays, images: np.ndarray) -> np.ndarray:
-    """Logits ``(B, K)`` of images ``(B, C, H, W)``, uint8."""
+    """Compute logits ``(B, K)`` of images ``(B, C, H, W)``, uint8."""
     x = resnet9(part(arrays, "encoder"), scaled(images))
     if network := part(arrays, "network"):
         latent = part(arrays, "latent")

@@ -7,13 +7,13 @@ from elegans_pyg.models.export.numpy_forward.tensor_network import tensor_networ
 
 
 def predict(arrays: Arrays, images: np.ndarray) -> np.ndarray:
-    """A logit for every pixel of images ``(B, C, H, W)``, uint8, that are binarised at 0.3, or of 0 and 1."""
+    """Compute one logit per pixel of images ``(B, C, H, W)``, uint8, which are binarised at 0.3, or already 0 and 1."""
     ink = (images > 0.3 * 255).astype(np.float32) if images.dtype == np.uint8 else images
     return decode(part(arrays, "decoder"), encode(arrays, ink), ink.shape[2:])
 
 
 def encode(arrays: Arrays, x: np.ndarray) -> np.ndarray:
-    """The code ``(B, 128)``."""
+    """Compute the code ``(B, 128)``."""
     encoder, bottleneck = part(arrays, "encoder"), part(arrays, "bottleneck")
     for place in (0, 3, 6):
         x = elu(conv2d(x, encoder[f"{place}.weight"], encoder[f"{place}.bias"]))

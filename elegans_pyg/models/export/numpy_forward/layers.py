@@ -5,34 +5,34 @@ from typing import Any
 import numpy as np
 
 Arrays = dict[str, Any]
-"""Parameters and graph by name, as numpy.load gives them."""
+"""Parameters and graph by name, as returned by numpy.load."""
 
 
 def part(arrays: Arrays, name: str) -> Arrays:
-    """What belongs to a part of the network: the names that begin with the part's."""
+    """Return the arrays of a part of the network: those whose names begin with the part's name."""
     return {key[len(name) + 1 :]: value for key, value in arrays.items() if key.startswith(f"{name}.")}
 
 
 def windows(x: np.ndarray, size: int, stride: int = 1) -> np.ndarray:
-    """The neighbourhood of every pixel, ``(B, C, H', W', size, size)``; beyond the border there are zeros."""
+    """Return the neighbourhood of every pixel, ``(B, C, H', W', size, size)``, with zeros beyond the border."""
     edge = size // 2
     padded = np.pad(x, ((0, 0), (0, 0), (edge, edge), (edge, edge)))
     return np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(2, 3))[:, :, ::stride, ::stride]
 
 
 def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, stride: int = 1) -> np.ndarray:
-    """``weight (out, in, k, k)``."""
+    """Cross-correlate with ``weight (out, in, k, k)``."""
     y = np.einsum("bchwij,ocij->bohw", windows(x, weight.shape[-1], stride), weight, optimize=True)
     return y if bias is None else y + bias[:, None, None]
 
 
 def depthwise_conv2d(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """``weight (C, k, k)``: every channel by itself."""
+    """Cross-correlate each channel with its own ``weight (C, k, k)``."""
     return np.einsum("bchwij,cij->bchw", windows(x, weight.shape[-1]), weight)
 
 
 def batch_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, mean: np.ndarray, var: np.ndarray, eps: float = 1e-5) -> np.ndarray:
-    """With the statistics of the training, ``(C,)``."""
+    """Normalise by the running statistics ``(C,)`` of the training."""
     scale = weight / np.sqrt(var + eps)
     return (x - mean[:, None, None]) * scale[:, None, None] + bias[:, None, None]
 
@@ -42,7 +42,7 @@ def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarra
 
 
 def max_pool(x: np.ndarray) -> np.ndarray:
-    """The largest of each 2x2 pixels."""
+    """Return the maximum of each block of 2x2 pixels."""
     height, width = x.shape[2] // 2, x.shape[3] // 2
     return x[:, :, : 2 * height, : 2 * width].reshape(*x.shape[:2], height, 2, width, 2).max((3, 5))
 
@@ -64,5 +64,5 @@ def linear(x: np.ndarray, layer: Arrays) -> np.ndarray:
 
 
 def scaled(images: np.ndarray) -> np.ndarray:
-    """Pixels from 0 to 255 as the network was trained on them, -0.5 to 0.5; other numbers as they are."""
+    """Scale pixels from 0 to 255 to -0.5 to 0.5, as in training; other numbers stay as they are."""
     return images.astype(np.float32) / 255 - 0.5 if images.dtype == np.uint8 else images

@@ -1,6 +1,6 @@
 """A recurrent layer in place of the nervous system (Barbulescu et al. 2023, doi:10.1038/s41598-022-25421-w).
 
-Arrays: ``weight (G H, I + H)`` and ``bias (G H,)`` of the gates, inputs' weights first; ``readout (O, H)``, ``offset (O,)``;
+Arrays: ``weight (G H, I + H)`` and ``bias (G H,)`` of the gates, with the columns of the inputs first; ``readout (O, H)``, ``offset (O,)``;
 ``input_scale (I,)`` in pA, ``output_scale (O,)`` and ``output_zero (O,)`` in mV; ``cell``: rnn, lstm or gru.
 """
 
@@ -10,7 +10,7 @@ from elegans_pyg.models.export.numpy_forward.layers import Arrays, sigmoid
 
 
 def predict(arrays: Arrays, current_pA: np.ndarray) -> np.ndarray:
-    """Voltages in mV, ``(S, T, O)``, for currents in pA, ``(S, T, I)``, from a state of zeros."""
+    """Compute voltages in mV, ``(S, T, O)``, for currents in pA, ``(S, T, I)``, from a zero state."""
     weight, bias, cell, units = arrays["weight"], arrays["bias"], str(arrays["cell"]), arrays["readout"].shape[1]
     h = c = np.zeros((len(current_pA), units), weight.dtype)
     states = []

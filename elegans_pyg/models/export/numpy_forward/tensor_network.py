@@ -1,8 +1,9 @@
 """A network of dense units whose values are combined along the synapses (Bardozzo et al. 2023, arXiv:2304.13538).
 
-Arrays, by row (a version of a neuron's value; row 0 is the input): ``source`` row; ``unit`` that is applied to it, or -1; ``factor_ptr``,
-``factor`` rows that come in, from one offset to the next; ``gain`` of each of them; ``norm``, or -1. Then ``output`` rows of the motor
-neurons and their ``slot``; ``unit_weight (U, w, w)``, ``unit_bias``, ``norm_weight``, ``norm_bias``; ``attention``.
+Arrays, by row (a version of a neuron's value; row 0 is the input): ``source``, the row it starts from; ``unit``, the unit applied to it, or
+-1; ``factor_ptr``, offsets into ``factor``, the rows that it is combined with; ``gain``, their factor in a product; ``norm``, or -1. Then
+``output``, the rows of the motor neurons, and their ``slot``; ``unit_weight (U, w, w)``, ``unit_bias``, ``norm_weight``, ``norm_bias``;
+``attention``.
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ ACTIVATIONS: dict[str, Any] = {"elu": elu, "relu": relu, "tanh": np.tanh}
 
 
 def tensor_network(net: Arrays, x: np.ndarray) -> np.ndarray:
-    """Values ``(B, w)`` to ``(B, w)``; without a wiring, the dense layers that stand in for it."""
+    """Map values ``(B, w)`` to ``(B, w)``; without a wiring, by the dense layers of the control."""
     if "unit_weight" not in net:
         return dense(net, x)
     combine, rows, activation = str(net["combine"]), [x], ACTIVATIONS[str(net["activation"])]
@@ -38,7 +39,7 @@ def tensor_network(net: Arrays, x: np.ndarray) -> np.ndarray:
 
 
 def attention(net: Arrays, heads: int, x: np.ndarray, motors: np.ndarray) -> np.ndarray:
-    """Multi-head attention of ``x (B, w)`` over ``motors (M, B, w)``; its keys have no bias."""
+    """Compute multi-head attention of ``x (B, w)`` over ``motors (M, B, w)``; the keys have no bias."""
     (to_query, to_key, to_value, to_out), (of_query, of_value, of_out) = net["weight"], net["bias"]
 
     def by_head(values: np.ndarray) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Executor ``fused``: the whole DAG in one walk per variant and channel."""
+"""Executor ``fused``: one compiled walk over the whole DAG per variant and channel."""

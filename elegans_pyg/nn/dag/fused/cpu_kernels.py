@@ -1,21 +1,21 @@
 """Numba kernels of executor ``fused``: each call walks some (variant, channel) pairs through all levels of their DAG.
 
-Maps are laid out ``(H, W, B)``: with the images innermost, a row of the map is one long run of numbers whose neighbours to the left and
-right are ``B`` numbers away, so that every inner loop is contiguous whatever the image size. No map is copied for normalisation: readers
-apply a node's BatchNorm as a scale and a shift on the way in.
+Maps are laid out ``(H, W, B)``. With the images innermost, a row of the map is one contiguous run in which the left and right neighbours of
+a number are ``B`` places away, so that every inner loop is contiguous for any image size. No map is copied for normalisation: successors
+apply a node's BatchNorm as a scale and a shift when they read it.
 
-Only the rectified sums ``relu`` are kept for the way back, one map per node; of a (variant, channel) pair they are contiguous, node after
-node. The convolutions ``z`` lie in slots of a thread's own ``room``, which are used again as soon as no successor is left to read them,
-and are computed again on the way back from ``relu``: nine multiplications cost less than a map written to memory and read again. The
-gradients ``flow`` at the nodes' sums lie in such slots too. While node ``n`` gathers the flows of its successors ``t``, each is read once,
-for the gradient at ``y_n`` and for the edge's own:
+Only the rectified sums ``relu`` are kept for the backward pass, one map per node; those of a (variant, channel) pair are contiguous, node
+after node. The convolutions ``z`` are stored in slots of a buffer ``room``, one per thread; a slot is reused as soon as no successor is
+left to read it. The backward pass recomputes ``z`` from ``relu``: nine multiplications cost less than writing a map to memory and reading
+it again. The gradients ``flow`` at the nodes' sums are stored in such slots too. While node ``n`` gathers the flows of its successors
+``t``, each is read once, for the gradient at ``y_n`` and for that of the edge:
 
     dL/dw_(n,t) = <y_n, flow_t> = scale_n <z_n - mean_n, flow_t> + norm_bias_n sum(flow_t)
 
 In the arguments, ``A`` counts nodes and ``M`` edges of all variants, in walk order: variant after variant, each by level.
 
-Loops over pixels come in groups of four edges, so that an accumulator is loaded and stored once for four sources.
-Reassociation is allowed (to add in vector lanes), assumptions about NaN and infinity are not.
+Loops over pixels take four edges at a time, so that an accumulator is loaded and stored once for four sources. Reassociation is allowed (to
+add in vector lanes); assumptions about NaN and infinity are not.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ from torch import get_num_threads
 from elegans_pyg._compiled import REASSOCIATION, compiled, prefetch_to_read, prefetch_to_write
 from elegans_pyg._threads import share
 
-# Numbers in a block of rows: the accumulator, and z on the way back, stay in a 32 KiB first-level cache.
+# Numbers in a block of rows: the accumulator, and z in the backward pass, stay in a 32 KiB L1 cache.
 _BLOCK = 2048
 # Numbers from one prefetch to the next: a cache line of 64 bytes in float32.
 _LINE = 16
@@ -32,7 +32,7 @@ _LINE = 16
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _zeros(count, dtype):
-    """Zeros from the start of a cache line on: a vector that lies across two of them takes two reads."""
+    """Return zeros aligned to a cache line: a vector across two lines takes two reads."""
     room = np.zeros(count + 16, dtype)
     start = -room.ctypes.data % 64 // room.itemsize
     return room[start : start + count]
@@ -72,8 +72,8 @@ def _weighted_sum(block, bias, maps, starts, factors, count):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _weighted_sum_and_dots(block, z, dots, maps, starts, factors, count):
-    """``block[i] += sum over k < count of factors[k] * m_k[i]`` and ``dots[k] += sum over i of z[i] * m_k[i]``, ``m_k`` the stretch of
-    ``maps`` from ``starts[k]`` on: each is read once."""
+    """``block[i] += sum over k < count of factors[k] * m_k[i]`` and ``dots[k] += sum over i of z[i] * m_k[i]``, where ``m_k`` is ``maps``
+    from ``starts[k]`` on; each is read once."""
     length = block.size
     zero = z.dtype.type(0)
     k = 0
@@ -111,11 +111,10 @@ def _weighted_sum_and_dots(block, z, dots, maps, starts, factors, count):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _convolve(out, padded, centre, taps, height, row, images, following):
-    """A 3x3 cross-correlation of a map with a border: ``out[y, i] = sum of taps[3 r + c] * padded[y + r, i + c * images] - centre``.
+    """Cross-correlate a padded map with a 3x3 kernel: ``out[y, i] = sum of taps[3 r + c] * padded[y + r, i + c * images] - centre``.
 
-    Returns the sum of ``out``. Meanwhile the map ``following``, where there is one, is brought near to be written. Places are unsigned,
-    lest each be tested for counting from the end; and as all reads are from one array, one test per row tells that none of them overlaps
-    with ``out``.
+    Returns the sum of ``out``. Meanwhile the map ``following``, if any, is prefetched for writing. Indices are unsigned, so that none is
+    tested for being negative; and as all reads are from one array, one test per row shows that none overlaps with ``out``.
     """
     step = row + 2 * images
     k0, k1, k2, k3, k4, k5, k6, k7, k8 = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5], taps[6], taps[7], taps[8]
@@ -130,7 +129,7 @@ def _convolve(out, padded, centre, taps, height, row, images, following):
         if following.size:
             for i in range(0, row, _LINE):
                 prefetch_to_write(following, y * row + i)
-        # Each row by itself: numbers added to a large sum one by one would lose their digits.
+        # One sum per row: small numbers added to a large sum one by one would lose digits.
         of_row = zero
         for i in range(np.uintp(row)):
             upper = (k0 * window[i] - centre) + k1 * window[i + o1] + k2 * window[i + o2]
@@ -145,7 +144,7 @@ def _convolve(out, padded, centre, taps, height, row, images, following):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _rectify(inside, source):
-    """``inside[i] = max(source[i], 0)``, written so that NaN passes."""
+    """``inside[i] = max(source[i], 0)``, written so that NaN propagates."""
     zero = source.dtype.type(0)
     for i in range(source.size):
         value = source[i]
@@ -186,8 +185,9 @@ def forward_walks(first, last, shape, training, keep, eps, graph, parameters, x,
     """Walk pairs ``first:last`` forward; pair ``v * C + c`` is channel ``c`` of variant ``v``.
 
     ``shape``, ``graph`` and ``parameters`` are the tuples of :mod:`~elegans_pyg.nn.dag.fused.walk`. ``mean`` and ``variance`` are read in
-    evaluation, and written in training (the biased variance). ``x``, ``out`` ``(V, C, H*W*B)``; ``relu`` holds, if ``keep``, ``C`` runs of
-    ``n_v`` maps for each variant; ``room`` the slots of the maps ``z``. All numbers are of one floating-point type, ``eps`` too.
+    evaluation and written in training (the biased variance). ``x`` and ``out`` are ``(V, C, H*W*B)``; ``relu`` holds, if ``keep``, ``C``
+    runs of ``n_v`` maps for each variant; ``room`` holds the slots of the maps ``z``. All numbers, ``eps`` included, are of one
+    floating-point type.
     """
     channels, height, width, images = shape
     node_ptr, in_ptr, in_source, _, _, _, is_input, is_output, output_share, slot, _ = graph
@@ -198,11 +198,11 @@ def forward_walks(first, last, shape, training, keep, eps, graph, parameters, x,
     rows_in_block = min(height, max(1, _BLOCK // row))
     one = x.dtype.type(1)
     zero = x.dtype.type(0)
-    # In the maps' own type: a plain quotient by an integer would carry every loop it enters into float64.
+    # In the maps' dtype: a plain quotient by an integer would turn every loop that uses it into float64.
     per_pixel = x.dtype.type(1 / size)
     most_nodes, most_edges = np.diff(node_ptr).max(), max(4, np.diff(in_ptr).max())
     block = _zeros(rows_in_block * row, x.dtype)
-    # A border of zeros all around, so that the convolution needs no special cases.
+    # With a border of zeros, so that the convolution needs no special cases.
     padded = _zeros((height + 2) * step, x.dtype)
     scale = np.empty(most_nodes, x.dtype)
     shift = np.empty(most_nodes, x.dtype)
@@ -266,16 +266,17 @@ def _through_norm(inside, gain, gradient, offset, slope, z):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _convolve_back(flow, sums, relu, gradient, taps, height, row, images, following):
-    """The transposed convolution, the ReLU's mask, and the nine taps' gradients; maps ``relu`` and ``gradient`` have a border of zeros.
+    """Compute the transposed convolution, mask it by the ReLU, and add up the gradients of the nine taps; ``relu`` and ``gradient`` have a
+    border of zeros.
 
-    ``flow[i] = [relu[i] > 0] * sum over taps k of taps[k] * g_k[i]`` and ``sums[k] = sum over i of relu[i] * g_k[i]``, where ``g_k``
-    is the gradient at the convolution's output, shifted the other way. Returns the sum of ``flow``. Meanwhile the map ``following`` is
-    brought near to be read.
+    ``flow[i] = [relu[i] > 0] * sum over taps k of taps[k] * g_k[i]`` and ``sums[k] = sum over i of relu[i] * g_k[i]``, where ``g_k`` is the
+    gradient at the convolution's output, shifted in the opposite direction. Returns the sum of ``flow``. Meanwhile the map ``following`` is
+    prefetched for reading.
     """
     step = row + 2 * images
     zero = flow.dtype.type(0)
     k0, k1, k2, k3, k4, k5, k6, k7, k8 = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5], taps[6], taps[7], taps[8]
-    # Tap (row, column) of the convolution read the pixel one row up and one column left of its centre for (0, 0), and so on.
+    # Tap (0, 0) of the convolution read the pixel one row up and one column left of its centre, and so on.
     o7, o6, o5 = np.uintp(images), np.uintp(2 * images), np.uintp(step)
     o4, o3, o2 = o5 + o7, o5 + o6, np.uintp(2 * step)
     o1, o0 = o2 + o7, o2 + o6
@@ -368,14 +369,14 @@ def backward_walks(
             here = base + j * size
             inverse_std = one / np.sqrt(variance[n, c] + eps)
 
-            # The centred convolution once more.
+            # Recompute the centred convolution.
             taps = conv_weight[n, c]
             for y in range(height):
                 inside = padded[(y + 1) * step + images : (y + 1) * step + images + row]
                 _copy(inside, relu[here + y * row : here + (y + 1) * row])
             _convolve(z, padded, mean[n, c], taps, height, row, images, relu[:0])
 
-            # The gradient at y_n, gathered from the successors, and with it that of each edge and BatchNorm's two reductions.
+            # Gather the gradient at y_n from the successors, with that of each edge and BatchNorm's two reductions.
             total = zero
             along = zero
             if is_output[n]:
@@ -407,7 +408,7 @@ def backward_walks(
             grad_norm_weight[n, c] = along
             grad_norm_bias[n, c] = total
 
-            # Through BatchNorm, into a map with a border of zeros.
+            # Back through BatchNorm, into a map with a border of zeros.
             offset_term = zero
             slope = zero
             if training:
@@ -417,7 +418,7 @@ def backward_walks(
                 inside = padded_gradient[(y + 1) * step + images : (y + 1) * step + images + row]
                 _through_norm(inside, scale, gradient[y * row : (y + 1) * row], offset_term, slope, z[y * row : (y + 1) * row])
 
-            # Through the convolution and ReLU to the gradient at a_n.
+            # Back through the convolution and ReLU to the gradient at a_n.
             flow = room[flow_slot[n] * size : (flow_slot[n] + 1) * size]
             flow_sum[j] = _convolve_back(
                 flow, grad_conv[n, c], padded, padded_gradient, taps, height, row, images, relu[max(0, here - size) :]
@@ -427,12 +428,12 @@ def backward_walks(
 
 
 def pairs_at_once(count):
-    """How many (variant, channel) pairs are under way at a time."""
+    """Return how many (variant, channel) pairs run at a time."""
     return get_num_threads()
 
 
 def images_in_memory(images, dtype):
-    """How many images a map holds: none is padding here."""
+    """Return how many images a map holds; the CPU kernels add no padding."""
     return images
 
 

@@ -1,10 +1,10 @@
 """Triton functions of executor ``fused`` that convolve one map, forward and backward, for a program of :mod:`.cuda_kernels`.
 
-They go down the rows of a block of columns: each row is read once and added to the three rows that it is a neighbour of, and masks and
-addresses of the columns hold for all rows. Maps may be stored in bfloat16; sums and statistics are float32.
+They walk down the rows of a block of columns: each row is read once and added to its three neighbouring rows of the output, and the masks
+and addresses of the columns are the same for all rows. Maps may be stored in bfloat16; sums and statistics are float32.
 """
 
-# Annotations are Triton's own here, read when a kernel is compiled: no `from __future__ import annotations`.
+# Triton reads these annotations when it compiles a kernel: no `from __future__ import annotations`.
 import triton
 import triton.language as tl
 
@@ -13,7 +13,10 @@ _COMPILED = tl.constexpr(not triton.knobs.runtime.interpret)
 
 @triton.jit
 def wide(numbers):
-    """Float32 of what is stored. Two numbers of bfloat16 lie in one register, whose upper half is nearly the second one's float32."""
+    """Convert stored numbers to float32.
+
+    Two bfloat16 numbers share a register, whose upper half is the second one's float32 once masked.
+    """
     if _COMPILED and numbers.dtype == tl.bfloat16:
         return tl.inline_asm_elementwise(
             "shl.b32 $0, $2, 16; and.b32 $1, $2, 0xffff0000;", "=r,=r,r", [numbers], dtype=tl.float32, is_pure=True, pack=2
@@ -23,7 +26,7 @@ def wide(numbers):
 
 @triton.jit
 def _columns(start, row, images, BLOCK: tl.constexpr):
-    """Places ``(BLOCK,)`` in a row, which lie inside, and which have a neighbour on the left and on the right."""
+    """Return indices ``(BLOCK,)`` into a row, which lie inside, and which have a left and a right neighbour."""
     lanes = start + tl.arange(0, BLOCK)
     inside = lanes < row
     return lanes, inside, inside & (lanes >= images), lanes < row - images
@@ -31,7 +34,7 @@ def _columns(start, row, images, BLOCK: tl.constexpr):
 
 @triton.jit
 def _neighbours(maps, lanes, images, inside, left, right):
-    """A row, moved by a pixel to either side, and as it is; zero outside."""
+    """Return each pixel's left neighbour, the pixel, and its right neighbour; zero outside."""
     a = wide(tl.load(maps + (lanes - images), mask=left, other=0.0))
     b = wide(tl.load(maps + lanes, mask=inside, other=0.0))
     c = wide(tl.load(maps + (lanes + images), mask=right, other=0.0))
@@ -40,7 +43,7 @@ def _neighbours(maps, lanes, images, inside, left, right):
 
 @triton.jit
 def _taps(taps):
-    """The nine numbers of a 3x3 kernel."""
+    """Load the nine numbers of a 3x3 kernel."""
     k0, k1, k2 = tl.load(taps), tl.load(taps + 1), tl.load(taps + 2)
     k3, k4, k5 = tl.load(taps + 3), tl.load(taps + 4), tl.load(taps + 5)
     return k0, k1, k2, k3, k4, k5, tl.load(taps + 6), tl.load(taps + 7), tl.load(taps + 8)
@@ -48,8 +51,8 @@ def _taps(taps):
 
 @triton.jit
 def _put(target, value, inside, average, spread, count):
-    """Store a row; the mean and the squares about it of each column's ``count`` numbers (Welford's update)."""
-    # The mean of what is stored: deviations that do not add up to nothing would lead the gradients astray.
+    """Store a row, and update the mean and the sum of squares about it of each column's ``count`` numbers (Welford)."""
+    # Of the numbers as stored: deviations that do not sum to zero would bias the gradients.
     value = value.to(target.dtype.element_ty)
     tl.store(target, value, mask=inside)
     value = wide(value)
@@ -60,7 +63,7 @@ def _put(target, value, inside, average, spread, count):
 
 @triton.jit
 def convolve(target, source, taps, held, height, row, images, BLOCK: tl.constexpr):
-    """3x3 cross-correlation of a map. Returns for each lane how many numbers count, their mean, and their squares about it."""
+    """Cross-correlate a map with a 3x3 kernel. Returns for each lane the count, the mean, and the sum of squares about the mean."""
     k0, k1, k2, k3, k4, k5, k6, k7, k8 = _taps(taps)
     counts = tl.zeros([BLOCK], tl.float32)
     averages = tl.zeros([BLOCK], tl.float32)
@@ -79,7 +82,7 @@ def convolve(target, source, taps, held, height, row, images, BLOCK: tl.constexp
             below = k0 * a + k1 * b + k2 * c
             average, spread = _put(target + (y - 1) * row + lanes, value, inside, average, spread, y)
         average, spread = _put(target + (height - 1) * row + lanes, here, inside, average, spread, height)
-        # Chan, Golub and LeVeque's rule for two samples. Padded images do not count.
+        # The rule of Chan, Golub and LeVeque for two samples. Padding does not count.
         counted = tl.load(held + lanes, mask=inside, other=0.0)
         share = counted * height / tl.maximum(counts + counted * height, 1.0)
         d = average - averages
@@ -91,7 +94,7 @@ def convolve(target, source, taps, held, height, row, images, BLOCK: tl.constexp
 
 @triton.jit
 def _through_norm(gradient, z, gain, offset, slope, lanes, images, inside, left, right):
-    """The gradient at a row of the convolution, moved by a pixel to either side, and as it is; zero outside."""
+    """Return the gradient at a row of the convolution: of each pixel's left neighbour, the pixel, and its right neighbour; zero outside."""
     a, b, c = _neighbours(gradient, lanes, images, inside, left, right)
     d, e, f = _neighbours(z, lanes, images, inside, left, right)
     a = tl.where(left, gain * a - offset - slope * d, 0.0)
@@ -101,14 +104,14 @@ def _through_norm(gradient, z, gain, offset, slope, lanes, images, inside, left,
 
 @triton.jit
 def _of_thread(numbers, BLOCK: tl.constexpr, VECTOR: tl.constexpr):
-    """Sums over each thread's vector: one register for each instead of one for every number."""
+    """Sum over each thread's vector: one register instead of one per number."""
     return tl.sum(tl.reshape(numbers, [BLOCK // VECTOR, VECTOR]), 1)
 
 
 @triton.jit
 def _pass_back(target, value, r, inside, total, BLOCK: tl.constexpr, VECTOR: tl.constexpr):
-    """Store a row of the gradient at a node's sum, where ReLU lets it pass, and add it up."""
-    # As stored, for the same reason as the mean: sums of it are set off against each other.
+    """Store a row of the gradient at a node's sum, masked by the ReLU, and add it to ``total``."""
+    # Of the numbers as stored, as for the mean: differences of such sums are taken.
     value = tl.where(wide(r) <= 0.0, 0.0, value).to(target.dtype.element_ty)
     tl.store(target, value, mask=inside)
     return total + _of_thread(wide(value), BLOCK, VECTOR)
@@ -116,13 +119,13 @@ def _pass_back(target, value, r, inside, total, BLOCK: tl.constexpr, VECTOR: tl.
 
 @triton.jit
 def _add_ten(a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, b0, b1, b2, b3, b4, b5, b6, b7, b8, b9):
-    """Ten sums in one reduction, with one barrier."""
+    """Add ten sums in one reduction, with one barrier."""
     return a0 + b0, a1 + b1, a2 + b2, a3 + b3, a4 + b4, a5 + b5, a6 + b6, a7 + b7, a8 + b8, a9 + b9
 
 
 @triton.jit
 def _along(r, a, b, c, right, middle, left, BLOCK: tl.constexpr, VECTOR: tl.constexpr):
-    """Add the products of a row of ``relu``, in the type it is kept in, with the three of the gradient to those of its three taps."""
+    """Add the products of a row of ``relu``, as stored, and three shifted rows of the gradient to the gradients of three taps."""
     r = wide(r)
     right += _of_thread(r * c, BLOCK, VECTOR)
     middle += _of_thread(r * b, BLOCK, VECTOR)
@@ -133,7 +136,7 @@ def _along(r, a, b, c, right, middle, left, BLOCK: tl.constexpr, VECTOR: tl.cons
 def convolve_back(
     target, relu, gradient, z, taps, grad_taps, gain, offset, slope, height, row, images, BLOCK: tl.constexpr, VECTOR: tl.constexpr
 ):
-    """From the gradient at ``y_n`` to the one at ``a_n`` and those of the taps, which look the other way. Returns the sum of ``target``."""
+    """Compute from the gradient at ``y_n`` those at ``a_n`` and of the taps, by the flipped kernel. Returns the sum of ``target``."""
     k0, k1, k2, k3, k4, k5, k6, k7, k8 = _taps(taps)
     zeros = tl.zeros([BLOCK // VECTOR], tl.float32)
     s0, s1, s2, s3, s4, s5, s6, s7, s8, total = zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros

@@ -1,18 +1,18 @@
 """Triton kernels of executor ``fused``: each program walks some (variant, channel) pairs through all levels of their DAG.
 
 The algorithm is that of the CPU kernels. Maps are laid out ``(H, W, B)`` with the images padded to whole vectors of 16 bytes, so that every
-thread moves ``VECTOR`` numbers at a time, and a row's left and right neighbours are whole vectors too. There are as many programs as the
-GPU holds at once, each with its own scratch maps, so that little memory is in use beside what is kept for the way back.
+thread moves ``VECTOR`` numbers at a time and a row's left and right neighbours are whole vectors too. There are as many programs as the GPU
+runs at once, each with its own scratch maps, so that little memory is used beside what is kept for the backward pass.
 
-A node takes two passes forward (weighted sum and ReLU; convolution and its statistics) and three backward (convolution once more; flows of
-the successors and the dot products with them; BatchNorm, the transposed convolution and the taps' gradients), with a barrier between
+A node takes two passes forward (weighted sum and ReLU; convolution and its statistics) and three backward (the convolution again; the flows
+of the successors and the dot products with them; BatchNorm, the transposed convolution and the taps' gradients). A barrier separates
 passes, because a pass reads what other threads of the same program wrote.
 
-Padded images hold zeros in ``x``, so in ``relu``, in the convolutions and in the flows: only the sums' constants and BatchNorm's statistics
-have to leave them out. Maps may be stored in bfloat16; sums and statistics are float32.
+Padding is zero in ``x``, and so in ``relu``, in the convolutions and in the flows; only the constants of the sums and BatchNorm's
+statistics have to exclude it. Maps may be stored in bfloat16; sums and statistics are float32.
 """
 
-# Annotations are Triton's own here, read when a kernel is compiled: no `from __future__ import annotations`.
+# Triton reads these annotations when it compiles a kernel: no `from __future__ import annotations`.
 import torch
 import triton
 import triton.language as tl
@@ -21,15 +21,15 @@ from torch.nn.functional import pad
 from elegans_pyg.nn.dag.fused.cuda_convolutions import convolve, convolve_back, wide
 
 _WARPS = 4
-_PROGRAMS = 3  # on each multiprocessor: while one waits for its slowest warp, the others read
-_REGISTERS = 168  # of each thread, so that as many programs find room
+_PROGRAMS = 3  # per multiprocessor: while one waits for its slowest warp, the others read
+_REGISTERS = 168  # per thread, so that this many programs fit
 _VECTOR = 16  # bytes that a thread moves at a time
-_EDGES = 32  # whose factors are computed at a time
+_EDGES = 32  # edges whose factors are computed at a time
 
 
 @triton.jit
 def _tile(start, size, VECTOR: tl.constexpr, REPEATS: tl.constexpr, WARPS: tl.constexpr):
-    """Places ``(REPEATS, WARPS, 32 * VECTOR)`` from ``start`` on, and which lie inside; each warp adds up what it holds alone."""
+    """Return indices ``(REPEATS, WARPS, 32 * VECTOR)`` from ``start`` on and which lie inside; each warp can reduce its part alone."""
     lane = tl.arange(0, 32 * VECTOR)[None, None, :]
     warp = tl.arange(0, WARPS)[None, :, None] * (32 * VECTOR)
     repeat = tl.arange(0, REPEATS)[:, None, None] * (32 * VECTOR * WARPS)
@@ -39,7 +39,7 @@ def _tile(start, size, VECTOR: tl.constexpr, REPEATS: tl.constexpr, WARPS: tl.co
 
 @triton.jit
 def _pair(pair, node_ptr, size, CHANNELS):
-    """A pair's variant and channel, the variant's first node and how many it has, and where the pair's maps ``relu`` begin."""
+    """Return a pair's variant and channel, the variant's first node and number of nodes, and the offset of the pair's maps ``relu``."""
     v, c = pair // CHANNELS, pair % CHANNELS
     begin = tl.load(node_ptr + v).to(tl.int32)
     nodes = tl.load(node_ptr + v + 1).to(tl.int32) - begin
@@ -87,11 +87,11 @@ def forward_walks(
     WARPS: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """Walk pairs forward; arguments as in the CPU's ``forward_walks``, but for these.
+    """Walk pairs forward; arguments as in the CPU's ``forward_walks``, except for these.
 
-    ``in_slot (M,)`` is the slot of each edge's source. ``relu`` has one map per program if it is not to ``KEEP``. ``held (H*W*B,)`` is one
-    where an image is, zero where it is padding; ``pixels`` how many ones. Room: ``scale``, ``shift`` ``(A, C)``, ``factors (C, M)``.
-    ``VECTORS`` is ``B`` in vectors, so that the compiler knows what divides the size of a map.
+    ``in_slot (M,)`` is the slot of each edge's source. Without ``KEEP``, ``relu`` has one map per program. ``held (H*W*B,)`` is one for
+    images and zero for padding; ``pixels`` is the number of ones. Scratch: ``scale``, ``shift`` ``(A, C)``, ``factors (C, M)``. ``VECTORS``
+    is ``B`` in vectors, so that the compiler knows what divides the size of a map.
     """
     images = VECTORS * VECTOR
     row = WIDTH * images
@@ -128,7 +128,7 @@ def forward_walks(
                     f = tl.load(factor + k)
                     source = room + tl.load(in_slot + k) * size
                     acc += f * wide(tl.load(source + index, mask=inside))
-                # Written so that NaN passes.
+                # Written so that NaN propagates.
                 acc = tl.where(acc <= 0.0, 0.0, acc)
                 tl.store(rectified + index, acc.to(relu.dtype.element_ty), mask=inside)
             tl.debug_barrier()
@@ -202,9 +202,9 @@ def backward_walks(
     WARPS: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """Walk pairs backward; arguments as in the CPU's ``backward_walks`` and in :func:`forward_walks`, but for these.
+    """Walk pairs backward; arguments as in the CPU's ``backward_walks`` and in :func:`forward_walks`, except for these.
 
-    ``out_weight``, ``out_slot`` ``(M,)`` are the weight of each outgoing edge and the slot of its target's flow. Room: ``gradient`` and
+    ``out_weight``, ``out_slot`` ``(M,)`` are the weight of each outgoing edge and the slot of its target's flow. Scratch: ``gradient`` and
     ``z``, one map per program; ``dots (C, WARPS, M)``, ``flow_sum (A, C)``.
     """
     images = VECTORS * VECTOR
@@ -230,7 +230,7 @@ def backward_walks(
             convolve(z, rectified, conv_weight + at * 9, held, HEIGHT, row, images, 32 * VECTOR * WARPS)
             tl.debug_barrier()
 
-            # The gradient at y_n, gathered from the successors; each one's flow is read once, for this and for its edge.
+            # Gather the gradient at y_n from the successors; each flow is read once, for this and for its edge.
             low, high = tl.load(out_ptr + n).to(tl.int32), tl.load(out_ptr + n + 1).to(tl.int32)
             leaving = tl.load(is_output + n) != 0
             totals = tl.zeros([REPEATS, WARPS, 32 * VECTOR], tl.float32)
@@ -244,7 +244,7 @@ def backward_walks(
                     totals += g
                     alongs += g * d
                 for first in range(low, high, 32 * VECTOR):
-                    # Each edge's product of this tile, of each warp in a column of its own: one store for all of them.
+                    # The dot products of this tile, one row per warp and one column per edge: one store for all of them.
                     products = tl.zeros([WARPS, 32 * VECTOR], tl.float32)
                     last = tl.minimum(first + 32 * VECTOR, high)
                     for k in range(first, last):
@@ -277,7 +277,7 @@ def backward_walks(
             tl.store(grad_norm_weight + at, along)
             tl.store(grad_norm_bias + at, total)
 
-            # Through BatchNorm, the convolution and ReLU.
+            # Back through BatchNorm, the convolution and ReLU.
             offset = 0.0
             slope = 0.0
             if TRAINING:
@@ -310,29 +310,29 @@ def backward_walks(
 
 
 def pairs_at_once(count):
-    """How many (variant, channel) pairs are under way at a time."""
+    """Return how many (variant, channel) pairs run at a time."""
     processors = torch.cuda.get_device_properties().multi_processor_count if torch.cuda.is_available() else 1
     return min(count, _PROGRAMS * processors)
 
 
 def images_in_memory(images, dtype):
-    """How many images a map holds, padding included."""
+    """Return how many images a map holds, padding included."""
     vector = _VECTOR // dtype.itemsize
     return -(-images // vector) * vector
 
 
 def blocks(kernel, dtype, numbers):
-    """Compile-time sizes and limits of a kernel for maps of so many ``numbers``, stored in ``dtype``."""
+    """Return the compile-time sizes and limits of a kernel for maps of this many ``numbers``, stored in ``dtype``."""
     vector = _VECTOR // dtype.itemsize
     warps = min(_WARPS, triton.next_power_of_2(triton.cdiv(numbers, 32 * vector)))
-    # A thread has room for four vectors of sources on the way forth, and for 16 numbers of three maps on the way back.
+    # The registers of a thread hold four vectors of sources forward, and 16 numbers of three maps backward.
     repeats = 4 if kernel is forward_walks else 16 // vector
     sizes = {"VECTOR": vector, "REPEATS": repeats, "WARPS": warps, "CHUNK": _EDGES}
     return sizes, {"num_warps": warps, "maxnreg": _REGISTERS, "enable_fp_fusion": True}
 
 
 def _padded(maps, shape, dtype):
-    """Maps ``(V, C, H*W*B)`` with zeros for the images that fill the last vector."""
+    """Pad maps ``(V, C, H*W*B)`` with zeros, so that the images fill whole vectors."""
     missing = images_in_memory(shape.images, dtype) - shape.images
     return pad(maps.view(*maps.shape[:2], -1, shape.images), (0, missing)).flatten(2) if missing else maps
 
@@ -349,7 +349,7 @@ def _launch(kernel, shape, room, *arguments, **options):
 
 
 def _slots_of(graph, slot, ends):
-    """The slot of the node at the other end of each edge ``(M,)``, edges by variant and ``ends`` counted inside it."""
+    """Return the slot of the node at the other end of each edge ``(M,)``; edges are sorted by variant, ``ends`` numbered inside it."""
     edges = graph.in_ptr[graph.node_ptr].diff()
     begin = torch.repeat_interleave(graph.node_ptr[:-1], edges, output_size=ends.numel())
     return slot[begin + ends].int()

@@ -1,4 +1,4 @@
-"""The fused walk as a differentiable operator, the same for both back ends."""
+"""The fused walk as a differentiable operator, for CPU and CUDA kernels alike."""
 
 from importlib import import_module
 from typing import Any
@@ -17,16 +17,16 @@ def _backend(device: torch.device) -> Any:
 
 def _to_walk(maps: Tensor) -> Tensor:
     """``(V, B, C, H, W)`` as ``(V, C, H * W * B)``."""
-    # For maps of one pixel, reshape alone would give back a view with strides, which the kernels do not expect.
+    # For maps of one pixel, reshape alone would return a strided view, which the kernels do not expect.
     return maps.permute(0, 2, 3, 4, 1).reshape(maps.size(0), maps.size(2), -1).contiguous()
 
 
 def _new_maps(like: Tensor) -> Tensor:
-    """Unset maps of the same shape, laid out as :func:`_to_walk` has them."""
+    """Return uninitialised maps of the same shape, in the memory layout of :func:`_to_walk`."""
     return torch.empty_like(like.permute(0, 2, 3, 4, 1), memory_format=torch.contiguous_format).permute(0, 4, 1, 2, 3)
 
 
-# The walk is an operator of PyTorch's, with shapes that torch.compile can work out without looking inside.
+# The walk is a custom operator, so that torch.compile infers shapes without tracing it.
 @torch.library.custom_op(
     "elegans_pyg::walk",
     mutates_args=(),
@@ -35,7 +35,7 @@ def _new_maps(like: Tensor) -> Tensor:
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 def _walk(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    """The maps ``out``; the running statistics after this step; and for the way back the rectified sums, mean and variance."""
+    """Return the maps ``out``, the updated running statistics, and for the backward pass the rectified sums, mean and variance."""
     *tensors, handle, training, record, momentum, eps, kept_type = arguments
     walk, backend = walks[handle], _backend(x.device)
     parameters = Parameters(*walk.gathered(*tensors))
@@ -54,13 +54,13 @@ def _walk(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
 
 
 def _room(walk: Walk, backend: Any, shape: Shape, like: Tensor) -> Tensor:
-    """Slots for the maps that a walk needs at a time, one row for each pair of variant and channel that is under way."""
+    """Return the slots of the maps that a walk needs at a time, one row for each (variant, channel) pair that runs at a time."""
     rows = backend.pairs_at_once(walk.graph.output_share.numel() * shape.channels)
     return walk.workspace.take(rows * walk.slots * _map_size(backend, shape, like.dtype), like).view(rows, -1)
 
 
 def _map_size(backend: Any, shape: Shape, dtype: torch.dtype) -> int:
-    """Numbers that a map takes: a back end may pad the images."""
+    """Return the size of a map, in numbers; kernels may pad the images."""
     return shape.height * shape.width * backend.images_in_memory(shape.images, dtype)
 
 
@@ -89,12 +89,12 @@ def _walk_back(
     training: bool,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of ``x`` and of the four parameters."""
+    """Compute gradients of ``x`` and of the four parameters."""
     tensors = edge_weight, conv_weight, norm_weight, norm_bias
     walk, backend, shape = walks[handle], _backend(x.device), Shape._make((*x.shape[2:], x.size(1)))
     graph, parameters = walk.graph_in(x.dtype), Parameters(*(*walk.gathered(*tensors), mean, variance))
     grad_x = _new_maps(x)
-    # A term per channel of each edge's gradient, added up in one order: no atomics, the same bits every time.
+    # Each edge's gradient has one term per channel, added in a fixed order: no atomics, the same bits every time.
     results = [x.new_empty(shape.channels, walk.edges.numel()), *(torch.empty_like(p) for p in parameters[1:4])]
     room = _room(walk, backend, shape, relu)
     backend.backward(shape, training, eps, graph, parameters, _to_walk(grad), relu, _to_walk(grad_x), *results, room)
@@ -113,10 +113,10 @@ def _(grad: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     x, *parameters = inputs[:5]
     handle, training, _, _, eps, _ = inputs[7:]
-    # Gradients of the other outputs are never asked for, and zeros in their place would take as much room as all maps.
+    # The other outputs have no gradients, and zeros in their place would take as much memory as all maps.
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(x, *output[3:], *parameters)
-    # A walk is found by its number only while somebody holds it.
+    # A walk is found by its handle only while it is referenced.
     ctx.walk, ctx.options = walks[handle], (handle, training, eps)
 
 
@@ -132,7 +132,7 @@ def _differentiate(ctx: Any, grad: Tensor | None, *others: Tensor | None) -> tup
 def _differentiable_gradients(ctx: Any, x: Tensor, tensors: list[Tensor], grad: Tensor) -> tuple[Tensor | None, ...]:
     walk, (_, training, eps), (mean, variance, *parameters) = ctx.walk, ctx.options, tensors
     order, by_node = walk.schedule.order.to(x.device), torch.empty_like(parameters[-1])
-    # From the walk's order into the schedule's.
+    # From walk order to schedule order.
     statistics = None if training else [by_node.index_copy(0, walk.nodes, used)[order] for used in (mean, variance)]
     return gradients_by_definition(walk.schedule, (x, *parameters), statistics, eps, grad)
 
@@ -141,11 +141,11 @@ _walk.register_autograd(_differentiate, setup_context=_save)
 
 
 def run_fused(handle: int, training: bool, momentum: float, eps: float, x: Tensor, *tensors: Tensor, kept_type: torch.dtype) -> Tensor:
-    """Mean over the output nodes of each variant of a :class:`~elegans_pyg.nn.dag.fused.walk.Walk` on the device of ``x``, like ``x``
-    ``(V, B, C, H, W)``.
+    """Compute the mean over each variant's output nodes, of the shape of ``x (V, B, C, H, W)``.
 
-    ``tensors`` are the edge and convolution weights, BatchNorm's weight and bias and its running mean and variance, which are updated in
-    ``training``, of all edges and nodes of the batch. Maps are stored in ``kept_type``; sums and statistics are in the type of ``x``.
+    ``tensors`` are, for all edges and nodes of the batch, the edge weights, convolution weights, BatchNorm's weight and bias, and its
+    running mean and variance, which are updated in ``training``. ``handle`` is that of a :class:`~elegans_pyg.nn.dag.fused.walk.Walk` on
+    the device of ``x``. Maps are stored in ``kept_type``; sums and statistics are in the dtype of ``x``.
     """
     out, *statistics = _walk(x, *tensors, handle, training, torch.is_grad_enabled(), momentum, eps, kept_type)[:3]
     if training:

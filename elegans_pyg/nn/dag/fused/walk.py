@@ -1,4 +1,4 @@
-"""What the kernels of executor ``fused`` read: a batch of DAGs, variant after variant."""
+"""Input of the kernels of executor ``fused``: a batch of DAGs, variant after variant."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Graph(NamedTuple):
 
     Attributes:
         node_ptr ``(V + 1,)``: offsets of the variants into the nodes.
-        in_ptr ``(A + 1,)``, in_source ``(M,)``: incoming edges of each node, and where they start, counted inside the variant.
-        out_ptr ``(A + 1,)``, out_target ``(M,)``, out_edge ``(M,)``: outgoing edges, where they end (inside the variant), and their places.
+        in_ptr ``(A + 1,)``, in_source ``(M,)``: incoming edges of each node, and their sources, numbered inside the variant.
+        out_ptr ``(A + 1,)``, out_target ``(M,)``, out_edge ``(M,)``: outgoing edges, their targets (inside the variant) and edge numbers.
         is_input ``(A,)``, is_output ``(A,)``: 0 or 1, uint8.
         output_share ``(V,)``: one over the number of output nodes.
-        slot ``(A,)``, flow_slot ``(A,)``: where a node's map lies on the way forth, and its gradient on the way back, while any is left to
-            read it: places in a room of :attr:`Walk.slots` maps.
+        slot ``(A,)``, flow_slot ``(A,)``: slots of a node's map in the forward pass and of its gradient in the backward pass, in a buffer
+            of :attr:`Walk.slots` maps; a slot is reused once the last neighbour has read it.
     """
 
     node_ptr: Tensor
@@ -50,7 +50,7 @@ class Shape(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """Of the walk's edges ``(M,)`` and nodes ``(A, C, 9)``, ``(A, C)``, in walk order; the last two are BatchNorm's statistics."""
+    """Parameters of the edges ``(M,)`` and nodes ``(A, C, 9)``, ``(A, C)`` in walk order; the last two are BatchNorm's statistics."""
 
     edge_weight: Tensor
     conv_weight: Tensor
@@ -61,15 +61,15 @@ class Parameters(NamedTuple):
 
 
 class Walk:
-    """A :class:`Schedule` variant after variant, and where its nodes and edges stand in the batch.
+    """A :class:`Schedule` reordered variant after variant, with the batch's nodes and edges in that order.
 
     Attributes:
-        schedule: what it was made from.
+        schedule: the schedule it was made from.
         nodes ``(A,)``, edges ``(M,)``: node and edge of each place in the walk, edges sorted by target.
-        graph: what the kernels read; its numbers are float64.
-        slots: maps that are needed at a time, at most, of one variant and channel.
-        workspace: room for the maps.
-        handle: number that an operator finds this walk by while anybody holds it; operators take tensors and plain numbers only.
+        graph: the input of the kernels; its numbers are float64.
+        slots: the most maps of one variant and channel that are needed at a time.
+        workspace: buffers for the maps.
+        handle: number by which an operator finds this walk while it is referenced; operators take only tensors and plain numbers.
     """
 
     def __init__(self, schedule: Schedule, nodes: Tensor, edges: Tensor, graph: Graph, workspace: Workspace) -> None:
@@ -79,7 +79,7 @@ class Walk:
         walks[self.handle] = self
 
     def __reduce__(self) -> tuple[type[Walk], tuple[Any, ...]]:
-        # A copy is a walk of its own, with its own handle.
+        # A copy is a new walk with a handle of its own.
         return Walk, (self.schedule, self.nodes, self.edges, self.graph, self.workspace)
 
     @classmethod
@@ -104,25 +104,25 @@ class Walk:
         return cls(schedule, nodes, edges, Graph(*(part.to(device) for part in (*parts, *slots))), workspace)
 
     def graph_in(self, dtype: torch.dtype) -> Graph:
-        """The graph with its numbers in the type of the sums."""
+        """Return the graph with its numbers in the dtype of the sums."""
         return self.graph._replace(output_share=self.graph.output_share.to(dtype))
 
     def gathered(self, edge_weight: Tensor, conv_weight: Tensor, *of_nodes: Tensor) -> tuple[Tensor, ...]:
-        """Parameters of the batch's edges and nodes, in walk order."""
+        """Return parameters of the batch's edges and nodes in walk order."""
         return edge_weight.index_select(0, self.edges), *(p.index_select(0, self.nodes) for p in (conv_weight.flatten(2), *of_nodes))
 
 
 def _slots(node_ptr: Tensor, giver: Tensor, reader: Tensor) -> Tensor:
-    """A slot ``(A,)`` for what every node gives to its readers.
+    """Assign each node's map a slot ``(A,)``, where ``giver`` and ``reader`` are the ends of the edges along which maps are read.
 
-    Nodes come in the order of their places, or against it where readers come before their givers. A slot is free again once the last
-    reader has read it, for that reader's own map already.
+    Nodes are visited in walk order, or in reverse where readers come before givers. A slot is free again at its last reader, whose own map
+    may already take it.
     """
     forth = bool((reader > giver).all())
     last = torch.arange(int(node_ptr[-1])).scatter_reduce(0, giver, reader, "amax" if forth else "amin")
     leaving = torch.argsort(last, stable=True).tolist()
     ends = cumsum(torch.bincount(last, minlength=last.numel())).tolist()
-    # Lists: numbers read from a tensor one by one took three times as long as all the rest.
+    # Lists: reading numbers from a tensor one by one took three times as long as all the rest.
     slot, last_reader = [0] * last.numel(), last.tolist()
     for begin, end in itertools.pairwise(node_ptr.tolist()):
         free: list[int] = []
@@ -140,4 +140,4 @@ def _slots(node_ptr: Tensor, giver: Tensor, reader: Tensor) -> Tensor:
 
 _handles = itertools.count()
 walks: weakref.WeakValueDictionary[int, Walk] = weakref.WeakValueDictionary()
-"""Every walk that somebody holds, by its handle."""
+"""All walks still referenced, by handle."""
