@@ -22,7 +22,7 @@ from elegans_pyg.training import TrainingError
 from tests.commands import TINY, invoke, refused, start
 from tests.recipes.tiny import tiny_settings
 
-COMMANDS = ("info", "compare", "plot", "join", "predict", "export", *RECIPES)
+COMMANDS = ("info", "compare", "plot", "report", "join", "predict", "export", *RECIPES)
 
 
 @pytest.fixture
@@ -208,6 +208,9 @@ def test_bad_input_ends_in_one_line(small: Path) -> None:
         (("ensemble", "--resume", "--out", "nowhere"), "no run folder"),
         (("ensemble", "--resume", "--out", "full", "--config", "small.yaml"), "leave it out"),
         (("plot", "nowhere"), "no run folder"),
+        (("report", "nowhere"), "no run folder"),
+        (("report", "full"), "no run folder"),
+        (("report",), "run: expected one run folder or more"),
         (("compare", "full"), "no run folder"),
     ):
         assert message in refused(*arguments), arguments
@@ -276,7 +279,7 @@ def test_every_error_has_its_code(small: Path, monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize("arguments", [["--help"], ["ensemble", "--help"], ["reproduce", "barbulescu", "--help"]])
 def test_help_is_fast_and_needs_no_torch(arguments: list[str]) -> None:
     code = f"import sys; from elegans_pyg.cli import main\ntry: main({arguments})\nexcept SystemExit: pass\n"
-    check = "assert not {'torch', 'torch_geometric', 'pandas', 'matplotlib'} & set(sys.modules)"
+    check = "assert not {'torch', 'torch_geometric', 'pandas', 'matplotlib', 'plotly', 'jinja2'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code + check], check=True, capture_output=True, timeout=30)
 
 

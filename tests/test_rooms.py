@@ -24,7 +24,7 @@ FORBIDDEN = {
     "analysis/*.py": (*ABOVE, "plots"),
     "plots/*.py": ABOVE,
     "training/*.py": ("cli", "recipes", "studies", "analysis", "plots"),
-    "studies/*.py": ("cli", "recipes"),
+    "studies/**/*.py": ("cli", "recipes"),
     "recipes/*.py": ("cli",),
 }
 

@@ -54,6 +54,25 @@ def plot(run: Annotated[Path, Parameter(help="Run folder.")], /) -> None:
 
 
 @app.command
+def report(
+    *runs: Annotated[Path, Parameter(help="Run folders; several are shown side by side.", negative=())],
+    out: Annotated[
+        Path | None, Parameter(help="The page's file (default: report.html in the run's folder, or in a new one for several runs).")
+    ] = None,
+    open_it: Annotated[bool, Parameter(name="--open", help="Show it in the browser.", negative=())] = False,
+) -> None:
+    """Write a run's report again, or one page of several runs: what was found, interactive charts, settings, links to every file."""
+    import webbrowser
+
+    from elegans_pyg.studies.saved import report_runs
+
+    path = report_runs(runs, out)
+    print(f"report: {path}")
+    if open_it:
+        webbrowser.open(path.resolve().as_uri())
+
+
+@app.command
 def join(run: Annotated[Path, Parameter(help="Run folder whose shards were run apart.")], /) -> None:
     """Report on a run once all of its shards are done."""
     from elegans_pyg.cli.studies import print_result

@@ -97,6 +97,7 @@ def print_result(study: Study[Any], result: Any) -> None:
     print(f"{len(result.results)} units took {result.seconds:,.0f} s")
     for figure in result.figures:
         print(f"figure: {figure}.png")
+    print(f"report: {result.out / 'report.html'}")
     print(f"run folder: {result.out}")
     print(f"repeat it:  elegans-pyg {study.name} --config {shlex.quote(str(result.out / 'config.yaml'))}")
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 import elegans_pyg as ep
 from elegans_pyg._settings import Names, Whole
-from elegans_pyg.recipes.elegans_structure import MOST, Point, redraw
+from elegans_pyg.recipes.elegans_structure import MOST, Point, against_chance, redraw
 from elegans_pyg.recipes.ensemble import REFERENCE, load_wiring
 from elegans_pyg.studies.settings import NeuronSettings, Wiring
 from elegans_pyg.studies.study import Finished, Report, Shard, Study
@@ -143,7 +143,9 @@ def _report_wiring(done: Finished[AnalyzeSettings]) -> Report:
         if table["z"].notna().any():
             figures["scores"] = ep.plots.score_dots(table)
     title = f"{Path(settings.wiring).name}, {settings.synapses} synapses"
-    return Report([ep.studies.make_table(title, headings, cells, left=2)], notes, {"measures.csv": table, "dyads.csv": pairs}, figures)
+    answer = [against_chance(Path(settings.wiring).stem, table["p_holm"], settings.nulls)] if settings.nulls else []
+    shown = ep.studies.make_table(title, headings, cells, left=2)
+    return Report([shown], notes, {"measures.csv": table, "dyads.csv": pairs}, figures, answer=answer)
 
 
 def _report_run(done: Finished[AnalyzeSettings]) -> Report:

@@ -169,6 +169,7 @@ def report(done: Finished[BarbulescuSettings]) -> Report:
         {"models.csv": table.drop(columns="seconds"), "outputs.csv": errors, "history.csv": history},
         _figures(done.settings, [own[0] for own in folders], history, table, outputs),
         {"experiment": number, "findings": findings},
+        answer=[*findings, "These are means over the runs; no hypothesis was tested."],
     )
 
 

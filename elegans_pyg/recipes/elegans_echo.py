@@ -170,6 +170,8 @@ def report(done: Finished[EchoSettings]) -> Report:
         {"sweep.csv": sweep, **compared.files},
         {**figures, "scores": ep.plots.task_scores(rows, arrows(metrics))},
         compared.findings,
+        comparisons=compared.comparisons,
+        dots=compared.dots,
     )
 
 

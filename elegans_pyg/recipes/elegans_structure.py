@@ -218,7 +218,15 @@ def report(done: Finished[StructureSettings]) -> Report:
         {f"{name}.csv": table for name, table in tables.items()},
         figures,
         {"claims": [{**asdict(claim), "verdict": claim.verdict} for claim in claims]},
+        answer=[against_chance(str(name), rows["p_holm"], done.settings.nulls) for name, rows in scores.groupby("connectome", sort=False)],
     )
+
+
+def against_chance(name: str, p_values: pd.Series, nulls: int) -> str:
+    """How many measures are not due to chance, in a sentence; ``p_values`` are corrected, and missing where nothing was tested."""
+    tested, found = int(p_values.notna().sum()), int((p_values <= ep.analysis.ALPHA).sum())
+    how = f"{nulls:,} graphs with every neuron's degrees kept; permutation p ≤ {ep.analysis.ALPHA:g} after Holm's correction"
+    return f"In {name}, {found} of {tested} measures of structure are not due to chance, against {how}."
 
 
 def _notes(settings: StructureSettings, scores: pd.DataFrame) -> list[str]:

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 import elegans_pyg as ep
 from elegans_pyg._settings import Count, Free, Names, Place, Whole
 from elegans_pyg.studies.settings import CONTROL_FAMILIES, Family, FamilyOptions, ImageSettings, WiringSettings, training_for
-from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
+from elegans_pyg.studies.study import Classified, Finished, Memory, Report, Shard, Study
 from elegans_pyg.training.settings import FitSettings
 
 if TYPE_CHECKING:
@@ -219,6 +219,7 @@ def report_classifiers(done: Finished[Any]) -> Report:
     means = [(row["family"], *(f"{row[name]:,.1f}".removesuffix(".0") for name in names)) for row in match.to_dict(orient="records")]
     off = [f"{row.family}: off by over {TOLERANCE:.0%} in {row.differs}" for row in match.itertuples() if row.differs]
     predictions = torch.cat([part["predictions"] for part in done.tensors(PREDICTIONS, "predictions")])
+    images = images_of(done.settings)
     findings = {"iterations": done.settings.training.iterations, "dataset": done.settings.dataset}
     return Report(
         [answer, ep.studies.make_table("Wirings, means by family", ("family", *names), means), ep.studies.bullets(off)],
@@ -227,6 +228,7 @@ def report_classifiers(done: Finished[Any]) -> Report:
         {**accuracy_figures(rows, metrics), **_classifier_figures(done, predictions.long())},
         {"executor": str(rows["executor"].iloc[0]), **findings, "match": match.to_dict(orient="records")},
         comparison,
+        classified=Classified(images.test_images, images.test_labels, predictions, images.classes),
     )
 
 

@@ -13,6 +13,7 @@ from elegans_pyg.recipes.analyze import CHUNK, Measures, measure, measure_names,
 from elegans_pyg.studies.study import Finished, Report, Study
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch_geometric.data import Data
 
 KEYS = ["family", "wiring_seed", "seed"]
@@ -66,7 +67,7 @@ def report(done: Finished[RelateSettings]) -> Report:
     rows, names = done.rows, measure_names(done.rows)
     (score,) = (name for name in rows if name not in (*KEYS, "variant", "wiring", "task") and name not in ep.analysis.MEASURES)
     tables: list[Any] = []
-    findings, figures = {}, {}
+    findings, figures, answer = {}, {}, list[str]()
     for task, own in rows.groupby("task", sort=False) if "task" in rows else [("", rows)]:
         value = f"{task} {score}".strip()
         own = own.rename(columns={score: value})
@@ -75,11 +76,23 @@ def report(done: Finished[RelateSettings]) -> Report:
             relation.notes.append(f"pp: hundredths of the {score}.")
         tables.append(relation_table(relation))
         findings[value] = relation.to_dict()
+        answer.append(_in_a_sentence(relation.table, value))
         if len(relation.table):
             figures[f"{value.replace(' ', '-')}-against-measures"] = ep.plots.value_against_measures(own, relation)
     content = {"runs": list(done.settings.runs), "relations": list(findings.values())}
     written = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    return Report(tables, [], {"relation.json": written.encode(), "relation.txt": to_text(*tables).encode()}, figures)
+    return Report(tables, [], {"relation.json": written.encode(), "relation.txt": to_text(*tables).encode()}, figures, answer=answer)
+
+
+def _in_a_sentence(table: pd.DataFrame, value: str) -> str:
+    """Which measures go with the value, inside families and over all wirings, as far as that was shown."""
+    alpha, parts = ep.analysis.ALPHA, []
+    for rho, p, where in (("rho", "p_holm", "over all wirings"), ("rho_within", "p_within_holm", "inside families")):
+        own = table[table[p] <= alpha]
+        names = ", ".join(f"{row['measure']} ({row[rho]:+.2f})" for row in own.head(3).to_dict("records"))
+        tested = int(table[p].notna().sum())
+        parts.append(f"{len(own)} of {tested} measures {where}" + (f" (strongest by rho: {names})" if names else ""))
+    return f"With the {value} go, p ≤ {alpha:g} after Holm's correction, {' and '.join(parts)}."
 
 
 RELATE: Study[RelateSettings] = Study(

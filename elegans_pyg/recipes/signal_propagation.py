@@ -26,6 +26,8 @@ from elegans_pyg.recipes.signals import (
     pair_notes,
     pairs_of,
     path_steps,
+    rank_answers,
+    rank_dots,
     rank_table,
     score_table,
     scored_rows,
@@ -231,7 +233,10 @@ def report(done: Finished[PropagationSettings]) -> Report:
     figures = {"effects": ep.plots.effect_intervals(main, "freedom", "AUC above the nulls, in their standard deviations")}
     files = {"tests.csv": tests, "ceilings.csv": highest, "folds.csv": folds}
     findings = {"tests": plain_rows(main), "ceilings": plain_rows(highest)}
-    return Report(tables, _notes(settings, atlas), files, figures, findings)
+    words = {name: "With nothing fitted" if name == "none" else f"With freedom '{name}' fitted" for name in FREEDOMS}
+    answer = rank_answers(main, "freedom", words)
+    shown = rank_dots(only(done.rows, arm=arm), "freedom")
+    return Report(tables, _notes(settings, atlas), files, figures, findings, answer=answer, dots=shown)
 
 
 def _notes(settings: PropagationSettings, atlas: Atlas) -> list[str]:

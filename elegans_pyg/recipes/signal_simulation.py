@@ -24,6 +24,8 @@ from elegans_pyg.recipes.signals import (
     pair_notes,
     pairs_of,
     path_steps,
+    rank_answers,
+    rank_dots,
     rank_table,
     score_table,
     scored_rows,
@@ -193,7 +195,14 @@ def report(done: Finished[SimulationSettings]) -> Report:
         " fold, which the fit did not see, others on all folds.",
     ]
     figure = ep.plots.effect_intervals(only(main, freedom="none"), "arm", "AUC above the nulls, in their standard deviations")
-    return Report(tables, notes, {"tests.csv": tests, "folds.csv": folds}, {"effects": figure}, {"tests": plain_rows(main)})
+    files, fixed = {"tests.csv": tests, "folds.csv": folds}, only(done.rows, freedom="none")
+    answer = [
+        sentence
+        for name, own in main.groupby("freedom", sort=False)
+        for sentence in rank_answers(own, "arm", {arm: f"Simulated with {arm}, {titles[str(name)]}" for arm in own["arm"]})
+    ]
+    shown = rank_dots(fixed.assign(membrane=fixed["arm"]), "membrane")
+    return Report(tables, notes, files, {"effects": figure}, {"tests": plain_rows(main)}, answer=answer, dots=shown)
 
 
 SIGNAL_SIMULATION: Study[SimulationSettings] = Study(

@@ -173,6 +173,30 @@ def rank_table(title: str, tests: pd.DataFrame, column: str) -> Any:
     return ep.studies.make_table(title, heads, cells, 2)
 
 
+def rank_answers(tests: pd.DataFrame, column: str, words: Mapping[str, str], subject: str = "the worm's wiring") -> list[str]:
+    """One sentence a value of ``column``, which ``words`` put in words: which families' nulls the real wiring predicts the signals better
+    than, by its rank with Holm's correction; of the others no more is said than that this was not shown."""
+    sentences = []
+    for name, own in tests.groupby(column, sort=False):
+        shown, real = own["p_holm"] <= ep.analysis.ALPHA, f"(AUC {own['real'].iloc[0]:.3f})"
+        better, others = (
+            ", ".join(f"{row.wirings:,} {row.family} ({row.mean:.3f})" for row in own[kind].itertuples()) for kind in (shown, ~shown)
+        )
+        text = f"{words[str(name)]}, {subject} was not shown to predict its signals {real} better than its nulls: {others}"
+        if better:
+            text = f"{words[str(name)]}, {subject} predicts its signals {real} better than its nulls: {better}"
+            text += f"; each p ≤ {own.loc[shown, 'p_holm'].max():.3f} after Holm's correction"
+            text += f". This was not shown for {others}" if others else ""
+        sentences.append(f"{text}.")
+    return sentences
+
+
+def rank_dots(rows: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
+    """The AUC of every wiring, of the wild type with neurons held out, by ``column``."""
+    own = only(rows, strain=STRAINS[0], holdout=HOLDOUTS[0]).rename(columns={"auc": "value"})
+    return {f"AUC, {column} {name}": table for name, table in own.groupby(column, sort=False)}
+
+
 def _interval(low: float, high: float) -> str:
     return f"{low:+.1f}, {high:+.1f}" if low == low else ep.studies.MISSING
 

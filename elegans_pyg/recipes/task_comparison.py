@@ -34,6 +34,8 @@ class TaskComparison:
     comparisons: dict[str, Comparison] = field(default_factory=dict)
     tables: list[Any] = field(default_factory=list)
     markdown: bytes = b""
+    dots: dict[str, pd.DataFrame] = field(default_factory=dict)
+    """Every variant's score, by the task and its metric."""
 
     @property
     def findings(self) -> dict[str, Any]:
@@ -69,6 +71,8 @@ def compare_tasks(rows: pd.DataFrame, metrics: Mapping[str, str], margins: Mappi
             shown = "" if p is None else f" ({p:.3f})" if p >= 0.001 else f" ({p:.0e})"
             cells.append(ep.studies.MISSING if row["difference"] is None else f"{row['difference']:+.{digits(row['mean'])}f}{shown}")
         differences.append((task, *cells))
+    named = {task: f"{task}: {name}" for task, name in arrows(metrics).items()}
+    found.dots = {named[task]: own.rename(columns={"score": "value"}) for task, own in rows.groupby("task", sort=False)}
     compared = {comparison.value: ep.studies.comparison_table(comparison) for comparison in found.comparisons.values()}
     scores = [(task, name, *family_means(rows[rows["task"] == task], "score", families)) for task, name in arrows(metrics).items()]
     found.tables = list(compared.values())[:1]

@@ -209,6 +209,8 @@ def report(done: Finished[TimeSettings]) -> Report:
         {"metrics.csv": done.joined("metrics.csv"), **compared.files},
         {"scores": ep.plots.task_scores(rows.dropna(subset=["score"]), arrows(metrics), REFERENCE if settings.seeds else None)},
         compared.findings,
+        comparisons=compared.comparisons,
+        dots=compared.dots,
     )
 
 

@@ -111,7 +111,7 @@ def report(done: Finished[LeaderboardSettings]) -> Report:
     from elegans_pyg._files import parse_csv
 
     rows, settings = done.rows, done.settings
-    targets, tables, notes = list(dict.fromkeys(rows["task"])), list[Any](), list[str]()
+    targets, tables, notes, answer = list(dict.fromkeys(rows["task"])), list[Any](), list[str](), list[str]()
     board = rows.groupby(["split", "family", "task"], sort=False)[list(SCORES)].agg(["mean", "std"])
     board.columns = ["_".join(column) for column in board.columns]
     board = board.reset_index().rename(columns={"family": "model", "task": "target"})
@@ -124,7 +124,7 @@ def report(done: Finished[LeaderboardSettings]) -> Report:
             cells.append((model, *shown, f"{found['ceiling_share_mean'].mean():.2f}"))
         title = f"Spearman's correlation on the test part, {split} split (mean ± SD over seeds)"
         tables.append(ep.studies.make_table(title, ("model", *targets, "share of ceiling"), cells))
-        notes += _graph_networks_or_measures(own["ceiling_share_mean"], split, settings.models)
+        answer += _graph_networks_or_measures(own["ceiling_share_mean"], split, settings.models)
     found = [parse_csv((folder / IMPORTANCE).read_bytes()) for folder in done.shards if (folder / IMPORTANCE).is_file()]
     files: dict[str, Any] = {"leaderboard.csv": board}
     if found:
@@ -135,7 +135,8 @@ def report(done: Finished[LeaderboardSettings]) -> Report:
             notes.append(f"{target}: the forest looks at {', '.join(f'{name} ({100 * share:.0f} %)' for name, share in top.items())} most.")
     notes.append("Share of ceiling: Spearman's correlation over the root of the target's reliability, mean over targets.")
     notes.append("Everything that was chosen (penalty, leaves, learning rate, step) was chosen on the validation part.")
-    return Report(tables, notes, files)
+    measured = [*answer, "These are means over seeds; no difference was tested."] if answer else []
+    return Report(tables, [*answer, *notes], files, answer=measured)
 
 
 def _graph_networks_or_measures(shares: pd.Series, split: str, models: tuple[str, ...]) -> list[str]:

@@ -259,8 +259,12 @@ class RunFolder:
     def finish(self, summary: dict[str, Any]) -> None:
         """Write ``summary.json`` with the checksums of all other files outside the shards: from now on the run is finished."""
         files = sorted(path for path in self.path.rglob("*") if path.is_file() and "shards" not in path.relative_to(self.path).parts)
-        names = [str(path.relative_to(self.path)) for path in files if path.name not in (_LOCK, _HOLDER)]
+        names = [str(path.relative_to(self.path)) for path in files if path.name not in (_LOCK, _HOLDER, "summary.json")]
         self.write_json("summary.json", {**summary, "sha256": {name: sha256((self.path / name).read_bytes()) for name in names}})
+
+    def finish_again(self) -> None:
+        """Renew the checksums in ``summary.json``, after figures or the page were made anew."""
+        self.finish({name: value for name, value in self.read_json("summary.json").items() if name != "sha256"})
 
 
 # A process that runs many shards of a run reads these once; the time of writing tells one run's from another's.

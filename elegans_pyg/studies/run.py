@@ -22,6 +22,7 @@ from elegans_pyg._settings import Settings
 from elegans_pyg.datasets.graph_cache import hash_graph
 from elegans_pyg.studies import engines, machine
 from elegans_pyg.studies.folder import RunFolder
+from elegans_pyg.studies.html_report.page import FILE, Part, answer_of, render
 from elegans_pyg.studies.shards import missing_shards, run_shard, split
 from elegans_pyg.studies.study import Finished, Interrupted, Report, Study
 from elegans_pyg.studies.units import Units
@@ -209,8 +210,10 @@ def join(study: Study[S], settings: S, folder: RunFolder, units: Units, write: b
             folder.write(name, content)
         for path, figure in zip(paths, report.figures.values(), strict=True):
             plots.save(figure, path)
+        folder.write(FILE, render([Part(study, settings, units, folder, rows, report)], folder.path))
         comparison = {} if report.comparison is None else {"comparison": report.comparison.to_dict()}
-        summary = {"study": study.name, "score": study.score, "units": len(rows), **dict(report.findings), **comparison}
+        answer = answer_of(report, settings)
+        summary = {"study": study.name, "answer": answer, "score": study.score, "units": len(rows), **dict(report.findings), **comparison}
         folder.finish({**summary, "notes": report.notes, "machine": machine.describe()})
     return report, paths
 

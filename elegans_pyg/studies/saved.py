@@ -1,7 +1,7 @@
 """Finished runs, taken up again from their folders."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from elegans_pyg import plots
+from elegans_pyg._files import write_atomic
 from elegans_pyg._settings import Settings
 from elegans_pyg._tensor_files import read_tensors
 from elegans_pyg.analysis import Comparison, compare
@@ -18,8 +19,10 @@ from elegans_pyg.datasets.image_kind import ImageKind
 from elegans_pyg.datasets.sequences import SEQUENCE_TASKS
 from elegans_pyg.studies.fitting import image_kind
 from elegans_pyg.studies.folder import RunFolder
+from elegans_pyg.studies.html_report.page import FILE, Part, render
 from elegans_pyg.studies.registry import find
 from elegans_pyg.studies.run import join
+from elegans_pyg.studies.shards import missing_shards
 from elegans_pyg.studies.study import WEIGHTS, Shard, Study
 from elegans_pyg.studies.units import Units
 from elegans_pyg.training.checkpoint import has_checkpoint, load_checkpoint
@@ -152,9 +155,23 @@ class Run:
             report, paths = join(self.study, self.settings, self.folder, self.units, write=False)
             for path, figure in zip(paths, report.figures.values(), strict=True):
                 plots.save(figure, path)
-            kept = self.folder.read_json("summary.json")
-            self.folder.finish({name: value for name, value in kept.items() if name != "sha256"})
+            self.folder.finish_again()
         return paths
+
+    def reported(self, name: str = "") -> Part:
+        """What a page says of the run: all of it, or, where it has not come to its end or files are gone, what there is and why no more."""
+        known = Part(self.study, self.settings, self.units, self.folder, name=name)
+        if not self.folder.finished():
+            total, open_yet = int(self.units.table["shard"].max()), len(missing_shards(self.folder, self.units))
+            remedy = f"elegans-pyg {self.study.name} --resume --out {self.folder.path}"
+            missing = f"This run has not come to its end: {total - open_yet} of {total} shards are done. Finish it with: {remedy}"
+            return replace(known, missing=[missing])
+        rows = self.results
+        try:
+            report, _ = join(self.study, self.settings, self.folder, self.units, write=False)
+        except (OSError, ValueError, ImportError) as error:
+            return replace(known, rows=rows, missing=[f"Tables and charts are left out, as they could not be made again: {error}."])
+        return replace(known, rows=rows, report=report)
 
 
 def load_run(folder: str | Path, study: Study[Any] | None = None) -> Run:
@@ -167,6 +184,54 @@ def load_run(folder: str | Path, study: Study[Any] | None = None) -> Run:
     place = RunFolder(folder)
     study = study or find(place.study_name())
     return Run(study, place.read_config(study.settings), place.read_units(), place)
+
+
+def report_runs(folders: Sequence[str | Path], out: str | Path | None = None) -> Path:
+    """Write ``report.html`` of a run, or one page of several runs side by side, with their families compared where that can be done.
+
+    Args:
+        folders: run folders, finished or not.
+        out: the page's file; default: ``report.html`` in the run's folder, or of several runs in a new folder, ``runs/report-1``, ...
+
+    Returns:
+        the file.
+
+    Raises:
+        FileNotFoundError: if a folder holds no run.
+        ValueError: if none or one twice is given, or a file is damaged.
+        OSError: if the page cannot be written.
+    """
+    if not folders:
+        raise ValueError("run: expected one run folder or more, got none; name some")
+    runs = [load_run(folder) for folder in folders]
+    joint, notes = [], []
+    if len(runs) == 1:
+        parts = [runs[0].reported()]
+    else:
+        names = _short_names([run.folder.path.resolve() for run in runs])
+        parts = [run.reported(name) for run, name in zip(runs, names, strict=True)]
+        try:
+            joint = compare_runs(folders)
+        except (OSError, ValueError) as error:
+            notes = [f"The runs' families are not compared with each other: {error}."]
+    if out is not None or len(runs) > 1:
+        path = Path(out).expanduser() if out is not None else RunFolder.free("report").path / FILE
+        return write_atomic(path, render(parts, path.parent, joint, notes))
+    folder = runs[0].folder
+    with folder.claim():
+        folder.write(FILE, render(parts, folder.path))
+        if folder.finished():
+            folder.finish_again()
+    return folder.path / FILE
+
+
+def _short_names(paths: Sequence[Path]) -> list[str]:
+    """Names of folders, with as many of those above as it takes to tell them apart; raises ``ValueError`` if one is named twice."""
+    for path in paths:
+        if paths.count(path) > 1:
+            raise ValueError(f"run: {path} is named twice; name each run once")
+    length = next(number for number in count(1) if len({path.parts[-number:] for path in paths}) == len(paths))
+    return ["/".join(path.parts[-length:]) for path in paths]
 
 
 def _trained_states(shard: Shard, places: Sequence[int], build: Callable[[Shard], Any]) -> list[dict[str, Tensor]]:
@@ -200,10 +265,7 @@ def join_runs(folders: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str], s
         ValueError: if a folder is named twice, a file is damaged, or the runs' scores cannot be compared.
     """
     runs = [load_run(folder) for folder in folders]
-    paths = [run.folder.path.resolve() for run in runs]
-    for path in paths:
-        if paths.count(path) > 1:
-            raise ValueError(f"run: {path} is named twice; name each run once")
+    names = _short_names([run.folder.path.resolve() for run in runs])
     tables, first = [run.results for run in runs], runs[0]
     for run in runs[1:]:
         if run.study.score != first.study.score:
@@ -216,9 +278,6 @@ def join_runs(folders: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str], s
     differing = sorted({name for run in runs[1:] for name in _differences(first.settings, run.settings)})
     notes = []
     if differing:
-        # With as many of the folders above as it takes to tell them apart.
-        length = next(number for number in count(1) if len({path.parts[-number:] for path in paths}) == len(paths))
-        names = ["/".join(path.parts[-length:]) for path in paths]
         tables = [table.assign(family=f"{name}/" + table["family"].astype(str)) for name, table in zip(names, tables, strict=True)]
         notes.append(f"The runs differ in {', '.join(differing)}; families are kept apart by run.")
     joined = pd.concat(tables, ignore_index=True)

@@ -6,7 +6,7 @@ Nothing here imports torch, so that ``--help`` answers at once; :mod:`elegans_py
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -106,6 +106,22 @@ class Finished(Generic[S]):
 
 
 @dataclass(frozen=True)
+class Classified:
+    """What classifiers made of the test images, for ``report.html``.
+
+    Args:
+        images: uint8, ``(n, C, H, W)``, with ``C`` 1 or 3.
+        labels, predictions: true classes ``(n,)``, and those of every unit, ``(V, n)``, negative where a unit was stopped.
+        classes: name of each class.
+    """
+
+    images: Tensor
+    labels: Tensor
+    predictions: Tensor
+    classes: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Report:
     """What a study has to say.
 
@@ -116,6 +132,10 @@ class Report:
         figures: by name.
         findings: for ``summary.json``: plain values.
         comparison: the families against the reference, if the study compares families.
+        comparisons: the same by task, if it compares them in several.
+        answer: what the study found, in sentences that its tests allow; by default those of the comparisons.
+        dots: by title, tables with ``family``, ``variant`` and ``value``, a dot a row; by default the study's score of every unit.
+        classified: what every unit made of the test images.
     """
 
     tables: list[Any] = field(default_factory=list)
@@ -124,6 +144,10 @@ class Report:
     figures: Mapping[str, Figure] = field(default_factory=dict)
     findings: Mapping[str, Any] = field(default_factory=dict)
     comparison: Any = None
+    comparisons: Mapping[str, Any] = field(default_factory=dict)
+    answer: Sequence[str] = ()
+    dots: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    classified: Classified | None = None
 
 
 @dataclass(frozen=True)

@@ -39,20 +39,33 @@ def to_text(*parts: RenderableType, width: int = WIDTH) -> str:
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
+def to_plain(*parts: RenderableType) -> list[dict[str, Any]]:
+    """What :func:`show` prints as plain values: of a table its ``title``, ``headings``, ``rows``, and which columns are ``words``; of the
+    notes of :func:`bullets` a list ``notes``; of anything else its ``text``."""
+    plain: list[dict[str, Any]] = []
+    for part in _flat(parts):
+        if not isinstance(part, Table):
+            plain.append({"text": str(part)})
+        elif part.box is None:
+            plain.append({"notes": [str(note) for note in part.columns[-1].cells] if part.columns else []})
+        else:
+            rows = [[" ".join(str(cell).split()) for cell in row] for row in zip(*(column.cells for column in part.columns), strict=True)]
+            headings = [str(column.header) for column in part.columns]
+            words = [column.justify == "left" for column in part.columns]
+            plain.append({"title": str(part.title or ""), "headings": headings, "rows": rows, "words": words})
+    return plain
+
+
 def to_markdown(*parts: RenderableType) -> str:
     """GitHub's tables, without their titles, and the notes of :func:`bullets` as lists."""
     blocks = []
-    for part in _flat(parts):
-        if not isinstance(part, Table):
-            blocks.append(str(part))
-        elif part.box is None:
-            blocks.append("\n".join(f"- {note}" for note in part.columns[-1].cells))
+    for part in to_plain(*parts):
+        if "rows" in part:
+            rules = ["---" if words else "---:" for words in part["words"]]
+            rows = [[cell.replace("|", "\\|") for cell in row] for row in (part["headings"], rules, *part["rows"])]
+            blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
         else:
-            rules = ["---" if column.justify == "left" else "---:" for column in part.columns]
-            rows: list[Sequence[Any]] = [[column.header for column in part.columns], rules]
-            rows += zip(*(column.cells for column in part.columns), strict=True)
-            escaped = [[" ".join(str(cell).replace("|", "\\|").split()) for cell in row] for row in rows]
-            blocks.append("\n".join(f"| {' | '.join(row)} |" for row in escaped))
+            blocks.append("\n".join(f"- {note}" for note in part["notes"]) if "notes" in part else part["text"])
     return "\n\n".join(blocks) + "\n"
 
 

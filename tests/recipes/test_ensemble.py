@@ -102,7 +102,7 @@ def test_a_run_leaves_everything_behind(tmp_path: Path) -> None:
     result = run_study(ENSEMBLE, config, tmp_path / "out", quiet=True)
     run = load_run(tmp_path / "out")
     names = {"config.yaml", "identity.json", "units.csv", "wirings", "metrics.csv", "results.csv", "predictions.safetensors"}
-    assert {path.name for path in run.folder.path.iterdir()} - {".lock"} == names | {"summary.json", "shards", "figures"}
+    assert {path.name for path in run.folder.path.iterdir()} - {".lock"} == names | {"report.html", "summary.json", "shards", "figures"}
     assert run.settings == config.with_absolute_paths()
     assert len(result.figures) >= 6
     for figure in result.figures:

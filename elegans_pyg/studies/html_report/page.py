@@ -1,0 +1,235 @@
+"""One page a run, or several runs side by side: what was found, what it rests on, and where everything lies."""
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from elegans_pyg._settings import Settings
+from elegans_pyg.analysis.answers import answers, task_answers
+from elegans_pyg.analysis.compare import Comparison
+from elegans_pyg.datasets import Connectome
+from elegans_pyg.studies.folder import RunFolder
+from elegans_pyg.studies.html_report import charts, wirings
+from elegans_pyg.studies.html_report.images import confusions, packed
+from elegans_pyg.studies.study import Report, Study
+from elegans_pyg.studies.tables import comparison_table, to_plain
+from elegans_pyg.studies.units import Units
+
+FILE = "report.html"
+MOST_FIGURES = 3_000_000
+"""Bytes of static figures that a page holds; it links to the others."""
+_UNTESTED = "This run describes. It tests no hypothesis, and so claims none."
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is known of one run.
+
+    Args:
+        study, settings, units, folder: as a run has them.
+        rows: one row a unit with its scores, once the run has come to its end.
+        report: what its study makes of them.
+        missing: why some of it is not there, in sentences.
+        name: what tells it from other runs on the page.
+    """
+
+    study: Study[Any]
+    settings: Settings
+    units: Units
+    folder: RunFolder
+    rows: pd.DataFrame | None = None
+    report: Report = field(default_factory=Report)
+    missing: Sequence[str] = ()
+    name: str = ""
+
+
+def subject(settings: Settings) -> str:
+    """What the real wiring is called in a sentence."""
+    name = getattr(settings, "connectome", None)
+    return "the worm's wiring" if name is None or name in Connectome.names() else f"the wiring of {Path(name).stem}"
+
+
+def answer_of(report: Report, settings: Settings) -> list[str]:
+    """What a study found, in sentences."""
+    found = list(report.answer) or task_answers(report.comparisons, subject(settings))
+    if report.comparison is not None and not found:
+        found = answers(report.comparison, subject(settings), Path(getattr(settings, "dataset", "")).name)
+    return found or [_UNTESTED]
+
+
+def render(parts: Sequence[Part], place: Path, joint: Sequence[Comparison] = (), notes: Sequence[str] = ()) -> bytes:
+    """The page.
+
+    Args:
+        parts: the runs, in order.
+        place: the folder that the page will lie in.
+        joint: comparisons of the families of all runs together, and ``notes`` on them.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    data: dict[str, Any] = {"charts": {}, "wirings": {}, "images": {}, "types": wirings.types()}
+    runs = [_context(part, f"run{number}", place, data) for number, part in enumerate(parts, 1)]
+    named = subject(parts[0].settings), Path(getattr(parts[0].settings, "dataset", "")).name
+    found = [sentence for comparison in joint for sentence in answers(comparison, *named)]
+    together = {"answer": found, "tables": to_plain(*map(comparison_table, joint)), "notes": list(notes)}
+    title = runs[0]["title"] if len(runs) == 1 else f"{len(runs)} runs side by side"
+    page = environment.get_template("page.html").render(title=title, runs=runs, together=together, data=data, library=_library())
+    return page.encode()
+
+
+def _context(part: Part, key: str, place: Path, data: dict[str, Any]) -> dict[str, Any]:
+    """What the template needs of one run; what its scripts draw goes to ``data``."""
+    settings, report = part.settings, part.report
+    drawn = _charts(part)
+    data["charts"] |= {f"{key}-{number}": chart for number, (_, chart) in enumerate(drawn)}
+    families = part.units.first_of_families()
+    graphs = {family: graph for family, data_ in families.items() if (graph := wirings.drawn(data_)) is not None}
+    if graphs:
+        data["wirings"][key] = graphs
+    units: list[dict[str, Any]] = []
+    if report.classified is not None and part.rows is not None:
+        data["images"][key] = confusions(report.classified)
+        units = part.rows[["variant", "family", "seed"]].to_dict("records")
+    covered = {"families", "accuracy", "scores"} if drawn else set()
+    covered |= {"confusion", "examples-right", "examples-wrong"} if units else set()
+    covered |= {f"dag-{family}" for family in graphs}
+    figures, linked = _figures(part, covered)
+    about = [str(value) for name in ("connectome", "wiring", "dataset", "model") if (value := getattr(settings, name, None))]
+    finished = part.rows is not None
+    return {
+        "key": key,
+        "name": part.name,
+        "title": f"{part.study.name}: {', '.join(Path(name).name for name in about)}" if about else part.study.name,
+        "answer": answer_of(report, settings) if finished and not part.missing else [],
+        "missing": list(part.missing),
+        "tables": to_plain(*report.tables),
+        "notes": report.notes,
+        "charts": [
+            {"id": f"{key}-{number}", "title": title, "height": chart["layout"].get("height", 420)}
+            for number, (title, chart) in enumerate(drawn)
+        ],
+        "families": list(dict.fromkeys(map(str, part.units.table["family"]))) if drawn else [],
+        "has_runs": any(trace.get("meta") == "runs" for _, chart in drawn for trace in chart["data"]),
+        "wirings": list(graphs),
+        "units": units,
+        "figures": figures,
+        "linked": [_link(part, name, place) for name in linked],
+        "settings": _settings(settings),
+        "command": f"elegans-pyg {part.study.name} --config config.yaml",
+        "machine": _machine(part.folder),
+        "files": [_link(part, name, place) for name in _files(part.folder)],
+    }
+
+
+def _charts(part: Part) -> list[tuple[str, charts.Chart]]:
+    """Curves along the training, and a dot for every unit, each with its title."""
+    comparison = part.report.comparison
+    if part.rows is None:
+        return []
+    reference = str(part.rows["family"].iloc[0])
+    share = comparison.share if comparison is not None else part.study.score == "accuracy"
+    scale, unit = (100, " (%)") if share else (1, "")
+    found: list[tuple[str, charts.Chart | None]] = []
+    for name, table in _dots(part).items():
+        own = comparison or part.report.comparisons.get(name.partition(":")[0])
+        summary = own.to_dict()["families"] if own is not None else ()
+        title = f"{name.replace('_', ' ')}{unit}"
+        found.append((f"Every unit: {title}", charts.dots(table, title, reference, summary, scale)))
+    for split, step, value, table in _evaluations(part):
+        factor, word = (scale, unit) if value == part.study.score else (1, "")
+        title = f"{split} {value.replace('_', ' ')}{word}"
+        for task, own in table.groupby("task", sort=False) if "task" in table else [("", table)]:
+            prefix = f"{task}: " if task else ""
+            found.append((f"{prefix}{title} by {step}", charts.curves(own, step, value, title, reference, factor)))
+    return [(title, chart) for title, chart in found if chart is not None]
+
+
+def _dots(part: Part) -> Mapping[str, pd.DataFrame]:
+    rows, score = part.rows, part.study.score
+    if part.report.dots or rows is None or score not in rows:
+        return part.report.dots
+    values = rows.rename(columns={score: "value"})
+    if "task" not in rows:
+        return {score: values}
+    return {f"{task}: {score}": own for task, own in values.groupby("task", sort=False)}
+
+
+def _evaluations(part: Part) -> list[tuple[str, str, str, pd.DataFrame]]:
+    """Tables along the training: the split, the column of the step, that of the value, and the rows."""
+    files = part.report.files
+    metrics, history = files.get("metrics.csv"), files.get("history.csv")
+    if isinstance(metrics, pd.DataFrame) and part.rows is not None:
+        if "task" in part.rows and "task" not in metrics:
+            metrics = metrics.merge(part.rows[["variant", "task"]], on="variant")
+        held = next((name for name in ("validation", "train") if (metrics["split"] == name).any()), "train")
+        wanted = (
+            [(held, part.study.score), ("train", "loss")] if part.study.score in metrics else [("train", "loss"), ("validation", "loss")]
+        )
+        return [(split, "iteration", value, metrics[metrics["split"] == split]) for split, value in wanted if value in metrics]
+    if isinstance(history, pd.DataFrame):
+        return [(split, "epoch", "RMSE", history.rename(columns={split: "RMSE"})) for split in ("train", "validation") if split in history]
+    return []
+
+
+def _figures(part: Part, covered: set[str]) -> tuple[list[dict[str, str]], list[str]]:
+    """The static figures that no chart stands for, as images, and the names of those for which there is no room."""
+    shown, linked, room = [], [], MOST_FIGURES
+    for name in part.report.figures:
+        path = part.folder.path / "figures" / f"{name}.png"
+        if name in covered or not path.is_file() or not path.stat().st_size:
+            continue
+        content = path.read_bytes()
+        if len(content) > room:
+            linked.append(f"figures/{name}.png")
+            continue
+        room -= len(content)
+        shown.append({"name": name.replace("-", " "), "source": f"data:image/png;base64,{b64encode(content).decode()}"})
+    return shown, linked
+
+
+def _settings(settings: Settings) -> list[tuple[str, str, str]]:
+    """Name, value and meaning of all settings that a result depends on."""
+    fixed, rows = settings.fixed(), []
+    for name, (path, info) in type(settings).flat_fields().items():
+        group = fixed if len(path) == 1 else fixed[path[0]]
+        if name in group:
+            value = group[name]
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            rows.append((name, shown or "none", info.description or ""))
+    return rows
+
+
+def _machine(folder: RunFolder) -> list[tuple[str, str]]:
+    """What the run began on."""
+    known = folder.read_json("identity.json").get("machine", {}) if (folder.path / "identity.json").is_file() else {}
+    return [*((name, str(value)) for name, value in known.items() if name != "versions"), *known.get("versions", {}).items()]
+
+
+def _files(folder: RunFolder) -> list[str]:
+    """The run's own files but for those of its shards, the last one, which is written after this page, included."""
+    names = {path.relative_to(folder.path) for path in folder.path.rglob("*") if path.is_file()} | {Path("summary.json")}
+    return sorted(str(name) for name in names if "shards" not in name.parts and name.name != FILE and not name.name.startswith("."))
+
+
+def _link(part: Part, name: str, place: Path) -> dict[str, str]:
+    return {"name": name, "address": quote(os.path.relpath(part.folder.path / name, place))}
+
+
+@lru_cache(maxsize=1)
+def _library() -> str:
+    """plotly.js, packed."""
+    from plotly.offline import get_plotlyjs
+
+    return packed(get_plotlyjs().encode())
