@@ -45,7 +45,13 @@ PICTURES = {"digits-d": "digits", "fashion-f": "Fashion-MNIST"}
 MARGIN = 0.003
 TIME = {"time-reservoirs": ("reservoir", elegans_echo.MARGINS), "time-trained": ("trained", time_tasks.MARGINS)}
 PRIMARY = "type_rewired"
-FREEDOMS = {"none": "nothing fitted", "global": "8 numbers", "class": "4 a class", "edge": "one an edge"}
+CLAIMS = {
+    "matters": "the wiring matters.",
+    "does not matter": "the wiring does not matter.",
+    "neither": "neither that the wiring matters nor that it does not.",
+}
+"""What was registered to be said: the first if the primary family differs in a task, the second if it is equal in every task."""
+FREEDOMS = {"none": "nothing fitted", "global": "8 numbers fitted", "class": "4 more per class", "edge": "1 more per edge"}
 
 
 def take_over(runs: Path) -> list[str]:
@@ -186,7 +192,7 @@ def time_text() -> str:
     for name, (network, margins) in TIME.items():
         if name not in origins():
             continue
-        rows, claimed = [], []
+        rows, different, equal = [], [], []
         for task, compared in time(name).items():
             digits = 3 if compared["mean"].abs().max() < 1 else 2
             for row in compared.itertuples():
@@ -197,10 +203,13 @@ def time_text() -> str:
             primary = compared.set_index("family").loc[PRIMARY]
             if primary["p_holm"] <= analysis.ALPHA / len(margins):
                 better = "better" if primary["effect"] > 0 else "worse"
-                claimed.append(f"{task} (the connectome is {better}, p {p_text(primary['p_holm'])})")
-        rule = f"against `{PRIMARY}`, the primary family, at p up to {analysis.ALPHA / len(margins):.4f} in"
-        words = "**Registered claim, that the wiring matters:** "
-        answer = f"{words}{rule} {'; '.join(claimed)}." if claimed else f"{words}not made; no task differs {rule.removesuffix(' in')}."
+                different.append(f"{task} (the connectome is {better}, p {p_text(primary['p_holm'])})")
+            if primary["verdict"] == "equal":
+                equal.append(task)
+        found = "matters" if different else "does not matter" if len(equal) == len(margins) else "neither"
+        answer = f"**Registered answer: {CLAIMS[found]}** Against `{PRIMARY}`, the primary family, at p up to"
+        answer += f" {analysis.ALPHA / len(margins):.4f} different in {'; '.join(different) or 'no task'};"
+        answer += f" equal in {', '.join(equal) or 'no task'}."
         what = {"reservoir": "Reservoirs, a trained readout", "trained": "Every synapse trained"}[network]
         blocks += [f"**{what}:**\n", table(["task", "family", "units", "mean ± SD", *COMPARED], rows, left=2), answer + "\n"]
     return "\n".join(blocks) or "Not run yet."

@@ -55,7 +55,8 @@ def test_the_answer_page_says_what_the_runs_found(tmp_path: Path) -> None:
     (tmp_path / "runs.json").write_text(json.dumps(dict.fromkeys(found, machine)), encoding="utf-8")
     said = script["texts"]()
     assert "| **equal** |" in said["pictures"]
-    assert "at p up to 0.0125 in memory (the connectome is worse, p 1e-04); narma10 (the connectome is worse, p 1e-04)." in said["time"]
+    worse = "memory (the connectome is worse, p 1e-04); narma10 (the connectome is worse, p 1e-04)"
+    assert f"the wiring matters.** Against `type_rewired`, the primary family, at p up to 0.0125 different in {worse};" in said["time"]
     effects = script["effects"]().set_index("row")["effect"]
     assert (effects[["memory, trained", "narma10, trained"]] < -5).all()
     assert abs(effects["digits"]) < 1

@@ -67,5 +67,5 @@ def effect_panels(effects: pd.DataFrame) -> Figure:
         place.set_yticks(list(ticks.values()), list(ticks), fontsize=9)
         place.set_ylim(tallest - 1, -1)
     figure.supxlabel("effect of the real wiring, in standard deviations of its nulls (right: better than they)", fontsize=9)
-    figure.legend(handles=[dot(colour, name, 6) for name, colour in colours.items()], loc="outside lower center", ncols=7, **BARE)
+    figure.legend(handles=[dot(colour, name, 6) for name, colour in colours.items()], loc="outside upper center", ncols=4, **BARE)
     return figure
