@@ -45,10 +45,11 @@ PICTURES = {"digits-d": "digits", "fashion-f": "Fashion-MNIST"}
 MARGIN = 0.003
 TIME = {"time-reservoirs": ("reservoir", elegans_echo.MARGINS), "time-trained": ("trained", time_tasks.MARGINS)}
 PRIMARY = "type_rewired"
+NETWORKS = {"reservoir": "reservoirs with a trained readout", "trained": "every synapse trained"}
 CLAIMS = {
     "matters": "the wiring matters.",
     "does not matter": "the wiring does not matter.",
-    "neither": "neither that the wiring matters nor that it does not.",
+    "neither": "neither that the wiring matters nor that it does not can be claimed.",
 }
 """What was registered to be said: the first if the primary family differs in a task, the second if it is equal in every task."""
 FREEDOMS = {"none": "nothing fitted", "global": "8 numbers fitted", "class": "4 more per class", "edge": "1 more per edge"}
@@ -156,6 +157,46 @@ COMPARED = ["family minus connectome", "p", "p equal", "verdict", "rank", "effec
 """Headings of :func:`comparison_cells`; all p with Holm's correction over families. Effects above zero: the connectome is better."""
 
 
+def answer_text() -> str:
+    """A sentence for each question whose run there is."""
+    known, lines = origins(), []
+    for name, images in PICTURES.items():
+        if name in known:
+            verdicts = pictures(name).iloc[1:].groupby("verdict", sort=False)["family"].agg(list)
+            parts = [f"{verdict}: {', '.join(f'`{each}`' for each in families)}" for verdict, families in verdicts.items()]
+            lines.append(f"- **Pictures ({images}):** mean accuracy of the connectome and of each family of nulls, {'; '.join(parts)}.")
+    for name, (network, _) in TIME.items():
+        if name in known:
+            lines.append(f"- **Time ({NETWORKS[network]}):** {registered_answer(name)}")
+    if "signal-propagation" in known:
+        own = signals("signal-propagation", freedom="none", arm="both", holdout="neurons", strain="wild-type")
+        clear = own[own["p_holm"] <= analysis.ALPHA]
+        lines.append(
+            f"- **The worm's own signals:** with nothing fitted, the real wiring says who responds (AUC {own['real'].iloc[0]:.3f}) better"
+            f" than {len(clear)} of {len(own)} families of nulls do (their means {own['mean'].min():.3f} to {own['mean'].max():.3f}, p up to"
+            f" {p_text(clear['p_holm'].max())}), by {clear['effect'].min():.1f} to {clear['effect'].max():.1f} standard deviations."
+        )
+    missing = [name for name in TABLES if name not in known]
+    if missing:
+        lines.append(f"\nNot run yet: {', '.join(f'`{name}`' for name in missing)}.")
+    return "\n".join(lines)
+
+
+def registered_answer(name: str) -> str:
+    """What the registration lets be said of a run on tasks in time."""
+    different, equal, level = [], [], analysis.ALPHA / len(TIME[name][1])
+    for task, compared in time(name).items():
+        primary = compared.set_index("family").loc[PRIMARY]
+        if primary["p_holm"] <= level:
+            better = "better" if primary["effect"] > 0 else "worse"
+            different.append(f"{task} (the connectome is {better}, p {p_text(primary['p_holm'])})")
+        if primary["verdict"] == "equal":
+            equal.append(task)
+    found = "matters" if different else "does not matter" if len(equal) == len(TIME[name][1]) else "neither"
+    against = f"Against `{PRIMARY}`, the primary family, at p up to {level:.4f}"
+    return f"{CLAIMS[found]} {against} different in {'; '.join(different) or 'no task'}; equal in {', '.join(equal) or 'no task'}."
+
+
 def pictures_text() -> str:
     blocks = []
     for name, images in PICTURES.items():
@@ -192,7 +233,7 @@ def time_text() -> str:
     for name, (network, margins) in TIME.items():
         if name not in origins():
             continue
-        rows, different, equal = [], [], []
+        rows = []
         for task, compared in time(name).items():
             digits = 3 if compared["mean"].abs().max() < 1 else 2
             for row in compared.itertuples():
@@ -200,18 +241,7 @@ def time_text() -> str:
                 cells = comparison_cells(row, 1, digits) if row.family != "connectome" else [""] * len(COMPARED)
                 label = f"{task}, {'more' if more_is_better(task) else 'less'} is better, margin {margins[task]:g}"
                 rows.append([label if row.family == "connectome" else "", f"`{row.family}`", str(row.n), mean, *cells])
-            primary = compared.set_index("family").loc[PRIMARY]
-            if primary["p_holm"] <= analysis.ALPHA / len(margins):
-                better = "better" if primary["effect"] > 0 else "worse"
-                different.append(f"{task} (the connectome is {better}, p {p_text(primary['p_holm'])})")
-            if primary["verdict"] == "equal":
-                equal.append(task)
-        found = "matters" if different else "does not matter" if len(equal) == len(margins) else "neither"
-        answer = f"**Registered answer: {CLAIMS[found]}** Against `{PRIMARY}`, the primary family, at p up to"
-        answer += f" {analysis.ALPHA / len(margins):.4f} different in {'; '.join(different) or 'no task'};"
-        answer += f" equal in {', '.join(equal) or 'no task'}."
-        what = {"reservoir": "Reservoirs, a trained readout", "trained": "Every synapse trained"}[network]
-        blocks += [f"**{what}:**\n", table(["task", "family", "units", "mean ± SD", *COMPARED], rows, left=2), answer + "\n"]
+        blocks += [f"**{NETWORKS[network].capitalize()}:**\n", table(["task", "family", "units", "mean ± SD", *COMPARED], rows, left=2)]
     return "\n".join(blocks) or "Not run yet."
 
 
@@ -272,6 +302,7 @@ def machines_text() -> str:
 
 def texts() -> dict[str, str]:
     return {
+        "answer": answer_text(),
         "pictures": pictures_text(),
         "time": time_text(),
         "signals": signals_text(),

@@ -56,7 +56,7 @@ def test_the_answer_page_says_what_the_runs_found(tmp_path: Path) -> None:
     said = script["texts"]()
     assert "| **equal** |" in said["pictures"]
     worse = "memory (the connectome is worse, p 1e-04); narma10 (the connectome is worse, p 1e-04)"
-    assert f"the wiring matters.** Against `type_rewired`, the primary family, at p up to 0.0125 different in {worse};" in said["time"]
+    assert f"the wiring matters. Against `type_rewired`, the primary family, at p up to 0.0125 different in {worse};" in said["answer"]
     effects = script["effects"]().set_index("row")["effect"]
     assert (effects[["memory, trained", "narma10, trained"]] < -5).all()
     assert abs(effects["digits"]) < 1
