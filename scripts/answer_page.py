@@ -173,7 +173,7 @@ def answer_text() -> str:
         clear = own[own["p_holm"] <= analysis.ALPHA]
         lines.append(
             f"- **The worm's own signals:** with nothing fitted, the real wiring says who responds (AUC {own['real'].iloc[0]:.3f}) better"
-            f" than {len(clear)} of {len(own)} families of nulls do (their means {own['mean'].min():.3f} to {own['mean'].max():.3f}, p up to"
+            f" than {len(clear)} of {len(own)} families do (their means {own['mean'].min():.3f} to {own['mean'].max():.3f}, p up to"
             f" {p_text(clear['p_holm'].max())}), by {clear['effect'].min():.1f} to {clear['effect'].max():.1f} standard deviations."
         )
     missing = [name for name in TABLES if name not in known]
