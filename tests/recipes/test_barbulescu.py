@@ -150,7 +150,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         stop_after(patched, 1)
         code, text, err = invoke("reproduce", "barbulescu", "--experiment", 3, "--out", out, *TINY)
     assert (code, text) == (130, "")
-    assert f"interrupted; go on with: elegans-pyg reproduce barbulescu --resume --out {out}" in err
+    assert f"interrupted; resume with: elegans-pyg reproduce barbulescu --resume --out {out}" in err
     assert invoke("reproduce", "barbulescu", "--resume", "--out", out, "--quiet")[0] == 0
 
 

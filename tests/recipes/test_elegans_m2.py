@@ -164,7 +164,7 @@ def test_resuming_with_other_settings_changes_nothing(tiny: M2Settings, tmp_path
     with pytest.raises(ValueError, match=r"resume: norm is 'state' in .*config.yaml, and 'unit' was given"):
         run_study(ELEGANS_M2, settings.model_copy(update={"norm": "unit"}), tmp_path / "run", resume=True, quiet=True)
     line = refused("reproduce", "elegans-m1", "--resume", "--out", tmp_path / "run", "-q")
-    assert "holds a run of another command; go on with it by: elegans-pyg reproduce elegans-m2 --resume" in line
+    assert "holds a run of another command; resume it with: elegans-pyg reproduce elegans-m2 --resume" in line
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
@@ -299,8 +299,8 @@ def test_command_ends_with_table_and_folder(tiny: M2Settings, tmp_path: Path, mo
     ("arguments", "message"),
     [
         (("--families", "nets"), "families: unknown choice 'nets'; choose from ws, er"),
-        (("--resume",), "resume: expected --out with the folder of the run to go on with"),
-        (("--resume", "--out", "nowhere"), "run: nowhere is no run folder"),
+        (("--resume",), "resume: expected --out with the folder of the run to resume"),
+        (("--resume", "--out", "nowhere"), "run: nowhere is not a run folder"),
         (("--width", 1), "width: expected at least 2, got 1"),
         (("--width", 100_000, "--dataset", "digits"), "memory: one unit needs about"),
         (("--connectome", "nobody"), "name"),

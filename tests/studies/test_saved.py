@@ -158,7 +158,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         run.model()
     (tmp_path / "run" / "summary.json").unlink()
     (tmp_path / "run" / "results.csv").unlink()
-    with pytest.raises(FileNotFoundError, match="its run did not come to its end; finish it with: elegans-pyg ensemble --resume"):
+    with pytest.raises(FileNotFoundError, match="its run is not finished; finish it with: elegans-pyg ensemble --resume"):
         run.model()
 
 
@@ -194,5 +194,5 @@ def test_tasks_are_compared_apart_in_their_own_units(tmp_path: Path) -> None:
     settings = EchoSettings(connectome=str(wiring), neurons=str(neurons), **tasks)
     run = learnt(ELEGANS_ECHO, settings, tmp_path / "run")
     assert [comparison.value for comparison in compare_runs([run.folder.path])] == [f"{task} score" for task in settings.tasks]
-    with pytest.raises(ValueError, match=r"margin: expected none for 2 tasks, whose scores differ in their units, got 0\.1"):
+    with pytest.raises(ValueError, match=r"margin: expected none for 2 tasks, whose scores have different units, got 0\.1"):
         compare_runs([run.folder.path], margin=0.1)
