@@ -69,7 +69,7 @@ def test_a_sweep_measures_what_each_variant_alone_would(tiny: EchoSettings, tmp_
     assert set(comparisons) == {"memory", "parity"}
     chosen = result.results[(result.results["task"] == "memory") & (result.results["family"] == "er")]
     assert comparisons["memory"]["families"][1]["mean"] == pytest.approx(chosen["score"].mean())
-    assert "Shortened: 3 of 30 variants a family, 4 of 14 settings, 60 of 1,500" in result.report.notes[-1]
+    assert "Shortened: 3 of 30 variants per family, 4 of 14 settings, 60 of 1,500" in result.report.notes[-1]
 
 
 def test_units_are_the_same_in_any_shard(tiny: EchoSettings, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_from_settings_to_table(tiny: M2Settings, tmp_path: Path) -> None:
     row = pd.read_csv(tmp_path / "run" / "networks.csv").set_index("family").loc["connectome"]
     assert row["mse"] == pytest.approx(results["mse"][:2].mean())
     assert row["probe_accuracy_sd"] == pytest.approx(results["probe_accuracy"][:2].std())
-    assert done.report.notes[0].startswith("Shortened: 4 of 40,000 iterations, width 8 of 784, 2 of 10 runs and 1 of 10 wirings a family")
+    assert done.report.notes[0].startswith("Shortened: 4 of 40,000 iterations, width 8 of 784, 2 of 10 runs and 1 of 10 wirings per family")
     assert done.report.notes[-1] == "The paper has no numbers for digits: it used mnist."
     loaded = load_run(tmp_path / "run")
     assert loaded.settings == done.settings

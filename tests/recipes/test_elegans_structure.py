@@ -119,7 +119,7 @@ def test_answers_name_their_limits(swept: Path) -> None:
     assert {claim["verdict"] for claim in content["claims"]} == {"no answer: no such effect"}
     notes = " ".join(content["notes"])
     assert "Too few graphs of the null model" in notes
-    assert "Shortened: 3 of 100 graphs a point; 3 of 14 fractions; without cook2019-hermaphrodite" in notes
+    assert "Shortened: 3 of 100 graphs per point; 3 of 14 fractions; without cook2019-hermaphrodite" in notes
     assert {path.stem for path in (swept / "figures").glob("*.png")} == {"scores", f"measures-{STAGE}"}
 
 
@@ -197,7 +197,7 @@ def test_the_command_answers_in_80_columns(tmp_path: Path, monkeypatch: pytest.M
 
 def test_help_tells_the_real_defaults() -> None:
     text = " ".join(re.sub(r"[│╭╰─╮╯]", " ", invoke(*COMMAND, "--help")[1]).split())
-    assert f"Graphs a point; at least 2 and at most 100000. [{StructureSettings().graphs}]" in text
+    assert f"Graphs per point; at least 2 and at most 100000. [{StructureSettings().graphs}]" in text
     assert f"to compare with; at least 19 and at most 100000. [{StructureSettings().nulls}]" in text
 
 

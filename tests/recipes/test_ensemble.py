@@ -93,7 +93,7 @@ def test_what_cannot_be_run_is_refused_before_anything_is_written(tmp_path: Path
 
 
 def test_two_families_cannot_have_one_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"beside: 'other/er\.csv' would be known as 'er'"):
+    with pytest.raises(ValueError, match=r"beside: 'other/er\.csv' would be named 'er'"):
         tiny_settings(tmp_path, beside=["other/er.csv"])
 
 

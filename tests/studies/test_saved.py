@@ -103,7 +103,7 @@ def test_reservoirs_with_their_readouts(tmp_path: Path) -> None:
         for chosen, rows in (({}, own), ({"family": "er", "seed": 1}, own[3:])):
             predicted = run.model(task=name, **chosen)(task.inputs[None])[:, 0, task.test]
             assert task.score(predicted, task.test).tolist() == pytest.approx(rows["score"].tolist(), rel=1e-9)
-    with pytest.raises(ValueError, match=r"task: readouts of different tasks do not fit side by side \(memory, parity\); choose one"):
+    with pytest.raises(ValueError, match=r"task: readouts of different tasks do not fit in one model \(memory, parity\); choose one"):
         run.model(family="er")
     # As the runs are that were made before readouts were kept.
     (tmp_path / "run" / "shards" / "00001" / "weights.safetensors").unlink()
@@ -137,7 +137,7 @@ def test_reduced_order_models_of_many_sizes(number: int, tmp_path: Path, monkeyp
         assert (alone.input_names, alone.output_names) == (kept.input_names, kept.output_names)
         current = torch.rand(1, 9, len(kept.input_names))
         torch.testing.assert_close(alone.predict_mV(current)[0], kept.predict_mV(current)[1])
-    with pytest.raises(ValueError, match=r"family: models of different sizes do not fit side by side .*; choose a family"):
+    with pytest.raises(ValueError, match=r"family: models of different sizes do not fit in one model .*; choose a family"):
         run.model()
 
 
