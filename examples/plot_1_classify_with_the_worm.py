@@ -2,8 +2,8 @@
 Classify images with the worm
 =============================
 
-The hermaphrodite's wiring becomes a directed acyclic graph, every neuron of it a small convolution, and the whole a classifier of 8x8
-digits. Random wirings of the same size train beside it, each as an experiment of its own.
+The hermaphrodite's wiring becomes a directed acyclic graph, every neuron a small convolution, and the whole a classifier of 8x8 digits.
+Rewired controls of the same size train beside it, each as an independent experiment.
 """
 
 # %%
@@ -20,12 +20,12 @@ print(f"{dag.num_edges} edges on {int(dag.level.max()) + 1} levels")
 figure = plots.layered_dag(dag)
 
 # %%
-# Controls are rewired first and made acyclic second, by the same procedure; ``match_report`` says what of them does not match.
+# Controls are rewired first and then made acyclic by the same procedure; ``match_report`` shows which counts do not match.
 nulls = WiringEnsemble(herm, family="rewired", count=3, seed=0)
 nulls.match_report(channels=8)[["family", "nodes", "edges", "dag_edges", "input_nodes", "output_nodes", "levels"]]
 
 # %%
-# One model holds them all. Each variant draws its first parameters from a seed of its own.
+# One model holds all of them. Each variant draws its initial parameters from its own seed.
 from torch_geometric.data import Batch
 
 from elegans_pyg.models import ConnectomeClassifier
@@ -38,4 +38,4 @@ result = fit(model, images, FitSettings(iterations=60, batch_size=50, eval_every
 result.results.assign(family=["connectome"] + 3 * ["rewired"])[["family", "seed", "accuracy"]]
 
 # %%
-# Four runs decide nothing. ``elegans-pyg ensemble`` trains as many as a question needs, and says how many that is.
+# Four runs are too few to decide anything. ``elegans-pyg ensemble`` trains more, and estimates how many a question needs.

@@ -2,8 +2,8 @@
 Bring a wiring of your own
 ==========================
 
-Any graph will do: a file of edges, a matrix, GraphML, a pandas or NetworkX graph. Here a small feed-forward network with feedback stands
-in for yours.
+Any graph will do: a file of edges, a matrix, GraphML, a pandas or NetworkX graph. Here a small feed-forward network with feedback serves
+as an example.
 """
 
 # %%
@@ -26,7 +26,7 @@ wiring = Connectome.from_networkx(graph)
 print(wiring)
 
 # %%
-# Everything that works for the worm works for it: DAG, nulls, measures, models.
+# It can be used like the worm's: DAG, nulls, measures, models.
 figure = plots.layered_dag(ConstrainedDAG()(wiring))
 
 # %%

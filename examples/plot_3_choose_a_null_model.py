@@ -2,8 +2,8 @@
 Choose a null model
 ===================
 
-A null model keeps some properties of a wiring and leaves the rest to chance. What it keeps decides what a difference means. Here one
-measure that no family is made to keep, the left-right symmetry of the worm, is set against four families.
+A null model keeps some properties of a wiring and randomises the rest. What it keeps determines what a difference means. Here four measures
+of the worm, among them its left-right symmetry, are compared with four families.
 """
 
 # %%
@@ -35,6 +35,6 @@ for axis, name in zip(axes, shown, strict=True):
     axis.label_outer()
 
 # %%
-# The red line is the worm. ``weight_shuffled`` keeps every edge, so that nothing here can differ; ``er`` keeps nothing but numbers, so that
-# nearly everything does. A difference from ``rewired`` is none of degrees, and one from ``type_rewired`` none of which types are joined
-# either.
+# The red line is the worm. ``weight_shuffled`` keeps every edge, so these measures cannot differ; ``er`` keeps only the numbers of neurons
+# and edges, so nearly all differ. A difference from ``rewired`` is not due to degrees, and a difference from ``type_rewired`` is not due to
+# the numbers of edges between types either.

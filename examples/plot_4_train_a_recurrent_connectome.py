@@ -2,8 +2,8 @@
 Train a recurrent connectome
 ============================
 
-``ConnectomeRNN`` gives every neuron a leaky unit and every synapse a weight of its known sign, cycles and all. Here it learns to give
-back, at the motor neurons, what its sensory neurons felt a moment ago, beside two rewired controls that start from the same seed.
+``ConnectomeRNN`` makes every neuron a leaky unit and every synapse a weight, with all cycles. Here it learns to reproduce, at the motor
+neurons, the input of its sensory neurons a few steps earlier, beside two rewired controls that start from the same seed.
 """
 
 # %%
@@ -28,7 +28,7 @@ inputs, targets = signal[:, delay:], signal[:, :-delay]
 train, test = slice(0, 8), slice(8, 9)
 
 # %%
-# The sum of the networks' losses trains each of them as if it were alone.
+# The networks share no parameters, so minimising the sum of their losses trains each of them independently.
 optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
 losses = []
 for _ in range(60):
@@ -47,5 +47,5 @@ left.set(xlabel="step", ylabel="mean squared error", title="training")
 left.legend()
 right.plot(targets[test][0, 20:120, 0], "k", label="target")
 right.plot(found[0, 0, 20:120, 0], label="connectome")
-right.set(xlabel="time step", title="a sequence that it has not seen")
+right.set(xlabel="time step", title="test sequence")
 right.legend()

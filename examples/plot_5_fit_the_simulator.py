@@ -3,11 +3,11 @@ Fit the simulated worm by gradient
 ==================================
 
 ``dynamics.simulate`` is differentiable in currents, conductances and every other table of the worm. Here two factors, of all gap junctions
-and of all leaks, are found again from the voltages of three neurons.
+and of all leaks, are recovered from the voltages of three neurons.
 """
 
 # %%
-# The voltages to be explained come from a worm with twice the gap junctions and two thirds of the leak.
+# The target voltages are simulated with twice the gap-junction and two thirds of the leak conductances.
 import matplotlib.pyplot as plt
 import torch
 
@@ -27,7 +27,7 @@ def voltages(gap: torch.Tensor, leak: torch.Tensor) -> dynamics.Simulation:
 time_ms, measured_mV = voltages(2 * one, 2 / 3 * one)
 
 # %%
-# Start from the worm as it is. Factors stay above zero by being fitted as logarithms.
+# Start from the original worm. The logarithms of the factors are fitted, which keeps the factors positive.
 logarithms = torch.zeros(2, dtype=torch.float64, requires_grad=True)
 optimizer = torch.optim.LBFGS([logarithms], max_iter=12, line_search_fn="strong_wolfe")
 

@@ -1,12 +1,12 @@
 """
-Predict what a wiring achieves
+Predict a wiring's performance
 ==============================
 
-WiringBench holds wirings and what networks wired by them achieve. A graph network (GIN) learns to tell their memory.
+WiringBench holds wirings and the performance of networks built from them. A graph network (GIN) learns to predict their memory capacity.
 """
 
 # %%
-# Each is an ordinary ``Data``; ``y`` is the mean over several runs. The test part has families of wirings that training never sees.
+# Each wiring is an ordinary ``Data``; ``y`` is the mean over several runs. The test part has families of wirings that are not in training.
 from itertools import islice
 
 import torch
@@ -31,7 +31,7 @@ for batch in islice(DataLoader(bench[part["train"]], batch_size=16, shuffle=True
     optimizer.step()
 
 # %%
-# How well are wirings of other families put in order?
+# How well are wirings of other families ranked?
 gin.eval()
 with torch.inference_mode():
     tests = [(batch, head(global_mean_pool(gin(batch.x, batch.edge_index), batch.batch))) for batch in DataLoader(bench[part["test"]], 64)]

@@ -194,9 +194,9 @@ def test_bad_input_ends_in_one_line(small: Path) -> None:
         ((*base, "--executor", "warp"), "executor"),
         ((*base, "--family-option", "er"), "FAMILY.NAME=VALUE"),
         ((*base, "--family-option", "er.colour=1"), "colour"),
-        ((*base, "--family-option", "er.seed=1"), "'seed' is no option of family 'er'"),
+        ((*base, "--family-option", "er.seed=1"), "'seed' is not an option of family 'er'"),
         ((*base, "--out", "full"), "is not empty"),
-        ((*base, "--out", "small.csv"), "cannot make small.csv"),
+        ((*base, "--out", "small.csv"), "cannot create small.csv"),
         ((*base, "--engine", "slurm"), "engine"),
         ((*base, "--address", "auto"), "address: only the engine 'ray'"),
         (("ensemble", "--config", "none.yaml"), "there is no file 'none.yaml'"),
@@ -205,13 +205,13 @@ def test_bad_input_ends_in_one_line(small: Path) -> None:
         (("ensemble", "--config", "broken.yaml"), "not valid YAML at line"),
         (("ensemble", "--config", "other.yaml"), "unknown key 'chanels'"),
         (("ensemble", "--resume"), "expected --out"),
-        (("ensemble", "--resume", "--out", "nowhere"), "no run folder"),
+        (("ensemble", "--resume", "--out", "nowhere"), "not a run folder"),
         (("ensemble", "--resume", "--out", "full", "--config", "small.yaml"), "leave it out"),
-        (("plot", "nowhere"), "no run folder"),
-        (("report", "nowhere"), "no run folder"),
-        (("report", "full"), "no run folder"),
+        (("plot", "nowhere"), "not a run folder"),
+        (("report", "nowhere"), "not a run folder"),
+        (("report", "full"), "not a run folder"),
         (("report",), "run: expected one run folder or more"),
-        (("compare", "full"), "no run folder"),
+        (("compare", "full"), "not a run folder"),
     ):
         assert message in refused(*arguments), arguments
     assert not list(small.glob("runs/*"))
@@ -224,7 +224,7 @@ def test_no_cuda_is_said_in_one_line(small: Path) -> None:
 
 def test_a_run_of_another_command_is_named(small: Path) -> None:
     assert invoke("ensemble", "--config", "small.yaml", "--out", "run", "--quiet")[0] == 0
-    assert "go on with it by: elegans-pyg ensemble --resume --out run" in refused("train", "--resume", "--out", "run")
+    assert "resume it with: elegans-pyg ensemble --resume --out run" in refused("train", "--resume", "--out", "run")
 
 
 def test_a_run_without_results_is_named_with_the_remedy(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +298,7 @@ def test_a_signal_leaves_a_run_that_can_be_resumed(small: Path, number: signal.S
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number, err
-    assert err.splitlines()[-1] == "interrupted; go on with: elegans-pyg ensemble --resume --out 'long run'"
+    assert err.splitlines()[-1] == "interrupted; resume with: elegans-pyg ensemble --resume --out 'long run'"
     assert "Traceback" not in err
     code, _, err = invoke("ensemble", "--resume", "--out", "long run", "--quiet")
     assert code == 0, err

@@ -91,8 +91,8 @@ def test_bad_input_ends_in_one_line(run: Path, monkeypatch: pytest.MonkeyPatch) 
     for arguments, message in (
         (("run", "--format", "keras"), '"onnx", "torch", "numpy"'),
         (("run", "--family", "ba"), "has no family 'ba'; choose from connectome, er, rewired"),
-        (("run", "--out", "net.onnx", "--format", "numpy"), "ends in .npz for the format numpy, got 'net.onnx'"),
-        (("nowhere",), "no run folder"),
+        (("run", "--out", "net.onnx", "--format", "numpy"), "ending in .npz for the format numpy, got 'net.onnx'"),
+        (("nowhere",), "not a run folder"),
     ):
         assert message in refused("export", *arguments), arguments
     monkeypatch.setitem(sys.modules, "onnxscript", None)

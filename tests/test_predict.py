@@ -96,7 +96,7 @@ def test_the_command_says_what_it_did_and_leaves_the_run_alone(digits: Run, tmp_
         assert {path.name for path in folder.iterdir()} == {"predictions.csv", "predictions.png", "predictions.svg"}
         assert len(pd.read_csv(folder / "predictions.csv")) == 1
     assert {path: path.read_bytes() for path in digits.folder.path.rglob("*") if path.is_file()} == before
-    assert "expected a folder that is new or empty" in refused("predict", digits.folder.path, "photo.jpg", "--out", digits.folder.path)
+    assert "expected a new or empty folder" in refused("predict", digits.folder.path, "photo.jpg", "--out", digits.folder.path)
 
 
 def test_what_is_no_image_is_refused_in_one_line(digits: Run, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_what_is_no_image_is_refused_in_one_line(digits: Run, tmp_path: Path) ->
     photo = tmp_path / "classes" / "seven" / "one.png"
     assert "expected at least one file, got none" in refused("predict", digits.folder.path)
     assert "no family 'ws'; choose from connectome, er" in refused("predict", digits.folder.path, photo, "--family", "ws")
-    assert "is no run folder" in refused("predict", tmp_path / "empty", photo)
+    assert "is not a run folder" in refused("predict", tmp_path / "empty", photo)
     assert not (tmp_path / "out").exists()
 
 
@@ -224,13 +224,13 @@ def test_reduced_order_models_answer_currents(tmp_path: Path, monkeypatch: pytes
     pd.DataFrame({"time_ms": 0.5 * np.arange(40), "AVBL": current}).to_csv(tmp_path / "i.csv", index=False)
     code, out, err = invoke("predict", run.folder.path, tmp_path / "i.csv", "--out", tmp_path / "out")
     assert (code, err) == (0, "")
-    assert "i.csv has no PLML, PLMR, AVBR: no current flows there." in " ".join(out.split())
+    assert "i.csv has no PLML, PLMR, AVBR: these neurons get no current." in " ".join(out.split())
     table, model = pd.read_csv(tmp_path / "out" / "predictions.csv"), run.model()
     inputs = torch.zeros(1, 40, 4)
     inputs[0, :, model.input_names.index("AVBL")] = torch.tensor(current)
     np.testing.assert_allclose(table[model.output_names].to_numpy().reshape(2, 40, 4), model.predict_mV(inputs)[:, 0], rtol=1e-4)
     assert (tmp_path / "out" / "voltages-1-i.png").is_file()
     pd.DataFrame({"RIM": current}).to_csv(tmp_path / "rim.csv", index=False)
-    assert "has a column 'RIM', which is no input; choose from PLML" in refused("predict", run.folder.path, tmp_path / "rim.csv")
+    assert "has a column 'RIM', which is not an input; choose from PLML" in refused("predict", run.folder.path, tmp_path / "rim.csv")
     pd.DataFrame({"time_ms": np.arange(40), "AVBL": current}).to_csv(tmp_path / "slow.csv", index=False)
     assert "expected a row every 0.5 ms" in refused("predict", run.folder.path, tmp_path / "slow.csv")

@@ -10,7 +10,7 @@ from elegans_pyg.cli.app import run
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of ``elegans-pyg``."""
-    # GNU OpenMP reads it when torch is loaded. By default its threads spin wherever they wait for each other: where one waits for a
-    # processor that others use, our kernels or another program, each of thousands of small operations takes as long as its turn to come.
+    # GNU OpenMP reads this when torch is loaded. By default its threads spin while they wait for each other. When other threads or programs
+    # use the same cores, each of thousands of small operations then waits for a scheduler time slice.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))

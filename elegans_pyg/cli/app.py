@@ -20,19 +20,19 @@ app = App(
     # Exit codes tell which signal ended a run: see run.
     suppress_keyboard_interrupt=False,
 )
-reproduce_app = App(name="reproduce", help="Repeat a published result and set it against the published numbers.")
+reproduce_app = App(name="reproduce", help="Reproduce a published result and compare it with the published numbers.")
 app.command(reproduce_app)
 
 
 def run(tokens: list[str]) -> int:
-    """Run a command and give the exit code. When something goes wrong there is one line on standard error, never a traceback, unless
-    ``ELEGANS_PYG_DEBUG=1`` lets it through."""
+    """Run a command and return its exit code. An error is printed as one line on standard error; ``ELEGANS_PYG_DEBUG=1`` shows the
+    traceback."""
     try:
         app(tokens, exit_on_error=False, print_error=False)
     except KeyboardInterrupt as interrupt:
         return 128 + int(getattr(interrupt, "signum", 2))
     except BrokenPipeError:
-        # Whoever reads our output has gone; the interpreter's last flush must not complain either.
+        # The reader of the output has closed the pipe; the interpreter's last flush must not raise either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED_RUN
     except Exception as error:
@@ -51,7 +51,7 @@ def _explain(error: Exception) -> tuple[int, str]:
         words = " ".join(error.command_chain or ())
         return BAD_INPUT, f"{text[:400].rstrip('.')}; see {' '.join(('elegans-pyg', words)).strip()} --help"
     if isinstance(error, OSError):
-        # What this package raises says it all in its message; what the system raises has a number, and the file apart.
+        # Errors of this package have a complete message; those of the system have a number and a separate file name.
         if error.strerror and error.filename is not None:
             return BAD_INPUT, f"{error.strerror}: {error.filename}"
         return BAD_INPUT, " ".join((error.strerror or text).split())

@@ -1,4 +1,4 @@
-"""Taking trained networks elsewhere."""
+"""The command that exports trained networks."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,26 +15,26 @@ def export(
     /,
     *,
     format: Annotated[
-        Literal["onnx", "torch", "numpy"], Parameter(help="ONNX, PyTorch's .pt2, or NumPy arrays and a page that reads them.")
+        Literal["onnx", "torch", "numpy"], Parameter(help="ONNX, PyTorch's .pt2, or NumPy arrays with a Python script that runs them.")
     ] = "onnx",
-    out: Annotated[Path | None, Parameter(help="The file (default: in this folder, named after run, family and unit).")] = None,
+    out: Annotated[Path | None, Parameter(help="Output file (default: in the current folder, named after run, family and unit).")] = None,
     family: Annotated[str | None, Parameter(help="A unit of this family.")] = None,
-    seed: Annotated[int | None, Parameter(help="A unit's seed, or its number within its family, from 0.", converter=whole)] = None,
+    seed: Annotated[int | None, Parameter(help="The unit's seed, or its number within its family, from 0.", converter=whole)] = None,
     variant: Annotated[int | None, Parameter(help="The unit of this number in results.csv.", converter=whole)] = None,
     task: Annotated[str | None, Parameter(help="A unit of this task.")] = None,
 ) -> None:
-    """Write one trained network as a file that runs without this package, checked against the network: by default the first unit's."""
+    """Export one trained network, by default the first unit's, to a file that runs without this package, and check its outputs."""
     from rich.console import Console
 
     from elegans_pyg.studies.export import export_run
     from elegans_pyg.studies.saved import load_run
 
-    with Console(stderr=True).status("Writing the network out, which takes a minute for a large one, and checking the file"):
+    with Console(stderr=True).status("Exporting and checking the network; a large one takes a minute"):
         done, unit = export_run(load_run(run), format, out, family=family, seed=seed, variant=variant, task=task)
     labels = ", ".join(f"{name.replace('_', ' ')} {unit[name]}" for name in ("wiring_seed", "seed", "task") if name in unit)
     print(f"unit {unit['variant']}: {unit['family']}, {labels}")
     if done.difference is None:
-        print("not checked: for that run pip install 'elegans-pyg[onnx]'")
+        print("not checked: ONNX Runtime is missing; run pip install 'elegans-pyg[onnx]'")
     else:
         print(f"largest difference from the network on sample inputs: {done.difference:.1g}")
     for path in done.paths:

@@ -1,4 +1,4 @@
-"""From settings to the options of a command."""
+"""Command-line options made from settings classes."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +12,11 @@ from pydantic.fields import FieldInfo
 from elegans_pyg._settings import Settings, bounds, choices
 
 RUN = Group("Run", sort_key=90)
-QUIET = Annotated[bool, Parameter(name=["--quiet", "-q"], help="No progress.", group=RUN, negative=(), show_default=False)]
+QUIET = Annotated[bool, Parameter(name=["--quiet", "-q"], help="Show no progress.", group=RUN, negative=(), show_default=False)]
 
 
 def settings_options(kind: type[Settings], defaults: Settings) -> list[inspect.Parameter]:
-    """One keyword-only parameter a setting, ``None`` where it is not given; help and bounds come from the settings class."""
+    """One keyword-only parameter per setting, ``None`` where it is not given; help and bounds come from the settings class."""
     parameters, groups = [], dict[str, Group]()
     for name, (path, info) in kind.flat_fields().items():
         title, default, plain = _group(kind, path), _shown(reduce(getattr, path, defaults)), _kind(info)
@@ -35,7 +35,7 @@ def settings_options(kind: type[Settings], defaults: Settings) -> list[inspect.P
 
 
 def whole(kind: Any, tokens: Sequence[Token]) -> int:
-    """A whole number; the library's own reading takes 1.5 for 1."""
+    """Read a whole number; cyclopts itself would read 1.5 as 1."""
     try:
         return int(tokens[0].value)
     except ValueError:
@@ -54,8 +54,8 @@ def shape(command: Callable[..., None], name: str, text: str, parameters: list[i
 
 
 def given_settings(kind: type[Settings], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings among a command's arguments that were given, lists and mappings read from their text; a tuple holds what the command
-    took without an option's name. Raises ``ValueError`` if a text is no such list or mapping."""
+    """The settings given among a command's arguments, with lists and mappings parsed from their text; a tuple holds positional arguments.
+    Raises ``ValueError`` if a text cannot be parsed."""
     given = {name: values[name] for name in kind.flat_fields() if values.get(name) is not None}
     for name, value in given.items():
         info, option = kind.flat_fields()[name][1], option_name(name)
@@ -66,13 +66,13 @@ def given_settings(kind: type[Settings], values: Mapping[str, Any]) -> dict[str,
             given[name] = [_member(option, info, part.strip()) for part in parts if part.strip()]
         elif isinstance(value, tuple):
             if len(value) > 1:
-                raise ValueError(f"{option}: expected one, got {len(value)} ({', '.join(value)[:60]}); give one")
+                raise ValueError(f"{option}: expected one value, got {len(value)} ({', '.join(value)[:60]}); give one")
             given[name] = value[0]
     return given
 
 
 def option_name(name: str) -> str:
-    """A setting's name as an option's; mappings are given one entry an option."""
+    """The option's name of a setting; the option of a mapping takes one entry and can be repeated."""
     return name.replace("_", "-") if name != "family_options" else "family-option"
 
 
@@ -93,7 +93,7 @@ def _shown(value: Any) -> str:
 
 
 def _kind(info: FieldInfo) -> Any:
-    """The plain type of a setting, without ``None`` and without what annotates it."""
+    """The plain type of a setting, without ``None`` and annotations."""
     found = _members(info.annotation)
     return get_origin(found[0]) or found[0]
 
@@ -111,7 +111,7 @@ def _member(name: str, info: FieldInfo, text: str) -> Any:
     try:
         return kind(text) if kind in (int, float) else text
     except ValueError as error:
-        raise ValueError(f"{name}: expected numbers with commas between them, got {text[:60]!r}; write such as 0.5,0.9") from error
+        raise ValueError(f"{name}: expected numbers separated by commas, got {text[:60]!r}; write for example 0.5,0.9") from error
 
 
 def _mapping(name: str, texts: list[str]) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Using trained networks."""
+"""The command that applies trained networks to new files."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,17 +13,17 @@ from elegans_pyg.cli.options import whole
 def predict(
     run: Annotated[Path, Parameter(help="Folder of a finished run.")],
     /,
-    *files: Annotated[Path, Parameter(help="Images, or folders of them; for reservoirs and reduced-order models CSV files.", negative=())],
+    *files: Annotated[Path, Parameter(help="Images or folders of images; CSV files for networks of sequences and currents.", negative=())],
     family: Annotated[str | None, Parameter(help="Units of this family only.")] = None,
     seed: Annotated[int | None, Parameter(help="A unit's seed, or its number within its family, from 0.", converter=whole)] = None,
     variant: Annotated[int | None, Parameter(help="The unit of this number in results.csv only.", converter=whole)] = None,
     task: Annotated[str | None, Parameter(help="Units of this task only.")] = None,
     out: Annotated[Path | None, Parameter(help="Folder, new or empty (default: a new one, runs/predictions-1, -2, ...).")] = None,
 ) -> None:
-    """Give your own files to a run's trained networks: classes of images, reconstructions, outputs, voltages.
+    """Apply a run's trained networks to your own files: classes of images, reconstructions, outputs, voltages.
 
-    Images of any size, grey or colour, dark on light or light on dark, become like those trained on; it is said how. The folder gets
-    predictions.csv and figures; the run is left as it is.
+    Images of any size, grey or colour, dark on light or light on dark, are converted to the format of the training images, and the
+    conversion is printed. predictions.csv and figures are written to the output folder; the run is not changed.
     """
     from elegans_pyg.studies.folder import RunFolder
     from elegans_pyg.studies.prediction import check_out, predict, write_report

@@ -1,4 +1,4 @@
-"""Looking at what there is, and at finished runs."""
+"""Commands that list what is available and that inspect finished runs."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from elegans_pyg.cli.app import app
 
 @app.command
 def info() -> None:
-    """Show connectomes, families, image sets, executors, devices and versions."""
+    """List connectomes, families, image sets, executors, devices and versions."""
     from elegans_pyg.studies.info import info_tables
     from elegans_pyg.studies.tables import show
 
@@ -24,11 +24,11 @@ def compare(
     reference: Annotated[str | None, Parameter(help="Family to compare with (default: the connectome).")] = None,
     margin: Annotated[
         float | None,
-        Parameter(help="Differences below it are equal, if it was set before the runs (default: their setting); 0.003 is 0.3 points."),
+        Parameter(help="Smaller differences count as equal; set it before the runs (default: their setting). 0.003 is 0.3 points."),
     ] = None,
     json_file: Annotated[Path | None, Parameter(name="--json", help="Also write the table to this file.")] = None,
 ) -> None:
-    """Join the results of several runs and compare their families: different, equal within a margin, or undecided."""
+    """Join the results of one or more runs and compare their families: different, equal within a margin, or undecided."""
     from elegans_pyg._files import write_atomic
     from elegans_pyg.studies.saved import compare_runs
     from elegans_pyg.studies.tables import comparison_table, show
@@ -57,11 +57,11 @@ def plot(run: Annotated[Path, Parameter(help="Run folder.")], /) -> None:
 def report(
     *runs: Annotated[Path, Parameter(help="Run folders; several are shown side by side.", negative=())],
     out: Annotated[
-        Path | None, Parameter(help="The page's file (default: report.html in the run's folder, or in a new one for several runs).")
+        Path | None, Parameter(help="Output file (default: report.html in the run's folder, or in a new folder for several runs).")
     ] = None,
-    open_it: Annotated[bool, Parameter(name="--open", help="Show it in the browser.", negative=())] = False,
+    open_it: Annotated[bool, Parameter(name="--open", help="Open it in the browser.", negative=())] = False,
 ) -> None:
-    """Write a run's report again, or one page of several runs: what was found, interactive charts, settings, links to every file."""
+    """Write a run's report again, or one page for several runs: results, interactive charts, settings, and links to all files."""
     import webbrowser
 
     from elegans_pyg.studies.saved import report_runs
@@ -73,8 +73,8 @@ def report(
 
 
 @app.command
-def join(run: Annotated[Path, Parameter(help="Run folder whose shards were run apart.")], /) -> None:
-    """Report on a run once all of its shards are done."""
+def join(run: Annotated[Path, Parameter(help="Run folder whose shards were run separately.")], /) -> None:
+    """Join the shards of a run, once all are done, and report."""
     from elegans_pyg.cli.studies import print_result
     from elegans_pyg.studies.run import join_folder
     from elegans_pyg.studies.saved import load_run

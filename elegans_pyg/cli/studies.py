@@ -1,4 +1,4 @@
-"""The commands that run studies: their options come from the settings classes."""
+"""The commands that run studies; their options come from the settings classes."""
 
 import inspect
 import re
@@ -24,19 +24,19 @@ def _option(kind: Any, text: str) -> Any:
 RUN_OPTIONS = {
     "out": (_option(Path, "Run folder (default: a new one in runs/)."), None),
     "config": (_option(Path, "Settings in YAML, such as a run's config.yaml; options override them."), None),
-    "resume": (_option(bool, "Go on with the run in --out."), False),
+    "resume": (_option(bool, "Resume the run in --out."), False),
     "engine": (_option(Literal["local", "ray"], "What runs the shards: this machine, or Ray (extra cluster). [local]"), None),
-    "address": (_option(str, "Of a Ray cluster (default: one on this machine)."), None),
-    "cpus": (_option(int, "Cores a task of Ray (default: one, or all where a shard uses them)."), None),
-    "workers": (_option(int, "Processes, or tasks of Ray at a time (default: one a core)."), None),
-    "shard": (_option(str, "I/N: run the I-th of N shards only, for job arrays; then: elegans-pyg join FOLDER."), None),
+    "address": (_option(str, "Address of a Ray cluster (default: start one on this machine)."), None),
+    "cpus": (_option(int, "Cores per Ray task (default: one, or all where a shard uses them)."), None),
+    "workers": (_option(int, "Processes, or Ray tasks, at a time (default: one per core)."), None),
+    "shard": (_option(str, "I/N: run only the I-th of N shards, for job arrays; then run elegans-pyg join FOLDER."), None),
     "quiet": (QUIET, False),
 }
 
 
 def add_study(study: Study[Any]) -> None:
-    """Make a study a command of its name, with an option for every setting."""
-    # A study that is told its device does not look for a GPU, which would take the seconds that PyTorch takes to import.
+    """Add a command with the study's name and an option for every setting."""
+    # With an explicit device, a study does not look for a GPU, which would import PyTorch and take seconds.
     has_device = "device" in study.settings.flat_fields()
     defaults = study.make({"device": "cpu"}).with_flat({"device": "auto"}) if has_device else study.make()
     run_options = [parameter(key, *value) for key, value in RUN_OPTIONS.items()]
@@ -57,7 +57,7 @@ def add_study(study: Study[Any]) -> None:
 
 
 def run_command(study: Study[Any], values: dict[str, Any]) -> None:
-    """Run a study as its command line says, and print what it ends in."""
+    """Run a study with the values of its command line, and print the result."""
     from elegans_pyg.studies.folder import RunFolder
     from elegans_pyg.studies.run import run_array_shard, run_study
 
@@ -66,10 +66,10 @@ def run_command(study: Study[Any], values: dict[str, Any]) -> None:
         if not re.fullmatch(r"\d{1,9}/\d{1,9}", shard):
             raise ValueError(f"shard: expected I/N, such as 3/100, got {shard[:40]!r}; write it so")
         if out is None:
-            raise ValueError("out: expected --out with the run folder that all shards share; add it")
+            raise ValueError("out: expected --out with the run folder that all shards share, got none; add it")
         number, count = map(int, shard.split("/"))
         run_array_shard(study, settings, out, number, count, quiet=values["quiet"])
-        print(f"shard {number} of {count} is done; once all are: elegans-pyg join {shlex.quote(str(out))}")
+        print(f"shard {number} of {count} is done; once all are, run: elegans-pyg join {shlex.quote(str(out))}")
         return
     folder = RunFolder.free(study.short_name) if out is None else RunFolder(out)
     options = {name: values[name] for name in ("quiet", "workers", "address", "cpus")}
@@ -78,7 +78,7 @@ def run_command(study: Study[Any], values: dict[str, Any]) -> None:
     except KeyboardInterrupt as interrupt:
         remedy = "nothing was done yet, start it again"
         if folder.started():
-            remedy = f"go on with: elegans-pyg {study.name} --resume --out {shlex.quote(str(folder.path))}"
+            remedy = f"resume with: elegans-pyg {study.name} --resume --out {shlex.quote(str(folder.path))}"
         print(f"interrupted; {remedy}", file=sys.stderr)
         raise Interrupted(getattr(interrupt, "signum", 2)) from None
     finally:
@@ -88,7 +88,7 @@ def run_command(study: Study[Any], values: dict[str, Any]) -> None:
 
 
 def print_result(study: Study[Any], result: Any) -> None:
-    """The end of a run's output: the answer, what to know about it, where everything is, and how to have it again."""
+    """Print the result of a run: tables, notes, the files written, and the command that repeats it."""
     from elegans_pyg.studies.tables import show
 
     show(*result.report.tables)
@@ -109,18 +109,18 @@ def _settings(study: Study[Any], values: dict[str, Any]) -> Any:
     if not values["resume"]:
         return study.make(given, config=values["config"], quick=values.get("quick", False))
     if values["out"] is None:
-        raise ValueError("resume: expected --out with the folder of the run to go on with; add it")
+        raise ValueError("resume: expected --out with the folder of the run to resume, got none; add it")
     for name in ("config", "quick"):
         if values.get(name):
-            raise ValueError(f"{name}: a run goes on with its own settings, so --{name} cannot be used with --resume; leave it out")
+            raise ValueError(f"{name}: a resumed run keeps its own settings, so --{name} cannot be used with --resume; leave it out")
     folder = RunFolder(values["out"])
     if folder.started():
         if (other := folder.study_name()) != study.name:
-            remedy = f"go on with it by: elegans-pyg {other} --resume --out {folder.path}"
+            remedy = f"resume it with: elegans-pyg {other} --resume --out {folder.path}"
             raise ValueError(f"out: {folder.path} holds a run of another command; {remedy}")
         return folder.read_config(study.settings).with_flat(given)
     if folder.started() is None or not folder.path.is_dir():
-        raise FileNotFoundError(f"run: {folder.path} is no run folder, it has no config.yaml; give a folder that a run was written to")
+        raise FileNotFoundError(f"run: {folder.path} is not a run folder: it has no config.yaml; give the folder of a run")
     return study.make(given)
 
 

@@ -1,4 +1,4 @@
-"""Barbulescu et al. (2023): recurrent networks in place of the nervous system, five experiments, published against measured."""
+"""Barbulescu et al. (2023): recurrent networks as surrogates of the nervous system, five experiments, published and measured."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 EPOCHS, QUICK_EPOCHS, QUICK_RUNS = 1_000, 150, 3
 PUBLISHED_BOUND = 1.3e-2
-"""Test RMSE that the paper's GRUs of experiment 3 stay below. Its tables of numbers are not part of its text."""
+"""Upper bound of the test RMSE of the paper's GRUs in experiment 3. The paper's text has no tables of numbers."""
 PUBLISHED_PARAMETERS = {("rnn", 16): 404, ("lstm", 8): 452, ("gru", 8): 348, ("rnn", 64): 4676, ("lstm", 32): 4868, ("gru", 32): 3684}
 
-TITLES = ("RNN, LSTM and GRU of like size", "GRUs of six sizes", "Longer sequences", "Input importance", "Two scenarios in one model")
+TITLES = ("RNN, LSTM and GRU of similar size", "GRUs of six sizes", "Longer sequences", "Input importance", "Two scenarios in one model")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One line of a table: a model, what the table calls its data, and their sampling; ``without`` names inputs that it does not get, and
-    ``joined`` takes forward crawling with 16 outputs and nictation together, in place of forward crawling with 4."""
+    """One row of a table: a model, the name of its data, and the sampling interval; ``without`` names inputs that are removed, and
+    ``joined`` combines forward crawling with 16 outputs and nictation, in place of forward crawling with 4 outputs."""
 
     cell: str
     hidden: int
@@ -48,7 +48,7 @@ class Job:
 
     @property
     def setting(self) -> str:
-        """What tables have in their column of data."""
+        """The entry in the column of data."""
         return f"{self.data}, {self.dt_ms:g} ms{self.longer}"
 
     @property
@@ -64,7 +64,7 @@ EXPERIMENTS = {
     2: [Job("gru", hidden) for hidden in (2, 4, 8, 16, 32, 64)],
     3: [
         *(Job("gru", hidden, dt_ms=dt_ms) for dt_ms in (0.5, 0.1) for hidden in (4, 8)),
-        # Not in the paper: the published 1,000 epochs do not bring a GRU-4 to its end at the finer step.
+        # Not in the paper: after the published 1,000 epochs a GRU-4 has not converged at the finer step.
         Job("gru", 4, dt_ms=0.1, times_epochs=2),
     ],
     4: [
@@ -82,12 +82,12 @@ class BarbulescuSettings(ShapeSettings):
 
     group: ClassVar[str] = "Experiment"
 
-    experiment: int = Field(1, ge=1, le=5, description="Which one.")
+    experiment: int = Field(1, ge=1, le=5, description="Number of the experiment.")
     epochs: Count = Field(EPOCHS, description="Passes over the training stimuli.")
     runs: Count = Field(RUNS, description="Runs of each model, each from its own seed.")
     count: int = Field(STIMULI, ge=4, le=2**53, description="Stimuli of each scenario.")
-    seed: Whole = Field(0, description="Start of all seeds: stimuli and first parameters.")
-    model: Literal["c302-C1", "c302-D1"] = Field("c302-C1", description="Membranes; c302-D1 has neurons with their shape.")
+    seed: Whole = Field(0, description="Base of all seeds: stimuli and initial parameters.")
+    model: Literal["c302-C1", "c302-D1"] = Field("c302-C1", description="Membrane model; c302-D1 has neurons with their shape.")
     amplitude: float | None = Field(None, gt=0, description="Largest current in pA (default: the scenario's).")
     clip_norm: float | None = Field(None, gt=0, description="Largest norm of each run's gradient (default: no limit).")
 
@@ -116,7 +116,7 @@ def worm_of(settings: BarbulescuSettings) -> ep.dynamics.Worm:
 
 
 def waveforms_of(job: Job, settings: BarbulescuSettings, root: Path, quiet: bool = True) -> ep.dynamics.Waveforms:
-    """What a job learns, simulated or read from ``root``."""
+    """The waveforms of a job, simulated or read from ``root``."""
     scenarios = job.scenarios()
     outputs = [name for scenario in scenarios for name in scenario.outputs]
     chosen = (job.dt_ms, settings.count, settings.seed, settings.amplitude)
@@ -128,11 +128,11 @@ def waveforms_of(job: Job, settings: BarbulescuSettings, root: Path, quiet: bool
 
 
 def network(settings: BarbulescuSettings, shard: Shard) -> ep.models.ReducedOrder:
-    """The runs of one job; raises ``ValueError`` if the shard has units of several, whose networks are of different sizes."""
+    """The networks of one job's runs; raises ``ValueError`` if the shard has units of several jobs, whose networks have different sizes."""
     job, *others = (EXPERIMENTS[settings.experiment][number] for number in shard.units["job"].unique())
     if others:
         listed = "; ".join(f"{own.name} on {own.setting}" for own in (job, *others))
-        raise ValueError(f"family: models of different sizes do not fit side by side ({listed}); choose a family, and a task if need be")
+        raise ValueError(f"family: models of different sizes do not fit in one model ({listed}); choose a family, and a task if needed")
     scenarios = job.scenarios()
     inputs = [name for scenario in scenarios for name in scenario.input_names if name not in job.without]
     outputs = [name for scenario in scenarios for name in scenario.outputs]
@@ -147,7 +147,7 @@ def measure(settings: BarbulescuSettings, shard: Shard) -> pd.DataFrame:
 
 
 def report(done: Finished[BarbulescuSettings]) -> Report:
-    """Measured errors beside the published numbers, and what came out in words."""
+    """Measured errors beside the published numbers, and the findings in words."""
     number = done.settings.experiment
     history, errors = done.joined("history.csv"), done.joined("outputs.csv")
     shards = done.units.table.groupby("job", sort=False)["shard"].unique()
@@ -161,7 +161,7 @@ def report(done: Finished[BarbulescuSettings]) -> Report:
         for (data, model), own in outputs.groupby(["data", "model"]):
             own = own.set_index("output")
             cells.append((data, model, *(f"{own.loc[name, 'rmse']:.4f} ({own.loc[name, 'rmse_mV']:.3f})" for name in names)))
-        title = "Test RMSE of each output in units of its own range, and in mV, mean over runs"
+        title = "Test RMSE of each output relative to its range, and in mV, mean over runs"
         tables.append(ep.studies.make_table(title, ("data", "model", *(f"{name} (mV)" for name in names)), cells, left=2))
     return Report(
         [*tables, ep.studies.bullets(findings)],
@@ -174,8 +174,9 @@ def report(done: Finished[BarbulescuSettings]) -> Report:
 
 
 def _models(rows: pd.DataFrame, number: int, folders: list[list[Path]]) -> tuple[pd.DataFrame, Any]:
-    """One row a job: ``data``, ``model``, ``hidden``, ``parameters``, ``published_parameters``, mean and standard deviation over the runs
-    of the RMSE of each split (``train``, ``train_sd``, ...), ``published`` (a bound on ``test``), ``runs``, ``seconds``; and to read."""
+    """One row per job: ``data``, ``model``, ``hidden``, ``parameters``, ``published_parameters``, mean and standard deviation over the runs
+    of the RMSE of each split (``train``, ``train_sd``, ...), ``published`` (a bound on ``test``), ``runs``, ``seconds``; and the table for
+    the terminal."""
     import pandas as pd
 
     paper, bound = (["paper"], [f"< {PUBLISHED_BOUND:g}"]) if number == 3 else ([], [])
@@ -199,7 +200,7 @@ def _models(rows: pd.DataFrame, number: int, folders: list[list[Path]]) -> tuple
 def _figures(
     settings: BarbulescuSettings, folders: list[Path], history: pd.DataFrame, table: pd.DataFrame, outputs: pd.DataFrame
 ) -> dict[str, Figure]:
-    """Loss curves and traces of each kind of data, and what else belongs to an experiment, by name; the models are those of each job's
+    """Loss curves and traces of each kind of data, and further figures of the experiment, by name; the models are those of each job's
     first shard."""
     number, figures = settings.experiment, {}
     groups: dict[tuple[str, float], dict[Job, ep.models.ReducedOrder]] = {}
@@ -227,30 +228,30 @@ def _cells(table: pd.DataFrame, outputs: pd.DataFrame) -> list[str]:
     test, findings, worst = table.set_index("model")["test"], [], True
     for rnn, *others in (("RNN-16", "LSTM-8", "GRU-8"), ("RNN-64", "LSTM-32", "GRU-32")):
         order = test[[rnn, *others]].sort_values()
-        findings.append(f"Test RMSE from least to most: {', '.join(f'{name} {value:.4f}' for name, value in order.items())}.")
+        findings.append(f"Test RMSE from smallest to largest: {', '.join(f'{name} {value:.4f}' for name, value in order.items())}.")
         worst = worst and test[rnn] > test[others].max()
-    return [*findings, f"The paper finds the plain RNN worst at both sizes: {'so it is here' if worst else 'not so here'}."]
+    return [*findings, f"The paper finds the plain RNN worst at both sizes: {'confirmed here' if worst else 'not confirmed here'}."]
 
 
 def _sizes(table: pd.DataFrame, outputs: pd.DataFrame) -> list[str]:
     test, train = table.set_index("hidden")["test"], table.set_index("hidden")["train"]
     best, overfit = test.idxmin(), test[64] > test[4] and train[64] < train[4]
     return [
-        f"The least test RMSE is that of {best} units, {test[best]:.4f}; 4 units reach {test[4]:.4f}, 64 units {test[64]:.4f}.",
-        f"The paper finds 64 units worse than 4 on the test and better in training: {'so it is here' if overfit else 'not so here'}"
+        f"The smallest test RMSE is that of {best} units, {test[best]:.4f}; 4 units reach {test[4]:.4f}, 64 units {test[64]:.4f}.",
+        f"The paper finds 64 units worse than 4 in the test and better in training: {'confirmed here' if overfit else 'not confirmed here'}"
         f" (training: 4 units {train[4]:.4f}, 64 units {train[64]:.4f}).",
     ]
 
 
 def _lengths(table: pd.DataFrame, outputs: pd.DataFrame) -> list[str]:
-    def judged(rows: pd.DataFrame, where: str) -> str:
+    def compared(rows: pd.DataFrame, where: str) -> str:
         values = ", ".join(f"{row.data}: {row.test:.4f}" for row in rows.itertuples())
         below = bool((rows["test"] < PUBLISHED_BOUND).all())
         return f"GRU-4 test RMSE, {values}: {'below' if below else 'not below'} {PUBLISHED_BOUND:g}{where}."
 
     small = table[table["hidden"] == 4]
     longer = small["data"].str.endswith("epochs")
-    return [judged(small[~longer], " at both time steps"), judged(small[longer], "")]
+    return [compared(small[~longer], " at both time steps"), compared(small[longer], "")]
 
 
 def _importance(table: pd.DataFrame, outputs: pd.DataFrame) -> list[str]:
@@ -260,9 +261,9 @@ def _importance(table: pd.DataFrame, outputs: pd.DataFrame) -> list[str]:
         listed = ", ".join(f"{name} {value:.3f}" for name, value in order.items())
         findings.append(f"{data}: test RMSE of the outputs over all models, best reproduced first: {listed}.")
         expected = ("LUAL", "PVR") if "AVB" in str(data) else ("DB1", "VB1")
-        agrees = "so they are here" if set(order.index[:2]) == set(expected) else "they are not here"
+        agrees = "confirmed here" if set(order.index[:2]) == set(expected) else "not confirmed here"
         findings.append(f"The paper finds {expected[0]} and {expected[1]} well reproduced there: {agrees}.")
-    opposite = "which is the opposite of what it reports"
+    opposite = "the opposite of what it reports"
     return [*findings, f"From this the paper concludes that AVB matters to LUAL and PVR, and PLM to DB1 and VB1, {opposite}."]
 
 
@@ -271,7 +272,7 @@ def _scenarios(table: pd.DataFrame, outputs: pd.DataFrame) -> list[str]:
     better = [size for size in (8, 16, 32) if test[f"GRU-{size}"] < test[f"LSTM-{size}"]]
     (best, least), *_, (worst, most) = outputs.loc[outputs["model"] == "GRU-16", ["output", "rmse"]].sort_values("rmse").to_numpy()
     return [
-        f"The GRU has the lesser test RMSE at {', '.join(map(str, better)) or 'none'} of 8, 16, 32 units; the paper prefers it.",
+        f"The GRU has the smaller test RMSE at {', '.join(map(str, better)) or 'none'} of 8, 16, 32 units; the paper prefers it.",
         f"GRU-16 reproduces {best} best ({least:.3f} of its range) and {worst} worst ({most:.3f}).",
     ]
 
@@ -283,14 +284,14 @@ def _notes(number: int, settings: BarbulescuSettings) -> list[str]:
     notes = []
     if settings.epochs < EPOCHS or settings.runs < RUNS:
         short = f"{settings.epochs:,} of {EPOCHS:,} epochs, {settings.runs} of {RUNS} runs, so larger errors than published"
-        notes.append(f"Shortened: {short} are to be expected, most of all of the RNN with its low learning rate.")
+        notes.append(f"Shortened: {short} are to be expected, most of all for the RNN with its low learning rate.")
     clipped = f"; clipped at a norm of {settings.clip_norm:g}." if settings.clip_norm else " or clipping."
     currents = f"{settings.amplitude:g} pA" if settings.amplitude else "2 pA (nictation 1.5 pA)"
     notes += [
-        f"Our own waveforms, of {worm_of(settings)!r}, with currents of at most {currents}; the RMSE is over all outputs,"
-        " in units of the widest one's range over the training stimuli. The paper's is over all outputs too, in its data's unit, volts; the"
-        " first of its published files shows responses of up to about 1 V, so that its 0.013 is about 1 % of the widest as well.",
-        f"Gradients run back through every step, without truncation{clipped}",
+        f"The waveforms are simulated here, with {worm_of(settings)!r} and currents of at most {currents}; the RMSE is over all outputs,"
+        " relative to the largest output range over the training stimuli. The paper's RMSE is over all outputs too, in its data's unit,"
+        " volts; the first of its published files has responses of up to about 1 V, so its 0.013 is about 1 % of the range as well.",
+        f"Gradients are computed through all time steps, without truncation{clipped}",
     ]
     if number == 5:
         parameters = ep.models.ReducedOrder("gru", 10, 28, 16).parameters_per_replica()
@@ -309,10 +310,10 @@ BARBULESCU: Study[BarbulescuSettings] = Study(
     network=network,
     predicts="voltages",
     score="test",
-    text="""Barbulescu et al. 2023: recurrent networks in place of the nervous system.
+    text="""Barbulescu et al. 2023: recurrent networks as surrogates of the nervous system.
 
-    Experiments: 1 RNN, LSTM, GRU of like size; 2 GRUs of six sizes; 3 sequences of 0.5 and 0.1 ms; 4 models without some inputs; 5 two
-    scenarios in one model. Each is a run of its own, in a folder of its own; by default with the published 10 runs of 1,000 epochs.""",
+    Experiments: 1 RNN, LSTM, GRU of similar size; 2 GRUs of six sizes; 3 samples every 0.5 and 0.1 ms; 4 models without some inputs; 5 two
+    scenarios in one model. Each experiment has its own run folder; by default it has the published 10 runs of 1,000 epochs.""",
     quick=f"{QUICK_RUNS} runs of {QUICK_EPOCHS} epochs: less than 3 minutes.",
     short={"epochs": QUICK_EPOCHS, "runs": QUICK_RUNS},
 )

@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 REPEATS = max(group.repeats for group in GROUPS.values())
 SHARD_UNITS = 12 * REPEATS
 RANKED = 0.8
-"""Reliability from which on a target is ranked."""
+"""Smallest reliability of a ranked target."""
 SECONDS, MEASURES = "seconds.json", "measures.csv"
 STRUCTURE = ("size", "degrees", "paths", "triangles", "spectrum", "dyads", "motifs", "symmetry")
-"""Groups of measures of the wiring itself; those of its DAG come beside them."""
+"""Groups of measures of the wiring itself; the measures of its DAG are added."""
 
 
 class BuildSettings(Settings):
-    """Which wirings, and what is measured of them."""
+    """The wirings, and the targets measured."""
 
     group: ClassVar[str] = "WiringBench"
 
-    every: Count = Field(1, description="Take every n-th of the wirings only, such as 32 for a pilot.")
+    every: Count = Field(1, description="Use only every n-th wiring, such as 32 for a pilot.")
     groups: Annotated[Names, Field(min_length=1), some_of(GROUPS)] = Field(
-        tuple(GROUPS), description=f"Of {', '.join(GROUPS)}: which targets are measured."
+        tuple(GROUPS), description=f"Groups of targets to measure, of {', '.join(GROUPS)}."
     )
-    seed: Whole = Field(0, description="Of networks' first parameters; the wirings' own seeds are fixed.")
+    seed: Whole = Field(0, description="Base of the seeds of initial parameters; the wirings' seeds are fixed.")
 
 
 def build_units(settings: BuildSettings) -> ep.studies.Units:
-    """One unit a wiring and repeat; wirings of one base and one share of its neurons run side by side. A wiring is made where it is
-    measured, from its recipe; a unit's seed follows from the number of its wiring in the whole table and its repeat."""
+    """One unit per wiring and repeat; wirings with the same base and share of its neurons run side by side. A wiring is generated from its
+    recipe when it is measured; a unit's seed follows from the number of its wiring in the whole table and its repeat."""
     from elegans_pyg.datasets.wiringbench.wirings import recipes
 
     rows: list[dict[str, Any]] = []
@@ -64,8 +64,8 @@ def build_data(settings: BuildSettings) -> dict[str, str]:
 
 
 def measure(settings: BuildSettings, shard: Shard) -> pd.DataFrame:
-    """The shard's units with hash and size of their wirings and a column a target. Each group's values are kept as soon as they are there,
-    and read when the shard is resumed."""
+    """The shard's units with hash and size of their wirings and one column per target. The values of each group are saved when they are
+    computed, and read when the shard is resumed."""
     import pandas as pd
 
     from elegans_pyg._files import parse_csv
@@ -96,15 +96,15 @@ def measure(settings: BuildSettings, shard: Shard) -> pd.DataFrame:
 
 
 def structure(graphs: list[Data]) -> pd.DataFrame:
-    """The measures of wirings and of their DAGs, one row each."""
+    """The measures of wirings and of their DAGs, one row per wiring."""
     own = ep.analysis.measures(graphs, STRUCTURE)
     return own.join(ep.analysis.measures(as_dags(graphs), ("dag",))).astype(float)
 
 
 def reliability(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """For each target: wirings and repeats, the intraclass correlation of one run, that of the mean of the repeats with its 95 % interval,
-    whether it is ranked, and with how many repeats it would be. A target without chance has one run a wiring and reliability 1;
-    one that no wiring has is not ranked."""
+    """For each target: numbers of wirings and repeats, the intraclass correlation of one run, that of the mean of the repeats with its 95 %
+    interval, whether it is ranked, and the repeats needed for that. A deterministic target has one run per wiring and reliability 1; one
+    that no wiring has is not ranked."""
     import numpy as np
     import pandas as pd
 
@@ -126,7 +126,7 @@ def reliability(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
 
 
 def report(done: Finished[BuildSettings]) -> Report:
-    """How reliable every target is, and what it took to measure it."""
+    """The reliability of every target, and the computing time."""
     groups = done.settings.groups
     names = [target for name in groups for target in GROUPS[name].targets]
     table = reliability(done.rows, names)
@@ -146,7 +146,7 @@ def report(done: Finished[BuildSettings]) -> Report:
     cost = [(name, f"{seconds[name]:,.0f}", f"{seconds[name] / count:.3f}") for name, count in runs.items()]
     tables = [
         ep.studies.make_table("Targets", headings, cells),
-        ep.studies.make_table("Computing time", ("group", "CPU s", "CPU s a run"), cost),
+        ep.studies.make_table("Computing time", ("group", "CPU s", "CPU s per run"), cost),
     ]
     notes = [f"{done.rows['number'].nunique():,} wirings; SD over wirings of the mean of their repeats."]
     return Report(tables, notes, {"reliability.csv": table, MEASURES: done.joined(MEASURES)}, findings={"cpu_seconds": seconds})
@@ -162,9 +162,9 @@ BUILD_WIRINGBENCH: Study[BuildSettings] = Study(
     score="",
     processes=True,
     shard_size=lambda settings: SHARD_UNITS,
-    text="""Measure what each of the wirings of WiringBench achieves, and how reliable each target is.
+    text="""Measure the performance of every wiring of WiringBench, and the reliability of each target.
 
-    By default all wirings and targets, some hours on 2 cores; scripts/build_wiringbench.py makes the data set of its results.""",
-    quick="a few wirings: under two minutes.",
+    By default all wirings and targets, some hours on 2 cores; scripts/build_wiringbench.py makes the data set from the results.""",
+    quick="A few wirings: under two minutes.",
     short={"every": 500},
 )

@@ -1,4 +1,4 @@
-"""Echo-state networks on the connectome and on its controls: memory and other tasks in time, over spectral radius and leak."""
+"""Echo-state networks on the connectome and its controls: memory and other tasks in time, by spectral radius and leak."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 TASKS = ("memory", "narma10", "mackey-glass", "lorenz", "parity")
 MARGINS = {"memory": 0.4, "narma10": 0.005, "parity": 0.012}
-"""Differences that would not matter; see docs/preregistration.md, where they were written down before the run."""
+"""Margins below which differences do not matter; registered before the run in docs/preregistration.md."""
 CHUNK = 5
-"""Wirings whose states are held at once."""
+"""Wirings whose states are in memory at once."""
 WIRING = ["family", "wiring_seed", "seed"]
-"""What tells the reservoirs apart; each of them learns every task."""
+"""Columns that identify a reservoir; each reservoir learns every task."""
 
 
 def _between(most: float, numbers: tuple[float, ...]) -> tuple[float, ...]:
@@ -38,35 +38,34 @@ def _between(most: float, numbers: tuple[float, ...]) -> tuple[float, ...]:
 
 
 class EchoSettings(WiringSettings):
-    """One sweep over spectral radius and leak."""
+    """A sweep over spectral radius and leak."""
 
     group: ClassVar[str] = "Sweep and tasks"
 
-    families: CyclicFamilies = Field(("ws", "er", "ba", "rewired"), description="Families of control wirings; no DAGs.")
-    variants: Count = Field(30, description="Wirings drawn from each family, and runs of the connectome with other input weights.")
-    tasks: Annotated[Names, Field(min_length=1), some_of(TASKS)] = Field(TASKS, description=f"Of {', '.join(TASKS)}.")
+    families: CyclicFamilies = Field(("ws", "er", "ba", "rewired"), description="Families of cyclic control wirings.")
+    variants: Count = Field(30, description="Wirings drawn from each family, and runs of the connectome with different input weights.")
+    tasks: Annotated[Names, Field(min_length=1), some_of(TASKS)] = Field(TASKS, description=f"Tasks, of {', '.join(TASKS)}.")
     radii: Annotated[Numbers, Field(min_length=1), AfterValidator(partial(_between, math.inf))] = Field(
         (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4), description="Spectral radii of the grid."
     )
     leaks: Annotated[Numbers, Field(min_length=1), AfterValidator(partial(_between, 1.0))] = Field(
-        (1.0, 0.5), description="Leak rates of the grid; 1: no leak."
+        (1.0, 0.5), description="Leak rates of the grid; 1 means no leak."
     )
     train: Annotated[int, Field(ge=30, le=LARGEST)] = Field(
-        1_500, description="Time steps to learn from; a third as many are for validation, two thirds for the test."
+        1_500, description="Training time steps; validation has a third as many, the test two thirds."
     )
-    readout: Literal["motor", "all"] = Field("motor", description="Neurons that are read.")
+    readout: Literal["motor", "all"] = Field("motor", description="Neurons that the readout uses.")
     signed: bool = Field(True, description="Whether GABAergic neurons inhibit.")
     input_scale: float = Field(0.3, ge=0, description="Bound of the input weights.")
     bias_scale: float = Field(0.1, ge=0, description="Bound of the biases.")
 
 
 def echo_units(settings: EchoSettings) -> ep.studies.Units:
-    """The connectome first, ``variants`` times, then the cyclic wirings of each family; all tasks of a wiring side by side. A wiring
-    depends on ``seed``, its family and its number alone, as in a :class:`~elegans_pyg.datasets.WiringEnsemble`, and so do its input
-    weights."""
+    """The connectome first, ``variants`` times, then the cyclic wirings of each family; the tasks of a wiring follow each other. A wiring
+    and its input weights depend only on ``seed``, its family and its number, as in a :class:`~elegans_pyg.datasets.WiringEnsemble`."""
     base = load_wiring(settings.connectome, settings)
     ep.studies.check_room(base, len(settings.families) * settings.variants, "variants")
-    # What reservoirs refuse is refused before anything is drawn.
+    # Raise the reservoirs' errors before anything is drawn.
     _reservoir(settings, [base], [0])
     families = (REFERENCE, *settings.families)
     wirings = [each for family in families for each in ep.studies.drawings(base, family, settings.seed, settings.variants)]
@@ -75,15 +74,15 @@ def echo_units(settings: EchoSettings) -> ep.studies.Units:
 
 
 def echo_memory(settings: EchoSettings, units: ep.studies.Units) -> Memory:
-    """States in float64 with the copies that a ridge regression makes of them; inputs and targets of all tasks."""
+    """Count states in float64 with the copies that a ridge regression makes of them, and inputs and targets of all tasks."""
     steps = 2 * settings.train + 200
     nodes = max(int(graph.num_nodes or 0) for graph in units.wirings)
     return Memory(8 * steps * 150 * len(settings.tasks), 8 * steps * 4 * nodes)
 
 
 def measure(settings: EchoSettings, shard: Shard) -> pd.DataFrame:
-    """Measure a shard's wirings at every grid point: the tasks run side by side as sequences, and each has its own readout. ``sweep.csv``
-    has the metric on both segments at every point; :func:`choose_by_validation` picks every unit's, whose readout is kept."""
+    """Score a shard's wirings at every grid point: the tasks run side by side as sequences, and each has its own readout. ``sweep.csv``
+    has the scores of both segments at every point; :func:`choose_by_validation` picks each unit's point, whose readout is saved."""
     import pandas as pd
     import torch
 
@@ -119,8 +118,8 @@ def measure(settings: EchoSettings, shard: Shard) -> pd.DataFrame:
 
 
 def choose_by_validation(sweep: pd.DataFrame) -> pd.DataFrame:
-    """Of each variant and task, the grid point that is best on the validation segment (of equal ones, the first), with the test segment's
-    metric as ``score``."""
+    """Choose, for each variant and task, the grid point with the best validation score (the first of equal ones), with its test score as
+    ``score``."""
     from elegans_pyg.datasets.sequences import METRICS, SEQUENCE_TASKS
 
     signs = sweep["task"].map(lambda task: 1.0 if METRICS[SEQUENCE_TASKS[task][1]][1] else -1.0)
@@ -129,11 +128,11 @@ def choose_by_validation(sweep: pd.DataFrame) -> pd.DataFrame:
 
 
 def network(settings: EchoSettings, shard: Shard) -> ep.models.EchoStateNetwork:
-    """The shard's reservoirs, with readouts that have learnt nothing; raises ``ValueError`` if they are of several tasks."""
+    """The shard's reservoirs with untrained readouts; raises ``ValueError`` if they are of several tasks."""
     name, *others = shard.units["task"].unique()
     if others:
         listed = ", ".join((name, *others))
-        raise ValueError(f"task: readouts of different tasks do not fit side by side ({listed}); choose one of these tasks")
+        raise ValueError(f"task: readouts of different tasks do not fit in one model ({listed}); choose one of these tasks")
     reservoir = _reservoir(settings, shard.graphs(), shard.units["seed"].tolist())
     return ep.models.EchoStateNetwork(reservoir, _task(name, settings.seed, settings.train).targets.size(1))
 
@@ -151,7 +150,7 @@ def _task(name: str, seed: int, train: int) -> ep.datasets.SequenceTask:
 
 
 def report(done: Finished[EchoSettings]) -> Report:
-    """Families against the connectome by task, and memory capacity by spectral radius."""
+    """Compare the families with the connectome by task, and show memory capacity by spectral radius."""
     from elegans_pyg.datasets.sequences import SEQUENCE_TASKS
 
     settings, rows, sweep = done.settings, done.rows, done.joined("sweep.csv")
@@ -181,10 +180,10 @@ def _notes(settings: EchoSettings, rows: pd.DataFrame, metrics: set[str]) -> lis
     full, task = EchoSettings(), _task(settings.tasks[0], settings.seed, settings.train)
     train, validation, test = (part.stop - part.start for part in (task.train, task.validation, task.test))
     notes = [
-        "No published numbers stand beside these: the 'echo' version of ElegansNet is a frozen tensor network, not an echo-state network.",
-        f"Inputs reach the sensory neurons, {settings.readout} neurons are read; every wiring is scaled to the same"
-        " spectral radius. Radius, leak and ridge penalty are chosen on the validation segment, of each variant and task apart; the test"
-        " segment is scored once with them. The tables and figures over the grid show the test segment at every point, and choose nothing.",
+        "No published numbers can be compared: the 'echo' version of ElegansNet is a frozen tensor network, not an echo-state network.",
+        f"Sensory neurons get the input, {settings.readout} neurons are read; every wiring is scaled to the same"
+        " spectral radius. Radius, leak and ridge penalty are chosen on the validation segment, separately for each variant and task; the"
+        " test segment is scored once with them. The tables and figures over the grid show test scores; nothing is chosen by them.",
         f"{train:,} training, {validation:,} validation and {test:,} test steps; every variant sees the same sequences.",
         *(f"{name}: {text}; {'more' if more else 'less'} is better." for name, (text, more) in METRICS.items() if name in metrics),
     ]
@@ -200,7 +199,7 @@ def _notes(settings: EchoSettings, rows: pd.DataFrame, metrics: set[str]) -> lis
             notes.append(f"{few}; a larger one may suit them better.")
     points, all_points = (len(each.radii) * len(each.leaks) for each in (settings, full))
     if settings.variants < full.variants or settings.train < full.train or points < all_points:
-        short = f"{settings.variants} of {full.variants} variants a family, {points} of {all_points} settings"
+        short = f"{settings.variants} of {full.variants} variants per family, {points} of {all_points} settings"
         notes.append(f"Shortened: {short}, {settings.train:,} of {full.train:,} training steps.")
     return notes
 
@@ -216,10 +215,10 @@ ELEGANS_ECHO: Study[EchoSettings] = Study(
     predicts="outputs",
     score="score",
     shard_size=lambda settings: CHUNK * len(settings.tasks),
-    text="""Echo-state networks: memory capacity against spectral radius, and four more tasks, by family.
+    text="""Echo-state networks: memory capacity by spectral radius, and four more tasks, by family.
 
     By default: the hermaphrodite with 30 seeds and 30 wirings each of ws, er, ba and rewired, 7 spectral radii and 2 leaks, some minutes on
     2 cores. Radius and leak are chosen on validation segments, never on the test segments that are compared.""",
-    quick="5 variants a family, 3 radii, no leak: under two minutes.",
+    quick="5 variants per family, 3 radii, no leak: under two minutes.",
     short={"variants": 5, "radii": (0.5, 0.9, 1.2), "leaks": (1.0,)},
 )

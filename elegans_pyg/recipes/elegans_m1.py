@@ -1,4 +1,4 @@
-"""ElegansNet M1: CIFAR classifiers with connectomes, rewired variants, dense layers or nothing between encoder and classes."""
+"""ElegansNet M1: CIFAR classifiers with connectomes, rewired wirings, dense layers or nothing between encoder and classes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 RESERVOIR, DENSE = "reservoir", "dense"
 LABELS = {RESERVOIR: "connectome, frozen (reservoir)", DENSE: "dense head, equal parameters", ENCODER: "bare encoder"}
 PUBLISHED = {"cifar10": 0.9999, "cifar100": 0.9999}
-"""Top-1 accuracy in the abstract of Elegans-AI (2024), with neither code nor weights nor logs for this model."""
+"""Top-1 accuracy in the abstract of Elegans-AI (2024); code, weights and logs of this model are not published."""
 
 COMMON: dict[str, Any] = {"learning_rate": 0.004, "schedule": "cosine", "augment": "crop_flip_cutout", "validation_fraction": 0.02}
 FULL: dict[str, Any] = {
@@ -46,12 +46,12 @@ def _small(channels: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class M1Settings(TensorSettings):
-    """The settings of M1: those of all tensor networks, and the encoder's."""
+    """Settings of M1: those of all tensor networks, and of the encoder."""
 
     group: ClassVar[str] = "Network"
 
     dataset: Wiring = Field("cifar10", description="Images by name (see info), or a folder of them.")
-    width: Width = Field(128, description="Features of every neuron's value.")
+    width: Width = Field(128, description="Features per neuron.")
     encoder: Name = Field("resnet9", description="resnet9, or a timm model's name (extra timm).")
     encoder_channels: Annotated[Counts, Field(min_length=4, max_length=4), AfterValidator(_small)] = Field(
         (64, 128, 256, 512), description="The four widths of resnet9."
@@ -61,8 +61,8 @@ class M1Settings(TensorSettings):
 
 
 def m1_settings(given: Mapping[str, Any], quick: bool = False) -> M1Settings:
-    """The settings of the reproduction; on CUDA in bfloat16. ``quick`` takes minutes on two CPU cores: a small ResNet-9, width 32, and one
-    run of the connectome, each control and each family."""
+    """Settings of the reproduction; bfloat16 on CUDA. ``quick`` takes minutes on two CPU cores: a small ResNet-9, width 32, and one run of
+    the connectome, each control and each family."""
     device = str(given.get("device", "auto"))
     if device == "auto":
         from elegans_pyg.training import resolve_device
@@ -76,7 +76,7 @@ def m1_settings(given: Mapping[str, Any], quick: bool = False) -> M1Settings:
 
 
 def check_and_hash(settings: M1Settings) -> dict[str, str]:
-    """Hashes of images and of weights; refuses an encoder that is not to be had before the images are looked for."""
+    """Hash the images and weights; an unavailable encoder is refused before the images are loaded."""
     from elegans_pyg.models.encoders import check_encoder, make_encoders
 
     check_encoder(settings.encoder, settings.weights)
@@ -89,7 +89,7 @@ def check_and_hash(settings: M1Settings) -> dict[str, str]:
 
 
 def m1_memory(settings: M1Settings, units: ep.studies.Units) -> Memory:
-    """See :func:`~elegans_pyg.recipes.tensor_networks.tensor_memory`; an encoder's share is counted on the encoder itself."""
+    """See :func:`~elegans_pyg.recipes.tensor_networks.tensor_memory`; the encoder's numbers are counted on an encoder."""
     from elegans_pyg.models.encoders import ResNet9, make_encoders
     from elegans_pyg.models.variants import footprint
 
@@ -102,7 +102,7 @@ def m1_memory(settings: M1Settings, units: ep.studies.Units) -> Memory:
 
 
 def network(settings: M1Settings, shard: Shard, weights: str | None = None) -> VariantNetwork:
-    """The shard's classifiers, untrained, or with an encoder that has pretrained ``weights``."""
+    """The shard's classifiers, untrained, or with an encoder that has the pretrained ``weights``."""
     kind = ep.studies.image_kind(settings, shard)
     options: dict[str, Any] = {name: getattr(settings, name) for name in ("encoder", "encoder_channels")}
     options |= {"image_size": kind.size, "weights": weights}
@@ -121,19 +121,18 @@ def measure(settings: M1Settings, shard: Shard) -> pd.DataFrame:
 
 
 def report(done: Finished[M1Settings]) -> Report:
-    """Accuracies beside the published one, and the families against the connectome."""
+    """Show accuracies beside the published one, and compare the families with the connectome."""
     settings, training, notes, published = done.settings, done.settings.training, [], []
     images, full = training.iterations * training.batch_size, FULL["iterations"] * FULL["batch_size"]
     if images < full:
         encoder = f"a {settings.encoder} of {', '.join(map(str, settings.encoder_channels))} channels, width {settings.width}"
-        short = (
-            f"{images:,} images a run instead of {full:,}, {encoder}, {settings.seeds} run(s) and {settings.variants} wiring(s) a family"
-        )
+        runs = f"{settings.seeds} run(s) and {settings.variants} wiring(s) per family"
+        short = f"{images:,} images per run instead of {full:,}, {encoder}, {runs}"
         notes.append(f"Shortened: {short}; accuracies below those of the full length are to be expected.")
     if (name := Path(settings.dataset).name) in PUBLISHED:
         published.append(("published (unverified)", "1", "107 M", ep.studies.MISSING, f"{100 * PUBLISHED[name]:.2f}"))
         why = "cannot be reproduced: encoder, training and weights were never released"
-        notes.append(f"The published 99.99 % {why}. What can be compared is the same encoder with different heads.")
+        notes.append(f"The published 99.99 % {why}. The comparison here is between the same encoder with different heads.")
     title, scores = f"Test accuracy on {settings.dataset}", {"accuracy": ("accuracy %", 100, 2)}
     return networks.report_networks(done, title, LABELS, scores, published, notes, ("parameters", "trained"))
 
@@ -153,6 +152,6 @@ ELEGANS_M1: Study[M1Settings] = Study(
     text="""ElegansNet M1 (2023): CIFAR classifiers with the connectome between encoder and classes.
 
     Connectome, reservoir (frozen), rewired and generated wirings, and as controls the bare encoder and a dense head of as many parameters.
-    --dataset cifar10 (the default) or cifar100. In full for a GPU, where it computes in bfloat16; --quick is for two CPU cores.""",
+    --dataset cifar10 (the default) or cifar100. The full form needs a GPU and computes in bfloat16; --quick is for two CPU cores.""",
     quick="A shortened form, for two CPU cores.",
 )

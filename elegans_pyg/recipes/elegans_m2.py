@@ -1,4 +1,4 @@
-"""ElegansNet M2: connectomes, rewired variants and plain autoencoders on binarised MNIST, published against measured."""
+"""ElegansNet M2: connectomes, rewired wirings and plain autoencoders on binarised MNIST, published and measured."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ COLUMNS = {
     "ssim": ("SSIM", 1, 4),
     "probe_accuracy": ("probe accuracy %", 100, 2),
 }
-"""Of the table of scores: heading, scale, digits."""
+"""Columns of the table of scores: heading, scale, digits."""
 SCORES = tuple(COLUMNS)
 PUBLISHED = {"pixel_accuracy": 0.99791, "pixel_f1": 0.99306, "mse": 0.0018}
-"""The peak of the released log, at epoch 409, on the test set that also picked it. The paper calls the first "top-1 accuracy". From epoch
-809 on the log says 0.847, which is what no ink at all scores; scripts/m2_collapse.py shows why."""
+"""The best epoch of the released log, 409, chosen on the test set itself. The paper calls the first score "top-1 accuracy". From epoch 809
+on the log says 0.847, the score of an empty image; scripts/m2_collapse.py shows why."""
 PROBE_IMAGES, PICTURES, SAMPLES = 5_000, 10, "samples.safetensors"
 
 COMMON: dict[str, Any] = {"schedule": "cosine", "clip_norm": 1.0, "select": "best"}
@@ -49,7 +49,7 @@ QUICK: dict[str, Any] = {
 
 
 class M2Settings(networks.TensorSettings):
-    """The settings of M2: validation images, out of the training images, pick each unit's weights; the test images are looked at once."""
+    """Settings of M2. Validation images, held out of the training images, choose each unit's weights; the test images are used once."""
 
     group: ClassVar[str] = "Network"
 
@@ -58,7 +58,7 @@ class M2Settings(networks.TensorSettings):
 
 
 def m2_settings(given: Mapping[str, Any], quick: bool = False) -> M2Settings:
-    """The settings of the reproduction; ``quick``, for minutes on two CPU cores: width 64, 3 runs, 2 wirings a family, 300 iterations."""
+    """Settings of the reproduction; ``quick`` takes minutes on two CPU cores: width 64, 3 runs, 2 wirings per family, 300 iterations."""
     training = FitSettings(**COMMON, **(QUICK if quick else FULL), data_seed=given.get("seed", 0))
     if quick:
         return M2Settings(width=64, seeds=3, variants=2, training=training)
@@ -68,7 +68,7 @@ def m2_settings(given: Mapping[str, Any], quick: bool = False) -> M2Settings:
 
 
 def check_and_hash(settings: M2Settings) -> dict[str, str]:
-    """Hash of the images, which must be large enough for the encoder."""
+    """Hash the images, which must be large enough for the encoder."""
     from elegans_pyg.models.elegans_m2 import outer_layers
 
     hashes, images = networks.tensor_data(settings), images_of(settings)
@@ -99,8 +99,8 @@ def network(settings: M2Settings, shard: Shard) -> VariantNetwork:
 
 
 def measure(settings: M2Settings, shard: Shard) -> pd.DataFrame:
-    """Train the shard's autoencoders side by side, test them, read digits off their codes, and keep what the first of each family made of
-    some images."""
+    """Train the shard's autoencoders side by side, test them, classify their codes, and save some reconstructions by the first unit of each
+    family."""
     import torch
 
     images = images_of(settings)
@@ -115,8 +115,8 @@ def measure(settings: M2Settings, shard: Shard) -> pd.DataFrame:
 
 
 def probe_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
-    """Share of the test images whose class a linear classifier reads off their codes ``(n, 128)``: ridge regression, on standardised codes,
-    in closed form: a logistic regression takes as long as the training where codes are nearly the same for all images."""
+    """Accuracy of a linear classifier on the codes ``(n, 128)`` of the test images: ridge regression on standardised codes, in closed form.
+    A logistic regression would take as long as the training where codes are nearly the same for all images."""
     from sklearn.linear_model import RidgeClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -127,7 +127,7 @@ def probe_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_label
 
 
 def _probe(model: Any, images: ep.datasets.ImageData) -> list[float]:
-    """Of every variant; NaN where a code is not finite."""
+    """The probe accuracy of every variant; NaN where a code is not finite."""
     import torch
 
     def codes(pixels: Tensor) -> Tensor:
@@ -149,8 +149,8 @@ def _targets(model: Any, pixels: Tensor) -> Tensor:
 
 
 def report(done: Finished[M2Settings]) -> Report:
-    """Scores beside the published ones, the families against the connectome, and reconstructions."""
-    # Of a family in several shards, the first one's.
+    """Show scores beside the published ones and reconstructions, and compare the families with the connectome."""
+    # For a family in several shards, the first shard's samples.
     samples = ChainMap(*done.tensors(SAMPLES))
     samples_by_family = {family: samples[family] for family in dict.fromkeys(done.rows["family"])}
     originals, missing = ep.training.Autoencoding().targets(images_of(done.settings).test_images[:PICTURES]), ep.studies.MISSING
@@ -165,14 +165,14 @@ def _notes(settings: M2Settings) -> list[str]:
     notes, full, training = [], M2Settings(), settings.training
     if training.iterations < full.training.iterations or settings.width < full.width:
         length = f"{training.iterations:,} of {full.training.iterations:,} iterations, width {settings.width} of {full.width}"
-        runs = f"{settings.seeds} of {full.seeds} runs and {settings.variants} of {full.variants} wirings a family"
+        runs = f"{settings.seeds} of {full.seeds} runs and {settings.variants} of {full.variants} wirings per family"
         notes.append(f"Shortened: {length}, {runs}, so scores below the published ones are to be expected.")
     notes += [
-        "Published 'top-1 accuracy' is pixel accuracy: the share of pixels right on MNIST binarised at 0.3, where no ink at all scores"
-        " 84.7 %. Its F1 is of the ink pixels, at threshold 0.25. Both are the best epoch of one run, picked on the test set.",
-        "Here validation images out of the training images pick each run's weights, and the test images are looked at once.",
-        f"Probe accuracy, the honest counterpart of an unsupervised top-1 accuracy: digits read off the 128-number code by ridge"
-        f" regression on {PROBE_IMAGES:,} labelled training images.",
+        "The published 'top-1 accuracy' is pixel accuracy: the share of correct pixels on MNIST binarised at 0.3. An empty image scores"
+        " 84.7 %. The published F1 is that of the ink pixels, at threshold 0.25. Both are from one run's best epoch on the test set.",
+        "Here validation images, held out of the training images, choose each run's weights, and the test images are used once.",
+        f"Probe accuracy, the counterpart of an unsupervised top-1 accuracy: accuracy of a ridge regression on the 128-number codes,"
+        f" fitted to {PROBE_IMAGES:,} labelled training images.",
     ]
     if (name := Path(settings.dataset).name) != "mnist":
         notes.append(f"The paper has no numbers for {name}: it used mnist.")
@@ -194,7 +194,7 @@ ELEGANS_M2: Study[M2Settings] = Study(
     shard_size=lambda settings: settings.at_once or None,
     text="""ElegansNet M2 (2023): autoencoders of binarised MNIST with the connectome in the middle.
 
-    Connectome, echo version (frozen), rewired and generated wirings, and the same autoencoder with dense layers of as many parameters. In
-    full, width 784 and 40,000 iterations, for hours on a GPU; --quick, or --width, --iterations and the like, shorten it.""",
+    Connectome, echo version (frozen), rewired and generated wirings, and the same autoencoder with dense layers of as many parameters. The
+    full form has width 784 and 40,000 iterations and takes hours on a GPU; --quick, --width, --iterations and others shorten it.""",
     quick="A shortened form, for two CPU cores.",
 )

@@ -1,4 +1,4 @@
-"""ElegansNet (2023), section II-A: which structure of the connectome is not due to chance, and how it fades when edges are redrawn."""
+"""ElegansNet (2023), section II-A: which structure of the connectome is not due to chance, and how it fades as edges are rewired."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from torch_geometric.data import Data
 
 CHUNK, MOST = 20, 100_000
-"""Graphs a unit, and a point."""
+"""Graphs per unit, and largest number of graphs per point."""
 REWIRINGS = ("rewired", "random_rewired")
-"""Degrees kept, and not kept."""
+"""With degrees kept, and not kept."""
 GENERATED = ("ws", "er", "ba", "type_rewired")
 
 
@@ -32,7 +32,7 @@ def _percentages(points: tuple[float, ...]) -> tuple[float, ...]:
 
 
 class StructureSettings(Settings):
-    """Which connectomes are rewired, and how."""
+    """The connectomes, and how they are rewired."""
 
     group: ClassVar[str] = "Wirings"
 
@@ -40,17 +40,18 @@ class StructureSettings(Settings):
         ("cook2019-hermaphrodite", "cook2019-male", "varshney2011-hermaphrodite"), description="Connectomes to rewire step by step."
     )
     stages: Names = Field(
-        tuple(f"witvliet2021-{stage}" for stage in range(1, 9)), description="Connectomes to compare with wholly rewired graphs only."
+        tuple(f"witvliet2021-{stage}" for stage in range(1, 9)), description="Connectomes to compare with fully rewired graphs only."
     )
     points: Annotated[Numbers, Field(min_length=3), AfterValidator(_percentages)] = Field(
-        (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0), description="Percentages of edges redrawn."
+        (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0),
+        description="Percentages of edges that are rewired.",
     )
-    graphs: int = Field(100, ge=2, le=MOST, description="Graphs a point.")
-    nulls: int = Field(1_500, ge=19, le=MOST, description="Wholly rewired graphs to compare with.")
+    graphs: int = Field(100, ge=2, le=MOST, description="Graphs per point.")
+    nulls: int = Field(1_500, ge=19, le=MOST, description="Fully rewired graphs to compare with.")
     synapses: Literal["chemical", "electrical", "extrasynaptic", "both"] = Field(
-        "chemical", description="Kind of synapses; with both, the kinds are rewired apart, and merged for the measures."
+        "chemical", description="Kind of synapses; with both, the kinds are rewired separately and merged for the measures."
     )
-    seed: Whole = Field(0, description="Of all graphs.")
+    seed: Whole = Field(0, description="Base of the seeds of all graphs.")
 
     @model_validator(mode="after")
     def _swept_once(self) -> StructureSettings:
@@ -61,8 +62,8 @@ class StructureSettings(Settings):
 
 @dataclass(frozen=True)
 class Point:
-    """Graphs of one kind: a connectome, redrawn as a family says (``connectome``: not at all), for families with that option ``percent`` of
-    its edges. Other points are compared with a ``null``, whose graphs have seeds of their own."""
+    """Graphs of one kind: a connectome rewired by a family (``connectome``: not at all), with ``percent`` of its edges for families with
+    that option. Points with ``null`` are the null models of the others; their graphs have seeds of their own."""
 
     connectome: str
     family: str
@@ -76,7 +77,7 @@ class Point:
 
 
 def all_points(settings: StructureSettings) -> Iterator[tuple[Point, int]]:
-    """Every point, and how many graphs it has."""
+    """Every point, and its number of graphs."""
     for name in (*settings.connectomes, *settings.stages):
         yield Point(name, "connectome"), 1
         for family in REWIRINGS if name in settings.connectomes else REWIRINGS[:1]:
@@ -88,9 +89,9 @@ def all_points(settings: StructureSettings) -> Iterator[tuple[Point, int]]:
 
 
 def structure_units(settings: StructureSettings) -> ep.studies.Units:
-    """One unit a chunk of graphs of a point: those numbered from ``first`` on, ``count`` of them, the ``seed`` that of the first.
+    """One unit per chunk of graphs of a point: ``count`` graphs numbered from ``first``, with the ``seed`` of the first.
 
-    Only the connectomes themselves are kept as wirings: a graph follows from its connectome, its point and its number.
+    Only the connectomes are stored as wirings: a graph follows from its connectome, its point and its number.
     """
     rows: list[dict[str, object]] = []
     graphs: list[Data | None] = []
@@ -104,7 +105,7 @@ def structure_units(settings: StructureSettings) -> ep.studies.Units:
 
 
 def redraw(base: Data, family: str, seed: int, percent: float | None = None) -> Data:
-    """A graph of a point, from its own seed."""
+    """Draw a graph of a point from its own seed."""
     rewiring = ep.transforms.FAMILIES[family].rewiring
     if rewiring is None:
         return base
@@ -112,7 +113,7 @@ def redraw(base: Data, family: str, seed: int, percent: float | None = None) -> 
 
 
 def measure(settings: StructureSettings, shard: Shard) -> pd.DataFrame:
-    """Draw and measure the graphs of a shard: one row a graph, with its number within its point, its own seed and its measures."""
+    """Draw and measure the graphs of a shard: one row per graph, with its number within its point, its seed and its measures."""
     import pandas as pd
 
     parts = []
@@ -134,14 +135,14 @@ def _base(connectome: str, synapses: str) -> Data:
 
 
 def _tables(done: Finished[StructureSettings]) -> dict[str, pd.DataFrame]:
-    """What follows from the measures of the graphs.
+    """Compute the tables from the measures of the graphs.
 
     Returns:
-        ``scores``: every connectome against its wholly rewired graphs (degrees kept), ``connectome`` and the columns of
-        :func:`~elegans_pyg.analysis.null_model.against_null`. ``curves``: one row a connectome, family of rewiring, fraction and measure:
-        ``mean``, ``sd``, ``low``, ``high`` (middle 95 % of the graphs), ``left`` (share of the connectome's distance from the null model's
-        mean that is left; missing where there is none) and ``unusual`` (share of the graphs that are each unusual for the null model, at
-        0.05, as the connectome is). ``families``: one row a connectome, generated family and measure: ``mean``, ``sd``, ``z`` of the mean
+        ``scores``: every connectome compared with its fully rewired graphs (degrees kept), ``connectome`` and the columns of
+        :func:`~elegans_pyg.analysis.null_model.against_null`. ``curves``: one row per connectome, family of rewiring, fraction and measure:
+        ``mean``, ``sd``, ``low``, ``high`` (middle 95 % of the graphs), ``left`` (remaining share of the connectome's distance from the
+        null model's mean; missing where there is none) and ``unusual`` (share of the graphs that differ from the null model, at 0.05,
+        towards the connectome). ``families``: one row per connectome, generated family and measure: ``mean``, ``sd``, ``z`` of the mean
         in the null model of the scores. ``effects``: see :func:`~elegans_pyg.analysis.structure_claims.dyad_effects`.
     """
     import pandas as pd
@@ -166,7 +167,7 @@ def _tables(done: Finished[StructureSettings]) -> dict[str, pd.DataFrame]:
             continue
         for family in REWIRINGS:
             null, own = points[Point(name, family, 100.0, null=True).name], {}
-            # Closer to the null model's mean than its graphs are to each other, an effect has no size of which a share could be left.
+            # Within one standard deviation of the null model's mean there is no effect of which a share could be left.
             distance = (observed - null.mean()).where((observed - null.mean()).abs() > null.std(ddof=1))
             for percent in done.settings.points:
                 graphs = points[Point(name, family, percent).name]
@@ -184,9 +185,9 @@ def _tables(done: Finished[StructureSettings]) -> dict[str, pd.DataFrame]:
 
 
 def report(done: Finished[StructureSettings]) -> Report:
-    """The answers to the claims of Bardozzo, Terlizzi, Lió & Tagliaferri (2023), "ElegansNet: a brief scientific report and initial
-    experiments", section II-A, which gives no numbers: interactions of neuron types are preserved and fade with rewiring, and slight
-    rewiring undoes the multi-dyadic effect along paths of 2 to 3 edges. And the most unusual measures of each connectome."""
+    """Check the claims of Bardozzo, Terlizzi, Lió & Tagliaferri (2023), "ElegansNet: a brief scientific report and initial experiments",
+    section II-A, which gives no numbers: interactions of neuron types are preserved and fade with rewiring, and slight rewiring removes the
+    multi-dyadic effect along paths of 2 to 3 edges. Also list the most unusual measures of each connectome."""
     from elegans_pyg.analysis.structure_claims import check_claims
 
     tables, alpha = _tables(done), ep.analysis.ALPHA
@@ -211,7 +212,7 @@ def report(done: Finished[StructureSettings]) -> Report:
     claimed = ("connectome", "rewiring", "claim", "answer", "measured")
     return Report(
         [
-            ep.studies.make_table("Against rewired graphs, degrees kept", headings, cells, left=2),
+            ep.studies.make_table("Compared with rewired graphs, degrees kept", headings, cells, left=2),
             ep.studies.make_table("Claims of ElegansNet (2023), section II-A", claimed, answers, left=len(claimed)),
         ],
         _notes(done.settings, scores),
@@ -223,10 +224,10 @@ def report(done: Finished[StructureSettings]) -> Report:
 
 
 def against_chance(name: str, p_values: pd.Series, nulls: int) -> str:
-    """How many measures are not due to chance, in a sentence; ``p_values`` are corrected, and missing where nothing was tested."""
+    """State how many measures are not due to chance; ``p_values`` are corrected, and missing where nothing was tested."""
     tested, found = int(p_values.notna().sum()), int((p_values <= ep.analysis.ALPHA).sum())
     how = f"{nulls:,} graphs with every neuron's degrees kept; permutation p ≤ {ep.analysis.ALPHA:g} after Holm's correction"
-    return f"In {name}, {found} of {tested} measures of structure are not due to chance, against {how}."
+    return f"In {name}, {found} of {tested} measures of structure are not due to chance, compared with {how}."
 
 
 def _notes(settings: StructureSettings, scores: pd.DataFrame) -> list[str]:
@@ -234,22 +235,22 @@ def _notes(settings: StructureSettings, scores: pd.DataFrame) -> list[str]:
 
     tested, smallest = int(scores.groupby("connectome")["p"].count().max()), 1 / (settings.nulls + 1)
     notes = [
-        f"{settings.graphs} graphs a point, {settings.nulls:,} of each null model; synapses: {settings.synapses}; seed {settings.seed}.",
-        f"p by permutation: smallest {smallest:.2g}, or {min(1.0, tested * smallest):.2g} after Holm's correction over {tested} measures.",
-        "The paper gives no numbers and no test; what counts as gradual, slight and lost is chosen here: gradual, if the effect falls"
-        f" all the way (rank correlation with the fraction at most {FALLING:g}) and more than half is left at 10 %; lost, if at 5 % at most"
-        " half of the graphs are still significant at 0.05. Effects: those of the connectome at p (Holm) ≤ 0.05.",
-        "With degrees kept, a fraction of the edges swap targets; with degrees lost, each end of an edge moves with that probability, as"
-        " igraph's rewire_edges does, so that more edges change.",
+        f"{settings.graphs} graphs per point, {settings.nulls:,} of each null model; synapses: {settings.synapses}; seed {settings.seed}.",
+        f"p by permutation: at least {smallest:.2g}, or {min(1.0, tested * smallest):.2g} after Holm's correction over {tested} measures.",
+        "The paper gives no numbers and no test; the definitions of gradual and lost are ours. Gradual: the effect falls throughout"
+        f" (rank correlation with the fraction at most {FALLING:g}) and more than half of it is left at 10 %. Lost: at 5 %, at most"
+        " half of the graphs are still significant at 0.05. Effects: those of the connectome with p (Holm) ≤ 0.05.",
+        "With degrees kept, a fraction of the edges swap targets. With degrees lost, each end of an edge moves with that probability, as in"
+        " igraph's rewire_edges, so more edges change.",
     ]
     if settings.synapses == "both":
-        more = "rewired graphs, in which they coincide less often, have more edges, and so other values of much else"
-        notes.append(f"Chemical and electrical synapses are rewired apart and merged for the measures: {more}.")
+        more = "they coincide less often in rewired graphs, which therefore have more edges and differ in many measures"
+        notes.append(f"Chemical and electrical synapses are rewired separately and merged for the measures: {more}.")
     if tested * smallest > ep.analysis.ALPHA:
         few = "Too few graphs of the null model for a single measure to be significant after Holm's correction"
         notes.append(f"{few}: {round(tested / ep.analysis.ALPHA) - 1:,} are needed.")
     standard = StructureSettings()
-    sizes = ((settings.graphs, standard.graphs, "graphs a point"), (len(settings.points), len(standard.points), "fractions"))
+    sizes = ((settings.graphs, standard.graphs, "graphs per point"), (len(settings.points), len(standard.points), "fractions"))
     shortened = [f"{own} of {full} {what}" for own, full, what in sizes if own < full]
     everything, named = ((*each.connectomes, *each.stages) for each in (standard, settings))
     if left_out := [name for name in everything if name not in named]:
@@ -267,9 +268,9 @@ ELEGANS_STRUCTURE: Study[StructureSettings] = Study(
     report,
     score="",
     processes=True,
-    # Seconds of work, of which a kill loses no more.
+    # A shard takes seconds, which is all that a kill loses.
     shard_size=lambda settings: 1,
-    text="ElegansNet 2023, section II-A: which structure is not due to chance, and how it fades when edges are redrawn.",
+    text="ElegansNet 2023, section II-A: which structure is not due to chance, and how it fades as edges are rewired.",
     quick="Minutes: one connectome, few fractions and graphs.",
     short={
         "connectomes": ("cook2019-hermaphrodite",),

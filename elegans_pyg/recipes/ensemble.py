@@ -1,4 +1,4 @@
-"""The main job: the connectome and its controls, trained side by side on images, and compared; and the same for a single wiring."""
+"""The main studies: the connectome and its controls, trained side by side on images and compared; and a single wiring."""
 
 from __future__ import annotations
 
@@ -24,42 +24,42 @@ if TYPE_CHECKING:
 
 ITERATIONS, CHANNELS, BATCH_SIZE = 500, 24, 50
 REFERENCE, PREDICTIONS = "connectome", "predictions.safetensors"
-# Maps that a training step keeps per node, and executor scatter per edge too, as measured. Where auto tries both, levels has to fit.
+# Feature maps that a training step keeps per node (with scatter also per edge), as measured. Where auto tries both, levels must fit.
 MAPS_PER_NODE, MAPS_PER_EDGE = {"fused": 1.7, "levels": 4.5, "auto": 4.5, "scatter": 7.0}, {"scatter": 1.0}
 
 
 class ClassifierSettings(WiringSettings, ImageSettings):
-    """What all image classifiers on DAGs have in common."""
+    """Settings shared by all image classifiers on DAGs."""
 
     group: ClassVar[str] = "Network"
 
     dag: Literal["constrained", "random"] = Field(
         "constrained", description="How a wiring becomes a DAG: constrained (Park & Kim 2023) or random (Roberts et al. 2019)."
     )
-    match: Literal["dag"] | None = Field(None, description="dag: fit the DAG edge counts of ws, er, ba to the connectome's.")
+    match: Literal["dag"] | None = Field(None, description="dag: match the DAG edge counts of ws, er, ba to the connectome's.")
     channels: Count = Field(CHANNELS, description="Feature maps per node.")
     edge_activation: Literal["identity", "sigmoid", "dale"] = Field(
-        "identity", description="Of the edge weights: none, RandWire's sigmoid, or one sign per neuron (Dale's principle)."
+        "identity", description="Edge weights as they are, through RandWire's sigmoid, or with one sign per neuron (Dale's principle)."
     )
-    edge_init: Literal["in_degree", "synapse_count"] = Field("in_degree", description="First edge weights.")
+    edge_init: Literal["in_degree", "synapse_count"] = Field("in_degree", description="Initial edge weights.")
     executor: Annotated[Literal["auto", "scatter", "levels", "fused"], Free()] = Field(
-        "auto", description="Code that walks the DAGs; see info."
+        "auto", description="Code that runs the DAGs; see info."
     )
     training: FitSettings = FitSettings(batch_size=BATCH_SIZE, **training_for({}, ITERATIONS))
 
 
 class EnsembleSettings(ClassifierSettings, FamilyOptions):
-    """The connectome's runs, and wirings of each family of controls; the defaults are Park & Kim's (2023, doi:10.5607/en23004) recipe
-    scaled down to minutes on two CPU cores: channels, iterations and batch were compared on validation images."""
+    """The connectome's runs, and wirings of each control family. The defaults are Park & Kim's (2023, doi:10.5607/en23004) recipe, scaled
+    down to minutes on two CPU cores; channels, iterations and batch size were chosen on validation images."""
 
     group: ClassVar[str] = "Wirings"
 
-    beside: Annotated[Names, Place()] = Field((), description="Further connectomes, each a family of its own name.")
+    beside: Annotated[Names, Place()] = Field((), description="Further connectomes, each as a family with its own name.")
     seeds: Whole = Field(3, description="Runs of the connectome, each from its own seed; 0 leaves it out.")
     variants: Count = Field(3, description="Wirings drawn from each family.")
-    repeats: Count = Field(1, description="Runs of each of these wirings.")
+    repeats: Count = Field(1, description="Runs of each control wiring.")
     margin: Annotated[float, Field(gt=0, le=0.1)] | None = Field(
-        None, description="Differences in accuracy below it are called equal, such as 0.003 for 0.3 points; set before the run."
+        None, description="Smaller differences in accuracy count as equal; 0.003 is 0.3 points. Set it before the run."
     )
 
     @model_validator(mode="after")
@@ -69,7 +69,7 @@ class EnsembleSettings(ClassifierSettings, FamilyOptions):
         for name in self.beside:
             label = Path(name).stem
             if label in (REFERENCE, *CONTROL_FAMILIES):
-                raise ValueError(f"beside: {name!r} would be known as {label!r}, which is another family's name already; rename the file")
+                raise ValueError(f"beside: {name!r} would be named {label!r}, which is the name of another family; rename the file")
         return self
 
 
@@ -88,7 +88,7 @@ class TrainSettings(ClassifierSettings):
         return self
 
     def as_ensemble(self) -> EnsembleSettings:
-        """The ensemble that this is a part of."""
+        """The settings of the ensemble with this wiring alone."""
         shared = {name: getattr(self, name) for name in (*ClassifierSettings.model_fields, "family_options")}
         if self.family == REFERENCE:
             return EnsembleSettings(**shared, families=(), seeds=self.seeds)
@@ -96,16 +96,15 @@ class TrainSettings(ClassifierSettings):
 
 
 def base_settings(kind: type[ClassifierSettings], given: Mapping[str, Any], quick: bool) -> Any:
-    """The defaults of a class, with the schedule in proportion to the iterations asked for."""
+    """The defaults of a class, with the schedule scaled to the number of iterations given."""
     return kind(training=FitSettings(batch_size=BATCH_SIZE, **training_for(dict(given), ITERATIONS)))
 
 
 def load_wiring(name: str, settings: Any) -> Data:
-    """The connectome of that name, or the wiring in that file, with the settings' ``synapses``, ``neurons`` and choices.
+    """Load the connectome of that name, or the wiring in that file, with the settings' ``synapses``, ``neurons`` and roles of neurons.
 
     Raises:
-        ValueError: for an unknown name, a wrong file, neurons that are not there, or a wiring without an edge between two neurons, on which
-            nothing can be studied.
+        ValueError: for an unknown name, a malformed file, unknown neurons, or a wiring without an edge between two neurons.
         OSError: if the file cannot be read.
     """
     path = Path(name).expanduser()
@@ -120,10 +119,10 @@ def load_wiring(name: str, settings: Any) -> Data:
 
 
 def ensemble_units(settings: EnsembleSettings) -> ep.studies.Units:
-    """The connectome first, then those beside it, then the families.
+    """The connectome first, then further connectomes, then the families.
 
-    A wiring is drawn from its own ``wiring_seed`` (0 for a connectome's constrained DAG, which is not drawn), whatever the other families
-    and however many wirings there are; ``seed`` starts the unit's parameters.
+    A wiring is drawn from its own ``wiring_seed`` (0 for a connectome's constrained DAG, which is not random) and does not depend on the
+    other families or the number of wirings; ``seed`` determines the unit's initial parameters.
     """
     base = load_wiring(settings.connectome, settings)
     rows: list[dict[str, object]] = []
@@ -138,7 +137,7 @@ def ensemble_units(settings: EnsembleSettings) -> ep.studies.Units:
             rows.append({"family": label, "wiring_seed": seed if drawn_anew else 0, "seed": seed})
             graphs.append(dags[number % count])
     for family in settings.families:
-        # The families without a density to choose have the connectome's own edges or degrees, and refuse to be matched.
+        # Families without a density option have the connectome's own edges or degrees and cannot be matched.
         match = settings.match if ep.transforms.FAMILIES[family].has_density else None
         options: dict[str, Any] = settings.family_options.get(family, {})
         drawn = ep.datasets.WiringEnsemble(base, family, settings.variants, settings.seed, None, match, settings.dag, True, **options)
@@ -155,14 +154,14 @@ def images_of(settings: ImageSettings, quiet: bool = True) -> ep.datasets.ImageD
 
 
 def image_hash(settings: Any) -> dict[str, str]:
-    """Digest of the images; also refuses what training on them would."""
+    """Hash the images, and check the training settings for them."""
     images = images_of(settings, quiet=False)
     ep.studies.check_fit(settings.training, images)
     return {"images": images.digest()}
 
 
 def classifier_memory(settings: ClassifierSettings, units: ep.studies.Units) -> Memory:
-    """Activations of one training step, parameters with Adam's moments, and the images, from the maps that an executor keeps."""
+    """Count activations of one training step, parameters with Adam's moments, and the images."""
     import numpy as np
 
     from elegans_pyg.studies.machine import executor_for
@@ -198,7 +197,7 @@ def measure_classifiers(settings: ClassifierSettings, shard: Shard) -> pd.DataFr
 
 
 def report_classifiers(done: Finished[Any]) -> Report:
-    """Compare the families, say what does not match, and draw."""
+    """Compare the families, list counts that do not match, and draw the figures."""
     import torch
     from safetensors.torch import save
 
@@ -217,7 +216,7 @@ def report_classifiers(done: Finished[Any]) -> Report:
     match = match_table(wiring_counts(done.units.graphs(), rows))
     names = [name for name in match.columns if name not in ("family", "differs")]
     means = [(row["family"], *(f"{row[name]:,.1f}".removesuffix(".0") for name in names)) for row in match.to_dict(orient="records")]
-    off = [f"{row.family}: off by over {TOLERANCE:.0%} in {row.differs}" for row in match.itertuples() if row.differs]
+    off = [f"{row.family} differs by over {TOLERANCE:.0%} in {row.differs}" for row in match.itertuples() if row.differs]
     predictions = torch.cat([part["predictions"] for part in done.tensors(PREDICTIONS, "predictions")])
     images = images_of(done.settings)
     findings = {"iterations": done.settings.training.iterations, "dataset": done.settings.dataset}
@@ -233,9 +232,9 @@ def report_classifiers(done: Finished[Any]) -> Report:
 
 
 def accuracy_figures(rows: pd.DataFrame, metrics: pd.DataFrame, score: str = "accuracy") -> dict[str, Figure]:
-    """The score by family and along the training, by name, against the first family."""
+    """Figures of the score by family and during training, with the first family as reference."""
     figures, reference = {}, str(rows["family"].iloc[0])
-    # The first family's runs can all have been stopped, and there is nothing to set the others against.
+    # If all runs of the first family were stopped, there is no reference.
     if rows.loc[rows["family"] == reference, score].notna().any():
         figures["families"] = ep.plots.family_accuracies(rows, reference, score)
     if (metrics["split"] == "validation").any():
@@ -244,8 +243,8 @@ def accuracy_figures(rows: pd.DataFrame, metrics: pd.DataFrame, score: str = "ac
 
 
 def _classifier_figures(done: Finished[Any], predictions: Tensor) -> dict[str, Figure]:
-    """A DAG of each family, and examples and the confusion matrix of the first unit that came to the end, which is a run of the connectome
-    where there is one: not the best one, and not chosen by its accuracy."""
+    """A DAG of each family, and examples and the confusion matrix of the first unit that was trained to the end. It is not chosen by its
+    accuracy; if there is a run of the connectome, it is one."""
     figures = {f"dag-{family}": ep.plots.layered_dag(wiring) for family, wiring in done.units.first_of_families().items()}
     finished = done.rows.loc[done.rows["accuracy"].notna(), "variant"]
     if len(finished):
@@ -268,7 +267,7 @@ ENSEMBLE: Study[EnsembleSettings] = Study(
     network=classifiers,
     predicts="classes",
     base=partial(base_settings, EnsembleSettings),
-    text="""Train the connectome and its controls side by side, and compare them: the main job.
+    text="""Train the connectome and its controls side by side, and compare them.
 
     By default: the hermaphrodite with 3 seeds and 3 wirings each of ws, er, ba and rewired, 24 channels, 500 iterations on the embedded
     8x8 digits.""",

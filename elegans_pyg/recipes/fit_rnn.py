@@ -1,4 +1,4 @@
-"""Fitting one kind of reduced-order model to one set of waveforms, in several runs that train as one computation."""
+"""Fit one kind of reduced-order model to one set of waveforms, in several runs that train side by side."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")
 RUNS, STIMULI = 10, 40
-"""The published ones."""
+"""The published numbers of runs and stimuli."""
 SHOWN_OUTPUTS, SHOWN_STIMULI = 6, 4
 
 
 class WaveformSettings(Settings):
-    """What is learned: simulated waveforms, or one's own."""
+    """The waveforms to learn: simulated, or from files."""
 
     group: ClassVar[str] = "Waveforms"
 
-    scenario: Literal["fcm", "fcm16", "fcm-no-avb", "fcm-no-ava", "nictation"] = Field("fcm", description="What is simulated.")
+    scenario: Literal["fcm", "fcm16", "fcm-no-avb", "fcm-no-ava", "nictation"] = Field("fcm", description="Scenario to simulate.")
     dt_ms: float = Field(0.5, ge=0.05, le=500, description="Time between samples in ms, a multiple of 0.05 that divides 500.")
-    count: int = Field(STIMULI, ge=4, le=2**53, description="Stimuli.")
+    count: int = Field(STIMULI, ge=4, le=2**53, description="Number of stimuli.")
     amplitude: float | None = Field(None, gt=0, description="Largest current in pA (default: the scenario's).")
     files: OptionalFile = Field(
-        None, description="Folder of .dat files with waveforms, in order of name, in place of a scenario; with inputs and outputs."
+        None, description="Folder of .dat files with waveforms, read in order of name, instead of a scenario; needs inputs and outputs."
     )
     inputs: Names = Field((), description="Neurons of the currents in the files.")
     outputs: Names = Field((), description="Neurons of the voltages in the files.")
@@ -45,26 +45,26 @@ class WaveformSettings(Settings):
     @model_validator(mode="after")
     def _names_go_with_files(self) -> WaveformSettings:
         if self.files is None and (self.inputs or self.outputs):
-            raise ValueError("inputs: --inputs and --outputs name the columns of --files, and there is none; leave them out")
+            raise ValueError("inputs: --inputs and --outputs name the columns of --files, which is not given; leave them out")
         if self.files is not None and not (self.inputs and self.outputs):
             raise ValueError("files: expected --inputs and --outputs with the neurons of the columns; add them")
         return self
 
 
 class FitRnnSettings(WaveformSettings):
-    """One kind of model, in several runs."""
+    """The model, and its runs."""
 
     group: ClassVar[str] = "Model"
 
     cell: Literal["rnn", "lstm", "gru"] = Field("gru", description="Kind of recurrent layer.")
     hidden: Count = Field(4, description="Units of the recurrent layer.")
     runs: Count = Field(RUNS, description="Runs, each from its own seed.")
-    seed: Whole = Field(0, description="Start of all seeds: stimuli and first parameters.")
+    seed: Whole = Field(0, description="Base of all seeds: stimuli and initial parameters.")
     training: SequenceSettings = SequenceSettings()
 
 
 def units_of_models(models: Iterable[dict[str, object]], runs: int, seed: int) -> ep.studies.Units:
-    """One unit a run of each model, given as a row; models share the seeds of their runs, so that they can be compared run by run."""
+    """One unit per run of each model, given as a row; models share the seeds of their runs, so that they can be compared run by run."""
     seeds = [ep.studies.unit_seed(seed, "connectome", 0, run) for run in range(runs)]
     rows = [{"family": model["family"], "wiring_seed": 0, "seed": own, **model} for model in models for own in seeds]
     return ep.studies.Units.build(rows, [None] * len(rows))
@@ -75,8 +75,8 @@ def fit_rnn_units(settings: FitRnnSettings) -> ep.studies.Units:
 
 
 def waveforms_of(settings: FitRnnSettings, shard: Path | None = None, quiet: bool = True) -> ep.dynamics.Waveforms:
-    """The waveforms that the settings name, simulated or from files. Simulated ones are kept beside the folder of a ``shard``: their names
-    say what they hold, so one copy serves all shards."""
+    """The waveforms of the settings, simulated or from files. Simulated ones are cached beside the folder of a ``shard``, under a name that
+    identifies them, so all shards share one copy."""
     if settings.files is None:
         chosen = (settings.scenario, settings.dt_ms, settings.count, settings.seed, settings.amplitude)
         return ep.dynamics.Waveforms(*chosen, root=shard and shard.parent / "waveforms", quiet=quiet)
@@ -94,7 +94,7 @@ def waveform_hash(waveforms: ep.dynamics.Waveforms) -> str:
 
 
 def worm_hash(worm: ep.dynamics.Worm | None = None) -> dict[str, str]:
-    """SHA-256 of the nervous system that is simulated, ``c302-C1`` if ``None``: its wiring, its constants and its compartments."""
+    """SHA-256 of the simulated nervous system, by default ``c302-C1``: its wiring, its constants and its compartments."""
     from elegans_pyg.datasets.graph_cache import hash_graph
 
     worm = worm or ep.dynamics.Worm()
@@ -103,7 +103,7 @@ def worm_hash(worm: ep.dynamics.Worm | None = None) -> dict[str, str]:
 
 
 def what_is_learned(settings: FitRnnSettings) -> dict[str, str]:
-    """Hash of the files, or of what is simulated."""
+    """Hash the waveforms in files, or the nervous system that is simulated."""
     from elegans_pyg.dynamics.waveforms import count_samples
 
     if settings.files is not None:
@@ -115,8 +115,8 @@ def what_is_learned(settings: FitRnnSettings) -> dict[str, str]:
 def memory_of_runs(
     cell: str, hidden: int, inputs: int, outputs: int, batch_size: int, count: int, steps: int, scenarios: int = 1
 ) -> Memory:
-    """Each run at its peak: parameters with what Adam and the best epoch keep beside them, and a step's history of states, of the training
-    stimuli of a batch and those of the validation. For all: currents and voltages at every step of the simulation, in double precision."""
+    """Peak memory. Per run: parameters with Adam's moments and the best epoch's copy, and the states of one training step for a batch of
+    training stimuli and the validation stimuli. For all: currents and voltages at every simulation step, in double precision."""
     from elegans_pyg.dynamics.waveforms import DURATION_MS, REST_MS, STEP_MS
     from elegans_pyg.nn.recurrent import GATES
 
@@ -138,7 +138,7 @@ def fit_rnn_memory(settings: FitRnnSettings, units: ep.studies.Units) -> Memory:
 
 
 def replicas(cell: str, hidden: int, names: tuple[Sequence[str], Sequence[str]], shard: Shard) -> ep.models.ReducedOrder:
-    """The runs of a shard as one model, untrained, of inputs and outputs of these ``names``."""
+    """The runs of a shard as one untrained model; ``names`` are those of inputs and outputs."""
     seeds = shard.units["seed"].tolist()
     return ep.models.ReducedOrder(cell, *names, hidden, len(seeds), seeds)
 
@@ -150,13 +150,13 @@ def network(settings: FitRnnSettings, shard: Shard) -> ep.models.ReducedOrder:
 
 
 def fit_replicas(shard: Shard, waveforms: ep.dynamics.Waveforms, cell: str, hidden: int, training: SequenceSettings) -> pd.DataFrame:
-    """Fit the runs of a shard as one computation, or go on with them from their checkpoint.
+    """Fit the runs of a shard side by side, or resume from their checkpoint.
 
-    The shard's folder gets ``model.safetensors`` and ``model.json`` (all runs, each with the parameters of its best epoch, see
+    Written to the shard's folder: ``model.safetensors`` and ``model.json`` (all runs, each with the parameters of its best epoch, see
     :meth:`~elegans_pyg.models.ReducedOrder.load`), ``history.csv``, ``outputs.csv`` (RMSE of each run and output on the test stimuli:
-    ``rmse`` in units of the output's own range over the training stimuli, NaN if it never moved there, and ``rmse_mV``), and ``fit.json``
-    with the seconds of training. The rows get ``best_epoch``, the RMSE ``train``, ``validation`` and ``test`` in units of the widest
-    output's range over the training stimuli, ``parameters``, and why a run was stopped, ``stopped``; its errors are NaN.
+    ``rmse`` relative to the output's range over the training stimuli, NaN if it is constant there, and ``rmse_mV``), and ``fit.json``
+    with the seconds of training. Added to the rows: ``best_epoch``, the RMSE ``train``, ``validation`` and ``test`` relative to the largest
+    output range over the training stimuli, ``parameters``, and ``stopped``, the reason why a run was stopped; its errors are NaN.
     """
     import pandas as pd
     import torch
@@ -193,12 +193,12 @@ def fit_replicas(shard: Shard, waveforms: ep.dynamics.Waveforms, cell: str, hidd
 
 
 def seconds_of(folders: Iterable[Path]) -> float:
-    """Of training, all sessions of all shards together."""
+    """Seconds of training, summed over all shards and resumed parts."""
     return sum(float(json.loads((folder / "fit.json").read_bytes())["seconds"]) for folder in folders)
 
 
 def traces(models: Mapping[str, ep.models.ReducedOrder], waveforms: ep.dynamics.Waveforms, outputs: Sequence[str]) -> Figure:
-    """The first test stimulus of each kind and scenario, by the first run of each model: not the best one of either."""
+    """Draw the first test stimulus of each kind and scenario, and its prediction by the first run of each model; none is a best one."""
     import torch
 
     chosen: dict[tuple[Any, ...], int] = {}
@@ -214,7 +214,7 @@ def traces(models: Mapping[str, ep.models.ReducedOrder], waveforms: ep.dynamics.
 
 
 def report(done: Finished[FitRnnSettings]) -> Report:
-    """Errors on each split and of each output, loss curves and traces."""
+    """Report the errors by split and by output, loss curves and traces."""
     rows, name, first = done.rows, str(done.rows["family"].iloc[0]), done.shards[0]
     measured = [ep.studies.mean_and_sd(rows[split].mean(), rows[split].std(), 4) for split in SPLITS]
     cells = (name, f"{rows['parameters'].iloc[0]:,}", str(len(rows)), *measured, f"{seconds_of(done.shards):,.0f}")
@@ -222,10 +222,10 @@ def report(done: Finished[FitRnnSettings]) -> Report:
     history, outputs = done.joined("history.csv"), done.joined("outputs.csv")
     found = []
     for output, own in outputs.groupby("output", sort=False):
-        share = f"{own['rmse'].mean():.2%} of its range" if own["rmse"].notna().all() else "and it never moves in training"
+        share = f"{own['rmse'].mean():.2%} of its range" if own["rmse"].notna().all() else "and it is constant in training"
         found.append(f"test RMSE of {output}: {own['rmse_mV'].mean():.3f} mV, {share}")
     waveforms = waveforms_of(done.settings, first)
-    # What there is only one of lies in the run's own folder too.
+    # The model of a single shard is also written to the run folder.
     models = {file: (first / file).read_bytes() for file in ("model.safetensors", "model.json")} if len(done.shards) == 1 else {}
     losses = ep.plots.loss_curves({name: history.rename(columns={"variant": "replica"})})
     drawn = traces({name: ep.models.ReducedOrder.load(first)}, waveforms, waveforms.output_names[:SHOWN_OUTPUTS])

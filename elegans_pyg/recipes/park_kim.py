@@ -1,4 +1,4 @@
-"""Park & Kim (2023): connectomes of both sexes as image classifiers, published against measured."""
+"""Park & Kim (2023): connectomes of both sexes as image classifiers, published and measured."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,24 +20,24 @@ LABELS = {
     "random_dag": "hermaphrodite, random DAG",
     "ws": "Watts-Strogatz",
 }
-"""What the families of this recipe are called in the paper."""
+"""The paper's names for the families of this recipe."""
 
 PUBLISHED_ACCURACY = {
     "mnist": {REFERENCE: 99.6, MALE: 99.5, "random_dag": 99.0, "ws": 99.3},
     "fashion_mnist": {REFERENCE: 92.7, MALE: 92.6, "random_dag": 90.0},
 }
-"""Test accuracy in percent: Results and Table 1. Random DAG and Watts-Strogatz are Roberts et al.'s (2019), quoted there; 90.0 follows from
-"higher by 2.7 % point on fashion MNIST"."""
+"""Test accuracy in percent, from Results and Table 1. Random DAG and Watts-Strogatz are Roberts et al.'s (2019), quoted there; 90.0 follows
+from "higher by 2.7 % point on fashion MNIST"."""
 
 PUBLISHED_COUNTS = {REFERENCE: (282, 3567, 2260), MALE: (357, 3889, 2494)}
-"""Neurons, edges between them, edges of the constrained DAG."""
+"""Numbers of neurons, of edges, and of edges of the constrained DAG."""
 
 
 def park_kim_settings(given: Mapping[str, Any], quick: bool = False) -> EnsembleSettings:
     """The published settings: 78 channels, 15,000 iterations, Adam at 0.004, batches of 100 (doi:10.5607/en23004).
 
     Three runs each of hermaphrodite and male, and three random DAGs (Roberts et al. 2019, arXiv:1912.08986) of the hermaphrodite, where
-    the paper has one run of each. The 8x8 ``digits``, which the paper does not use, get the length and width of the main job.
+    the paper has one run of each. The 8x8 ``digits``, which the paper does not use, get the iterations and channels of ``ensemble``.
     """
     small = given.get("dataset", "digits") == "digits"
     training = FitSettings(**training_for(dict(given), ITERATIONS if small else PUBLISHED_ITERATIONS))
@@ -46,7 +46,7 @@ def park_kim_settings(given: Mapping[str, Any], quick: bool = False) -> Ensemble
 
 
 def report(done: Finished[EnsembleSettings]) -> Report:
-    """Published accuracies and counts beside the measured ones, then what the main job reports."""
+    """Published accuracies and counts beside the measured ones, followed by the report of ``ensemble``."""
     import pandas as pd
 
     own, dataset = report_classifiers(done), Path(done.settings.dataset).name
@@ -70,7 +70,7 @@ def report(done: Finished[EnsembleSettings]) -> Report:
 
 
 def _counts(done: Finished[EnsembleSettings]) -> list[tuple[str, str, int, int]]:
-    """Of each connectome of the paper: the network, what is counted, the published number and ours."""
+    """For each connectome of the paper: the network, what is counted, the published number and ours."""
     rows = []
     for family, dag in done.units.first_of_families().items():
         if family in PUBLISHED_COUNTS:
@@ -91,7 +91,9 @@ def _notes(settings: EnsembleSettings, dataset: str) -> list[str]:
     else:
         notes.append(f"The paper has no accuracy for {dataset}: it used mnist and fashion_mnist.")
     if held := settings.training.validation_fraction:
-        notes.append(f"{held:.1%} of the training images are held out for validation; the paper trains on all and follows the test set.")
+        notes.append(
+            f"{held:.1%} of the training images are held out for validation; the paper trains on all of them and monitors the test set."
+        )
     return notes
 
 
@@ -103,5 +105,5 @@ PARK_KIM: Study[EnsembleSettings] = replace(
     text="""Park & Kim 2023: hermaphrodite, male and random DAGs as image classifiers.
 
     With --dataset mnist or fashion_mnist: the published settings, 15,000 iterations and 78 channels, for hours on a GPU; --iterations and
-    --channels shorten it, and the table says so. By default: the embedded digits, 500 iterations and 24 channels.""",
+    --channels shorten it, and a note says so. By default: the embedded digits, 500 iterations and 24 channels.""",
 )

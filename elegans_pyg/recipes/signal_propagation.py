@@ -1,4 +1,4 @@
-"""Do the worm's signals go where its wiring says? The atlas of Randi et al. (2023), predicted from the real wiring and from its nulls."""
+"""Does the wiring predict the worm's signals? The atlas of Randi et al. (2023), predicted from the real wiring and from its nulls."""
 
 from __future__ import annotations
 
@@ -41,36 +41,38 @@ if TYPE_CHECKING:
     from torch_geometric.data import Data
 
 KINDS = {"chemical": (0,), "electrical": (1,), "both": (0, 1), "extrasynaptic": (0, 1, 2)}
-"""The kinds of edges of each set of synapses; the last one has all that there are."""
+"""The kinds of edges in each set of synapses; the last set has all kinds."""
 FREEDOMS = ("none", "global", "class", "edge")
 CHUNK, MOST = 10, 100_000
-"""Wirings that are fitted side by side, and wirings a family."""
+"""Wirings fitted side by side, and largest number of wirings per family."""
 STAGES = (("global", 0.0, 30), ("class", 0.3, 15), ("class", 0.03, 15), ("edge", 3.0, 10), ("edge", 0.3, 10), ("edge", 0.03, 10))
 """Freedom, penalty and steps of each stage of a fit."""
 
 
 class PropagationSettings(SignalSettings):
-    """Which wirings predict the signals, and how."""
+    """The wirings that predict the signals, and the models."""
 
     group: ClassVar[str] = "Wirings and predictions"
 
     connectome: Wiring = Field("cook2019-hermaphrodite", description="The real wiring, by name (see info) or in a file.")
     layers: Annotated[Names, Place()] = Field(
-        ("bentley2016-monoamine", "bentley2016-neuropeptide"), description="Its extrasynaptic layers, by name or in files."
+        ("bentley2016-monoamine", "bentley2016-neuropeptide"), description="Extrasynaptic layers, by name or in files."
     )
-    pharynx: bool = Field(False, description="Keep the 20 pharyngeal neurons of a connectome by name.")
+    pharynx: bool = Field(False, description="Keep the 20 pharyngeal neurons of a named connectome.")
     synapses: Annotated[Names, Field(min_length=1), some_of(KINDS)] = Field(
-        tuple(KINDS), description=f"Sets of synapses where nothing is fitted, of {', '.join(KINDS)} (all three kinds)."
+        tuple(KINDS), description=f"Sets of synapses to use with nothing fitted, of {', '.join(KINDS)} (all three kinds)."
     )
-    fitted_synapses: Literal["chemical", "electrical", "both", "extrasynaptic"] = Field("both", description="Synapses of the fits.")
+    fitted_synapses: Literal["chemical", "electrical", "both", "extrasynaptic"] = Field("both", description="Set of synapses for the fits.")
     families: Annotated[CyclicFamilies, Field(min_length=1)] = Field(
         ("rewired", "type_rewired", "strength_rewired", "random_rewired", "names_shuffled"), description="Families of nulls."
     )
-    nulls: int = Field(500, ge=2, le=MOST, description="Wirings of each family where nothing is fitted.")
-    fitted_nulls: int = Field(99, ge=2, le=MOST, description="Wirings of each family that are fitted, the first of these.")
-    pair_nulls: Whole = Field(19, description="Of these, wirings that are fitted with pairs held out too, not whole neurons; 0: none.")
-    freedoms: Annotated[Names, Field(min_length=1), some_of(FREEDOMS)] = Field(FREEDOMS, description=f"Of {', '.join(FREEDOMS)}.")
-    gain: float = Field(0.5, gt=0, le=0.9, description="Share of its partners' mean activity that a neuron takes over, unless fitted.")
+    nulls: int = Field(500, ge=2, le=MOST, description="Wirings of each family with nothing fitted.")
+    fitted_nulls: int = Field(99, ge=2, le=MOST, description="Wirings of each family to fit, the first of these.")
+    pair_nulls: Whole = Field(19, description="Of these, wirings also fitted with pairs held out instead of whole neurons; 0: none.")
+    freedoms: Annotated[Names, Field(min_length=1), some_of(FREEDOMS)] = Field(
+        FREEDOMS, description=f"What is fitted, of {', '.join(FREEDOMS)}."
+    )
+    gain: float = Field(0.5, gt=0, le=0.9, description="Share of its partners' mean activity that a neuron follows, unless fitted.")
 
     @model_validator(mode="after")
     def _enough(self) -> PropagationSettings:
@@ -83,10 +85,10 @@ class PropagationSettings(SignalSettings):
 
 @lru_cache(maxsize=4)
 def load_base(settings: PropagationSettings) -> Data:
-    """The real wiring with all kinds of edges that the settings ask for; the layers' edges are those between its neurons, by name.
+    """Load the real wiring with all kinds of edges that the settings need; of the layers, edges between its neurons are added, by name.
 
     Raises:
-        ValueError: for an unknown name, or a wrong file.
+        ValueError: for an unknown name, or a malformed file.
         OSError: if a file cannot be read.
     """
     import torch
@@ -133,13 +135,13 @@ def load_atlas(settings: PropagationSettings) -> Atlas:
 
 @lru_cache(maxsize=8)
 def steps_of(settings: PropagationSettings, synapses: str) -> Any:
-    """Steps of every pair in the real wiring, which are the same for its nulls."""
+    """Path length of every pair in the real wiring, which is used for its nulls too."""
     return path_steps(load_atlas(settings), with_kinds(load_base(settings), KINDS[synapses]))
 
 
 def propagation_units(settings: PropagationSettings) -> ep.studies.Units:
-    """The real wiring and the nulls, first where nothing is fitted, then those that are, by what is held out; a null follows from its
-    family and its seed, and is drawn where it is measured."""
+    """The real wiring and the nulls, first with nothing fitted, then fitted, by what is held out; a null follows from its family and seed,
+    and is drawn when it is measured."""
     base = load_base(settings)
     rows: list[dict[str, object]] = []
     graphs: list[Data | None] = []
@@ -157,12 +159,12 @@ def propagation_units(settings: PropagationSettings) -> ep.studies.Units:
 
 
 def measure(settings: PropagationSettings, shard: Shard) -> pd.DataFrame:
-    """Predict the atlas from the shard's wirings: one row a wiring and arm; ``folds.csv`` has each fold's scores."""
+    """Predict the atlas from the shard's wirings: one row per wiring and arm; ``folds.csv`` has each fold's scores."""
     held = str(shard.units["held"].iloc[0])
     arms = settings.synapses if held == "nothing" else (settings.fitted_synapses,)
     base, parts = with_kinds(load_base(settings), tuple({kind for arm in arms for kind in KINDS[arm]})), []
     rewirings = [ep.transforms.FAMILIES[family].rewiring for family in shard.units["family"]]
-    # Each kind is redrawn apart, so that the chemical part of a null of all synapses is the null of chemical synapses.
+    # Each kind is rewired separately, so the chemical part of a null of all synapses is the null of chemical synapses.
     graphs = [base if draw is None else draw(seed=seed)(base) for draw, seed in zip(rewirings, shard.units["wiring_seed"], strict=True)]
     for arm in arms:
         own = [with_kinds(graph, KINDS[arm]) for graph in graphs]
@@ -175,7 +177,7 @@ def measure(settings: PropagationSettings, shard: Shard) -> pd.DataFrame:
 
 
 def _fixed(settings: PropagationSettings, graphs: list[Data]) -> dict[str, tuple[Tensor, Tensor]]:
-    """Scores and amplitudes ``(V, F, P)`` with nothing fitted, for every fold the same."""
+    """Scores and amplitudes ``(V, F, P)`` with nothing fitted, equal for all folds."""
     import torch
 
     with torch.no_grad():
@@ -185,7 +187,8 @@ def _fixed(settings: PropagationSettings, graphs: list[Data]) -> dict[str, tuple
 
 
 def _fitted(settings: PropagationSettings, graphs: list[Data], holdout: str) -> dict[str, tuple[Tensor, Tensor]]:
-    """The same by freedom, fitted to the wild type, each fold without what it holds out and what chooses its penalties."""
+    """The same by freedom, fitted to the wild type; each fold is fitted without its held-out pairs and its validation pairs, which choose
+    the penalties."""
     import torch
 
     from elegans_pyg.models.linear_propagation import Stage, fit
@@ -204,7 +207,7 @@ def _fitted(settings: PropagationSettings, graphs: list[Data], holdout: str) -> 
 
 
 def report(done: Finished[PropagationSettings]) -> Report:
-    """The real wiring's rank among its nulls, its scores beside what the measurements allow, and where the difference comes from."""
+    """Report the real wiring's rank among its nulls, its scores and the noise ceilings, and effects by path length, strain and holdout."""
     import pandas as pd
 
     from elegans_pyg.analysis.arms import plain_rows
@@ -229,7 +232,7 @@ def report(done: Finished[PropagationSettings]) -> Report:
         where = where[(where["strain"] != STRAINS[0]) ^ (where["holdout"] != HOLDOUTS[0])]
         columns = apart.assign(by=apart["value"].map(steps)), where.assign(by=where["strain"].where(where["strain"] != STRAINS[0], "pairs"))
         both = pd.concat(columns).dropna(subset="by")
-        tables.append(effect_table(f"Freedom {freedom}: effect (p) by steps in the real wiring, and elsewhere", both, "by"))
+        tables.append(effect_table(f"Freedom {freedom}: effect (p) by path length, on held-out pairs and on unc-31", both, "by"))
     figures = {"effects": ep.plots.effect_intervals(main, "freedom", "AUC above the nulls, in their standard deviations")}
     files = {"tests.csv": tests, "ceilings.csv": highest, "folds.csv": folds}
     findings = {"tests": plain_rows(main), "ceilings": plain_rows(highest)}
@@ -242,8 +245,8 @@ def report(done: Finished[PropagationSettings]) -> Report:
 def _notes(settings: PropagationSettings, atlas: Atlas) -> list[str]:
     notes = [
         *pair_notes(settings, {settings.connectome: atlas}),
-        "Steps: edges on the shortest path of the real wiring, for nulls too, so that the same pairs are compared. pairs: these held out"
-        " instead of neurons. unc-31: what was fitted to the wild type, on unc-31.",
+        "Steps: edges on the shortest path in the real wiring, for nulls too, so that the same pairs are compared. pairs: pairs held out"
+        " instead of neurons. unc-31: fitted to the wild type, scored on unc-31.",
     ]
     full = PropagationSettings()
     names = ("nulls", "fitted_nulls", "pair_nulls")
@@ -254,7 +257,7 @@ def _notes(settings: PropagationSettings, atlas: Atlas) -> list[str]:
 
 
 def _data(settings: PropagationSettings) -> dict[str, str]:
-    # Refuses wirings on whose neurons nothing was measured.
+    # Raises an error for wirings without measured neurons.
     load_atlas(settings)
     return atlas_hash()
 
@@ -268,11 +271,11 @@ SIGNAL_PROPAGATION: Study[PropagationSettings] = Study(
     data=_data,
     score="",
     processes=True,
-    # Seconds of work, of which a kill loses no more.
+    # A shard takes seconds, which is all that a kill loses.
     shard_size=lambda settings: CHUNK,
     text="""The worm's own signals: responses of all neurons to the stimulation of each, predicted from the real wiring and from its nulls.
 
-    By default: 500 nulls of each of 5 families where nothing is fitted, and the first 99 of them in fits of three freedoms.""",
+    By default: 500 nulls of each of 5 families with nothing fitted, and the first 99 of each with three sets of fitted parameters.""",
     quick="Two families, 60 nulls, 9 of them fitted: under two minutes.",
     short={"families": ("rewired", "names_shuffled"), "nulls": 60, "fitted_nulls": 9, "pair_nulls": 0},
 )

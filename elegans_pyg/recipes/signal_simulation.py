@@ -1,4 +1,4 @@
-"""The atlas of Randi et al. (2023) and the simulated worm: the same stimulations, on the real wiring and on its nulls."""
+"""The atlas of Randi et al. (2023) and the simulated worm: the same stimulations of the real wiring and of its nulls."""
 
 from __future__ import annotations
 
@@ -40,29 +40,29 @@ if TYPE_CHECKING:
 
 MEMBRANES = ("kunert", "c302-C1")
 AT_ONCE = 20
-"""Stimuli simulated side by side, whose voltages at every step are held."""
+"""Stimuli simulated side by side; their voltages at every step are in memory."""
 FARTHEST = 2.0
-"""Bound of the logarithm of a fitted factor."""
+"""Bound on the logarithm of a fitted factor."""
 
 
 class SimulationSettings(SignalSettings):
-    """Which nervous systems are stimulated, and how."""
+    """The nervous systems that are stimulated, and the stimulation."""
 
     group: ClassVar[str] = "Wirings and stimulation"
 
     membranes: Annotated[Names, Field(min_length=1), some_of(MEMBRANES)] = Field(
-        MEMBRANES, description=f"Of {', '.join(MEMBRANES)}; each on its own wiring."
+        MEMBRANES, description=f"Membrane models, of {', '.join(MEMBRANES)}; each has its own wiring."
     )
     families: Annotated[CyclicFamilies, Field(min_length=1)] = Field(("rewired",), description="Families of nulls.")
-    nulls: int = Field(20, ge=2, le=10_000, description="Wirings of each family, with nothing fitted and with fitted conductances.")
-    fit_steps: int = Field(8, ge=0, le=1_000, description="Steps of the fit, each on some of the stimulated neurons; 0 leaves it out.")
-    fit_stimuli: Count = Field(12, description="Stimulated neurons of a step.")
-    current: float = Field(2.0, gt=0, le=1e3, description="Into the stimulated neuron, in pA.")
+    nulls: int = Field(20, ge=2, le=10_000, description="Wirings of each family, used with nothing fitted and with fitted conductances.")
+    fit_steps: int = Field(8, ge=0, le=1_000, description="Steps of the fit, each on some of the stimulated neurons; 0: no fit.")
+    fit_stimuli: Count = Field(12, description="Stimulated neurons per step of the fit.")
+    current: float = Field(2.0, gt=0, le=1e3, description="Current into the stimulated neuron, in pA.")
     on: float = Field(20.0, ge=1, le=1e4, description="When the current starts, in ms; it flows to the end.")
-    duration: float = Field(220.0, ge=2, le=1e5, description="Of a simulation, in ms.")
-    fit_duration: float = Field(100.0, ge=2, le=1e5, description="Of a simulation in a fit, in ms.")
-    dt_ms: float = Field(0.05, ge=1e-3, le=1, description="Step, in ms; shorter where a wiring's gap junctions need it.")
-    fit_dt_ms: float = Field(0.1, ge=1e-3, le=1, description="The same in a fit.")
+    duration: float = Field(220.0, ge=2, le=1e5, description="Length of a simulation, in ms.")
+    fit_duration: float = Field(100.0, ge=2, le=1e5, description="Length of a simulation in a fit, in ms.")
+    dt_ms: float = Field(0.05, ge=1e-3, le=1, description="Time step, in ms; shorter where a wiring's gap junctions need it.")
+    fit_dt_ms: float = Field(0.1, ge=1e-3, le=1, description="Time step in a fit, in ms.")
 
     @model_validator(mode="after")
     def _something_flows(self) -> SimulationSettings:
@@ -83,7 +83,7 @@ def load_atlas(settings: SimulationSettings, membrane: str) -> Atlas:
 
 
 def simulation_units(settings: SimulationSettings) -> ep.studies.Units:
-    """The real wiring of each membrane and its nulls, as they are and fitted."""
+    """The real wiring of each membrane and its nulls, with nothing and with conductances fitted."""
     rows: list[dict[str, object]] = []
     graphs: list[Data | None] = []
     for job, (membrane, fitted) in enumerate((name, fit) for fit in (False, True) for name in settings.membranes):
@@ -114,7 +114,7 @@ def measure(settings: SimulationSettings, shard: Shard) -> pd.DataFrame:
             response = torch.cat(
                 [stimulate(worm, chunk, settings.current, (settings.on, settings.duration, settings.dt_ms)) for chunk in chunks]
             )[pairs.row, pairs.neuron]
-        # Fitted ones are scored where they were not fitted, others on every fold.
+        # Fitted wirings are scored on the fold that the fit did not use, others on all folds.
         predicted = response.expand(1, 1 if unit["fitted"] else settings.folds, -1)
         scores = fold_scores(atlas, HOLDOUTS[0], predicted.abs(), predicted, steps)
         freedom = "conductances" if unit["fitted"] else "none"
@@ -123,15 +123,15 @@ def measure(settings: SimulationSettings, shard: Shard) -> pd.DataFrame:
 
 
 def stimulate(worm: ep.dynamics.Worm, neurons: Tensor, current_pA: float, times_ms: tuple[float, float, float]) -> Tensor:
-    """How far a current into each of these neurons moves every neuron, in mV, mean over the last half of its flowing, ``(S, N)``;
-    with derivatives where the worm's tables have them. ``times_ms``: when the current starts, when all ends, and the step."""
+    """Change of every neuron's potential by a current into each of these neurons, in mV, mean over the second half of the current,
+    ``(S, N)``; differentiable in the worm's tables. ``times_ms``: start of the current, end of the simulation, and time step."""
     import torch
 
     on, duration, longest = times_ms
     dt_ms = duration / math.ceil(duration / min(longest, 0.9 * shortest_ms(worm)))
     steps, start = round(duration / dt_ms), round(on / dt_ms)
     flowing = torch.zeros(len(neurons) + 1, steps, len(neurons))
-    # The last stimulus is none.
+    # The last stimulus has no current.
     flowing[:-1, start:] = current_pA * torch.eye(len(neurons))[:, None]
     names = [worm.neuron_name[node] for node in neurons]
     voltage = ep.dynamics.simulate(worm, flowing, names, dt_ms, duration)[1][:, (start + steps) // 2 :].mean(1)
@@ -139,7 +139,7 @@ def stimulate(worm: ep.dynamics.Worm, neurons: Tensor, current_pA: float, times_
 
 
 def shortest_ms(worm: ep.dynamics.Worm) -> float:
-    """Shortest time constant of any neuron's gap junctions."""
+    """Shortest time constant of any neuron's gap junctions, in ms."""
     import torch
 
     data = worm.data
@@ -148,10 +148,10 @@ def shortest_ms(worm: ep.dynamics.Worm) -> float:
 
 
 def fit_conductances(settings: SimulationSettings, worm: ep.dynamics.Worm, atlas: Atlas, seed: int) -> ep.dynamics.Worm:
-    r"""Factors of the conductances of excitatory and inhibitory synapses, gap junctions and leaks, fitted through the simulator.
+    r"""Fit factors of the conductances of excitatory and inhibitory synapses, gap junctions and leaks by gradient through the simulator.
 
-    What rises is the correlation of whether a neuron responds with the logarithm of how far it is moved, over the pairs of some stimulated
-    neurons at a time, none of them of the first fold, which is held out. Adam on the logarithms of the factors, which stay within ± 2.
+    Adam maximises the correlation between whether a neuron responds and the logarithm of its change in potential, over the pairs of some
+    stimulated neurons per step. The first fold is held out. The logarithms of the factors stay within ± 2.
     """
     import numpy as np
     import torch
@@ -177,11 +177,11 @@ def fit_conductances(settings: SimulationSettings, worm: ep.dynamics.Worm, atlas
 
 
 def report(done: Finished[SimulationSettings]) -> Report:
-    """The real wiring's rank among its nulls, by membrane, with nothing and with conductances fitted."""
+    """Report the real wiring's rank among its nulls, by membrane, with nothing and with conductances fitted."""
     from elegans_pyg.analysis.arms import plain_rows
 
     folds, settings = done.joined("folds.csv"), done.settings
-    # Membranes have wirings, and so pairs and ceilings, of their own.
+    # Each membrane has its own wiring, and therefore its own pairs and ceilings.
     tests, atlases = arm_tests(done.rows, folds), {name: load_atlas(settings, name) for name in settings.membranes}
     main = only(tests, strain=STRAINS[0], value="auc")
     titles = {"none": "nothing fitted", "conductances": "conductances fitted, first fold"}
@@ -191,8 +191,8 @@ def report(done: Finished[SimulationSettings]) -> Report:
     tables += [score_table(only(done.rows, arm=name), folds, ceilings(atlas)) for name, atlas in atlases.items()]
     notes = [
         *pair_notes(settings, atlases),
-        f"A neuron's response: how far {settings.current:g} pA into another move its potential. Fitted conductances are scored on the first"
-        " fold, which the fit did not see, others on all folds.",
+        f"A neuron's response is the change of its potential by {settings.current:g} pA into another neuron. Fitted conductances are scored"
+        " on the first fold, which the fit did not use, others on all folds.",
     ]
     figure = ep.plots.effect_intervals(only(main, freedom="none"), "arm", "AUC above the nulls, in their standard deviations")
     files, fixed = {"tests.csv": tests, "folds.csv": folds}, only(done.rows, freedom="none")
@@ -217,7 +217,7 @@ SIGNAL_SIMULATION: Study[SimulationSettings] = Study(
     shard_size=lambda settings: 1,
     text="""The worm's own signals, simulated: current into each neuron of the atlas in turn, on the real wiring and on its nulls.
 
-    By default: the membranes kunert and c302-C1, 20 rewired nulls of each, as they are and with fitted conductances.""",
+    By default: the membranes kunert and c302-C1, 20 rewired nulls of each, with nothing and with conductances fitted.""",
     quick="One membrane, one family, 3 nulls, nothing fitted.",
     short={"membranes": ("kunert",), "families": ("rewired",), "nulls": 3, "fit_steps": 0},
 )

@@ -1,4 +1,4 @@
-"""What studies of the worm's signals share: the pairs of the atlas that count, in folds; predictions scored on them; tests and tables."""
+"""Shared by the studies of the worm's signals: the pairs of the atlas in folds, scores of predictions, tests and tables."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
 
 STRAINS, HOLDOUTS = ("wild-type", "unc-31"), ("neurons", "pairs")
 STEPS = 3
-"""Steps of a path that are scored apart."""
+"""Path lengths that are scored separately."""
 ARM = ["freedom", "arm", "holdout", "strain"]
-"""What tells the tests apart; an arm is a set of synapses, or a membrane."""
+"""Columns that identify a test; an arm is a set of synapses, or a membrane."""
 
 
 class SignalSettings(Settings):
-    """Which pairs count, and how they are held out."""
+    """The pairs of neurons, and how they are held out."""
 
     group: ClassVar[str] = "Signals"
 
-    folds: int = Field(5, ge=3, le=20, description="Parts of the pairs: each is held out once, while the next one chooses what to keep.")
-    at_least: int = Field(2, ge=1, le=255, description="Times that a pair must have been seen.")
-    without: Names = Field(("AWC",), description="Classes of neurons whose pairs are left out.")
-    seed: Whole = Field(0, description="Of wirings and folds.")
+    folds: int = Field(5, ge=3, le=20, description="Parts of the pairs: each is held out once, while the next one is for validation.")
+    at_least: int = Field(2, ge=1, le=255, description="Smallest number of observations of a pair.")
+    without: Names = Field(("AWC",), description="Classes of neurons to leave out.")
+    seed: Whole = Field(0, description="Base of the seeds of wirings and folds.")
 
 
 @dataclass(frozen=True)
 class Atlas:
-    """What was measured of the ``P`` pairs that count in either strain.
+    """Measurements of the ``P`` pairs that are used in at least one strain.
 
     Attributes:
-        measured: of every strain; pairs that do not count in it have amplitude and weight 0.
-        tested: of every strain, which pairs count, ``(P,)`` bool.
+        measured: measurements by strain; pairs that are not used in a strain have amplitude and weight 0.
+        tested: by strain, which pairs are used, ``(P,)`` bool.
         fold: by what is held out, each pair's fold, ``(P,)``.
-        halves: amplitudes in two halves of the wild type's trials, ``(P,)``, NaN where there is none.
+        halves: amplitudes in two halves of the wild type's trials, ``(P,)`` each, NaN where there is none.
     """
 
     measured: dict[str, Measured]
@@ -62,7 +62,7 @@ def seen(strain: str, wiring: Data, at_least: int) -> Data:
 
 
 def pairs_of(settings: SignalSettings, wiring: Data) -> Atlas:
-    """The pairs of a wiring's neurons, and their folds, which depend on ``seed`` and on which neurons were stimulated alone."""
+    """The pairs of a wiring's neurons, and their folds, which depend only on ``seed`` and on the pairs measured."""
     import numpy as np
     import torch
 
@@ -91,7 +91,7 @@ def pairs_of(settings: SignalSettings, wiring: Data) -> Atlas:
 
 
 def path_steps(atlas: Atlas, wiring: Data) -> Any:
-    """How many edges the shortest path of every pair has in a wiring, as an array ``(P,)``; infinity where there is none."""
+    """Number of edges on the shortest path of every pair in a wiring, an array ``(P,)``; infinity where there is no path."""
     import numpy as np
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import shortest_path
@@ -102,7 +102,7 @@ def path_steps(atlas: Atlas, wiring: Data) -> Any:
 
 
 def fold_scores(atlas: Atlas, holdout: str, score: Tensor, amplitude: Tensor, steps: Any) -> pd.DataFrame:
-    """Of predictions ``(V, F, P)``, the scores of each wiring, by its ``place``, of each strain and fold, on the pairs held out."""
+    """Score predictions ``(V, F, P)`` on the held-out pairs: one row per wiring (its ``place``), strain and fold."""
     import pandas as pd
 
     parts = []
@@ -117,7 +117,7 @@ def fold_scores(atlas: Atlas, holdout: str, score: Tensor, amplitude: Tensor, st
 
 
 def scored_rows(shard: Shard, parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """One row a wiring and arm with the means over the folds of the scores in ``parts``, which are kept as ``folds.csv``."""
+    """One row per wiring and arm with the means over the folds of the scores in ``parts``, which are saved as ``folds.csv``."""
     import pandas as pd
 
     known = shard.units[["variant", "family", "wiring_seed", "seed"]]
@@ -127,8 +127,8 @@ def scored_rows(shard: Shard, parts: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def arm_tests(rows: pd.DataFrame, folds: pd.DataFrame) -> pd.DataFrame:
-    """Of every arm and score the rank of the real wiring among each family's, one-sided (higher than they), and its effect by folds: the
-    columns of :func:`~elegans_pyg.analysis.rank_test` and :func:`~elegans_pyg.analysis.responses.effects_by_fold`."""
+    """Test the rank of the real wiring among each family's wirings, one-sided (higher), for every arm and score, and compute its effect by
+    folds: the columns of :func:`~elegans_pyg.analysis.rank_test` and :func:`~elegans_pyg.analysis.responses.effects_by_fold`."""
     import pandas as pd
 
     from elegans_pyg.analysis.responses import SCORES, effects_by_fold
@@ -145,7 +145,7 @@ def arm_tests(rows: pd.DataFrame, folds: pd.DataFrame) -> pd.DataFrame:
 
 
 def ceilings(atlas: Atlas) -> pd.DataFrame:
-    """What the wild type's trials say of each other, and unc-31 of the wild type."""
+    """Noise ceilings: how well the wild type's trials predict each other, and unc-31 the wild type."""
     (own, other), tested = (atlas.measured[strain] for strain in STRAINS), atlas.tested[STRAINS[0]]
     second = other.amplitude.where(atlas.tested[STRAINS[1]], float("nan"))
     measured, one, two, else_where = (part[tested].double().numpy() for part in (own.amplitude, *atlas.halves, second))
@@ -160,7 +160,7 @@ def only(table: pd.DataFrame, **wanted: str) -> pd.DataFrame:
 
 
 def rank_table(title: str, tests: pd.DataFrame, column: str) -> Any:
-    """The real wiring beside its nulls, a row a family and value of ``column``."""
+    """The real wiring beside its nulls, one row per family and value of ``column``."""
     cells = [
         (
             *(str(row[column]), row["family"], f"{row['real']:.3f}", f"{row['mean']:.3f}"),
@@ -174,8 +174,8 @@ def rank_table(title: str, tests: pd.DataFrame, column: str) -> Any:
 
 
 def rank_answers(tests: pd.DataFrame, column: str, words: Mapping[str, str], subject: str = "the worm's wiring") -> list[str]:
-    """One sentence a value of ``column``, which ``words`` put in words: which families' nulls the real wiring predicts the signals better
-    than, by its rank with Holm's correction; of the others no more is said than that this was not shown."""
+    """One sentence per value of ``column``, introduced by ``words``: the families whose nulls the real wiring exceeds, by its rank after
+    Holm's correction, and those for which this was not shown."""
     sentences = []
     for name, own in tests.groupby(column, sort=False):
         shown, real = own["p_holm"] <= ep.analysis.ALPHA, f"(AUC {own['real'].iloc[0]:.3f})"
@@ -192,7 +192,7 @@ def rank_answers(tests: pd.DataFrame, column: str, words: Mapping[str, str], sub
 
 
 def rank_dots(rows: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
-    """The AUC of every wiring, of the wild type with neurons held out, by ``column``."""
+    """The AUC of every wiring for the wild type with neurons held out, by ``column``."""
     own = only(rows, strain=STRAINS[0], holdout=HOLDOUTS[0]).rename(columns={"auc": "value"})
     return {f"AUC, {column} {name}": table for name, table in own.groupby(column, sort=False)}
 
@@ -202,7 +202,7 @@ def _interval(low: float, high: float) -> str:
 
 
 def effect_table(title: str, tests: pd.DataFrame, column: str) -> Any:
-    """Families by the values of a column: the real wiring's AUC first, then its effect among each family's wirings with p."""
+    """The real wiring's AUC for each value of a column, and below it its effect among each family's wirings, with p."""
     names, found = list(dict.fromkeys(tests[column])), tests.set_index(["family", column])
     rows = [("AUC, real", *(f"{tests.loc[tests[column] == name, 'real'].iloc[0]:.3f}" for name in names))]
     for family in dict.fromkeys(tests["family"]):
@@ -212,7 +212,7 @@ def effect_table(title: str, tests: pd.DataFrame, column: str) -> Any:
 
 
 def score_table(rows: pd.DataFrame, folds: pd.DataFrame, highest: pd.DataFrame) -> Any:
-    """All scores of the real wiring, with the AUC's interval over folds, above those that the measurements reach."""
+    """All scores of the real wiring, with the AUC's interval over folds, and below them the noise ceilings."""
     from scipy import stats
 
     from elegans_pyg.analysis.responses import SCORES
@@ -223,21 +223,21 @@ def score_table(rows: pd.DataFrame, folds: pd.DataFrame, highest: pd.DataFrame) 
         half = stats.t.ppf(0.975, len(own) - 1) * own.std(ddof=1) / len(own) ** 0.5
         area = ep.studies.mean_and_sd(row["auc"], half, 3)
         cells.append((f"{row['freedom']}, {row['arm']}", area, *(f"{row[name]:.3f}" for name in SCORES[1:])))
-    names = {"halves": "highest, from halves", "half": "half of the trials", "other": STRAINS[1]}
+    names = {"halves": "ceiling from halves", "half": "half of the trials", "other": STRAINS[1]}
     for row in highest.to_dict("records"):
         cells.append((names[row["by"]], *(f"{row[name]:.3f}" if row[name] == row[name] else ep.studies.MISSING for name in SCORES)))
     heads = ("real wiring", "AUC", "precision", "r", "r, significant")
-    return ep.studies.make_table("Wild type, stimulated neurons held out, and what the measurements reach", heads, cells)
+    return ep.studies.make_table("Wild type, stimulated neurons held out, and noise ceilings", heads, cells)
 
 
 def pair_notes(settings: SignalSettings, atlases: Mapping[str, Atlas]) -> list[str]:
-    """What a reader has to know of the pairs, by wiring if there are several, and of the tests."""
+    """Notes on the pairs, by wiring if there are several, and on the tests."""
     left = f" without {', '.join(settings.without)}" if settings.without else ""
     notes = []
     for name, atlas in atlases.items():
         tested = atlas.tested[STRAINS[0]]
         count, responding = int(tested.sum()), int((atlas.measured[STRAINS[0]].responds & tested).sum())
-        pairs = f"{count:,} pairs of the wild type seen at least {settings.at_least} times{left}, {responding:,} of them with q < 0.05"
+        pairs = f"{count:,} pairs of the wild type observed at least {settings.at_least} times{left}, {responding:,} of them with q < 0.05"
         start = f"{name}: " if len(atlases) > 1 else ""
         notes.append(
             f"{start}{pairs}; precision: average precision, by chance {responding / count:.3f}. {settings.folds} folds; scores are means"
@@ -245,10 +245,10 @@ def pair_notes(settings: SignalSettings, atlases: Mapping[str, Atlas]) -> list[s
         )
     return [
         *notes,
-        "p: exact, one-sided, the real wiring's rank among the nulls, Holm's correction over families; effect: in standard deviations of"
-        " the nulls; intervals over folds by Student's t. Hypotheses, arms and exclusions: docs/preregistration.md.",
-        "highest, from halves: r of a prediction without error, from odd and even trials; these share animals, so it may lie too high. half"
-        " of the trials: has seen half of what it predicts. unc-31: other animals, that lack much extrasynaptic signalling, a lower bound.",
+        "p: exact, one-sided, from the real wiring's rank among the nulls, with Holm's correction over families; effect: in standard"
+        " deviations of the nulls; intervals over folds: Student's t. Hypotheses, arms and exclusions: docs/preregistration.md.",
+        "ceiling from halves: r of an error-free prediction, from odd and even trials; these share animals, so it may be too high. half of"
+        " the trials: includes half of the data that it predicts. unc-31: animals without much of extrasynaptic signalling, a lower bound.",
     ]
 
 

@@ -1,4 +1,4 @@
-"""One simulation of the worm's nervous system under one stimulus: voltages, and figures of them."""
+"""Simulate the worm's nervous system under one stimulus: voltages and their figures."""
 
 from __future__ import annotations
 
@@ -23,50 +23,50 @@ if TYPE_CHECKING:
 LARGEST_PA = 1e6
 VOLTAGES = "voltages.safetensors"
 LEAD_MS = 20.0
-"""How much of the time before the current figures and tables show."""
+"""Time before the current that figures show."""
 
 
 class ShapeSettings(Settings):
-    """Whether neurons have their shape."""
+    """The shapes of neurons."""
 
     group: ClassVar[str] = "Shapes of neurons"
 
-    morphology: bool = Field(False, description="Give the neurons of c302-C1 their shape, too.")
+    morphology: bool = Field(False, description="Give the neurons of c302-C1 their shape.")
     d_lambda: float | None = Field(
-        None, gt=0, description="Longest compartment of a shape, as a share of the length constant (default: a compartment per section)."
+        None, gt=0, description="Longest compartment, as a share of the length constant (default: one compartment per section)."
     )
 
 
 class WormSettings(ShapeSettings):
-    """Which nervous system."""
+    """The nervous system."""
 
     group: ClassVar[str] = "Nervous system"
 
-    model: Literal["c302-C1", "c302-D1", "kunert"] = Field("c302-C1", description="Membranes; c302-D1 has neurons with their shape.")
+    model: Literal["c302-C1", "c302-D1", "kunert"] = Field("c302-C1", description="Membrane model; c302-D1 has neurons with their shape.")
     connectome: Name | None = Field(None, description="Another wiring for these membranes, by name; see info.")
     ablate: Names = Field((), description="Neurons or classes to remove, such as AVB.")
 
 
 class SimulateSettings(WormSettings):
-    """A nervous system and what is done to it."""
+    """A nervous system and its stimulus."""
 
     group: ClassVar[str] = "Stimulus"
 
     inputs: Names = Field(
-        ("PLML", "PLMR", "AVBL", "AVBR"), description="Neurons that the current flows into; with shapes also segments, such as PVDL:7."
+        ("PLML", "PLMR", "AVBL", "AVBR"), description="Neurons that get the current; with shapes also segments, such as PVDL:7."
     )
     current: float = Field(2.0, ge=-LARGEST_PA, le=LARGEST_PA, description="Current into each of them in pA, flowing from on to off.")
     on: float = Field(100.0, description="When the current starts, in ms.")
     off: float = Field(400.0, description="When it ends, in ms.")
     currents: OptionalFile = Field(
         None,
-        description="CSV file of currents in pA, a column an input, named by it, and a row a step; in place of the four settings above.",
+        description="CSV file of currents in pA, one named column per input and one row per step; replaces the four settings above.",
     )
-    dt_ms: float = Field(0.05, ge=1e-6, description="Step in ms.")
-    tolerance: float | None = Field(None, gt=0, description="Error in mV above which internal steps are made shorter.")
-    duration: float = Field(500.0, gt=0, le=1e9, description="Of the whole, in ms; with a file of currents, its rows decide.")
-    record: Names = Field(("DB1", "LUAL", "PVR", "VB1"), min_length=1, description="Neurons, and with shapes segments, to list and draw.")
-    settling: bool = Field(False, description="Also show the time long before the current, in which the neurons settle.")
+    dt_ms: float = Field(0.05, ge=1e-6, description="Time step in ms.")
+    tolerance: float | None = Field(None, gt=0, description="Largest error in mV; internal steps are made shorter to keep it.")
+    duration: float = Field(500.0, gt=0, le=1e9, description="Length of the simulation in ms; ignored with a file of currents.")
+    record: Names = Field(("DB1", "LUAL", "PVR", "VB1"), min_length=1, description="Neurons (with shapes also segments) to list and draw.")
+    settling: bool = Field(False, description="Also show the time before the current, in which the neurons settle.")
 
     @model_validator(mode="after")
     def _something_flows(self) -> SimulateSettings:
@@ -81,8 +81,8 @@ class SimulateSettings(WormSettings):
 
 
 class Prepared(NamedTuple):
-    """The nervous system without the neurons that are removed, the neurons that are driven, currents ``(T, I)`` into them, and the
-    neurons, or segments of them, to list and draw."""
+    """The nervous system without removed neurons, the inputs, their currents ``(T, I)`` in pA, and the neurons or segments to list and
+    draw."""
 
     worm: ep.dynamics.Worm
     inputs: list[str]
@@ -91,7 +91,7 @@ class Prepared(NamedTuple):
 
     @property
     def places(self) -> list[str]:
-        """Where voltages are kept: in all neurons, then in the segments that are driven or recorded."""
+        """Where voltages are recorded: all neurons, then the segments that are inputs or recorded."""
         return list(dict.fromkeys([*self.worm.neuron_name, *self.recorded, *self.inputs]))
 
     @property
@@ -101,8 +101,8 @@ class Prepared(NamedTuple):
 
 
 def prepare(settings: SimulateSettings) -> Prepared:
-    """What the settings say; raises ``ValueError`` for unknown or removed neurons, a duration that is no whole number of steps or too long
-    for the memory, a step that is too long, and a wrong file."""
+    """Prepare the simulation; raises ``ValueError`` for unknown or removed neurons, a duration that is not a whole number of steps or too
+    long for the memory, a step that is too long, or a malformed file."""
     shape = (settings.model, settings.morphology, settings.d_lambda or "section")
     worm = ep.dynamics.Worm(*shape)
     if settings.connectome is not None:
@@ -113,7 +113,7 @@ def prepare(settings: SimulateSettings) -> Prepared:
         if _neuron(name) not in left.neuron_name:
             raise ValueError(f"record: expected neurons that are left, got {name}, which --ablate removes; leave it out of one of them")
     inputs, current = _stimulus(settings, len(left.neuron_name))
-    # One step refuses what all of them would.
+    # Simulating one step raises the errors that the whole simulation would.
     ep.dynamics.simulate(worm, current[None, :1], inputs, settings.dt_ms, settings.dt_ms, ablate=settings.ablate, estimate=False)
     return Prepared(left, inputs, current, recorded)
 
@@ -124,7 +124,7 @@ def _neuron(name: str) -> str:
 
 
 def _stimulus(settings: SimulateSettings, neurons: int) -> tuple[list[str], Tensor]:
-    """Inputs and currents ``(T, I)``, once it is known that all that follows from them fits in memory."""
+    """Inputs and currents ``(T, I)`` in pA; raises ``ValueError`` if the simulation does not fit in memory."""
     import torch
 
     from elegans_pyg.dynamics.simulate import count_steps
@@ -133,8 +133,7 @@ def _stimulus(settings: SimulateSettings, neurons: int) -> tuple[list[str], Tens
 
     inputs, current = (list(settings.inputs), None) if settings.currents is None else read_currents(settings.currents)
     steps = count_steps(settings.dt_ms, settings.duration) if current is None else len(current)
-    # In single precision: the voltages, without Numba the steps that they are stacked from, and the file, made in memory before it is
-    # written and read again for the figures.
+    # In single precision: the voltages, their list of steps without Numba, the file's content in memory, and the copy read for the figures.
     needed, free = 4 * steps * (neurons + 4 * len(inputs)) * 4, free_memory()
     if needed > 0.8 * free:
         sizes = f"{steps:,} steps of {neurons} neurons need about {needed / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB are free"
@@ -147,31 +146,31 @@ def _stimulus(settings: SimulateSettings, neurons: int) -> tuple[list[str], Tens
 
 
 def simulate_units(settings: SimulateSettings) -> ep.studies.Units:
-    """The one simulation, once all that it needs is known to fit together."""
+    """The single unit, after all settings were checked."""
     prepare(settings)
     return ep.studies.Units.build([{"family": settings.model, "wiring_seed": 0, "seed": 0}], [None])
 
 
 def measure(settings: SimulateSettings, shard: Shard) -> pd.DataFrame:
-    """Simulate, and keep the voltages of all neurons and of the segments named; the row has the simulation's own estimate of its error."""
+    """Simulate, and save the voltages of all neurons and of the segments named; the row has the simulation's error estimate in mV."""
     from safetensors.torch import save
 
     ready = prepare(settings)
     worm, inputs, current, _ = ready
     with Progress(f"Simulating {len(worm.neuron_name)} neurons", 1, quiet=shard.quiet), warnings.catch_warnings():
-        # What the estimate says is said in the report.
+        # The report states the estimate.
         warnings.simplefilter("ignore", ep.dynamics.StepWarning)
         duration = len(current) * settings.dt_ms
         done = ep.dynamics.simulate(worm, current[None], inputs, settings.dt_ms, duration, ready.places, tolerance_mV=settings.tolerance)
     tensors = {"time_ms": done.time_ms, "voltage_mV": done.voltage_mV[0].contiguous(), "current_pA": current}
-    # One entry, since safetensors writes several in any order, and the same simulation is to give the same bytes.
+    # A single entry, since safetensors writes several in any order, and equal simulations should give equal bytes.
     names = {"neuron_name": ready.places, "inputs": inputs, "membrane": worm.membrane.name}
     shard.write(VOLTAGES, save(tensors, {"worm": json.dumps(names)}))
     return shard.units.assign(error_mV=float(done.error_mV.max()))
 
 
 def report(done: Finished[SimulateSettings]) -> Report:
-    """Tables and figures from shortly before the current on."""
+    """Report tables and figures, which start shortly before the current."""
     import pandas as pd
 
     settings, ready = done.settings, prepare(done.settings)
@@ -197,7 +196,7 @@ def report(done: Finished[SimulateSettings]) -> Report:
     if movie := ep.plots.body_animation(time, voltage, worm.neuron_name, parts):
         files["figures/body.gif"] = movie
     error = float(done.rows["error_mV"].iloc[0])
-    # It is NaN where neurons have their shape, unless a tolerance is given.
+    # NaN for neurons with shapes, unless a tolerance is given.
     facts = {} if isnan(error) else {"error_mV": error}
     return Report([_table(settings, ready, tensors["time_ms"], columns)], _notes(settings, ready, error), files, figures, facts)
 
@@ -215,11 +214,13 @@ def _table(settings: SimulateSettings, ready: Prepared, time: Tensor, columns: d
 def _notes(settings: SimulateSettings, ready: Prepared, error: float) -> list[str]:
     notes = [f"{ready.worm}, {len(ready.current_pA) * settings.dt_ms:g} ms in steps of {settings.dt_ms:g} ms."]
     if not isnan(error):
-        remedy = "" if error <= ep.dynamics.LARGEST_ERROR_MV else f"; --tolerance {ep.dynamics.LARGEST_ERROR_MV / 10:g} takes shorter ones"
-        notes.append(f"The steps' length costs about {error:.2g} mV where it costs most, by their own estimate{remedy}.")
+        remedy = (
+            "" if error <= ep.dynamics.LARGEST_ERROR_MV else f"; --tolerance {ep.dynamics.LARGEST_ERROR_MV / 10:g} makes the steps shorter"
+        )
+        notes.append(f"The largest error due to the step length is estimated at about {error:.2g} mV{remedy}.")
     if not settings.settling and ready.onset * settings.dt_ms > LEAD_MS:
-        notes.append(f"The figures begin {LEAD_MS:g} ms before the current; --settling shows what was before.")
-    return [*notes, "voltages.safetensors has the voltages of all neurons, voltages.csv those listed; figures/body.gif shows them move."]
+        notes.append(f"The figures begin {LEAD_MS:g} ms before the current; --settling shows the time before.")
+    return [*notes, "voltages.safetensors has the voltages of all neurons, voltages.csv those listed; figures/body.gif is an animation."]
 
 
 SIMULATE: Study[SimulateSettings] = Study(

@@ -1,4 +1,4 @@
-"""Families against the connectome in several tasks, each with a score of its own: what studies of tasks in time report."""
+"""Compare families with the connectome in several tasks, each with its own score; used by studies of tasks in time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def digits(mean: float) -> int:
-    """Decimals that a score is shown with."""
+    """Number of decimals to show of a score."""
     return 3 if abs(mean) < 1 else 2
 
 
@@ -28,8 +28,8 @@ def family_means(table: pd.DataFrame, score: str, families: list[str]) -> list[s
 
 @dataclass
 class TaskComparison:
-    """The comparisons by task; the tables for the terminal (the first task's comparison, all means, all differences), since five times the
-    notes would bury them; and all comparisons as Markdown."""
+    """The comparisons by task, the tables for the terminal (only the first task's comparison, to keep it short; all means and differences),
+    and all comparisons as Markdown."""
 
     comparisons: dict[str, Comparison] = field(default_factory=dict)
     tables: list[Any] = field(default_factory=list)
@@ -48,15 +48,15 @@ class TaskComparison:
 
 
 def arrows(metrics: Mapping[str, str]) -> dict[str, str]:
-    """The metric of each task, and whether more is better."""
+    """The metric of each task, with an arrow that shows whether higher (↑) or lower (↓) is better."""
     from elegans_pyg.datasets.sequences import METRICS
 
     return {task: f"{metric} {'↑' if METRICS[metric][1] else '↓'}" for task, metric in metrics.items()}
 
 
 def compare_tasks(rows: pd.DataFrame, metrics: Mapping[str, str], margins: Mapping[str, float]) -> TaskComparison:
-    """Compare the column ``score`` of every task's rows, with a margin for equality where there is one; without a connectome, or without
-    other families, there are means alone."""
+    """Compare the column ``score`` of every task's rows, with the task's margin for equality, if any; without the connectome, or without
+    other families, only means are shown."""
     from elegans_pyg.studies.tables import to_markdown
 
     families, found, differences = list(dict.fromkeys(rows["family"])), TaskComparison(), []

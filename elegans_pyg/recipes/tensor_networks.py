@@ -1,4 +1,4 @@
-"""What the recipes of ElegansNet share: settings, wirings and their controls, networks, and what is reported."""
+"""Shared by the recipes of ElegansNet: settings, wirings and their controls, networks, and reports."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 Width = Annotated[int, Field(ge=2, le=1_000_000)]
 ENCODER = "encoder"
-"""The family without anything between encoder and classes; other families without a wiring have dense layers."""
+"""The family with nothing between encoder and classes; other families without a wiring have dense layers."""
 KEPT, COMPILED_BYTES = 3, 300 * 2**20
-"""Numbers kept for the gradient for each number of a tensor network's values, and what compiled kernels take: from the peaks of training
-steps at widths of 32 to 128 and batches of 20 to 200."""
+"""Numbers kept for the gradient per number of a tensor network's state, and memory of compiled kernels: from the peaks of training steps at
+widths of 32 to 128 and batches of 20 to 200."""
 
 
 class CyclicWirings(WiringSettings):
-    """A connectome with both kinds of synapses, its runs, and wirings of each family of controls."""
+    """A connectome with both kinds of synapses, its runs, and wirings of each control family."""
 
     group: ClassVar[str] = "Wirings"
 
@@ -38,27 +38,30 @@ class CyclicWirings(WiringSettings):
         "varshney2011-hermaphrodite", description="Connectome by name (see info), or a file of edges, a matrix or a graph."
     )
     synapses: Literal["chemical", "electrical", "extrasynaptic", "both"] = Field("both", description="Kind of synapses.")
-    families: CyclicFamilies = Field(("ws", "er", "ba", "rewired"), description="Families of control wirings; no DAGs.")
+    families: CyclicFamilies = Field(("ws", "er", "ba", "rewired"), description="Families of cyclic control wirings.")
     seeds: Count = Field(10, description="Runs of the connectome and of each control without a wiring, each from its own seed.")
     variants: Count = Field(10, description="Wirings drawn from each family.")
 
 
 class TensorSettings(CyclicWirings, ImageSettings):
-    """Tensor networks, their rewired variants and their controls."""
+    """Tensor networks and their controls."""
 
     group: ClassVar[str] = "Network"
 
-    width: Width = Field(784, description="Features of every neuron's value.")
-    combine: Literal["mul", "add"] = Field("mul", description="What a synapse does to its target's value: multiply (published) or add.")
-    norm: Literal["state", "unit", "none"] = Field("state", description="LayerNorm of each value, of each unit, or none (published).")
-    at_once: Whole = Field(0, description="Variants trained side by side; others follow. 0: as many as fit in memory.")
+    width: Width = Field(784, description="Features per neuron.")
+    combine: Literal["mul", "add"] = Field("mul", description="How a synapse acts on its target: multiply (published) or add.")
+    norm: Literal["state", "unit", "none"] = Field(
+        "state", description="LayerNorm of each state, of each unit's activation, or none (published)."
+    )
+    at_once: Whole = Field(0, description="Variants trained side by side, the others after them; 0: as many as fit in memory.")
     training: FitSettings = FitSettings()
 
 
 def tensor_units(settings: TensorSettings, frozen: str, *controls: str) -> ep.studies.Units:
-    """The connectome's runs, the same as family ``frozen``, every family's wirings, and the ``controls``, families without any wiring.
+    """The connectome's runs, the same runs as family ``frozen``, every family's wirings, and the ``controls``, families without a wiring.
 
-    Runs of the connectome, frozen or not, and of the controls have the same seeds, so the same first encoders, and are compared in pairs.
+    Runs of the connectome, frozen or not, and of the controls share their seeds and thus the encoders' initial parameters, and are compared
+    in pairs.
     """
     base = load_wiring(settings.connectome, settings)
     ep.studies.check_room(base, len(settings.families) * settings.variants, "variants")
@@ -76,7 +79,7 @@ def tensor_network(
     """The wirings as one ensemble of tensor networks, of the settings' width by default."""
     from torch_geometric.data import Data
 
-    # Weights and names play no part, and generated graphs lack some of what a connectome has.
+    # Weights and names are not used, and generated graphs lack some of a connectome's attributes.
     needed = ("edge_index", "edge_type", "neuron_type", "num_nodes")
     bare = [Data(**{name: getattr(wiring, name) for name in needed}) for wiring in wirings]
     options: dict[str, Any] = {"combine": settings.combine, "norm": settings.norm, "freeze": freeze, "seeds": list(seeds)}
@@ -84,17 +87,17 @@ def tensor_network(
 
 
 def network_parameters(settings: TensorSettings) -> int:
-    """Number of parameters of the connectome's tensor network, which controls are to have too."""
+    """Number of parameters of the connectome's tensor network, which controls match."""
     base = load_wiring(settings.connectome, settings)
-    # A polynomial of the second degree in the width, and counted at small ones: the published width would fill 400 MB.
+    # A quadratic polynomial in the width, determined at small widths: a network of the published width takes 400 MB.
     low, middle, high = (tensor_network(settings, [base], [0], width=width).parameters_per_variant()[0] for width in (2, 3, 4))
     steps = settings.width - 2
     return low + steps * (middle - low) + steps * (steps - 1) // 2 * (high - 2 * middle + low)
 
 
 def build_models(settings: TensorSettings, shard: Shard, frozen: str, build: Callable[[Any, list[int]], VariantNetwork]) -> VariantNetwork:
-    """One ensemble of a shard's units, in which those of one kind follow each other; ``build`` makes whole networks from the seeds and from
-    what stands in the middle: wirings (frozen in the family ``frozen``), dense layers, or nothing (``None``)."""
+    """Build one ensemble of a shard's units, in which units of one kind are contiguous. ``build`` makes whole networks from the middle part
+    and the seeds; the middle part is a tensor network (frozen in the family ``frozen``), dense layers, or ``None``."""
     pairs, models = zip(shard.units["family"], shard.wirings, strict=True), []
     kinds = [family if family == frozen or wiring is None else REFERENCE for family, wiring in pairs]
     for kind, places in groupby(range(len(kinds)), key=kinds.__getitem__):
@@ -111,7 +114,7 @@ def build_models(settings: TensorSettings, shard: Shard, frozen: str, build: Cal
 
 
 def tensor_data(settings: TensorSettings) -> dict[str, str]:
-    """SHA-256 of the images; also refuses what training on them would, and a width that dense layers cannot match."""
+    """Hash the images, and check the training settings for them and that dense layers can match the width's parameters."""
     from elegans_pyg.models.dense_network import hidden_widths
 
     hashes = image_hash(settings)
@@ -120,8 +123,8 @@ def tensor_data(settings: TensorSettings) -> dict[str, str]:
 
 
 def tensor_memory(settings: TensorSettings, outside: tuple[int, int]) -> Memory:
-    """Parameters with their gradients, Adam's moments and the best weights; values that a training step keeps; and the images. ``outside``
-    are the parameters of the layers around the tensor network, and the numbers that these compute for an image."""
+    """Count parameters with their gradients, Adam's moments and the best weights, activations of a training step, and the images.
+    ``outside``: numbers of parameters, and of activations per image, of the layers around the tensor network."""
     images, training = images_of(settings), settings.training
     rows = tensor_network(settings, [load_wiring(settings.connectome, settings)], [0], width=2).program.num_rows
     copies = 4 if training.select == "last" else 6
@@ -141,9 +144,9 @@ def report_networks(
     counts: Sequence[str] = ("parameters",),
     figures: Mapping[str, Figure] | None = None,
 ) -> Report:
-    """Published beside measured, the families against the connectome, curves, and why units were stopped.
+    """Report published beside measured scores, the families compared with the connectome, curves, and why units were stopped.
 
-    The first table has a ``title``, ``published`` rows, and one row a family, which ``labels`` may call by another name: its runs, its
+    The first table has a ``title``, ``published`` rows, and one row per family, named by ``labels`` if listed there: its runs, its
     ``counts`` of parameters, and its ``scores``, each with heading, scale and digits. The first score is compared.
     """
     import pandas as pd

@@ -1,4 +1,4 @@
-"""Recurrent networks on the connectome and on its controls, trained through time: memory, NARMA, parity, and digits row by row."""
+"""Recurrent networks on the connectome and its controls, trained through time: memory, NARMA, parity, and digits row by row."""
 
 from __future__ import annotations
 
@@ -24,49 +24,49 @@ if TYPE_CHECKING:
     from elegans_pyg.training.data import FitData
 
 METRICS = {"memory": "memory capacity", "narma10": "NRMSE", "parity": "accuracy", "digits": "accuracy"}
-"""The tasks, and what each is scored by."""
+"""The tasks and their scores."""
 MARGINS = {"memory": 2.3, "narma10": 0.027, "parity": 0.096, "digits": 0.036}
-"""Differences that would not matter; see docs/preregistration.md, where they were written down before any run."""
+"""Margins below which differences do not matter; registered before any run in docs/preregistration.md."""
 OPTIONS: dict[str, dict[str, Any]] = {"memory": {"delays": 60}, "parity": {"order": 4, "delays": 20}}
-"""Of tasks that trained networks would otherwise solve whatever their wiring, as control wirings showed."""
+"""Options of tasks; with the defaults, trained networks of any wiring solve them, as control wirings showed."""
 PAUSE = 4
-"""Blank steps after a digit's last row, so that this one too can reach the motor neurons."""
-# Learning rate and batch were chosen on wirings of the families alone.
+"""Blank steps after a digit's last row, so that it can reach the motor neurons."""
+# Learning rate and batch size were chosen on control wirings only.
 TRAINING: dict[str, Any] = {"batch_size": 8, "learning_rate": 0.03, "schedule": "cosine", "clip_norm": 1.0}
 ITERATIONS, FEW = 1_000, 100
 
 
 class TimeSettings(WiringSettings):
-    """Which networks learn which tasks."""
+    """The tasks and the networks."""
 
     group: ClassVar[str] = "Tasks and networks"
 
     families: CyclicFamilies = Field(
-        ("rewired", "type_rewired", "strength_rewired"), description="Families of control wirings, such as rewired,er,ws; no DAGs."
+        ("rewired", "type_rewired", "strength_rewired"), description="Families of cyclic control wirings, such as rewired,er,ws."
     )
-    seeds: Whole = Field(30, description="Runs of the connectome, each from its own first parameters; 0 leaves it out.")
-    variants: Count = Field(30, description="Wirings drawn from each family, each with the first parameters of a run of the connectome.")
-    tasks: Annotated[Names, Field(min_length=1), some_of(METRICS)] = Field(tuple(METRICS), description=f"Of {', '.join(METRICS)}.")
-    steps: Count = Field(100, description="Time steps of a sequence that count, except for digits, whose rows are the steps.")
-    washout: Whole = Field(60, description="Time steps before them, in which the state at the start is forgotten.")
-    train: Count = Field(200, description="Sequences to learn from; a tenth as many are for validation, and as many again for the test.")
-    share: Literal["edge", "class", "type", "global"] = Field("edge", description="What has parameters of its own.")
+    seeds: Whole = Field(30, description="Runs of the connectome, each from its own initial parameters; 0 leaves it out.")
+    variants: Count = Field(30, description="Wirings drawn from each family, each with the seed of a run of the connectome.")
+    tasks: Annotated[Names, Field(min_length=1), some_of(METRICS)] = Field(tuple(METRICS), description=f"Tasks, of {', '.join(METRICS)}.")
+    steps: Count = Field(100, description="Scored time steps of a sequence; for digits, the rows are the steps.")
+    washout: Whole = Field(60, description="Time steps before these, in which the initial state is forgotten.")
+    train: Count = Field(200, description="Training sequences; validation and test have a tenth as many each.")
+    share: Literal["edge", "class", "type", "global"] = Field("edge", description="Level at which parameters are shared.")
     dale: bool = Field(True, description="Whether synapses keep their sign; GABAergic neurons inhibit.")
-    readout: Literal["motor", "all"] = Field("motor", description="Neurons that are read.")
+    readout: Literal["motor", "all"] = Field("motor", description="Neurons that the readout uses.")
     at_once: Count = Field(30, description="Networks trained side by side.")
     training: FitSettings = FitSettings(**TRAINING, **training_for({}, ITERATIONS))
 
 
 def time_settings(given: Mapping[str, Any], quick: bool) -> TimeSettings:
-    """The defaults, with the schedule in proportion to the iterations asked for; ``quick`` takes few of everything."""
+    """The defaults, with the schedule scaled to the number of iterations given; ``quick``: fewer seeds, wirings and iterations."""
     short: dict[str, Any] = {"seeds": 6, "variants": 6} if quick else {}
     return TimeSettings(**short, training=FitSettings(**TRAINING, **training_for(dict(given), FEW if quick else ITERATIONS)))
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """A task as networks learn it: sequences and what should come out, of how many outputs, whether of the last step alone; what is
-    minimised; and the score ``(V,)`` of outputs ``(V, ...)`` for the test sequences."""
+    """A task as networks learn it: sequences with targets, the number of outputs, whether only the last step has an output, the objective,
+    and a function from outputs ``(V, ...)`` for the test sequences to scores ``(V,)``."""
 
     data: FitData
     outputs: int
@@ -76,24 +76,24 @@ class Lesson:
 
 
 def time_units(settings: TimeSettings) -> ep.studies.Units:
-    """Task by task the connectome, then the wirings of each family. A wiring depends on ``seed``, its family and its number alone. Number
-    ``k`` of every family starts from the same seed as the connectome's run ``k``, so that the arms share their first parameters."""
+    """For each task the connectome, then the wirings of each family. A wiring depends only on ``seed``, its family and its number. Wiring
+    ``k`` of every family has the seed of the connectome's run ``k``, so that they share their initial parameters."""
     base = load_wiring(settings.connectome, settings)
     ep.studies.check_room(base, len(settings.families) * settings.variants, "variants")
-    # What the model refuses is refused before anything is drawn.
+    # Raise the model's errors before anything is drawn.
     _model(settings, [base], [0], _lesson(settings.tasks[0], *_lengths(settings)))
     wirings = []
     for family in (REFERENCE, *settings.families):
         drawn = ep.studies.drawings(base, family, settings.seed, settings.seeds if family == REFERENCE else settings.variants)
         for number, (row, graph) in enumerate(drawn):
             wirings.append(({**row, "seed": ep.studies.unit_seed(settings.seed, REFERENCE, number)}, graph))
-    # A shard has one task, as its units are one model.
+    # The units of a shard are one model, and so have the same task.
     rows = [{**row, "task": task, "job": task} for task in settings.tasks for row, _ in wirings]
     return ep.studies.Units.build(rows, [graph for _ in settings.tasks for _, graph in wirings])
 
 
 def time_memory(settings: TimeSettings, units: ep.studies.Units) -> Memory:
-    """Voltages of all steps of a batch, those read and what is made of them, and parameters with Adam's moments."""
+    """Count voltages of all steps of a batch, readouts with their gradients, and parameters with Adam's moments."""
     lessons = [_lesson(task, *_lengths(settings)) for task in settings.tasks]
     nodes, edges = (max(int(getattr(graph, name) or 0) for graph in units.wirings) for name in ("num_nodes", "num_edges"))
     most = 0
@@ -108,7 +108,7 @@ def time_memory(settings: TimeSettings, units: ep.studies.Units) -> Memory:
 
 
 def what_is_learned(settings: TimeSettings) -> dict[str, str]:
-    """Hashes of the tasks' sequences."""
+    """Hash the tasks' sequences."""
     from elegans_pyg._tensor_files import checksum
 
     found = {}
@@ -123,7 +123,7 @@ def network(settings: TimeSettings, shard: Shard) -> ep.models.ConnectomeRNN:
     name, *others = shard.units["task"].unique()
     if others:
         listed = ", ".join((name, *others))
-        raise ValueError(f"task: networks of different tasks do not fit side by side ({listed}); choose one of these tasks")
+        raise ValueError(f"task: networks of different tasks do not fit in one model ({listed}); choose one of these tasks")
     return _model(settings, shard.graphs(), shard.units["seed"].tolist(), _lesson(name, *_lengths(settings)))
 
 
@@ -163,7 +163,7 @@ def _lesson(name: str, seed: int, washout: int, steps: int, train: int) -> Lesso
     task = ep.datasets.sequence_task(name, seed, washout, train * steps, held_out, held_out, **OPTIONS.get(name, {}))
 
     def windows(part: slice) -> tuple[Tensor, Tensor]:
-        """Of a segment, sequences that tile it, each with the steps before it."""
+        """Sequences that tile a segment, each with its washout steps before it."""
         rows = torch.arange(part.start, part.stop, steps)[:, None] + torch.arange(-washout, steps)
         return task.inputs[rows].float(), task.targets[rows].float()
 
@@ -173,7 +173,7 @@ def _lesson(name: str, seed: int, washout: int, steps: int, train: int) -> Lesso
 
 
 def _digits() -> Lesson:
-    """A digit's eight rows are the steps, and its columns the features."""
+    """Digits as sequences: the eight rows are the steps, and the columns the features."""
     from torch.nn.functional import pad
 
     from elegans_pyg.training.data import FitData
@@ -190,18 +190,20 @@ def _digits() -> Lesson:
 
 
 def report(done: Finished[TimeSettings]) -> Report:
-    """Families against the connectome by task."""
+    """Compare the families with the connectome by task."""
     settings, rows, full = done.settings, done.rows, TimeSettings()
     metrics = {task: METRICS[task] for task in settings.tasks}
     compared = compare_tasks(rows, metrics, MARGINS)
     notes = [
-        f"Inputs reach the sensory neurons, {settings.readout} neurons are read. Number k of every family starts from the seed of the"
-        " connectome's run k. Training takes no choice by validation or test sequences, and these are scored once.",
+        f"Sensory neurons get the input, {settings.readout} neurons are read. Wiring k of every family starts from the seed of the"
+        " connectome's run k. Nothing is chosen by validation or test sequences, and the test sequences are scored once.",
         "Margins are those of docs/preregistration.md. Holm's correction covers the families of a task, not the tasks.",
         *ep.studies.stopped_notes(rows),
     ]
     if settings.training.iterations < full.training.iterations or settings.variants < full.variants:
-        short = f"{settings.variants} of {full.variants} wirings a family, {settings.training.iterations:,} of {full.training.iterations:,}"
+        short = (
+            f"{settings.variants} of {full.variants} wirings per family, {settings.training.iterations:,} of {full.training.iterations:,}"
+        )
         notes.append(f"Shortened: {short} iterations.")
     return Report(
         compared.tables,
@@ -230,6 +232,6 @@ TIME_TASKS: Study[TimeSettings] = Study(
     text="""Recurrent networks trained through time: memory, NARMA, parity and digits row by row, by family.
 
     By default: the hermaphrodite with 30 seeds and 30 wirings each of rewired, type_rewired and strength_rewired, under an hour on 2 cores.
-    All arms share their first parameters, after Dhiman (2026), arXiv:2604.04033.""",
-    quick=f"6 seeds, 6 wirings a family, {FEW} iterations: under 90 seconds.",
+    Connectome and controls share their initial parameters, after Dhiman (2026), arXiv:2604.04033.""",
+    quick=f"6 seeds, 6 wirings per family, {FEW} iterations: under 90 seconds.",
 )

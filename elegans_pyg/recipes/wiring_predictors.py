@@ -1,4 +1,4 @@
-"""Models that predict what a wiring achieves: from its size, from its structural measures, and graph networks of PyG."""
+"""Models that predict a wiring's performance: from its size, from its structural measures, and PyG graph networks."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ EVALUATIONS, VALID = 6, 256
 
 @dataclass(frozen=True)
 class Problem:
-    """Wirings in one order: values ``(n, T)`` of ``T`` targets, NaN where there is none; positions of each part; structural measures; and
-    the graphs, made when a graph network asks for them."""
+    """Wirings in one order: values ``(n, T)`` of ``T`` targets, NaN where missing; positions of each part; structural measures; and the
+    graphs, which are made when a graph network needs them."""
 
     values: np.ndarray
     parts: Parts
@@ -37,7 +37,7 @@ class Problem:
     graphs: Callable[[], Sequence[Data]]
 
     def known(self, part: str, target: int) -> np.ndarray:
-        """The wirings of a part that have that target."""
+        """Positions of the wirings of a part that have that target."""
         import numpy as np
 
         positions = self.parts[part]
@@ -46,7 +46,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predictions ``(n, T)`` for all wirings, what was chosen on the validation part, and how much each measure mattered ``(M, T)``."""
+    """Predictions ``(n, T)`` for all wirings, the hyperparameters chosen on the validation part, and the importance ``(M, T)`` of each
+    measure."""
 
     values: np.ndarray
     chosen: list[str]
@@ -54,7 +55,7 @@ class Prediction:
 
 
 def predict_all(name: str, problem: Problem, seed: int, steps: int, batch_size: int) -> Prediction:
-    """Train a model on the training part, choose by the validation part, and predict every wiring."""
+    """Train a model on the training part, choose its hyperparameters on the validation part, and predict every wiring."""
     import numpy as np
 
     wirings, targets = problem.values.shape
@@ -70,7 +71,7 @@ def predict_all(name: str, problem: Problem, seed: int, steps: int, batch_size: 
 
 
 def _fit_table(name: str, problem: Problem, x: np.ndarray, target: int, seed: int) -> tuple[np.ndarray, str, Any]:
-    """Of ridge regressions or random forests, that with the smallest validation error."""
+    """Fit ridge regressions or random forests, and choose the one with the smallest validation error."""
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.linear_model import Ridge
     from sklearn.pipeline import make_pipeline
@@ -87,7 +88,7 @@ def _fit_table(name: str, problem: Problem, x: np.ndarray, target: int, seed: in
 
 
 def with_levels(dag: Data) -> Data:
-    """A DAG that enters at its sources with the level of each node."""
+    """Add the level of each node to a DAG whose sources are its inputs."""
     from torch_geometric.utils import degree
 
     from elegans_pyg.transforms.levels import mark_dag
@@ -96,7 +97,7 @@ def with_levels(dag: Data) -> Data:
 
 
 def node_features(data: Data) -> Data:
-    """``x (N, 11)``: type of the neuron, whether it inhibits, logarithms of its numbers of edges and synapses in and out."""
+    """Node features ``x (N, F)``: neuron type, whether it is inhibitory, and logarithms of its numbers of edges and synapses in and out."""
     import torch
     from torch_geometric.utils import scatter
 
@@ -108,8 +109,8 @@ def node_features(data: Data) -> Data:
 
 
 def graph_network(name: str, features: int, targets: int) -> nn.Module:
-    """A graph network of :mod:`torch_geometric.nn` that maps a ``Batch`` to ``(graphs, targets)``; its edges are the wiring's, each in its
-    own direction (``dir-gnn``: in both, apart; ``dag-gin``: the DAG's, with the depth of every node as features)."""
+    """Build a graph network of :mod:`torch_geometric.nn` that maps a ``Batch`` to ``(graphs, targets)``. Messages follow the wiring's edges
+    (``dir-gnn``: both directions, with separate weights; ``dag-gin``: the DAG's edges, with every node's depth as features)."""
     import torch
     from torch import nn
     from torch_geometric.nn import GAT, GCN, GIN, DirGNNConv, GPSConv, GraphConv, global_mean_pool
@@ -149,8 +150,8 @@ def graph_network(name: str, features: int, targets: int) -> nn.Module:
 
 
 def train_network(name: str, problem: Problem, seed: int, steps: int, batch_size: int) -> Prediction:
-    """One network for all targets, on standardised values; of all learning rates and evaluations, the weights with the smallest validation
-    error, which is the mean over targets."""
+    """Train one network for all targets on standardised values. Of all learning rates and evaluations, the weights with the smallest
+    validation error, averaged over targets, are used."""
     import numpy as np
     import torch
 
@@ -177,14 +178,14 @@ def train_network(name: str, problem: Problem, seed: int, steps: int, batch_size
                         best, chosen = error, f"rate {rate:g}, step {step}"
                         best_state = {key: value.clone() for key, value in network.state_dict().items()}
     if best_state is None:
-        raise ValueError(f"steps: expected training that brings {name} to a finite error, got none in {steps} steps; take more steps")
+        raise ValueError(f"steps: expected a finite validation error of {name}, got none in {steps} steps; raise it")
     network.load_state_dict(best_state)
     values = _run(network, graphs, np.arange(len(graphs)), batch_size).numpy()
     return Prediction(values * sd + mean, [chosen] * y.size(1))
 
 
 def _prepared(name: str, problem: Problem, train: np.ndarray) -> list[Data]:
-    """The graphs with node features, standardised by those of the training part."""
+    """The graphs with node features, standardised by mean and standard deviation of the training part."""
     import torch
 
     from elegans_pyg.transforms import ConstrainedDAG
@@ -205,7 +206,7 @@ def _prepared(name: str, problem: Problem, train: np.ndarray) -> list[Data]:
 
 
 def _batches(positions: np.ndarray, size: int, seed: int) -> Any:
-    """Positions in random order, again and again."""
+    """Endless batches of positions, in a new random order in each epoch."""
     import numpy as np
 
     rng, size = np.random.default_rng(seed), min(size, len(positions))
@@ -221,7 +222,7 @@ def _joined(graphs: Sequence[Data], positions: np.ndarray) -> Any:
 
 
 def _error(predicted: Tensor, y: Tensor) -> Tensor:
-    """Squared error, mean over what is known."""
+    """Mean squared error over the values that are not NaN."""
     import torch
 
     known = ~y.isnan()

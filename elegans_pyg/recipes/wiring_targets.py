@@ -1,4 +1,4 @@
-"""What WiringBench measures of a wiring: each group of targets, measured for many wirings and seeds side by side."""
+"""The targets of WiringBench, in groups that are measured for many wirings and seeds side by side."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     Scores = dict[str, np.ndarray]
 
 BUDGETS = (25, 50, 100, 200)
-"""Iterations after which digits are scored; the first divides the others."""
+"""Iterations after which digits are scored; multiples of the first."""
 CHANNELS, DIGITS_BATCH, EXECUTOR = 4, 50, "auto"
 RNN_ITERATIONS, RNN_BATCH = 100, 50
 TASK_SEED, TRAIN, VALIDATION, TEST = 0, 1_000, 200, 1_000
 RADIUS, LEAK, INPUT_SCALE, BIAS_SCALE = 0.9, 1.0, 0.3, 0.1
 RESPONSE_GAIN = 0.5
 SIDE_BY_SIDE = 16
-"""Networks that run at once: few enough for their states to fit in a few hundred MB."""
+"""Networks that run at once; their states fit in a few hundred MB."""
 
 TASKS = {
     "memory": "memory capacity of an echo-state network over 100 delays",
@@ -44,8 +44,8 @@ class Group:
 
     Args:
         targets: name to description.
-        repeats: runs a wiring, each with a seed of its own; 1 where nothing is random.
-        measure: graphs and seeds, one each, to values by target, ``(n,)`` each, NaN where a wiring cannot have one.
+        repeats: runs per wiring, each with its own seed; 1 where nothing is random.
+        measure: function from ``n`` graphs and ``n`` seeds to values ``(n,)`` by target, NaN where a wiring has none.
         dag: whether the graphs are DAGs.
     """
 
@@ -56,8 +56,8 @@ class Group:
 
 
 def measure_reservoirs(graphs: Sequence[Data], seeds: Sequence[int]) -> Scores:
-    """Each task's own metric on its test segment, with a ridge readout of the motor neurons whose penalty the validation segment chose. All
-    reservoirs see the same sequence; what differs between the runs of a wiring are input weights and biases. A DAG has none of it."""
+    """Score echo-state networks by each task's metric on its test segment, with a ridge readout of the motor neurons; the validation
+    segment chooses its penalty. All reservoirs get the same sequence; a wiring's runs differ in input weights and biases. NaN for DAGs."""
     import numpy as np
     import torch
 
@@ -84,8 +84,8 @@ def _tasks() -> list[ep.datasets.SequenceTask]:
 
 
 def measure_digits(graphs: Sequence[Data], seeds: Sequence[int]) -> Scores:
-    """Of image classifiers after each number of iterations: accuracy on a quarter of the training images, which is not trained on, and
-    mean training loss since the number before."""
+    """Score image classifiers after each number of iterations: accuracy on a held-out quarter of the training images, and mean training
+    loss since the previous evaluation."""
     images = ep.datasets.load_images("digits", quiet=True)
     model = _classifiers(graphs, seeds)
     settings = ep.training.FitSettings(
@@ -108,8 +108,9 @@ def _classifiers(graphs: Sequence[Data], seeds: Sequence[int]) -> ep.models.Conn
 
 
 def measure_start(graphs: Sequence[Data], seeds: Sequence[int]) -> Scores:
-    """Of the same classifiers before any training, on the first 100 images: common logarithms of the norm of the loss's gradient by the
-    edge weights, and of the root of the mean squared derivative of the DAG's output by its input, estimated along one random direction."""
+    """Measure the same classifiers before training, on the first 100 images: common logarithms of the norm of the loss's gradient with
+    respect to the edge weights, and of the root mean square of the gradient of a random projection of the DAG's output with respect to its
+    input."""
     import torch
 
     from elegans_pyg.training.objective import scale_pixels
@@ -130,7 +131,7 @@ def measure_start(graphs: Sequence[Data], seeds: Sequence[int]) -> Scores:
 
 
 def measure_rnns(graphs: Sequence[Data], seeds: Sequence[int]) -> Scores:
-    """Of recurrent networks that are trained to read digits row by row: accuracy on the test images, and mean training loss."""
+    """Score recurrent networks trained to classify digits row by row: accuracy on the test images, and mean training loss."""
     import numpy as np
 
     from elegans_pyg.training.data import FitData
@@ -149,7 +150,7 @@ def measure_rnns(graphs: Sequence[Data], seeds: Sequence[int]) -> Scores:
 
 
 def fitted(model: Any, data: Any, settings: Any) -> Any:
-    """A whole training run; raises :class:`Interrupted` if a signal ended it."""
+    """Train a model; raises :class:`Interrupted` if a signal stopped it."""
     done = ep.training.fit(model, data, settings, quiet=True)
     if done.interrupted:
         raise Interrupted(done.signal or signal.SIGINT)
@@ -157,8 +158,8 @@ def fitted(model: Any, data: Any, settings: Any) -> Any:
 
 
 def measure_propagation(graphs: Sequence[Data], seeds: Sequence[int]) -> Scores:
-    """Area under the ROC curve of the size of the responses of a :class:`~elegans_pyg.models.LinearPropagation` with nothing fitted, for
-    the significant pairs (q < 0.05, seen at least twice) of the signal propagation atlas."""
+    """Area under the ROC curve with which the absolute responses of a :class:`~elegans_pyg.models.LinearPropagation` with nothing fitted
+    separate significant pairs (q < 0.05) from others, among pairs of the signal propagation atlas observed at least twice."""
     import numpy as np
     import torch
     from sklearn.metrics import roc_auc_score
@@ -170,7 +171,7 @@ def measure_propagation(graphs: Sequence[Data], seeds: Sequence[int]) -> Scores:
             response = ep.models.LinearPropagation([graph], gain=RESPONSE_GAIN).double().responses(torch.arange(int(graph.num_nodes or 0)))
         significant = (seen.q < 0.05)[seen.pair_mask]
         both = 0 < int(significant.sum()) < len(significant)
-        # Rounding errors of pairs that no path joins put nothing in order. Responses go from column to row, the atlas from row to column.
+        # Rounded, so that errors of unconnected pairs do not rank them. Responses are from column to row, the atlas is from row to column.
         size = response[0, 0].T[seen.pair_mask].abs().round(decimals=12)
         found.append(roc_auc_score(significant, size) if both else math.nan)
     return {"propagation": np.array(found)}
@@ -199,8 +200,8 @@ LESS_IS_BETTER = ("narma10", "mackey-glass", "lorenz", "rnn-loss", *(f"digits-lo
 
 
 def measure_group(name: str, graphs: Sequence[Data], seeds: Sequence[int]) -> Scores:
-    """The values of a group for graphs and seeds, one each, run :data:`SIDE_BY_SIDE` at a time; cyclic graphs become DAGs where the group
-    wants DAGs."""
+    """Measure a group of targets for graphs and their seeds, :data:`SIDE_BY_SIDE` at a time; cyclic graphs become DAGs if the group needs
+    them."""
     import numpy as np
 
     group, parts = GROUPS[name], []
@@ -213,6 +214,6 @@ def measure_group(name: str, graphs: Sequence[Data], seeds: Sequence[int]) -> Sc
 
 
 def as_dags(graphs: Sequence[Data]) -> list[Data]:
-    """Cyclic wirings as DAGs, by :class:`~elegans_pyg.transforms.ConstrainedDAG`; DAGs as they are."""
+    """Convert cyclic wirings to DAGs by :class:`~elegans_pyg.transforms.ConstrainedDAG`; DAGs are not changed."""
     made = {id(graph): graph if "level" in graph else ep.transforms.ConstrainedDAG()(graph) for graph in graphs}
     return [made[id(graph)] for graph in graphs]

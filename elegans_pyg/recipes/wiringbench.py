@@ -1,4 +1,4 @@
-"""The leaderboard of WiringBench: how well wirings' performance is predicted from their size, their structure, and by graph networks."""
+"""The leaderboard of WiringBench: predictions of wirings' performance from their size, their structure, and by graph networks."""
 
 from __future__ import annotations
 
@@ -22,28 +22,30 @@ IMPORTANCE = "importance.csv"
 
 
 class LeaderboardSettings(Settings):
-    """Which models, on what."""
+    """The models, targets and splits."""
 
     group: ClassVar[str] = "WiringBench"
 
-    targets: Names = Field((), description="Targets, such as memory (default: those that are ranked).")
-    splits: Annotated[Names, Field(min_length=1), some_of(SPLITS)] = Field(("random", "family"), description=f"Of {', '.join(SPLITS)}.")
-    models: Annotated[Names, Field(min_length=1), some_of(MODELS)] = Field(MODELS, description=f"Of {', '.join(MODELS)}.")
+    targets: Names = Field((), description="Targets, such as memory (default: all ranked targets).")
+    splits: Annotated[Names, Field(min_length=1), some_of(SPLITS)] = Field(
+        ("random", "family"), description=f"Splits, of {', '.join(SPLITS)}."
+    )
+    models: Annotated[Names, Field(min_length=1), some_of(MODELS)] = Field(MODELS, description=f"Models, of {', '.join(MODELS)}.")
     seeds: Count = Field(5, description="Runs of each model.")
     steps: Count = Field(120, description="Training steps of a graph network at each learning rate.")
-    batch_size: Count = Field(32, description="Wirings a step.")
-    seed: Whole = Field(0, description="Start of all seeds.")
+    batch_size: Count = Field(32, description="Wirings per step.")
+    seed: Whole = Field(0, description="Base of all seeds.")
 
 
 def leaderboard_units(settings: LeaderboardSettings) -> ep.studies.Units:
-    """One unit a split, model, seed and target; a graph network learns all targets at once, and all are of one job."""
+    """One unit per split, model, seed and target; the targets are one job, since a graph network learns all of them at once."""
     known = ep.datasets.WiringBench.targets()
     targets = settings.targets or tuple(known.loc[known["ranked"], "target"])
     for target in targets:
         if target not in set(known["target"]):
             raise ValueError(f"targets: unknown choice {target!r}; choose from {', '.join(known['target'])}")
     if not targets:
-        raise ValueError("targets: expected a target that is ranked, got none in this build; name some")
+        raise ValueError("targets: expected a ranked target, got none in this build; name some")
     rows: list[dict[str, Any]] = []
     for split in settings.splits:
         for model in settings.models:
@@ -55,7 +57,7 @@ def leaderboard_units(settings: LeaderboardSettings) -> ep.studies.Units:
 
 
 def bench_hash(settings: LeaderboardSettings) -> dict[str, str]:
-    """Digests of the tables."""
+    """Hash the tables of the data set."""
     from elegans_pyg._files import data_folder, sha256
 
     return {path.stem: sha256(path.read_bytes()) for path in sorted(data_folder("wiringbench").glob("*.parquet"))}
@@ -85,7 +87,7 @@ def _graphs() -> list[Any]:
 
 
 def measure(settings: LeaderboardSettings, shard: Shard) -> pd.DataFrame:
-    """One model's scores on the test part, a row a target."""
+    """Score one model on the test part, one row per target."""
     import pandas as pd
 
     from elegans_pyg.datasets.wiringbench import Evaluator
@@ -105,7 +107,8 @@ def measure(settings: LeaderboardSettings, shard: Shard) -> pd.DataFrame:
 
 
 def report(done: Finished[LeaderboardSettings]) -> Report:
-    """Spearman's correlation of every model by target and split; what carries the prediction, and what graph networks add."""
+    """Report Spearman's correlation of every model by target and split, the measures that the forest uses most, and whether graph networks
+    predict better."""
     import pandas as pd
 
     from elegans_pyg._files import parse_csv
@@ -132,9 +135,11 @@ def report(done: Finished[LeaderboardSettings]) -> Report:
         files[IMPORTANCE] = importance.reset_index()
         for target in targets:
             top = importance[target].nlargest(5)
-            notes.append(f"{target}: the forest looks at {', '.join(f'{name} ({100 * share:.0f} %)' for name, share in top.items())} most.")
-    notes.append("Share of ceiling: Spearman's correlation over the root of the target's reliability, mean over targets.")
-    notes.append("Everything that was chosen (penalty, leaves, learning rate, step) was chosen on the validation part.")
+            notes.append(
+                f"{target}: most important in the forest: {', '.join(f'{name} ({100 * share:.0f} %)' for name, share in top.items())}."
+            )
+    notes.append("Share of ceiling: Spearman's correlation divided by the square root of the target's reliability, mean over targets.")
+    notes.append("Penalty, leaves, learning rate and step were chosen on the validation part.")
     measured = [*answer, "These are means over seeds; no difference was tested."] if answer else []
     return Report(tables, [*answer, *notes], files, answer=measured)
 
@@ -145,9 +150,9 @@ def _graph_networks_or_measures(shares: pd.Series, split: str, models: tuple[str
     if not networks or not tabular:
         return []
     network, other = (max(names, key=means.__getitem__) for names in (networks, tabular))
-    verdict = "more" if means[network] > means[other] else "no more"
+    verdict = "better" if means[network] > means[other] else "no better"
     best = f"the best graph network ({network}, {means[network]:.2f} of the ceiling)"
-    return [f"{split} split: {best} learns {verdict} than measures do ({other}, {means[other]:.2f})."]
+    return [f"{split} split: {best} predicts {verdict} than the measures do ({other}, {means[other]:.2f})."]
 
 
 WIRINGBENCH: Study[LeaderboardSettings] = Study(
@@ -160,6 +165,6 @@ WIRINGBENCH: Study[LeaderboardSettings] = Study(
     score="spearman",
     processes=True,
     text="""The leaderboard of WiringBench: mean, size, structural measures (ridge, random forest) and graph networks, by split.""",
-    quick="one seed, three graph networks, few steps: under four minutes.",
+    quick="One seed, three graph networks, few steps: under four minutes.",
     short={"seeds": 1, "steps": 24, "models": ("mean", "size", "ridge", "forest", "gin", "gcn", "dir-gnn")},
 )

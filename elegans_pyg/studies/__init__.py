@@ -1,4 +1,4 @@
-"""The one experiment framework: settings, units, run folder, engines, report."""
+"""The experiment framework: settings, units, run folders, engines and reports."""
 
 from importlib import import_module
 from typing import Any
@@ -18,7 +18,7 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    # On demand: recipes declare studies, and the command line reads their settings, without torch.
+    # Imported on demand, so that the command line can read the recipes' settings without importing torch.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

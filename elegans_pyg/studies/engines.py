@@ -1,4 +1,4 @@
-"""What runs the shards of a study: this process, processes beside it, or Ray."""
+"""Engines that run the shards of a study: in this process, in worker processes, or on Ray."""
 
 import os
 import signal
@@ -24,23 +24,23 @@ from elegans_pyg.studies.units import Units
 
 ENGINES = ("local", "ray")
 RETRIES = 5
-"""How often a task of Ray is tried again after its worker, or its machine, was lost."""
+"""How often a Ray task is retried after its worker, or its machine, was lost."""
 AHEAD = 1_000
-"""Tasks that Ray is given at a time: enough for it to choose from, and few enough for the driver's memory."""
+"""Most tasks submitted to Ray at a time: enough for its scheduler, and few enough for the driver's memory."""
 POLL_S = 2.0
-"""How often to look how far running shards are."""
+"""Seconds between two readings of the progress of running shards."""
 T = TypeVar("T")
 Engine = Callable[[Study[Any], Any, RunFolder, Units, bool], None]
 
 
 def get(name: str, workers: int | None = None, address: str | None = None, cpus: int | None = None) -> Engine:
-    """The engine of that name.
+    """Return the engine of that name.
 
     Args:
         name: one of :data:`ENGINES`.
-        workers: processes, or tasks at a time.
-        address: of a Ray cluster.
-        cpus: cores a task of Ray.
+        workers: number of processes, or of Ray tasks at a time.
+        address: address of a Ray cluster.
+        cpus: cores per Ray task.
 
     Raises:
         ValueError: for another name, a number below 1, or an option that the engine does not have.
@@ -61,7 +61,7 @@ def get(name: str, workers: int | None = None, address: str | None = None, cpus:
 
 
 def _local(study: Study[Any], settings: Settings, folder: RunFolder, units: Units, quiet: bool, workers: int | None) -> None:
-    """Shards one after another in this process; or, where each keeps one core busy only, several side by side."""
+    """Run shards one after another in this process, or, where each uses one core only, several in parallel processes."""
     todo, total = missing_shards(folder, units), int(units.table["shard"].max())
     workers = min(workers or machine.cores(), len(todo)) if study.processes else 1
     small = study.processes and total > 1
@@ -98,7 +98,7 @@ def _keep_busy(
     submit: Callable[[int], T],
     collect: Callable[[Iterable[T]], Iterable[T]],
 ) -> None:
-    """Run all shards, up to ``ahead`` of them submitted at a time; the display also counts what has been done of those that run."""
+    """Run all shards, up to ``ahead`` of them submitted at a time; the progress shown includes the finished part of running shards."""
     waiting, finished, shown = iter(todo), int(progress.done), time.monotonic()
     running: dict[T, int] = {}
     while True:
@@ -116,7 +116,7 @@ def _keep_busy(
 
 
 def _worker() -> None:
-    """Leave signals to the parent, and end with it: a killed parent cannot tell its workers to."""
+    """Leave Ctrl-C to the parent process, and exit when it does: a killed parent cannot stop its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:
@@ -129,12 +129,12 @@ def _end_with(sentinel: int) -> None:
 
 
 def _sent(study: Study[Any]) -> Study[Any] | str:
-    """A study as it travels to another process: one of this package's by its name."""
+    """What is sent to another process: the name of a study of this package, or the study itself."""
     return study.name if study.name in RECIPES else study
 
 
 def run_one(study: Study[Any] | str, settings: Settings, path: str, number: int, count: int, threads: int) -> None:
-    """One shard in a process of its own, which knows the folder only."""
+    """Run one shard in a process of its own, which gets the run folder's path only."""
     torch.set_num_threads(threads)
     run_shard(find(study) if isinstance(study, str) else study, settings, RunFolder(path), number, count)
 
@@ -149,7 +149,7 @@ def _ray(
     address: str | None,
     cpus: int | None,
 ) -> None:
-    """Shards as tasks of Ray Core; the run folder is on a file system that all machines share."""
+    """Run shards as Ray Core tasks; the run folder is on a file system that all machines share."""
     ray: Any = require("ray", "cluster", "the engine 'ray'")
     device = str(getattr(getattr(settings, "training", None), "device", "cpu"))
     threads = cpus or (1 if study.processes else machine.cores())
@@ -157,7 +157,7 @@ def _ray(
     started = not ray.is_initialized()
     if started:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # A Ray of our own talks to this machine alone.
+        # A Ray instance started here listens on this machine only.
         own = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address is None else {}
         ray.init(address=address, log_to_driver=False, configure_logging=False, **own)
     task = ray.remote(max_retries=RETRIES, **resources)(run_one)
@@ -191,7 +191,7 @@ def _ray(
 
 
 def _result(ray: Any, reference: Any) -> None:
-    """What a task ended in: an error of the study is raised as it was, and not as Ray wraps it."""
+    """Wait for a task; an error in the study is raised as it was, not wrapped by Ray."""
     try:
         ray.get(reference)
     except ray.exceptions.RayTaskError as error:

@@ -1,4 +1,4 @@
-"""Trained networks of finished runs as files that need no part of this package."""
+"""Export of trained networks of finished runs to files that run without this package."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from elegans_pyg.training.objective import Autoencoding, scale_pixels
 
 @dataclass(frozen=True)
 class _Ends:
-    """What goes into a network's file and comes out: sample inputs, their names, and what they go through first."""
+    """Inputs and outputs of an exported network: their names, sample inputs, and a module applied to the inputs first."""
 
     names: tuple[str, str]
     samples: Tensor
@@ -40,7 +40,7 @@ def export_run(
     variant: int | None = None,
     task: str | None = None,
 ) -> tuple[Exported, pd.Series]:
-    """Write one trained network of a finished run as a file; see :func:`~elegans_pyg.models.export.export_network`.
+    """Export one trained network of a finished run to a file; see :func:`~elegans_pyg.models.export.export_network`.
 
     ================ =============================================== ===========================================================
     networks         input                                           output
@@ -54,15 +54,15 @@ def export_run(
     Args:
         run: from :func:`~elegans_pyg.studies.load_run`.
         format: ``"onnx"``, ``"torch"`` or ``"numpy"``.
-        out: the file, ending as the format's files do; by default in the current folder, named after run, family and unit.
+        out: output file, with the suffix of the format; by default in the current folder, named after run, family and unit.
         family, seed, variant, task: which unit, as in :meth:`Run.select`; of several, the first whose training was not stopped.
 
     Returns:
-        what was written, and the unit's row of ``results.csv``.
+        the exported files, and the unit's row of ``results.csv``.
 
     Raises:
-        FileNotFoundError: if the run has not come to its end.
-        ValueError: if the run trained no network, there is no such unit, ``out`` has another ending, or as :func:`export_network`.
+        FileNotFoundError: if the run is not finished.
+        ValueError: if the run trained no network, there is no such unit, ``out`` has another suffix, or as :func:`export_network`.
         ImportError, OSError: as :func:`export_network`.
     """
     check_choice("format", format, FORMATS)
@@ -71,7 +71,7 @@ def export_run(
     name = re.sub(r"\W+", "_", f"{run.folder.path.resolve().name} {unit['family']} {unit['variant']}")
     path = Path(f"{name}{FORMATS[format]}" if out is None else out).expanduser()
     if path.suffix != FORMATS[format]:
-        raise ValueError(f"out: expected a file that ends in {FORMATS[format]} for the format {format}, got {str(path)!r}; name it so")
+        raise ValueError(f"out: expected a file ending in {FORMATS[format]} for the format {format}, got {str(path)!r}; rename it")
     labels = unit.filter(["family", "wiring_seed", "seed", "task"]).to_dict()
     model, about = run.model(variant=int(unit["variant"])), {"elegans_pyg": __version__, "study": run.study.name, **labels}
     ends = _sequences(model)
@@ -85,7 +85,7 @@ def export_run(
 
 
 class FromPixels(nn.Module):
-    """Pixels from 0 to 255 to what a network was trained on."""
+    """Convert pixels from 0 to 255 to the values that a network was trained on."""
 
     def __init__(self, binarised: bool, precision: str) -> None:
         super().__init__()

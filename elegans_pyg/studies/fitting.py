@@ -20,10 +20,10 @@ _IMAGES = "images.json"
 
 
 def fit_shard(shard: Shard, model: Any, data: ImageData | FitData, training: FitSettings, objective: Objective | None = None) -> FitResult:
-    """Train and test the units of a shard, or go on with it from its checkpoint; see :func:`~elegans_pyg.training.fit`.
+    """Train and test the units of a shard, or resume from its checkpoint; see :func:`~elegans_pyg.training.fit`.
 
     Raises:
-        Interrupted: if a signal ended it early, after a checkpoint.
+        Interrupted: if a signal stopped the training; a checkpoint was written.
     """
     if isinstance(data, ImageData):
         shard.write(_IMAGES, ImageKind.of(data).to_json())
@@ -43,7 +43,8 @@ def fit_shard(shard: Shard, model: Any, data: ImageData | FitData, training: Fit
 
 
 def image_kind(settings: ImageSettings, shard: Shard) -> ImageKind:
-    """What the images are like that a shard is trained on: kept beside the weights, which can be used where the images are not."""
+    """Return size, channels and classes of a shard's training images. They are saved with the weights, so that these can be used without
+    the images."""
     file = shard.folder / _IMAGES
     if file.is_file():
         return ImageKind.from_json(file.read_bytes())
@@ -51,15 +52,15 @@ def image_kind(settings: ImageSettings, shard: Shard) -> ImageKind:
 
 
 def precision_of(network: Any) -> str:
-    """The precision of :class:`~elegans_pyg.training.FitSettings` that a network's parameters have."""
+    """Return the precision of a network's parameters, as in :class:`~elegans_pyg.training.FitSettings`."""
     return "float64" if next(network.parameters()).dtype == torch.float64 else "float32"
 
 
 def check_fit(training: FitSettings, images: ImageData) -> None:
-    """Refuse what :func:`~elegans_pyg.training.fit` would, before anything is written.
+    """Check what :func:`~elegans_pyg.training.fit` would refuse, before anything is written.
 
     Raises:
-        ValueError: if the device is not there, or a batch needs more images than there are to train on.
+        ValueError: if the device is not available, or a batch is larger than the training set.
         ImportError: if the extra ``tensorboard`` is missing.
     """
     resolve_device(training.device)
@@ -71,8 +72,8 @@ def check_fit(training: FitSettings, images: ImageData) -> None:
 
 
 def fitted_rows(shard: Shard, fitted: FitResult, model: Any) -> pd.DataFrame:
-    """The shard's rows with the scores on the test images, the iteration of the weights tested, numbers of parameters, and why a unit was
-    stopped (empty for most)."""
+    """Add to the shard's rows the test scores, the iteration of the tested weights, the numbers of parameters, and the reason why a unit
+    was stopped (empty if it was not)."""
     scores = fitted.results.drop(columns=["variant", "family", "wiring_seed", "seed"])
     rows = pd.concat([shard.units, scores.reset_index(drop=True)], axis=1)
     rows["tested_at"] = fitted.tested_at

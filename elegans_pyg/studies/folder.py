@@ -1,4 +1,4 @@
-"""The folder of a study: one owner at a time, every file whole, and every file of a finished run checked against what it was."""
+"""Run folders: one process at a time, atomic writes, and checksums of all files of a finished run."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ from elegans_pyg.studies.units import Units
 
 _LOCK, _HOLDER, _PROGRESS = ".lock", ".holder.json", ".progress"
 _BEFORE_CONFIG = {_LOCK, _HOLDER, "wirings", "units.csv", "identity.json"}
-"""What a run that was killed before it had settings can have left."""
+"""Files that may remain of a run that was killed before its settings were written."""
 _WIRINGS_A_FILE = 1_000
-"""So that a shard reads about what it needs, and no header outgrows the 100 MB that safetensors allows."""
+"""Wirings per file: a shard reads little more than it needs, and headers stay below the 100 MB that safetensors allows."""
 _PROGRESS_EVERY_S = 5.0
 _HEAD = "# Settings of: elegans-pyg "
 
 
 class FolderInUse(OSError):
-    """Another process works in the folder."""
+    """Another process is using the folder."""
 
 
 class RunFolder:
     """The folder of a study.
 
     ============================ ====================================================================================================
-    ``config.yaml``              the settings; there from the moment that the run has begun, and never changed
+    ``config.yaml``              the settings; written when the run starts, and never changed
     ``identity.json``            what the results depend on: hashes of settings, wirings, units, data; versions, processor, threads, device
-    ``units.csv``                one row a unit, with its shard
-    ``wirings/<number>``         the wirings, a thousand a file
-    ``shards/<number>/``         what a shard keeps: checkpoints, its metrics, and ``rows.csv`` once it is done
-    ``results.csv``              one row a unit with its scores, once all shards are done; further tables beside it
+    ``units.csv``                one row per unit, with its shard
+    ``wirings/<number>``         the wirings, a thousand per file
+    ``shards/<number>/``         files of a shard: checkpoints, its metrics, and ``rows.csv`` once it is done
+    ``results.csv``              one row per unit with its scores, once all shards are done; further tables beside it
     ``figures/``                 figures
     ``summary.json``             written last: findings, and the SHA-256 of all the files above
     ============================ ====================================================================================================
 
     Args:
-        path: the folder; it need not be there yet.
+        path: the folder; it need not exist yet.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -62,7 +62,7 @@ class RunFolder:
 
     @classmethod
     def free(cls, name: str, parent: str | Path = "runs") -> RunFolder:
-        """Make the first of ``<parent>/<name>-1``, ``-2``, ... that is not there yet."""
+        """Create the first of ``<parent>/<name>-1``, ``-2``, ... that does not exist yet."""
         for number in count(1):
             folder = Path(parent) / f"{name}-{number}"
             with suppress(FileExistsError):
@@ -72,12 +72,12 @@ class RunFolder:
 
     @contextmanager
     def claim(self, wait_s: float = 0) -> Iterator[None]:
-        """Be the folder's only user, after at most ``wait_s``; it is made if need be, and gone again afterwards if nothing was written.
+        """Lock the folder, waiting at most ``wait_s`` seconds. It is created if needed, and removed afterwards if nothing was written.
 
         Raises:
-            FileExistsError: if it holds something else than a run.
-            FolderInUse: if another process is its user; the message names it.
-            OSError: if the folder cannot be made or written.
+            FileExistsError: if it holds something other than a run.
+            FolderInUse: if another process is using it; the message names that process.
+            OSError: if the folder cannot be created or written.
         """
         if self.started() is None:
             raise FileExistsError(f"out: {self.path} is not empty and holds no run; give another folder")
@@ -85,9 +85,9 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OSError(error.errno, f"out: cannot make {self.path} ({os.strerror(error.errno or 0)}); give another folder") from error
+            raise OSError(error.errno, f"out: cannot create {self.path} ({os.strerror(error.errno or 0)}); give another folder") from error
         with self._locked(wait_s):
-            # Shards clear away their own: another process may be writing there.
+            # Shards remove their own partial files: another process may be writing there.
             remove_parts(self.path, skip="shards")
             try:
                 yield
@@ -103,7 +103,7 @@ class RunFolder:
 
     @contextmanager
     def claim_shard(self) -> Iterator[None]:
-        """Be the only one to run this shard; raises :class:`FolderInUse`."""
+        """Lock this shard; raises :class:`FolderInUse` if another process is running it."""
         self.path.mkdir(parents=True, exist_ok=True)
         with self._locked():
             remove_parts(self.path)
@@ -111,15 +111,15 @@ class RunFolder:
 
     @contextmanager
     def telling_progress(self) -> Iterator[None]:
-        """Within this context :meth:`progress` tells others how far this shard is."""
+        """Within this context, write this shard's progress to a file that :meth:`progress` reads in other processes."""
         path, told = self.path / _PROGRESS, -math.inf
 
         def tell(share: float) -> None:
             nonlocal told
-            # Told of every step: on a file system that is far away, to look at the file would take longer than a small step.
+            # Called at every step: on a network file system, accessing the file would take longer than a small step.
             if time.monotonic() - told >= _PROGRESS_EVERY_S:
                 told = time.monotonic()
-                # A full disk is for what matters to report.
+                # A full disk is reported by the writes that matter.
                 with suppress(OSError):
                     path.write_text(f"{share:.4f}")
 
@@ -146,14 +146,14 @@ class RunFolder:
             lock.release()
 
     def progress(self) -> float:
-        """How much of a running shard is done, from 0 to 1, as it said in the last seconds."""
+        """The finished share of a running shard, from 0 to 1, a few seconds old at most."""
         try:
             return float((self.path / _PROGRESS).read_text())
         except (OSError, ValueError):
             return 0.0
 
     def started(self) -> bool | None:
-        """``True`` if there is a run, ``False`` if the folder is empty or a start was killed, ``None`` if it holds something else."""
+        """``True`` if the folder holds a run, ``False`` if it is empty or a run was killed at its start, ``None`` otherwise."""
         if (self.path / "config.yaml").is_file():
             return True
         names = {path.name for path in self.path.iterdir() if path.suffix != PART} if self.path.is_dir() else set()
@@ -163,17 +163,17 @@ class RunFolder:
         return (self.path / "summary.json").is_file()
 
     def study_name(self) -> str:
-        """The command that the run is of.
+        """The name of the study that the run belongs to.
 
         Raises:
             FileNotFoundError: if the folder holds no run.
-            ValueError: if its settings do not say.
+            ValueError: if ``config.yaml`` does not name a study.
         """
         if not (self.path / "config.yaml").is_file():
-            raise FileNotFoundError(f"run: {self.path} is no run folder, it has no config.yaml; give a folder that a run was written to")
+            raise FileNotFoundError(f"run: {self.path} is not a run folder: it has no config.yaml; give the folder of a run")
         head = (self.path / "config.yaml").read_text(encoding="utf-8", errors="replace").partition("\n")[0]
         if not head.startswith(_HEAD):
-            raise ValueError(f"run: {self.path / 'config.yaml'} does not say which study it is of; give a folder that a run was written to")
+            raise ValueError(f"run: {self.path / 'config.yaml'} does not name its study in the first line; give the folder of a run")
         return head.removeprefix(_HEAD).strip()
 
     def write_config(self, name: str, settings: Settings) -> None:
@@ -193,7 +193,7 @@ class RunFolder:
         return Units(table, [self._wiring(place) for place in range(table["wiring"].max() + 1)])
 
     def read_shard(self, number: int) -> tuple[pd.DataFrame, list[Data | None]]:
-        """The units of one shard and their wirings, without reading all of the others'."""
+        """Read the units and wirings of one shard, without the files that it does not need."""
         path = self.path / "units.csv"
         table = _read_once(path, path.stat().st_mtime_ns)
         table = table[table["shard"] == number].drop(columns="shard").reset_index(drop=True)
@@ -204,7 +204,7 @@ class RunFolder:
         try:
             return _graphs_once(path, path.stat().st_mtime_ns)[place % _WIRINGS_A_FILE]
         except (OSError, ValueError) as error:
-            raise ValueError(f"run: {path} is missing or damaged; start anew in another folder") from error
+            raise ValueError(f"run: {path} is missing or damaged; start a new run in another folder") from error
 
     def _wirings_file(self, place: int) -> Path:
         return self.path / "wirings" / f"{place // _WIRINGS_A_FILE:05}.safetensors"
@@ -217,31 +217,31 @@ class RunFolder:
         try:
             content = json.loads((self.path / name).read_bytes())
         except (OSError, ValueError) as error:
-            raise ValueError(f"run: {self.path / name} is missing or damaged; start anew in another folder") from error
+            raise ValueError(f"run: {self.path / name} is missing or damaged; start a new run in another folder") from error
         if not isinstance(content, dict):
-            raise ValueError(f"run: {self.path / name} is damaged; start anew in another folder")
+            raise ValueError(f"run: {self.path / name} is damaged; start a new run in another folder")
         return content
 
     def write(self, name: str, content: pd.DataFrame | bytes) -> None:
-        """Write a table or bytes, whole or not at all."""
+        """Write a table or bytes atomically."""
         write_content(self.path / name, content)
 
     def read_table(self, name: str) -> pd.DataFrame:
-        """A table as it was written, to the last bit.
+        """Read a table exactly as it was written.
 
         Raises:
-            FileNotFoundError: if there is none; the message says how to come by one.
-            ValueError: if it is not what the finished run wrote.
+            FileNotFoundError: if it does not exist; the message says how to get it.
+            ValueError: if the file was changed after the run finished, or is damaged.
         """
         finished = self.finished()
         if not (self.path / name).is_file():
             if not finished:
                 remedy = f"finish it with: elegans-pyg {self.study_name()} --resume --out {self.path}"
-                raise FileNotFoundError(f"run: {self.path} has no {name} yet, since its run did not come to its end; {remedy}")
-            raise FileNotFoundError(f"run: {self.path / name} is missing; put it back, or run the study anew")
+                raise FileNotFoundError(f"run: {self.path} has no {name} yet, since its run is not finished; {remedy}")
+            raise FileNotFoundError(f"run: {self.path / name} is missing; put it back, or run the study again")
         content = (self.path / name).read_bytes()
         if finished and self.read_json("summary.json").get("sha256", {}).get(name, known := sha256(content)) != known:
-            raise ValueError(f"run: {self.path / name} was changed after its run; put it back, or run the study anew")
+            raise ValueError(f"run: {self.path / name} was changed after its run; put the original back, or run the study again")
         return _parse_table(self.path / name, content)
 
     def has_rows(self) -> bool:
@@ -249,25 +249,25 @@ class RunFolder:
         return (self.path / "rows.csv").is_file()
 
     def read_rows(self) -> pd.DataFrame:
-        """The rows of a shard that is done."""
+        """Read the rows of a shard that is done."""
         return _parse_table(self.path / "rows.csv", (self.path / "rows.csv").read_bytes())
 
     def shard(self, number: int) -> RunFolder:
-        """The folder of a shard, from 1 on."""
+        """The folder of a shard; numbers start at 1."""
         return RunFolder(self.path / "shards" / f"{number:05}")
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Write ``summary.json`` with the checksums of all other files outside the shards: from now on the run is finished."""
+        """Write ``summary.json`` with the checksums of all other files outside the shards; this marks the run as finished."""
         files = sorted(path for path in self.path.rglob("*") if path.is_file() and "shards" not in path.relative_to(self.path).parts)
         names = [str(path.relative_to(self.path)) for path in files if path.name not in (_LOCK, _HOLDER, "summary.json")]
         self.write_json("summary.json", {**summary, "sha256": {name: sha256((self.path / name).read_bytes()) for name in names}})
 
     def finish_again(self) -> None:
-        """Renew the checksums in ``summary.json``, after figures or the page were made anew."""
+        """Update the checksums in ``summary.json`` after figures or the report were written again."""
         self.finish({name: value for name, value in self.read_json("summary.json").items() if name != "sha256"})
 
 
-# A process that runs many shards of a run reads these once; the time of writing tells one run's from another's.
+# A process that runs many shards of a run reads these files once; the modification time distinguishes rewritten files.
 @lru_cache(maxsize=1)
 def _read_once(path: Path, written_ns: int) -> pd.DataFrame:
     return _parse_table(path, path.read_bytes())
@@ -282,7 +282,7 @@ def _parse_table(path: Path, content: bytes) -> pd.DataFrame:
     try:
         return parse_csv(content)
     except ValueError as error:
-        raise ValueError(f"run: {path} is damaged ({str(error).strip()}); start anew in another folder") from error
+        raise ValueError(f"run: {path} is damaged ({str(error).strip()}); start a new run in another folder") from error
 
 
 def _holder(path: Path) -> str:

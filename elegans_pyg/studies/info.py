@@ -1,4 +1,4 @@
-"""What there is to run with: connectomes, families, image sets, executors, devices, versions."""
+"""What is available: connectomes, families, image sets, executors, devices and versions."""
 
 from rich.table import Table
 
@@ -21,7 +21,7 @@ _IMAGE_SOURCES = {
 
 
 def info_tables() -> list[Table]:
-    """The tables of ``elegans-pyg info``."""
+    """Return the tables of ``elegans-pyg info``."""
     families = [
         (name, family.description, ", ".join(f"{option}={default:g}" for option, default in family.options.items()) or "–")
         for name, family in FAMILIES.items()
@@ -49,7 +49,7 @@ def info_tables() -> list[Table]:
 
 
 def connectome_counts(name: str) -> list[str]:
-    """Neurons in all and by type, edges by kind of synapse; an electrical one is stored in both directions."""
+    """Count neurons in total and by type, and edges by kind of synapse; an electrical edge is stored in both directions and counts once."""
     data = Connectome(name, synapses="both")[0]
     types = [int((data.neuron_type == number).sum()) for number in range(len(NEURON_TYPES))]
     listed = data.edge_type[(data.edge_type != ELECTRICAL) | (data.edge_index[0] <= data.edge_index[1])]

@@ -1,4 +1,4 @@
-"""What a study runs on: versions, processor, devices, executors, memory."""
+"""The machine that a study runs on: versions, processor, devices, executors, memory."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_
 
 
 def versions() -> dict[str, str]:
-    """Version of this package, of Python, and of every package that can change a run's numbers or speed, where it is installed."""
+    """Versions of this package, of Python, and of every installed package that can change a run's numbers or speed."""
     found = {"elegans-pyg": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -29,7 +29,7 @@ def versions() -> dict[str, str]:
 
 
 def describe() -> dict[str, Any]:
-    """What the last bits of a result can depend on: versions, processor, number of threads."""
+    """Describe what the last digits of a result can depend on: versions, processor, number of threads."""
     return {"versions": versions(), "processor": processor(), "threads": torch.get_num_threads()}
 
 
@@ -45,20 +45,20 @@ def processor() -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """The device in words, such as ``cpu (x86_64, 2 threads)``."""
+    """Describe a device, such as ``cpu (x86_64, 2 of 2 cores)``."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"{device} ({platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} cores)"
 
 
 def devices() -> list[str]:
-    """Every device there is, in words, the one that ``auto`` picks first."""
+    """Describe every available device; ``auto`` picks the first."""
     found = [device_name(torch.device("cuda", number)) for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     return [*found, device_name(torch.device("cpu"))]
 
 
 def executors_in_words() -> str:
-    """The executors, and which one ``auto`` picks on each kind of device, and why."""
+    """Name the executors, and which one ``auto`` picks on each kind of device, and why."""
     picks = []
     for kind in ("cuda", "cpu") if torch.cuda.is_available() else ("cpu",):
         device = torch.device(kind)
@@ -66,7 +66,7 @@ def executors_in_words() -> str:
         if why:
             picks.append(f"levels on {kind}, not fused: {why}")
         elif decided_by_trial("auto", device, why):
-            picks.append(f"the faster of fused and levels on {kind}, which are both tried on the first maps of each shape")
+            picks.append(f"the faster of fused and levels on {kind}, both timed on the first inputs of each shape")
         else:
             picks.append(f"fused on {kind}, the fastest")
     found = [trial.in_words(*item) for item in trial.known.items()]
@@ -74,18 +74,18 @@ def executors_in_words() -> str:
 
 
 def executor_for(executor: str, device: torch.device, dtype: torch.dtype = torch.float32) -> str:
-    """The executor of DAGs that runs if ``executor`` is asked for; ``"auto"`` where a trial decides."""
+    """Return the DAG executor that runs for the setting ``executor``; ``"auto"`` where a trial decides."""
     refused = refusal(device, dtype)
     return executor if executor == "scatter" or decided_by_trial(executor, device, refused) else choose(executor, refused)
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free_memory(device: torch.device | None = None) -> int:
-    """Bytes that can be had: of a GPU, or of this machine within its container's and this process's limits."""
+    """Free memory in bytes: of a GPU, or of this machine within the limits of its container and of this process."""
     if device is not None and device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     own = psutil.Process().memory_info()

@@ -1,4 +1,4 @@
-"""How far the wirings of a family match the connectome's, in numbers that could explain a difference in accuracy."""
+"""How closely the wirings of each family match the connectome in counts that could explain a difference in accuracy."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,12 @@ TOLERANCE = 0.01
 
 
 def wiring_counts(graphs: Sequence[Data], units: pd.DataFrame) -> pd.DataFrame:
-    """What each unit is made of: its ``family`` and :data:`COUNTS`; ``edges`` are the DAG's, ``unreached`` nodes have no input upstream.
+    """Count what each unit consists of: its ``family`` and :data:`COUNTS`; ``edges`` are the DAG's, and no input reaches ``unreached``
+    nodes.
 
     Args:
         graphs: the DAGs.
-        units: one row each, with ``family`` and ``parameters``.
+        units: one row per DAG, with ``family`` and ``parameters``.
     """
     counts = [
         (graph.num_nodes, graph.num_edges, graph.input_mask.sum(), graph.output_mask.sum(), (graph.level < 0).sum(), graph.level.max() + 1)
@@ -25,14 +26,14 @@ def wiring_counts(graphs: Sequence[Data], units: pd.DataFrame) -> pd.DataFrame:
 
 
 def match_table(counts: pd.DataFrame) -> pd.DataFrame:
-    """Means over each family, and where they are off.
+    """Mean counts of each family, and which of them differ from the first family's.
 
     Args:
         counts: from :func:`wiring_counts`; its first family is what the others should match.
 
     Returns:
-        one row a family: ``family``, ``variants``, the mean of each of :data:`COUNTS`, and ``differs``: in words, which counts are off by
-        more than 1 %.
+        one row per family: ``family``, ``variants``, the mean of each of :data:`COUNTS`, and ``differs``, a text that lists the counts that
+        differ by more than 1 %.
     """
     groups = counts.groupby("family", sort=False)[list(COUNTS)]
     means = groups.mean()

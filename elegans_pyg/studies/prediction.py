@@ -1,4 +1,4 @@
-"""What a run's trained networks make of one's own files."""
+"""Predictions of a run's trained networks on the user's own files."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from elegans_pyg.studies.tables import bullets, make_table
 from elegans_pyg.training.objective import Autoencoding, evaluate, scale_pixels
 
 ROWS, SHOWN, BATCH = 60, 12, 100
-"""Most rows of a table on the terminal, images or lines of a figure, and images at once."""
+"""Most rows of a printed table, most images or lines of a figure, and images per batch."""
 
 
 @dataclass(frozen=True)
 class _Used:
-    """Networks side by side, the units that they are of, and the files given."""
+    """Networks side by side, their units, and the files given."""
 
     run: Run
     network: Any
@@ -43,21 +43,21 @@ class _Used:
         return read_images(self.files, kind), kind.classes
 
     def sequences(self) -> dict[str, tuple[list[str], Tensor]]:
-        """Of each file, by its name, the columns' names and the numbers ``(T, columns)``."""
+        """Columns' names and values ``(T, columns)`` of each file, by its name."""
         names = [Path(file).name for file in self.files]
         unique = len(set(names)) == len(names)
         return {name if unique else str(file): read_currents(file) for name, file in zip(names, self.files, strict=True)}
 
     def families(self) -> Mapping[str, np.ndarray]:
-        """The variants of each family."""
+        """Positions of each family's units among the networks."""
         return {str(family): np.flatnonzero(self.units["family"] == family) for family in self.units["family"].unique()}
 
     def both(self, by_family: list[Any], by_unit: list[Any]) -> list[Any]:
-        """The tables of families and of units; where no family has two units, they would say the same."""
+        """The tables by family and by unit; the latter alone where no family has two units, as both would be equal."""
         return [*by_family, *by_unit] if len(self.units) > len(self.families()) else by_unit
 
     def label(self, row: Any) -> dict[str, Any]:
-        """What tells a unit in a table."""
+        """The columns that identify a unit in a table."""
         return {name: getattr(row, name) for name in ("variant", "family", "task", "wiring_seed", "seed") if name in self.units}
 
 
@@ -69,15 +69,15 @@ def predict(
     variant: int | None = None,
     task: str | None = None,
 ) -> Report:
-    """Give one's own files to a run's trained networks.
+    """Apply a run's trained networks to your own files.
 
     ================ ========================================== ====================================================================
-    networks         files                                      what comes out
+    networks         files                                      results
     ================ ========================================== ====================================================================
     classifiers      images, see :func:`~datasets.read_images`  ``predictions.csv``: every class's probability by image and unit
     autoencoders     images                                     ``predictions.csv``: scores by image and unit; the reconstructed images
-    reservoirs, RNNs CSV, a column an input, a row a step       ``predictions.csv``: outputs by step and unit
-    reduced-order    CSV, a column an input neuron in pA        ``predictions.csv``: voltages in mV by time and unit
+    reservoirs, RNNs CSV, a column per input, a row per step    ``predictions.csv``: outputs by step and unit
+    reduced-order    CSV, a column per input neuron in pA       ``predictions.csv``: voltages in mV by time and unit
     ================ ========================================== ====================================================================
 
     Units whose training was stopped are left out. Nothing is written, see :func:`write_report`.
@@ -88,11 +88,11 @@ def predict(
         family, seed, variant, task: which units, as in :meth:`Run.select`; by default all.
 
     Returns:
-        tables, notes (what was done with the images among them), files and figures; ``files["predictions.csv"]`` is a data frame.
+        tables, notes (among them how the images were converted), files and figures; ``files["predictions.csv"]`` is a data frame.
 
     Raises:
-        FileNotFoundError: if there is no such run or file, or the run has not come to its end.
-        ValueError: if the run trained no network, there is no such unit, or a file is not what the networks take.
+        FileNotFoundError: if there is no such run or file, or the run is not finished.
+        ValueError: if the run trained no network, there is no such unit, or a file does not fit the networks' inputs.
     """
     run = run if isinstance(run, Run) else load_run(run)
     if not files:
@@ -106,10 +106,10 @@ def predict(
 
 
 def write_report(report: Report, out: str | Path) -> list[Path]:
-    """Write a report's files and figures (PNG and SVG) to a folder, new or empty; returns the figures' PNG files.
+    """Write a report's files and figures (PNG and SVG) to a new or empty folder; returns the figures' PNG files.
 
     Raises:
-        FileExistsError: if the folder holds something.
+        FileExistsError: if the folder is not empty.
         OSError: if it cannot be written.
     """
     out = check_out(out)
@@ -119,15 +119,15 @@ def write_report(report: Report, out: str | Path) -> list[Path]:
 
 
 def check_out(out: str | Path) -> Path:
-    """The path of a folder that is new or empty; raises ``FileExistsError`` if it is neither."""
+    """Return the path of a folder that is new or empty; raises ``FileExistsError`` if it is neither."""
     out = Path(out).expanduser()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"out: expected a folder that is new or empty, got '{out}'; give another")
+        raise FileExistsError(f"out: expected a new or empty folder, got '{out}'; give another folder")
     return out
 
 
 def _classes(used: _Used) -> Report:
-    """Every class's probability, of every image and unit."""
+    """The probability of every class, for every image and unit."""
     images, classes = used.images()
     batches = (scale_pixels(part, precision_of(used.network)) for part in images.pixels.split(BATCH))
     shares = torch.cat([used.network(batch).double().softmax(dim=2) for batch in batches], dim=1).numpy()
@@ -165,7 +165,7 @@ def _classes(used: _Used) -> Report:
 
 
 def _reconstructions(used: _Used) -> Report:
-    """What autoencoders make of images, and how near to them it is."""
+    """Reconstructions by autoencoders, and their errors."""
     objective, (images, _) = Autoencoding(), used.images()
     precision = precision_of(used.network)
     target = objective.targets(images.pixels, precision)
@@ -201,14 +201,14 @@ def _reconstructions(used: _Used) -> Report:
 
 
 def _outputs(used: _Used) -> Report:
-    """What reservoirs with their readouts, or trained recurrent networks, say, step by step or after the last one."""
+    """Outputs of reservoirs with readouts, or of trained recurrent networks, at every step or after the last one."""
     tables, cells, figures = [], [], dict[str, Any]()
     for name, (columns, values) in used.sequences().items():
         if len(columns) != (wanted := used.network.in_features):
             got = f"{len(columns)} ({', '.join(columns)[:60]})"
-            raise ValueError(f"sequence: expected {wanted} column(s) in {name}, one an input, got {got}; leave out the others")
+            raise ValueError(f"sequence: expected {wanted} column(s) in {name}, one per input, got {got}; correct the columns")
         outputs = used.network(values.double()[None])[:, 0].numpy()
-        # Of a class there is one row of logits, for the whole sequence.
+        # Classifiers have one row of logits for the whole sequence.
         outputs = outputs if outputs.ndim == 3 else outputs[:, None]
         names = [f"output_{number}" for number in range(1, outputs.shape[2] + 1)]
         for place, unit in enumerate(used.units.itertuples()):
@@ -223,12 +223,12 @@ def _outputs(used: _Used) -> Report:
     last_names = [f"last output_{number}" for number in range(1, min(outputs.shape[2], 3) + 1)]
     table = _shortened("Outputs of the readouts", ("sequence", "unit", "family", "steps", *last_names), cells, 3)
     task = used.units["task"].iloc[0]
-    notes = [f"The networks have learnt '{task}'. Every sequence starts from a network at rest, so the first steps say little."]
+    notes = [f"The networks were trained on '{task}'. Every sequence starts from a network at rest, so ignore the first steps."]
     return Report(table, notes, {"predictions.csv": pd.concat(tables, ignore_index=True)}, figures)
 
 
 def _voltages(used: _Used) -> Report:
-    """What reduced-order models say of currents."""
+    """Voltages predicted by reduced-order models from currents."""
     folder = used.run.folder.shard(int(used.units["shard"].iloc[0]))
     dt_ms, model = float(folder.read_json("model.json")["notes"]["dt_ms"]), used.network
     tables, cells, figures = [], [], dict[str, Any]()
@@ -236,7 +236,7 @@ def _voltages(used: _Used) -> Report:
     for name, (columns, values) in used.sequences().items():
         current = _currents(name, columns, values, model.input_names, dt_ms)
         if left := [neuron for neuron in model.input_names if neuron not in columns]:
-            notes.append(f"{name} has no {', '.join(left)}: no current flows there.")
+            notes.append(f"{name} has no {', '.join(left)}: these neurons get no current.")
         time_ms, voltage = dt_ms * np.arange(1, len(current) + 1), model.predict_mV(current[None])[:, 0].numpy()
         for place, unit in enumerate(used.units.itertuples()):
             labels = {"currents": name, **used.label(unit), "time_ms": time_ms}
@@ -255,14 +255,14 @@ def _voltages(used: _Used) -> Report:
 
 
 def _currents(name: str, columns: list[str], values: Tensor, inputs: list[str], dt_ms: float) -> Tensor:
-    """Currents ``(T, I)`` in the model's order; raises ``ValueError`` for unknown neurons, or times that are not the model's."""
+    """Currents ``(T, I)`` in pA, in the model's order; raises ``ValueError`` for unknown neurons, or a time step other than the model's."""
     if "time_ms" in columns:
         steps = values[:, columns.index("time_ms")].diff()
         if len(steps) and not bool(((steps - dt_ms).abs() < 0.01 * dt_ms).all()):
             got = f"steps of {float(steps.min()):g} to {float(steps.max()):g} ms"
             raise ValueError(f"currents: expected a row every {dt_ms:g} ms in {name}, as in training, got {got}; resample them")
     if unknown := [column for column in columns if column not in (*inputs, "time_ms")]:
-        raise ValueError(f"currents: {name} has a column {unknown[0]!r}, which is no input; choose from {', '.join(inputs)}")
+        raise ValueError(f"currents: {name} has a column {unknown[0]!r}, which is not an input; choose from {', '.join(inputs)}")
     current = torch.zeros(len(values), len(inputs))
     for place, neuron in enumerate(inputs):
         if neuron in columns:
@@ -289,7 +289,7 @@ def _short(cell: str, most: int = 24) -> str:
 
 
 def _changes(images: OwnImages) -> list[str]:
-    """What was done with the images: in one line if it was the same with all."""
+    """How the images were converted: in one line if all were converted alike."""
     if len(set(images.changed)) == 1:
         what = images.names[0] if len(images.names) == 1 else f"All {len(images.names)} images"
         return [f"{what}: {images.changed[0]}."]
@@ -298,7 +298,7 @@ def _changes(images: OwnImages) -> list[str]:
 
 
 def _png(shares: Tensor) -> bytes:
-    """A PNG of shares of full brightness ``(C, H, W)``."""
+    """Encode brightness from 0 to 1, ``(C, H, W)``, as PNG."""
     pixels, content = (255 * shares.nan_to_num()).round().byte().permute(1, 2, 0).numpy(), BytesIO()
     require("PIL.Image", "images", "writing images").fromarray(pixels.squeeze()).save(content, "PNG")
     return content.getvalue()

@@ -1,4 +1,4 @@
-"""The studies that can be found by name: from the command line, or from the first line of a run folder's ``config.yaml``."""
+"""Studies by name, as given on the command line or in the first line of a run folder's ``config.yaml``."""
 
 from importlib import import_module
 from typing import Any
@@ -22,11 +22,11 @@ RECIPES = {
     "relate": "relate:RELATE",
     "simulate": "simulate:SIMULATE",
 }
-"""Module of :mod:`elegans_pyg.recipes` and name in it, by the command's words. Only names: no recipe is imported before it is asked for."""
+"""Module of :mod:`elegans_pyg.recipes` and name in it, by command. Only names, so that no recipe is imported before it is needed."""
 
 
 def find(name: str) -> Any:
-    """The study of that name.
+    """Return the study of that name.
 
     Raises:
         ValueError: if there is none.

@@ -1,4 +1,4 @@
-"""Running a study: prepare, split into shards, run them, join, report."""
+"""Run a study: prepare it, split it into shards, run them, join the results and report."""
 
 import json
 import shutil
@@ -34,8 +34,8 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True)
 class StudyResult(Generic[S]):
-    """What a study ends in: one row a unit with its scores, the report, the run folder if one was asked for, and the figures' files there,
-    without their suffixes; ``seconds`` is what this call took."""
+    """Result of a study: one row per unit with its scores, the report, the run folder (``None`` if none was kept) and the figures' files in
+    it, without suffixes; ``seconds`` is the wall-clock time of this call."""
 
     settings: S
     results: pd.DataFrame
@@ -62,29 +62,29 @@ def run_study(
     cpus: int | None = None,
     shards: int | None = None,
 ) -> StudyResult[S]:
-    """Run a study, or go on with one, to its report.
+    """Run or resume a study, and report its results.
 
-    A run can be killed at any moment, and resumed to the same end: bit for bit on one machine with one number of threads, and to rounding
-    elsewhere. Ctrl-C, SIGTERM and SIGHUP let the step in hand finish, and raise :class:`Interrupted`.
+    A run can be killed at any moment and resumed with the same result: bit for bit on the same machine with the same number of threads, and
+    up to rounding elsewhere. On Ctrl-C, SIGTERM or SIGHUP the current step finishes, and :class:`Interrupted` is raised.
 
     Args:
         study: from a recipe, such as :data:`elegans_pyg.recipes.ensemble.ENSEMBLE`, or your own.
         settings: default: the study's own.
-        out: run folder, see :class:`~elegans_pyg.studies.folder.RunFolder`. ``None`` keeps nothing.
-        engine: ``"local"``: this process (and ``workers`` processes for studies of small independent pieces). ``"ray"``: tasks of Ray
+        out: run folder, see :class:`~elegans_pyg.studies.folder.RunFolder`. ``None`` keeps no files.
+        engine: ``"local"``: this process (and ``workers`` processes for studies whose shards use one core each). ``"ray"``: Ray tasks
             (extra ``cluster``).
-        resume: go on with the run in ``out``, which must have the same settings (those that say where to compute may differ), wirings and
-            data. A folder without a run is begun; a finished run is left as it is.
+        resume: resume the run in ``out``, which must have the same settings (those that say where to compute may differ), wirings and
+            data. In a folder without a run, a new run starts; a finished run is not changed.
         quiet: show warnings only.
-        workers: processes of the local engine (default: one a core), or tasks of Ray at a time.
-        address: of a Ray cluster; ``None`` for one on this machine.
-        cpus: cores a task of Ray (default: one for studies of small independent pieces, all of this machine's for others).
-        shards: how many shards to split into at least; default: as few as fit in memory.
+        workers: processes of the local engine (default: one per core), or Ray tasks at a time.
+        address: address of a Ray cluster; ``None`` starts one on this machine.
+        cpus: cores per Ray task (default: one for studies whose shards use one core each, all of this machine's for others).
+        shards: number of shards; default: as few as fit in memory.
 
     Raises:
         ValueError: if the settings do not fit together, do not fit in memory, or are not those of the run to resume.
-        FileExistsError: if ``out`` holds something, and ``resume`` is not given.
-        FolderInUse: if another process works in ``out``.
+        FileExistsError: if ``out`` is not empty and ``resume`` is not set, or it holds something other than a run.
+        FolderInUse: if another process is using ``out``.
         OSError: if a file cannot be read or written.
     """
     started = time.monotonic()
@@ -93,7 +93,7 @@ def run_study(
     temporary = None
     if out is None:
         if resume:
-            raise ValueError("out: expected the folder of the run to resume, got none; give it")
+            raise ValueError("out: expected the folder of the run to resume, got none; give one")
         temporary = tempfile.mkdtemp(prefix="elegans-pyg-")
     folder = RunFolder(temporary or out)  # type: ignore[arg-type]
     try:
@@ -113,9 +113,9 @@ def run_study(
 
 
 def run_array_shard(study: Study[S], settings: S, out: str | Path, number: int, count: int, *, quiet: bool = False) -> None:
-    """Run shard ``number`` of ``count`` of a study, with no engine: for the job arrays of a cluster, all on one shared folder.
+    """Run shard ``number`` of ``count`` of a study, for the job arrays of a cluster, all with one shared folder.
 
-    The first job to come writes what the run begins with. :func:`join_folder` reports once all are done.
+    The first job to start writes settings, units and wirings. :func:`join_folder` reports once all shards are done.
 
     Raises:
         ValueError: if ``number`` is not from 1 to ``count``, or the run there has other settings or another number of shards.
@@ -135,7 +135,7 @@ def run_array_shard(study: Study[S], settings: S, out: str | Path, number: int, 
 
 
 def join_folder(study: Study[S], settings: S, folder: RunFolder) -> StudyResult[S]:
-    """Report on a run whose shards were run apart.
+    """Join and report a run whose shards were run separately.
 
     Raises:
         ValueError: if some are not done; the message names them.
@@ -151,14 +151,15 @@ def join_folder(study: Study[S], settings: S, folder: RunFolder) -> StudyResult[
 def prepare(
     study: Study[S], settings: S, folder: RunFolder, resume: bool, shards: int | None = None, *, quiet: bool = False
 ) -> tuple[Units, bool]:
-    """Check everything that can be checked, and write what a run begins with; or check that the run there is this one.
+    """Check everything that can be checked before a run, and write its settings, units and wirings; for a run to resume, check that these
+    have not changed.
 
     Returns:
         the units, with their shards, and whether the run is finished.
     """
     state = folder.started()
     if state and not resume:
-        raise FileExistsError(f"out: {folder.path} holds a run already; give another folder, or add --resume to go on with it")
+        raise FileExistsError(f"out: {folder.path} holds a run already; give another folder, or add --resume to continue it")
     if state:
         _check_settings(study, settings, folder)
         if folder.finished():
@@ -177,7 +178,7 @@ def prepare(
         for name in identity:
             if before.get(name) != identity[name]:
                 what = {"units": "units", "wirings": "wirings (a file of them was changed)", "data": "images or other data"}.get(name, name)
-                raise ValueError(f"resume: the {what} of {folder.path} are not those that its run began with; put them back, or start anew")
+                raise ValueError(f"resume: the {what} of {folder.path} have changed since its run started; restore them or start a new run")
         _warn_of_differences(before.get("machine", {}), here, quiet)
         return folder.read_units(), False
     table = units.table.assign(shard=split(study, settings, units, shards))
@@ -191,7 +192,7 @@ def prepare(
 
 
 def join(study: Study[S], settings: S, folder: RunFolder, units: Units, write: bool = True) -> tuple[Report, list[Path]]:
-    """Put the rows of all shards together and report; with ``write``, write results, tables, figures and summary.
+    """Join the rows of all shards and report; with ``write``, write results, tables, figures, ``report.html`` and summary.
 
     Raises:
         ValueError: if shards are missing; the message names them.
@@ -222,7 +223,7 @@ def join(study: Study[S], settings: S, folder: RunFolder, units: Units, write: b
 def stopped_by_signals() -> Iterator[None]:
     """Within this context SIGTERM and SIGHUP raise :class:`Interrupted`, as Ctrl-C raises ``KeyboardInterrupt``.
 
-    Training takes them (and Ctrl-C) itself while it lasts, to finish its step and to save.
+    Training handles them (and Ctrl-C) itself, to finish its step and write a checkpoint.
     """
 
     def stop(signum: int, frame: FrameType | None) -> None:
@@ -231,7 +232,7 @@ def stopped_by_signals() -> Iterator[None]:
     before = {}
     if threading.current_thread() is threading.main_thread():
         for number in STOP_SIGNALS:
-            # A process told to ignore a signal (nohup) goes on ignoring it.
+            # A signal that the process was told to ignore (nohup) stays ignored.
             if signal.getsignal(number) == signal.SIG_DFL:
                 before[number] = signal.signal(number, stop)
     try:
@@ -245,14 +246,14 @@ def _check_settings(study: Study[S], settings: S, folder: RunFolder) -> None:
     name = folder.study_name()
     if name != study.name:
         remedy = f"elegans-pyg {name} --resume --out {folder.path}"
-        raise ValueError(f"out: {folder.path} holds a run of another command; go on with it by: {remedy}")
+        raise ValueError(f"out: {folder.path} holds a run of another command; resume it with: {remedy}")
     before, now = folder.read_config(study.settings).fixed(), settings.fixed()
     different = [key for key in _flat(now) if _flat(before).get(key) != _flat(now)[key]]
     if different:
         key = different[0]
         raise ValueError(
             f"resume: {key} is {_flat(before).get(key)!r} in {folder.path / 'config.yaml'}, and {_flat(now)[key]!r} was given; leave the"
-            " option out to go on, or start anew in another folder"
+            " option out to resume, or start a new run in another folder"
         )
 
 
@@ -260,11 +261,11 @@ def _warn_of_differences(before: Mapping[str, Any], here: Mapping[str, Any], qui
     old, new = _flat(before), _flat(here)
     changed = [f"{name} {old.get(name)} -> {new[name]}" for name in new if old.get(name) != new[name]]
     if changed:
-        Progress("", 1, quiet=quiet).warn(f"the run began elsewhere ({'; '.join(changed)}): results may differ in the last digits")
+        Progress("", 1, quiet=quiet).warn(f"the environment has changed ({'; '.join(changed)}): results may differ in the last digits")
 
 
 def _here(settings: Settings) -> dict[str, Any]:
-    """What the last bits of a result can depend on, the device and the executor of DAGs among it."""
+    """Describe what the last digits of a result can depend on, including the device and the DAG executor."""
     here, fields = machine.describe(), settings.flat_fields()
     if "device" in fields:
         device = resolve_device(settings.training.device)  # type: ignore[attr-defined]

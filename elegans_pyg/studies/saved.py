@@ -1,4 +1,4 @@
-"""Finished runs, taken up again from their folders."""
+"""Runs loaded from their folders."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from elegans_pyg.studies.study import WEIGHTS, Shard, Study
 from elegans_pyg.studies.units import Units
 from elegans_pyg.training.checkpoint import has_checkpoint, load_checkpoint
 
-# Settings that may differ between runs of one experiment: which wirings and seeds, how many, and how they were run.
+# Settings that may differ between runs of one experiment: wirings and seeds, their numbers, and how they were run.
 _MAY_DIFFER = {
     *("families", "family_options", "seeds", "variants", "repeats", "seed", "beside", "image_root", "executor", "data_seed"),
     *("eval_every", "eval_images", "eval_batch_size", "at_once", "margin"),
@@ -36,7 +36,7 @@ _MAY_DIFFER = {
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder of any study: its study, settings, units with their wirings, and the folder itself for further tables by name."""
+    """A run of any study: its study, its settings, its units with their wirings, and its folder, which reads further tables by name."""
 
     study: Study[Any]
     settings: Settings
@@ -45,12 +45,12 @@ class Run:
 
     @property
     def results(self) -> pd.DataFrame:
-        """One row a unit, with its scores; raises ``FileNotFoundError`` if the run has not come to its end."""
+        """One row per unit, with its scores; raises ``FileNotFoundError`` if the run is not finished."""
         return self.folder.read_table("results.csv")
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """Losses and scores along the training, for studies that train."""
+        """Losses and scores during training, for studies that train."""
         return self.folder.read_table("metrics.csv")
 
     @property
@@ -61,18 +61,21 @@ class Run:
 
     @property
     def wirings(self) -> dict[str, Data]:
-        """The first wiring of every family."""
+        """The first wiring of each family."""
         return self.units.first_of_families()
 
     def select(
         self, family: str | None = None, seed: int | None = None, variant: int | None = None, task: str | None = None
     ) -> pd.DataFrame:
-        """The rows of the units that are asked for, by default all.
+        """Select units of the run, by default all.
 
         Args:
             family, task: as in ``results.csv``.
-            seed: a unit's own, as in ``results.csv``, or its number within its family and task: 0 for the first one.
+            seed: a unit's seed, as in ``results.csv``, or its number within its family and task: 0 for the first one.
             variant: a unit's number in the whole run.
+
+        Returns:
+            the rows of these units.
 
         Raises:
             ValueError: if there is no such unit; the message lists the choices.
@@ -83,7 +86,7 @@ class Run:
             if value is None:
                 continue
             if name not in table:
-                raise ValueError(f"{name}: expected none, since the run's units have no {name}, got {value!r}; leave it out")
+                raise ValueError(f"{name}: expected no value, since the run's units have no {name}, got {value!r}; leave it out")
             own = table[name]
             if name == "seed" and value not in own.to_numpy():
                 own = table.groupby([part for part in ("family", "task") if part in table], sort=False).cumcount()
@@ -98,43 +101,43 @@ class Run:
     def trained(
         self, family: str | None = None, seed: int | None = None, variant: int | None = None, task: str | None = None
     ) -> pd.DataFrame:
-        """The rows of :meth:`select` of units whose training was not stopped.
+        """Select units as :meth:`select` does, without those whose training was stopped.
 
         Raises:
-            FileNotFoundError: if the run has not come to its end.
+            FileNotFoundError: if the run is not finished.
             ValueError: as :meth:`select`, if the study trains no network, or if no unit is left.
         """
         if self.study.network is None:
             raise ValueError(f"run: {self.folder.path} is of '{self.study.name}', which trains no network; give a run of one that does")
         results, units = self.results, self.select(family, seed, variant, task)
-        # The column is empty for units that came to their end, and there is none where nothing can stop.
+        # The column is empty for units that were trained to the end; studies whose training cannot stop have no such column.
         stopped = results.get("stopped", pd.Series("", index=results.index)).astype(str).replace("nan", "")[units.index] != ""
         if stopped.all():
-            raise ValueError(f"run: the training of all these units of {self.folder.path} was stopped; choose others, or train anew")
+            raise ValueError(f"run: the training of all these units of {self.folder.path} was stopped; choose others, or train again")
         return units[~stopped]
 
     @property
     def image_kind(self) -> ImageKind:
-        """What the images are like that the networks were trained on, the same in every shard."""
+        """Size, channels and classes of the training images, the same in every shard."""
         return image_kind(self.settings, Shard(self.folder.shard(1).path, self.units.table, []))  # type: ignore[arg-type]
 
     def model(self, family: str | None = None, seed: int | None = None, variant: int | None = None, task: str | None = None) -> Any:
-        """The trained networks of the units that are asked for (see :meth:`select`; by default all) as one model, on the CPU and in
-        evaluation mode, with the weights that were tested. For one unit it is a model of one variant.
+        """Load the trained networks of the selected units (see :meth:`select`; by default all) as one model, one variant per unit, on the
+        CPU and in evaluation mode, with the tested weights.
 
         Raises:
-            FileNotFoundError: if the run has not come to its end, or its weights are missing.
-            ValueError: if the study trains no network, there is no such unit, the networks do not fit side by side, or a file is damaged.
+            FileNotFoundError: if the run is not finished, or its weights are missing.
+            ValueError: if the study trains no network, there is no such unit, the networks do not fit in one model, or a file is damaged.
         """
         return self.networks(self.select(family, seed, variant, task))
 
     def networks(self, chosen: pd.DataFrame) -> Any:
-        """The same for rows of :meth:`select`."""
+        """Load the trained networks of rows of :meth:`select`; see :meth:`model`."""
         build = self.study.network
         if build is None:
             raise ValueError(f"run: {self.folder.path} is of '{self.study.name}', which trains no network; give a run of one that does")
         self.folder.read_table("results.csv")
-        # What the weights were trained with need not be what is to be had here.
+        # The executor that trained the weights need not be available here.
         settings = self.settings.model_copy(update={"executor": "auto"} if "executor" in type(self.settings).model_fields else {})
         parts, states = [], []
         for number, rows in chosen.groupby("shard", sort=True):
@@ -149,7 +152,7 @@ class Run:
         return network.eval()
 
     def redraw(self) -> list[Path]:
-        """Draw the figures of a finished run again; returns their files, without suffixes."""
+        """Draw all figures of a finished run again; returns their files, without suffixes."""
         self.folder.read_table("results.csv")
         with self.folder.claim():
             report, paths = join(self.study, self.settings, self.folder, self.units, write=False)
@@ -159,27 +162,27 @@ class Run:
         return paths
 
     def reported(self, name: str = "") -> Part:
-        """What a page says of the run: all of it, or, where it has not come to its end or files are gone, what there is and why no more."""
+        """The run's part of a report page; of an unfinished run, or one with missing files, what is available and why the rest is not."""
         known = Part(self.study, self.settings, self.units, self.folder, name=name)
         if not self.folder.finished():
             total, open_yet = int(self.units.table["shard"].max()), len(missing_shards(self.folder, self.units))
             remedy = f"elegans-pyg {self.study.name} --resume --out {self.folder.path}"
-            missing = f"This run has not come to its end: {total - open_yet} of {total} shards are done. Finish it with: {remedy}"
+            missing = f"This run is not finished: {total - open_yet} of {total} shards are done. Finish it with: {remedy}"
             return replace(known, missing=[missing])
         rows = self.results
         try:
             report, _ = join(self.study, self.settings, self.folder, self.units, write=False)
         except (OSError, ValueError, ImportError) as error:
-            return replace(known, rows=rows, missing=[f"Tables and charts are left out, as they could not be made again: {error}."])
+            return replace(known, rows=rows, missing=[f"Tables and charts are left out, as they could not be computed again: {error}."])
         return replace(known, rows=rows, report=report)
 
 
 def load_run(folder: str | Path, study: Study[Any] | None = None) -> Run:
-    """Take up the run in a folder, finished or not; ``study`` is for those that are none of this package's.
+    """Load the run in a folder, finished or not; give ``study`` if it is not one of this package's.
 
     Raises:
         FileNotFoundError: if the folder holds no run.
-        ValueError: if it is of an unknown study, or damaged.
+        ValueError: if its study is unknown, or a file is damaged.
     """
     place = RunFolder(folder)
     study = study or find(place.study_name())
@@ -187,18 +190,18 @@ def load_run(folder: str | Path, study: Study[Any] | None = None) -> Run:
 
 
 def report_runs(folders: Sequence[str | Path], out: str | Path | None = None) -> Path:
-    """Write ``report.html`` of a run, or one page of several runs side by side, with their families compared where that can be done.
+    """Write ``report.html`` of a run, or one page of several runs side by side, with their families compared where possible.
 
     Args:
         folders: run folders, finished or not.
-        out: the page's file; default: ``report.html`` in the run's folder, or of several runs in a new folder, ``runs/report-1``, ...
+        out: output file; default: ``report.html`` in the run's folder, or, for several runs, in a new folder, ``runs/report-1``, ...
 
     Returns:
         the file.
 
     Raises:
         FileNotFoundError: if a folder holds no run.
-        ValueError: if none or one twice is given, or a file is damaged.
+        ValueError: if no folder is given, one is given twice, or a file is damaged.
         OSError: if the page cannot be written.
     """
     if not folders:
@@ -226,7 +229,7 @@ def report_runs(folders: Sequence[str | Path], out: str | Path | None = None) ->
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:
-    """Names of folders, with as many of those above as it takes to tell them apart; raises ``ValueError`` if one is named twice."""
+    """Names of folders, with as many parent folders as it takes to make them unique; raises ``ValueError`` if one is named twice."""
     for path in paths:
         if paths.count(path) > 1:
             raise ValueError(f"run: {path} is named twice; name each run once")
@@ -235,15 +238,15 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _trained_states(shard: Shard, places: Sequence[int], build: Callable[[Shard], Any]) -> list[dict[str, Tensor]]:
-    """The weights that were tested, of the units in these places of a shard."""
+    """Read the tested weights of the units at these positions of a shard."""
     if (shard.folder / WEIGHTS).is_file():
         kept = read_tensors(shard.folder / WEIGHTS)[0]
         return [{name.partition("/")[2]: own for name, own in kept.items() if name.startswith(f"{place}/")} for place in places]
     if not has_checkpoint(shard.folder):
-        remedy = "or its study did not keep them when it ran; run it again in another folder"
+        remedy = "or its study did not keep them; run it again in another folder"
         raise FileNotFoundError(f"run: there are no trained weights in {shard.folder}: they were removed, {remedy}")
     saved = load_checkpoint(shard.folder / "checkpoint")
-    # With the weights of the last step, a checkpoint keeps no others beside them.
+    # Where the weights of the last step are tested, the checkpoint has no separate copy.
     tested = {name: tensor for name, tensor in saved.final.items() if name in saved.model} or saved.model
     whole = build(shard)
     whole.to(next(tensor.dtype for tensor in tested.values() if tensor.is_floating_point()))
@@ -252,16 +255,16 @@ def _trained_states(shard: Shard, places: Sequence[int], build: Callable[[Shard]
 
 
 def join_runs(folders: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str], str]:
-    """The results of several runs as one table.
+    """Join the results of several runs in one table.
 
-    Runs with the same settings (but for wirings and seeds) add to each other's families. Otherwise a family is known as ``run/family``,
-    after the run folder's name, and a note says which settings differ.
+    Families of runs with the same settings (apart from wirings and seeds) are merged by name. Otherwise a family is named ``run/family``,
+    after the run folder, and a note says which settings differ.
 
     Returns:
-        one row a unit, numbered anew; the notes; and the score's column.
+        one row per unit, renumbered; the notes; and the column of the score.
 
     Raises:
-        FileNotFoundError: if a folder is no run folder, or its run has no results yet.
+        FileNotFoundError: if a folder is not a run folder, or its run has no results yet.
         ValueError: if a folder is named twice, a file is damaged, or the runs' scores cannot be compared.
     """
     runs = [load_run(folder) for folder in folders]
@@ -279,29 +282,32 @@ def join_runs(folders: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str], s
     notes = []
     if differing:
         tables = [table.assign(family=f"{name}/" + table["family"].astype(str)) for name, table in zip(names, tables, strict=True)]
-        notes.append(f"The runs differ in {', '.join(differing)}; families are kept apart by run.")
+        notes.append(f"The runs differ in {', '.join(differing)}; families are listed separately for each run.")
     joined = pd.concat(tables, ignore_index=True)
     joined["variant"] = range(len(joined))
     return joined, notes, first.study.score
 
 
 def compare_runs(folders: Sequence[str | Path], reference: str | None = None, margin: float | None = None) -> list[Comparison]:
-    """Compare the families of several runs, of each task by itself; see :func:`join_runs` and :func:`~elegans_pyg.analysis.compare`.
+    """Compare the families of several runs, separately for each task; see :func:`join_runs` and :func:`~elegans_pyg.analysis.compare`.
 
-    By default the reference is the first family of the first run, its connectome, and the margin the one in the settings of all of the
-    runs, if there is one. A note says where it comes from. A margin for several tasks, which differ in their units, is a ``ValueError``.
+    By default the reference is the first family of the first run, its connectome, and the margin is the one in the settings of all of the
+    runs, if they agree. A note says if the margin was given here only.
+
+    Raises:
+        ValueError: if ``margin`` is given for several tasks, whose scores have different units, or the runs' studies compare no families.
     """
     results, notes, score = join_runs(folders)
     if score not in results:
-        raise ValueError(f"run: runs of '{load_run(folders[0]).study.name}' have no families to compare; see them with report or plot")
+        raise ValueError(f"run: runs of '{load_run(folders[0]).study.name}' have no families to compare; use report or plot")
     preset = {getattr(load_run(folder).settings, "margin", None) for folder in folders}
     if margin is not None and preset != {margin}:
-        notes = [*notes, "The margin was given to this comparison, and is not in the settings of all of its runs; say where it was set."]
+        notes = [*notes, "The margin was given to this comparison and is not in the settings of all runs; report when it was chosen."]
     elif margin is None and len(preset) == 1:
         (margin,) = preset
     tasks = list(results.groupby("task", sort=False)) if "task" in results else [("", results)]
     if margin is not None and len(tasks) > 1:
-        raise ValueError(f"margin: expected none for {len(tasks)} tasks, whose scores differ in their units, got {margin:g}; leave it out")
+        raise ValueError(f"margin: expected none for {len(tasks)} tasks, whose scores have different units, got {margin:g}; leave it out")
     comparisons = []
     for task, rows in tasks:
         rows = rows.assign(variant=range(len(rows)))

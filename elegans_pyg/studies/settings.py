@@ -14,25 +14,25 @@ _REWIRED = ("rewired", "type_rewired", "strength_rewired", "random_rewired")
 CYCLIC_FAMILIES = ("ws", "er", "ba", *_REWIRED, "weight_shuffled", "names_shuffled")
 """The families of :data:`elegans_pyg.transforms.FAMILIES` whose wirings may have cycles."""
 CONTROL_FAMILIES = (*CYCLIC_FAMILIES, "random_dag")
-"""All of them but the connectome itself."""
+"""All families but the connectome itself."""
 
 
 def known_choice(choices: tuple[str, ...], name: str) -> str:
-    """The name, if it is one of the choices; for members of lists, which ``Literal`` would refuse by their number."""
+    """Return the name if it is one of the choices; for members of lists, where the error of ``Literal`` would name the position."""
     if name not in choices:
         raise ValueError(f"unknown choice {name!r}; choose from {', '.join(choices)}")
     return name
 
 
 def some_of(choices: Iterable[str]) -> AfterValidator:
-    """For settings that are lists of names: each of them is one of these."""
+    """Validate a setting that is a list of names: each must be one of ``choices``."""
     known = tuple(choices)
     return AfterValidator(lambda names: tuple(known_choice(known, name) for name in names))
 
 
 def _controls(choices: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
     if "connectome" in names:
-        raise ValueError("the connectome itself is always there; leave 'connectome' out of the list")
+        raise ValueError("the connectome itself is always included; leave 'connectome' out of the list")
     return tuple(known_choice(choices, name) for name in names)
 
 
@@ -45,15 +45,15 @@ OptionalFile = Annotated[Name | None, Place()]
 
 
 class NeuronSettings(Settings):
-    """What a wiring's neurons are."""
+    """Names, types and roles of a wiring's neurons."""
 
     group: ClassVar[str] = "Neurons"
 
-    neurons: OptionalFile = Field(None, description="Table of the neurons of a wiring in a file: names, and if known types.")
-    inputs: Names = Field((), description="Names of the input neurons (default: those of type sensory, or else sources).")
-    outputs: Names = Field((), description="Names of the output neurons (default: motor ones, and of DAGs those without outgoing edge).")
-    sensory: Names = Field((), description="Words of the types that are sensory, such as ORN,PR.")
-    motor: Names = Field((), description="Words of the types that are motor, such as DN.")
+    neurons: OptionalFile = Field(None, description="Table of the neurons of a wiring in a file: names and, if known, types.")
+    inputs: Names = Field((), description="Names of the input neurons (default: sensory neurons, or sources if there are none).")
+    outputs: Names = Field((), description="Names of the output neurons (default: motor neurons; in DAGs, sinks).")
+    sensory: Names = Field((), description="Types that count as sensory, such as ORN,PR.")
+    motor: Names = Field((), description="Types that count as motor, such as DN.")
 
     @property
     def choices(self) -> dict[str, tuple[str, ...]]:
@@ -62,7 +62,7 @@ class NeuronSettings(Settings):
 
 
 class WiringSettings(NeuronSettings):
-    """Which connectome, and which control wirings."""
+    """The connectome and its synapses."""
 
     group: ClassVar[str] = "Wirings"
 
@@ -70,16 +70,16 @@ class WiringSettings(NeuronSettings):
         "cook2019-hermaphrodite", description="Connectome by name (see info), or a file of edges, a matrix or a graph."
     )
     synapses: Literal["chemical", "electrical", "extrasynaptic", "both"] = Field("chemical", description="Kind of synapses.")
-    seed: Whole = Field(0, description="Start of all seeds: wirings, first parameters, order of the data.")
+    seed: Whole = Field(0, description="Base of all seeds: wirings, initial parameters, order of the data.")
 
 
 class ImageSettings(Settings):
-    """Which images."""
+    """The images to classify."""
 
     group: ClassVar[str] = "Images and training"
 
     dataset: Wiring = Field("digits", description="Images by name (see info), or a folder of them.")
-    image_root: OptionalFile = Field(None, description="Folder that holds image sets by name, read before any download.")
+    image_root: OptionalFile = Field(None, description="Folder with image sets by name; searched before anything is downloaded.")
     train_images: Count | None = Field(None, description="Train on this many of the training images (default: all).")
 
 
@@ -98,10 +98,10 @@ class FamilyOptions(Settings):
 
 
 def check_family_options(options: dict[str, dict[str, float]], families: tuple[str, ...]) -> None:
-    """Refuse options that no family of the study has.
+    """Check that the options belong to families of the study.
 
     Raises:
-        ValueError: naming the family or option that is unknown, and those there are.
+        ValueError: if a family or option is unknown; the message lists the choices.
     """
     if not options:
         return
@@ -115,11 +115,12 @@ def check_family_options(options: dict[str, dict[str, float]], families: tuple[s
         for name in values:
             if name not in known:
                 some = ", ".join(known) or "none"
-                raise ValueError(f"family_options: {name!r} is no option of family {family!r}; choose from {some}")
+                raise ValueError(f"family_options: {name!r} is not an option of family {family!r}; choose from {some}")
 
 
 def schedule_for(iterations: int) -> dict[str, int]:
-    """Learning rate decay, evaluations and checkpoints of a shorter or longer run: Park & Kim's proportions, of 10,000 in 15,000."""
+    """Iterations of learning-rate decay, evaluations and checkpoints for a run of this length. The decay is at two thirds, as in Park & Kim
+    (10,000 of 15,000 iterations)."""
     return {
         "lr_decay_every": max(1, round(iterations * 2 / 3)),
         "eval_every": max(1, round(iterations / 30)),
@@ -128,7 +129,7 @@ def schedule_for(iterations: int) -> dict[str, int]:
 
 
 def training_for(given: dict[str, Any], iterations: int, **fixed: Any) -> dict[str, Any]:
-    """Training settings that go with the number of iterations asked for: the schedule keeps its proportions."""
+    """Training settings with the schedule scaled to the number of iterations given."""
     wanted = given.get("iterations", iterations)
     # A wrong number is refused later, with all the others.
     length = wanted if isinstance(wanted, int) and wanted > 0 else iterations

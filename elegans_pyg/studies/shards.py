@@ -1,4 +1,4 @@
-"""Shards: how units are split into them, and how one is run."""
+"""Split units into shards, and run a shard."""
 
 from typing import TypeVar
 
@@ -14,16 +14,17 @@ from elegans_pyg.training.settings import resolve_device
 
 S = TypeVar("S", bound=Settings)
 MEMORY_SHARE = 0.8
-"""Share of the free memory that shards may plan with."""
+"""Largest share of the free memory that a shard may use."""
 
 
 def split(study: Study[S], settings: S, units: Units, shards: int | None = None) -> np.ndarray:
-    """The shard of every unit, from 1 on: contiguous, as few as fit in memory and in the study's own limit, or ``shards``.
+    """Assign a shard to every unit, ``(units,)``, numbered from 1: contiguous, and as few as memory and the study's limit allow, or
+    ``shards``.
 
-    Where the units' table has a column ``job``, whose equal values follow each other, no shard holds units of two jobs.
+    Where the units' table has a column ``job``, whose equal values are contiguous, no shard holds units of two jobs.
 
     Raises:
-        ValueError: if a single unit does not fit, or there are to be more shards than units.
+        ValueError: if a single unit does not fit in memory, or ``shards`` is too small or larger than the number of units.
     """
     count = len(units.table)
     if shards is not None and not 1 <= shards <= count:
@@ -36,7 +37,7 @@ def split(study: Study[S], settings: S, units: Units, shards: int | None = None)
         largest = int(np.max(memory.unit))
         if memory.fixed + largest > free:
             raise ValueError(
-                f"memory: one unit needs about {_size(memory.fixed + largest)}, and {_size(free)} can be had here; make the network, the"
+                f"memory: one unit needs about {_size(memory.fixed + largest)}, and {_size(free)} are available here; make the network, the"
                 " batch or the sequences smaller, or use a larger machine"
             )
         limit = min(limit, max(1, int((free - memory.fixed) // max(largest, 1))))
@@ -55,11 +56,11 @@ def split(study: Study[S], settings: S, units: Units, shards: int | None = None)
 
 
 def run_shard(study: Study[S], settings: S, folder: RunFolder, number: int, count: int, quiet: bool = True) -> None:
-    """Run one shard of ``count``, or what is left of it; done shards are left as they are.
+    """Run one shard of ``count``, or resume it; a shard that is done is not run again.
 
     Raises:
         Interrupted: if it was stopped, and can be resumed.
-        FolderInUse: if another process runs this shard.
+        FolderInUse: if another process is running this shard.
     """
     own = folder.shard(number)
     if own.has_rows():

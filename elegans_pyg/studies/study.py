@@ -1,6 +1,6 @@
-"""What a recipe declares: a study.
+"""The declaration of a study, which a recipe makes.
 
-Nothing here imports torch, so that ``--help`` answers at once; :mod:`elegans_pyg.studies.run` runs what is declared.
+Nothing here imports torch, so that ``--help`` answers at once; :mod:`elegans_pyg.studies.run` runs a study.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WEIGHTS = "weights.safetensors"
 
 
 class Interrupted(KeyboardInterrupt):
-    """A study was asked to stop by the signal ``signum``, and can be resumed."""
+    """A study was stopped by the signal ``signum`` and can be resumed."""
 
     def __init__(self, signum: int = signal.SIGINT) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Interrupted(KeyboardInterrupt):
 class Shard:
     """Units that run side by side as one job: rows of the units' table, and the wiring of each, ``None`` where a unit has none.
 
-    What a shard keeps is kept in its ``folder``, and read from there when it is resumed. ``label`` is what to call it while it runs.
+    A shard keeps its files in its ``folder`` and reads them from there when it is resumed. ``label`` is shown with its progress.
     """
 
     folder: Path
@@ -49,7 +49,7 @@ class Shard:
     label: str = ""
 
     def graphs(self) -> list[Data]:
-        """The wirings of units that all have one."""
+        """The wirings, without ``None``."""
         return [graph for graph in self.wirings if graph is not None]
 
     def variants(self) -> pd.DataFrame:
@@ -59,13 +59,13 @@ class Shard:
         return table
 
     def write(self, name: str, content: pd.DataFrame | Mapping[str, Tensor] | bytes) -> None:
-        """Keep a table, tensors by name, or bytes in a file of the shard's folder, whole or not at all."""
+        """Write a table, tensors by name, or bytes to a file of the shard's folder, atomically."""
         write_content(self.folder / name, content)
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What a shard needs at its peak: bytes whatever its units, such as images, and bytes a unit, ``(units,)`` or one number."""
+    """Peak memory of a shard: bytes independent of its units, such as images, and bytes per unit, ``(units,)`` or one number."""
 
     fixed: int
     unit: int | np.ndarray
@@ -73,7 +73,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Finished(Generic[S]):
-    """A study whose shards are all done: one row a unit with its scores, the units with their wirings, the shards' folders in order."""
+    """A study whose shards are all done: one row per unit with its scores, the units with their wirings, the shards' folders in order."""
 
     settings: S
     rows: pd.DataFrame
@@ -81,7 +81,7 @@ class Finished(Generic[S]):
     shards: list[Path]
 
     def joined(self, name: str) -> pd.DataFrame:
-        """A table that every shard has written, as one; its ``variant`` counts within a shard, and becomes the unit's own number."""
+        """Join a table that every shard has written; ``variant`` changes from the position in the shard to the unit's number."""
         import pandas as pd
 
         parts = []
@@ -91,7 +91,8 @@ class Finished(Generic[S]):
         return pd.concat(parts, ignore_index=True)
 
     def tensors(self, name: str, *keys: str) -> list[dict[str, Tensor]]:
-        """The tensors of a file that every shard has written; a ``ValueError`` if one is missing, damaged, or without some of ``keys``."""
+        """Read the tensors of a file that every shard has written; raises ``ValueError`` if one is missing, damaged, or lacks some of
+        ``keys``."""
         from safetensors import SafetensorError
         from safetensors.torch import load
 
@@ -101,17 +102,17 @@ class Finished(Generic[S]):
                 part = load((folder / name).read_bytes())
                 parts.append({key: part[key] for key in keys} if keys else part)
             except (OSError, SafetensorError, KeyError) as error:
-                raise ValueError(f"run: {folder / name} is missing or damaged; start anew in another folder") from error
+                raise ValueError(f"run: {folder / name} is missing or damaged; start a new run in another folder") from error
         return parts
 
 
 @dataclass(frozen=True)
 class Classified:
-    """What classifiers made of the test images, for ``report.html``.
+    """Predictions of classifiers for the test images, for ``report.html``.
 
     Args:
         images: uint8, ``(n, C, H, W)``, with ``C`` 1 or 3.
-        labels, predictions: true classes ``(n,)``, and those of every unit, ``(V, n)``, negative where a unit was stopped.
+        labels, predictions: true classes ``(n,)``, and predicted classes of every unit, ``(V, n)``, negative where a unit was stopped.
         classes: name of each class.
     """
 
@@ -123,19 +124,19 @@ class Classified:
 
 @dataclass(frozen=True)
 class Report:
-    """What a study has to say.
+    """The results of a study as they are reported.
 
     Args:
-        tables: for the terminal, the answer first.
+        tables: tables for the terminal, the main result first.
         notes: what a reader has to know, a sentence or two each.
         files: further tables, by the name of their file in the run folder.
-        figures: by name.
-        findings: for ``summary.json``: plain values.
-        comparison: the families against the reference, if the study compares families.
-        comparisons: the same by task, if it compares them in several.
-        answer: what the study found, in sentences that its tests allow; by default those of the comparisons.
-        dots: by title, tables with ``family``, ``variant`` and ``value``, a dot a row; by default the study's score of every unit.
-        classified: what every unit made of the test images.
+        figures: figures by name.
+        findings: plain values for ``summary.json``.
+        comparison: the families compared with the reference, if the study compares families.
+        comparisons: the same by task, if the study has several tasks.
+        answer: the findings in sentences that the tests support; by default those of the comparisons.
+        dots: by title, tables with ``family``, ``variant`` and ``value``, one dot per row; by default the study's score of every unit.
+        classified: predictions of every unit for the test images.
     """
 
     tables: list[Any] = field(default_factory=list)
@@ -152,34 +153,34 @@ class Report:
 
 @dataclass(frozen=True)
 class Study(Generic[S]):
-    """What a recipe declares; everything else is :func:`run_study`'s.
+    """The declaration of a study; :func:`run_study` runs it.
 
     Args:
         name: words of its command, such as ``"reproduce park-kim"``.
         settings: the class of its settings.
-        units: settings to units; cheap, and without side effects. Units that have to run side by side have the same value in a column
-            ``job``, and no shard holds those of two jobs.
-        measure: settings and a shard to the shard's rows with their scores. It keeps checkpoints in the shard's folder, resumes from
-            them, and raises :class:`Interrupted` once it has stopped for a signal.
-        report: what is reported once all shards are done.
-        data: hashes of what else the results depend on, by name, such as the images' own. It also refuses, before anything is written,
-            what could not be had later.
-        memory: an estimate for ``units``; ``None`` if that is no matter.
-        network: settings and a shard to the untrained network of the shard's units, one variant each, in order; it may look into the
-            shard's folder. The trained weights are those of the shard's checkpoint, or, of a study that trains in other ways, those that
-            ``measure`` keeps in the file :data:`WEIGHTS`, by the unit's place in the shard and name: ``0/weight``. ``None``: nothing is
+        units: function from settings to units; cheap, and without side effects. Units that have to run side by side have the same value in
+            a column ``job``, and no shard holds units of two jobs.
+        measure: function from settings and a shard to the shard's rows with their scores. It keeps checkpoints in the shard's folder,
+            resumes from them, and raises :class:`Interrupted` after a signal has stopped it.
+        report: function from the finished study to its report.
+        data: function from settings to hashes, by name, of other data that the results depend on, such as images. It also raises an error,
+            before anything is written, if the data are not available.
+        memory: function that estimates the memory of ``units``; ``None`` if memory is no limit.
+        network: function from settings and a shard to the untrained network of the shard's units, one variant each, in order; it may read
+            the shard's folder. The trained weights are those of the shard's checkpoint, or, if the study trains in another way, those that
+            ``measure`` writes to the file :data:`WEIGHTS`, by the unit's position in the shard and name: ``0/weight``. ``None``: nothing is
             trained.
-        predicts: what such a network makes of one's own files, see :func:`~elegans_pyg.studies.predict`: ``"classes"``, or
-            ``"reconstructions"``, of images; ``"outputs"`` of sequences; ``"voltages"`` from currents.
-        base: from the options given (members of groups by their own names) and whether the short form is asked for, the settings that
-            those options are applied to. Default: the class's own defaults, and in the short form ``short``.
+        predicts: what such a network predicts for a user's files, see :func:`~elegans_pyg.studies.predict`: ``"classes"`` or
+            ``"reconstructions"`` of images, ``"outputs"`` of sequences, or ``"voltages"`` from currents.
+        base: function from the options given (members of groups by their own names) and a flag for the short form to the settings that
+            these options are applied to. Default: the class's own defaults, with ``short`` in the short form.
         score: column of the rows by which families are compared.
-        processes: whether a shard keeps one core busy only, so that the local engine runs several at once.
-        shard_size: most units a shard; ``None``: as many as fit in memory. A function of the settings.
-        text: what ``--help`` says of it.
-        quick: what ``--help`` says of the short form; empty if there is none.
+        processes: whether a shard uses one core only, so that the local engine runs several at once.
+        shard_size: function from settings to the largest number of units per shard; ``None``: as many as fit in memory.
+        text: description of the study in ``--help``.
+        quick: description of the short form in ``--help``; empty if there is none.
         short: settings of the short form that differ from the class's defaults, for studies without ``base``.
-        places: the setting that the command takes without an option's name, if any.
+        places: the setting that the command takes as positional arguments, if any.
     """
 
     name: str
@@ -201,7 +202,7 @@ class Study(Generic[S]):
     places: str = ""
 
     def make(self, options: Mapping[str, Any] | None = None, *, config: str | Path | None = None, quick: bool = False) -> S:
-        """Settings from a YAML file, such as a run's ``config.yaml``, and from options, which override it.
+        """Make settings from a YAML file, such as a run's ``config.yaml``, and from options, which override it.
 
         ``options`` holds settings by name, members of a group by their own names; ``quick`` starts from the study's short form. Raises
         ``ValueError`` for a wrong value or an unknown name.

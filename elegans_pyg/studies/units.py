@@ -1,4 +1,4 @@
-"""The rows of a study, and the wirings they run on."""
+"""The units of a study, and their wirings."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from elegans_pyg.transforms import FAMILIES
 
 
 def unit_seed(seed: int, family: str, wiring: int, repeat: int = 0) -> int:
-    """The one rule by which every seed of every study follows from the study's own.
+    """Derive a unit's seed from the study's seed.
 
-    A child of NumPy's ``SeedSequence``, named by the family, the number of the wiring within it and the number of the repeat, so that it
-    does not depend on what else the study holds. :class:`~elegans_pyg.datasets.WiringEnsemble` draws its wirings by the same rule.
+    The seed comes from NumPy's ``SeedSequence`` of the study's seed, the family, the number of the wiring within it and the number of the
+    repeat, so it does not depend on the study's other units. :class:`~elegans_pyg.datasets.WiringEnsemble` uses the same rule.
     """
     return int(np.random.SeedSequence([seed, zlib.crc32(family.encode()), wiring, repeat]).generate_state(1)[0])
 
 
 def drawings(base: Data, family: str, seed: int, count: int) -> Iterator[tuple[dict[str, object], Data]]:
-    """``count`` cyclic wirings of a family, each from its own seed, with their rows; of the connectome, ``base`` as often."""
+    """Draw ``count`` cyclic wirings of a family, each from its own seed, with their rows; for the connectome, ``base`` itself each time."""
     rewiring = FAMILIES[family].rewiring
     for number in range(count):
         own = unit_seed(seed, family, number)
@@ -35,19 +35,19 @@ def drawings(base: Data, family: str, seed: int, count: int) -> Iterator[tuple[d
 
 
 def check_room(base: Data, count: int, argument: str) -> None:
-    """Refuse, naming ``argument``, more wirings like ``base`` than memory can hold while they are drawn and written."""
+    """Raise ``ValueError``, naming ``argument``, if ``count`` wirings of the size of ``base`` do not fit in memory."""
     size = sum(value.nbytes for value in base.to_dict().values() if isinstance(value, Tensor))
     if (most := machine.free_memory() // (4 * max(size, 1))) < count:
-        raise ValueError(f"{argument}: {count:,} wirings do not fit in memory, about {most:,} do; lower it")
+        raise ValueError(f"{argument}: {count:,} wirings do not fit in memory, about {most:,} fit; lower it")
 
 
 @dataclass(frozen=True)
 class Units:
-    """What a study consists of.
+    """The units of a study, and their wirings.
 
     Args:
-        table: one row a unit, in order: ``variant`` (its number), ``family``, ``wiring_seed``, ``seed``, ``wiring`` (a position in
-            ``wirings``, -1 for none), and further columns of the study's own.
+        table: one row per unit, in order: ``variant`` (its number), ``family``, ``wiring_seed``, ``seed``, ``wiring`` (a position in
+            ``wirings``, -1 for none), and further columns of the study.
         wirings: the distinct graphs.
     """
 
@@ -56,7 +56,8 @@ class Units:
 
     @classmethod
     def build(cls, rows: Sequence[dict[str, object]], graphs: Sequence[Data | None]) -> Units:
-        """From one mapping (``family``, ``wiring_seed``, ``seed``, ...) and one graph or ``None`` a unit; equal graphs are kept once."""
+        """Make units from one mapping (``family``, ``wiring_seed``, ``seed``, ...) and one graph or ``None`` per unit; equal graphs are
+        stored once."""
         # Each object once: hashing a graph for each of its units would take long.
         hashes = {id(graph): hash_graph(graph) for graph in {id(graph): graph for graph in graphs if graph is not None}.values()}
         wirings = {hashes[id(graph)]: graph for graph in reversed(graphs) if graph is not None}
@@ -69,15 +70,15 @@ class Units:
 
     @property
     def notes(self) -> list[str]:
-        """What was taken for what in the files of the wirings."""
+        """How the files of the wirings were interpreted."""
         return list(dict.fromkeys(graph.read_as for graph in self.wirings if "read_as" in graph))
 
     def graphs(self, table: pd.DataFrame | None = None) -> list[Data]:
-        """The wiring of each row of ``table`` (default: of all units); those without one have none to give."""
+        """The wiring of each row of ``table`` (default: all units), each of which must have one."""
         rows = self.table if table is None else table
         return [self.wirings[place] for place in rows["wiring"]]
 
     def first_of_families(self) -> dict[str, Data]:
-        """The first wiring of every family that has one."""
+        """The first wiring of each family that has wirings."""
         first = self.table[self.table["wiring"] >= 0].drop_duplicates("family")
         return {str(family): self.wirings[place] for family, place in zip(first["family"], first["wiring"], strict=True)}

@@ -150,10 +150,10 @@ def test_bad_input_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for arguments, message in (
         (("cook1986",), "cook2019-hermaphrodite"),
         (("none.csv",), "none.csv"),
-        (("full",), "is no run folder"),
+        (("full",), "is not a run folder"),
         (("loops.csv",), "loops.csv has no chemical synapse between two neurons"),
         (("gaps.csv",), "expected synapses of the kind 'chemical', got none"),
-        ((STAGE, "cook2019-male"), "wiring: expected one, got 2"),
+        ((STAGE, "cook2019-male"), "wiring: expected one value, got 2"),
         ((STAGE, "--nulls", 3), "nulls: expected 0, or at least 19"),
         ((STAGE, "--nulls", -1), "nulls: expected at least 0, got -1"),
         ((STAGE, "--nulls", 10**12), "nulls: expected at most"),

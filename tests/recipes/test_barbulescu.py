@@ -133,7 +133,7 @@ def test_the_command_sets_published_beside_measured(tmp_path: Path) -> None:
     out = tmp_path / "out"
     code, text, err = invoke("reproduce", "barbulescu", "--experiment", 1, "--quick", "--out", out, *TINY)
     assert (code, err) == (0, "")
-    assert "Experiment 1: RNN, LSTM and GRU of like size" in " ".join(text.split())
+    assert "Experiment 1: RNN, LSTM and GRU of similar size" in " ".join(text.split())
     for count in ("404", "452", "348", "4,676", "4,868", "3,684"):
         assert f" {count} ({count}) " in text
     assert "Shortened: 2 of 1,000 epochs, 2 of 10 runs" in " ".join(text.split())
@@ -150,7 +150,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         stop_after(patched, 1)
         code, text, err = invoke("reproduce", "barbulescu", "--experiment", 3, "--out", out, *TINY)
     assert (code, text) == (130, "")
-    assert f"interrupted; go on with: elegans-pyg reproduce barbulescu --resume --out {out}" in err
+    assert f"interrupted; resume with: elegans-pyg reproduce barbulescu --resume --out {out}" in err
     assert invoke("reproduce", "barbulescu", "--resume", "--out", out, "--quiet")[0] == 0
 
 
@@ -186,15 +186,15 @@ def verdicts(number: int, rows: list[tuple[str, str, float]], train: list[float]
 def test_verdicts_follow_the_numbers() -> None:
     cells = ["RNN-16", "LSTM-8", "GRU-8", "RNN-64", "LSTM-32", "GRU-32"]
     worst, not_worst = [0.06, 0.011, 0.007, 0.03, 0.007, 0.006], [0.06, 0.011, 0.007, 0.03, 0.04, 0.006]
-    assert "worst at both sizes: so it is here" in verdicts(1, [("fcm", *pair) for pair in zip(cells, worst, strict=True)])
-    assert "worst at both sizes: not so here" in verdicts(1, [("fcm", *pair) for pair in zip(cells, not_worst, strict=True)])
+    assert "worst at both sizes: confirmed here" in verdicts(1, [("fcm", *pair) for pair in zip(cells, worst, strict=True)])
+    assert "worst at both sizes: not confirmed here" in verdicts(1, [("fcm", *pair) for pair in zip(cells, not_worst, strict=True)])
     sizes = [
         ("fcm", f"GRU-{units}", rmse) for units, rmse in zip((2, 4, 8, 16, 32, 64), (0.03, 0.013, 0.01, 0.009, 0.012, 0.02), strict=True)
     ]
     found = verdicts(2, sizes, train=[0.03, 0.013, 0.01, 0.009, 0.008, 0.007])
-    assert "least test RMSE is that of 16 units" in found
-    assert "so it is here" in found
-    assert "not so here" in verdicts(2, sizes, train=[0.03, 0.006, 0.01, 0.009, 0.008, 0.007])
+    assert "smallest test RMSE is that of 16 units" in found
+    assert "better in training: confirmed here" in found
+    assert "better in training: not confirmed here" in verdicts(2, sizes, train=[0.03, 0.006, 0.01, 0.009, 0.008, 0.007])
     steps = ["fcm, 0.5 ms", "fcm, 0.1 ms", "fcm, 0.1 ms, 2x epochs"]
     found = verdicts(3, [(step, "GRU-4", rmse) for step, rmse in zip(steps, (0.0128, 0.014, 0.0117), strict=True)])
     assert "fcm, 0.1 ms: 0.0140: not below 0.013 at both time steps." in found
@@ -211,11 +211,11 @@ def test_verdicts_on_inputs_and_scenarios(agrees: bool) -> None:
         ("fcm no PLM, 0.5 ms", output, good if output in ("DB1", "VB1") else bad) for output in ("DB1", "LUAL", "PVR", "VB1")
     ]
     found = barbulescu._FINDINGS[4](pd.DataFrame(), pd.DataFrame(rows, columns=["data", "output", "rmse"]))
-    assert [line.endswith("so they are here.") for line in found[1:4:2]] == [agrees, agrees]
+    assert [line.endswith(": confirmed here.") for line in found[1:4:2]] == [agrees, agrees]
     each = pd.DataFrame({"model": ["GRU-16", "GRU-16"], "output": ["DB1", "RMER"], "rmse": [good, bad]})
     table = [("both", f"{cell}-{size}", good if cell == "GRU" else bad) for cell in ("LSTM", "GRU") for size in (8, 16, 32)]
     found = verdicts(5, table, outputs=each)
-    assert ("lesser test RMSE at 8, 16, 32 of" in found) == agrees
+    assert ("smaller test RMSE at 8, 16, 32 of" in found) == agrees
     assert f"reproduces {'DB1' if agrees else 'RMER'} best" in found
 
 
@@ -223,4 +223,4 @@ def test_help_names_the_defaults() -> None:
     text = " ".join(invoke("reproduce", "barbulescu", "--help")[1].replace("│", " ").split())
     assert "3 runs of 150 epochs" in text
     assert "10 runs of 1,000 epochs" in text
-    assert "in a folder of its own" in text
+    assert "has its own run folder" in text

@@ -69,7 +69,7 @@ def test_a_sweep_measures_what_each_variant_alone_would(tiny: EchoSettings, tmp_
     assert set(comparisons) == {"memory", "parity"}
     chosen = result.results[(result.results["task"] == "memory") & (result.results["family"] == "er")]
     assert comparisons["memory"]["families"][1]["mean"] == pytest.approx(chosen["score"].mean())
-    assert "Shortened: 3 of 30 variants a family, 4 of 14 settings, 60 of 1,500" in result.report.notes[-1]
+    assert "Shortened: 3 of 30 variants per family, 4 of 14 settings, 60 of 1,500" in result.report.notes[-1]
 
 
 def test_units_are_the_same_in_any_shard(tiny: EchoSettings, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for arguments, message in (
         (("--resume",), "expected --out"),
         (("--resume", "--out", "run", "--variants", 2), "variants is 1 in"),
-        (("--radii", "x"), "radii: expected numbers with commas between them, got 'x'"),
+        (("--radii", "x"), "radii: expected numbers separated by commas, got 'x'"),
         (("--readout", "muscle", *SHORT), "muscle"),
         (("--out", "run", *SHORT), "holds a run already"),
         (("--connectome", wiring, *SHORT, "--inputs", "nobody"), "nobody"),
@@ -219,4 +219,4 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(elegans_echo, "_task", stops)
     code, _, err = invoke(*COMMAND, *SHORT, "--quick", "--out", tmp_path / "run")
     assert code == 130
-    assert f"go on with: elegans-pyg reproduce elegans-echo --resume --out {tmp_path / 'run'}" in err
+    assert f"resume with: elegans-pyg reproduce elegans-echo --resume --out {tmp_path / 'run'}" in err

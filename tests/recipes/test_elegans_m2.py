@@ -72,7 +72,7 @@ def test_from_settings_to_table(tiny: M2Settings, tmp_path: Path) -> None:
     row = pd.read_csv(tmp_path / "run" / "networks.csv").set_index("family").loc["connectome"]
     assert row["mse"] == pytest.approx(results["mse"][:2].mean())
     assert row["probe_accuracy_sd"] == pytest.approx(results["probe_accuracy"][:2].std())
-    assert done.report.notes[0].startswith("Shortened: 4 of 40,000 iterations, width 8 of 784, 2 of 10 runs and 1 of 10 wirings a family")
+    assert done.report.notes[0].startswith("Shortened: 4 of 40,000 iterations, width 8 of 784, 2 of 10 runs and 1 of 10 wirings per family")
     assert done.report.notes[-1] == "The paper has no numbers for digits: it used mnist."
     loaded = load_run(tmp_path / "run")
     assert loaded.settings == done.settings
@@ -164,7 +164,7 @@ def test_resuming_with_other_settings_changes_nothing(tiny: M2Settings, tmp_path
     with pytest.raises(ValueError, match=r"resume: norm is 'state' in .*config.yaml, and 'unit' was given"):
         run_study(ELEGANS_M2, settings.model_copy(update={"norm": "unit"}), tmp_path / "run", resume=True, quiet=True)
     line = refused("reproduce", "elegans-m1", "--resume", "--out", tmp_path / "run", "-q")
-    assert "holds a run of another command; go on with it by: elegans-pyg reproduce elegans-m2 --resume" in line
+    assert "holds a run of another command; resume it with: elegans-pyg reproduce elegans-m2 --resume" in line
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
@@ -299,8 +299,8 @@ def test_command_ends_with_table_and_folder(tiny: M2Settings, tmp_path: Path, mo
     ("arguments", "message"),
     [
         (("--families", "nets"), "families: unknown choice 'nets'; choose from ws, er"),
-        (("--resume",), "resume: expected --out with the folder of the run to go on with"),
-        (("--resume", "--out", "nowhere"), "run: nowhere is no run folder"),
+        (("--resume",), "resume: expected --out with the folder of the run to resume"),
+        (("--resume", "--out", "nowhere"), "run: nowhere is not a run folder"),
         (("--width", 1), "width: expected at least 2, got 1"),
         (("--width", 100_000, "--dataset", "digits"), "memory: one unit needs about"),
         (("--connectome", "nobody"), "name"),

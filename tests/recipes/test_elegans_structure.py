@@ -119,7 +119,7 @@ def test_answers_name_their_limits(swept: Path) -> None:
     assert {claim["verdict"] for claim in content["claims"]} == {"no answer: no such effect"}
     notes = " ".join(content["notes"])
     assert "Too few graphs of the null model" in notes
-    assert "Shortened: 3 of 100 graphs a point; 3 of 14 fractions; without cook2019-hermaphrodite" in notes
+    assert "Shortened: 3 of 100 graphs per point; 3 of 14 fractions; without cook2019-hermaphrodite" in notes
     assert {path.stem for path in (swept / "figures").glob("*.png")} == {"scores", f"measures-{STAGE}"}
 
 
@@ -197,7 +197,7 @@ def test_the_command_answers_in_80_columns(tmp_path: Path, monkeypatch: pytest.M
 
 def test_help_tells_the_real_defaults() -> None:
     text = " ".join(re.sub(r"[│╭╰─╮╯]", " ", invoke(*COMMAND, "--help")[1]).split())
-    assert f"Graphs a point; at least 2 and at most 100000. [{StructureSettings().graphs}]" in text
+    assert f"Graphs per point; at least 2 and at most 100000. [{StructureSettings().graphs}]" in text
     assert f"to compare with; at least 19 and at most 100000. [{StructureSettings().nulls}]" in text
 
 
@@ -206,12 +206,12 @@ def test_bad_input_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     for arguments, message in (
-        (("--points", "0,ten"), "points: expected numbers with commas between them, got 'ten'"),
+        (("--points", "0,ten"), "points: expected numbers separated by commas, got 'ten'"),
         (("--points", "0,50,500"), "points: expected percentages from 0 to 100"),
         (("--connectomes", "cook1986"), "cook2019-hermaphrodite"),
         (("--resume",), "expected --out"),
         (("--resume", "--quick", "--out", "full"), "--quick cannot be used with --resume"),
-        (("--resume", "--out", "full"), "is no run folder"),
+        (("--resume", "--out", "full"), "is not a run folder"),
         (("--out", "full"), "is not empty"),
     ):
         assert message in refused(*COMMAND, *arguments)
@@ -229,7 +229,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=180)
     assert process.returncode == 130, err
-    assert err.splitlines()[-1] == "interrupted; go on with: elegans-pyg reproduce elegans-structure --resume --out 'long run'"
+    assert err.splitlines()[-1] == "interrupted; resume with: elegans-pyg reproduce elegans-structure --resume --out 'long run'"
     assert "Traceback" not in err
     rows = pd.concat([pd.read_csv(path) for path in sorted(shards.glob("*/rows.csv"))])
     null = rows[rows["point"] == f"{STAGE}-rewired-100-null"]

@@ -75,8 +75,8 @@ def test_matching_leaves_alone_families_without_a_density(tmp_path: Path) -> Non
         ({"connectome": "cook2020"}, "expected one of cook2019-hermaphrodite"),
         ({"connectome": "no/such.csv"}, r"no/such\.csv"),
         ({"families": ["lattice"]}, "unknown choice 'lattice'; choose from ws"),
-        ({"family_options": {"rewired": {"share": 1}}}, "'share' is no option of family 'rewired'; choose from fraction"),
-        ({"family_options": {"er": {"seed": 1}}}, "'seed' is no option of family 'er'"),
+        ({"family_options": {"rewired": {"share": 1}}}, "'share' is not an option of family 'rewired'; choose from fraction"),
+        ({"family_options": {"er": {"seed": 1}}}, "'seed' is not an option of family 'er'"),
         ({"dataset": "imagenet"}, "expected one of digits"),
         ({"edge_activation": "tanh"}, "edge_activation: unknown choice 'tanh'; choose from identity"),
         ({"executor": "warp"}, "executor: unknown choice 'warp'"),
@@ -93,7 +93,7 @@ def test_what_cannot_be_run_is_refused_before_anything_is_written(tmp_path: Path
 
 
 def test_two_families_cannot_have_one_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"beside: 'other/er\.csv' would be known as 'er'"):
+    with pytest.raises(ValueError, match=r"beside: 'other/er\.csv' would be named 'er'"):
         tiny_settings(tmp_path, beside=["other/er.csv"])
 
 
@@ -253,7 +253,7 @@ def test_what_a_file_leaves_out_comes_from_the_study(tmp_path: Path) -> None:
         ("variants: 0", "variants: expected at least 1"),
         ("families: ws", r"families: expected a list such as \[a, b\], got 'ws'"),
         ("families: [ws, ws]", "families: expected each value once"),
-        ("families: [connectome]", "the connectome itself is always there"),
+        ("families: [connectome]", "the connectome itself is always included"),
         ("{families: [], seeds: 0}", "seeds: expected at least 1"),
         ("dag: dense", "dag: unknown choice 'dense'; choose from constrained, random"),
         ("match: edges", "match: unknown choice 'edges'; choose from dag"),

@@ -178,7 +178,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         stop_after(patched, 1)
         code, text, err = invoke("fit-rnn", "--out", out, *TINY)
     assert (code, text) == (130, "")
-    assert f"interrupted; go on with: elegans-pyg fit-rnn --resume --out {out}" in err
+    assert f"interrupted; resume with: elegans-pyg fit-rnn --resume --out {out}" in err
     assert invoke("fit-rnn", "--resume", "--out", out, "--quiet")[0] == 0
 
 
@@ -212,7 +212,7 @@ def test_files_that_were_changed_are_no_longer_the_runs(tmp_path: Path, monkeypa
         with pytest.raises(Interrupted):
             run_study(FIT_RNN, own, tmp_path / "run", quiet=True)
     (tmp_path / "Sequence_2.dat").write_text("\n".join(f"{k} {0.001 * k} -0.06 1" for k in range(6)))
-    with pytest.raises(ValueError, match=r"resume: the images or other data of .* are not those that its run began with"):
+    with pytest.raises(ValueError, match=r"resume: the images or other data of .* have changed since its run started"):
         run_study(FIT_RNN, own, tmp_path / "run", resume=True, quiet=True)
 
 

@@ -149,11 +149,11 @@ def test_bad_input_ends_in_one_line(finished: Path, tmp_path: Path, monkeypatch:
     bare.write_text("pre,post,weight,synapse\nN00,N00,3,chemical\nN06,N06,2,chemical\n")
     for arguments, message in (
         ((), "RUN"),
-        (("none",), "no run folder"),
+        (("none",), "not a run folder"),
         ((finished / "one", finished / "one"), "expected each value once"),
         ((finished / "one", "--seed", -1), "seed: expected at least 0, got -1"),
         ((finished / "one", "--measures", "sgima"), "measures: unknown choice 'sgima'"),
-        ((bare,), "no run folder"),
+        ((bare,), "not a run folder"),
     ):
         assert message in refused("relate", *arguments, "--quiet")
     assert not list(tmp_path.glob("runs/*"))

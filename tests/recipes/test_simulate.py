@@ -148,7 +148,7 @@ def test_refuses_broken_files_and_folders_in_use(tmp_path: Path) -> None:
     assert "none.csv" in refused("simulate", "--currents", tmp_path / "none.csv")
     assert "folder" in refused("simulate", "--currents", tmp_path)
     assert "is not empty and holds no run" in refused("simulate", "--out", tmp_path, *SHORT)
-    assert "error: out: cannot make" in refused("simulate", "--out", file / "a" / "b", *SHORT)
+    assert "error: out: cannot create" in refused("simulate", "--out", file / "a" / "b", *SHORT)
     assert [path.name for path in tmp_path.iterdir()] == ["currents.csv"]
 
 

@@ -86,7 +86,7 @@ def test_networks_answer_sequences_of_one_s_own(run: Run, tmp_path: Path) -> Non
     pd.DataFrame(np.zeros((12, 8)), columns=list("abcdefgh")).to_csv(tmp_path / "rows.csv", index=False)
     found = predict(run, [tmp_path / "rows.csv"], variant=9, task="digits").files["predictions.csv"]
     assert found.filter(like="output_").shape == (1, 10)
-    with pytest.raises(ValueError, match="networks of different tasks do not fit side by side"):
+    with pytest.raises(ValueError, match="networks of different tasks do not fit in one model"):
         run.model()
 
 

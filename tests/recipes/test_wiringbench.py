@@ -81,7 +81,9 @@ def test_the_leaderboard(tables: dict[str, pd.DataFrame], tmp_path: Path) -> Non
     assert rows["chosen"].str.contains("rate").any()
     tested = int((tables["wirings"]["split_family"] == "test").sum())
     assert (rows["tested"] == tested).all()
-    assert any("learns no more than measures do" in note or "learns more than measures do" in note for note in run.summary["notes"])
+    assert any(
+        "predicts no better than the measures do" in note or "predicts better than the measures do" in note for note in run.summary["notes"]
+    )
     with pytest.raises(ValueError, match="targets: unknown choice 'beauty'; choose from memory, luck"):
         run_study(WIRINGBENCH, LeaderboardSettings(targets=("beauty",)), quiet=True)
 

@@ -246,7 +246,7 @@ def test_runs_side_by_side(run: Run, tmp_path: Path) -> None:
     assert sum("4 against 2 is too few for a test" in text for text in page.text["li"]) == 2
     with pytest.raises(ValueError, match="is named twice"):
         report_runs([other, other])
-    assert "no run folder" in refused("report", run.folder.path, tmp_path)
+    assert "not a run folder" in refused("report", run.folder.path, tmp_path)
 
 
 def test_runs_that_cannot_be_compared_are_shown_all_the_same(run: Run, tmp_path: Path) -> None:
@@ -257,9 +257,9 @@ def test_runs_that_cannot_be_compared_are_shown_all_the_same(run: Run, tmp_path:
 def test_a_run_that_was_killed_has_the_parts_that_exist(tmp_path: Path) -> None:
     folder = _unfinished(tmp_path)
     page = Page(report_runs([folder]))
-    (missing,) = [text for text in page.text["li"] if "has not come to its end" in text]
+    (missing,) = [text for text in page.text["li"] if "is not finished" in text]
     assert "0 of 1 shards are done. Finish it with: elegans-pyg ensemble --resume --out" in missing
-    assert "What was measured" not in page.text["h3"]
+    assert "Results" not in page.text["h3"]
     assert "The wiring" in page.text["h3"]
     assert "channels" in page.text["th"]
     assert not (folder / "summary.json").exists()
@@ -269,7 +269,7 @@ def test_a_run_without_its_shards_keeps_what_can_be_shown(run: Run, tmp_path: Pa
     shutil.copytree(run.folder.path, tmp_path / "old")
     shutil.rmtree(tmp_path / "old" / "shards")
     page = Page(report_runs([tmp_path / "old"]))
-    assert any("could not be made again" in text for text in page.text["li"])
+    assert any("could not be computed again" in text for text in page.text["li"])
     # The dots need the results alone.
     assert len(page.data["charts"]) == 1
 
@@ -277,7 +277,7 @@ def test_a_run_without_its_shards_keeps_what_can_be_shown(run: Run, tmp_path: Pa
 def test_a_study_of_ones_own_gets_a_page(tmp_path: Path) -> None:
     run_study(counting.COUNTING, counting.CountingSettings(), tmp_path / "run", quiet=True)
     page = Page(tmp_path / "run" / "report.html")
-    assert "This run describes. It tests no hypothesis, and so claims none." in page.text["p"]
+    assert "This run is descriptive. It tests no hypothesis." in page.text["p"]
     assert "counted" in page.text["p"]
     assert "step_s" not in page.text["th"]
     assert "steps" in page.text["th"]

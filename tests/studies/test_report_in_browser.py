@@ -195,7 +195,7 @@ def test_every_unit_has_its_confusions(shown: Shown, run: Run) -> None:
     page, rows = shown.page, run.results
     for unit, accuracy in enumerate(rows["accuracy"]):
         page.select_option(".unit", str(unit))
-        assert f"right, {100 * accuracy:.2f} %." in page.inner_text(".images .told")
+        assert f"correct, {100 * accuracy:.2f} %." in page.inner_text(".images .told")
     assert page.locator(".unit option").count() == len(rows)
     assert page.locator(".examples.wrong canvas").first.get_attribute("aria-label").startswith("true ")
 

@@ -150,7 +150,7 @@ def test_a_resumed_run_is_the_same_run(tmp_path: Path, monkeypatch: pytest.Monke
         with pytest.raises(ValueError, match=message):
             run_study(COUNTING, CountingSettings(**changed), folder, resume=True, quiet=True)
     monkeypatch.setattr(counting, "unit_seed", lambda *_: 7)
-    with pytest.raises(ValueError, match=r"resume: the units of .* are not those that its run began with"):
+    with pytest.raises(ValueError, match=r"resume: the units of .* have changed since its run started"):
         run_study(COUNTING, CountingSettings(), folder, resume=True, quiet=True)
     monkeypatch.undo()
     assert contents(folder) == before
@@ -202,7 +202,7 @@ def test_an_unfinished_run_says_how_to_finish_it(tmp_path: Path) -> None:
         run_study(COUNTING, CountingSettings(fail_at=3), tmp_path / "run", quiet=True)
     with pytest.raises(FileNotFoundError, match=r"finish it with: elegans-pyg counting --resume --out"):
         _ = load_run(tmp_path / "run", COUNTING).results
-    with pytest.raises(FileNotFoundError, match="is no run folder"):
+    with pytest.raises(FileNotFoundError, match="is not a run folder"):
         load_run(tmp_path)
 
 

@@ -103,7 +103,7 @@ def test_reservoirs_with_their_readouts(tmp_path: Path) -> None:
         for chosen, rows in (({}, own), ({"family": "er", "seed": 1}, own[3:])):
             predicted = run.model(task=name, **chosen)(task.inputs[None])[:, 0, task.test]
             assert task.score(predicted, task.test).tolist() == pytest.approx(rows["score"].tolist(), rel=1e-9)
-    with pytest.raises(ValueError, match=r"task: readouts of different tasks do not fit side by side \(memory, parity\); choose one"):
+    with pytest.raises(ValueError, match=r"task: readouts of different tasks do not fit in one model \(memory, parity\); choose one"):
         run.model(family="er")
     # As the runs are that were made before readouts were kept.
     (tmp_path / "run" / "shards" / "00001" / "weights.safetensors").unlink()
@@ -137,7 +137,7 @@ def test_reduced_order_models_of_many_sizes(number: int, tmp_path: Path, monkeyp
         assert (alone.input_names, alone.output_names) == (kept.input_names, kept.output_names)
         current = torch.rand(1, 9, len(kept.input_names))
         torch.testing.assert_close(alone.predict_mV(current)[0], kept.predict_mV(current)[1])
-    with pytest.raises(ValueError, match=r"family: models of different sizes do not fit side by side .*; choose a family"):
+    with pytest.raises(ValueError, match=r"family: models of different sizes do not fit in one model .*; choose a family"):
         run.model()
 
 
@@ -158,7 +158,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         run.model()
     (tmp_path / "run" / "summary.json").unlink()
     (tmp_path / "run" / "results.csv").unlink()
-    with pytest.raises(FileNotFoundError, match="its run did not come to its end; finish it with: elegans-pyg ensemble --resume"):
+    with pytest.raises(FileNotFoundError, match="its run is not finished; finish it with: elegans-pyg ensemble --resume"):
         run.model()
 
 
@@ -194,5 +194,5 @@ def test_tasks_are_compared_apart_in_their_own_units(tmp_path: Path) -> None:
     settings = EchoSettings(connectome=str(wiring), neurons=str(neurons), **tasks)
     run = learnt(ELEGANS_ECHO, settings, tmp_path / "run")
     assert [comparison.value for comparison in compare_runs([run.folder.path])] == [f"{task} score" for task in settings.tasks]
-    with pytest.raises(ValueError, match=r"margin: expected none for 2 tasks, whose scores differ in their units, got 0\.1"):
+    with pytest.raises(ValueError, match=r"margin: expected none for 2 tasks, whose scores have different units, got 0\.1"):
         compare_runs([run.folder.path], margin=0.1)

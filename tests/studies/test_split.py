@@ -40,5 +40,5 @@ def test_no_shard_holds_units_of_two_jobs() -> None:
 
 
 def test_a_unit_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"memory: one unit needs about 1,024\.0 GiB, and .* can be had here"):
+    with pytest.raises(ValueError, match=r"memory: one unit needs about 1,024\.0 GiB, and .* are available here"):
         split(study(memory=lambda settings, units: Memory(0, 2**40)), Settings(), units_of())

@@ -1,1 +1,1 @@
-"""``report.html``: a run, or several side by side, as one page that opens without a network."""
+"""``report.html``: one run, or several side by side, in a self-contained page that opens offline."""

@@ -1,4 +1,4 @@
-"""Charts for plotly.js as plain values, ``{"data": [...], "layout": {...}}``, with names escaped for its own small markup."""
+"""Charts for plotly.js as plain values, ``{"data": [...], "layout": {...}}``, with names escaped for plotly's markup."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from elegans_pyg.plots.style import family_styles
 
 Chart = dict[str, Any]
 RUNS_SHOWN = 400
-"""Most units whose own curves a chart holds."""
+"""Largest number of units for which a chart includes each unit's curve."""
 
 
 def by_family(families: Sequence[str], reference: str | None) -> dict[str, dict[str, Any]]:
-    """What all traces of a family share: its legend's entry, colour, and dashes."""
+    """The properties that all traces of a family share: name and legend group, colour, and dashes."""
     look = {}
     for name in families:
         colour, dashes = family_styles(list(families), reference)[name]
@@ -29,15 +29,17 @@ def by_family(families: Sequence[str], reference: str | None) -> dict[str, dict[
 
 
 def curves(table: pd.DataFrame, step: str, value: str, title: str, reference: str | None, scale: float = 1) -> Chart | None:
-    """Mean and standard deviation of every family along the training, and each unit's own curve, hidden at first.
+    """Mean and standard deviation of every family during training, and each unit's curve, hidden at first.
 
     Args:
-        table: one row a unit and evaluation: ``variant``, ``family``, ``step`` and ``value``.
-        step, value, title, scale: columns; the value's name, and what it is multiplied by.
+        table: one row per unit and evaluation: ``variant``, ``family``, and the columns ``step`` and ``value``.
+        step, value: names of the two columns.
+        title: the value's name on the axis.
         reference: family drawn dashed, in red.
+        scale: factor of the values.
 
     Returns:
-        ``None`` where there are fewer than two evaluations, which are no curve.
+        the chart, or ``None`` if there are fewer than two evaluations.
     """
     if table[step].nunique() < 2 or table[value].notna().sum() == 0:
         return None
@@ -55,7 +57,7 @@ def curves(table: pd.DataFrame, step: str, value: str, title: str, reference: st
         line = {**look["line"], "width": 2.4 if name == reference else 1.8}
         traces.append({**look, "name": label, "x": steps, "y": short(mean), "mode": "lines", "line": line, "hovertemplate": "%{y:.4g}"})
         if table["variant"].nunique() <= RUNS_SHOWN:
-            # One trace for all, with gaps between them.
+            # One trace for all units, with gaps between them.
             own = [(column, [*steps, None], [*short(runs[column]), None]) for column in runs]
             thin = {"mode": "lines", "line": {"color": look["line"]["color"], "width": 0.7}, "showlegend": False, "visible": False}
             text = [f"unit {number}" for number, x, _ in own for _ in x]
@@ -71,10 +73,14 @@ def dots(
     """Every unit's value as a dot, by family, with the family's mean and interval.
 
     Args:
-        table: ``family``, ``variant``, ``value``, and what else tells a unit.
-        title, scale: the value's name, and what it is multiplied by.
+        table: ``family``, ``variant``, ``value``, and where known ``wiring_seed`` and ``seed``.
+        title: the value's name on the axis.
         reference: the family drawn in red.
-        summary: of families, ``family``, ``mean``, ``low`` and ``high``; by default the plain mean.
+        summary: ``family``, ``mean``, ``low`` and ``high`` of each family; by default the mean of the values, without interval.
+        scale: factor of the values.
+
+    Returns:
+        the chart, or ``None`` if there are no values.
     """
     finished = table[table["value"].notna()]
     if finished.empty:
@@ -84,7 +90,7 @@ def dots(
     told = [name for name in ("wiring_seed", "seed") if name in finished]
     for place, (name, look) in enumerate(by_family(families, reference).items()):
         own = finished[finished["family"] == name]
-        # Spread evenly and always in the same way: fractions of the golden ratio.
+        # Spread evenly and reproducibly, by multiples of the golden ratio modulo 1.
         heights = place + 0.5 * ((np.arange(len(own)) * 0.6180339887) % 1 - 0.5) * (len(own) > 1)
         words = ["".join(f"<br>{key.replace('_', ' ')} {row[key]}" for key in told) for row in own[told].to_dict("records")]
         labels = [f"unit {number}{word}" for number, word in zip(own["variant"], words, strict=True)]
@@ -109,5 +115,5 @@ def dots(
 
 
 def short(values: Iterable[float]) -> list[float | None]:
-    """Numbers with six digits, and ``None`` for what is none."""
+    """Round to six digits; NaN becomes ``None``."""
     return [None if math.isnan(value) else float(f"{value:.6g}") for value in map(float, values)]

@@ -1,4 +1,4 @@
-"""What classifiers made of the test images, packed small: confusion matrices, and the first images that each read rightly and wrongly."""
+"""Predictions for the test images, compressed: confusion matrices, and the first images that each unit classified correctly and wrongly."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import numpy as np
 from elegans_pyg.studies.study import Classified
 
 EACH, MOST, COLUMNS = 12, 1_500, 50
-"""Images of either kind shown of a unit, in all, and in a row of the sheet."""
+"""Most images of each kind (correct, wrong) per unit, most images in total, and images per row of the sheet."""
 
 
 def packed(content: bytes) -> str:
-    """Bytes for a page: compressed, the same way every time, in base64."""
+    """Compress bytes with gzip, reproducibly, and encode them in base64."""
     return b64encode(gzip.compress(content, 6, mtime=0)).decode()
 
 
 def confusions(found: Classified) -> dict[str, Any]:
-    """Of every unit the counts by true and predicted class, ``(V, K, K)`` uint16, packed; and the first images read rightly and wrongly in
-    the order of the test set, on one sheet."""
+    """Return every unit's counts by true and predicted class, ``(V, K, K)`` uint16, packed, and the first images of the test set that it
+    classified correctly and wrongly, on one sheet."""
     labels, predictions, size = found.labels.numpy().astype(np.int64), found.predictions.numpy().astype(np.int64), len(found.classes)
     counts, shown = [], []
     for own in predictions:
@@ -52,7 +52,7 @@ def _union(shown: list[list[np.ndarray]], each: int) -> np.ndarray:
 
 
 def _sheet(images: np.ndarray) -> str:
-    """Images ``(n, C, H, W)`` side by side in rows, as the address of a PNG."""
+    """Arrange images ``(n, C, H, W)`` in rows, as the data URL of a PNG."""
     from PIL import Image
 
     number, channels, height, width = images.shape

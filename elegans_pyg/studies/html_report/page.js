@@ -8,7 +8,7 @@
   script.textContent = await unpacked(byId("library").textContent).text();
   document.head.append(script);
 
-  // Plotly has a small markup of its own.
+  // Plotly interprets a few HTML tags in its texts.
   const safe = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
   const dark = matchMedia("screen and (prefers-color-scheme: dark)");
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -20,7 +20,7 @@
       return "#" + part(1) + part(3) + part(5) + value.slice(7);
     }
     if (Array.isArray(value)) return value.map(lighter);
-    // A colour scale is made of the page's own colours, which suit it already.
+    // A colour scale already uses the page's own colours.
     if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([key, own]) => [key, key === "colorscale" ? own : lighter(own)]));
     return value;
   }
@@ -44,7 +44,7 @@
   dark.addEventListener("change", again);
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((own) => { own.open = true; }));
 
-  // Families hidden by a box are hidden in all charts of the run; the legend does it in one.
+  // The checkboxes hide a family in all charts of the run, the legend in one chart.
   for (const section of document.querySelectorAll(".charts")) {
     const charts = [...section.querySelectorAll(".chart")];
     for (const element of charts) await draw(element, data.charts[element.id]);
@@ -59,7 +59,7 @@
     });
   }
 
-  // Fewest edges from any start to any goal, as a list of nodes.
+  // Shortest path from any start to any goal, as a list of nodes.
   function path(starts, next, goals) {
     const from = new Map(starts.map((node) => [node, -1]));
     for (const node of from.keys()) {
@@ -91,14 +91,14 @@
       const faint = edges.length > 20000 ? [] : edges;
       const traces = [lines(faint, { color: "#8a8f98" + (edges.length > 4000 ? "1c" : "30"), width: 0.7 })];
       if (node !== null) {
-        traces.push(lines(edges.filter(([, target]) => target === node), { color: "#0072b2", width: 1.4, name: "into it" }));
-        traces.push(lines(edges.filter(([source]) => source === node), { color: "#d55e00", width: 1.4, name: "out of it" }));
+        traces.push(lines(edges.filter(([, target]) => target === node), { color: "#0072b2", width: 1.4, name: "incoming" }));
+        traces.push(lines(edges.filter(([source]) => source === node), { color: "#d55e00", width: 1.4, name: "outgoing" }));
         const before = path(graph.inputs, next, new Set([node])), after = path([node], next, new Set(graph.outputs));
         const way = before && after ? [...before, ...after.slice(1)] : before || after || [];
         traces.push(lines(way.slice(1).map((own, at) => [way[at], own]), { color: "#009e73", width: 4, name: "shortest path" }));
         const kind = `${data.types[graph.type[node]].name}, ${graph.level[node] < 0 ? "no input reaches it" : graph.word + " " + graph.level[node]}`;
         const names = way.map((own) => graph.name[own]).join(" → ");
-        const through = before && after ? "shortest path from an input to an output" : before ? "shortest path from an input, and none to an output" : "no path from an input";
+        const through = before && after ? "shortest path from an input to an output" : before ? "shortest path from an input; no path to an output" : "no path from an input";
         told.textContent = `${graph.name[node]}: ${kind}, ${graph.into[node]} in, ${graph.out[node]} out; ${through}${names ? ": " + names : ""}.`;
       } else told.textContent = hint;
       const most = Math.max(1, ...graph.out.map((out, at) => out + graph.into[at]));
@@ -154,11 +154,11 @@
       const number = Number(unit.value), cells = counts.subarray(number * size * size, (number + 1) * size * size);
       const z = own.classes.map((_, row) => [...cells.subarray(row * size, (row + 1) * size)]);
       const total = cells.reduce((sum, count) => sum + count, 0), right = z.reduce((sum, row, at) => sum + row[at], 0);
-      told.textContent = total ? `${right.toLocaleString("en")} of ${total.toLocaleString("en")} right, ${(100 * right / total).toFixed(2)} %.` : "Its training was stopped, and it read nothing.";
+      told.textContent = total ? `${right.toLocaleString("en")} of ${total.toLocaleString("en")} correct, ${(100 * right / total).toFixed(2)} %.` : "The training of this unit was stopped, so it has no predictions.";
       const labels = own.classes.map(safe), shares = z.map((row) => row.map((count) => count / Math.max(1, row.reduce((sum, each) => sum + each, 0))));
       const title = (text) => ({ title: { text }, type: "category", showgrid: false });
-      const trace = () => ({ type: "heatmap", z: shares.map((row) => row.map(Math.sqrt)), x: labels, y: labels, customdata: z, text: z, texttemplate: size > 20 ? "" : "%{text}", zmin: 0, zmax: 1, showscale: false, colorscale: [[0, colour("--raised")], [1, colour("--accent")]], xgap: 1, ygap: 1, hovertemplate: "true %{y}, read as %{x}: %{customdata}<extra></extra>" });
-      const layout = { xaxis: title("read as"), yaxis: { ...title("true"), autorange: "reversed" }, margin: { l: 70, r: 10, t: 10, b: 50 } };
+      const trace = () => ({ type: "heatmap", z: shares.map((row) => row.map(Math.sqrt)), x: labels, y: labels, customdata: z, text: z, texttemplate: size > 20 ? "" : "%{text}", zmin: 0, zmax: 1, showscale: false, colorscale: [[0, colour("--raised")], [1, colour("--accent")]], xgap: 1, ygap: 1, hovertemplate: "true %{y}, predicted %{x}: %{customdata}<extra></extra>" });
+      const layout = { xaxis: title("predicted"), yaxis: { ...title("true"), autorange: "reversed" }, margin: { l: 70, r: 10, t: 10, b: 50 } };
       draw(section.querySelector(".confusion"), () => ({ data: [trace()], layout }));
       own.examples[number].forEach((examples, kind) => {
         const figures = examples.map(([image, read]) => {
@@ -166,7 +166,7 @@
           canvas.getContext("2d").drawImage(sheet, (image % own.columns) * wide, Math.floor(image / own.columns) * high, wide, high, 0, 0, wide, high);
           const [truth, guess] = [own.classes[own.labels[image]], own.classes[read]];
           canvas.setAttribute("role", "img");
-          canvas.setAttribute("aria-label", `true ${truth}, read as ${guess}`);
+          canvas.setAttribute("aria-label", `true ${truth}, predicted ${guess}`);
           const caption = Object.assign(document.createElement("figcaption"), { textContent: kind ? `${truth} ✗ ${guess}` : `${truth} ✓` });
           const figure = document.createElement("figure");
           figure.append(canvas, caption);

@@ -1,4 +1,4 @@
-"""One page a run, or several runs side by side: what was found, what it rests on, and where everything lies."""
+"""The report page of one run, or of several runs side by side: findings, data, settings and files."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from elegans_pyg.studies.units import Units
 
 FILE = "report.html"
 MOST_FIGURES = 3_000_000
-"""Bytes of static figures that a page holds; it links to the others."""
-_UNTESTED = "This run describes. It tests no hypothesis, and so claims none."
+"""Bytes of static figures that a page embeds; it links to the others."""
+_UNTESTED = "This run is descriptive. It tests no hypothesis."
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is known of one run.
+    """One run on the page.
 
     Args:
-        study, settings, units, folder: as a run has them.
-        rows: one row a unit with its scores, once the run has come to its end.
-        report: what its study makes of them.
-        missing: why some of it is not there, in sentences.
-        name: what tells it from other runs on the page.
+        study, settings, units, folder: as in :class:`~elegans_pyg.studies.Run`.
+        rows: one row per unit with its scores, if the run is finished.
+        report: the study's report.
+        missing: sentences that say why parts are missing.
+        name: name that distinguishes the run from others on the page.
     """
 
     study: Study[Any]
@@ -53,13 +53,13 @@ class Part:
 
 
 def subject(settings: Settings) -> str:
-    """What the real wiring is called in a sentence."""
+    """Name the real wiring in a sentence."""
     name = getattr(settings, "connectome", None)
     return "the worm's wiring" if name is None or name in Connectome.names() else f"the wiring of {Path(name).stem}"
 
 
 def answer_of(report: Report, settings: Settings) -> list[str]:
-    """What a study found, in sentences."""
+    """State a study's findings in sentences."""
     found = list(report.answer) or task_answers(report.comparisons, subject(settings))
     if report.comparison is not None and not found:
         found = answers(report.comparison, subject(settings), Path(getattr(settings, "dataset", "")).name)
@@ -67,12 +67,13 @@ def answer_of(report: Report, settings: Settings) -> list[str]:
 
 
 def render(parts: Sequence[Part], place: Path, joint: Sequence[Comparison] = (), notes: Sequence[str] = ()) -> bytes:
-    """The page.
+    """Render the page as HTML.
 
     Args:
         parts: the runs, in order.
-        place: the folder that the page will lie in.
-        joint: comparisons of the families of all runs together, and ``notes`` on them.
+        place: the folder that the page will be written to, to which links are relative.
+        joint: comparisons of the families of all runs together.
+        notes: notes on these comparisons.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -90,7 +91,7 @@ def render(parts: Sequence[Part], place: Path, joint: Sequence[Comparison] = (),
 
 
 def _context(part: Part, key: str, place: Path, data: dict[str, Any]) -> dict[str, Any]:
-    """What the template needs of one run; what its scripts draw goes to ``data``."""
+    """The template's values for one run; what the scripts draw is added to ``data``."""
     settings, report = part.settings, part.report
     drawn = _charts(part)
     data["charts"] |= {f"{key}-{number}": chart for number, (_, chart) in enumerate(drawn)}
@@ -134,7 +135,7 @@ def _context(part: Part, key: str, place: Path, data: dict[str, Any]) -> dict[st
 
 
 def _charts(part: Part) -> list[tuple[str, charts.Chart]]:
-    """Curves along the training, and a dot for every unit, each with its title."""
+    """Charts with their titles: a dot for every unit, and training curves."""
     comparison = part.report.comparison
     if part.rows is None:
         return []
@@ -167,7 +168,7 @@ def _dots(part: Part) -> Mapping[str, pd.DataFrame]:
 
 
 def _evaluations(part: Part) -> list[tuple[str, str, str, pd.DataFrame]]:
-    """Tables along the training: the split, the column of the step, that of the value, and the rows."""
+    """Training curves: the split, the columns of step and value, and the rows."""
     files = part.report.files
     metrics, history = files.get("metrics.csv"), files.get("history.csv")
     if isinstance(metrics, pd.DataFrame) and part.rows is not None:
@@ -184,7 +185,7 @@ def _evaluations(part: Part) -> list[tuple[str, str, str, pd.DataFrame]]:
 
 
 def _figures(part: Part, covered: set[str]) -> tuple[list[dict[str, str]], list[str]]:
-    """The static figures that no chart stands for, as images, and the names of those for which there is no room."""
+    """The static figures that no chart replaces, as embedded images, and the files of those that do not fit on the page."""
     shown, linked, room = [], [], MOST_FIGURES
     for name in part.report.figures:
         path = part.folder.path / "figures" / f"{name}.png"
@@ -200,7 +201,7 @@ def _figures(part: Part, covered: set[str]) -> tuple[list[dict[str, str]], list[
 
 
 def _settings(settings: Settings) -> list[tuple[str, str, str]]:
-    """Name, value and meaning of all settings that a result depends on."""
+    """Name, value and description of all settings that a result depends on."""
     fixed, rows = settings.fixed(), []
     for name, (path, info) in type(settings).flat_fields().items():
         group = fixed if len(path) == 1 else fixed[path[0]]
@@ -212,13 +213,13 @@ def _settings(settings: Settings) -> list[tuple[str, str, str]]:
 
 
 def _machine(folder: RunFolder) -> list[tuple[str, str]]:
-    """What the run began on."""
+    """The machine and versions that the run started with."""
     known = folder.read_json("identity.json").get("machine", {}) if (folder.path / "identity.json").is_file() else {}
     return [*((name, str(value)) for name, value in known.items() if name != "versions"), *known.get("versions", {}).items()]
 
 
 def _files(folder: RunFolder) -> list[str]:
-    """The run's own files but for those of its shards, the last one, which is written after this page, included."""
+    """The run's files without those of its shards; includes ``summary.json``, which is written after the page."""
     names = {path.relative_to(folder.path) for path in folder.path.rglob("*") if path.is_file()} | {Path("summary.json")}
     return sorted(str(name) for name in names if "shards" not in name.parts and name.name != FILE and not name.name.startswith("."))
 
@@ -229,7 +230,7 @@ def _link(part: Part, name: str, place: Path) -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def _library() -> str:
-    """plotly.js, packed."""
+    """plotly.js, compressed."""
     from plotly.offline import get_plotlyjs
 
     return packed(get_plotlyjs().encode())

@@ -1,4 +1,4 @@
-"""A wiring as plain values: where its neurons stand, what they are, and its edges."""
+"""A wiring as plain values for the page: positions and properties of its neurons, and its edges."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from elegans_pyg.plots.style import TYPE_COLOURS
 from elegans_pyg.wirings import MOTOR, NEURON_TYPES, SENSORY, as_wiring
 
 MOST_NODES, MOST_EDGES = 5_000, 150_000
-"""Of a wiring that a page holds."""
+"""Size limits of a wiring on a page."""
 
 
 def drawn(wiring: Data) -> dict[str, Any] | None:
-    """The neurons from left (inputs) to right, at their levels, or, of a wiring with cycles, at their distances from the sensory neurons.
+    """Lay out a wiring from left (inputs) to right, by level, or, if it has cycles, by distance from the sensory neurons.
 
     Returns:
-        by neuron ``x``, ``y``, ``name``, ``type``, ``level`` (-1: no input reaches it), ``into`` and ``out`` (degrees); ``source`` and
-        ``target`` of the edges; the numbers of the ``inputs`` and ``outputs``; and ``word``, what a level is. ``None`` if it is too large.
+        per neuron ``x``, ``y``, ``name``, ``type``, ``level`` (-1: no input reaches it), ``into`` and ``out`` (degrees); ``source`` and
+        ``target`` of the edges; the indices of the ``inputs`` and ``outputs``; and ``word``, the name of what ``level`` counts. ``None`` if
+        the wiring is too large.
     """
     if (wiring.num_nodes or 0) > MOST_NODES or wiring.num_edges > MOST_EDGES:
         return None
@@ -33,7 +34,7 @@ def drawn(wiring: Data) -> dict[str, Any] | None:
     else:
         inputs, outputs = types == SENSORY, types == MOTOR
         level = _distances(edges, inputs if inputs.any() else np.arange(len(types)) == 0)
-    # Those that nothing reaches stand in a column of their own, behind all others.
+    # Unreached neurons are in a column of their own, on the right.
     placed = np.where(level < 0, level.max(initial=0) + 1, level)
     layout = layered_layout(placed, edges, types)
     degrees = {key: np.bincount(ends, minlength=len(types)).tolist() for key, ends in (("out", edges[0]), ("into", edges[1]))}
@@ -58,7 +59,7 @@ def types() -> list[dict[str, str]]:
 
 
 def _distances(edges: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Fewest edges from the nodes of ``start (N,)``, -1 for those that cannot be reached."""
+    """Fewest edges from the nodes of the mask ``start (N,)``, -1 for nodes that cannot be reached."""
     level, front, depth = np.where(start, 0, -1), start, 0
     while front.any():
         depth += 1
