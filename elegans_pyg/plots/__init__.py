@@ -22,10 +22,19 @@ from elegans_pyg.plots.structure import (
     type_pairs,
     value_against_measures,
 )
-from elegans_pyg.plots.style import save
+from elegans_pyg.plots.style import save, titled
 from elegans_pyg.plots.voltages import voltage_map, voltage_traces
 
 __all__ = ["accuracy_curves", "classified", "confusion_matrix", "examples", "family_accuracies", "layered_dag", "reconstructions", "save"]
 __all__ += ["fading_dyads", "measures_by_family", "measures_by_fraction", "score_dots", "score_map", "type_pairs", "value_against_measures"]
 __all__ += ["loss_curves", "output_errors", "predicted_traces", "sequence_outputs", "size_curve", "sweep_curves", "task_scores"]
-__all__ += ["body_animation", "effect_intervals", "effect_panels", "neuron_shape", "scenario_circuit", "voltage_map", "voltage_traces"]
+__all__ += [
+    "body_animation",
+    "effect_intervals",
+    "effect_panels",
+    "neuron_shape",
+    "scenario_circuit",
+    "titled",
+    "voltage_map",
+    "voltage_traces",
+]

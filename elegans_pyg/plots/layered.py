@@ -17,14 +17,20 @@ from elegans_pyg.plots.style import HALO, INK, TYPE_COLOURS, dot, dress, numbers
 from elegans_pyg.wirings import NEURON_TYPES
 
 Box = tuple[float, float, float, float]
+CROWDED = 1_000
+"""Neurons from which on dots are small, levels are folded into higher columns and no names are written."""
+MOST_EDGES = 20_000
+"""Edges drawn at most, the strongest: more would cover each other, and take half a minute to draw."""
 
 
 def layered_dag(data: Data, hubs: int = 10) -> Figure:
     """A DAG from its input neurons (left) to the deepest level (right), coloured by neuron type as in figures 1 and 2 of Park & Kim 2023,
     with the number of neurons a level below.
 
-    Dots grow with the number of edges drawn; outputs (no outgoing edge) are ringed; edges have the colour of the neuron they leave, and are
-    broader for more synaptic contacts. A crowded level is folded into several columns.
+    Dots grow with the number of edges; outputs (no outgoing edge) are ringed; edges have the colour of the neuron they leave, and are
+    broader for more synaptic contacts; the more edges, the thinner and fainter. A crowded level is folded into several columns. From 1,000
+    neurons on, dots are smaller and unnamed, and the edges are an image in the SVG too, which keeps the file small; of more than 20,000
+    edges, those of most contacts are drawn, as the title says.
 
     Args:
         data: a DAG ``Data`` with ``edge_index``, ``level``, ``neuron_type``, ``output_mask``, and where given ``neuron_name`` (for the
@@ -41,21 +47,25 @@ def layered_dag(data: Data, hubs: int = 10) -> Figure:
     kept = (level[edges] >= 0).all(axis=0)
     edges = edges[:, kept]
     weights = np.ones(edges.shape[1]) if data.get("edge_weight") is None else numbers(data.edge_weight)[kept]
-    layout = layered_layout(level, edges, types)
+    placed = level >= 0
+    crowded = int(placed.sum()) >= CROWDED
+    layout = layered_layout(level, edges, types, rows=round(24 * (placed.sum() / 400) ** 0.5) if crowded else 24)
     degree = np.bincount(edges.ravel(), minlength=len(level))
     colours = np.array([to_rgba(TYPE_COLOURS[name]) for name in NEURON_TYPES])
 
-    width = float(np.clip(2.5 + 0.19 * layout.right[-1], 7, 22))
+    width = float(np.clip(2.5 + 0.19 * layout.right[-1], 7, 13 if crowded else 22))
     figure = Figure(figsize=(width, float(np.clip(0.75 * width, 5.5, 8.6))), layout=ConstrainedLayoutEngine(h_pad=0.06, hspace=0.02))
     graph, profile = figure.subplots(2, 1, sharex=True, height_ratios=[6.6, 1])
-    _draw_edges(graph, _curves(layout, edges), colours[types[edges[0]]], weights)
-    placed = level >= 0
-    sizes = 16 + 120 * degree / max(degree.max(initial=0), 1)
+    strongest = np.argsort(-np.abs(weights), kind="stable")[:MOST_EDGES]
+    drawn = edges[:, strongest]
+    lines = _draw_edges(graph, _curves(layout, drawn), colours[types[drawn[0]]], weights[strongest])
+    lines.set_rasterized(crowded)
+    sizes = (0.15 if crowded else 1) * (16 + 120 * degree / max(degree.max(initial=0), 1))
     for index, name in enumerate(NEURON_TYPES):
-        for mask, edge, width in ((~output, "white", 0.6), (output, INK, 1.4)):
+        for mask, edge, rim in ((~output, "white", 0.15 if crowded else 0.6), (output, INK, 0.5 if crowded else 1.4)):
             chosen = placed & mask & (types == index)
             if chosen.any():
-                look = {"color": TYPE_COLOURS[name], "edgecolors": edge, "linewidths": width, "zorder": 3}
+                look = {"color": TYPE_COLOURS[name], "edgecolors": edge, "linewidths": rim, "zorder": 3}
                 graph.scatter(layout.x[chosen], layout.y[chosen], s=sizes[chosen], **look)
     graph.set(xlim=(layout.left[0] - 0.4, layout.right[-1] + 0.4), ylim=(-0.02, 1.02))
     graph.axis("off")
@@ -65,23 +75,26 @@ def layered_dag(data: Data, hubs: int = 10) -> Figure:
     place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(handles)}
     graph.legend(handles=handles, frameon=False, fontsize=10, handletextpad=0.2, **place)
     missing = "" if placed.all() else f"; {(~placed).sum()} that no input reaches not drawn"
-    title = f"{placed.sum():,} neurons, {edges.shape[1]:,} edges, {len(layout.left)} levels{missing}"
+    some = "" if drawn.shape == edges.shape else f" (the {drawn.shape[1]:,} of most contacts drawn)"
+    title = f"{placed.sum():,} neurons, {edges.shape[1]:,} edges{some}, {len(layout.left)} levels{missing}"
     graph.set_title(title, loc="left", fontsize=11, color=INK, pad=26)
     _level_profile(profile, layout, level, types, present)
-    if data.get("neuron_name") is not None:
+    if data.get("neuron_name") is not None and not crowded:
         best = np.argsort(-degree, kind="stable")[:hubs]
         named = sorted({*np.flatnonzero(output).tolist(), *best[degree[best] > 0].tolist()}, key=lambda node: (-degree[node], node))
         _label_nodes(figure, graph, layout, named, sizes, [str(name) for name in data.neuron_name])
     return figure
 
 
-def _draw_edges(axes: Axes, curves: Floats, shade: Floats, weights: Floats) -> None:
-    """Weak edges first, strong ones broader and less transparent."""
+def _draw_edges(axes: Axes, curves: Floats, shade: Floats, weights: Floats) -> LineCollection:
+    """Weak edges first, strong ones broader and less transparent; all of them thinner and more transparent where there are thousands."""
     strength = np.sqrt(np.abs(weights) / max(np.abs(weights).max(initial=0), 1e-12))
-    shade[:, 3] = np.clip(250 / max(len(curves), 1), 0.08, 0.5) + 0.22 * strength
+    thin = min(1.0, (4000 / max(len(curves), 1)) ** 0.5)
+    shade[:, 3] = np.clip(250 / max(len(curves), 1), 0.08 * thin, 0.5) + 0.22 * thin * strength
     order = np.argsort(strength, kind="stable")
-    lines = LineCollection(list(curves[order]), colors=shade[order], linewidths=(0.35 + 1.3 * strength)[order], zorder=1)
+    lines = LineCollection(list(curves[order]), colors=shade[order], linewidths=(thin * (0.35 + 1.3 * strength))[order], zorder=1)
     axes.add_collection(lines, autolim=False)
+    return lines
 
 
 def _level_profile(axes: Axes, layout: LayeredLayout, level: Ints, types: Ints, present: list[int]) -> None:

@@ -44,5 +44,5 @@ def classified(
         right.set_xlabel("probability (%)", fontsize=8)
         right.tick_params(labelsize=8, length=0)
     handles, labels = grid[0, 1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=min(len(labels), 5), **BARE)
+    figure.legend(handles, labels, loc="outside lower right", ncols=min(len(labels), 5), **BARE)
     return figure

@@ -79,7 +79,7 @@ def predicted_traces(
     low, high = grid[-1, 0].get_ylim()
     grid[-1, 0].set_ylim(low, high + 0.5 * (high - low))
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), **BARE)
+    figure.legend(handles, labels, loc="outside lower right", ncols=len(labels), **BARE)
     return figure
 
 

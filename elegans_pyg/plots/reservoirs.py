@@ -45,7 +45,7 @@ def sweep_curves(sweep: pd.DataFrame, value: str, label: str, reference: str | N
                 mean_and_spread(axes, runs, styles[name], name == reference, marker="o", ms=3.5, label=f"{name} (n = {runs.shape[1]})")
     panels[0].set_ylabel(label)
     ncols = min(len(families), 5 if len(leaks) > 1 else 3)
-    figure.legend(*reference_first(panels[0], reference), loc="outside upper center", ncols=ncols, **BARE)
+    figure.legend(*reference_first(panels[0], reference), loc="outside lower center", ncols=ncols, **BARE)
     return figure
 
 
@@ -108,5 +108,5 @@ def sequence_outputs(
         panels[-1].plot(own, color=INK, lw=1, label=name)
     dress(panels[-1], xlabel="step", ylabel="input")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=min(len(labels), 5), **BARE)
+    figure.legend(handles, labels, loc="outside lower right", ncols=min(len(labels), 5), **BARE)
     return figure

@@ -14,7 +14,21 @@ from matplotlib.lines import Line2D
 
 from elegans_pyg.analysis.dyads import TYPES, dyad_columns
 from elegans_pyg.analysis.relate import Relation
-from elegans_pyg.plots.style import BARE, INK, MUTED, RED, RULE, TYPE_COLOURS, canvas, colour_bar, dot, dress, family_styles, heat_axes
+from elegans_pyg.plots.style import (
+    BARE,
+    INK,
+    MUTED,
+    RED,
+    RULE,
+    TYPE_COLOURS,
+    canvas,
+    colour_bar,
+    dot,
+    dress,
+    family_styles,
+    heat_axes,
+    titled,
+)
 from elegans_pyg.wirings import NEURON_TYPES
 
 _TARGET_DASHES = {"sensory": "-", "inter": (0, (5, 1.5)), "motor": (0, (1, 1.2))}
@@ -45,7 +59,7 @@ def value_against_measures(variants: pd.DataFrame, relation: Relation, reference
         axes.set_xlabel(f"ρ = {row.rho:+.2f}{p}{inside}", fontsize=8, color=MUTED)
     figure.supylabel(f"{relation.value} (%)", fontsize=10)
     handles = [dot(styles[family][0], family, 5) for family in families]
-    figure.legend(handles=handles, loc="outside upper left", ncols=min(len(families), 8), frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower left", ncols=min(len(families), 8), frameon=False, fontsize=9)
     return figure
 
 
@@ -78,9 +92,8 @@ def fading_dyads(curves: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     handles = [Line2D([], [], color=TYPE_COLOURS[name], lw=2, label=f"from {name}") for name in _TARGET_DASHES]
     handles += [Line2D([], [], color=INK, ls=dash, lw=1.6, label=f"to {name}") for name, dash in _TARGET_DASHES.items()]
     family = _REWIRINGS.get(str(curves["family"].iloc[0]), "")
-    figure.suptitle(f"{curves['connectome'].iloc[0]}, {family}", x=0.01, ha="left", fontsize=11, color=INK)
     figure.legend(handles=handles, loc="outside upper right", ncols=6, frameon=False, fontsize=9, handlelength=2.6)
-    return figure
+    return titled(figure, f"{curves['connectome'].iloc[0]}, {family}")
 
 
 def measures_by_fraction(curves: pd.DataFrame) -> Figure:
@@ -105,9 +118,8 @@ def measures_by_fraction(curves: pd.DataFrame) -> Figure:
     figure.supxlabel("edges redrawn (%)", fontsize=10)
     lines = [(_REWIRINGS.get(name, name), *styles[name]) for name in families]
     handles = [Line2D([], [], color=colour, ls=dash, lw=2, label=label) for label, colour, dash in lines]
-    figure.suptitle(str(curves["connectome"].iloc[0]), x=0.01, ha="left", fontsize=11, color=INK)
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), **BARE)
-    return figure
+    return titled(figure, str(curves["connectome"].iloc[0]))
 
 
 def score_map(scores: pd.DataFrame, families: pd.DataFrame | None = None) -> Figure:

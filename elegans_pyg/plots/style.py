@@ -1,5 +1,6 @@
 """What the figures share: colours, panels, means with their spread, legends, and writing them to files."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from itertools import cycle
@@ -83,6 +84,17 @@ def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **share
     """A figure of ``width`` by ``height`` inches, and what its ``subplots`` gives."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, **shared)
+
+
+def titled(figure: Figure, title: str) -> Figure:
+    """Set a title above everything else, wrapped to the width, in place of the one there is; the figure grows for it, and is returned."""
+    width, height = figure.get_size_inches()
+    lines = textwrap.wrap(title, max(24, int(12.5 * width)))
+    before = figure.get_suptitle()
+    grown = 0.19 * (len(lines) - len(before.splitlines())) + (0 if before else 0.1)
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=11, color=INK)
+    figure.set_size_inches(width, height + grown)
+    return figure
 
 
 def family_styles(families: Sequence[str], reference: str | None) -> dict[str, tuple[str, Any]]:

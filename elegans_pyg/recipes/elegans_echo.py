@@ -162,7 +162,10 @@ def report(done: Finished[EchoSettings]) -> Report:
         capacity = [(f"{leak:g}", f"{radius:g}", *family_means(table, "test", families)) for (leak, radius), table in grid]
         title = "Memory capacity by spectral radius, mean ± SD over variants (test segment)"
         compared.tables.append(ep.studies.make_table(title, ("leak", "radius", *families), capacity, left=0))
-    figures = {task: ep.plots.sweep_curves(sweep[sweep["task"] == task], "test", metric) for task, metric in metrics.items()}
+    figures = {
+        task: ep.plots.titled(ep.plots.sweep_curves(sweep[sweep["task"] == task], "test", metric), f"{task}, test segment")
+        for task, metric in metrics.items()
+    }
     return Report(
         compared.tables,
         _notes(settings, rows, set(metrics.values())),

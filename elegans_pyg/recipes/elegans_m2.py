@@ -155,7 +155,7 @@ def report(done: Finished[M2Settings]) -> Report:
     samples_by_family = {family: samples[family] for family in dict.fromkeys(done.rows["family"])}
     originals, missing = ep.training.Autoencoding().targets(images_of(done.settings).test_images[:PICTURES]), ep.studies.MISSING
     best = [f"{scale * PUBLISHED[name]:.{digits}f}" if name in PUBLISHED else missing for name, (_, scale, digits) in COLUMNS.items()]
-    figures = {"reconstructions": ep.plots.reconstructions(originals, samples_by_family)}
+    figures = {"reconstructions": ep.plots.titled(ep.plots.reconstructions(originals, samples_by_family), "first run of each family")}
     published = [("published (best of the test set)", "1", missing, *best)]
     title = f"Test images of {done.settings.dataset}, binarised at 0.3"
     return networks.report_networks(done, title, LABELS, COLUMNS, published, _notes(done.settings), figures=figures)

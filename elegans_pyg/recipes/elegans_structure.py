@@ -192,7 +192,9 @@ def report(done: Finished[StructureSettings]) -> Report:
 
     tables, alpha = _tables(done), ep.analysis.ALPHA
     scores, curves, effects = tables["scores"], tables["curves"], tables["effects"]
-    cells, claims, figures = [], [], {"scores": ep.plots.score_map(scores, tables["families"])}
+    cells, claims, figures = [], [], dict[str, Any]()
+    against = "connectomes and generated families against rewired graphs"
+    figures["scores"] = ep.plots.titled(ep.plots.score_map(scores, tables["families"]), against)
     for name, rows in scores.groupby("connectome", sort=False):
         tested = rows[rows["p"].notna()]
         top = tested.reindex(tested["z"].abs().sort_values(ascending=False).index).head(5)

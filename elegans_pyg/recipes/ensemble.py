@@ -232,27 +232,42 @@ def report_classifiers(done: Finished[Any]) -> Report:
 
 
 def accuracy_figures(rows: pd.DataFrame, metrics: pd.DataFrame, score: str = "accuracy") -> dict[str, Figure]:
-    """Figures of the score by family and during training, with the first family as reference."""
+    """Figures of the score by family and, from two evaluations on, during training, with the first family as reference."""
     figures, reference = {}, str(rows["family"].iloc[0])
     # If all runs of the first family were stopped, there is no reference.
     if rows.loc[rows["family"] == reference, score].notna().any():
         figures["families"] = ep.plots.family_accuracies(rows, reference, score)
-    if (metrics["split"] == "validation").any():
+    # One evaluation is no curve.
+    if metrics.loc[metrics["split"] == "validation", "iteration"].nunique() > 1:
         figures["accuracy"] = ep.plots.accuracy_curves(metrics, reference, value=score)
     return figures
 
 
 def _classifier_figures(done: Finished[Any], predictions: Tensor) -> dict[str, Figure]:
-    """A DAG of each family, and examples and the confusion matrix of the first unit that was trained to the end. It is not chosen by its
-    accuracy; if there is a run of the connectome, it is one."""
-    figures = {f"dag-{family}": ep.plots.layered_dag(wiring) for family, wiring in done.units.first_of_families().items()}
-    finished = done.rows.loc[done.rows["accuracy"].notna(), "variant"]
+    """A DAG of each family; and, of the first family with a finished run (the connectome, where it has one), the confusion matrix of all its
+    runs and examples of the first run, which is not chosen by its accuracy."""
+    import numpy as np
+
+    figures, wirings = {}, done.units.table.groupby("family")["wiring"].nunique()
+    for family, wiring in done.units.first_of_families().items():
+        count = wirings[family]
+        which = f"family {family}, the first of {count} wirings" if count > 1 else f"family {family}"
+        figures[f"dag-{family}"] = ep.plots.titled(ep.plots.layered_dag(wiring), which)
+    finished = done.rows[done.rows["accuracy"].notna()]
     if len(finished):
-        images, predicted = images_of(done.settings), predictions[int(finished.iloc[0])]
+        images, first = images_of(done.settings), finished.iloc[0]
+        runs = finished.loc[finished["family"] == first["family"], "variant"].tolist()
+        predicted, labels = predictions[first["variant"]], images.test_labels
+        one = (
+            f"{first['family']}, unit {first['variant']} (seed {first['seed']}): the first run that came to the end, not chosen by accuracy"
+        )
         for name, correct in (("examples-right", True), ("examples-wrong", False)):
-            if bool((predicted == images.test_labels).eq(correct).any()):
-                figures[name] = ep.plots.examples(images.test_images, images.test_labels, predicted, images.classes, correct=correct)
-        figures["confusion"] = ep.plots.confusion_matrix(images.test_labels, predicted, images.classes)
+            if bool((predicted == labels).eq(correct).any()):
+                drawn = ep.plots.examples(images.test_images, labels, predicted, images.classes, correct=correct)
+                figures[name] = ep.plots.titled(drawn, one)
+        pooled = f"{first['family']}, all {len(runs)} runs that came to the end, pooled" if len(runs) > 1 else one
+        confusion = ep.plots.confusion_matrix(np.tile(labels, len(runs)), predictions[runs].flatten(), images.classes)
+        figures["confusion"] = ep.plots.titled(confusion, pooled)
     return figures
 
 

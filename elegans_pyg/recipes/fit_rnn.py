@@ -210,7 +210,8 @@ def traces(models: Mapping[str, ep.models.ReducedOrder], waveforms: ep.dynamics.
     with torch.no_grad():
         predicted = {name: model.select(0).predict_mV(current)[0][..., columns] for name, model in models.items()}
     titles = [f"test: {waveforms.kind[row]}" for row in shown]
-    return ep.plots.predicted_traces(waveforms.time_ms, current, voltage, predicted, waveforms.input_names, outputs, titles)
+    figure = ep.plots.predicted_traces(waveforms.time_ms, current, voltage, predicted, waveforms.input_names, outputs, titles)
+    return ep.plots.titled(figure, f"{', '.join(models)}, first run of each, first test stimulus of each kind")
 
 
 def report(done: Finished[FitRnnSettings]) -> Report:

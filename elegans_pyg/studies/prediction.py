@@ -20,6 +20,7 @@ from elegans_pyg.datasets import read_images
 from elegans_pyg.datasets.own_images import OwnImages
 from elegans_pyg.dynamics.waveforms import read_currents
 from elegans_pyg.studies.fitting import precision_of
+from elegans_pyg.studies.run import entitle
 from elegans_pyg.studies.saved import Run, load_run
 from elegans_pyg.studies.study import Report
 from elegans_pyg.studies.tables import bullets, make_table
@@ -100,6 +101,7 @@ def predict(
     units = run.trained(family, seed, variant, task)
     with torch.inference_mode():
         report = _KINDS[run.study.predicts](_Used(run, run.networks(units), units, files))
+    entitle(report, run.settings, units)
     if len(stopped := run.select(family, seed, variant, task).index.difference(units.index)):
         report.notes.append(f"Left out, as their training was stopped: units {', '.join(map(str, stopped))}.")
     return report

@@ -29,6 +29,8 @@ from elegans_pyg.studies.units import Units
 from elegans_pyg.training.settings import resolve_device
 
 S = TypeVar("S", bound=Settings)
+_SUBJECTS = ("dataset", "connectome", "wiring", "runs", "membranes", "scenario")
+"""Settings that say what a run is of."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -204,6 +206,7 @@ def join(study: Study[S], settings: S, folder: RunFolder, units: Units, write: b
         raise ValueError(f"run: {len(missing)} of {len(numbers)} shards of {folder.path} are not done ({some}); run them first")
     rows = pd.concat([folder.shard(number).read_rows() for number in numbers], ignore_index=True)
     report = study.report(Finished(settings, rows, units, [folder.shard(number).path for number in numbers]))
+    entitle(report, settings, rows)
     paths = [folder.path / "figures" / name for name in report.figures]
     if write:
         folder.write("results.csv", rows)
@@ -217,6 +220,18 @@ def join(study: Study[S], settings: S, folder: RunFolder, units: Units, write: b
         summary = {"study": study.name, "answer": answer, "score": study.score, "units": len(rows), **dict(report.findings), **comparison}
         folder.finish({**summary, "notes": report.notes, "machine": machine.describe()})
     return report, paths
+
+
+def entitle(report: Report, settings: Settings, rows: pd.DataFrame) -> None:
+    """Give every figure a title: data set, connectome or runs that the settings name, and then its own title, or else the families."""
+    values = [getattr(settings, name, None) for name in _SUBJECTS]
+    # A number of runs names none.
+    names = [name for value in values for name in (value if isinstance(value, tuple) else (value,)) if isinstance(name, str)]
+    subject = ", ".join(Path(name).name for name in names)
+    families = [str(family) for family in rows["family"].unique()] if "family" in rows else []
+    listed = ", ".join(families) if len(families) <= 4 else f"{families[0]} and {len(families) - 1} more families"
+    for figure in report.figures.values():
+        plots.titled(figure, ": ".join(filter(None, (subject, figure.get_suptitle() or listed))))
 
 
 @contextmanager
