@@ -244,8 +244,8 @@ def accuracy_figures(rows: pd.DataFrame, metrics: pd.DataFrame, score: str = "ac
 
 
 def _classifier_figures(done: Finished[Any], predictions: Tensor) -> dict[str, Figure]:
-    """A DAG of each family; and, of the first family with a finished run (the connectome, where it has one), the confusion matrix of all its
-    runs and examples of the first run, which is not chosen by its accuracy."""
+    """A DAG of each family; and, of the first family with a finished run (the connectome, where it has one), the confusion matrix of all
+    its runs and examples of the first run, which is not chosen by its accuracy."""
     import numpy as np
 
     figures, wirings = {}, done.units.table.groupby("family")["wiring"].nunique()
