@@ -35,18 +35,18 @@ _TARGET_DASHES = {"sensory": "-", "inter": (0, (5, 1.5)), "motor": (0, (1, 1.2))
 _REWIRINGS = {"rewired": "degrees kept", "random_rewired": "degrees lost"}
 
 
-def value_against_measures(variants: pd.DataFrame, relation: Relation, reference: str | None = None) -> Figure:
-    """One panel a measure, the strongest correlation first: every run as a dot, every wiring with several runs as a ring at their mean.
-    ``variants`` is what :func:`~elegans_pyg.analysis.relate.relate` was given, ``relation`` what it returned; the ``reference``, by default
-    the first family, is drawn in red."""
+def value_against_measures(variants: pd.DataFrame, relation: Relation, reference: str | None = None, most: int = 12) -> Figure:
+    """One panel per measure, for the ``most`` strongest correlations, the strongest first: every run as a dot, every wiring with several
+    runs as a ring at their mean. ``variants`` is what :func:`~elegans_pyg.analysis.relate.relate` was given, ``relation`` what it returned;
+    the ``reference``, by default the first family, is drawn in red."""
     if relation.table.empty:
         raise ValueError("relation: expected at least one measure, got none; relate wirings that differ")
     variants = variants[variants[relation.value].notna()]
     families = [str(name) for name in variants["family"].unique()]
     styles = family_styles(families, families[0] if reference is None else reference)
-    names = relation.table["measure"].tolist()
-    figure, panels = _panels(names, 4 if len(names) <= 12 else 6, 3.1, 2.55, sharey=True)
-    for axes, row in zip(panels, relation.table.itertuples(), strict=True):
+    strongest = relation.table.head(most)
+    figure, panels = _panels(strongest["measure"].tolist(), 4, 3.1, 2.55, sharey=True)
+    for axes, row in zip(panels, strongest.itertuples(), strict=True):
         for family in reversed(families):
             runs = variants[variants["family"] == family]
             colour = styles[family][0]
@@ -60,7 +60,9 @@ def value_against_measures(variants: pd.DataFrame, relation: Relation, reference
     figure.supylabel(f"{relation.value} (%)", fontsize=10)
     handles = [dot(styles[family][0], family, 5) for family in families]
     figure.legend(handles=handles, loc="outside lower left", ncols=min(len(families), 8), frameon=False, fontsize=9)
-    return figure
+    total, count = len(relation.table), len(strongest)
+    which = f"the {count} of {total} measures with the largest |ρ|" if count < total else f"all {total} measures"
+    return titled(figure, f"{relation.value} against {which} ({', '.join(families)})")
 
 
 def fading_dyads(curves: pd.DataFrame, effects: pd.DataFrame) -> Figure:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CHUNK = 125
 """Wirings measured as one job: a few seconds of work, for which a process of its own would not pay."""
 LEAST_NULLS, NULL = 19, "rewired"
+PANELS = 12
+"""Measures drawn of a run's wirings at most."""
 
 
 def _known_measures(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -120,12 +122,16 @@ def measure_names(rows: pd.DataFrame) -> list[str]:
 
 def _report_wiring(done: Finished[AnalyzeSettings]) -> Report:
     """The measures against the rewired graphs'."""
+    import numpy as np
     import pandas as pd
+
+    from elegans_pyg.studies.tables import TOP
 
     settings, names = done.settings, measure_names(done.rows)
     observed, null = done.rows[names].iloc[0], done.rows[names].iloc[1:]
     pairs = ep.analysis.dyads(done.units.wirings[0])
-    figures, notes, headings = {"type-pairs": ep.plots.type_pairs(pairs)}, [], ["measure", "unit", "value"]
+    kinds = f"neuron types, {settings.synapses} synapses"
+    figures, notes, headings = {"type-pairs": ep.plots.titled(ep.plots.type_pairs(pairs), kinds)}, [], ["measure", "unit", "value"]
     table = pd.DataFrame({"measure": names, "value": observed.to_numpy()})
     cells = [[name, ep.analysis.MEASURES[name].unit, f"{value:,.4g}"] for name, value in observed.items()]
     if settings.nulls:
@@ -141,28 +147,50 @@ def _report_wiring(done: Finished[AnalyzeSettings]) -> Report:
             none = f"No measure can reach {alpha:g} after Holm's correction with {settings.nulls} graphs"
             notes.append(f"{none}: {round(tested / alpha) - 1:,} are needed (--nulls).")
         if table["z"].notna().any():
-            figures["scores"] = ep.plots.score_dots(table)
+            against = f"against {settings.nulls} rewired graphs, {settings.synapses} synapses"
+            figures["scores"] = ep.plots.titled(ep.plots.score_dots(table), against)
     title = f"{Path(settings.wiring).name}, {settings.synapses} synapses"
     answer = [against_chance(Path(settings.wiring).stem, table["p_holm"], settings.nulls)] if settings.nulls else []
-    shown = ep.studies.make_table(title, headings, cells, left=2)
+    order = np.argsort(-table["z"].abs().to_numpy(), kind="stable").tolist() if settings.nulls else list(range(len(cells)))
+    how = "largest |z|" if settings.nulls else "first"
+    # Those without a z, which no rewiring changes, are last.
+    shown = ep.studies.make_table(title, headings, [cells[place] for place in order[:TOP]], left=2)
+    if len(cells) > TOP:
+        notes.append(f"Shown: the {TOP} of {len(cells)} measures ({how}); all are in measures.csv.")
     return Report([shown], notes, {"measures.csv": table, "dyads.csv": pairs}, figures, answer=answer)
 
 
 def _report_run(done: Finished[AnalyzeSettings]) -> Report:
-    """The measures by family."""
-    names = measure_names(done.rows)
+    """The measures by family, those first whose family means lie farthest apart."""
+    import numpy as np
+    import pandas as pd
+
+    from elegans_pyg.studies.tables import TOP
+
     unique = done.rows.drop_duplicates(["family", "wiring"])
-    families = unique.groupby("family", sort=False)[names]
+    own = measure_names(done.rows)
+    families = unique.groupby("family", sort=False)[own]
     mean, sd, size = families.mean(), families.std(ddof=1), families.size()
+    # Sums in another order differ in the last bits.
+    differ = np.ptp(unique[own], axis=0) > 1e-9 * unique[own].abs().max().clip(lower=1.0)
+    apart = (np.ptp(mean, axis=0) / unique[own].std()).where(differ, 0.0).round(9)
+    names = [own[place] for place in np.argsort(-apart.to_numpy(), kind="stable")]
     cells = [
-        (name, *(f"{mean.loc[f, name]:,.4g}" + ("" if size[f] < 2 else f" ± {sd.loc[f, name]:.2g}") for f in mean.index)) for name in names
+        (name, *(f"{mean.loc[f, name]:,.4g}" + ("" if size[f] < 2 else f" ± {sd.loc[f, name]:.2g}") for f in mean.index))
+        for name in names[:TOP]
     ]
     table = ep.studies.make_table(f"Wirings of {done.settings.wiring}", ("measure", *(f"{f} ({size[f]})" for f in mean.index)), cells)
-    spread = unique[names].max() - unique[names].min()
-    differ = bool((spread > 1e-9 * unique[names].abs().max().clip(lower=1.0)).any())
-    figures = {"families": ep.plots.measures_by_family(unique, names)} if differ else {}
     notes = ["Measures of the wirings as they were used; mean and standard deviation over each family's wirings, their number in brackets."]
-    return Report([table], notes, {}, figures)
+    if len(names) > TOP:
+        chosen = f"the {TOP} of {len(names)} measures whose family means lie farthest apart, in standard deviations over all wirings"
+        notes.append(f"Shown: {chosen}; all are in families.csv.")
+    figures, drawn = {}, [name for name in names if differ[name]]
+    if drawn:
+        which = f"the {PANELS} measures of {len(drawn)} that differ most" if len(drawn) > PANELS else "measures that differ"
+        title = f"{which} between families: {', '.join(map(str, mean.index))}"
+        figures["families"] = ep.plots.titled(ep.plots.measures_by_family(unique, drawn[:PANELS]), title)
+    long = [(f, size[f], name, mean.loc[f, name], sd.loc[f, name]) for f in mean.index for name in names]
+    return Report([table], notes, {"families.csv": pd.DataFrame(long, columns=["family", "wirings", "measure", "mean", "sd"])}, figures)
 
 
 ANALYZE: Study[AnalyzeSettings] = Study(

@@ -62,11 +62,11 @@ def relate_units(settings: RelateSettings) -> ep.studies.Units:
 def report(done: Finished[RelateSettings]) -> Report:
     """Correlations of the measures with the score, and models that predict it, for each task by itself."""
     from elegans_pyg.analysis.relate import relate
-    from elegans_pyg.studies.tables import relation_table, to_text
+    from elegans_pyg.studies.tables import TOP, bullets, relation_table, to_text
 
     rows, names = done.rows, measure_names(done.rows)
     (score,) = (name for name in rows if name not in (*KEYS, "variant", "wiring", "task") and name not in ep.analysis.MEASURES)
-    tables: list[Any] = []
+    tables, complete = list[Any](), list[Any]()
     findings, figures, answer = {}, {}, list[str]()
     for task, own in rows.groupby("task", sort=False) if "task" in rows else [("", rows)]:
         value = f"{task} {score}".strip()
@@ -74,14 +74,19 @@ def report(done: Finished[RelateSettings]) -> Report:
         relation = relate(own, names, value, seed=done.settings.seed)
         if value != "accuracy":
             relation.notes.append(f"pp: hundredths of the {score}.")
-        tables.append(relation_table(relation))
+        complete.append(relation_table(relation))
+        tables.append(relation_table(relation, TOP))
+        if (count := len(relation.table)) > TOP:
+            tables.append(
+                bullets([f"Shown: the {TOP} of {count} measures with the largest |rho|; all are in relation.txt and relation.json."])
+            )
         findings[value] = relation.to_dict()
         answer.append(_in_a_sentence(relation.table, value))
         if len(relation.table):
             figures[f"{value.replace(' ', '-')}-against-measures"] = ep.plots.value_against_measures(own, relation)
     content = {"runs": list(done.settings.runs), "relations": list(findings.values())}
     written = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    return Report(tables, [], {"relation.json": written.encode(), "relation.txt": to_text(*tables).encode()}, figures, answer=answer)
+    return Report(tables, [], {"relation.json": written.encode(), "relation.txt": to_text(*complete).encode()}, figures, answer=answer)
 
 
 def _in_a_sentence(table: pd.DataFrame, value: str) -> str:

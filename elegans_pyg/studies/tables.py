@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from elegans_pyg.analysis.compare import Comparison
     from elegans_pyg.analysis.relate import Relation
 
-WIDTH = 80
-"""Width of what goes into a file or another program."""
+WIDTH, TOP = 80, 10
+"""Width of what goes into a file or another program, and rows printed of a table that a file has whole."""
 
 MISSING = "–"
 _GAP = 2
@@ -196,8 +196,8 @@ def _verdict_table(comparison: Comparison, families: Sequence[Mapping[str, Any]]
     return _table_of(title, columns, families, left=2)
 
 
-def relation_table(relation: Relation) -> Group:
-    """Measures against the value, the models where there are any, and the notes."""
+def relation_table(relation: Relation, top: int | None = None) -> Group:
+    """Measures against the value, by default all, or else the ``top`` strongest; the models where there are any; and the notes."""
     content = relation.to_dict()
     measures = {
         "measure": lambda row: row["measure"],
@@ -217,7 +217,7 @@ def relation_table(relation: Relation) -> Group:
         "rank correlation": lambda row: _numbers(row, ("rank",)),
         "mean error, pp": lambda row: _numbers(row, ("error",), ".2f", 100),
     }
-    parts = [_table_of(f"{relation.value.capitalize()} and structure", measures, content["measures"])]
+    parts = [_table_of(f"{relation.value.capitalize()} and structure", measures, content["measures"][:top])]
     if content["models"]:
         parts.append(_table_of("Predicted on unseen wirings", models, content["models"]))
     return Group(*parts, bullets(relation.notes))

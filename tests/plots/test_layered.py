@@ -146,3 +146,26 @@ def test_drawing_fails_before_anything_is_written(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         save(figure, tmp_path / "new" / "dag")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_large_dag_is_drawn_small_and_without_names():
+    generator = np.random.default_rng(0)
+    level = np.sort(generator.integers(0, 40, 1200))
+    edges = np.unique(generator.integers(0, 1200, (2, 30_000)), axis=1)
+    edges = edges[:, level[edges[0]] < level[edges[1]]]
+    kept = torch.from_numpy(np.concatenate([edges, edges], axis=1))
+    weight = torch.arange(kept.shape[1], dtype=torch.float32)
+    output = torch.zeros(1200, dtype=torch.bool)
+    types = torch.from_numpy(generator.integers(0, 3, 1200))
+    names = [f"n{number}" for number in range(1200)]
+    data = Data(
+        edge_index=kept, edge_weight=weight, level=torch.from_numpy(level), neuron_type=types, output_mask=output, neuron_name=names
+    )
+    graph = layered_dag(data).axes[0]
+    (lines,) = (part for part in graph.collections if hasattr(part, "get_segments"))
+    assert kept.shape[1] > 20_000
+    assert len(lines.get_segments()) == 20_000
+    assert lines.get_rasterized()
+    assert f"{kept.shape[1]:,} edges (the 20,000 of most contacts drawn)" in graph.get_title(loc="left")
+    assert not graph.texts
+    assert max(part.get_sizes().max() for part in graph.collections if part is not lines) < 0.2 * (16 + 120)

@@ -103,3 +103,30 @@ def test_value_against_measures_shows_runs_and_wirings() -> None:
     assert dots == [pytest.approx(pair) for pair in [(0.1, 80), (0.2, 85), (0.3, 90), (0.3, 91), (0.3, 92)]]
     with pytest.raises(ValueError, match="relation: expected at least one measure"):
         plots.value_against_measures(variants, relate(variants[:2], ["clustering"]))
+
+
+def test_of_many_measures_the_strongest_are_drawn_and_the_title_says_so() -> None:
+    rng = np.random.default_rng(0)
+    score = rng.uniform(0.5, 1, 20)
+    names = sorted(MEASURES)[:15]
+    noise = {name: score + rng.normal(0, 0.02 + 0.05 * place, 20) for place, name in enumerate(names)}
+    variants = pd.DataFrame({"family": ["connectome"] * 4 + ["er"] * 16, "wiring": range(20), "accuracy": score, **noise})
+    relation = relate(variants, names, resamples=100)
+    figure = plots.value_against_measures(variants, relation)
+    strongest = variants[names].corrwith(variants["accuracy"], method="spearman").abs().sort_values(ascending=False).index[:12]
+    assert {axes.get_title(loc="left") for axes in figure.axes} == {name.replace("_", " ") for name in strongest}
+    assert figure.get_suptitle() == "accuracy against the 12 of 15 measures with the largest |ρ| (connectome, er)"
+    assert plots.value_against_measures(variants, relation, most=20).get_suptitle().startswith("accuracy against all 15 measures")
+
+
+def test_a_title_is_wrapped_and_the_panels_keep_their_height() -> None:
+    table = pd.DataFrame({"family": ["connectome", "er"], "clustering": [0.3, 0.1]})
+    figure = plots.measures_by_family(table, ["clustering"])
+    before = figure.get_figheight()
+    plots.titled(figure, "digits, " + "cook2019-hermaphrodite " * 4)
+    lines = figure.get_suptitle().splitlines()
+    assert len(lines) > 1
+    assert " ".join(lines) == ("digits, " + "cook2019-hermaphrodite " * 4).strip()
+    grown = figure.get_figheight()
+    assert grown > before + 0.19 * len(lines)
+    assert plots.titled(figure, figure.get_suptitle()).get_figheight() == pytest.approx(grown)

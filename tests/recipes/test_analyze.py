@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from elegans_pyg.analysis import dyads, measures
+from elegans_pyg.analysis import MEASURES, dyads, measures
 from elegans_pyg.datasets import Connectome
 from elegans_pyg.recipes.analyze import ANALYZE, AnalyzeSettings, analyze_units
 from elegans_pyg.recipes.elegans_echo import ELEGANS_ECHO, EchoSettings
@@ -92,7 +92,20 @@ def test_the_wirings_of_a_run(finished: Path, tmp_path: Path) -> None:
         assert rows.loc[number, "levels"] == int(graph.level.max()) + 1
         assert rows.loc[number, "edges"] == graph.num_edges
     assert [figure.name for figure in result.figures] == ["families"]
-    assert len(result.report.tables[0].columns) == 1 + 3
+    shown = result.report.tables[0]
+    assert len(shown.columns) == 1 + 3
+    # Ten rows, of those whose family means are farthest apart; the file has all.
+    wirings, written = rows.drop_duplicates(["family", "wiring"]), pd.read_csv(tmp_path / "run" / "families.csv")
+    every = [name for name in wirings if name in MEASURES and not wirings[name].isna().any()]
+    means = wirings.groupby("family", sort=False)[every].mean()
+    apart = ((means.max() - means.min()) / wirings[every].std()).sort_values(ascending=False)
+    chosen = [str(cell) for cell in shown.columns[0].cells]
+    assert apart[chosen].tolist() == pytest.approx(apart.iloc[:10].tolist())
+    assert set(written["measure"]) == set(every)
+    er = written[written["family"] == "er"].set_index("measure")["mean"]
+    assert er["clustering"] == pytest.approx(means.loc["er", "clustering"])
+    assert f"the 10 of {len(every)} measures" in result.report.notes[1]
+    assert len(result.report.figures["families"].axes) == 12
     single = run_study(ANALYZE, AnalyzeSettings(wiring=str(finished / "single")), tmp_path / "single", quiet=True)
     assert single.figures == []
 

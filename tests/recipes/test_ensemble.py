@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 
 from elegans_pyg._settings import read_yaml
 from elegans_pyg.datasets import Connectome, load_images
-from elegans_pyg.recipes.ensemble import ENSEMBLE, TRAIN, EnsembleSettings, TrainSettings, ensemble_units
+from elegans_pyg.recipes.ensemble import ENSEMBLE, TRAIN, EnsembleSettings, TrainSettings, accuracy_figures, ensemble_units
 from elegans_pyg.recipes.park_kim import PARK_KIM
 from elegans_pyg.studies import Interrupted, Report, load_run, run_study
 from elegans_pyg.studies import fitting as fitting_module
@@ -122,6 +122,19 @@ def test_a_run_leaves_everything_behind(tmp_path: Path) -> None:
     assert (summary["units"], summary["iterations"], summary["executor"]) == (4, 4, "levels")
     assert summary["comparison"]["reference"] == "connectome"
     check_match(summary["match"], [run.wirings[name] for name in ("connectome", "er", "rewired")])
+
+    titles = {
+        path.name: figure.get_suptitle().replace("\n", " ")
+        for path, figure in zip(result.figures, result.report.figures.values(), strict=True)
+    }
+    assert all(title.startswith("digits, small.csv: ") for title in titles.values())
+    assert titles["families"].endswith(": connectome, er, rewired")
+    assert titles["dag-er"].endswith(": family er")
+    assert titles["confusion"].endswith(": connectome, all 2 runs that came to the end, pooled")
+    assert f"unit 0 (seed {stored['seed'][0]}): the first run" in titles["examples-wrong"]
+    right = int((predictions[:2] == labels).sum())
+    shown = result.report.figures["confusion"].axes[0].get_title(loc="left")
+    assert shown == f"{100 * right / (2 * len(labels)):.2f} % of {2 * len(labels):,} right"
 
     # Drawn again from the folder, the figures are the same bytes.
     before = {figure: figure.with_name(figure.name + ".svg").read_bytes() for figure in result.figures}
@@ -308,3 +321,10 @@ def test_families_alone_are_compared_with_the_first(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"run: .*00001.predictions.safetensors is missing or damaged"):
         load_run(tmp_path / "out").redraw()
     assert {"families", "accuracy"} <= {figure.name for figure in result.figures}
+
+
+def test_one_evaluation_is_no_curve() -> None:
+    rows = pd.DataFrame({"variant": [0, 1], "family": ["connectome", "er"], "wiring_seed": 0, "seed": [0, 1], "accuracy": [0.5, 0.6]})
+    once = rows.assign(iteration=10, split="validation")
+    assert set(accuracy_figures(rows, once)) == {"families"}
+    assert set(accuracy_figures(rows, pd.concat([once, once.assign(iteration=20)]))) == {"families", "accuracy"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -135,12 +136,18 @@ def test_an_interrupted_relation_goes_on_to_the_same_end(finished: Path, tmp_pat
 
 def test_the_command_prints_and_keeps_what_it_finds(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    code, out, err = invoke("relate", finished / "one", "--measures", "size,dag", "--out", "related", "--quiet")
+    code, out, err = invoke("relate", finished / "one", "--measures", "size,degrees,dag", "--out", "related", "--quiet")
     assert (code, err) == (0, "")
     assert "Accuracy and structure" in out
     assert "Too few wirings: 7, and" in out
     assert max(map(len, out.splitlines())) <= 80
     assert {path.name for path in Path("related").iterdir()} >= FILES | {"figures"}
+    (relation,) = json.loads(Path("related/relation.json").read_text())["relations"]
+    ranked, whole = [row["measure"] for row in relation["measures"]], Path("related/relation.txt").read_text()
+    assert len(ranked) > 10
+    assert f"Shown: the 10 of {len(ranked)} measures with the largest |rho|; all are in relation.txt" in " ".join(out.split())
+    assert [name for name in ranked if re.search(rf"^{name} ", out, re.MULTILINE)] == ranked[:10]
+    assert all(re.search(rf"^{name} ", whole, re.MULTILINE) for name in ranked)
 
 
 def test_bad_input_ends_in_one_line(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
