@@ -148,7 +148,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         ({"seed": 2}, r"seed: .* has no seed 2; choose from 0 to 1"),
         ({"family": "er", "seed": 1}, r"seed: .* has no seed 1; choose from 0"),
         ({"variant": 4}, r"variant: .* has no variant 4; choose from 0 to 3"),
-        ({"task": "memory"}, r"task: expected none, since the run's units have no task, got 'memory'; leave it out"),
+        ({"task": "memory"}, r"task: expected no value, since the run's units have no task, got 'memory'; leave it out"),
     ):
         with pytest.raises(ValueError, match=said):
             run.model(**chosen)
