@@ -1,6 +1,6 @@
 """Figures of wirings and results. Every function returns a :class:`matplotlib.figure.Figure`, which :func:`save` writes as PNG and SVG;
-matplotlib's global state is left alone, and no display is needed. What cannot be drawn raises a ``ValueError`` that says what to give: no
-rows, a missing column, a row given twice, a family, task or neuron that is not there, arrays that do not go together."""
+matplotlib's global state is left alone, and no display is needed. Data that cannot be drawn raise a ``ValueError`` that names
+the remedy: no rows, a missing column, a duplicate row, an unknown family, task or neuron, arrays whose shapes do not match."""
 
 from elegans_pyg.plots.body import body_animation
 from elegans_pyg.plots.circuits import scenario_circuit

@@ -41,7 +41,7 @@ def body_animation(
         time_ms: ``(T,)``.
         voltage_mV: ``(T, N)``.
         neuron_name: of the ``N`` neurons; those without a known place are left out.
-        named: neurons whose names are shown, by a word for what they are: ``"driven"`` ones are squares, ``"recorded"`` ones diamonds.
+        named: neurons whose names are shown, by their role: ``"driven"`` ones are squares, ``"recorded"`` ones diamonds.
     """
     time = numbers(time_ms)
     voltage = checked("voltage_mV", voltage_mV, (len(time), len(neuron_name)))

@@ -21,10 +21,10 @@ _ARROW = 0.64
 
 def scenario_circuit(data: Data, inputs: Sequence[str], outputs: Sequence[str], between: int = 12) -> Figure:
     """The circuit of a scenario, once with its chemical synapses and once with its gap junctions: driven neurons on the left, recorded ones
-    on the right, between them those that join them best.
+    on the right, between them the neurons that connect them most strongly.
 
-    A neuron joins, in two steps, as well as the smaller of two sums: weights of its edges from the inputs, and onto the outputs. Widths
-    grow with the square root of the weight; edges between the neurons of one column are left out.
+    A neuron's strength as a connection of two steps is the smaller of two sums: the weights of its edges from the inputs, and those onto
+    the outputs. Widths grow with the square root of the weight; edges between the neurons of one column are left out.
 
     Args:
         data: a wiring with ``neuron_name``, such as ``Worm.data``.
@@ -58,7 +58,7 @@ def scenario_circuit(data: Data, inputs: Sequence[str], outputs: Sequence[str], 
             shift, align = ((-9, 0), "right") if x == 0 else ((9, 0), "left")
             look: dict[str, Any] = {"ha": align, "va": "center", "fontsize": 9, "zorder": 4, "path_effects": HALO}
             axes.annotate(names[row], (x, y), shift, textcoords="offset points", **look)
-        for x, text in enumerate(("current flows in", f"{len(columns[1])} that join them best", "voltage recorded")):
+        for x, text in enumerate(("current flows in", f"the {len(columns[1])} strongest between", "voltage recorded")):
             axes.annotate(text, (x, 1.03), ha="center", va="bottom", fontsize=9, color=MUTED, annotation_clip=False)
     handles = [dot(TYPE_COLOURS[kind], kind, 8) for kind in NEURON_TYPES if any(types[row] == kind for row in place)]
     handles += [Line2D([], [], color=colour, lw=2, label=name) for name, colour in used.items()]

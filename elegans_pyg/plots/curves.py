@@ -17,7 +17,7 @@ def accuracy_curves(
     2 of "ElegansNet" (2023); from four evaluations on, a second panel enlarges the last third of the training.
 
     Args:
-        metrics: one row an evaluation, with columns ``iteration``, ``variant``, ``family``, ``split`` and ``accuracy`` (0 to 1). A ``nan``
+        metrics: one row per evaluation, with columns ``iteration``, ``variant``, ``family``, ``split`` and ``accuracy`` (0 to 1). A ``nan``
             accuracy (a variant that was stopped) is left out, and the legend counts the variants that the last evaluation still holds.
         reference: family drawn in dashed red; ``None`` for none.
         split, value: ``"train"``, ``"validation"`` or ``"test"``, whichever the metrics hold; and the column drawn, a share (0 to 1).
@@ -66,7 +66,7 @@ def family_accuracies(results: pd.DataFrame, reference: str | None = "connectome
     computes them (where seeds share a wiring, from the wirings' means, drawn as rings).
 
     Args:
-        results: one row a variant, as :func:`elegans_pyg.analysis.compare` takes it; runs without a value are left out.
+        results: one row per variant, as :func:`elegans_pyg.analysis.compare` takes it; runs without a value are left out.
         reference: family whose mean is drawn through all the others; ``None`` for none.
         value, seed: column of accuracies (0 to 1), and seed of the bootstrap.
     """
@@ -93,7 +93,7 @@ def family_accuracies(results: pd.DataFrame, reference: str | None = "connectome
         text = f"{wirings.mean():.2f}" + ("" if np.isnan(low) else f"  [{low:.2f}, {high:.2f}]")
         axes.text(1.01, row + 0.02, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9, color=INK)
     axes.set_yticks(range(len(families)), counts, fontsize=9)
-    label = f"{value.replace('_', ' ')} (%), one dot a run; diamond and bar: mean and 95 % bootstrap interval"
+    label = f"{value.replace('_', ' ')} (%), one dot per run; diamond and bar: mean and 95 % bootstrap interval"
     limits = (everything.min() - 0.06 * span, everything.max() + 0.06 * span)
     dress(axes, grid="x", xlabel=label, xlim=limits, ylim=(len(families) - 0.45, -0.75))
     axes.spines["left"].set_visible(False)

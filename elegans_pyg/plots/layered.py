@@ -25,7 +25,7 @@ MOST_EDGES = 20_000
 
 def layered_dag(data: Data, hubs: int = 10) -> Figure:
     """A DAG from its input neurons (left) to the deepest level (right), coloured by neuron type as in figures 1 and 2 of Park & Kim 2023,
-    with the number of neurons a level below.
+    with the number of neurons per level below.
 
     Dots grow with the number of edges; outputs (no outgoing edge) are ringed; edges have the colour of the neuron they leave, and are
     broader for more synaptic contacts; the more edges, the thinner and fainter. A crowded level is folded into several columns. From 1,000

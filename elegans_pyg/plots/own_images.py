@@ -1,4 +1,4 @@
-"""One's own images, and what classifiers take them for."""
+"""Images of one's own and the classes predicted for them."""
 
 from collections.abc import Mapping, Sequence
 

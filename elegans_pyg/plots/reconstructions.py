@@ -1,4 +1,4 @@
-"""What autoencoders make of images."""
+"""Images and their reconstructions by autoencoders."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from elegans_pyg.plots.style import INK, Array, family_styles, numbers
 
 
 def reconstructions(originals: Array, reconstructed: Mapping[str, Array], reference: str | None = "connectome") -> Figure:
-    """Images in the first row, and below it what each family's autoencoder made of them, with the share of pixels right (threshold 0.5).
+    """Images in the first row, and below it each family's reconstructions, with the share of correct pixels (threshold 0.5).
 
     Args:
         originals: shape ``(n, C, H, W)``, from 0 to 1; the first channel is drawn.

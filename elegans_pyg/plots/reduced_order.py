@@ -1,4 +1,4 @@
-"""Reduced-order models: how they learned, what they predict, what each output costs."""
+"""Reduced-order models: losses, predicted voltages and errors per output."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -17,7 +17,7 @@ _RMSE = "RMSE (share of the widest output's range)"
 
 def loss_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     """RMSE against epoch, training left and validation right: of each model the mean over its runs and the band they lie in. ``histories``
-    have, by model, one row an epoch and run, with columns ``epoch``, ``replica``, ``train`` and ``validation``."""
+    have, by model, one row per epoch and run, with columns ``epoch``, ``replica``, ``train`` and ``validation``."""
     if not histories:
         raise ValueError("histories: expected one model or more, got none; give those of fitted models")
     for model, history in histories.items():
@@ -45,7 +45,7 @@ def predicted_traces(
     outputs: Sequence[str],
     titles: Sequence[str],
 ) -> Figure:
-    """Predicted voltages over the true ones, the currents beneath: one column a stimulus.
+    """Predicted voltages over the true ones, the currents beneath: one column per stimulus.
 
     Args:
         time_ms, current_pA, voltage_mV: ``(T,)``, ``(S, T, I)`` and ``(S, T, O)``; voltages ``None`` if not known.
@@ -85,7 +85,7 @@ def predicted_traces(
 
 def size_curve(table: pd.DataFrame, bound: float | None = None) -> Figure:
     """RMSE against the number of units, with the standard deviation over the runs, and the published ``bound`` as a dashed line. ``table``
-    has one row a size: ``hidden``, ``train``, ``train_sd``, ``validation``, ..., ``test``, ``test_sd``."""
+    has one row per size: ``hidden``, ``train``, ``train_sd``, ``validation``, ..., ``test``, ``test_sd``."""
     splits = (*_SPLITS, "test")
     check_columns("table", table, ("hidden", *splits, *(f"{split}_sd" for split in splits)))
     figure, axes = canvas(6.4, 4.2)
@@ -103,7 +103,7 @@ def size_curve(table: pd.DataFrame, bound: float | None = None) -> Figure:
 
 
 def output_errors(table: pd.DataFrame) -> Figure:
-    """Test RMSE of every output, one dot a model, one colour a setting: how much each output misses the inputs that were left out.
+    """Test RMSE of every output, one dot per model, one colour per setting: how much each output misses the inputs that were left out.
     ``table`` has columns ``setting``, ``model``, ``output`` and ``rmse``."""
     check_columns("table", table, ("setting", "model", "output", "rmse"))
     outputs, settings = list(dict.fromkeys(table["output"])), list(dict.fromkeys(table["setting"]))
@@ -121,7 +121,7 @@ def output_errors(table: pd.DataFrame) -> Figure:
             middle = outputs.index(output) + offset
             axes.plot([middle - width * 0.42, middle + width * 0.42], [mean] * 2, color=INK, lw=1.4, zorder=4)
     axes.set_xticks(range(len(outputs)), outputs, rotation=0 if len(outputs) <= 8 else 90)
-    title = "one dot a model, mean over its runs; bar: mean over models"
+    title = "one dot per model, mean over its runs; bar: mean over models"
     dress(axes, title, xlim=(-0.6, len(outputs) - 0.4), ylim=(0, None), ylabel="test RMSE (share of the output's range)")
     axes.legend(**OPAQUE)
     return figure

@@ -24,10 +24,10 @@ from elegans_pyg.plots.style import (
 
 
 def sweep_curves(sweep: pd.DataFrame, value: str, label: str, reference: str | None = "connectome") -> Figure:
-    """A score against the spectral radius, one panel a leak: families' means with bands of one standard deviation over variants.
+    """A score against the spectral radius, one panel per leak: families' means with bands of one standard deviation over variants.
 
     Args:
-        sweep: one row a variant and grid point, with columns ``variant``, ``family``, ``radius``, ``leak`` and ``value``.
+        sweep: one row per variant and grid point, with columns ``variant``, ``family``, ``radius``, ``leak`` and ``value``.
         value, label, reference: column of scores, the name of their axis, and the family drawn in dashed red, ``None`` for none.
     """
     check_columns("sweep", sweep, ("variant", "family", "radius", "leak", value))
@@ -50,10 +50,10 @@ def sweep_curves(sweep: pd.DataFrame, value: str, label: str, reference: str | N
 
 
 def task_scores(results: pd.DataFrame, metrics: Mapping[str, str], reference: str | None = "connectome", seed: int = 0) -> Figure:
-    """Every variant's score as a dot, one panel a task, with families' means and their 95 % bootstrap intervals.
+    """Every variant's score as a dot, one panel per task, with families' means and their 95 % bootstrap intervals.
 
     Args:
-        results: one row a variant and task, with columns ``variant``, ``family``, ``task`` and ``score``.
+        results: one row per variant and task, with columns ``variant``, ``family``, ``task`` and ``score``.
         metrics: what each task's score is called, in the order of the panels.
         reference, seed: family whose mean is drawn through all the others, ``None`` for none; and the seed of the bootstrap.
     """
@@ -88,7 +88,7 @@ def task_scores(results: pd.DataFrame, metrics: Mapping[str, str], reference: st
 def sequence_outputs(
     inputs: Array, names: Sequence[str], outputs: Mapping[str, Array], reference: str | None = "connectome", most: int = 4
 ) -> Figure:
-    """Outputs of readouts step by step, a panel each for the first ``most`` of them, and the inputs beneath.
+    """Outputs of readouts step by step, one panel per output for the first ``most`` of them, and the inputs beneath.
 
     Args:
         inputs, names: ``(T, F)``, and the inputs' names.

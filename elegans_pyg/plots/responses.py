@@ -1,4 +1,4 @@
-"""Effects of the real wiring among its nulls."""
+"""Effect sizes of the real wiring against its null models."""
 
 import numpy as np
 import pandas as pd
@@ -9,10 +9,10 @@ from elegans_pyg.plots.style import BARE, INK, MUTED, canvas, dot, dress, family
 
 
 def effect_intervals(effects: pd.DataFrame, panel: str, label: str) -> Figure:
-    """How far the real wiring lies from each family's wirings, one panel a value of a column, with intervals over folds.
+    """How far the real wiring lies from each family's wirings, one panel per value of a column, with intervals over folds.
 
     Args:
-        effects: one row a family and panel: ``family``, ``effect``, ``fold_low``, ``fold_high`` and the column ``panel``.
+        effects: one row per family and panel: ``family``, ``effect``, ``fold_low``, ``fold_high`` and the column ``panel``.
         panel, label: that column, and the name of the axis.
     """
     check_columns("effects", effects, ("family", "effect", "fold_low", "fold_high", panel))
@@ -40,7 +40,7 @@ def effect_panels(effects: pd.DataFrame) -> Figure:
     """How far a wiring lies from those of each family, in their standard deviations: panels side by side, rows of their own, one scale.
 
     Args:
-        effects: one row a panel, row and family: ``panel``, ``row``, ``family``, ``effect``, and the ends ``effect_low`` and
+        effects: one row per panel, row and family: ``panel``, ``row``, ``family``, ``effect``, and the ends ``effect_low`` and
             ``effect_high`` of its interval (missing where there is none).
     """
     check_columns("effects", effects, ("panel", "row", "family", "effect", "effect_low", "effect_high"))

@@ -1,4 +1,4 @@
-"""Neurons with their shape, coloured by voltage."""
+"""One neuron's shape, coloured by voltage."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from elegans_pyg.plots.style import INK, MUTED, Array, canvas, checked, dress, n
 
 
 def neuron_shape(proximal: Array, distal: Array, voltage_mV: Array, time_ms: Sequence[float], name: str) -> Figure:
-    """One neuron from the side, coloured by the voltage of each segment: a panel a moment, all with one scale of colours.
+    """One neuron from the side, coloured by the voltage of each segment: one panel per moment, all with one scale of colours.
 
     The head is to the left and the belly below; the two directions have scales of their own, since neurons are up to a hundred times longer
     than high. Lines are wider where the neuron is thicker, and the disc is the soma.

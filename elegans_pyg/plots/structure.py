@@ -66,9 +66,9 @@ def value_against_measures(variants: pd.DataFrame, relation: Relation, reference
 
 
 def fading_dyads(curves: pd.DataFrame, effects: pd.DataFrame) -> Figure:
-    """How the dyadic effects of a connectome go with the share of edges redrawn: what is left of them, and in how many graphs they are
-    still significant, along edges and along shortest paths of 2 and 3. ``curves`` are of one connectome and family: ``fraction``,
-    ``measure``, ``left``, ``unusual``; ``effects`` say which measures to draw: ``measure``, ``length``."""
+    """How the dyadic effects of a connectome fade with the share of edges redrawn: the share of the effect that is left, and the share of
+    graphs in which it is still significant, along edges and along shortest paths of 2 and 3. ``curves`` are of one connectome and family:
+    ``fraction``, ``measure``, ``left``, ``unusual``; ``effects`` say which measures to draw: ``measure``, ``length``."""
     if effects.empty:
         raise ValueError("effects: expected at least one, got none; there is nothing to draw")
     # Each length has effects of its own size; shares all lie between 0 and 100.
@@ -99,7 +99,7 @@ def fading_dyads(curves: pd.DataFrame, effects: pd.DataFrame) -> Figure:
 
 
 def measures_by_fraction(curves: pd.DataFrame) -> Figure:
-    """One panel a measure: mean and middle 95 % of the graphs against the share of edges redrawn, with degrees kept and lost. ``curves``
+    """One panel per measure: mean and middle 95 % of the graphs against the share of edges redrawn, with degrees kept and lost. ``curves``
     are of one connectome: ``family``, ``fraction``, ``measure``, ``mean``, ``low``, ``high``. Measures that no rewiring changes are left
     out."""
     spread = curves.groupby("measure", sort=False)[["low", "high"]].agg(["min", "max"])
@@ -176,7 +176,7 @@ def score_dots(scores: pd.DataFrame) -> Figure:
 
 
 def type_pairs(dyads: pd.DataFrame) -> Figure:
-    """Dyadicity and heterophilicity of every ordered pair of neuron types, a table for each path length, from what
+    """Dyadicity and heterophilicity of every ordered pair of neuron types, one table per path length, from what
     :func:`~elegans_pyg.analysis.dyads` gives: ``length``, ``source``, ``target``, ``ratio``, ``z``."""
     lengths = [int(length) for length in dyads["length"].unique()]
     types = [name for name in NEURON_TYPES if name in set(dyads["source"])]
@@ -200,8 +200,8 @@ def type_pairs(dyads: pd.DataFrame) -> Figure:
 
 
 def measures_by_family(table: pd.DataFrame, measures: list[str]) -> Figure:
-    """The measures of a run's wirings, one panel a measure and one row of dots a family. ``table`` has one row a wiring, ``family`` and the
-    columns ``measures``; those that all wirings have in common are left out."""
+    """The measures of a run's wirings, one panel per measure and one row of dots per family. ``table`` has one row per wiring, with
+    ``family`` and the columns ``measures``; measures that are the same for all wirings are left out."""
     names = [name for name in measures if np.ptp(table[name]) > 1e-9 * max(1.0, float(table[name].abs().max()))]
     if not names:
         raise ValueError("table: expected wirings that differ in a measure, got none; there is nothing to draw")

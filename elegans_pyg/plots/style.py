@@ -62,7 +62,7 @@ def save(figure: Figure, path: str | Path) -> tuple[Path, Path]:
     """Write a figure as ``<path>.png`` (180 dpi) and ``<path>.svg``, each complete or not at all; the same figure gives the same bytes.
     The folder is made when missing. Returns the two files; an ``OSError`` names one that cannot be written."""
     files, engine = [], figure.get_layout_engine()
-    # Of a DAG's thousands of lines the strongest compression takes as long as the drawing, and makes the file a tenth smaller.
+    # For the thousands of lines of a DAG, the strongest compression takes as long as drawing them and saves a tenth of the file.
     options: dict[str, dict[str, Any]] = {
         "png": {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 1}},
         "svg": {"metadata": {"Date": None}},
@@ -73,7 +73,7 @@ def save(figure: Figure, path: str | Path) -> tuple[Path, Path]:
             with matplotlib.rc_context({"svg.hashsalt": "elegans_pyg"}):
                 figure.savefig(content, format=suffix, dpi=180, **own)
             files.append(write_atomic(Path(f"{path}.{suffix}"), content.getvalue()))
-            # What the first drawing has laid out stays: to lay it out again takes a third of the second one.
+            # The layout of the first drawing is kept: computing it again would take a third of the second drawing's time.
             figure.set_layout_engine("none")
     finally:
         figure.set_layout_engine(engine)
@@ -81,7 +81,7 @@ def save(figure: Figure, path: str | Path) -> tuple[Path, Path]:
 
 
 def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **shared: Any) -> tuple[Figure, Any]:
-    """A figure of ``width`` by ``height`` inches, and what its ``subplots`` gives."""
+    """Return a figure of ``width`` by ``height`` inches and its axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, **shared)
 
@@ -105,7 +105,7 @@ def family_styles(families: Sequence[str], reference: str | None) -> dict[str, t
 
 
 def dress(axes: Axes, title: str = "", grid: Grid | None = "y", colour: str = MUTED, size: float = 10, **labels: Any) -> None:
-    """The look of most panels: two spines, a faint grid behind, the title to the left, and what ``Axes.set`` takes."""
+    """The look of most panels: two spines, a faint grid behind, the title to the left, and keyword arguments of ``Axes.set``."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
     axes.set_axisbelow(True)
@@ -163,7 +163,7 @@ def checked(argument: str, values: Array, shape: tuple[int, ...], more: str = ""
     """The values as an array of that shape, none of whose sizes may be 0."""
     array = numbers(values)
     if array.shape != shape or not array.size:
-        raise ValueError(f"{argument}: expected {shape} numbers{more}, at least one, got {array.shape}; give what belongs together")
+        raise ValueError(f"{argument}: expected {shape} numbers{more}, at least one, got {array.shape}; give arrays of matching shapes")
     return array
 
 

@@ -69,7 +69,7 @@ def voltage_map(
         voltage_mV: ``(T, N)``.
         neuron_type: ``(N,)``, positions in ``NEURON_TYPES``.
         neuron_name: of the ``N`` neurons; needed with ``named``.
-        named: neurons that have rows with their names above the map too, by a word for what they are, such as ``"driven"``.
+        named: neurons that have rows with their names above the map too, by their role, such as ``"driven"``.
     """
     time, types = numbers(time_ms), numbers(neuron_type)
     voltage = checked("voltage_mV", voltage_mV, (len(time), len(types)))

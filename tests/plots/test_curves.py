@@ -130,4 +130,4 @@ def test_other_scores_are_drawn_and_named():
     drawn, before = (lines(axes.axes[0])["ws"].get_xydata() for axes in (figure, expected))
     np.testing.assert_array_equal(drawn, before)
     results = frame[frame["split"] == "validation"].drop_duplicates("variant", keep="last")
-    assert family_accuracies(results, value="pixel_accuracy").axes[0].get_xlabel().startswith("pixel accuracy (%), one dot a run")
+    assert family_accuracies(results, value="pixel_accuracy").axes[0].get_xlabel().startswith("pixel accuracy (%), one dot per run")

@@ -1,0 +1,35 @@
+"""Whatever a recipe's test runs: its tables fit 80 columns without a broken word, and its figures have titles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+
+from elegans_pyg.studies import run
+from elegans_pyg.studies.study import Report
+from elegans_pyg.studies.tables import WIDTH, to_plain, to_text
+
+
+def check_report(report: Report) -> None:
+    text = to_text(*report.tables)
+    assert max(map(cell_len, text.splitlines()), default=0) <= WIDTH, text
+    printed = set(text.split())
+    for part in to_plain(*report.tables):
+        cells = [cell for row in (part.get("headings", []), *part.get("rows", [])) for cell in row] + part.get("notes", [])
+        words = {word for cell in cells for word in cell.split() if cell_len(word) < WIDTH // 2}
+        assert words <= printed, (words - printed, text)
+    assert all(figure.get_suptitle() for figure in report.figures.values())
+
+
+@pytest.fixture(autouse=True)
+def _reports_are_fit_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    join = run.join
+
+    def checked(*arguments: Any, **options: Any) -> Any:
+        report, paths = join(*arguments, **options)
+        check_report(report)
+        return report, paths
+
+    monkeypatch.setattr(run, "join", checked)
