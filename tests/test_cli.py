@@ -112,7 +112,7 @@ def test_shards_run_apart_and_are_joined(small: Path) -> None:
     assert invoke(*whole, "--out", "whole")[0] == 0
     for number in (2, 1):
         code, out, _ = invoke(*whole, "--out", "apart", "--shard", f"{number}/2")
-        assert (code, out) == (0, f"shard {number} of 2 is done; once all are: elegans-pyg join apart\n")
+        assert (code, out) == (0, f"shard {number} of 2 is done; once all are, run: elegans-pyg join apart\n")
         if number == 2:
             assert "1 of 2 shards of apart are not done (1)" in refused("join", "apart")
     code, out, _ = invoke("join", "apart")

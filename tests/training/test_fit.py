@@ -511,7 +511,7 @@ def test_bad_models() -> None:
 
     with pytest.raises(ValueError, match=r"expected 4 rising offsets from 0 to 3 in variant_ptr\(\)\['bias'\], got \[0, 2, 3\]"):
         run(Unsplit([4, 7, 5], [5, 6, 7]))
-    with pytest.raises(ValueError, match=r"variant_ptr\(\) and state_dict\(\) differ in bias"):
+    with pytest.raises(ValueError, match=r"variant_ptr\(\) and state_dict\(\) disagree on bias"):
         run(Nameless([4, 7, 5], [5, 6, 7]))
     with pytest.raises(ValueError, match=r"expected logits of shape \(3, 16, classes\), got \(16, 3\)"):
         run(Flat([4, 7, 5], [5, 6, 7]))

@@ -144,7 +144,7 @@ class Evaluator:
 
         for name in ("y_true", "y_pred"):
             if name not in given:
-                raise ValueError(f"{name}: missing; expected {self.expected_input_format}; add it")
+                raise ValueError(f"{name}: expected {self.expected_input_format}, got none; add it")
         true, predicted = (np.asarray(torch.as_tensor(given[name]).detach().cpu(), dtype=np.float64) for name in ("y_true", "y_pred"))
         if true.shape != predicted.shape or true.ndim != 2 or true.shape[1] != 1 or not np.isfinite([true, predicted]).all():
             got = f"{true.shape} and {predicted.shape}"
