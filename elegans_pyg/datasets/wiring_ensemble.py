@@ -124,8 +124,8 @@ class WiringEnsemble(InMemoryDataset):
 
         Returns:
             One row per variant, after that of the base (``variant`` -1, family ``base``, no ``wiring_seed``). Columns: ``variant``,
-                ``family``, ``wiring_seed``, ``nodes``; ``edges`` and ``dag_edges``, before and after the DAG step, without self-loops;
-                ``strength_error``, before the DAG step, see :func:`~elegans_pyg.transforms.strength_rewired.strength_error`;
+            ``family``, ``wiring_seed``, ``nodes``; ``edges`` and ``dag_edges``, before and after the DAG step, without self-loops;
+            ``strength_error``, before the DAG step, see :func:`~elegans_pyg.transforms.strength_rewired.strength_error`;
             ``input_nodes``, ``output_nodes``, ``levels``, ``unreached_nodes``; and ``parameters``, the number of parameters of a
             :class:`~elegans_pyg.nn.DAGNet` with ``channels`` ``C`` (at least 1) and 3x3 kernels: one per edge of the DAG, ``11 C`` per
             node.
