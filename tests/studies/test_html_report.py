@@ -182,6 +182,10 @@ def test_a_wiring_with_cycles_stands_by_distance() -> None:
     assert (drawn["inputs"], drawn["outputs"]) == ([0], [2])
     assert min(drawn["x"][3:]) > max(drawn["x"][:3])
     assert wirings.drawn(Data(edge_index=edges, num_nodes=wirings.MOST_NODES + 1)) is None
+    # Without types, from the sources to the sinks.
+    untyped = wirings.drawn(Data(edge_index=torch.tensor([[3, 1, 2, 1], [1, 2, 0, 3]]), num_nodes=5))
+    assert untyped is not None
+    assert (untyped["level"], untyped["inputs"], untyped["outputs"]) == ([2, 0, 1, 1, -1], [1], [0])
 
 
 def test_confusions_and_examples_are_the_predictions(run: Run, page: Page) -> None:

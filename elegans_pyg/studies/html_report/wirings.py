@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from torch_geometric.data import Data
 
 from elegans_pyg.plots.layout import layered_layout
 from elegans_pyg.plots.style import TYPE_COLOURS
-from elegans_pyg.wirings import MOTOR, NEURON_TYPES, SENSORY, as_wiring
+from elegans_pyg.transforms.levels import distance_from
+from elegans_pyg.wirings import MOTOR, NEURON_TYPES, SENSORY, as_wiring, roles
 
 MOST_NODES, MOST_EDGES = 5_000, 150_000
 """Size limits of a wiring on a page."""
 
 
 def drawn(wiring: Data) -> dict[str, Any] | None:
-    """Lay out a wiring from left (inputs) to right, by level, or, if it has cycles, by distance from the sensory neurons.
+    """Lay out a wiring from left (inputs) to right, by level, or, if it has cycles, by distance from the inputs.
 
     Returns:
         per neuron ``x``, ``y``, ``name``, ``type``, ``level`` (-1: no input reaches it), ``into`` and ``out`` (degrees); ``source`` and
@@ -32,8 +34,10 @@ def drawn(wiring: Data) -> dict[str, Any] | None:
         level, inputs = wiring.level.numpy(), wiring.input_mask.numpy()
         outputs = wiring.output_mask.numpy() & (level >= 0)
     else:
-        inputs, outputs = types == SENSORY, types == MOTOR
-        level = _distances(edges, inputs if inputs.any() else np.arange(len(types)) == 0)
+        # Without types, sources are the inputs and sinks the outputs, as in ConstrainedDAG.
+        kinds = types if (types == SENSORY).any() else roles(whole.edge_index, len(types)).numpy()
+        inputs, outputs = kinds == SENSORY, kinds == MOTOR
+        level = distance_from(whole.edge_index, torch.from_numpy(inputs)).numpy()
     # Unreached neurons are in a column of their own, on the right.
     placed = np.where(level < 0, level.max(initial=0) + 1, level)
     layout = layered_layout(placed, edges, types)
@@ -49,22 +53,10 @@ def drawn(wiring: Data) -> dict[str, Any] | None:
         "target": edges[1].tolist(),
         "inputs": np.flatnonzero(inputs).tolist(),
         "outputs": np.flatnonzero(outputs).tolist(),
-        "word": "level" if dag else "distance from the sensory neurons",
+        "word": "level" if dag else "distance from the inputs",
     }
 
 
 def types() -> list[dict[str, str]]:
     """Names and colours of the neuron types, by number."""
     return [{"name": name, "colour": TYPE_COLOURS[name]} for name in NEURON_TYPES]
-
-
-def _distances(edges: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Fewest edges from the nodes of the mask ``start (N,)``, -1 for nodes that cannot be reached."""
-    level, front, depth = np.where(start, 0, -1), start, 0
-    while front.any():
-        depth += 1
-        front = np.zeros_like(start)
-        front[edges[1][level[edges[0]] == depth - 1]] = True
-        front &= level < 0
-        level[front] = depth
-    return level
