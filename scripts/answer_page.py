@@ -20,6 +20,7 @@ import pandas as pd
 
 from elegans_pyg import analysis, plots, studies
 from elegans_pyg._files import write_atomic
+from elegans_pyg.analysis.answers import answers
 from elegans_pyg.datasets.sequences import METRICS, SEQUENCE_TASKS
 from elegans_pyg.recipes import elegans_echo, time_tasks
 from elegans_pyg.studies.tables import between_marks, to_markdown
@@ -84,14 +85,15 @@ def evidence(name: str, file: str = "results.csv") -> pd.DataFrame:
 
 
 @lru_cache
-def pictures(name: str) -> pd.DataFrame:
-    """The comparison of a run on images: a row a family, see :class:`elegans_pyg.analysis.Comparison`."""
-    return analysis.compare(evidence(name), margin=MARGIN).table
+def pictures(name: str) -> analysis.Comparison:
+    """The comparison of the families of a run on images."""
+    return analysis.compare(evidence(name), margin=MARGIN)
 
 
 @lru_cache
 def time(name: str) -> dict[str, pd.DataFrame]:
-    """Likewise of a run on tasks in time, by task; effects are above zero where the connectome is better, whatever the score."""
+    """The table of a comparison for each task of a run on tasks in time. Effects are above zero where the connectome is better, also where
+    less of a score is better."""
     results, found = evidence(name), {}
     for task, rows in results.groupby("task", sort=False):
         table = analysis.compare(rows, value="score", share=False, margin=TIME[name][1][task]).table
@@ -123,7 +125,7 @@ def effects() -> pd.DataFrame:
 
     for name, images in PICTURES.items():
         if name in known:
-            add("Pictures", images, pictures(name))
+            add("Pictures", images, pictures(name).table)
     for name, (network, _) in TIME.items():
         for task, table in time(name).items() if name in known else ():
             add("Time", f"{task}, {network}", table)
@@ -162,9 +164,7 @@ def answer_text() -> str:
     known, lines = origins(), []
     for name, images in PICTURES.items():
         if name in known:
-            verdicts = pictures(name).iloc[1:].groupby("verdict", sort=False)["family"].agg(list)
-            parts = [f"{verdict}: {', '.join(f'`{each}`' for each in families)}" for verdict, families in verdicts.items()]
-            lines.append(f"- **Pictures ({images}):** mean accuracy of the connectome and of each family of nulls, {'; '.join(parts)}.")
+            lines += [f"- **Pictures:** {sentence}" for sentence in answers(pictures(name), "the worm's wiring", images)]
     for name, (network, _) in TIME.items():
         if name in known:
             lines.append(f"- **Time ({NETWORKS[network]}):** {registered_answer(name)}")
@@ -203,7 +203,7 @@ def pictures_text() -> str:
         if name not in origins():
             continue
         rows = []
-        for row in pictures(name).itertuples():
+        for row in pictures(name).table.itertuples():
             mean = f"{100 * row.mean:.2f} ± {100 * row.sd:.2f}"
             cells = comparison_cells(row, 100, 2) if row.family != "connectome" else [""] * len(COMPARED)
             rows.append([f"`{row.family}`", f"{row.n} {row.unit}s", mean, *cells])

@@ -14,7 +14,7 @@ from elegans_pyg.plots.style import INK, MUTED, RED, RULE, TYPE_COLOURS, Array, 
 def examples(
     images: Array, labels: Array, predictions: Array, classes: Sequence[str], correct: bool | None = None, columns: int = 10, rows: int = 2
 ) -> Figure:
-    """Images classified rightly and wrongly, the true class above each and the predicted one below, as in figure 3 of Park & Kim 2023.
+    """Images classified correctly and wrongly, the true class above each and the predicted one below, as in figure 3 of Park & Kim 2023.
     The first ones in the order given are shown, not chosen ones.
 
     Args:

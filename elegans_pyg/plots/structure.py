@@ -55,7 +55,7 @@ def value_against_measures(variants: pd.DataFrame, relation: Relation, reference
             means = shared[row.measure].mean(), 100 * shared[relation.value].mean()
             axes.scatter(*means, s=34, facecolors="none", edgecolors=colour, lw=1.1, zorder=4)
         p = "" if math.isnan(row.p_holm) else f", p = {row.p_holm:.2g}"
-        inside = "" if math.isnan(row.rho_within) else f"; inside families {row.rho_within:+.2f}"
+        inside = "" if math.isnan(row.rho_within) else f"; within families {row.rho_within:+.2f}"
         axes.set_xlabel(f"ρ = {row.rho:+.2f}{p}{inside}", fontsize=8, color=MUTED)
     figure.supylabel(f"{relation.value} (%)", fontsize=10)
     handles = [dot(styles[family][0], family, 5) for family in families]

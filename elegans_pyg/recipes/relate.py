@@ -90,14 +90,14 @@ def report(done: Finished[RelateSettings]) -> Report:
 
 
 def _in_a_sentence(table: pd.DataFrame, value: str) -> str:
-    """Which measures go with the value, inside families and over all wirings, as far as that was shown."""
+    """Measures that correlate with the value, within families and over all wirings, as far as that was shown."""
     alpha, parts = ep.analysis.ALPHA, []
-    for rho, p, where in (("rho", "p_holm", "over all wirings"), ("rho_within", "p_within_holm", "inside families")):
+    for rho, p, where in (("rho", "p_holm", "over all wirings"), ("rho_within", "p_within_holm", "within families")):
         own = table[table[p] <= alpha]
         names = ", ".join(f"{row['measure']} ({row[rho]:+.2f})" for row in own.head(3).to_dict("records"))
         tested = int(table[p].notna().sum())
         parts.append(f"{len(own)} of {tested} measures {where}" + (f" (strongest by rho: {names})" if names else ""))
-    return f"With the {value} go, p ≤ {alpha:g} after Holm's correction, {' and '.join(parts)}."
+    return f"Correlated with the {value} (p ≤ {alpha:g} after Holm's correction): {' and '.join(parts)}."
 
 
 RELATE: Study[RelateSettings] = Study(

@@ -14,7 +14,7 @@ import pytest
 
 from elegans_pyg.recipes.elegans_echo import ELEGANS_ECHO, EchoSettings
 from elegans_pyg.recipes.ensemble import ENSEMBLE
-from elegans_pyg.recipes.relate import RELATE, RelateSettings
+from elegans_pyg.recipes.relate import RELATE, RelateSettings, _in_a_sentence
 from elegans_pyg.studies import Report, load_run, run_study
 from elegans_pyg.studies.study import Study
 from tests.commands import invoke, refused
@@ -164,6 +164,15 @@ def test_bad_input_ends_in_one_line(finished: Path, tmp_path: Path, monkeypatch:
     ):
         assert message in refused("relate", *arguments, "--quiet")
     assert not list(tmp_path.glob("runs/*"))
+
+
+def test_the_sentence_names_what_was_shown_and_no_more() -> None:
+    rows = [("depth", 0.9, 0.01, 0.2, 0.5), ("loops", -0.7, 0.04, -0.8, 0.03), ("size", 0.1, 1.0, float("nan"), float("nan"))]
+    table = pd.DataFrame(rows, columns=["measure", "rho", "p_holm", "rho_within", "p_within_holm"])
+    assert _in_a_sentence(table, "accuracy") == (
+        "Correlated with the accuracy (p ≤ 0.05 after Holm's correction): 2 of 3 measures over all wirings (strongest by rho: depth (+0.90)"
+        ", loops (-0.70)) and 1 of 2 measures within families (strongest by rho: loops (-0.80))."
+    )
 
 
 def test_it_is_a_study_like_the_others() -> None:

@@ -186,3 +186,16 @@ def test_refusals(tmp_path: Path) -> None:
     assert "pair_nulls: expected 0, or at least 2 to rank the real wiring among, got 1" in refused(*command, "--pair-nulls", 1)
     assert "layers: expected at least one for extrasynaptic synapses, got none" in refused(*command, "--layers", "")
     assert "families: expected at least 1 values" in refused(*command, "--families", "")
+
+
+def test_the_sentence_says_what_the_ranks_show_and_no_more() -> None:
+    rows = [("none", "rewired", 0.6, 0.5, 19, 0.05), ("none", "er", 0.6, 0.58, 19, 0.4), ("edge", "rewired", 0.7, 0.69, 19, 0.3)]
+    tests = pd.DataFrame(rows, columns=["freedom", "family", "real", "mean", "wirings", "p_holm"])
+    mixed, nothing = signals.rank_answers(tests, "freedom", {"none": "With nothing fitted", "edge": "With edges fitted"})
+    assert mixed == (
+        "With nothing fitted, the worm's wiring predicts its signals (AUC 0.600) better than its nulls: 19 rewired (0.500); each p ≤ 0.050"
+        " after Holm's correction. This was not shown for 19 er (0.580)."
+    )
+    assert nothing == (
+        "With edges fitted, the worm's wiring was not shown to predict its signals (AUC 0.700) better than its nulls: 19 rewired (0.690)."
+    )
