@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times simulating c302-D1, whose neurons have their shape, against NEURON on the same compartments, and prints the ratios.
 
-    python scripts/bench_cable.py                               # a compartment a section, 40 stimuli and one, and NEURON on one
+    python scripts/bench_cable.py                               # one compartment per section, 40 stimuli and one, and NEURON on one
     python scripts/bench_cable.py --d-lambda 0.3 --stimuli 1
     python scripts/bench_cable.py --without-neuron --gradients  # ours alone, with a gradient of 50 ms
 
@@ -40,7 +40,7 @@ def seconds(worm: Worm, current: torch.Tensor, options: argparse.Namespace, grad
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--d-lambda", type=float, help="longest compartment as a share of the length constant; a compartment a section by default"
+        "--d-lambda", type=float, help="longest compartment as a share of the length constant; one compartment per section by default"
     )
     parser.add_argument("--stimuli", default="40,1", help="numbers of stimuli simulated together")
     parser.add_argument("--dt", type=float, default=0.05, help="step in ms")

@@ -4,7 +4,7 @@
     python scripts/bench_dag.py                       # the hermaphrodite, 78 channels, 14x14 maps, batch 16; then 1 to 8 variants
     python scripts/bench_dag.py --batch-size 100 --executors levels,fused --variants ''
 
-The per-node loop is the one that the tests check every executor against (tests/nn/dag/per_node_loop.py): one small module a node, as
+The per-node loop is the one that the tests check every executor against (tests/nn/dag/per_node_loop.py): one small module per node, as
 RandWire-style code has it, which stacks a node's inputs. Each contender has a process of its own; times are medians over rounds in which
 they take turns, so that a slow moment of the machine hits all of them. `peak` is the resident memory that a first training step adds. On a
 GPU they come one after another, each with the whole memory to itself, and who does not fit is left out.
@@ -95,7 +95,7 @@ def contender(name: str, graphs: list[Data], channels: int, options: argparse.Na
 
 
 def copy_bandwidth(options: argparse.Namespace) -> float:
-    """Bytes a second, read and written, of a copy too large for any cache."""
+    """Bytes per second, read and written, of a copy too large for any cache."""
     source = torch.ones(2**26 if options.device == "cpu" else 2**28, device=options.device)
     target = torch.empty_like(source)
     seconds = []
@@ -109,7 +109,7 @@ def copy_bandwidth(options: argparse.Namespace) -> float:
 
 
 def multiplication_rate(options: argparse.Namespace) -> float:
-    """Floating-point operations a second of a matrix product."""
+    """Floating-point operations per second of a matrix product."""
     size = 2048 if options.device == "cpu" else 8192
     matrix = torch.ones(size, size, device=options.device)
     seconds = []
@@ -123,7 +123,7 @@ def multiplication_rate(options: argparse.Namespace) -> float:
 
 
 def report_limits(dag: Data, one_map: int, row: dict[str, float], options: argparse.Namespace) -> dict[str, float]:
-    """Print how near the fused walk comes to the machine's bounds, a copy's bytes and a matrix product's operations a second.
+    """Print how near the fused walk comes to the machine's bounds, a copy's bytes and a matrix product's operations per second.
 
     A step multiplies and adds 27 times per node and number of its map (the taps, forward, backward and for their own gradients) and three
     times per edge (the sum, its gradient, the weight's own). The convolution that the fused walk computes once more is not counted.
@@ -136,7 +136,7 @@ def report_limits(dag: Data, one_map: int, row: dict[str, float], options: argpa
     bandwidth = copy_bandwidth(options)
     counts = {"must move": 2 * nodes, "the walk moves": 2 * edges + 4 * nodes}
     rate, done = multiplication_rate(options), 2 * (27 * nodes + 3 * edges) * one_map / number_bytes(options) / row["forward+backward"]
-    report = {"copy_bandwidth": bandwidth, "multiplication_rate": rate, "operations a second": done}
+    report = {"copy_bandwidth": bandwidth, "multiplication_rate": rate, "operations per second": done}
     print(f"\na copy reaches {bandwidth / 1e9:.1f} GB/s; fused, forward + backward: {row['forward+backward']:.3f} s")
     print(f"a matrix product reaches {rate / 1e9:.1f} GFLOP/s; fused {done / 1e9:.1f}, {done / rate:.1%} of it")
     for what, maps_moved in counts.items():
@@ -244,13 +244,13 @@ def main() -> None:
     one_map = options.batch_size * options.channels * options.size**2 * number_bytes(options)
     first = next(iter(times))
     faster = f"x {first}"
-    print(f"{'':16}{'forward':>10}{faster:>10}{'fwd+bwd':>10}{faster:>10}{'peak':>12}{'maps a node':>13}")
+    print(f"{'':16}{'forward':>10}{faster:>10}{'fwd+bwd':>10}{faster:>10}{'peak':>12}{'maps per node':>15}")
     for name, row in times.items():
         line = f"{name:16}"
         for what in ("forward", "forward+backward"):
             line += f"{row[what]:9.4f}s{times[first][what] / row[what]:10.1f}"
         grown = row["peak_growth_bytes"]
-        print(f"{line}{grown / 2**20:8.0f} MiB{grown / one_map / dag.num_nodes:13.2f}")
+        print(f"{line}{grown / 2**20:8.0f} MiB{grown / one_map / dag.num_nodes:15.2f}")
     report["one variant"] = times
     if "fused" in times:
         report["bytes"] = report_limits(dag, one_map, times["fused"], options)
@@ -259,7 +259,7 @@ def main() -> None:
     counts = [int(count) for count in options.variants.split(",") if count]
     if counts:
         print(
-            f"\nvariants together, {options.channels_together} channels: seconds of forward+backward a variant\n{'variants':16}"
+            f"\nvariants together, {options.channels_together} channels: seconds of forward+backward per variant\n{'variants':16}"
             + "".join(f"{n:>10}" for n in counts)
         )
         together: dict[str, dict[int, float]] = {name: {} for name in contenders}
@@ -268,7 +268,7 @@ def main() -> None:
                 together[name][count] = row["forward+backward"] / count
         for name, values in together.items():
             print(f"{name:16}" + "".join(f"{values[n]:9.4f}s" if n in values else f"{'-':>10}" for n in counts), flush=True)
-        report["seconds a variant"] = together
+        report["seconds per variant"] = together
         if most := max(together.get("fused", {}), default=0):
             one_map = most * options.batch_size * options.channels_together * options.size**2 * number_bytes(options)
             report["bytes together"] = report_limits(dag, one_map, {"forward+backward": most * together["fused"][most]}, options)

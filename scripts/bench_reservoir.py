@@ -5,7 +5,7 @@
     python scripts/bench_reservoir.py --sequences 8
 
 reservoirpy runs one reservoir at a time, in float64, each time from its own weights: as dense matrices, as SciPy sparse ones, and as sparse
-ones with one process a core (joblib, whose workers are started before the clock). Times are medians over rounds in which the contenders
+ones with one process per core (joblib, whose workers are started before the clock). Times are medians over rounds in which the contenders
 take turns, so that a slow moment of the machine hits all of them; the table also gives the largest difference from reservoirpy's states.
 """
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time whole training steps of a classifier, images a second, and say what a step's time goes to.
+"""Time whole training steps of a classifier, images per second, and say what a step's time goes to.
 
     python scripts/bench_training.py                                       # images like MNIST's, batch 100, 16 and 78 channels
     python scripts/bench_training.py --size 8 --batch-size 50 --channels 24 --variants 15    # the quickstart's step
@@ -66,7 +66,7 @@ def main() -> None:
             seconds.append(time.perf_counter() - start)
         step = statistics.median(seconds[3:])
         rate = options.variants * options.batch_size / step
-        print(f"\n{channels} channels, {model.dag.executor_in_use()}: a step takes {step:.3f} s, {rate:.1f} images a second")
+        print(f"\n{channels} channels, {model.dag.executor_in_use()}: a step takes {step:.3f} s, {rate:.1f} images per second")
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if options.device == "cuda" else [])]
         with profile(activities=activities) as profiler:
             for _ in range(3):

@@ -318,7 +318,7 @@ def write_trace(work: Path) -> None:
 
 
 def write_traces_of_shapes(work: Path) -> None:
-    """40 ms of c302-D1: all somata and ten distal segments with a compartment a section, at a step of 0.01 ms; and five neurons by
+    """40 ms of c302-D1: all somata and ten distal segments with one compartment per section, at a step of 0.01 ms; and five neurons by
     themselves, somata and tips, with a ``d_lambda`` of 0.3, at a step of 0."""
     import numpy as np
 
@@ -409,7 +409,7 @@ def main() -> None:
     parser.add_argument("what", choices=["constants", "shapes", "trace", "trace-shapes", "ordinary"])
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "elegans_pyg-biophysics", help="where NEURON's files go")
     parser.add_argument(
-        "--d-lambda", type=float, nargs="*", default=[0.0, 0.3], help="of the traces of shapes; 0 for a compartment a section"
+        "--d-lambda", type=float, nargs="*", default=[0.0, 0.3], help="of the traces of shapes; 0 for one compartment per section"
     )
     parser.add_argument("--c302", type=Path, help="folder of the package c302, for the shapes, which need torch beside it")
     options = parser.parse_args()

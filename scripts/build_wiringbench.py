@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Measure WiringBench, or go on with it, and write data/wiringbench/ and the tables of its card, docs/wiringbench.md.
+"""Measure WiringBench, or resume measuring it, and write data/wiringbench/ and the tables of its card, docs/wiringbench.md.
 
     python scripts/build_wiringbench.py --run runs/wiringbench
     elegans-pyg reproduce wiringbench --out runs/leaderboard
     python scripts/build_wiringbench.py --run runs/wiringbench --leaderboard runs/leaderboard
 
-The first is a study like any other: it can be killed at any moment, and the same command goes on with it. A finished run is only read. With
+The first is a study like any other: it can be killed at any moment, and the same command resumes it. A finished run is only read. With
 `--every 32` it takes every 32nd wiring, a pilot in minutes. The leaderboard is a study of its own, on the tables that this writes.
 """
 
@@ -51,10 +51,10 @@ CONTEXT: dict[str, Any] = {
 }
 """The context that Croissant 1.0 prescribes, whole: mlcroissant reads no file with less."""
 ABOUT = {
-    "wirings": "One row a wiring: its recipe, SHA-256 of its edges, and its part in each split.",
-    "results": "One row a wiring, target and repeat.",
-    "targets": "One row a target: what it is, and how reliable the mean of its repeats is.",
-    "measures": "One row a wiring: structural measures of it and of its DAG.",
+    "wirings": "One row per wiring: its recipe, SHA-256 of its edges and the types of its neurons, and its part in each split.",
+    "results": "One row per wiring, target and repeat.",
+    "targets": "One row per target: what it is, and how reliable the mean of its repeats is.",
+    "measures": "One row per wiring: structural measures of it and of its DAG.",
 }
 
 
@@ -113,7 +113,7 @@ def write_data(found: dict[str, pd.DataFrame], folder: Path) -> None:
         "distribution": files,
         "recordSet": records,
     }
-    # A line a column.
+    # One line per column.
     text = re.sub(r"\n {4}}", "}", re.sub(r"\n {5,}", "", json.dumps(metadata, indent=1)))
     write_atomic(folder / "croissant.json", (text + "\n").encode())
 
@@ -167,10 +167,10 @@ def leaderboard_text(folder: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="run folder: begun, gone on with, or read if it is finished")
+    parser.add_argument("--run", type=Path, required=True, help="run folder: begun, resumed, or read if it is finished")
     parser.add_argument("--every", type=int, default=1, help="take every n-th wiring only")
     parser.add_argument("--groups", default=",".join(GROUPS), help="groups of targets, with commas between them")
-    parser.add_argument("--workers", type=int, help="processes (default: one a core)")
+    parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     parser.add_argument("--leaderboard", type=Path, help="finished run of `elegans-pyg reproduce wiringbench`, for the card")
     options = parser.parse_args()
     settings = BuildSettings(every=options.every, groups=tuple(options.groups.split(",")))

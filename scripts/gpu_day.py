@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """All that waits for a GPU, in under 30 minutes: the cuda tests, executors, Park & Kim, M1 and M2; writes gpu_day.json and gpu_day.md.
 
-    python scripts/gpu_day.py                                        # in runs/gpu-day; once more: goes on with what is not done
+    python scripts/gpu_day.py                                        # in runs/gpu-day; again: resumes
     python scripts/gpu_day.py --device cpu --quick --out /tmp/day    # the same path with tiny networks, in minutes on a CPU
 
 Every step is a process of its own with a limit of its own, and a log beside the table. One that fails or runs out of time is recorded, and
@@ -179,10 +179,10 @@ def markdown(report: dict[str, Any]) -> str:
 def executor_rows(name: str, measured: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     precision, step = name.partition("-")[2], "forward+backward"
     alone = {who: row[step] for who, row in measured["one variant"].items()}
-    together = {who: {int(count): value for count, value in row.items()} for who, row in measured.get("seconds a variant", {}).items()}
+    together = {who: {int(count): value for count, value in row.items()} for who, row in measured.get("seconds per variant", {}).items()}
     # Of the variants that each has room for together.
     best = {who: min([seconds, *together.get(who, {}).values()]) for who, seconds in alone.items()}
-    rows = [(f"{precision}: {who}, a step, the fastest a variant", f"{1e3 * seconds:.3g} ms", "", "") for who, seconds in best.items()]
+    rows = [(f"{precision}: {who}, a step, the fastest per variant", f"{1e3 * seconds:.3g} ms", "", "") for who, seconds in best.items()]
 
     def against(who: str, bar: float, what: str, theirs: float, ours: float) -> None:
         ratio = theirs / ours

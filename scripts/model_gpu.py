@@ -228,7 +228,7 @@ def map_bytes(shape: Shape, dtype: torch.dtype, work: Work, programs: int, cache
     """Bytes that one pair moves from and to memory, forward and backward."""
     size = shape.height * shape.width * cuda.images_in_memory(shape.images, dtype)
     kept, wide = size * dtype.itemsize, size * 4
-    # Forth: a map an edge, relu and z written, x read, out written. Back: a map an edge, relu read, flow written, the borders likewise.
+    # Forth: a map per edge, relu and z written, x read, out written. Back: a map per edge, relu read, flow written, the borders likewise.
     moved = 2 * work.edges * kept + 4 * work.nodes * kept + (work.inputs + work.outputs) * wide * 2
     if programs * (kept + wide) > cache / 2:
         # Forth, relu and z are read again; back, relu is, z is written and read twice, and the gradient at y_n is written and read.

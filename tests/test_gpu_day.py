@@ -66,12 +66,12 @@ def measured(levels: float, share: float) -> dict[str, object]:
     alone = {"loop": {"forward+backward": 0.09}, "levels": {"forward+backward": 0.05}, "fused": {"forward+backward": 0.01}}
     limits = {"the walk moves: fraction of bandwidth": share, "copy_bandwidth": 4e12}
     together = {"loop": {}, "levels": {"2": 0.03, "8": levels}, "fused": {"2": 0.008, "8": 0.006, "30": 0.005}}
-    return {"one variant": alone, "seconds a variant": together, "bytes": limits, "bytes together": limits}
+    return {"one variant": alone, "seconds per variant": together, "bytes": limits, "bytes together": limits}
 
 
 def test_the_table_sets_results_beside_their_bars() -> None:
     rows = {row[0]: row[1:] for row in executor_rows("executors-bfloat16", measured(0.02, 0.53))}
-    assert rows["bfloat16: fused, a step, the fastest a variant"][0] == "5 ms"
+    assert rows["bfloat16: fused, a step, the fastest per variant"][0] == "5 ms"
     assert rows["bfloat16: fused against loop, one variant"] == ("9.0x", "8x", "met")
     assert rows["bfloat16: fused against levels, one variant"] == ("5.0x", "4x", "met")
     assert rows["bfloat16: fused against levels, the fastest of each"] == ("4.0x", "4x", "met")

@@ -13,7 +13,7 @@ LEVEL_GAP = 0.6
 
 @dataclass(frozen=True)
 class LayeredLayout:
-    """Where :func:`layered_layout` places nodes: ``x`` along the levels, one unit a column, and ``y`` across, 0 to 1, both ``(N,)`` and
+    """Where :func:`layered_layout` places nodes: ``x`` along the levels, one unit per column, and ``y`` across, 0 to 1, both ``(N,)`` and
     ``nan`` for nodes without a level; each level's columns are between ``left`` and ``right``, ``(levels,)``."""
 
     x: Floats

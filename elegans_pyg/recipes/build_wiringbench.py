@@ -54,10 +54,10 @@ def build_units(settings: BuildSettings) -> ep.studies.Units:
 
 def build_data(settings: BuildSettings) -> dict[str, str]:
     """Digests of the connectomes and the images, and of the atlas where it is used."""
-    from elegans_pyg.datasets.wiringbench.wirings import BASES, edges_hash
+    from elegans_pyg.datasets.wiringbench.wirings import BASES, wiring_hash
     from elegans_pyg.recipes.signals import atlas_hash
 
-    found = {base: edges_hash(ep.datasets.Connectome(base)[0]) for base in BASES}
+    found = {base: wiring_hash(ep.datasets.Connectome(base)[0]) for base in BASES}
     if "propagation" in settings.groups:
         found |= atlas_hash()
     return {**found, "digits": ep.datasets.load_images("digits", quiet=True).digest()}
@@ -69,12 +69,12 @@ def measure(settings: BuildSettings, shard: Shard) -> pd.DataFrame:
     import pandas as pd
 
     from elegans_pyg._files import parse_csv
-    from elegans_pyg.datasets.wiringbench.wirings import edges_hash, make_wiring
+    from elegans_pyg.datasets.wiringbench.wirings import wiring_hash, make_wiring
 
     units = shard.units.reset_index(drop=True)
     first = units.drop_duplicates("number")
     graphs = {recipe.number: make_wiring(recipe) for recipe in first.itertuples()}
-    facts = [{"sha256": edges_hash(graph), "neurons": graph.num_nodes, "edges": graph.num_edges} for graph in graphs.values()]
+    facts = [{"sha256": wiring_hash(graph), "neurons": graph.num_nodes, "edges": graph.num_edges} for graph in graphs.values()]
     rows = units.merge(pd.DataFrame(facts).assign(number=list(graphs)), on="number")
     path = shard.folder / SECONDS
     seconds = json.loads(path.read_bytes()) if path.is_file() else {}

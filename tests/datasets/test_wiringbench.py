@@ -20,7 +20,7 @@ from torch_geometric.loader import DataLoader
 from elegans_pyg._files import data_folder
 from elegans_pyg.datasets import Connectome, WiringBench
 from elegans_pyg.datasets.wiringbench import Evaluator, dataset, read_ogb, tables, to_ogb
-from elegans_pyg.datasets.wiringbench.wirings import BASES, FAMILY_PARTS, SIZE_PARTS, edges_hash, make_wiring, recipes
+from elegans_pyg.datasets.wiringbench.wirings import BASES, FAMILY_PARTS, SIZE_PARTS, wiring_hash, make_wiring, recipes
 from elegans_pyg.studies.settings import CONTROL_FAMILIES
 from elegans_pyg.transforms import Rewired
 
@@ -57,7 +57,7 @@ def test_the_plan_has_what_the_card_says() -> None:
     assert len(plan.merge(more)) == len(plan)
 
 
-def test_the_hash_is_of_the_edges() -> None:
+def test_the_hash_is_of_the_edges_and_the_neurons_types() -> None:
     herm = Connectome()[0]
     order = torch.randperm(herm.num_nodes, generator=torch.Generator().manual_seed(1))
     place = torch.empty_like(order)
@@ -67,19 +67,22 @@ def test_the_hash_is_of_the_edges() -> None:
         edge_index=place[herm.edge_index][:, shuffled],
         edge_weight=herm.edge_weight[shuffled],
         neuron_name=[herm.neuron_name[neuron] for neuron in order],
+        neuron_type=herm.neuron_type[order],
         num_nodes=herm.num_nodes,
     )
-    assert edges_hash(other) == edges_hash(herm)
+    assert wiring_hash(other) == wiring_hash(herm)
     heavier = herm.clone()
     heavier.edge_weight[5] += 1
     turned = herm.clone()
     turned.edge_index = turned.edge_index.flip(0)
+    retyped = herm.clone()
+    retyped.neuron_type = herm.neuron_type.flip(0)
     nameless = Data(edge_index=place[herm.edge_index], edge_weight=herm.edge_weight, num_nodes=herm.num_nodes)
-    assert len({edges_hash(graph) for graph in (herm, heavier, turned, nameless)}) == 4
+    assert len({wiring_hash(graph) for graph in (herm, heavier, turned, retyped, nameless)}) == 5
     # By hand, of two neurons.
-    tiny = Data(edge_index=torch.tensor([[1, 0], [0, 1]]), num_nodes=2)
-    columns = (np.array([0, 1], "<i4"), np.array([1, 0], "<i4"), np.zeros(2, "<i4"), np.ones(2, "<f4"))
-    assert edges_hash(tiny) == hashlib.sha256(b"2 neurons, 2 edges" + b"".join(column.tobytes() for column in columns)).hexdigest()
+    tiny = Data(edge_index=torch.tensor([[1, 0], [0, 1]]), neuron_name=["b", "a"], neuron_type=torch.tensor([2, 1]), num_nodes=2)
+    columns = (np.array([1, 2], "<i4"), np.array([0, 1], "<i4"), np.array([1, 0], "<i4"), np.zeros(2, "<i4"), np.ones(2, "<f4"))
+    assert wiring_hash(tiny) == hashlib.sha256(b"2 neurons, 2 edges" + b"".join(column.tobytes() for column in columns)).hexdigest()
 
 
 def test_a_part_of_the_neurons_keeps_its_share_of_each_type_and_all_edges_between() -> None:
@@ -141,7 +144,7 @@ def test_what_is_served_is_what_was_measured(few: Path) -> None:
     assert [int(data.number) for data in bench] == sorted(own["number"].unique())
     for data in bench:
         row, number = wirings.loc[int(data.number)], int(data.number)
-        assert edges_hash(data) == row["sha256"]
+        assert wiring_hash(data) == row["sha256"]
         assert (data.num_nodes, data.num_edges, data.family) == (row["neurons"], row["edges"], row["family"])
         values = own.loc[own["number"] == number].sort_values("repeat")["value"].to_numpy()
         assert np.array_equal(data.repeats[0].numpy(), values)

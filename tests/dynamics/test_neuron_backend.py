@@ -32,7 +32,7 @@ def test_agrees_with_the_neuron_trace_in_all_302_neurons(dtype: torch.dtype) -> 
 
 @pytest.mark.parametrize("d_lambda", [0, 0.3])
 def test_shapes_agree_with_the_neuron_trace(d_lambda: float) -> None:
-    """All somata and ten distal segments with a compartment a section; five neurons, somata and tips, at 0.3."""
+    """All somata and ten distal segments with one compartment per section; five neurons, somata and tips, at 0.3."""
     pytest.importorskip("numba")
     trace = np.load(Path(__file__).with_name(f"c302-D1-{d_lambda:g}-neuron.npz"))
     record, inputs = trace["record"].tolist(), trace["inputs"].tolist()

@@ -12,7 +12,7 @@ import torch
 from torch_geometric.data import Data
 
 from elegans_pyg import datasets
-from elegans_pyg.datasets.wiringbench.wirings import edges_hash, make_wiring, recipes
+from elegans_pyg.datasets.wiringbench.wirings import wiring_hash, make_wiring, recipes
 from elegans_pyg.models import ConnectomeClassifier
 from elegans_pyg.recipes import build_wiringbench, wiring_targets
 from elegans_pyg.recipes.build_wiringbench import BUILD_WIRINGBENCH, BuildSettings, reliability
@@ -158,7 +158,7 @@ def test_a_build_is_gone_on_with_and_reports(tmp_path: Path, monkeypatch: pytest
     for row in wirings.itertuples():
         recipe = next(plan.iloc[[row.number]].itertuples())
         graph = make_wiring(recipe)
-        assert row.sha256 == edges_hash(graph)
+        assert row.sha256 == wiring_hash(graph)
         own = rows[rows["number"] == row.number]
         assert own["memory"].round().eq(graph.num_edges).all()
         assert own["propagation"].notna().tolist() == [True] + [False] * (build_wiringbench.REPEATS - 1)

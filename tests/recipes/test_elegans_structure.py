@@ -1,4 +1,4 @@
-"""The sweep over rewired fractions: its graphs, its tables, its answers, and going on where it was."""
+"""The sweep over rewired fractions: its graphs, its tables, its answers, and resuming."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 
 from elegans_pyg.datasets import WiringBench
 from elegans_pyg.datasets.wiringbench import tables as published
-from elegans_pyg.datasets.wiringbench.wirings import edges_hash, make_wiring, parts, recipes
+from elegans_pyg.datasets.wiringbench.wirings import wiring_hash, make_wiring, parts, recipes
 from elegans_pyg.recipes import wiringbench
 from elegans_pyg.recipes.build_wiringbench import structure
 from elegans_pyg.recipes.wiring_predictors import GRAPH_NETWORKS, MODELS, Problem, graph_network, predict_all
@@ -38,7 +38,7 @@ def tables(made: tuple[pd.DataFrame, list[Data]], monkeypatch: pytest.MonkeyPatc
     """Tables as those published, whose targets are the number of edges, with noise, and noise alone."""
     few, graphs = made
     edges, rng = np.array([graph.num_edges for graph in graphs]), np.random.default_rng(0)
-    wirings = few.assign(sha256=[edges_hash(graph) for graph in graphs], neurons=[graph.num_nodes for graph in graphs], edges=edges)
+    wirings = few.assign(sha256=[wiring_hash(graph) for graph in graphs], neurons=[graph.num_nodes for graph in graphs], edges=edges)
     split = parts(wirings)
     split["family"] = np.resize(["train", "train", "test", "valid"], len(few))
     values = {"memory": edges + rng.normal(size=(3, len(few))), "luck": rng.normal(size=(3, len(few)))}

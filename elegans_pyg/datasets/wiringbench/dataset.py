@@ -19,7 +19,7 @@ from elegans_pyg._files import cache_folder, sha256
 from elegans_pyg._progress import track
 from elegans_pyg._tensor_files import read_tensors, write_tensors
 from elegans_pyg.datasets.wiringbench import tables
-from elegans_pyg.datasets.wiringbench.wirings import PARTS, SPLITS, edges_hash, make_wiring
+from elegans_pyg.datasets.wiringbench.wirings import PARTS, SPLITS, wiring_hash, make_wiring
 from elegans_pyg.wirings import CHEMICAL, NEURON_TYPES
 
 _FORMAT, _PATIENCE_S = 1, 2.0
@@ -104,11 +104,11 @@ class WiringBench(InMemoryDataset):
 
     @staticmethod
     def query(wiring: Data) -> pd.DataFrame:
-        """Look up the results of a wiring by the hash of its edges.
+        """Look up the results of a wiring by the hash of its edges and the types of its neurons.
 
         Returns one row per target, with ``mean``, ``repeats`` and the wiring's ``number``. Raises ``ValueError`` if it was not measured.
         """
-        wirings, digest = WiringBench.table("wirings"), edges_hash(wiring)
+        wirings, digest = WiringBench.table("wirings"), wiring_hash(wiring)
         numbers = wirings.loc[wirings["sha256"] == digest, "number"]
         if numbers.empty:
             raise ValueError(f"wiring: expected one of the {len(wirings):,} wirings measured, got one with hash {digest[:16]}; measure it")
@@ -155,7 +155,7 @@ def _made(folder: Path, recipes: pd.DataFrame) -> dict[str, Any]:
     graphs = []
     for recipe in track(recipes.itertuples(), "making wirings", len(recipes), not sys.stderr.isatty(), _PATIENCE_S):
         graph = make_wiring(recipe)
-        if edges_hash(graph) != recipe.sha256:
+        if wiring_hash(graph) != recipe.sha256:
             made = f"wiring {recipe.number} ({recipe.family} of {recipe.base})"
             raise ValueError(
                 f"wirings: expected {made} with the measured edges, got others; use the package version that it was published with"

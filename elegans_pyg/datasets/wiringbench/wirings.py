@@ -1,4 +1,4 @@
-"""The wirings of WiringBench: a table of recipes, the graphs made from them, and the hash that identifies a graph."""
+"""The wirings of WiringBench: a table of recipes, the graphs made from them, and the hash that identifies a wiring."""
 
 import hashlib
 import zlib
@@ -80,8 +80,10 @@ def make_wiring(recipe: Any) -> Data:
     return graph
 
 
-def edges_hash(data: Data) -> str:
-    """Return the SHA-256 of a wiring's number of neurons and its edges with type and synapse count, sorted by source and target.
+def wiring_hash(data: Data) -> str:
+    """Return the SHA-256 of a wiring's neurons with their types, and its edges with type and synapse count, sorted by source and target.
+
+    The types decide which neurons get input and which are read, so that the same edges with other types are another wiring.
 
     Neurons with unique names are sorted by name, so that the hash does not depend on their numbering; others keep their order.
     """
@@ -94,9 +96,11 @@ def edges_hash(data: Data) -> str:
     kind = np.zeros(len(source), dtype=np.int64) if data.get("edge_type") is None else data.edge_type.cpu().numpy()
     weight = np.ones(len(source)) if data.get("edge_weight") is None else data.edge_weight.detach().cpu().numpy()
     order = np.lexsort((kind, target, source))
+    types = np.zeros(nodes) if data.get("neuron_type") is None else data.neuron_type.cpu().numpy()
     digest = hashlib.sha256(f"{nodes} neurons, {len(source)} edges".encode())
-    for column, dtype in ((source, "<i4"), (target, "<i4"), (kind, "<i4"), (weight, "<f4")):
-        digest.update(np.ascontiguousarray(column[order].astype(dtype)).data)
+    edges = [column[order] for column in (source, target, kind, weight)]
+    for column, dtype in zip((types[np.argsort(rank)], *edges), ("<i4", "<i4", "<i4", "<i4", "<f4"), strict=True):
+        digest.update(np.ascontiguousarray(column.astype(dtype)).data)
     return digest.hexdigest()
 
 

@@ -2,7 +2,11 @@
 (async () => {
   const byId = (id) => document.getElementById(id);
   const data = JSON.parse(byId("data").textContent);
-  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  function bytes(text) {
+    const letters = atob(text), found = new Uint8Array(letters.length);
+    for (let at = 0; at < letters.length; at += 1) found[at] = letters.charCodeAt(at);
+    return found;
+  }
   const unpacked = (text) => new Response(new Blob([bytes(text)]).stream().pipeThrough(new DecompressionStream("gzip")));
   const script = document.createElement("script");
   script.textContent = await unpacked(byId("library").textContent).text();
@@ -40,6 +44,9 @@
     return Plotly.react(element, dark.matches ? traces.map(lighter) : traces, looks, options);
   }
 
+  // A new task, so that what is drawn can be seen and used while the rest is drawn.
+  const pause = () => new Promise((done) => setTimeout(done));
+
   const again = () => drawn.forEach((_, element) => draw(element));
   dark.addEventListener("change", again);
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((own) => { own.open = true; }));
@@ -47,7 +54,11 @@
   // The checkboxes hide a family in all charts of the run, the legend in one chart.
   for (const section of document.querySelectorAll(".charts")) {
     const charts = [...section.querySelectorAll(".chart")];
-    for (const element of charts) await draw(element, data.charts[element.id]);
+    for (const element of charts) {
+      await draw(element, data.charts[element.id]);
+      performance.mark("chart");
+      await pause();
+    }
     section.addEventListener("change", () => {
       const shown = new Set([...section.querySelectorAll(".family:checked")].map((box) => safe(box.value)));
       const each = section.querySelector(".each:checked") !== null;
@@ -111,7 +122,7 @@
           marker: { opacity: 1, color: type.colour, size: own.map((at) => (at === node ? 20 : 6 + 12 * (graph.into[at] + graph.out[at]) / most)), line: { width: own.map((at) => (at === node ? 3 : 0.5)), color: own.map((at) => (at === node ? "#d7191c" : "#ffffff")) } },
         });
       });
-      const bare = { showgrid: false, zeroline: false, showticklabels: false, showline: false };
+      const bare = { automargin: false, showgrid: false, zeroline: false, showticklabels: false, showline: false };
       draw(element, { data: traces, layout: { xaxis: { ...bare, title: { text: `${graph.word} →` } }, yaxis: { ...bare, range: [-0.03, 1.03] }, hovermode: "closest", margin: { l: 10, r: 10, t: 20, b: 40 }, uirevision: which.value } });
     }
 
@@ -135,6 +146,7 @@
       if (found < 0 && wanted) told.textContent = `There is no neuron ${search.value}.`;
     });
     load();
+    await pause();
     element.on("plotly_click", ({ points: [point] }) => {
       if (point.customdata === undefined) return;
       search.value = graph.name[point.customdata];

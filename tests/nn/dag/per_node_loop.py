@@ -1,4 +1,4 @@
-"""The obvious DAG network that every executor must agree with: one small module a node, run one after another, inputs stacked."""
+"""The obvious DAG network that every executor must agree with: one small module per node, run one after another, inputs stacked."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def _peak_of_a_step(executor: str, results: multiprocessing.SimpleQueue) -> None
     results.put((before, peak_resident_bytes(), dag.num_nodes))
 
 
-# The definition keeps a map an edge.
+# The definition keeps a map per edge.
 @pytest.mark.parametrize("executor", [name for name in EXECUTORS if name != "scatter"])
 def test_memory_of_a_training_step(executor):
     context = multiprocessing.get_context("spawn")
