@@ -29,7 +29,6 @@ ROOT = Path(__file__).parent.parent
 WORKER = ROOT / "elegans_pyg" / "dynamics" / "neuron_worker.py"
 TRACE = ROOT / "tests" / "dynamics" / "c302-C1-neuron.npz"
 INPUTS = ["PLML", "PLMR", "AVBL", "AVBR"]
-FIVE = ["PLML", "AVBL", "DB1", "VB1", "AVM"]
 # The segments farthest from the soma.
 DISTAL = ["PLML:45", "PLMR:45", "AVBL:58", "AVBR:58", "PVDL:1494", "ALML:32", "DB1:56", "VB1:22", "AVM:42", "PVR:74"]
 TARGET = ROOT / "data" / "biophysics"
@@ -283,15 +282,14 @@ def at_step_0(  # type: ignore[no-untyped-def]
     job: dict[str, object],
     steps_ms: tuple[float, ...] = (0.01, 0.005),
     every: int = 10,
-    without: tuple[str, ...] = (),
 ):
-    """NEURON's voltages every ``every`` times 0.05 ms, without some neurons, at a step of 0, extrapolated from two small ones, since its
-    error is of first order in the step; or at the one step that is given."""
+    """NEURON's voltages every ``every`` times 0.05 ms at a step of 0, extrapolated from two small ones, since its error is of first order
+    in the step; or at the one step that is given."""
     import numpy as np
 
-    network = work / (f"network-{level}" + ("-five" if without else ""))
+    network = work / f"network-{level}"
     if not network.is_dir():
-        subprocess.run([sys.executable, str(WORKER), "build", str(network), level, *without], check=True)
+        subprocess.run([sys.executable, str(WORKER), "build", str(network), level], check=True)
     voltages = []
     for step_ms in steps_ms:
         result = work / f"result-{level}-{name}-{step_ms}.npz"
@@ -318,21 +316,16 @@ def write_trace(work: Path) -> None:
 
 
 def write_traces_of_shapes(work: Path) -> None:
-    """40 ms of c302-D1: all somata and ten distal segments with one compartment per section, at a step of 0.01 ms; and five neurons by
-    themselves, somata and tips, with a ``d_lambda`` of 0.3, at a step of 0."""
+    """40 ms of c302-D1, all somata and ten distal segments: with one compartment per section at a step of 0.01 ms, and with a ``d_lambda``
+    of 0.3 at a step of 0."""
     import numpy as np
 
-    neurons = json.loads((TARGET / "c302-D1.json").read_text())["neurons"]
-    others = tuple(name for name in neurons if name not in FIVE)
-    five = [*FIVE, *(name for name in DISTAL if name.partition(":")[0] in FIVE)]
-    for d_lambda, inputs, record, steps, without in (
-        (0.0, [0, 1, 2, 3], [*neurons, *DISTAL], (0.01,), ()),
-        (0.3, [0, 2], five, (0.01, 0.005), others),
-    ):
-        job = {"duration_ms": 40.0, "inputs": [INPUTS[k] for k in inputs], "record": record, "d_lambda": d_lambda}
-        voltage = at_step_0(work, "D1", f"{d_lambda:g}", job | {"current_pA": shape_currents()[:, :, inputs][:1]}, steps, without=without)
+    record = [*json.loads((TARGET / "c302-D1.json").read_text())["neurons"], *DISTAL]
+    for d_lambda, steps in ((0.0, (0.01,)), (0.3, (0.01, 0.005))):
+        job = {"duration_ms": 40.0, "inputs": INPUTS, "record": record, "d_lambda": d_lambda, "current_pA": shape_currents()}
+        voltage = at_step_0(work, "D1", f"{d_lambda:g}", job, steps)
         file = TRACE.with_name(f"c302-D1-{d_lambda:g}-neuron.npz")
-        np.savez_compressed(file, voltage_mV=voltage.astype(np.float32), record=np.array(record), inputs=np.array(job["inputs"]))
+        np.savez_compressed(file, voltage_mV=voltage.astype(np.float32), record=np.array(record), inputs=np.array(INPUTS))
         print(f"{file}: {file.stat().st_size / 1e3:.0f} kB")
 
 
@@ -392,15 +385,13 @@ def reference_currents():  # type: ignore[no-untyped-def]
 
 
 def shape_currents():  # type: ignore[no-untyped-def]
-    """(2, 800, 4) pA at 0.05 ms: a pulse into PLM with a half-wave into AVB; steps up into PLM, and down and up into AVB."""
+    """(1, 800, 4) pA at 0.05 ms: a pulse into PLM with a half-wave into AVB."""
     import numpy as np
 
     time_ms = np.arange(800) * 0.05
-    current = np.zeros((2, len(time_ms), 4))
+    current = np.zeros((1, len(time_ms), 4))
     current[0, (time_ms >= 8) & (time_ms < 25), :2] = 10
     current[0, :, 2:] = 20 * np.sin(np.pi * time_ms / 40)[:, None]
-    current[1, :, :2] = np.floor(time_ms / 10)[:, None] * 4
-    current[1, :, 2:] = np.where(time_ms < 15, -3, 15)[:, None]
     return current
 
 

@@ -112,7 +112,8 @@ def _allowed() -> Any:
     from torch_geometric.data.storage import GlobalStorage
 
     core = getattr(np, "_core", None) or np.core  # its name before NumPy 2
-    arrays = [core.multiarray._reconstruct, core.multiarray.scalar, np.ndarray, np.dtype, type(np.dtype(np.int64))]
+    # Arrays without elements, such as an empty part of a split, are stored as an empty `bytes`.
+    arrays = [core.multiarray._reconstruct, core.multiarray.scalar, np.ndarray, np.dtype, type(np.dtype(np.int64)), bytes]
     return torch.serialization.safe_globals([Data, DataEdgeAttr, DataTensorAttr, GlobalStorage, *arrays])
 
 
