@@ -26,6 +26,11 @@ def followed(tell: Callable[[float], None]) -> Iterator[None]:
         _FOLLOWER.reset(token)
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 unit``, ``1,200 units``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 class Progress:
     """Progress on standard error: a bar with the time left on a terminal, about ten lines elsewhere, only warnings if ``quiet``.
 

@@ -5,3 +5,5 @@ source "$(dirname "$0")/venv.sh" fast
 
 say "Training the connectome and its controls on the embedded digits: elegans-pyg ensemble $*"
 .venv/bin/elegans-pyg ensemble "$@"
+
+echo "Next, your own wiring: source .venv/bin/activate, then elegans-pyg ensemble --connectome FILE (docs/your_own_connectome.md)"

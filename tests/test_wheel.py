@@ -24,6 +24,6 @@ def test_it_holds_the_package_and_its_data(tmp_path: Path) -> None:
 
     program = "import elegans_pyg; from elegans_pyg.datasets import WiringBench; print(elegans_pyg.__file__, WiringBench('memory')[0])"
     environment = os.environ | {"PYTHONPATH": str(site), "ELEGANS_PYG_CACHE": str(tmp_path / "cache")}
-    shown = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True).stdout
-    assert shown.startswith(str(site))
-    assert "Data(" in shown
+    run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+    assert run.stdout.startswith(str(site))
+    assert "Data(" in run.stdout

@@ -75,9 +75,9 @@ def report(
 @app.command
 def join(run: Annotated[Path, Parameter(help="Run folder whose shards were run separately.")], /) -> None:
     """Join the shards of a run, once all are done, and report."""
-    from elegans_pyg.cli.studies import print_result
+    from elegans_pyg.cli.studies import print_files, print_findings
     from elegans_pyg.studies.run import join_folder
     from elegans_pyg.studies.saved import load_run
 
     loaded = load_run(run)
-    print_result(loaded.study, join_folder(loaded.study, loaded.settings, loaded.folder))
+    print_files(loaded.study, join_folder(loaded.study, loaded.settings, loaded.folder, print_findings))

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from elegans_pyg._progress import counted
 from elegans_pyg.cli.app import app, reproduce_app
 from elegans_pyg.cli.options import QUIET, RUN, given_settings, parameter, settings_options, shape, whole
 from elegans_pyg.studies.registry import RECIPES, find
@@ -74,7 +75,7 @@ def run_command(study: Study[Any], values: dict[str, Any]) -> None:
     folder = RunFolder.free(study.short_name) if out is None else RunFolder(out)
     options = {name: values[name] for name in ("quiet", "workers", "address", "cpus")}
     try:
-        result = run_study(study, settings, folder.path, values["engine"] or "local", values["resume"], **options)
+        result = run_study(study, settings, folder.path, values["engine"] or "local", values["resume"], tell=print_findings, **options)
     except KeyboardInterrupt as interrupt:
         remedy = "nothing was done yet, start it again"
         if folder.started():
@@ -84,17 +85,22 @@ def run_command(study: Study[Any], values: dict[str, Any]) -> None:
     finally:
         if out is None and folder.path.is_dir() and not any(folder.path.iterdir()):
             folder.path.rmdir()
-    print_result(study, result)
+    print_files(study, result)
 
 
-def print_result(study: Study[Any], result: Any) -> None:
-    """Print the result of a run: tables, notes, the files written, and the command that repeats it."""
+def print_findings(report: Any) -> None:
+    """Print the tables and notes of a report."""
     from elegans_pyg.studies.tables import show
 
-    show(*result.report.tables)
-    for note in result.report.notes:
+    show(*report.tables)
+    for note in report.notes:
         show(f"• {note}")
-    print(f"{len(result.results)} units took {result.seconds:,.0f} s")
+    sys.stdout.flush()
+
+
+def print_files(study: Study[Any], result: Any) -> None:
+    """Print what a run took, the files written, and the command that repeats it."""
+    print(f"{counted(len(result.results), 'unit')} took {result.seconds:,.0f} s")
     for figure in result.figures:
         print(f"figure: {figure}.png")
     print(f"report: {result.out / 'report.html'}")

@@ -69,7 +69,7 @@ def measure(settings: BuildSettings, shard: Shard) -> pd.DataFrame:
     import pandas as pd
 
     from elegans_pyg._files import parse_csv
-    from elegans_pyg.datasets.wiringbench.wirings import wiring_hash, make_wiring
+    from elegans_pyg.datasets.wiringbench.wirings import make_wiring, wiring_hash
 
     units = shard.units.reset_index(drop=True)
     first = units.drop_duplicates("number")

@@ -6,7 +6,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ import pandas as pd
 
 from elegans_pyg import plots
 from elegans_pyg._files import sha256
-from elegans_pyg._progress import Progress
+from elegans_pyg._progress import Progress, counted
 from elegans_pyg._settings import Settings
 from elegans_pyg.datasets.graph_cache import hash_graph
 from elegans_pyg.studies import engines, machine
@@ -63,6 +63,7 @@ def run_study(
     address: str | None = None,
     cpus: int | None = None,
     shards: int | None = None,
+    tell: Callable[[Report], None] | None = None,
 ) -> StudyResult[S]:
     """Run or resume a study, and report its results.
 
@@ -82,6 +83,7 @@ def run_study(
         address: address of a Ray cluster; ``None`` starts one on this machine.
         cpus: cores per Ray task (default: one for studies whose shards use one core each, all of this machine's for others).
         shards: number of shards; default: as few as fit in memory.
+        tell: called with the report as soon as the results are written, before the figures are drawn.
 
     Raises:
         ValueError: if the settings do not fit together, do not fit in memory, or are not those of the run to resume.
@@ -101,11 +103,13 @@ def run_study(
     try:
         with stopped_by_signals(), folder.claim():
             units, finished = prepare(study, settings, folder, resume, shards, quiet=quiet)
+            message = Progress("", 1, quiet=quiet).message
             if finished:
-                Progress("", 1, quiet=quiet).message(f"{folder.path} holds a finished run; nothing is left to do")
+                message(f"{folder.path} holds a finished run; nothing is left to do")
             else:
+                message(f"{counted(len(units.table), 'unit')} in {counted(units.table['shard'].nunique(), 'shard')}")
                 run(study, settings, folder, units, quiet)
-            report, figures = join(study, settings, folder, units, write=not finished)
+            report, figures = join(study, settings, folder, units, write=not finished, quiet=quiet, tell=tell)
             rows = folder.read_table("results.csv")
     finally:
         if temporary is not None:
@@ -136,8 +140,8 @@ def run_array_shard(study: Study[S], settings: S, out: str | Path, number: int, 
             run_shard(study, settings, folder, number, count, quiet)
 
 
-def join_folder(study: Study[S], settings: S, folder: RunFolder) -> StudyResult[S]:
-    """Join and report a run whose shards were run separately.
+def join_folder(study: Study[S], settings: S, folder: RunFolder, tell: Callable[[Report], None] | None = None) -> StudyResult[S]:
+    """Join and report a run whose shards were run separately; for ``tell`` see :func:`run_study`.
 
     Raises:
         ValueError: if some are not done; the message names them.
@@ -145,7 +149,7 @@ def join_folder(study: Study[S], settings: S, folder: RunFolder) -> StudyResult[
     started = time.monotonic()
     with folder.claim():
         finished = folder.finished()
-        report, figures = join(study, settings, folder, folder.read_units(), write=not finished)
+        report, figures = join(study, settings, folder, folder.read_units(), write=not finished, quiet=False, tell=tell)
         rows = folder.read_table("results.csv")
     return StudyResult(settings, rows, report, folder.path, figures, time.monotonic() - started)
 
@@ -193,7 +197,16 @@ def prepare(
     return units, False
 
 
-def join(study: Study[S], settings: S, folder: RunFolder, units: Units, write: bool = True) -> tuple[Report, list[Path]]:
+def join(
+    study: Study[S],
+    settings: S,
+    folder: RunFolder,
+    units: Units,
+    write: bool = True,
+    *,
+    quiet: bool = True,
+    tell: Callable[[Report], None] | None = None,
+) -> tuple[Report, list[Path]]:
     """Join the rows of all shards and report; with ``write``, write results, tables, figures, ``report.html`` and summary.
 
     Raises:
@@ -212,8 +225,13 @@ def join(study: Study[S], settings: S, folder: RunFolder, units: Units, write: b
         folder.write("results.csv", rows)
         for name, content in report.files.items():
             folder.write(name, content)
-        for path, figure in zip(paths, report.figures.values(), strict=True):
-            plots.save(figure, path)
+    if tell is not None:
+        tell(report)
+    if write:
+        with Progress("figures", len(paths), quiet=quiet, patience_s=5) as progress:
+            for path, figure in zip(paths, report.figures.values(), strict=True):
+                plots.save(figure, path)
+                progress.advance()
         folder.write(FILE, render([Part(study, settings, units, folder, rows, report)], folder.path))
         comparison = {} if report.comparison is None else {"comparison": report.comparison.to_dict()}
         answer = answer_of(report, settings)

@@ -20,7 +20,7 @@ from torch_geometric.loader import DataLoader
 from elegans_pyg._files import data_folder
 from elegans_pyg.datasets import Connectome, WiringBench
 from elegans_pyg.datasets.wiringbench import Evaluator, dataset, read_ogb, tables, to_ogb
-from elegans_pyg.datasets.wiringbench.wirings import BASES, FAMILY_PARTS, SIZE_PARTS, wiring_hash, make_wiring, recipes
+from elegans_pyg.datasets.wiringbench.wirings import BASES, FAMILY_PARTS, SIZE_PARTS, make_wiring, recipes, wiring_hash
 from elegans_pyg.studies.settings import CONTROL_FAMILIES
 from elegans_pyg.transforms import Rewired
 

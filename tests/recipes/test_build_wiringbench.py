@@ -12,7 +12,7 @@ import torch
 from torch_geometric.data import Data
 
 from elegans_pyg import datasets
-from elegans_pyg.datasets.wiringbench.wirings import wiring_hash, make_wiring, recipes
+from elegans_pyg.datasets.wiringbench.wirings import make_wiring, recipes, wiring_hash
 from elegans_pyg.models import ConnectomeClassifier
 from elegans_pyg.recipes import build_wiringbench, wiring_targets
 from elegans_pyg.recipes.build_wiringbench import BUILD_WIRINGBENCH, BuildSettings, reliability

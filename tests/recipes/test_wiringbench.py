@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 
 from elegans_pyg.datasets import WiringBench
 from elegans_pyg.datasets.wiringbench import tables as published
-from elegans_pyg.datasets.wiringbench.wirings import wiring_hash, make_wiring, parts, recipes
+from elegans_pyg.datasets.wiringbench.wirings import make_wiring, parts, recipes, wiring_hash
 from elegans_pyg.recipes import wiringbench
 from elegans_pyg.recipes.build_wiringbench import structure
 from elegans_pyg.recipes.wiring_predictors import GRAPH_NETWORKS, MODELS, Problem, graph_network, predict_all

@@ -19,7 +19,7 @@ from elegans_pyg._files import cache_folder, sha256
 from elegans_pyg._progress import track
 from elegans_pyg._tensor_files import read_tensors, write_tensors
 from elegans_pyg.datasets.wiringbench import tables
-from elegans_pyg.datasets.wiringbench.wirings import PARTS, SPLITS, wiring_hash, make_wiring
+from elegans_pyg.datasets.wiringbench.wirings import PARTS, SPLITS, make_wiring, wiring_hash
 from elegans_pyg.wirings import CHEMICAL, NEURON_TYPES
 
 _FORMAT, _PATIENCE_S = 1, 2.0
