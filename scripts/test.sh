@@ -9,4 +9,4 @@ say "ruff"
 say "mypy"
 .venv/bin/mypy
 say "pytest"
-.venv/bin/python -m pytest --numprocesses auto -m "not slow" "$@"
+.venv/bin/python -m pytest --numprocesses auto --dist worksteal -m "not slow" "$@"

@@ -23,6 +23,7 @@ from elegans_pyg.studies.export import FromPixels
 from elegans_pyg.training.settings import SequenceSettings
 from tests.commands import invoke, refused
 from tests.recipes.tiny import tensor_settings, tiny_settings, write_wiring
+from tests.recipes.undrawn import learnt
 from tests.recipes.waves import use_leaky
 
 
@@ -115,8 +116,7 @@ def test_networks_of_every_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (FIT_RNN, FitRnnSettings(runs=2, training=SequenceSettings(epochs=2))),
     ):
         folder = tmp_path / study.short_name
-        run_study(study, settings, folder, quiet=True)
-        families = load_run(folder).results["family"].unique()
+        families = learnt(study, settings, folder).results["family"].unique()
         for family in families:
             code, out, err = invoke("export", folder, "--format", "numpy", "--family", family)
             assert code == 0, (study.name, family, err)

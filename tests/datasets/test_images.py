@@ -654,6 +654,7 @@ def test_published_test_sets(tmp_path, name, shape, class_counts, first_class, m
     assert data.test_images.double().mean((0, 2, 3)).div(255).tolist() == pytest.approx(means, abs=0.002)
 
 
+@pytest.mark.slow
 @needs_images
 def test_published_fashion_mnist(monkeypatch):
     monkeypatch.setenv("ELEGANS_PYG_IMAGES", IMAGE_ROOT)

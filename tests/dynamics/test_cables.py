@@ -125,11 +125,14 @@ class Shaped:
         inner, branch = slice(self.number), slice(self.number, None)
         reduced = np.linalg.solve(laplacian[branch, branch], laplacian[branch, inner])
         self.axial = laplacian[inner, inner] - laplacian[inner, branch] @ reduced
-        self.worm = worm
+        data, self.inhibitory = worm.data, worm.data.inhibitory.tolist()
+        # As numbers, since the right-hand side is evaluated thousands of times.
+        signs = data.inhibitory[data.edge_index[0]].tolist()
+        self.edges = list(zip(data.edge_index.T.tolist(), data.edge_type.tolist(), signs, data.edge_weight.tolist(), strict=True))
         self.gates = [gate for channel in table["channels"].values() for gate in channel["gates"].values()]
 
     def rate(self, y: np.ndarray, current: np.ndarray) -> np.ndarray:
-        table, data, number = self.table, self.worm.data, self.number
+        table, number = self.table, self.number
         v, n, p, q, e, f, ca = y[: 7 * number].reshape(7, number)
         s = y[7 * number :]
         channels, block = table["channels"], table["calcium"]["block"]
@@ -140,17 +143,14 @@ class Shaped:
         into = density * self.area - self.axial @ v
         soma, ds = v[self.soma], np.zeros(self.neurons)
         into[self.soma] += current
-        for (a, b), kind, sign in zip(
-            data.edge_index.T.tolist(), data.edge_type.tolist(), data.inhibitory[data.edge_index[0]], strict=True
-        ):
+        for (a, b), kind, sign, weight in self.edges:
             own = table["synapse"]["inhibitory" if sign else "excitatory"]
             if kind == 1:
-                weight = float(data.edge_weight[data.edge_index.T.eq(torch.tensor([a, b])).all(1) & (data.edge_type == 1)])
                 into[self.soma[b]] += weight * table["gap_junction_nS"] * (soma[a] - soma[b])
             else:
                 into[self.soma[b]] += own["conductance_nS"] * s[a] * (own["reversal_mV"] - soma[b])
         for i in range(self.neurons):
-            own = table["synapse"]["inhibitory" if data.inhibitory[i] else "excitatory"]
+            own = table["synapse"]["inhibitory" if self.inhibitory[i] else "excitatory"]
             phi = 1 / (1 + np.exp((own["threshold_mV"] - soma[i]) / own["delta_mV"]))
             ds[i] = own["rise_per_ms"] * phi * (1 - s[i]) - own["decay_per_ms"] * s[i]
         dv = into / (self.area * table["capacitance_pF"])

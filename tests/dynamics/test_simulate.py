@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import sys
 import warnings
 from pathlib import Path
@@ -98,10 +99,10 @@ def nervous_systems(draw: st.DrawFn) -> tuple[list[tuple[int, int, float, int]],
 def test_any_circuit_stays_finite_and_fused_equals_plain(system: tuple, membrane: str, size: float) -> None:
     pytest.importorskip("numba")
     small = Worm.from_connectome(circuit(*system), membrane)
-    current = torch.full((2, 200, 1), size, dtype=torch.float64)
+    current = torch.full((2, 100, 1), size, dtype=torch.float64)
     current[1] = 0
-    _, plain = simulate(small, current, ["N0"], 0.01, 2.0, executor="plain")
-    _, fused = simulate(small, current, ["N0"], 0.01, 2.0, executor="fused")
+    _, plain = simulate(small, current, ["N0"], 0.01, 1.0, executor="plain")
+    _, fused = simulate(small, current, ["N0"], 0.01, 1.0, executor="fused")
     assert torch.isfinite(plain).all()
     torch.testing.assert_close(fused, plain, rtol=1e-9, atol=1e-8)
 
@@ -155,8 +156,8 @@ def test_gradients_in_currents_conductances_and_initial_state(membrane: str) -> 
 
 
 def test_gradient_reaches_the_current_through_a_synapse(worm: Worm) -> None:
-    current = torch.full((1, 400, 1), 3.0, requires_grad=True)
-    _, voltage = simulate(worm, current, ["PLML"], duration_ms=20.0, record=["AVBL"])
+    current = torch.full((1, 100, 1), 3.0, requires_grad=True)
+    _, voltage = simulate(worm, current, ["PLML"], duration_ms=5.0, record=["AVBL"])
     voltage[0, -1, 0].backward()
     assert current.grad is not None
     assert torch.isfinite(current.grad).all()
@@ -194,16 +195,17 @@ def test_cuda_equals_the_cpu(worm: Worm) -> None:
     torch.testing.assert_close(voltage.cpu(), expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("segment", [1, 7, 60])
-def test_gradients_do_not_depend_on_which_states_are_kept(worm: Worm, segment: int) -> None:
+def test_gradients_do_not_depend_on_which_states_are_kept(worm: Worm) -> None:
     def gradient(segment: int | None) -> Tensor:
-        current = torch.full((1, 60, 1), 5.0, dtype=torch.float64, requires_grad=True)
+        current = torch.full((1, 30, 1), 5.0, dtype=torch.float64, requires_grad=True)
         row = torch.tensor([worm.neuron_name.index("AVBL")])
         integrate(worm, worm.initial_state(), current, row, row, 0.05, segment=segment)[0, -1].sum().backward()
         assert current.grad is not None
         return current.grad
 
-    torch.testing.assert_close(gradient(segment), gradient(None), rtol=1e-10, atol=0)
+    expected = gradient(None)
+    for segment in (1, 7, 30):
+        torch.testing.assert_close(gradient(segment), expected, rtol=1e-10, atol=0)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the process's memory from /proc")
@@ -278,8 +280,8 @@ def test_refuses(worm: Worm, change: dict, error: type[Exception], message: str)
     ],
 )
 @pytest.mark.parametrize("executor", ["fused", "plain"])
-def test_refuses_tables_that_do_not_fit(name: str, spoil: object, error: type[Exception], message: str, executor: str) -> None:
-    own = Worm("c302-C1")
+def test_refuses_tables_that_do_not_fit(worm: Worm, name: str, spoil: object, error: type[Exception], message: str, executor: str) -> None:
+    own = copy.deepcopy(worm)
     own.data[name] = spoil(own.data[name])  # type: ignore[operator]
     with pytest.raises(error, match=message):
         simulate(own, torch.zeros(1, 10, 1), ["PLML"], 0.05, 0.5, executor=executor)
@@ -335,9 +337,9 @@ def test_the_error_is_estimated_where_steps_twice_as_long_lose_the_plateaus(worm
 
 
 def test_each_stimulus_has_the_internal_steps_that_it_needs(worm: Worm) -> None:
-    quiet, strong = torch.zeros(400, 1, dtype=torch.float64), torch.full((400, 1), 8.0, dtype=torch.float64)
+    quiet, strong = torch.zeros(120, 1, dtype=torch.float64), torch.full((120, 1), 8.0, dtype=torch.float64)
     current = torch.stack([quiet, strong])
-    options = {"inputs": ["AVDL"], "duration_ms": 20.0, "record": ["AVDL", "AVAL"]}
+    options = {"inputs": ["AVDL"], "duration_ms": 6.0, "record": ["AVDL", "AVAL"]}
     once, within = simulate(worm, current, **options), simulate(worm, current, tolerance_mV=0.02, **options)
     assert torch.equal(within.voltage_mV[0], once.voltage_mV[0])
     assert not torch.equal(within.voltage_mV[1], once.voltage_mV[1])
@@ -346,11 +348,11 @@ def test_each_stimulus_has_the_internal_steps_that_it_needs(worm: Worm) -> None:
     wanted = current.clone().requires_grad_()
     again = simulate(worm, wanted, tolerance_mV=0.02, **options).voltage_mV
     torch.testing.assert_close(again, within.voltage_mV, rtol=0, atol=1e-9)
-    slope = torch.autograd.grad(again[1, -1, 0], wanted)[0][1, 350, 0]
+    slope = torch.autograd.grad(again[1, -1, 0], wanted)[0][1, 100, 0]
     moved = []
     for change in (1e-4, -1e-4):
         other = current.clone()
-        other[1, 350] += change
+        other[1, 100] += change
         moved.append(simulate(worm, other, tolerance_mV=0.02, **options).voltage_mV[1, -1, 0])
     assert float(slope) == pytest.approx(float(moved[0] - moved[1]) / 2e-4, rel=1e-5)
 

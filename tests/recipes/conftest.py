@@ -1,7 +1,8 @@
-"""Whatever a recipe's test runs: its tables fit 80 columns without a broken word, and its figures have titles."""
+"""Whatever a recipe's test runs: its tables fit 80 columns without a broken word, and its figures have titles. Few tests draw them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from rich.cells import cell_len
 from elegans_pyg.studies import run
 from elegans_pyg.studies.study import Report
 from elegans_pyg.studies.tables import WIDTH, to_plain, to_text
+from tests.recipes.undrawn import undrawn
 
 
 def check_report(report: Report) -> None:
@@ -33,3 +35,13 @@ def _reports_are_fit_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
         return report, paths
 
     monkeypatch.setattr(run, "join", checked)
+
+
+@pytest.fixture(autouse=True)
+def _figures_are_drawn_on_request(request: pytest.FixtureRequest) -> Iterator[None]:
+    """One test of a recipe, marked ``drawn``, draws its figures."""
+    if request.node.get_closest_marker("drawn"):
+        yield
+        return
+    with undrawn():
+        yield

@@ -54,7 +54,7 @@ def test_waveforms_of_neurons_with_their_shape(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("leaky_waves")
-@pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("number", [1, pytest.param(2, marks=pytest.mark.drawn), 3, 4, 5])
 def test_every_experiment_runs(tmp_path: Path, number: int) -> None:
     result = run_study(BARBULESCU, settings(number), tmp_path / "out", quiet=True)
     jobs, rows = EXPERIMENTS[number], result.results
@@ -94,6 +94,7 @@ def test_every_experiment_runs(tmp_path: Path, number: int) -> None:
     }[number]
 
 
+@pytest.mark.drawn
 @pytest.mark.slow
 def test_the_worms_waveforms_of_two_scenarios(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = settings(5, count=4, epochs=1, runs=1)

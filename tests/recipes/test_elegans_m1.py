@@ -49,6 +49,7 @@ def tiny(tmp_path: Path) -> M1Settings:
     return M1Settings(connectome=str(wiring), neurons=str(neurons), dataset="digits", training=training, **few)
 
 
+@pytest.mark.drawn
 def test_from_settings_to_table(tiny: M1Settings, tmp_path: Path) -> None:
     done = run_study(ELEGANS_M1, tiny, tmp_path / "run", quiet=True)
     results = done.results
@@ -167,6 +168,7 @@ def test_command_ends_with_table_and_folder(tiny: M1Settings, tmp_path: Path) ->
     assert f"repeat it:  elegans-pyg reproduce elegans-m1 --config {tmp_path / 'run' / 'config.yaml'}" in out
 
 
+@pytest.mark.drawn
 @pytest.mark.slow
 def test_the_worms_own_classifiers(tmp_path: Path) -> None:
     root = os.environ.get("ELEGANS_PYG_IMAGES")

@@ -52,6 +52,7 @@ def options(settings: M2Settings) -> tuple[object, ...]:
     return (*wiring, "--seeds", 1, "--variants", 1, "--families", "er", "--iterations", 2, "--batch-size", 20, "--device", "cpu", "-q")
 
 
+@pytest.mark.drawn
 @pytest.mark.slow
 def test_from_settings_to_table(tiny: M2Settings, tmp_path: Path) -> None:
     done = run_study(ELEGANS_M2, tiny, tmp_path / "run", quiet=True)
@@ -278,6 +279,7 @@ def test_defaults_say_what_is_published() -> None:
     assert ELEGANS_M2.make({"seed": 7}).training.data_seed == 7
 
 
+@pytest.mark.drawn
 def test_command_ends_with_table_and_folder(tiny: M2Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     code, out, err = invoke(*COMMAND, "--quick", *options(tiny))
@@ -315,6 +317,7 @@ def test_command_refuses_in_one_line(arguments: tuple[object, ...], message: str
     assert not list(tmp_path.glob("runs/*"))
 
 
+@pytest.mark.drawn
 @pytest.mark.slow
 def test_the_worms_own_autoencoders(tmp_path: Path) -> None:
     root = os.environ.get("ELEGANS_PYG_IMAGES")

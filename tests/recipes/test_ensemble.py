@@ -97,6 +97,7 @@ def test_two_families_cannot_have_one_name(tmp_path: Path) -> None:
         tiny_settings(tmp_path, beside=["other/er.csv"])
 
 
+@pytest.mark.drawn
 def test_a_run_leaves_everything_behind(tmp_path: Path) -> None:
     config = tiny_settings(tmp_path)
     result = run_study(ENSEMBLE, config, tmp_path / "out", quiet=True)

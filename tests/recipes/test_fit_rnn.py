@@ -43,6 +43,7 @@ def no_waves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dynamics, "Waveforms", lambda *_, **__: pytest.fail("simulated"))
 
 
+@pytest.mark.drawn
 @pytest.mark.slow
 def test_the_worms_waveforms_are_fitted_and_kept_whole(tmp_path: Path) -> None:
     result = run_study(FIT_RNN, settings(), tmp_path / "run", quiet=True)
@@ -154,6 +155,7 @@ def test_a_damaged_model_is_not_drawn(tmp_path: Path) -> None:
         load_run(tmp_path / "run").redraw()
 
 
+@pytest.mark.drawn
 @pytest.mark.usefixtures("leaky_waves")
 def test_the_command_prints_and_keeps_its_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

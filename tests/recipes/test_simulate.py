@@ -21,6 +21,7 @@ from tests.recipes.undrawn import undrawn
 SHORT = ("--duration", "10", "--on", "2", "--off", "8", "--quiet")
 
 
+@pytest.mark.drawn
 @pytest.mark.slow
 def test_writes_what_simulate_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -82,6 +83,7 @@ def test_figures_begin_shortly_before_the_current_unless_settling_is_asked_for(m
     assert shown == pytest.approx([10.05, 0.05])
 
 
+@pytest.mark.drawn
 def test_currents_from_a_file_and_another_wiring(tmp_path: Path) -> None:
     file = tmp_path / "currents.csv"
     file.write_bytes(b"\xef\xbb\xbfASEL,AVBL\r\n" + b"1,0.5\r\n" * 20)

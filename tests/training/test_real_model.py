@@ -28,7 +28,7 @@ def test_three_wirings_train_together_as_they_do_alone(data_order, executor):
     seeds = [11, 5, 8]
     table = pd.DataFrame({"variant": range(3), "family": ["a", "b", "c"], "wiring_seed": [0, 0, 0], "seed": seeds})
     images = load_images("digits")
-    config = FitSettings(iterations=20, batch_size=10, precision="float64", data_order=data_order, eval_every=20)
+    config = FitSettings(iterations=6, batch_size=10, precision="float64", data_order=data_order, eval_every=6)
 
     def train(batch, which):
         model = ConnectomeClassifier(batch, 1, 10, channels=2, seeds=[seeds[v] for v in which], executor=executor)

@@ -52,7 +52,7 @@ def test_interpreted_kernels_span_several_blocks(triton_on_the_cpu, monkeypatch)
 
     # One warp: 128 columns and 512 numbers at a time, and maps of 7 rows of 160, 152 of them in use.
     monkeypatch.setattr(cuda, "_WARPS", 1)
-    batch = ENSEMBLES["three sizes"]
+    batch = Batch.from_data_list([random_dag(4, 3, 1.0)])
     net = make(batch, 1, torch.float32, executor="fused")
     compare(net, batch, inputs(net, 19, 7, 8, torch.float32), 1e-4)
 

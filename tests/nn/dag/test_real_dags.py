@@ -57,7 +57,7 @@ def _peak_of_a_step(executor: str, results: multiprocessing.SimpleQueue) -> None
 
 
 # The definition keeps a map per edge.
-@pytest.mark.parametrize("executor", [name for name in EXECUTORS if name != "scatter"])
+@pytest.mark.parametrize("executor", [pytest.param("levels", marks=pytest.mark.slow), "fused"])
 def test_memory_of_a_training_step(executor):
     context = multiprocessing.get_context("spawn")
     results = context.SimpleQueue()
