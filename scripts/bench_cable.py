@@ -4,14 +4,16 @@
     python scripts/bench_cable.py                               # a compartment a section, 40 stimuli and one, and NEURON on one
     python scripts/bench_cable.py --d-lambda 0.3 --stimuli 1
     python scripts/bench_cable.py --without-neuron --gradients  # ours alone, with a gradient of 50 ms
-    python scripts/bench_cable.py --without-neuron --duration 25 --jaxley-python PYTHON     # PYTHON -m pip install jaxley==0.14.0
+    python scripts/bench_cable.py --without-neuron --duration 100 --jaxley-python PYTHON     # PYTHON -m pip install jaxley==0.14.0
 
 NEURON takes stimuli one after another, so that it is timed on one of every round and multiplied by their number, as in
 scripts/bench_simulate.py: contenders take turns, medians over the rounds, neither building the network nor compiling the kernels counted.
 NEURON runs on one core; with ``--neurons-cores 2`` its time is halved, as if stimuli were shared out without loss. So does Jaxley, whose
 compilation is not counted: its stimuli are simulated together by ``jax.vmap``, in single precision, by implicit Euler steps with the solver
 that it takes on a CPU by default. Its cells have our compartments, membrane, axial resistances, channels, calcium, synapses and gap
-junctions. Before anything is timed, the potentials of its uncoupled cells, all 302 driven, must agree with ours at small steps.
+junctions. It is timed on the first ``--jaxley-ms`` and its time multiplied, since all steps take as long and its setup is not counted; what
+ours takes besides its steps is counted. Before anything is timed, the potentials of its uncoupled cells, all 302 driven, must agree with
+ours at small steps.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ class Jaxley:
     """Jaxley in a process of its own and on one core, with the cells and synapses of a worm; ``currents``: batches of stimuli."""
 
     def __init__(self, worm: Worm, currents: list[torch.Tensor], dt_ms: float, python: str) -> None:
+        self.steps = currents[0].size(1)
         levels = 20 * torch.rand(1, 4, len(worm.neuron_name), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         check = levels.repeat_interleave(round(CHECK_MS / CHECK_DT_MS) // 4, dim=1)
         with tempfile.TemporaryDirectory() as work:
@@ -83,10 +86,10 @@ class Jaxley:
         print(f"Jaxley and ours, {what}, somata, steps of {dt_ms:g} ms: {rms:.4f} mV in root mean square, at most {largest:.3f} mV")
         return largest, rms
 
-    def seconds(self, batch: int) -> float:
-        """The time that Jaxley takes for a batch of stimuli on its core."""
+    def seconds_a_step(self, batch: int) -> float:
+        """The time that Jaxley takes for a step of a batch of stimuli on its core."""
         print(batch, file=self.process.stdin, flush=True)
-        return float(self._answer())
+        return float(self._answer()) / self.steps
 
     def close(self) -> None:
         self.process.communicate()
@@ -122,6 +125,22 @@ def seconds(worm: Worm, current: torch.Tensor, options: argparse.Namespace, grad
     return time.perf_counter() - start
 
 
+def report(options: argparse.Namespace, ours: dict[int, tuple[float, int]], jaxley: dict[int, list[float]], neuron: list[float]) -> None:
+    """Print our seconds, given with the number of steps, and the ratios to NEURON's for a stimulus and Jaxley's for a step."""
+    one = statistics.median(neuron) if neuron else None
+    if one is not None:
+        print(f"NEURON: {one:.2f} s a stimulus on one core")
+    for count, (taken, steps) in ours.items():
+        line = f"{count:6} stimuli{taken:9.3f} s{taken / count:9.3f} s a stimulus"
+        cores = min(options.neurons_cores, count)
+        if one is not None:
+            line += f"{one * count / cores / taken:8.1f} x NEURON on {cores} cores"
+        if jaxley[count]:
+            together = statistics.median(jaxley[count]) * steps
+            line += f"{together / cores / taken:8.1f} x Jaxley on {cores} cores ({together:.3f} s on one)"
+        print(line)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -136,6 +155,7 @@ def main() -> None:
     parser.add_argument("--neurons-cores", type=int, default=2, help="cores that stimuli of NEURON and Jaxley are taken to share")
     parser.add_argument("--neuron-python", help="interpreter of the environment that has NEURON")
     parser.add_argument("--jaxley-python", help="interpreter of the environment that has Jaxley, which is timed only if this is given")
+    parser.add_argument("--jaxley-ms", type=float, default=25.0, help="Jaxley is timed on so many ms, and its time multiplied")
     parser.add_argument("--without-neuron", action="store_true", help="time ours alone")
     parser.add_argument("--gradients", action="store_true", help="time the gradient of 50 ms in the currents, too")
     options = parser.parse_args()
@@ -147,7 +167,10 @@ def main() -> None:
     print(f"{options.threads} threads, {platform.processor() or platform.machine()}, torch {torch.__version__}\n")
 
     seconds(worm, currents[counts[0]][:, :2], options)  # compiles
-    jaxley = Jaxley(worm, list(currents.values()), options.dt, options.jaxley_python) if options.jaxley_python else None
+    jaxley = None
+    if options.jaxley_python:
+        parts = [current[:, : round(options.jaxley_ms / options.dt)] for current in currents.values()]
+        jaxley = Jaxley(worm, parts, options.dt, options.jaxley_python)
     ours: dict[int, list[float]] = {count: [] for count in counts}
     theirs: dict[int, list[float]] = {count: [] for count in counts}
     neuron: list[float] = []
@@ -155,24 +178,12 @@ def main() -> None:
         for count, values in ours.items():
             values.append(seconds(worm, currents[count], options))
         for batch, values in enumerate(theirs.values() if jaxley else ()):
-            values.append(jaxley.seconds(batch))
+            values.append(jaxley.seconds_a_step(batch))
         if not options.without_neuron:
             given = {"parameters": "D1", "d_lambda": options.d_lambda, "python": options.neuron_python}
             run = simulate_neuron(currents[counts[0]][:1], INPUTS, options.dt, options.duration, **given)
             neuron.append(float(run.seconds[0]))
-    one = statistics.median(neuron) if neuron else None
-    if one is not None:
-        print(f"NEURON: {one:.2f} s a stimulus on one core")
-    for count, values in ours.items():
-        taken = statistics.median(values)
-        line = f"{count:6} stimuli{taken:9.3f} s{taken / count:9.3f} s a stimulus"
-        cores = min(options.neurons_cores, count)
-        if one is not None:
-            line += f"{one * count / cores / taken:8.1f} x NEURON on {cores} cores"
-        if jaxley:
-            together = statistics.median(theirs[count])
-            line += f"{together / cores / taken:8.1f} x Jaxley on {cores} cores ({together:.3f} s on one)"
-        print(line)
+    report(options, {count: (statistics.median(values), currents[count].size(1)) for count, values in ours.items()}, theirs, neuron)
     if jaxley:
         jaxley.close()
     if options.gradients:
