@@ -6,8 +6,8 @@ the NEURON traces that the tests compare with.
     python scripts/build_biophysics.py constants                    # seconds
     python scripts/build_biophysics.py shapes --c302 ENV/lib/python3.11/site-packages/c302      # seconds, where this package runs
     python scripts/build_biophysics.py trace                        # half an hour: three stimuli at two small steps
-    python scripts/build_biophysics.py trace-shapes                 # minutes: c302-D1, with two sizes of compartments
-    python scripts/build_biophysics.py ordinary                     # an hour: five more, at smaller ones
+    python scripts/build_biophysics.py trace-shapes                 # a quarter of an hour: c302-D1, with two sizes of compartments
+    python scripts/build_biophysics.py ordinary                     # an hour and a half: five more, at smaller ones
 
 The constants depend on c302 alone, so that running the script again gives the same bytes. What each file holds is in data/README.md.
 """
