@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 from torch_geometric.data import Data
 
@@ -86,13 +87,16 @@ def layered_dag(data: Data, hubs: int = 10) -> Figure:
     return figure
 
 
-def _draw_edges(axes: Axes, curves: Floats, shade: Floats, weights: Floats) -> LineCollection:
+def _draw_edges(axes: Axes, curves: Floats, shade: Floats, weights: Floats) -> PathCollection:
     """Weak edges first, strong ones broader and less transparent; all of them thinner and more transparent where there are thousands."""
     strength = np.sqrt(np.abs(weights) / max(np.abs(weights).max(initial=0), 1e-12))
     thin = min(1.0, (4000 / max(len(curves), 1)) ** 0.5)
     shade[:, 3] = np.clip(250 / max(len(curves), 1), 0.08 * thin, 0.5) + 0.22 * thin * strength
     order = np.argsort(strength, kind="stable")
-    lines = LineCollection(list(curves[order]), colors=shade[order], linewidths=(thin * (0.35 + 1.3 * strength))[order], zorder=1)
+    codes = [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4]
+    paths = [Path(curve, codes) for curve in curves[order]]
+    look = {"facecolors": "none", "edgecolors": shade[order], "linewidths": (thin * (0.35 + 1.3 * strength))[order]}
+    lines = PathCollection(paths, zorder=1, **look)
     axes.add_collection(lines, autolim=False)
     return lines
 
@@ -118,15 +122,12 @@ def _level_profile(axes: Axes, layout: LayeredLayout, level: Ints, types: Ints, 
     dress(axes, grid=None, xlabel="level", ylabel="neurons", ylim=(0, ceiling * 1.04))
 
 
-def _curves(layout: LayeredLayout, edges: Ints, points: int = 18) -> Floats:
-    """Edges as cubic Bézier curves that leave and arrive level, sampled: shape ``(E, points, 2)``."""
-    t = np.linspace(0, 1, points)
+def _curves(layout: LayeredLayout, edges: Ints) -> Floats:
+    """The control points ``(E, 4, 2)`` of edges as cubic Bézier curves that leave and arrive level."""
     x0, x1 = layout.x[edges][:, :, None]
     y0, y1 = layout.y[edges][:, :, None]
-    # The inner control points lie half way along x at the ends' heights, which multiplies out to this.
-    x = x0 + (x1 - x0) * (1.5 * t * (1 - t) + t**3)
-    y = y0 + (y1 - y0) * (3 * t**2 - 2 * t**3)
-    return np.stack([x, y], axis=-1)
+    middle = (x0 + x1) / 2
+    return np.stack([np.hstack([x0, middle, middle, x1]), np.hstack([y0, y0, y1, y1])], axis=-1)
 
 
 def _label_nodes(figure: Figure, axes: Axes, layout: LayeredLayout, nodes: list[int], sizes: Floats, names: list[str]) -> None:
