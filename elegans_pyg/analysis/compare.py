@@ -164,13 +164,13 @@ def _decide(table: pd.DataFrame, contrasts: dict[str, Contrast], margin: float |
     verdicts: list[str | None] = []
     more: list[int | None] = []
     for row in table.itertuples():
-        contrast = contrasts.get(row.family)
-        if contrast is None or pd.isna(row.p):
-            verdicts.append(None if contrast is None else "not tested")
-            more.append(contrast and smallest_testable(ALPHA / len(contrasts), contrast.paired) - contrast.fewest)
-            continue
-        different, equal = row.p_holm <= ALPHA, row.p_equal_holm <= ALPHA
-        verdict = "different within margin" if different and equal else "different" if different else "equal" if equal else "undecided"
+        contrast, verdict, needed = contrasts.get(row.family), None, None
+        if contrast is not None and pd.isna(row.p):
+            verdict, needed = "not tested", smallest_testable(ALPHA / len(contrasts), contrast.paired) - contrast.fewest
+        elif contrast is not None:
+            different, equal = row.p_holm <= ALPHA, row.p_equal_holm <= ALPHA
+            verdict = "different within margin" if different and equal else "different" if different else "equal" if equal else "undecided"
+            needed = contrast.more_needed(margin, level) if verdict == "undecided" else None
         verdicts.append(verdict)
-        more.append(contrast.more_needed(margin, level) if verdict == "undecided" else None)
+        more.append(needed)
     table["verdict"], table["more"] = pd.array(verdicts, dtype=object), pd.array(more, dtype="Int64")
