@@ -5,7 +5,7 @@ from typing import Any
 
 from elegans_pyg.analysis.arms import SINGLE_WIRING
 from elegans_pyg.analysis.compare import Comparison
-from elegans_pyg.analysis.contrast import MIN_UNITS
+from elegans_pyg.analysis.power import ALPHA
 
 _WORDS = {
     "ws": "small-world ones (ws)",
@@ -24,10 +24,11 @@ Row = Mapping[str, Any]
 
 
 def answers(comparison: Comparison, subject: str = "the reference", on: str = "") -> list[str]:
-    """One sentence a family: different, equal within the margin, or undecided and how many more units would decide.
+    """One sentence a family: different, equal within the margin, undecided or not tested, and how many more units it takes.
 
-    Differences are the reference's value minus the mean of the family's units. The verdicts and p values, with Holm's correction over the
-    families, are those of :func:`~elegans_pyg.analysis.compare`; what was not tested is called neither different nor equal.
+    "Higher" and "lower" are said of the reference, against the mean of the family's units; the table of a comparison has the same numbers
+    as family minus reference. The verdicts and p values, with Holm's correction over the families, are those of
+    :func:`~elegans_pyg.analysis.compare`; what was not tested is called neither different nor equal.
 
     Args:
         comparison: of families with a reference.
@@ -43,46 +44,48 @@ def task_answers(comparisons: Mapping[str, Comparison], subject: str = "the refe
     """The same for several tasks, each with a comparison of its own: one sentence a family that sorts the tasks by verdict."""
     if len(comparisons) < 2:
         return [sentence for comparison in comparisons.values() for sentence in answers(comparison, subject)]
+    titles = {"different": "Different", "equal": "Equal within the margin", "undecided": "Undecided", "not tested": "Not tested"}
     by_family: dict[str, dict[str, list[str]]] = {}
     others: dict[str, str] = {}
     for task, comparison in comparisons.items():
         for row in comparison.to_dict()["families"][1:]:
-            found = by_family.setdefault(row["family"], {"different": [], "equal": [], "undecided": []})
+            found = by_family.setdefault(row["family"], {verdict: [] for verdict in titles})
             others[row["family"]] = _other(row)
             verdict = "different" if row["verdict"] == "different within margin" else row["verdict"]
-            more = f", about {row['more']:,} more of each would decide" if row["more"] else ""
-            shown = "no run" if row["difference"] is None else _measured(comparison, {**row, "difference_low": None})
-            found[verdict].append(f"{task} ({shown}{_p(row) if verdict == 'different' else more})")
-    titles = {"different": "Different in", "equal": "Equal within the margin in", "undecided": "Undecided in"}
+            told = f", {_p(row['p_holm'])}" if verdict == "different" else f", {_more(row)}" if row["more"] else ""
+            shown = "no run" if row["difference"] is None else _measured(comparison, row, interval=False)
+            found[verdict].append(f"{task} ({shown}{told})")
     sentences = []
     for family, found in by_family.items():
-        parts = ". ".join(f"{titles[verdict]} {'; '.join(tasks)}" for verdict, tasks in found.items() if tasks)
+        parts = ". ".join(f"{titles[verdict]} in {'; '.join(tasks)}" for verdict, tasks in found.items() if tasks)
         sentences.append(f"{_capital(subject)} against {others[family]}, on average: {parts}.")
     return sentences
 
 
 def _sentence(comparison: Comparison, subject: str, reference: Row, row: Row, on: str, several: bool) -> str:
-    other, value = _other(row), comparison.value.replace("_", " ")
+    other, value, verdict = _other(row), comparison.value.replace("_", " "), row["verdict"]
     if row["difference"] is None:
         return f"{_capital(subject)} cannot be compared{on} with {other}: of one of the two no run has finished."
-    measured, tested = _measured(comparison, row), _p(row) + (" after Holm's correction" if several else "")
+    measured, holm = _measured(comparison, row), " after Holm's correction" if several else ""
     scale, unit = (100, " points") if comparison.share else (1, "")
-    margin = "" if comparison.margin is None else f"the margin of {scale * comparison.margin:g}{unit}"
-    if row["verdict"].startswith("different"):
+    margin = "" if comparison.margin is None else f"{scale * comparison.margin:g}{unit}"
+    if verdict.startswith("different"):
         direction = "higher" if row["difference"] < 0 else "lower"
-        but = f", but by less than {margin}" if row["verdict"] == "different within margin" else ""
-        return f"{_capital(subject)} had a {direction} {value}{on} than {other}, on average{but}: {measured}{tested}."
-    if row["verdict"] == "equal":
-        return f"{_capital(subject)} was not different{on} from {other}, on average: {measured}, equal within {margin}."
-    if row["p"] is None:
-        few = f"{reference['n']} against {row['n']} is too few for a test, which needs {MIN_UNITS} of each"
-        return f"Whether {subject} differs{on} from {other} has not been tested: {measured}; {few}."
-    if row["more"]:
-        units = "pairs" if row["pairs"] is not None else "of each"
-        more = f"about {row['more']:,} more {units} would decide if what was observed is the true difference"
-    else:
-        more = "how many more would decide is not known"
-    return f"Whether {subject} differs{on} from {other}, on average, is undecided: {measured}{tested}; {more}."
+        but = f", but by less than the margin of {margin}" if verdict == "different within margin" else ""
+        than = f"had a {direction} {value}{on} than {other}, on average{but}"
+        return f"{_capital(subject)} {than}: {measured}, {_p(row['p_holm'])}{holm}."
+    if verdict == "equal":
+        same = f"had the same {value}{on} as {other}, on average, within the margin of {margin} ({_p(row['p_equal_holm'])}{holm})"
+        return f"{_capital(subject)} {same}: {measured}."
+    whether = f"Whether {subject} differs in {value}{on} from {other}"
+    if verdict == "not tested":
+        return f"{whether} has not been tested: it was {measured}; {reference['n']} against {row['n']} are too few, {_more(row)}{holm}."
+    tested = f"{_p(row['p_holm'])}{holm}"
+    if margin:
+        both = f", both{holm}" if several else ""
+        tested = f"{_p(row['p_holm'])}, nor is it shown to be equal within {margin} ({_p(row['p_equal_holm'])}){both}"
+    more = f"{_more(row)} if what was observed is the true difference" if row["more"] else "how many more would decide is not known"
+    return f"{whether}, on average, is undecided: it was {measured}, {tested}; {more}."
 
 
 def _other(row: Row) -> str:
@@ -93,24 +96,37 @@ def _other(row: Row) -> str:
     return f"one wiring of the family {family} {runs}" if family in _WORDS else f"{family} {runs}"
 
 
-def _measured(comparison: Comparison, row: Row) -> str:
-    """The reference minus the family, with its interval."""
-    scale, unit, digits = (100, " points", 2) if comparison.share else (1, "", None)
+def _measured(comparison: Comparison, row: Row, interval: bool = True) -> str:
+    """By how much the reference is higher or lower than the family, with its interval."""
+    # As many digits as the table has.
+    scale, unit, digits = (100, " points", 2) if comparison.share else (1, "", 3)
 
-    def number(value: float, sign: str = "") -> str:
-        # Nothing is written as -0.00.
-        text = f"{value:{sign}.3g}" if digits is None else f"{round(value, digits) + 0.0:{sign}.{digits}f}"
-        return text.replace("-", "−")
+    def told(name: str) -> tuple[str, str]:
+        size = f"{abs(scale * row[name]):.{digits}f}"
+        # What is written as zero has no direction.
+        return size, "" if float(size) == 0 else "higher" if row[name] < 0 else "lower"
 
-    text = f"{number(-scale * row['difference'], '+')}{unit}"
-    if row["difference_low"] is None:
+    size, direction = told("difference")
+    text = f"{size}{unit} {direction or 'apart'}"
+    if not interval or row["difference_low"] is None:
         return text
-    low, high = (number(-scale * row[f"difference_{end}"]) for end in ("high", "low"))
-    return f"{text}, {100 * comparison.confidence:g} % interval {low} to {high}"
+    (low, below), (high, above) = told("difference_high"), told("difference_low")
+    if below and above and below != above:
+        ends = f"{low}{unit} {below} to {high}{unit} {above}"
+    else:
+        least, most = sorted((low, high), key=float)
+        ends = f"{least} to {most}{unit} {below or above or 'apart'}"
+    return f"{text} ({100 * comparison.confidence:g} % interval: {ends})"
 
 
-def _p(row: Row) -> str:
-    return "" if row["p_holm"] is None else ", p < 0.001" if row["p_holm"] < 0.001 else f", p = {row['p_holm']:.3f}"
+def _more(row: Row) -> str:
+    """The further units that would decide, or with which there can be a test that finds something."""
+    units = f"{row['more']:,} more {'pairs' if row['pairs'] is not None else 'of each'}"
+    return f"p can reach {ALPHA:g} with {units}" if row["verdict"] == "not tested" else f"about {units} would decide"
+
+
+def _p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _capital(text: str) -> str:

@@ -13,7 +13,7 @@ from elegans_pyg.analysis.arms import Arm, check_results, family_names, family_s
 from elegans_pyg.analysis.comparison_notes import comparison_notes
 from elegans_pyg.analysis.contrast import MIN_UNITS, SMALL_DIFFERENCE, SMALL_SHARE, Contrast
 from elegans_pyg.analysis.equivalence import check_margin
-from elegans_pyg.analysis.power import ALPHA
+from elegans_pyg.analysis.power import ALPHA, smallest_testable
 from elegans_pyg.analysis.rank_test import rank_among
 
 _OF_ARM = ("family", "runs", "stopped", "unit", "n", "pairs", "mean", "sd", "low", "high")
@@ -35,12 +35,13 @@ class Comparison:
         table: one row per family, the reference first. Accuracies are shares (0 to 1); what does not exist is missing. Columns: ``family``,
             ``runs`` (finished), ``stopped`` (left out), ``unit`` (``"run"`` or ``"wiring"``), ``n`` (units), ``pairs`` (with the
             reference; missing if the arms are independent), ``mean``, ``sd``, ``low`` and ``high`` (of the units); ``verdict``
-            (``"different"``, ``"equal"``, ``"different within margin"`` or ``"undecided"``), ``more`` (further units per arm, or pairs,
-            needed to decide); ``difference`` (from the reference), ``difference_low``, ``difference_high``, ``p``, ``p_holm``,
-            ``p_smallest`` (attainable), ``p_method`` (``"exact"`` or ``"monte carlo"``), ``delta`` (Cliff); with a margin ``equal_low`` and
-            ``equal_high`` (the 90 % interval of the difference), ``p_equal``, ``p_equal_holm``; ``wiring_variance``, ``seed_variance``, the
+            (``"different"``, ``"equal"``, ``"different within margin"``, ``"undecided"``, or ``"not tested"`` with too few units),
+            ``more`` (further units per arm, or pairs, needed to decide, or for a test that can reach 0.05); ``difference`` (from the
+            reference), ``difference_low``, ``difference_high``, ``p``, ``p_holm``, ``p_smallest`` (attainable), ``p_method`` (``"exact"``
+            or ``"monte carlo"``), ``delta`` (Cliff); with a margin ``equal_low`` and ``equal_high`` (the 90 % interval of the difference),
+            ``p_equal``, ``p_equal_holm``; ``wiring_variance``, ``seed_variance``, the
             intraclass correlation of one run ``icc`` with ``icc_low`` and ``icc_high``, ``needed_observed`` and ``needed_small`` (units per
-            arm, or pairs, needed to detect the observed difference, and the small one); for a reference with one wiring, those of
+            arm, or pairs, needed to detect the observed difference, and the :attr:`small` one); for a reference with one wiring, those of
             :func:`~elegans_pyg.analysis.rank_test.rank_test`: ``rank``, ``effect``, ``effect_low``, ``effect_high``, ``p_rank``,
             ``p_rank_holm``, ``p_rank_smallest``.
         notes: what is needed to read the table, one or two sentences each.
@@ -63,7 +64,9 @@ class Comparison:
 
     @property
     def small(self) -> str:
-        """The small difference, in words: 0.1 percentage points, or 1 % of the reference's mean."""
+        """The small difference, in words: the margin, or without one 0.1 percentage points, or 1 % of the reference's mean."""
+        if self.margin is not None:
+            return f"{100 * self.margin:g} pp" if self.share else f"{self.margin:g}"
         return "0.1 pp" if self.share else f"{SMALL_SHARE:.0%}"
 
 
@@ -103,7 +106,7 @@ def compare(
         share: ``False`` for values that are not shares, such as a memory capacity or an error: any number is allowed, and the small
             difference is 1 % of the reference's mean instead of 0.1 percentage points.
         margin: largest difference that would not matter, in the unit of the values (0.003 is 0.3 percentage points), fixed before the
-            runs. Without one nothing is called equal.
+            runs; it is also the small difference. Without one nothing is called equal.
 
     Raises:
         ValueError: for a missing column, no rows, fewer than two families, an unknown reference, a repeated variant or run, an accuracy
@@ -147,7 +150,7 @@ def _against(
     """Columns that compare a family with the reference: the contrast of means, and the reference's rank among the family's wirings."""
     row: dict[str, Any] = {"pairs": contrast.fewest} if contrast.paired else {}
     if contrast.fewest:
-        small = SMALL_DIFFERENCE if share else SMALL_SHARE * abs(float(base.units.mean()))
+        small = margin or (SMALL_DIFFERENCE if share else SMALL_SHARE * abs(float(base.units.mean())))
         row |= {"delta": inference.cliffs_delta(arm.units, base.units), **contrast.row(small, margin, confidence, resampling)}
     if base.unit == "run" and base.runs and arm.unit == "wiring" and len(arm.units) >= MIN_UNITS:
         found = rank_among(base, arm, "two-sided", confidence)
@@ -156,15 +159,18 @@ def _against(
 
 
 def _decide(table: pd.DataFrame, contrasts: dict[str, Contrast], margin: float | None) -> None:
-    """Fill in the verdicts and, for those that are undecided, how many more units would decide."""
+    """Fill in the verdicts, and how many more units would decide what is undecided, or let a test of all families reach its level."""
     level = ALPHA / max(1, int(table["p"].notna().sum()))
     verdicts: list[str | None] = []
     more: list[int | None] = []
     for row in table.itertuples():
-        contrast = contrasts.get(row.family)
-        different, equal = row.p_holm <= ALPHA, row.p_equal_holm <= ALPHA
-        verdict = "different within margin" if different and equal else "different" if different else "equal" if equal else "undecided"
-        verdicts.append(None if contrast is None else verdict)
-        open_yet = contrast is not None and contrast.fewest > 0 and verdict == "undecided"
-        more.append(contrast.more_needed(margin, level) if contrast is not None and open_yet else None)
+        contrast, verdict, needed = contrasts.get(row.family), None, None
+        if contrast is not None and pd.isna(row.p):
+            verdict, needed = "not tested", smallest_testable(ALPHA / len(contrasts), contrast.paired) - contrast.fewest
+        elif contrast is not None:
+            different, equal = row.p_holm <= ALPHA, row.p_equal_holm <= ALPHA
+            verdict = "different within margin" if different and equal else "different" if different else "equal" if equal else "undecided"
+            needed = contrast.more_needed(margin, level) if verdict == "undecided" else None
+        verdicts.append(verdict)
+        more.append(needed)
     table["verdict"], table["more"] = pd.array(verdicts, dtype=object), pd.array(more, dtype="Int64")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from elegans_pyg.analysis import power
 from elegans_pyg.analysis.arms import Arm
-from elegans_pyg.analysis.contrast import MIN_UNITS, SMALL_SHARE
+from elegans_pyg.analysis.contrast import SMALL_SHARE
 from elegans_pyg.analysis.power import ALPHA, POWER
 
 
@@ -52,21 +52,18 @@ def comparison_notes(
             f"Too few units for any difference to be significant on its own at {ALPHA:g} after Holm's correction:"
             f" {', '.join(hopeless.index)}. At least {fewest} are needed for that."
         )
-    for name, row in rows.drop(index=[reference, *tested.index]).iterrows():
-        paired, needed = not pd.isna(row["pairs"]), row["needed_small"]
-        each = "pairs" if paired else "per arm"
-        more = "the spread is not known yet" if pd.isna(needed) else f"about {needed} {each} to detect {small}"
-        notes.append(
-            f"No p value for {name}: {arms[str(name)]} against {arms[reference]} of {reference}; at least {MIN_UNITS} {each} are needed "
-            f"({power.smallest_testable(ALPHA, paired)} to reach {ALPHA:g}), and {more}."
-        )
+    holm = " after Holm's correction" if len(rows) > 2 else ""
+    for name, row in rows[rows["verdict"] == "not tested"].iterrows():
+        units = "of each" if pd.isna(row["pairs"]) else "pairs"
+        few = f"{arms[str(name)]} against {arms[reference]} of {reference}"
+        notes.append(f"Not tested: {name}, {few}. With {row['more']} more {units}, p can reach {ALPHA:g}{holm}.")
     needed = rows["needed_observed"].dropna()
     if len(needed):
         counts = ", ".join(f"{name} {count:,}" for name, count in needed.items())
         notes.append(
             f"Units per arm needed to detect the observed difference ({100 * POWER:g} % power, level {ALPHA:g} before Holm's correction, "
             f"t test with the mean of the arms' variances, or that of the differences within pairs): {counts}. "
-            f"The column 'n for' gives the same for {small}."
+            f"The column 'n for' gives the same for {'the margin' if margin else small}."
         )
     return notes
 
@@ -82,7 +79,8 @@ def _verdict_notes(table: pd.DataFrame, reference: str, share: bool, margin: flo
         size = f"{100 * margin:g} pp" if share else f"{margin:g}"
         notes = [
             f"Different: p (Holm) up to {ALPHA:g}. Equal: two one-sided t tests (Schuirmann 1987) reject any difference of {size} or more,"
-            f" p (Holm) up to {ALPHA:g}; the margin counts only if it was set before the runs. Undecided: neither; {how}"
+            f" p (Holm) up to {ALPHA:g}, which takes a 90 % interval (t) within the margin; the margin counts only if it was set before the"
+            f" runs. Undecided: neither; {how}"
         ]
         if both := ", ".join(table.loc[table["verdict"] == "different within margin", "family"]):
             notes.append(f"Different, but by less than the margin: {both}.")

@@ -108,7 +108,7 @@ def relate(
         models = scores.models
         notes.append(
             f"Models: {REPEATS} times {FOLDS}-fold cross-validation with all runs of a wiring in one fold; Q² is the share of the variance"
-            " between runs that is predicted, ± over the repeats. Measures say more than the family only if ridge or forest beat it."
+            " between runs that is predicted; SD over the repeats. Measures say more than the family only if ridge or forest beat it."
         )
     table = table.iloc[np.argsort(-table["rho"].abs().fillna(0).to_numpy(), kind="stable")].reset_index(drop=True)
     several = families.max(initial=0) > 0 and in_groups >= fewest_pairs(ALPHA)

@@ -120,6 +120,11 @@ def measure_names(rows: pd.DataFrame) -> list[str]:
     return [name for name in rows if name in ep.analysis.MEASURES and not rows[name].isna().any()]
 
 
+def _short(value: float, digits: int = 4) -> str:
+    """A number with so many digits, or with all before the point; without an exponent where it is large."""
+    return f"{value:,.{digits}g}" if abs(value) < 10**digits - 0.5 else f"{value:,.0f}"
+
+
 def _report_wiring(done: Finished[AnalyzeSettings]) -> Report:
     """The measures against the rewired graphs'."""
     import numpy as np
@@ -133,13 +138,13 @@ def _report_wiring(done: Finished[AnalyzeSettings]) -> Report:
     kinds = f"neuron types, {settings.synapses} synapses"
     figures, notes, headings = {"type-pairs": ep.plots.titled(ep.plots.type_pairs(pairs), kinds)}, [], ["measure", "unit", "value"]
     table = pd.DataFrame({"measure": names, "value": observed.to_numpy()})
-    cells = [[name, ep.analysis.MEASURES[name].unit, f"{value:,.4g}"] for name, value in observed.items()]
+    cells = [[name, ep.analysis.MEASURES[name].unit, _short(value)] for name, value in observed.items()]
     if settings.nulls:
         table = ep.analysis.against_null(observed, null)
-        headings += ["rewired", "z", "p", "p (Holm)"]
+        headings += ["rewired ± SD", "z", "p", "p (Holm)"]
         for row, own in zip(table.itertuples(), cells, strict=True):
             tests = ((row.z, "+.1f"), (row.p, ".2g"), (row.p_holm, ".2g"))
-            own.append(f"{row.mean:,.4g} ± {row.sd:.2g}")
+            own.append(f"{_short(row.mean)} ± {_short(row.sd, 2)}")
             own += [ep.studies.MISSING if pd.isna(value) else format(value, form) for value, form in tests]
         tested, kept = int(table["p"].notna().sum()), "with every neuron's degrees kept (Rewired)"
         notes.append(f"Against {settings.nulls} graphs {kept}; p by permutation, Holm's correction over {tested}.")
@@ -152,11 +157,11 @@ def _report_wiring(done: Finished[AnalyzeSettings]) -> Report:
     title = f"{Path(settings.wiring).name}, {settings.synapses} synapses"
     answer = [against_chance(Path(settings.wiring).stem, table["p_holm"], settings.nulls)] if settings.nulls else []
     order = np.argsort(-table["z"].abs().to_numpy(), kind="stable").tolist() if settings.nulls else list(range(len(cells)))
-    how = "largest |z|" if settings.nulls else "first"
+    how = ", those with the largest |z|" if settings.nulls else ""
     # Those without a z, which no rewiring changes, are last.
     shown = ep.studies.make_table(title, headings, [cells[place] for place in order[:TOP]], left=2)
     if len(cells) > TOP:
-        notes.append(f"Shown: the {TOP} of {len(cells)} measures ({how}); all are in measures.csv.")
+        notes.append(f"{TOP} of {len(cells)} measures shown{how}; all are in measures.csv.")
     return Report([shown], notes, {"measures.csv": table, "dyads.csv": pairs}, figures, answer=answer)
 
 
@@ -176,14 +181,14 @@ def _report_run(done: Finished[AnalyzeSettings]) -> Report:
     apart = (np.ptp(mean, axis=0) / unique[own].std()).where(differ, 0.0).round(9)
     names = [own[place] for place in np.argsort(-apart.to_numpy(), kind="stable")]
     cells = [
-        (name, *(f"{mean.loc[f, name]:,.4g}" + ("" if size[f] < 2 else f" ± {sd.loc[f, name]:.2g}") for f in mean.index))
+        (name, *(_short(mean.loc[f, name]) + ("" if size[f] < 2 else f" ± {_short(sd.loc[f, name], 2)}") for f in mean.index))
         for name in names[:TOP]
     ]
     table = ep.studies.make_table(f"Wirings of {done.settings.wiring}", ("measure", *(f"{f} ({size[f]})" for f in mean.index)), cells)
-    notes = ["Measures of the wirings as they were used; mean and standard deviation over each family's wirings, their number in brackets."]
+    notes = ["Measures of the wirings as they were used; mean ± SD over each family's wirings, their number in brackets."]
     if len(names) > TOP:
-        chosen = f"the {TOP} of {len(names)} measures whose family means lie farthest apart, in standard deviations over all wirings"
-        notes.append(f"Shown: {chosen}; all are in families.csv.")
+        chosen = "those whose family means lie farthest apart, in standard deviations over all wirings"
+        notes.append(f"{TOP} of {len(names)} measures shown, {chosen}; all are in families.csv.")
     figures, drawn = {}, [name for name in names if differ[name]]
     if drawn:
         which = f"the {PANELS} measures of {len(drawn)} that differ most" if len(drawn) > PANELS else "measures that differ"

@@ -192,7 +192,7 @@ def _models(rows: pd.DataFrame, number: int, folders: list[list[Path]]) -> tuple
         measured = [ep.studies.mean_and_sd(row[split], row[f"{split}_sd"], 4) for split in SPLITS]
         both = f"{parameters:,}" + ("" if published is None else f" ({published:,})")
         cells.append((job.setting, job.name, both, *measured, *bound, f"{seconds:,.0f}"))
-    title = f"Experiment {number}: {TITLES[number - 1]}. RMSE in units of the widest output's range over the training stimuli"
+    title = f"Experiment {number}: {TITLES[number - 1]}. RMSE in units of the widest output's range over the training stimuli, mean ± SD"
     headings = ("data", "model", "params (paper)", *SPLITS, *paper, "seconds")
     return pd.DataFrame(table), ep.studies.make_table(title, headings, cells, left=2)
 

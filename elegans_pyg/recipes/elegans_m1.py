@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -12,7 +13,7 @@ import elegans_pyg as ep
 from elegans_pyg._files import sha256
 from elegans_pyg._settings import Counts, Name
 from elegans_pyg.recipes import tensor_networks as networks
-from elegans_pyg.recipes.ensemble import images_of
+from elegans_pyg.recipes.ensemble import images_of, nothing_learned
 from elegans_pyg.recipes.tensor_networks import ENCODER, TensorSettings, Width
 from elegans_pyg.studies.settings import OptionalFile, Wiring
 from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
@@ -134,7 +135,9 @@ def report(done: Finished[M1Settings]) -> Report:
         why = "cannot be reproduced: encoder, training and weights were never released"
         notes.append(f"The published 99.99 % {why}. The comparison here is between the same encoder with different heads.")
     title, scores = f"Test accuracy on {settings.dataset}", {"accuracy": ("accuracy %", 100, 2)}
-    return networks.report_networks(done, title, LABELS, scores, published, notes, ("parameters", "trained"))
+    nothing = nothing_learned(done.rows, images_of(settings).test_labels)
+    found = networks.report_networks(done, title, LABELS, scores, published, [*nothing, *notes], ("parameters", "trained"))
+    return replace(found, answer=nothing)
 
 
 ELEGANS_M1: Study[M1Settings] = Study(

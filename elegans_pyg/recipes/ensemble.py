@@ -216,19 +216,49 @@ def report_classifiers(done: Finished[Any]) -> Report:
     match = match_table(wiring_counts(done.units.graphs(), rows))
     names = [name for name in match.columns if name not in ("family", "differs")]
     means = [(row["family"], *(f"{row[name]:,.1f}".removesuffix(".0") for name in names)) for row in match.to_dict(orient="records")]
-    off = [f"{row.family} differs by over {TOLERANCE:.0%} in {row.differs}" for row in match.itertuples() if row.differs]
+    off = _edges_kept(done)
+    off += [f"{row.family} differs by over {TOLERANCE:.0%} in {row.differs}" for row in match.itertuples() if row.differs]
+    if match["differs"].any() and done.settings.dag == "constrained" and done.settings.match is None:
+        off.append("What families keep, such as degrees, they keep in the whole wiring; a DAG drops the edges that run backwards.")
     predictions = torch.cat([part["predictions"] for part in done.tensors(PREDICTIONS, "predictions")])
     images = images_of(done.settings)
     findings = {"iterations": done.settings.training.iterations, "dataset": done.settings.dataset}
+    nothing = nothing_learned(rows, images.test_labels)
     return Report(
         [answer, ep.studies.make_table("Wirings, means by family", ("family", *names), means), ep.studies.bullets(off)],
-        ep.studies.stopped_notes(rows),
+        [*nothing, *ep.studies.stopped_notes(rows)],
         {"metrics.csv": metrics, PREDICTIONS: save({"predictions": predictions})},
         {**accuracy_figures(rows, metrics), **_classifier_figures(done, predictions.long())},
         {"executor": str(rows["executor"].iloc[0]), **findings, "match": match.to_dict(orient="records")},
         comparison,
+        answer=nothing,
         classified=Classified(images.test_images, images.test_labels, predictions, images.classes),
     )
+
+
+def nothing_learned(rows: pd.DataFrame, labels: Tensor) -> list[str]:
+    """A sentence, if no network that came to the end does better than to always name the most frequent class of the test images."""
+    most, best = int(labels.bincount().max()), rows["accuracy"].max()
+    if not best * len(labels) < most + 0.5:
+        return []
+    compared = ", so nothing can be compared" if rows["family"].nunique() > 1 else ""
+    naming = f"No network does better than always naming the most frequent class ({100 * most / len(labels):.2f} %)"
+    return [f"{naming}: nothing was learned{compared}; raise --iterations."]
+
+
+def _edges_kept(done: Finished[Any]) -> list[str]:
+    """How many of the connectome's edges its DAG keeps; nothing if its file is gone or was changed since."""
+    dag = done.units.first_of_families().get(REFERENCE)
+    if dag is None or done.settings.dag != "constrained":
+        return []
+    try:
+        whole = load_wiring(done.settings.connectome, done.settings)
+        same = ep.transforms.ConstrainedDAG()(whole).edge_index.equal(dag.edge_index)
+    except (OSError, ValueError):
+        return []
+    # Chemical and electrical synapses from one neuron to another are one edge of the DAG.
+    count, kept = whole.edge_index.unique(dim=1).size(1), dag.num_edges
+    return [f"{REFERENCE}: {count:,} synaptic connections; the DAG keeps {kept:,} ({100 * kept / count:.0f} %)"] if same else []
 
 
 def accuracy_figures(rows: pd.DataFrame, metrics: pd.DataFrame, score: str = "accuracy") -> dict[str, Figure]:

@@ -219,7 +219,7 @@ def report(done: Finished[FitRnnSettings]) -> Report:
     rows, name, first = done.rows, str(done.rows["family"].iloc[0]), done.shards[0]
     measured = [ep.studies.mean_and_sd(rows[split].mean(), rows[split].std(), 4) for split in SPLITS]
     cells = (name, f"{rows['parameters'].iloc[0]:,}", str(len(rows)), *measured, f"{seconds_of(done.shards):,.0f}")
-    title = "RMSE, in units of the widest output's range over the training stimuli"
+    title = "RMSE, in units of the widest output's range over the training stimuli, mean ± SD"
     history, outputs = done.joined("history.csv"), done.joined("outputs.csv")
     found = []
     for output, own in outputs.groupby("output", sort=False):

@@ -61,7 +61,7 @@ def report(done: Finished[EnsembleSettings]) -> Report:
         cells.append((network, ep.studies.MISSING if theirs is None else f"{theirs:.1f}", measured, str(runs or ep.studies.MISSING)))
     counts = _counts(done)
     differences = [(*row[:2], f"{row[2]:,}", f"{row[3]:,}", f"{(row[3] - row[2]) / row[2]:+.1%}") for row in counts]
-    accuracy = ep.studies.make_table("Test accuracy %", ("network", "published", "measured", "runs"), cells)
+    accuracy = ep.studies.make_table("Test accuracy %", ("network", "published", "measured ± SD", "runs"), cells)
     counted = ep.studies.make_table("Counts", ("network", "number", "published", "ours", "difference"), differences, left=2)
     published_csv = pd.DataFrame(accuracies, columns=["network", "published", "mean", "sd", "runs"])
     counts_csv = pd.DataFrame(counts, columns=["network", "number", "published", "ours"])

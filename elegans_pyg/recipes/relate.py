@@ -78,7 +78,7 @@ def report(done: Finished[RelateSettings]) -> Report:
         tables.append(relation_table(relation, TOP))
         if (count := len(relation.table)) > TOP:
             tables.append(
-                bullets([f"Shown: the {TOP} of {count} measures with the largest |rho|; all are in relation.txt and relation.json."])
+                bullets([f"{TOP} of {count} measures shown, those with the largest |rho|; all are in relation.txt and relation.json."])
             )
         findings[value] = relation.to_dict()
         answer.append(_in_a_sentence(relation.table, value))

@@ -226,7 +226,7 @@ def score_table(rows: pd.DataFrame, folds: pd.DataFrame, highest: pd.DataFrame) 
     names = {"halves": "ceiling from halves", "half": "half of the trials", "other": STRAINS[1]}
     for row in highest.to_dict("records"):
         cells.append((names[row["by"]], *(f"{row[name]:.3f}" if row[name] == row[name] else ep.studies.MISSING for name in SCORES)))
-    heads = ("real wiring", "AUC", "precision", "r", "r, significant")
+    heads = ("real wiring", "AUC ± 95 %", "precision", "r", "r, significant")
     return ep.studies.make_table("Wild type, stimulated neurons held out, and noise ceilings", heads, cells)
 
 

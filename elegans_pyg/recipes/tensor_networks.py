@@ -164,7 +164,7 @@ def report_networks(
     headings = ("network", "runs", *counts, *(heading for heading, _, _ in scores.values()))
     comparison = ep.analysis.compare(rows, reference=REFERENCE, value=score)
     return Report(
-        [ep.studies.make_table(title, headings, cells), ep.studies.comparison_table(comparison)],
+        [ep.studies.make_table(f"{title}, mean ± SD", headings, cells), ep.studies.comparison_table(comparison)],
         [*notes, *ep.studies.stopped_notes(rows)],
         {"metrics.csv": metrics, "networks.csv": pd.DataFrame(table)},
         {**(figures or {}), **accuracy_figures(rows, metrics, score)},

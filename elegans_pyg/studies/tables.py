@@ -148,18 +148,18 @@ def fit_table(table: Table, width: int) -> Group:
 def comparison_table(comparison: Comparison) -> Group:
     """Families against the reference, and the notes."""
     scale, digits, percent, unit = (100, 2, " %", " pp") if comparison.share else (1, 3, "", "")
-    value, signed = comparison.value, f"+.{digits}f"
+    value, signed, interval = comparison.value, f"+.{digits}f", f"{100 * comparison.confidence:g} %"
     columns = {
         "family": lambda row: row["family"],
         "runs": lambda row: str(row["runs"]),
-        f"{value}{percent}": lambda row: _numbers(row, ("mean",) if row["sd"] is None else ("mean", "sd"), f".{digits}f", scale, " ± "),
-        f"interval{percent}": lambda row: _numbers(row, ("low", "high"), f".{digits}f", scale, "–"),
-        f"diff.{unit}": lambda row: _numbers(row, ("difference",), signed, scale),
-        f"interval{unit}": lambda row: _numbers(row, ("difference_low", "difference_high"), signed, scale),
+        f"{value}{percent} ± SD": lambda row: _numbers(row, ("mean", "sd")[: 1 + (row["sd"] is not None)], f".{digits}f", scale, " ± "),
+        f"{interval} (bootstrap)": lambda row: _numbers(row, ("low", "high"), f".{digits}f", scale, "–"),
+        f"family minus {comparison.reference}{unit}": lambda row: _numbers(row, ("difference",), signed, scale),
+        f"its {interval} (bootstrap)": lambda row: _numbers(row, ("difference_low", "difference_high"), signed, scale),
         "p": lambda row: _p_value(row["p"]),
         "p (Holm)": lambda row: _p_value(row["p_holm"]),
         "Cliff δ": lambda row: _numbers(row, ("delta",)),
-        f"n for {comparison.small}": lambda row: _numbers(row, ("needed_small",), ""),
+        f"n for {comparison.small}": lambda row: _numbers(row, ("needed_small",), ","),
     }
     title = f"{value[:1].upper()}{value[1:]} by family, compared with {comparison.reference}"
     families = comparison.to_dict()["families"]
@@ -167,8 +167,8 @@ def comparison_table(comparison: Comparison) -> Group:
     ranks = {
         "family": lambda row: row["family"],
         "rank": lambda row: f"{row['rank']} of {row['n'] + 1}",
-        "effect, SD of wirings": lambda row: _numbers(row, ("effect",)),
-        "interval": lambda row: _numbers(row, ("effect_low", "effect_high")),
+        f"{comparison.reference} minus family, SD of wirings": lambda row: _numbers(row, ("effect",)),
+        f"its {interval} (t)": lambda row: _numbers(row, ("effect_low", "effect_high")),
         "p": lambda row: _p_value(row["p_rank"]),
         "p (Holm)": lambda row: _p_value(row["p_rank_holm"]),
     }
@@ -178,7 +178,7 @@ def comparison_table(comparison: Comparison) -> Group:
 
 
 def _verdict_table(comparison: Comparison, families: Sequence[Mapping[str, Any]]) -> Table:
-    """Different, equal within the margin, or undecided and how many more."""
+    """Different, equal within the margin, undecided or not tested, and how many more."""
     scale, digits, unit = (100, 2, " pp") if comparison.share else (1, 3, "")
     columns = {
         "family": lambda row: row["family"],
@@ -191,7 +191,7 @@ def _verdict_table(comparison: Comparison, families: Sequence[Mapping[str, Any]]
         title = f"Different, equal within {scale * comparison.margin:g}{unit}, or undecided"
         columns |= {
             "p equal": lambda row: _p_value(row["p_equal_holm"]),
-            f"90 % interval{unit}": lambda row: _numbers(row, ("equal_low", "equal_high"), f"+.{digits}f", scale),
+            f"90 % (t) for equality{unit}": lambda row: _numbers(row, ("equal_low", "equal_high"), f"+.{digits}f", scale),
         }
     return _table_of(title, columns, families, left=2)
 
@@ -213,7 +213,7 @@ def relation_table(relation: Relation, top: int | None = None) -> Group:
     }
     models = {
         "model": lambda row: row["model"],
-        "Q²": lambda row: f"{row['q2']:+.2f} ± {row['q2_sd']:.2f}",
+        "Q² ± SD": lambda row: f"{row['q2']:+.2f} ± {row['q2_sd']:.2f}",
         "rank correlation": lambda row: _numbers(row, ("rank",)),
         "mean error, pp": lambda row: _numbers(row, ("error",), ".2f", 100),
     }

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -117,29 +118,34 @@ def test_a_family_that_never_finished_keeps_its_row():
     ba = row(comparison, "ba")
     assert (ba["runs"], ba["stopped"]) == (0, 4)
     assert ba[["mean", "sd", "low", "difference", "p", "delta", "needed_small"]].isna().all()
-    assert "0 wirings against 5 runs of connectome" in note(comparison, "No p value for ba")
+    assert (ba["verdict"], ba["more"]) == ("not tested", 5)
+    assert "0 wirings against 5 runs of connectome" in note(comparison, "Not tested: ba")
 
 
 def test_a_reference_that_never_finished_leaves_the_means():
     comparison = compare(table([*runs("connectome", [math.nan] * 3), *WS]))
     assert row(comparison, "ws")["mean"] == pytest.approx(0.965)
-    assert "4 wirings against 0 runs" in note(comparison, "No p value for ws")
+    assert "4 wirings against 0 runs" in note(comparison, "Not tested: ws")
 
 
-def test_two_runs_get_no_p_value_but_the_number_needed():
+def test_two_runs_are_not_tested_and_one_number_is_needed():
     comparison = compare(table([*CONNECTOME, *runs("ws", [0.96, 0.962]), *runs("er", [0.96, 0.962, 0.97])]))
     ws = row(comparison, "ws")
     assert math.isnan(ws["p"])
     assert math.isnan(ws["p_holm"])
-    told = note(comparison, "No p value for ws")
-    assert "2 wirings against 5 runs of connectome; at least 3 per arm are needed (4 to reach 0.05)" in told
-    assert f"about {ws['needed_small']} per arm to detect 0.1 pp" in told
+    # Of 5 against 5 there are 252 splits, and twice the p of one, 2/252, is below 0.05; of 4 against 4 there are 70.
+    told = "2 wirings against 5 runs of connectome. With 3 more of each, p can reach 0.05 after Holm's correction."
+    assert note(comparison, "Not tested: ws").endswith(told)
+    assert (ws["verdict"], ws["more"]) == ("not tested", 3)
+    assert "ws      not tested     3" in to_text(comparison_table(comparison))
+    assert (comparison.to_dict()["families"][1]["verdict"], comparison.to_dict()["families"][1]["more"]) == ("not tested", 3)
     assert row(comparison, "er")["p_holm"] == row(comparison, "er")["p"]
 
 
-def test_one_run_an_arm_says_that_the_spread_is_unknown():
-    comparison = compare(table([*runs("connectome", [0.97]), *runs("ws", [0.96])]))
-    assert "the spread is not known yet" in note(comparison, "No p value for ws")
+def test_one_run_an_arm_is_not_tested():
+    comparison = compare(table([*runs("connectome", [0.97]), ("ws", 1, 1, 0.96)]))
+    assert note(comparison, "Not tested: ws").endswith("1 run against 1 run of connectome. With 3 more of each, p can reach 0.05.")
+    assert pd.isna(row(comparison, "ws")["needed_small"])
     assert row(comparison, "ws")["difference"] == pytest.approx(-0.01)
     assert json.dumps(comparison.to_dict(), allow_nan=False)
 
@@ -242,8 +248,7 @@ def test_a_stopped_run_takes_its_pair_along():
     comparison = compare(table([*runs("connectome", base, wirings=False), *runs("frozen", [0.96, math.nan, 0.97, 0.98], wirings=False)]))
     frozen = row(comparison, "frozen")
     assert (frozen["pairs"], frozen["difference"]) == (2, pytest.approx(-0.0075))
-    told = note(comparison, "No p value for frozen: 3 runs against 3 runs of connectome; at least 3 pairs are needed (6 to reach 0.05)")
-    assert f"about {frozen['needed_small']} pairs to detect 0.1 pp" in told
+    assert note(comparison, "Not tested: frozen, 3 runs against 3 runs of connectome. With 4 more pairs, p can reach 0.05.")
     nothing = compare(table([*runs("connectome", [0.97, math.nan], wirings=False), *runs("frozen", [math.nan, 0.9], wirings=False)]))
     assert row(nothing, "frozen")["pairs"] == 0
     assert pd.isna(row(nothing, "frozen")["difference"])
@@ -304,10 +309,13 @@ def test_values_that_are_no_shares() -> None:
     text = to_text(comparison_table(comparison))
     assert "Memory capacity by family, compared with connectome" in text
     assert f"{means['er']:.3f} ±" in text
-    assert "%  " not in text
+    assert "%" not in re.sub(r"\d+ ?%", "", text)
     assert " pp" not in text
     assert "1% of connectome's mean" in " ".join(text.split())
-    assert "| memory capacity |" in to_markdown(comparison_table(comparison))
+    # The interval of the mean and that of the difference.
+    for name in ("low", "difference_low"):
+        assert f"{table.loc['er', name]:.3f}" in text
+    assert "| memory capacity ± SD |" in to_markdown(comparison_table(comparison))
 
 
 def spread(means: dict[str, float], sd: float, count: int) -> pd.DataFrame:
@@ -342,11 +350,19 @@ def test_different_equal_or_undecided():
 
 def test_a_difference_that_is_too_small_to_matter():
     comparison = compare(spread({"connectome": 0.970, "er": 0.968}, 0.001, 30), margin=0.005)
-    assert row(comparison, "er")["verdict"] == "different within margin"
+    er = row(comparison, "er")
+    assert er["verdict"] == "different within margin"
     assert note(comparison, "Different, but by less than the margin: er")
     text = to_text(comparison_table(comparison))
     assert "Different, equal within 0.5 pp, or undecided" in text
-    assert "different within margin" in text
+    assert "| different within margin |" in to_markdown(comparison_table(comparison))
+    # The small difference is the margin.
+    pooled = math.sqrt((row(comparison, "connectome")["sd"] ** 2 + er["sd"] ** 2) / 2)
+    assert er["needed_small"] == runs_needed(0.005, pooled)
+    assert "n for 0.5 pp" in text
+    many = compare(spread({"connectome": 0.770, "er": 0.768}, 0.05, 10))
+    assert f"{row(many, 'er')['needed_small']:,}" in to_text(comparison_table(many))
+    assert row(many, "er")["needed_small"] > 10_000
 
 
 def test_seeds_of_a_wiring_are_not_taken_as_independent():

@@ -14,7 +14,7 @@ import pytest
 
 from elegans_pyg.analysis import MEASURES, dyads, measures
 from elegans_pyg.datasets import Connectome
-from elegans_pyg.recipes.analyze import ANALYZE, AnalyzeSettings, analyze_units
+from elegans_pyg.recipes.analyze import ANALYZE, AnalyzeSettings, _short, analyze_units
 from elegans_pyg.recipes.elegans_echo import ELEGANS_ECHO, EchoSettings
 from elegans_pyg.recipes.ensemble import ENSEMBLE
 from elegans_pyg.studies import Report, Shard, load_run, run_study, unit_seed
@@ -104,7 +104,7 @@ def test_the_wirings_of_a_run(finished: Path, tmp_path: Path) -> None:
     assert set(written["measure"]) == set(every)
     er = written[written["family"] == "er"].set_index("measure")["mean"]
     assert er["clustering"] == pytest.approx(means.loc["er", "clustering"])
-    assert f"the 10 of {len(every)} measures" in result.report.notes[1]
+    assert result.report.notes[1].startswith(f"10 of {len(every)} measures shown, those whose family means lie farthest apart")
     assert len(result.report.figures["families"].axes) == 12
     single = run_study(ANALYZE, AnalyzeSettings(wiring=str(finished / "single")), tmp_path / "single", quiet=True)
     assert single.figures == []
@@ -152,6 +152,15 @@ def test_the_command_takes_names_files_and_runs(finished: Path, tmp_path: Path, 
     code, out, _ = invoke("analyze", "my, own.csv", "--nulls", 0, "--quiet")
     assert code == 0
     assert re.search(r"nodes +neurons +3", out)
+    assert not re.search(r"\de[+-]?\d", out)
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "shown"),
+    [(32324, 4, "32,324"), (9999.6, 4, "10,000"), (9999.4, 4, "9,999"), (0.12345, 4, "0.1235"), (128.4, 2, "128"), (99.6, 2, "100")],
+)
+def test_large_numbers_have_all_their_digits(value: float, digits: int, shown: str) -> None:
+    assert _short(value, digits) == shown
 
 
 def test_bad_input_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

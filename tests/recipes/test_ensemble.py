@@ -15,11 +15,12 @@ from safetensors.torch import load_file, save
 
 from elegans_pyg._settings import read_yaml
 from elegans_pyg.datasets import Connectome, load_images
-from elegans_pyg.recipes.ensemble import ENSEMBLE, TRAIN, EnsembleSettings, TrainSettings, accuracy_figures, ensemble_units
+from elegans_pyg.recipes.ensemble import ENSEMBLE, TRAIN, EnsembleSettings, TrainSettings, accuracy_figures, ensemble_units, nothing_learned
 from elegans_pyg.recipes.park_kim import PARK_KIM
 from elegans_pyg.studies import Interrupted, Report, load_run, run_study
 from elegans_pyg.studies import fitting as fitting_module
 from elegans_pyg.studies.settings import CONTROL_FAMILIES, CYCLIC_FAMILIES, schedule_for
+from elegans_pyg.studies.tables import to_plain
 from elegans_pyg.training import fit
 from elegans_pyg.training.settings import FitSettings
 from elegans_pyg.transforms import FAMILIES
@@ -123,6 +124,9 @@ def test_a_run_leaves_everything_behind(tmp_path: Path) -> None:
     assert (summary["units"], summary["iterations"], summary["executor"]) == (4, 4, "levels")
     assert summary["comparison"]["reference"] == "connectome"
     check_match(summary["match"], [run.wirings[name] for name in ("connectome", "er", "rewired")])
+    # The file has 96 edges.
+    kept, last = run.wirings["connectome"].num_edges, "a DAG drops the edges that run backwards."
+    assert counts_told(result) == [f"connectome: 96 synaptic connections; the DAG keeps {kept} ({100 * kept / 96:.0f} %)", last]
 
     titles = {
         path.name: figure.get_suptitle().replace("\n", " ")
@@ -141,6 +145,28 @@ def test_a_run_leaves_everything_behind(tmp_path: Path) -> None:
     before = {figure: figure.with_name(figure.name + ".svg").read_bytes() for figure in result.figures}
     assert run.redraw() == result.figures
     assert {figure: figure.with_name(figure.name + ".svg").read_bytes() for figure in result.figures} == before
+    # Of a file that is no longer the run's nothing is said.
+    wiring = tmp_path / "small.csv"
+    wiring.write_text("\n".join(wiring.read_text().splitlines()[:-30]) + "\n")
+    assert counts_told(run.reported()) == [last]
+
+
+def counts_told(result: Any) -> list[str]:
+    """The notes on the counts, but for those on families, the last by its end."""
+    notes = to_plain(*result.report.tables)[-1]["notes"]
+    assert notes[-1].startswith("What families keep, such as degrees, they keep in the whole wiring; ")
+    return [*(note for note in notes[:-1] if " differs by over " not in note), notes[-1].partition("; ")[2]]
+
+
+def test_nothing_learned_is_said_of_the_best_network_that_finished() -> None:
+    labels = torch.tensor([0, 1, 1, 1, 2, 2, 0, 2, 2, 2])  # half of them 2
+    rows = pd.DataFrame({"family": ["connectome", "er", "er"], "accuracy": [0.5, 0.3, float("nan")]})
+    compared = "always naming the most frequent class (50.00 %): nothing was learned, so nothing can be compared; raise --iterations."
+    assert nothing_learned(rows, labels) == [f"No network does better than {compared}"]
+    (alone,) = nothing_learned(rows[:1], labels)
+    assert alone.endswith("nothing was learned; raise --iterations.")
+    assert nothing_learned(rows.assign(accuracy=[0.1, 0.6, float("nan")]), labels) == []
+    assert nothing_learned(rows.assign(accuracy=float("nan")), labels) == []
 
 
 def check_match(match: list[dict[str, Any]], dags: list[Any]) -> None:

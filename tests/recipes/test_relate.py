@@ -145,7 +145,7 @@ def test_the_command_prints_and_keeps_what_it_finds(finished: Path, tmp_path: Pa
     (relation,) = json.loads(Path("related/relation.json").read_text())["relations"]
     ranked, whole = [row["measure"] for row in relation["measures"]], Path("related/relation.txt").read_text()
     assert len(ranked) > 10
-    assert f"Shown: the 10 of {len(ranked)} measures with the largest |rho|; all are in relation.txt" in " ".join(out.split())
+    assert f"10 of {len(ranked)} measures shown, those with the largest |rho|; all are in relation.txt" in " ".join(out.split())
     assert [name for name in ranked if re.search(rf"^{name} ", out, re.MULTILINE)] == ranked[:10]
     assert all(re.search(rf"^{name} ", whole, re.MULTILINE) for name in ranked)
 

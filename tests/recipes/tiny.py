@@ -43,6 +43,13 @@ def tiny_settings(folder: Path, **changes: Any) -> EnsembleSettings:
     return base.model_copy(update=changes)
 
 
+def learning_settings(folder: Path, **changes: Any) -> EnsembleSettings:
+    """The same, with as many iterations as it takes to do better than to name one class for every image."""
+    settings = tiny_settings(folder, **changes)
+    schedule = {"iterations": 40, "learning_rate": 0.02, "eval_every": 20, "lr_decay_every": 40}
+    return settings.model_copy(update={"training": settings.training.model_copy(update=schedule)})
+
+
 def tensor_settings(kind: type[Any], folder: Path, training: Mapping[str, Any] | None = None, **changes: Any) -> Any:
     """The same for M1 and M2."""
     wiring, neurons = write_wiring(folder)

@@ -29,7 +29,7 @@ from elegans_pyg.studies.saved import report_runs
 from elegans_pyg.studies.study import Classified
 from elegans_pyg.transforms import ConstrainedDAG
 from tests.commands import invoke, refused
-from tests.recipes.tiny import tiny_settings
+from tests.recipes.tiny import learning_settings, tiny_settings
 from tests.recipes.undrawn import undrawn
 from tests.studies import counting
 
@@ -65,7 +65,7 @@ class Page(HTMLParser):
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run on a wiring whose neurons have names that are markup."""
     folder = tmp_path_factory.mktemp("report")
-    settings = tiny_settings(folder, margin=0.003)
+    settings = learning_settings(folder, margin=0.003)
     for name in ("small.csv", "neurons.csv"):
         text = (folder / name).read_text().replace("N03", SCRIPT).replace("N04", "a&b</script>")
         (folder / name).write_text(text)
@@ -247,10 +247,26 @@ def test_runs_side_by_side(run: Run, tmp_path: Path) -> None:
     assert {"All runs together", "run: ensemble: small.csv, digits", "other: ensemble: small.csv, digits"} <= set(page.text["h2"])
     assert set(page.data["wirings"]) == {"run1", "run2"}
     # The families of both runs together.
-    assert sum("4 against 2 is too few for a test" in text for text in page.text["li"]) == 2
+    assert sum("4 against 2 are too few, p can reach 0.05 with 3 more of each" in text for text in page.text["li"]) == 2
     with pytest.raises(ValueError, match="is named twice"):
         report_runs([other, other])
     assert "not a run folder" in refused("report", run.folder.path, tmp_path)
+
+
+def test_runs_that_learned_nothing_are_not_called_equal(tmp_path: Path) -> None:
+    settings = tiny_settings(tmp_path, margin=0.1)
+    with undrawn():
+        for seed in (0, 5):
+            run_study(ENSEMBLE, settings.model_copy(update={"seed": seed}), tmp_path / f"run{seed}", quiet=True)
+    labels = load_images("digits", quiet=True).test_labels
+    share = f"{100 * int(labels.bincount().max()) / len(labels):.2f} %"
+    told = f"No network does better than always naming the most frequent class ({share}): nothing was learned, so nothing can be compared"
+    one = load_run(tmp_path / "run0")
+    assert one.summary["answer"] == [f"{told}; raise --iterations."] == one.summary["notes"][:1]
+    page = Page(report_runs([tmp_path / "run0", tmp_path / "run5"], tmp_path / "both.html"))
+    # As the answer of both together, of either, and nothing beside it.
+    assert page.text["p"].count(f"{told}; raise --iterations.") == 3
+    assert not any(text.startswith(("Whether", "The wiring")) for text in [*page.text["p"], *page.text["li"]])
 
 
 def test_runs_that_cannot_be_compared_are_shown_all_the_same(run: Run, tmp_path: Path) -> None:

@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch_geometric.data import Data
 
 from elegans_pyg.datasets import load_images
 from elegans_pyg.recipes.ensemble import ENSEMBLE
 from elegans_pyg.studies import Run, Units, load_run, run_study
 from elegans_pyg.studies.html_report.page import Part, render
 from elegans_pyg.studies.study import Classified, Report
-from tests.recipes.tiny import tiny_settings
+from tests.recipes.tiny import learning_settings
 from tests.recipes.undrawn import undrawn
 
 pytestmark = pytest.mark.browser
@@ -42,7 +43,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("browser")
-    settings = tiny_settings(folder)
+    settings = learning_settings(folder)
     for name in ("small.csv", "neurons.csv"):
         (folder / name).write_text((folder / name).read_text().replace("N03", SCRIPT))
     with undrawn():
@@ -216,6 +217,25 @@ def test_it_prints(shown: Shown, tmp_path: Path) -> None:
     shown.page.pdf(path=tmp_path / "page.pdf", format="A4")
     assert (tmp_path / "page.pdf").stat().st_size > 20_000
     assert shown.page.evaluate("[...document.querySelectorAll('details')].every((own) => own.open)")
+
+
+def test_the_toolbar_leaves_the_confusions_free(shown: Shown) -> None:
+    bar, plot = (shown.page.locator(f".confusion {name}").first.bounding_box() for name in (".modebar-group", ".nsewdrag"))
+    assert bar["height"] > 0
+    assert bar["y"] + bar["height"] <= plot["y"]
+
+
+def test_edges_that_are_too_many_to_draw_are_not_missed(browser: Any, run: Run, tmp_path: Path) -> None:
+    pairs = torch.combinations(torch.arange(210))[:21_034].T
+    units = Units(run.units.table.assign(wiring=0), [Data(edge_index=pairs, num_nodes=210)])
+    path = tmp_path / "many.html"
+    path.write_bytes(render([Part(run.study, run.settings, units, run.folder)], tmp_path))
+    shown = Shown(browser, path)
+    told = shown.page.inner_text(".wiring .told")
+    assert told.startswith("Choose a neuron")
+    assert told.endswith("Edges are drawn for a chosen neuron only, since there are 21,034.")
+    assert shown.complaints == []
+    shown.context.close()
 
 
 def many_variants(run: Run, folder: Path) -> Path:

@@ -52,7 +52,9 @@ def test_a_comparison_fits(share: bool) -> None:
     cells = [str(cell) for column in table.renderables[0].columns for cell in (column.header, *column.cells)]  # type: ignore[union-attr]
     text = check(table, [*cells, *comparison(share).notes])
     # Numbers stay on one line, with their spread or their other end.
-    assert all(cell in text for cell in cells if re.search(r"\d", cell) and not cell.startswith("n for"))
+    headings = ("n for", "95 %", "its 95 %")
+    assert all(cell in text for cell in cells if re.search(r"\d", cell) and not cell.startswith(headings))
+    assert {"family minus connectome", "95 % (bootstrap)", "its 95 % (bootstrap)"} <= {cell.removesuffix(" pp") for cell in cells}
     assert "\x1b" not in text
 
 
@@ -63,7 +65,7 @@ def test_verdicts_and_ranks_fit(margin: float | None) -> None:
     for table in (verdicts, ranks):
         assert isinstance(table, Table)
         text = check(table, [str(cell) for column in table.columns for cell in (column.header, *column.cells)])
-        assert "Rank" in text or ("90 % interval" in " ".join(text.split())) == (margin is not None)
+        assert "Rank" in text or ("90 % (t)" in " ".join(text.split())) == (margin is not None)
     undecided = result.table[result.table["verdict"] == "undecided"]
     assert len(undecided) > 2
     for row in undecided.itertuples():

@@ -111,7 +111,7 @@
         const names = way.map((own) => graph.name[own]).join(" → ");
         const through = before && after ? "shortest path from an input to an output" : before ? "shortest path from an input; no path to an output" : "no path from an input";
         told.textContent = `${graph.name[node]}: ${kind}, ${graph.into[node]} in, ${graph.out[node]} out; ${through}${names ? ": " + names : ""}.`;
-      } else told.textContent = hint;
+      } else told.textContent = hint + (faint.length < edges.length ? ` Edges are drawn for a chosen neuron only, since there are ${edges.length.toLocaleString("en")}.` : "");
       const most = Math.max(1, ...graph.out.map((out, at) => out + graph.into[at]));
       data.types.forEach((type, number) => {
         const own = graph.type.flatMap((each, at) => (each === number ? [at] : []));
@@ -170,7 +170,7 @@
       const labels = own.classes.map(safe), shares = z.map((row) => row.map((count) => count / Math.max(1, row.reduce((sum, each) => sum + each, 0))));
       const title = (text) => ({ title: { text }, type: "category", showgrid: false });
       const trace = () => ({ type: "heatmap", z: shares.map((row) => row.map(Math.sqrt)), x: labels, y: labels, customdata: z, text: z, texttemplate: size > 20 ? "" : "%{text}", zmin: 0, zmax: 1, showscale: false, colorscale: [[0, colour("--raised")], [1, colour("--accent")]], xgap: 1, ygap: 1, hovertemplate: "true %{y}, predicted %{x}: %{customdata}<extra></extra>" });
-      const layout = { xaxis: title("predicted"), yaxis: { ...title("true"), autorange: "reversed" }, margin: { l: 70, r: 10, t: 10, b: 50 } };
+      const layout = { xaxis: title("predicted"), yaxis: { ...title("true"), autorange: "reversed" }, margin: { l: 70, r: 10, t: 40, b: 50 } };
       draw(section.querySelector(".confusion"), () => ({ data: [trace()], layout }));
       own.examples[number].forEach((examples, kind) => {
         const figures = examples.map(([image, read]) => {

@@ -84,6 +84,9 @@ def render(parts: Sequence[Part], place: Path, joint: Sequence[Comparison] = (),
     runs = [_context(part, f"run{number}", place, data) for number, part in enumerate(parts, 1)]
     named = subject(parts[0].settings), Path(getattr(parts[0].settings, "dataset", "")).name
     found = [sentence for comparison in joint for sentence in answers(comparison, *named)]
+    # An answer instead of that of a comparison: there was nothing to compare.
+    if joint and all(part.report.answer and part.report.comparison is not None for part in parts):
+        found = list(dict.fromkeys(sentence for part in parts for sentence in part.report.answer))
     together = {"answer": found, "tables": to_plain(*map(comparison_table, joint)), "notes": list(notes)}
     title = runs[0]["title"] if len(runs) == 1 else f"{len(runs)} runs side by side"
     page = environment.get_template("page.html").render(title=title, runs=runs, together=together, data=data, library=_library())
