@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.collections import PathCollection
 from torch_geometric.data import Data
 
 from elegans_pyg.plots import layered_dag, save
@@ -25,17 +25,21 @@ def dag() -> Data:
     )
 
 
+def edges_and_dots(axes) -> tuple[PathCollection, list[PathCollection]]:
+    edges, *dots = sorted(axes.collections, key=lambda collection: collection.get_zorder())
+    return edges, dots
+
+
 def positions(axes) -> np.ndarray:
-    dots = [collection for collection in axes.collections if isinstance(collection, PathCollection)]
-    return np.concatenate([np.asarray(dot.get_offsets()) for dot in dots])
+    return np.concatenate([np.asarray(dot.get_offsets()) for dot in edges_and_dots(axes)[1]])
 
 
 def test_every_reached_neuron_and_edge_is_drawn_in_its_level():
     data = dag()
     before = {name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in data.to_dict().items()}
     graph, profile = layered_dag(data).axes
-    (edges,) = [collection for collection in graph.collections if isinstance(collection, LineCollection)]
-    segments = edges.get_segments()
+    edges, _ = edges_and_dots(graph)
+    segments = [path.vertices for path in edges.get_paths()]
     assert len(segments) == 7
     assert len(positions(graph)) == 7
     starts, ends = np.array([s[0] for s in segments]), np.array([s[-1] for s in segments])
@@ -62,7 +66,7 @@ def test_outputs_and_hubs_are_named():
 
 def test_outputs_are_ringed():
     graph = layered_dag(dag()).axes[0]
-    ringed = [dots for dots in graph.collections if isinstance(dots, PathCollection) and dots.get_linewidths()[0] > 1]
+    ringed = [dots for dots in edges_and_dots(graph)[1] if dots.get_linewidths()[0] > 1]
     assert sum(len(dots.get_offsets()) for dots in ringed) == 2
 
 
@@ -162,9 +166,9 @@ def test_a_large_dag_is_drawn_small_and_without_names():
         edge_index=kept, edge_weight=weight, level=torch.from_numpy(level), neuron_type=types, output_mask=output, neuron_name=names
     )
     graph = layered_dag(data).axes[0]
-    (lines,) = (part for part in graph.collections if hasattr(part, "get_segments"))
+    lines, _ = edges_and_dots(graph)
     assert kept.shape[1] > 20_000
-    assert len(lines.get_segments()) == 20_000
+    assert len(lines.get_paths()) == 20_000
     assert lines.get_rasterized()
     assert f"{kept.shape[1]:,} edges (the 20,000 of most contacts drawn)" in graph.get_title(loc="left")
     assert not graph.texts
