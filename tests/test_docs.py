@@ -105,6 +105,7 @@ def test_the_page_on_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert {path.name for path in tmp_path.iterdir()} >= {"digits.onnx", "digits.pt2", "digits.npz", "digits.py", "digits_floats.pt2"}
 
 
+@pytest.mark.slow
 def test_the_worm_with_its_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba", reason="takes minutes without")
     monkeypatch.chdir(tmp_path)
@@ -114,6 +115,7 @@ def test_the_worm_with_its_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (tmp_path / "PVDL.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_your_own_connectome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "your_own_connectome.md").read_text(encoding="utf-8")

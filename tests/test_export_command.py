@@ -103,6 +103,7 @@ def test_bad_input_ends_in_one_line(run: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not list(run.glob("*.onnx"))
 
 
+@pytest.mark.slow
 def test_networks_of_every_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command checks its own files; that these checks mean something, tests/models/test_export.py says."""
     monkeypatch.chdir(tmp_path)

@@ -40,6 +40,7 @@ def test_the_experiments_are_the_papers() -> None:
     assert (quick.epochs, quick.runs, quick.count) == (150, 3, 40)
 
 
+@pytest.mark.slow
 def test_waveforms_of_neurons_with_their_shape(tmp_path: Path) -> None:
     pytest.importorskip("numba", reason="takes minutes without")
     chosen = settings(1, morphology=True, count=4, amplitude=10.0)

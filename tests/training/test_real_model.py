@@ -15,7 +15,7 @@ from tests.dags import random_dag
 from tests.nn.dag.test_network import EXECUTORS
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("executor", [pytest.param(name, marks=pytest.mark.slow if name == "scatter" else ()) for name in EXECUTORS])
 @pytest.mark.parametrize("data_order", ["shared", "variant"])
 def test_three_wirings_train_together_as_they_do_alone(data_order, executor):
     if executor == "levels":
