@@ -8,8 +8,9 @@
 
 NEURON takes stimuli one after another, so that it is timed on one of every round and multiplied by their number, as in
 scripts/bench_simulate.py: contenders take turns, medians over the rounds, neither building the network nor compiling the kernels counted.
-NEURON runs on one core; with ``--neurons-cores 2`` its time is halved, as if stimuli were shared out without loss. So does Jaxley, whose
-compilation is not counted: its stimuli are simulated together by ``jax.vmap``, in single precision, by implicit Euler steps with the solver
+NEURON runs on one core; with ``--neurons-cores 2`` its time is halved, as if stimuli were shared out without loss. So is Jaxley's,
+which is then kept to one core; with ``--neurons-cores 1`` it takes the cores that it wants. Its compilation is not counted: its stimuli are
+simulated together by ``jax.vmap``, in single precision, by implicit Euler steps with the solver
 that it takes on a CPU by default. Its cells have our compartments, membrane, axial resistances, channels, calcium, synapses and gap
 junctions. It is timed on the first ``--jaxley-ms`` and its time multiplied, since all steps take as long and its setup is not counted; what
 ours takes besides its steps is counted. Before anything is timed, the potentials of its uncoupled cells, all 302 driven, must agree with
@@ -46,9 +47,9 @@ RMS_MV, LARGEST_MV = 0.05, 1.0
 
 
 class Jaxley:
-    """Jaxley in a process of its own and on one core, with the cells and synapses of a worm; ``currents``: batches of stimuli."""
+    """Jaxley in a process of its own with the cells and synapses of a worm, kept to one core if it is to share ``cores``."""
 
-    def __init__(self, worm: Worm, currents: list[torch.Tensor], dt_ms: float, python: str) -> None:
+    def __init__(self, worm: Worm, currents: list[torch.Tensor], dt_ms: float, python: str, cores: int) -> None:
         self.steps = currents[0].size(1)
         levels = 20 * torch.rand(1, 4, len(worm.neuron_name), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         check = levels.repeat_interleave(round(CHECK_MS / CHECK_DT_MS) // 4, dim=1)
@@ -60,7 +61,8 @@ class Jaxley:
             np.savez(job, **tables(worm), **batches, **steps, inputs=inputs)
             command = [python, Path(__file__).with_name("jaxley_worker.py"), data_folder("biophysics") / "c302-D1.json", job, result]
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            os.sched_setaffinity(self.process.pid, {min(os.sched_getaffinity(0))})
+            if cores > 1:
+                os.sched_setaffinity(self.process.pid, {min(os.sched_getaffinity(0))})
             if self._answer() != "ready":
                 raise SystemExit("Jaxley's process failed; its last lines say why")
             found = dict(np.load(result))
@@ -86,7 +88,7 @@ class Jaxley:
         print(f"Jaxley and ours, {what}, somata, steps of {dt_ms:g} ms: {rms:.4f} mV in root mean square, at most {largest:.3f} mV")
         return largest, rms
 
-    def seconds_a_step(self, batch: int) -> float:
+    def seconds_per_step(self, batch: int) -> float:
         """The time that Jaxley takes for a step of a batch of stimuli on its core."""
         print(batch, file=self.process.stdin, flush=True)
         return float(self._answer()) / self.steps
@@ -129,15 +131,15 @@ def report(options: argparse.Namespace, ours: dict[int, tuple[float, int]], jaxl
     """Print our seconds, given with the number of steps, and the ratios to NEURON's for a stimulus and Jaxley's for a step."""
     one = statistics.median(neuron) if neuron else None
     if one is not None:
-        print(f"NEURON: {one:.2f} s a stimulus on one core")
+        print(f"NEURON: {one:.2f} s per stimulus on one core")
     for count, (taken, steps) in ours.items():
-        line = f"{count:6} stimuli{taken:9.3f} s{taken / count:9.3f} s a stimulus"
+        line = f"{count:6} stimuli{taken:9.3f} s{taken / count:9.3f} s per stimulus"
         cores = min(options.neurons_cores, count)
         if one is not None:
             line += f"{one * count / cores / taken:8.1f} x NEURON on {cores} cores"
         if jaxley[count]:
             together = statistics.median(jaxley[count]) * steps
-            line += f"{together / cores / taken:8.1f} x Jaxley on {cores} cores ({together:.3f} s on one)"
+            line += f"{together / cores / taken:8.1f} x Jaxley on {cores} cores ({together:.3f} s as timed)"
         print(line)
 
 
@@ -170,7 +172,7 @@ def main() -> None:
     jaxley = None
     if options.jaxley_python:
         parts = [current[:, : round(options.jaxley_ms / options.dt)] for current in currents.values()]
-        jaxley = Jaxley(worm, parts, options.dt, options.jaxley_python)
+        jaxley = Jaxley(worm, parts, options.dt, options.jaxley_python, options.neurons_cores)
     ours: dict[int, list[float]] = {count: [] for count in counts}
     theirs: dict[int, list[float]] = {count: [] for count in counts}
     neuron: list[float] = []
@@ -178,7 +180,7 @@ def main() -> None:
         for count, values in ours.items():
             values.append(seconds(worm, currents[count], options))
         for batch, values in enumerate(theirs.values() if jaxley else ()):
-            values.append(jaxley.seconds_a_step(batch))
+            values.append(jaxley.seconds_per_step(batch))
         if not options.without_neuron:
             given = {"parameters": "D1", "d_lambda": options.d_lambda, "python": options.neuron_python}
             run = simulate_neuron(currents[counts[0]][:1], INPUTS, options.dt, options.duration, **given)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from elegans_pyg._progress import counted
 from elegans_pyg.analysis.arms import SINGLE_WIRING
 from elegans_pyg.analysis.compare import Comparison
 from elegans_pyg.analysis.power import ALPHA
@@ -92,7 +93,7 @@ def _other(row: Row) -> str:
     family, count = row["family"], row["n"]
     if row["unit"] == "wiring":
         return f"{count:,} {_WORDS.get(family, f'of the family {family}')}"
-    runs = f"({count:,} run{'' if count == 1 else 's'})"
+    runs = f"({counted(count, 'run')})"
     return f"one wiring of the family {family} {runs}" if family in _WORDS else f"{family} {runs}"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from elegans_pyg._progress import counted
 from elegans_pyg.analysis import inference
 from elegans_pyg.analysis.inference import Values
 from elegans_pyg.analysis.variance_components import variance_components
@@ -112,7 +113,7 @@ class Arm:
         return np.asarray(gaps if self.unit == "run" else gaps.groupby(level=0, sort=False).mean(), dtype=np.float64)
 
     def __str__(self) -> str:
-        return f"{len(self.units)} {self.unit}{'' if len(self.units) == 1 else 's'}"
+        return counted(len(self.units), self.unit)
 
 
 def family_seed(seed: int, family: str) -> tuple[int, int]:

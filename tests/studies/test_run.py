@@ -22,6 +22,7 @@ from elegans_pyg.studies import Interrupted, Memory, Units, load_run, run_study
 from elegans_pyg.studies.folder import FolderInUse, RunFolder
 from elegans_pyg.studies.run import join_folder, run_array_shard, stopped_by_signals
 from elegans_pyg.studies.shards import MEMORY_SHARE, split
+from elegans_pyg.studies.study import Report
 from tests.studies import counting
 from tests.studies.counting import BESIDE, COUNTING, CountingSettings
 
@@ -73,6 +74,20 @@ def test_a_study_leaves_a_folder_that_explains_itself(tmp_path: Path) -> None:
     assert identity["machine"]["processor"]
     assert "torch" in identity["machine"]["versions"]
     assert (tmp_path / "run" / "config.yaml").read_text().startswith("# Settings of: elegans-pyg counting\n")
+
+
+def test_findings_are_told_before_anything_is_drawn(tmp_path: Path) -> None:
+    told: list[tuple[list[str], bool, bool]] = []
+    folder = tmp_path / "run"
+
+    def tell(report: Report) -> None:
+        told.append((report.notes, (folder / "results.csv").is_file(), (folder / "report.html").exists()))
+
+    run_study(COUNTING, CountingSettings(), folder, quiet=True, tell=tell)
+    assert told == [(["6 units"], True, False)]
+    # Of a finished run, which is not drawn again, too.
+    run_study(COUNTING, CountingSettings(), folder, resume=True, quiet=True, tell=tell)
+    assert told[1] == (["6 units"], True, True)
 
 
 def test_without_a_folder_nothing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,11 +54,7 @@
   // The checkboxes hide a family in all charts of the run, the legend in one chart.
   for (const section of document.querySelectorAll(".charts")) {
     const charts = [...section.querySelectorAll(".chart")];
-    for (const element of charts) {
-      await draw(element, data.charts[element.id]);
-      performance.mark("chart");
-      await pause();
-    }
+    for (const element of charts) drawn.set(element, data.charts[element.id]);
     section.addEventListener("change", () => {
       const shown = new Set([...section.querySelectorAll(".family:checked")].map((box) => safe(box.value)));
       const each = section.querySelector(".each:checked") !== null;
@@ -68,6 +64,10 @@
         draw(element);
       }
     });
+    for (const element of charts) {
+      await draw(element);
+      await pause();
+    }
   }
 
   // Shortest path from any start to any goal, as a list of nodes.
@@ -146,12 +146,12 @@
       if (found < 0 && wanted) told.textContent = `There is no neuron ${search.value}.`;
     });
     load();
-    await pause();
     element.on("plotly_click", ({ points: [point] }) => {
       if (point.customdata === undefined) return;
       search.value = graph.name[point.customdata];
       show(point.customdata);
     });
+    await pause();
   }
 
   for (const section of document.querySelectorAll(".images")) {
