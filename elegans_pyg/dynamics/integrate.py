@@ -14,8 +14,11 @@ it moves to. Eight short steps instead of the extrapolation gave the same accura
 neuron within the step gained nothing; half the step length for all neurons halves the speed for a quarter of the error.
 """
 
+from __future__ import annotations
+
 from collections import namedtuple
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import torch
@@ -65,8 +68,8 @@ class Integrator:
     """Takes steps of one length for one circuit."""
 
     def __init__(self, membrane: Membrane, dt_ms: float, circuit: Circuit) -> None:
-        self.dt, self.circuit, self.membrane = dt_ms, circuit, membrane
-        self.every = Neurons(membrane, circuit)
+        self.dt, self.circuit, self.every = dt_ms, circuit, Neurons(membrane, dt_ms, circuit)
+        self.total, self.source = circuit.leak + circuit.gap_sum, circuit.leak * membrane.leak_reversal_mV
 
     def start(self, state: State) -> Staggered:
         """Advance everything but the voltages by half a step."""
@@ -81,8 +84,8 @@ class Integrator:
         parts, ahead = Parts(*before[1:4]), Parts(*before[4:7])
         synaptic, drive = (before.received @ circuit.synapses).chunk(2, dim=1)
         gap = before.voltage @ circuit.gaps
-        total = circuit.leak + circuit.gap_sum + synaptic
-        source = circuit.leak * self.membrane.leak_reversal_mV + drive + 1.5 * gap - 0.5 * before.gap_before + current
+        total = self.total + synaptic
+        source = (self.source + drive).add(gap, alpha=1.5).add(before.gap_before, alpha=-0.5) + current
         voltage = every.voltage(before.voltage, ahead, total, source, self.dt)
         targets = every.targets(voltage)
         arrived = every.arrive(ahead, voltage, targets, half)
@@ -90,32 +93,46 @@ class Integrator:
         if not fast.numel():
             ahead = every.leave(arrived, voltage, targets, half)
             return Staggered(voltage, *arrived, *ahead, ahead.activation, gap)
-        chosen = Neurons(self.membrane, circuit, fast % voltage.size(1))
+        chosen = every.at(fast % voltage.size(1))
         old, *begun, own_total, own_source = (_pick(part, fast) for part in (before.voltage, *parts, total, source))
         halved = chosen.halves(old, Parts(*begun), own_total, own_source, self.dt)
         whole = (_pick(part, fast) for part in (voltage, *arrived))
-        new, activation, gates, calcium = ((4 * fine - coarse) / 3 for fine, coarse in zip(halved, whole, strict=True))
+        # From the coarse to the fine and a third of the way beyond: (4 fine - coarse) / 3.
+        new, activation, gates, calcium = (torch.lerp(coarse, fine, 4 / 3) for coarse, fine in zip(whole, halved, strict=True))
         put = zip((voltage, *arrived), (new, activation, gates, calcium.clamp(min=0)), strict=True)
         voltage, *moved = (_put(part, fast, own) for part, own in put)
         parts = Parts(*moved)
         ahead = every.leave(parts, voltage, every.targets(voltage), half)
-        received = chosen.activation(activation, chosen.targets(new + (new - old) / 4), half)
+        received = chosen.activation(activation, chosen.targets(torch.lerp(old, new, 1.25)), half)
         return Staggered(voltage, *parts, *ahead, _put(ahead.activation, fast, received), gap)
 
 
 class Neurons:
-    """The equations of all neurons, or of those at ``rows``, without the coupling between neurons."""
+    """The equations of all neurons, or of chosen ones, without the coupling between neurons.
 
-    def __init__(self, membrane: Membrane, circuit: Circuit, rows: Tensor | None = None) -> None:
+    A step costs as much as it has operations, since their tensors are small. So constants are combined beforehand, and operations that
+    do several things at once (``addcmul``, ``addcdiv``, ``lerp``) are preferred.
+    """
+
+    def __init__(self, membrane: Membrane, dt_ms: float, circuit: Circuit) -> None:
         self.membrane, self.channels = membrane, membrane.channels
-        own = (circuit.capacitance, circuit.threshold)
-        self.capacitance, self.threshold = own if rows is None else (part[rows] for part in own)
+        self.one = circuit.leak.new_ones(())
+        self.per_capacitance, self.offset = 1 / circuit.capacitance, -circuit.threshold / membrane.delta_mV
+        if (channels := self.channels) is not None:
+            tables = (channels.tau_ms, channels.midpoint_mV, channels.scale_mV, channels.reversal_mV)
+            tau, midpoint, scale, self.reversal = (circuit.leak.new_tensor(table).view(-1, 1, 1) for table in tables)
+            self.per_scale, self.gate_offset, self.channel = 1 / scale, -midpoint / scale, circuit.channel.unsqueeze(1)
+            # The share of its distance from its target that a gate keeps over a half or a quarter of a step.
+            self.kept = {span: torch.exp(-span / tau) for span in (dt_ms / 2, dt_ms / 4)}
+            self.block_offset = self.one * (channels.block_half_pM / channels.block_scale_pM)
+
+    def at(self, places: Tensor) -> Neurons:
+        """The neurons at these places, whose tensors have one row: ``(1, A)``, ``(5, 1, A)``."""
+        chosen = copy(self)
+        chosen.per_capacitance, chosen.offset = (part.index_select(-1, places) for part in (self.per_capacitance, self.offset))
         if self.channels is not None:
-            self.channel = channel = circuit.channel.unsqueeze(1) if rows is None else circuit.channel[:, rows]
-            tables = (self.channels.tau_ms, self.channels.midpoint_mV, self.channels.scale_mV, self.channels.reversal_mV)
-            self.tau, self.midpoint, self.scale, self.reversal = (
-                circuit.leak.new_tensor(table).view(-1, *[1] * (channel.dim() - 1)) for table in tables
-            )
+            chosen.channel = self.channel.index_select(-1, places)
+        return chosen
 
     def halves(self, voltage: Tensor, parts: Parts, total: Tensor, source: Tensor, dt: float) -> tuple[Tensor, ...]:
         """Voltages and parts after two steps of half of ``dt``, with constant input from other neurons."""
@@ -131,23 +148,31 @@ class Neurons:
         """Potentials after ``span``, with the gates, the calcium and the synapses of ``parts`` held."""
         if self.channels is not None:
             n, p, q, e, f = parts.gates
-            conductances = self.channel * torch.stack([n, p**4 * q, e * e * f * self._block(parts.calcium)[0]])
+            squared = p * p
+            conductances = self.channel * torch.stack([n, squared * squared * q, e * e * f * self._block(parts.calcium)[0]])
             total = total + conductances.sum(0)
             source = source + (conductances * self.reversal).sum(0)
-        z = total * (span / self.capacitance)
-        return voltage + (source - total * voltage) * (span / self.capacitance) * (1 + z / 2) / (1 + z + z * z / 2)
+        half = self.per_capacitance * (span / 2)
+        return self._moved(voltage, torch.addcmul(source, total, voltage, value=-1) * half, total * half)
+
+    def _moved(self, value: Tensor, change: Tensor, z: Tensor) -> Tensor:
+        """The value after a time ``t`` under ``dy/dt = change (t / 2) - z (t / 2) (y - value)``."""
+        ahead = z + 1
+        return torch.addcdiv(value, change * ahead, torch.addcmul(self.one, z, ahead, value=2), value=2)
 
     def targets(self, voltage: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Steady synaptic activations and gates at these potentials, and the rates of the former."""
-        growth = torch.exp(((voltage - self.threshold) / self.membrane.delta_mV).clamp(-STEEPEST, STEEPEST))
-        phi = growth / (1 + growth)
+        steepness = torch.add(self.offset, voltage, alpha=1 / self.membrane.delta_mV)
+        growth = torch.exp(steepness.clamp(-STEEPEST, STEEPEST))
+        more = growth + 1
+        phi = growth / more
         if self.membrane.kinetics == "graded":
-            rate, target = self.membrane.rates_per_ms[0] * (1 + growth), phi
+            rate, target = more * self.membrane.rates_per_ms[0], phi
         else:
             rise, decay = self.membrane.rates_per_ms
             rate = rise * phi + decay
             target = rise * phi / rate
-        return target, torch.sigmoid((voltage - self.midpoint) / self.scale) if self.channels else phi, rate
+        return target, torch.sigmoid(torch.addcmul(self.gate_offset, voltage, self.per_scale)) if self.channels else phi, rate
 
     def leave(self, parts: Parts, voltage: Tensor, targets: tuple[Tensor, ...], span: float) -> Parts:
         """Advance all but the voltages over the first half of a step, from its start to its middle."""
@@ -160,39 +185,41 @@ class Neurons:
         return Parts(self.activation(parts.activation, targets, span), gates, self._calcium(parts.calcium, gates, voltage, span))
 
     def _gates(self, gates: Tensor, targets: tuple[Tensor, ...], span: float) -> Tensor:
-        return targets[1] + (gates - targets[1]) * torch.exp(-span / self.tau) if self.channels is not None else gates
+        return torch.lerp(targets[1], gates, self.kept[span]) if self.channels is not None else gates
 
     def activation(self, activation: Tensor, targets: tuple[Tensor, ...], span: float) -> Tensor:
         target, _, rate = targets
-        z = rate * span
-        return target + (activation - target) / (1 + z + z * z / 2)
+        z = rate * (span / 2)
+        return torch.addcdiv(target, activation - target, torch.addcmul(self.one, z, z + 1, value=2))
 
     def _block(self, calcium: Tensor) -> tuple[Tensor, Tensor]:
-        """Share of its own channel that calcium leaves open, and how fast that falls with calcium."""
+        """Share of its own channel that calcium leaves open, and the share of that part which it can close that is open."""
         channels = self.channels
         assert channels is not None
-        closed = torch.sigmoid((channels.block_half_pM - calcium) / channels.block_scale_pM)
-        return 1 - channels.block_alpha * closed, channels.block_alpha / channels.block_scale_pM * closed * (1 - closed)
+        closed = torch.sigmoid(torch.add(self.block_offset, calcium, alpha=-1 / channels.block_scale_pM))
+        return torch.rsub(closed, 1, alpha=channels.block_alpha), closed
 
     def _calcium(self, calcium: Tensor, gates: Tensor, voltage: Tensor, span: float) -> Tensor:
         """Linear in the calcium about its start, since calcium closes the channel that it comes through within a few steps."""
         if (channels := self.channels) is None:
             return calcium
-        block, slope = self._block(calcium)
-        open_share = gates[3] ** 2 * gates[4]
-        inflow = channels.calcium_pM_per_pA_ms * self.channel[2] * open_share * (channels.reversal_mV[2] - voltage)
-        change = inflow * block - (calcium - channels.calcium_resting_pM) / channels.calcium_decay_ms
-        z = span * (1 / channels.calcium_decay_ms - inflow * slope)
-        return (calcium + change * span * (1 + z / 2) / (1 + z + z * z / 2)).clamp(min=0)
+        block, closed = self._block(calcium)
+        e, f = gates[3], gates[4]
+        half, decay = span / 2, span / 2 / channels.calcium_decay_ms
+        inflow = self.channel[2] * (e * e * f) * (channels.reversal_mV[2] - voltage) * (channels.calcium_pM_per_pA_ms * half)
+        change = torch.addcmul(torch.rsub(calcium * decay, channels.calcium_resting_pM * decay), inflow, block)
+        slope = inflow * torch.addcmul(closed, closed, closed, value=-1)
+        z = torch.rsub(slope, decay, alpha=channels.block_alpha / channels.block_scale_pM)
+        return self._moved(calcium, change, z).clamp(min=0)
 
 
 def _pick(part: Tensor, places: Tensor) -> Tensor:
-    """The entries of ``(S, N)`` or ``(5, S, N)`` at flat places; an empty tensor is returned unchanged."""
-    return part.flatten(-2).index_select(-1, places) if part.numel() else part
+    """The entries of ``(S, N)`` or ``(5, S, N)`` at flat places, as one row; an empty tensor is returned unchanged."""
+    return part.flatten(-2).index_select(-1, places).unsqueeze(-2) if part.numel() else part
 
 
 def _put(part: Tensor, places: Tensor, values: Tensor) -> Tensor:
-    return part.flatten(-2).index_copy(-1, places, values).view(part.shape) if part.numel() else part
+    return part.flatten(-2).index_copy(-1, places, values.squeeze(-2)).view(part.shape) if part.numel() else part
 
 
 def integrate(
