@@ -1,15 +1,20 @@
-"""Executor ``fused``: all steps in one Numba kernel, with stimuli split among as many threads as PyTorch uses."""
+"""Executor ``fused``: all steps in one Numba kernel, and all the way back in another, with stimuli split among as many threads as PyTorch
+uses."""
 
-from collections.abc import Iterator
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor, empty
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from elegans_pyg._extras import require
 from elegans_pyg._threads import share
-from elegans_pyg.dynamics.integrate import FAST_MV_PER_MS, STEEPEST, expanded
+from elegans_pyg.dynamics.integrate import FAST_MV_PER_MS, STEEPEST, Integrator, Staggered, circuit_of, expanded
+from elegans_pyg.dynamics.membrane import Membrane
 from elegans_pyg.dynamics.worm import State, Worm
 from elegans_pyg.wirings import ELECTRICAL
 
@@ -19,59 +24,134 @@ Array = npt.NDArray[Any]
 _WIDEST = 32
 
 
+class _Call(NamedTuple):
+    """What the kernels need besides tensors that may have gradients; ``span_ms``: length of an internal step."""
+
+    membrane: Membrane
+    synapse_index: tuple[Array, ...]
+    gap_index: tuple[Array, ...]
+    inputs: Array
+    record: Array
+    span_ms: float
+    repeats: int
+
+
 def integrate_fused(worm: Worm, state: State, current: Tensor, inputs: Tensor, record: Tensor, dt_ms: float, repeats: int = 1) -> Tensor:
-    """The same as :func:`elegans_pyg.dynamics.integrate.integrate`, on the CPU and without gradients; ``ImportError`` without Numba."""
+    """The same as :func:`elegans_pyg.dynamics.integrate.integrate`, on the CPU, once differentiable; ``ImportError`` without Numba."""
     require("numba", "fast", "the fused executor")
-    from elegans_pyg.dynamics import kernels
-
-    stimuli, steps, _ = current.shape
-    result = empty(stimuli, steps, record.numel(), dtype=current.dtype)
-    number = result.numpy().dtype.type
-    voltage, activation, gates, calcium = (np.ascontiguousarray(part.detach().numpy()) for part in expanded(state, current))
-    neurons = voltage.shape[1]
-    arguments = (
-        number(dt_ms / repeats),
-        repeats,
-        number(FAST_MV_PER_MS * dt_ms / repeats),
-        worm.membrane.kinetics == "graded",
-        number(STEEPEST),
-        *_tables(worm, number),
-        (voltage, activation, gates.reshape(-1, 5, neurons), calcium.reshape(-1, neurons)),
-        inputs.numpy(),
-        record.numpy(),
-        np.ascontiguousarray(current.detach().numpy()),
-        result.numpy(),
-    )
-    share(kernels.integrate_stimuli, stimuli, *arguments, largest=_WIDEST)
-    return result
+    data, membrane, number = worm.data, worm.membrane, len(worm.neuron_name)
+    electrical = data.edge_type == ELECTRICAL
+    synapse_at, synapse_index = _by_target(~electrical, data.edge_index, number)
+    gap_at, gap_index = _by_target(electrical, data.edge_index, number)
+    synapse, gap = data.conductance_nS[synapse_at], data.conductance_nS[gap_at]
+    held = data.leak_nS.index_add(0, data.edge_index[1, gap_at], gap)
+    neurons = torch.stack([1 / data.capacitance_pF, held, data.leak_nS * membrane.leak_reversal_mV, data.threshold_mV])
+    channel = data.channel_nS.T if membrane.channels is not None else held.new_zeros(3, 0)
+    tables = (synapse, synapse * data.reversal_mV[synapse_at], gap, neurons, channel)
+    start = Integrator(membrane, dt_ms / repeats, circuit_of(worm, current.dtype, current.device)).start(expanded(state, current))
+    call = _Call(membrane, synapse_index, gap_index, inputs.numpy(), record.numpy(), dt_ms / repeats, repeats)
+    return _Integration.apply(call, current, _stacked(start), *(table.to(current.dtype) for table in tables))
 
 
-def _tables(worm: Worm, number: type[np.floating[Any]]) -> Iterator[tuple[Array, ...]]:
-    """``synapses``, ``drives``, ``gaps``, ``neurons`` and ``channels`` of :func:`elegans_pyg.dynamics.kernels.integrate_stimuli`."""
-    data, membrane, channels = worm.data, worm.membrane, worm.membrane.channels
-    names = ("conductance_nS", "reversal_mV", "capacitance_pF", "leak_nS", "threshold_mV")
-    conductance, reversal, capacitance, leak, threshold = (data[name].detach().numpy() for name in names)
-    source, target = data.edge_index.numpy()
-    electrical = data.edge_type.numpy() == ELECTRICAL
-    count = len(leak)
-    chemical, gaps = conductance * ~electrical, conductance * electrical
-    for weight in (chemical, chemical * reversal, gaps):
-        # Edges of non-zero weight by target: where each row starts, sources, weights.
-        here = np.flatnonzero(weight)
-        order = here[np.lexsort((source[here], target[here]))]
-        ptr = np.concatenate([[0], np.cumsum(np.bincount(target[order], minlength=count))])
-        yield ptr.astype(np.int64), source[order].astype(np.int64), weight[order].astype(number)
-    gap_sum = np.bincount(target[electrical], conductance[electrical], minlength=count)
-    constants = np.stack([1 / capacitance, leak + gap_sum, leak * membrane.leak_reversal_mV, threshold])
-    yield _as(number, constants, [*(*membrane.rates_per_ms, 0.0)[:2], 1 / membrane.delta_mV])
+def _by_target(kind: Tensor, edge_index: Tensor, number: int) -> tuple[Tensor, tuple[Array, ...]]:
+    """Places of the edges of one kind, ordered by target, and for each target where its edges start, then their sources."""
+    here = kind.nonzero().squeeze(1)
+    source, target = edge_index[:, here].numpy()
+    order = np.lexsort((source, target))
+    rows = np.concatenate([[0], np.cumsum(np.bincount(target, minlength=number))])
+    return here[torch.from_numpy(order)], (rows.astype(np.int64), source[order].astype(np.int64))
+
+
+def _stacked(start: Staggered) -> Tensor:
+    """The state as the kernels have it, ``(17, N, S)``; the rows of calcium and gates are 0 without channels."""
+    voltage, activation, gates, calcium, activation_ahead, gates_ahead, calcium_ahead, received, gap = start
+    none = torch.zeros_like(voltage)
+    calcium, calcium_ahead = (part if part.numel() else none for part in (calcium, calcium_ahead))
+    gates, gates_ahead = (part if part.numel() else none.expand(5, *none.shape) for part in (gates, gates_ahead))
+    rows = [activation, calcium, *gates, activation_ahead, calcium_ahead, *gates_ahead, voltage, received, gap]
+    return torch.stack(rows).transpose(1, 2)
+
+
+class _Integration(torch.autograd.Function):
+    """Voltages ``(S, T, R)`` from currents, the state and a worm's tables.
+
+    For the way back, the states at every square root of the number of steps are kept; the steps between two of them are taken again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, call: _Call, current: Tensor, state: Tensor, *tables: Tensor) -> Tensor:
+        from elegans_pyg.dynamics.kernels import integrate_stimuli
+
+        stimuli, steps = len(current), current.size(1) * call.repeats
+        ctx.call, ctx.every = call, math.isqrt(steps)
+        every = ctx.every if any(ctx.needs_input_grad) else 0
+        kept = current.new_empty(-(-steps // every) if every else 0, *state.shape)
+        result = current.new_empty(stimuli, current.size(1), call.record.size)
+        state = state.clone(memory_format=torch.contiguous_format)
+        share(
+            integrate_stimuli,
+            stimuli,
+            *_arguments(call, current, tables),
+            state,
+            0,
+            steps,
+            call.record,
+            kept,
+            every,
+            result,
+            largest=_WIDEST,
+        )
+        ctx.save_for_backward(current, kept, *tables)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, given: Tensor) -> tuple[Tensor | None, ...]:
+        from elegans_pyg.dynamics.gradient_kernels import differentiate_stimuli
+        from elegans_pyg.dynamics.kernels import integrate_stimuli
+
+        call, every, (current, kept, *tables) = ctx.call, ctx.every, ctx.saved_tensors
+        stimuli, steps = len(current), current.size(1) * call.repeats
+        arguments, drive, given = _arguments(call, current, tables), tables[1].contiguous(), given.contiguous()
+        back, found = torch.zeros_like(kept[0]), [current.new_zeros(stimuli, *part.shape) for part in (current[0], *tables)]
+        between, nothing = current.new_empty(every, *kept[0].shape), current.new_empty(stimuli, current.size(1), 0)
+        for segment in range(len(kept) - 1, -1, -1):
+            since = segment * every
+            until = min(since + every, steps)
+            own = between[: until - since]
+            state = kept[segment].clone()
+            share(integrate_stimuli, stimuli, *arguments, state, since, until, call.record[:0], own, 1, nothing, largest=_WIDEST)
+            more = (own, since, call.record, drive, given, back, tuple(found))
+            share(differentiate_stimuli, stimuli, *arguments, *more, largest=_WIDEST)
+        every_found = (found[0], back, *(part.sum(0) for part in found[1:]))
+        return None, *(part if wanted else None for part, wanted in zip(every_found, ctx.needs_input_grad[1:], strict=True))
+
+
+def _arguments(call: _Call, current: Tensor, tables: Sequence[Tensor]) -> tuple[Any, ...]:
+    """The first arguments of both kernels."""
+    synapse, drive, gap, neurons, channel = (np.ascontiguousarray(table.numpy()) for table in tables)
+    number, membrane, channels = synapse.dtype.type, call.membrane, call.membrane.channels
+    rows, source = call.synapse_index
+    # Most synapses have a reversal potential of 0, and so no drive.
+    driven = np.flatnonzero(drive)
+    drives = (np.searchsorted(driven, rows), source[driven], drive[driven])
+    synapse_constants = np.array([*(*membrane.rates_per_ms, 0.0)[:2], 1 / membrane.delta_mV], number)
     if channels is None:
-        yield _as(number, np.zeros((3, 0)), np.zeros(3), np.ones((3, 5)), np.ones(6))
-        return
-    gates = np.stack([channels.midpoint_mV, 1 / np.array(channels.scale_mV), channels.tau_ms])
-    calcium = [1 / channels.calcium_decay_ms, channels.calcium_resting_pM, channels.calcium_pM_per_pA_ms]
-    calcium += [channels.block_alpha, channels.block_half_pM, 1 / channels.block_scale_pM]
-    yield _as(number, data.channel_nS.detach().numpy().T, channels.reversal_mV, gates, calcium)
-
-
-def _as(number: type[np.floating[Any]], *tables: npt.ArrayLike) -> tuple[Array, ...]:
-    return tuple(np.ascontiguousarray(table, dtype=number) for table in tables)
+        constants: tuple[npt.ArrayLike, ...] = (np.zeros(3), np.ones((3, 5)), np.ones(6))
+    else:
+        calcium = [1 / channels.calcium_decay_ms, channels.calcium_resting_pM, channels.calcium_pM_per_pA_ms]
+        calcium += [channels.block_alpha, channels.block_half_pM, 1 / channels.block_scale_pM]
+        gates = np.stack([channels.midpoint_mV, 1 / np.array(channels.scale_mV), channels.tau_ms])
+        constants = (channels.reversal_mV, gates, calcium)
+    return (
+        number(call.span_ms),
+        call.repeats,
+        number(FAST_MV_PER_MS * call.span_ms),
+        membrane.kinetics == "graded",
+        number(STEEPEST),
+        ((rows, source, synapse), drives, (*call.gap_index, gap)),
+        (neurons, synapse_constants),
+        (channel, *(np.ascontiguousarray(table, dtype=number) for table in constants)),
+        call.inputs,
+        np.ascontiguousarray(current.numpy()),
+    )

@@ -121,7 +121,7 @@ def _add_channel(conductance, drive, share, maximum, reversal):
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _move(moved, voltage, total, source, work, ahead, neurons, span, constants):
+def move(moved, voltage, total, source, work, ahead, neurons, span, constants):
     """All potentials after ``span``, with all else held; the first row of ``work`` becomes the logistic function of calcium."""
     _, calcium, n, p, q, e, f = ahead
     inverse_capacitance, _, slow, fast, ca = neurons
@@ -200,7 +200,7 @@ def _pass(parts, ahead, work, voltage, neurons, span, kept, constants):
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _fast(places, moved, voltage, limit, width):
+def find_fast(places, moved, voltage, limit, width):
     """Count the potentials that move by more than ``limit``, and list them in ``places``; most neurons have none, under any stimulus."""
     count = 0
     for first in range(0, voltage.size, width):
@@ -216,8 +216,8 @@ def _fast(places, moved, voltage, limit, width):
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _rows(room, first, count, active):
-    """Seven rows of ``room``; the last six are empty for neurons without channels."""
+def parts_of(room, first, count, active):
+    """Activation, calcium and five gates: seven rows of ``room``, the last six empty for neurons without channels."""
     some = count * active
     return (
         room[first][:count],
@@ -254,7 +254,7 @@ def _chosen(room, count, active):
     some = count * active
     constants = (room[14][:count], room[15][:count], room[16][:some], room[17][:some], room[18][:some])
     work = (room[19][:count], room[20][:count], room[21][:count], room[22][:count])
-    return room[23][:count], _rows(room, 0, count, active), _rows(room, 7, count, active), constants, work
+    return room[23][:count], parts_of(room, 0, count, active), parts_of(room, 7, count, active), constants, work
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
@@ -268,9 +268,9 @@ def _halves(room, places, flowing, parts, neurons, span, kept, constants):
     _take(constant, neurons, places)
     _take((voltage, total, source), flowing, places)
     _leave(own, ahead, voltage, work, constant, span, kept, constants)
-    _move(moved, voltage, total, source, work, ahead, constant, span + span, constants)
+    move(moved, voltage, total, source, work, ahead, constant, span + span, constants)
     _pass(own, ahead, work, moved, constant, span, kept, constants)
-    _move(voltage, moved, total, source, work, ahead, constant, span + span, constants)
+    move(voltage, moved, total, source, work, ahead, constant, span + span, constants)
     _pass(own, ahead, work, voltage, constant, span, kept, constants)
 
 
@@ -300,26 +300,12 @@ def _extrapolate(room, places, voltage, before, parts, ahead, received, span, ke
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def integrate_stimuli(
-    first, last, dt, repeats, limit, graded, steepest, synapses, drives, gaps, neurons, channels, start, inputs, record, current, result
-):
-    """Take stimuli ``first <= s < last`` from the state ``start`` through all steps, and write ``result (S, T, R)``.
-
-    Each of the ``T`` currents flows through ``repeats`` steps of ``dt``; a neuron whose potential moves by more than ``limit`` in one also
-    takes it in two halves. ``synapses``, ``drives`` and ``gaps`` are edges by target: start of each row, sources, weights; the weights of
-    ``drives`` are conductance times reversal potential. ``neurons``: ``(4, N)``, 1 / capacitance, constant conductance, its drive, synaptic
-    threshold; and the synapses' rise, decay, 1 / delta. ``channels``: conductance ``(3, N)``, or ``(3, 0)`` for none; reversal potential
-    ``(3,)``; midpoint, 1 / scale and time constant of the gates ``(3, 5)``; calcium's decay rate, resting value, gain (pM per pA ms),
-    alpha, half, 1 / scale.
-    """
+def prepare(width, dt, graded, steepest, neurons, channels):
+    """Constants of the kernels, each neuron's repeated for ``width`` stimuli; the arguments are those of :func:`integrate_stimuli`."""
     constants_of, synapse = neurons
     channel_of, reversal, gate_constants, pool = channels
-    width = last - first
-    number = constants_of.shape[1]
-    size = number * width
     kind = constants_of.dtype
     one, half = kind.type(1), kind.type(0.5)
-    active = size if channel_of.size else 0
     # Tuples of numbers, since LLVM has to assume that writing to an array in a loop changes what is read from another.
     synapse_of = (synapse[0], synapse[1], synapse[2])
     pool_of, reversal_of = (pool[0], pool[1], pool[2], pool[3], pool[4], pool[5]), (reversal[0], reversal[1], reversal[2])
@@ -329,51 +315,113 @@ def integrate_stimuli(
     for k in range(2):
         for g in range(5):
             kept[k, g] = math.exp(-spans[k] / gate_constants[2, g])
+    channel = np.repeat(channel_of.reshape(-1), width).reshape(3, channel_of.shape[1] * width)
+    own = (np.repeat(constants_of[0], width), np.repeat(constants_of[3], width), channel[0], channel[1], channel[2])
+    return constants, spans, kept, own, (np.repeat(constants_of[1], width), np.repeat(constants_of[2], width))
 
-    held, held_drive = np.repeat(constants_of[1], width), np.repeat(constants_of[2], width)
-    channel = np.repeat(channel_of.reshape(-1), width).reshape(3, active)
-    own_constants = (np.repeat(constants_of[0], width), np.repeat(constants_of[3], width), channel[0], channel[1], channel[2])
-    room, places = np.empty((27, size), kind), np.empty(size, np.int64)
-    rows = np.empty((18, size), kind)
-    parts, ahead = _rows(rows, 0, size, active > 0), _rows(rows, 7, size, active > 0)
-    moved, received, work = np.empty(size, kind), np.empty(size, kind), (rows[14], rows[15], rows[16], rows[17])
-    total, source = np.empty(size, kind), np.empty(size, kind)
-    gap, gap_before = np.zeros(size, kind), np.zeros(size, kind)
-    voltage_0, activation_0, gates_0, calcium_0 = start
-    voltage = np.ascontiguousarray(voltage_0[first:last].T).reshape(size)
-    parts[0][:] = np.ascontiguousarray(activation_0[first:last].T).reshape(size)
-    if active:
-        parts[1][:] = np.ascontiguousarray(calcium_0[first:last].T).reshape(size)
-        for g in range(5):
-            parts[2 + g][:] = np.ascontiguousarray(gates_0[first:last, g].T).reshape(size)
-    _leave(parts, ahead, voltage, work, own_constants, spans[0], kept[0], constants)
-    _add_products(gap_before, voltage, gaps, number, width)
-    received[:] = ahead[0]
 
-    for step in range(current.shape[1] * repeats):
-        total[:] = held
-        source[:] = held_drive
-        gap[:] = 0
-        _add_products(total, received, synapses, number, width)
-        _add_products(source, received, drives, number, width)
-        _add_products(gap, voltage, gaps, number, width)
-        for m in range(size):
-            source[m] += (one + half) * gap[m] - half * gap_before[m]
-        gap, gap_before = gap_before, gap
-        for k in range(inputs.size):
-            row = inputs[k] * width
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def add_inputs(total, source, gap, rows, first, step, held, edges, inputs, current):
+    """Conductances and their drive at the middle of a step, and the flow through gap junctions at its start, from the state ``rows``."""
+    synapses, drives, gaps = edges
+    number = synapses[0].size - 1
+    width = total.size // number
+    total[:] = held[0]
+    source[:] = held[1]
+    gap[:] = 0
+    _add_products(total, rows[15], synapses, number, width)
+    _add_products(source, rows[15], drives, number, width)
+    _add_products(gap, rows[14], gaps, number, width)
+    one, half = total.dtype.type(1), total.dtype.type(0.5)
+    before = rows[16]
+    for m in range(total.size):
+        source[m] += (one + half) * gap[m] - half * before[m]
+    for k in range(inputs.size):
+        row = inputs[k] * width
+        for b in range(width):
+            source[row + b] += current[first + b, step, k]
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def take_stimuli(rows, states, first, last):
+    """Copy the entries of some stimuli of ``states (17, N, S)`` to ``rows (17, N width)``, stimuli innermost."""
+    width = last - first
+    for k in range(17):
+        for i in range(states.shape[1]):
             for b in range(width):
-                source[row + b] += current[first + b, step // repeats, k]
-        _move(moved, voltage, total, source, work, ahead, own_constants, dt, constants)
-        count = _fast(places, moved, voltage, limit, width)
+                rows[k, i * width + b] = states[k, i, first + b]
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def give_stimuli(states, rows, first, last):
+    """The reverse of :func:`take_stimuli`."""
+    width = last - first
+    for k in range(17):
+        for i in range(states.shape[1]):
+            for b in range(width):
+                states[k, i, first + b] = rows[k, i * width + b]
+
+
+@compiled(fastmath=REASSOCIATION, error_model="numpy")
+def integrate_stimuli(
+    first,
+    last,
+    dt,
+    repeats,
+    limit,
+    graded,
+    steepest,
+    edges,
+    neurons,
+    channels,
+    inputs,
+    current,
+    states,
+    since,
+    until,
+    record,
+    kept_states,
+    every,
+    result,
+):
+    """Take stimuli ``first <= s < last`` through the steps ``since <= step < until``: change ``states``, and write to ``result (S, T, R)``.
+
+    Each of the ``T`` currents flows through ``repeats`` steps of ``dt``; a neuron whose potential moves by more than ``limit`` in one also
+    takes it in two halves. ``edges``: synapses, drives and gap junctions by target, each as start of each row, sources, weights; the
+    weights of drives are conductance times reversal potential. ``neurons``: ``(4, N)``, 1 / capacitance, constant conductance, its drive,
+    synaptic threshold; and the synapses' rise, decay, 1 / delta. ``channels``: conductance ``(3, N)``, or ``(3, 0)`` for none; reversal
+    potential ``(3,)``; midpoint, 1 / scale and time constant of the gates ``(3, 5)``; calcium's decay rate, resting value, gain (pM per pA
+    ms), alpha, half, 1 / scale. ``states (17, N, S)``: activation, calcium and gates at the start of a step, these half a step later,
+    potentials, the activation that other neurons receive, and the flow through gap junctions one step before. The states before each
+    ``every``-th step are kept in ``kept_states (K, 17, N, S)``; 0: none.
+    """
+    width = last - first
+    constants, spans, kept, own, held = prepare(width, dt, graded, steepest, neurons, channels)
+    size, kind, active = states.shape[1] * width, states.dtype, own[2].size > 0
+    rows, flow, work_rows = np.empty((17, size), kind), np.empty((5, size), kind), np.empty((4, size), kind)
+    take_stimuli(rows, states, first, last)
+    parts, ahead = parts_of(rows, 0, size, active), parts_of(rows, 7, size, active)
+    voltage, received = rows[14], rows[15]
+    room, places = np.empty((27, size), kind), np.empty(size, np.int64)
+    work = (work_rows[0], work_rows[1], work_rows[2], work_rows[3])
+    moved, before, total, source, gap = flow[0], flow[1], flow[2], flow[3], flow[4]
+    for step in range(since, until):
+        if every and (step - since) % every == 0:
+            give_stimuli(kept_states[(step - since) // every], rows, first, last)
+        add_inputs(total, source, gap, rows, first, step // repeats, held, edges, inputs, current)
+        rows[16] = gap
+        move(moved, voltage, total, source, work, ahead, own, dt, constants)
+        count = find_fast(places, moved, voltage, limit, width)
         if count:
-            _halves(room, places[:count], (voltage, total, source), parts, own_constants, spans[1], kept[1], constants)
-        voltage, moved = moved, voltage
-        _pass(parts, ahead, work, voltage, own_constants, spans[0], kept[0], constants)
+            _halves(room, places[:count], (voltage, total, source), parts, own, spans[1], kept[1], constants)
+            before[:] = voltage
+        voltage[:] = moved
+        _pass(parts, ahead, work, voltage, own, spans[0], kept[0], constants)
         received[:] = ahead[0]
         if count:
-            _extrapolate(room, places[:count], voltage, moved, parts, ahead, received, spans[0], kept[0], constants)
+            _extrapolate(room, places[:count], voltage, before, parts, ahead, received, spans[0], kept[0], constants)
         if (step + 1) % repeats == 0:
             for b in range(width):
                 for r in range(record.size):
                     result[first + b, step // repeats, r] = voltage[record[r] * width + b]
+    give_stimuli(states, rows, first, last)

@@ -59,7 +59,7 @@ def simulate(
     of any size, except that ``dt_ms`` may not exceed the time constant of a neuron's gap junctions. See
     :mod:`elegans_pyg.dynamics.integrate`. The error due to the length of the steps is estimated from the same simulation in steps twice as
     long: a third of the largest difference, since the error is four times as large there. If that is above 1 mV, steps half as long
-    decide: four thirds of the largest difference.
+    decide: four thirds of the largest difference, in double precision and on the CPU.
 
     Args:
         current_pA: ``(S, T, len(inputs))``, positive currents depolarise; its type and device are those of the computation.
@@ -69,9 +69,9 @@ def simulate(
             ``worm.without(ablate).neuron_name``.
         ablate: neurons, or classes such as ``"AVB"``, that are removed with all their synapses.
         initial_state: tensors of all neurons that are left; :meth:`Worm.initial_state` if ``None``.
-        executor: ``"plain"``: PyTorch operations, differentiable in ``current_pA``, ``initial_state`` and every tensor of ``worm.data``,
-            with memory that grows with the square root of ``T`` (besides the result). ``"fused"``: one Numba kernel for all steps, on the
-            CPU and without gradients. ``"auto"``: fused if possible and Numba is installed, else plain.
+        executor: ``"plain"``: PyTorch operations on any device; ``"fused"``: Numba kernels on the CPU, without gradients for neurons
+            with their shape; ``"auto"``: fused if possible and Numba is installed, else plain. Differentiable, once, in ``current_pA``,
+            ``initial_state`` and every tensor of ``worm.data``, with memory for the square root of ``T`` states besides the result.
         tolerance_mV: largest estimated error. Every stimulus is simulated with 1, 2, 4, ..., 64 internal steps in each of ``dt_ms`` until
             its error is below; gradients are those of the simulation with these steps. ``None``: one step.
         estimate: with ``tolerance_mV=None`` and neurons without shape, whether to estimate the error of the stimulus that jumps most.
@@ -134,20 +134,22 @@ def _runner(
     worm: Worm, current: Tensor, state: State, inputs: Tensor, record: Tensor, dt_ms: float, executor: str, wanted: bool
 ) -> Callable[..., Tensor]:
     """A function that simulates some of the stimuli; ``wanted``: whether gradients are needed in the end."""
-    _fused(executor, current, wanted)  # raises for an executor that is not possible
+    _fused(worm, executor, current, wanted)  # raises for an executor that is not possible
     # A state with one row per stimulus is indexed like the currents, and so has to be on their device.
     state = State(*(part.to(current) for part in state))
     several = [part.dim() > full.dim() for part, full in zip(state, worm.initial_state(), strict=True)]
 
-    def run(own: Tensor, length: int = 1, repeats: int = 1, gradients: bool = False) -> Tensor:
-        """Simulate some stimuli in steps of ``length`` times ``dt_ms``, each with its mean current and subdivided into ``repeats``."""
-        flowing = current[own]
+    def run(own: Tensor, length: int = 1, repeats: int = 1, gradients: bool = False, double: bool = False) -> Tensor:
+        """Simulate some stimuli in steps of ``length`` times ``dt_ms``, each with its mean current and subdivided into ``repeats``;
+        ``double``: in double precision, which not every device has, on the CPU."""
+        flowing = current[own].cpu().double() if double else current[own]
+        device = flowing.device
         if length > 1:
             flowing = flowing[:, : flowing.size(1) // length * length].unflatten(1, (-1, length)).mean(2)
         begin = State(*(part[own] if each else part for part, each in zip(state, several, strict=True)))
-        walk = _walk(worm, executor, _fused(executor, current, gradients), current.device)
+        walk = _walk(worm, executor, _fused(worm, executor, flowing, gradients), device)
         with torch.set_grad_enabled(gradients):
-            return walk(worm, begin, flowing, inputs, record, dt_ms * length, repeats)
+            return walk(worm, begin, flowing, inputs.to(device), record.to(device), dt_ms * length, repeats)
 
     return run
 
@@ -161,8 +163,9 @@ def _unrefined(run: Callable[..., Tensor], current: Tensor, estimate: bool, want
         own = voltage[sample].detach()
         found = _error(own, run(sample, length=2))
         if float(found) > LARGEST_ERROR_MV:
-            # Steps twice as long may miss plateaus that these follow; steps half as long decide, at a higher cost.
-            found = 4 * _error(run(sample, repeats=2), own)
+            # Steps twice as long may miss plateaus that these follow; steps half as long decide, at a higher cost. There rounding to
+            # single precision moves a plateau more than the steps do.
+            found = 4 * _error(run(sample, repeats=2, double=True), run(sample, double=True))
         error[sample.cpu()] = found
     return voltage, error
 
@@ -301,10 +304,13 @@ def _checked_state(state: State, worm: Worm, current: Tensor) -> State:
     return state
 
 
-def _fused(executor: str, current: Tensor, gradients: bool) -> bool:
+def _fused(worm: Worm, executor: str, current: Tensor, gradients: bool) -> bool:
     check_choice("executor", executor, ("auto", "plain", "fused"))
-    possible = current.device.type == "cpu" and not gradients
-    if executor == "fused" and not possible:
-        reason = "gradients are wanted" if gradients else f"current_pA is on {current.device}"
-        raise ValueError(f"executor: expected 'plain', since {reason}, got 'fused'; choose 'plain' or 'auto'")
-    return executor == "fused" or (executor == "auto" and possible and find_spec("numba") is not None)
+    refused = None
+    if current.device.type != "cpu":
+        refused = f"current_pA is on {current.device}"
+    elif gradients and worm.compartments is not None:
+        refused = "gradients are wanted of neurons with their shape"
+    if executor == "fused" and refused:
+        raise ValueError(f"executor: expected 'plain', since {refused}, got 'fused'; choose 'plain' or 'auto'")
+    return executor == "fused" or (executor == "auto" and not refused and find_spec("numba") is not None)
