@@ -3,6 +3,7 @@
 
     python scripts/bench_simulate.py --neuron-python .venv-neuron/bin/python      # 40 stimuli x 500 ms at 0.05 ms; then 1 and 1,000
     python scripts/bench_simulate.py --without-neuron --stimuli 40
+    python scripts/bench_simulate.py --without-neuron --gradients --stimuli 1,16 --duration 50 --executors plain,fused
 
 NEURON is timed on one stimulus of every round and multiplied by their number, since it takes them one after another; building the network
 is left out of its time, and compiling the kernel of ours. Contenders take turns, and times are medians over the rounds, so that a slow
@@ -45,8 +46,14 @@ def seconds(worm: Worm, current: Tensor, executor: str, options: argparse.Namesp
     record = OUTPUTS if current.size(0) > 100 else None
     synchronise = torch.cuda.synchronize if current.is_cuda else lambda: None
     synchronise()
+    current = current.clone().requires_grad_(options.gradients)
+    worm.data.conductance_nS.requires_grad_(options.gradients).grad = None
     start = time.perf_counter()
-    simulate(worm, current, INPUTS, options.dt, options.duration, record=record, executor=executor)
+    _, voltage = simulate(
+        worm, current, INPUTS, options.dt, options.duration, record=record, executor=executor, estimate=not options.gradients
+    )
+    if options.gradients:
+        voltage.square().mean().backward()
     synchronise()
     return time.perf_counter() - start
 
@@ -58,6 +65,7 @@ def main() -> None:
     parser.add_argument("--duration", type=float, default=500.0, help="ms")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
     parser.add_argument("--executors", default="fused", help="such as fused,plain")
+    parser.add_argument("--gradients", action="store_true", help="time forward and backward, by currents and conductances")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="cuda needs --executors plain")
@@ -65,6 +73,8 @@ def main() -> None:
     parser.add_argument("--without-neuron", action="store_true", help="time ours alone")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     options = parser.parse_args()
+    if options.gradients and not options.without_neuron:
+        parser.error("--gradients needs --without-neuron, since NEURON computes none")
     torch.set_num_threads(options.threads)
     worm = Worm("c302-C1")
     counts = [int(count) for count in options.stimuli.split(",")]
