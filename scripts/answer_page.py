@@ -176,6 +176,12 @@ def answer_text() -> str:
             f" than {len(clear)} of {len(own)} families do (their means {own['mean'].min():.3f} to {own['mean'].max():.3f}, p up to"
             f" {p_text(clear['p_holm'].max())}), by {clear['effect'].min():.1f} to {clear['effect'].max():.1f} standard deviations."
         )
+    if "signal-simulation" in known:
+        own = signals("signal-simulation", freedom="none", strain="wild-type", holdout="neurons")
+        found = [
+            f"with {r.arm} {r.real:.3f} against {r.mean:.3f} ± {r.sd:.3f} (rank {r.rank} of {r.wirings + 1})" for r in own.itertuples()
+        ]
+        lines.append(f"- **The simulated worm,** nothing fitted, says it too: AUC {', '.join(found)}, real wiring against rewired ones.")
     missing = [name for name in TABLES if name not in known]
     if missing:
         lines.append(f"\nNot run yet: {', '.join(f'`{name}`' for name in missing)}.")

@@ -4,7 +4,7 @@
     python scripts/bench_cable.py                               # one compartment per section, 40 stimuli and one, and NEURON on one
     python scripts/bench_cable.py --d-lambda 0.3 --stimuli 1
     python scripts/bench_cable.py --without-neuron --gradients  # ours alone, with a gradient of 50 ms
-    python scripts/bench_cable.py --without-neuron --duration 100 --jaxley-python PYTHON     # PYTHON -m pip install jaxley==0.14.0
+    python scripts/bench_cable.py --without-neuron --duration 100 --jaxley-python PYTHON     # extra jaxley
 
 NEURON takes stimuli one after another, so that it is timed on one of every round and multiplied by their number, as in
 scripts/bench_simulate.py: contenders take turns, medians over the rounds, neither building the network nor compiling the kernels counted.
