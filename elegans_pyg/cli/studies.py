@@ -4,6 +4,7 @@ import inspect
 import re
 import shlex
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -59,10 +60,12 @@ def add_study(study: Study[Any]) -> None:
 
 def run_command(study: Study[Any], values: dict[str, Any]) -> None:
     """Run a study with the values of its command line, and print the result."""
-    from elegans_pyg.studies.folder import RunFolder
-    from elegans_pyg.studies.run import run_array_shard, run_study
+    with _loading(values["quiet"]):
+        from elegans_pyg.studies.folder import RunFolder
+        from elegans_pyg.studies.run import run_array_shard, run_study
 
-    settings, shard, out = _settings(study, values), values["shard"], values["out"]
+        settings = _settings(study, values)
+    shard, out = values["shard"], values["out"]
     if shard is not None:
         if not re.fullmatch(r"\d{1,9}/\d{1,9}", shard):
             raise ValueError(f"shard: expected I/N, such as 3/100, got {shard[:40]!r}; write it so")
@@ -86,6 +89,15 @@ def run_command(study: Study[Any], values: dict[str, Any]) -> None:
         if out is None and folder.path.is_dir() and not any(folder.path.iterdir()):
             folder.path.rmdir()
     print_files(study, result)
+
+
+def _loading(quiet: bool) -> AbstractContextManager[Any]:
+    """Says on a terminal that libraries are loaded, which takes seconds, the first time on a machine more."""
+    if quiet or not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status("Loading PyTorch and PyTorch Geometric")
 
 
 def print_findings(report: Any) -> None:

@@ -162,9 +162,9 @@ def test_fused_gradients_equal_plain_ones(membrane: str, dtype: torch.dtype) -> 
     pytest.importorskip("numba")
     generator = torch.Generator().manual_seed(0)
     worm = Worm(membrane)
-    current = 6 * torch.rand(6, 120, 4, dtype=dtype, generator=generator)
+    current = 6 * torch.rand(6, 117, 4, dtype=dtype, generator=generator)
     tables = {name: table for name, table in worm.data.to_dict().items() if isinstance(table, Tensor) and table.is_floating_point()}
-    given = torch.randn(6, 120, 3, dtype=dtype, generator=generator)
+    given = torch.randn(6, 117, 3, dtype=dtype, generator=generator)
     state = worm.initial_state()
     state = state._replace(
         voltage_mV=state.voltage_mV + 20 * torch.rand(6, len(worm.neuron_name), dtype=torch.float64, generator=generator)
@@ -176,7 +176,7 @@ def test_fused_gradients_equal_plain_ones(membrane: str, dtype: torch.dtype) -> 
             worm.data[name] = leaf
         begin = State(*leaves[-4:])
         _, voltage = simulate(
-            worm, leaves[0], FCM, duration_ms=6.0, record=["DB1", "VB1", "AVBL"], initial_state=begin, executor=executor, **more
+            worm, leaves[0], FCM, duration_ms=5.85, record=["DB1", "VB1", "AVBL"], initial_state=begin, executor=executor, **more
         )
         return list(torch.autograd.grad(voltage, leaves, given, allow_unused=True)), voltage.detach()
 
