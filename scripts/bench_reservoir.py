@@ -79,7 +79,7 @@ def main() -> None:
     inputs = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (options.sequences, options.steps, 1)))
     double = Reservoir(batch, leak=LEAK, bias_scale=0.1, dtype=torch.float64)
     single, sparse = copy.deepcopy(double).float(), copy.deepcopy(double)
-    sparse.executor = "sparse"
+    sparse.backend = "reference"
     weights, numbers = matrices(double), inputs.numpy()
     read = double.readout_node[0].numpy()
     pool = Parallel(n_jobs=os.cpu_count())

@@ -3,7 +3,7 @@
 
     python scripts/bench_simulate.py --neuron-python .venv-neuron/bin/python      # 40 stimuli x 500 ms at 0.05 ms; then 1 and 1,000
     python scripts/bench_simulate.py --without-neuron --stimuli 40
-    python scripts/bench_simulate.py --without-neuron --gradients --stimuli 1,16 --duration 50 --executors plain,fused
+    python scripts/bench_simulate.py --without-neuron --gradients --stimuli 1,16 --duration 50 --backends reference,fused
 
 NEURON is timed on one stimulus of every round and multiplied by their number, since it takes them one after another; building the network
 is left out of its time, and compiling the kernel of ours. Contenders take turns, and times are medians over the rounds, so that a slow
@@ -42,7 +42,7 @@ def stimuli(count: int, options: argparse.Namespace) -> Tensor:
     return levels.repeat_interleave(held, dim=1)[:, :steps].contiguous()
 
 
-def seconds(worm: Worm, current: Tensor, executor: str, options: argparse.Namespace) -> float:
+def seconds(worm: Worm, current: Tensor, backend: str, options: argparse.Namespace) -> float:
     record = OUTPUTS if current.size(0) > 100 else None
     synchronise = torch.cuda.synchronize if current.is_cuda else lambda: None
     synchronise()
@@ -50,7 +50,7 @@ def seconds(worm: Worm, current: Tensor, executor: str, options: argparse.Namesp
     worm.data.conductance_nS.requires_grad_(options.gradients).grad = None
     start = time.perf_counter()
     _, voltage = simulate(
-        worm, current, INPUTS, options.dt, options.duration, record=record, executor=executor, estimate=not options.gradients
+        worm, current, INPUTS, options.dt, options.duration, record=record, backend=backend, estimate=not options.gradients
     )
     if options.gradients:
         voltage.square().mean().backward()
@@ -64,11 +64,11 @@ def main() -> None:
     parser.add_argument("--dt", type=float, default=0.05, help="step in ms")
     parser.add_argument("--duration", type=float, default=500.0, help="ms")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
-    parser.add_argument("--executors", default="fused", help="such as fused,plain")
+    parser.add_argument("--backends", default="fused", help="such as reference,fused")
     parser.add_argument("--gradients", action="store_true", help="time forward and backward, by currents and conductances")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="cuda needs --executors plain")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="cuda needs --backends reference")
     parser.add_argument("--neuron-python", help="interpreter of the environment that has NEURON")
     parser.add_argument("--without-neuron", action="store_true", help="time ours alone")
     parser.add_argument("--json", type=Path, help="write the results to this file")
@@ -79,14 +79,14 @@ def main() -> None:
     worm = Worm("c302-C1")
     counts = [int(count) for count in options.stimuli.split(",")]
     currents = {count: stimuli(count, options).to(options.device, getattr(torch, options.dtype)) for count in counts}
-    executors = options.executors.split(",")
+    backends = options.backends.split(",")
     print(f"{worm}; {options.duration:g} ms at {options.dt:g} ms, {options.dtype}")
     print(f"{options.threads} threads, {options.device}, {platform.processor() or platform.machine()}, torch {torch.__version__}\n")
 
     first = counts[0]
-    for executor in executors:
-        seconds(worm, currents[counts[-1]][:1, :], executor, options)  # compiles
-    times: dict[tuple[str, int], list[float]] = {(executor, count): [] for executor in executors for count in counts}
+    for backend in backends:
+        seconds(worm, currents[counts[-1]][:1, :], backend, options)  # compiles
+    times: dict[tuple[str, int], list[float]] = {(backend, count): [] for backend in backends for count in counts}
     neuron: list[float] = []
     for _ in range(options.rounds):
         for key, values in times.items():
@@ -100,18 +100,18 @@ def main() -> None:
         "machine": platform.processor() or platform.machine(),
         "torch": torch.__version__,
         "settings": {key: str(value) for key, value in vars(options).items()},
-        "seconds": {f"{executor} {count}": statistics.median(values) for (executor, count), values in times.items()},
+        "seconds": {f"{backend} {count}": statistics.median(values) for (backend, count), values in times.items()},
     }
     one = statistics.median(neuron) if neuron else None
     if one is not None:
         report["NEURON, seconds of one stimulus"] = one
         print(f"NEURON: {one:.2f} s a stimulus, {one * first:.0f} s for {first} one after another")
-    for (executor, count), values in times.items():
+    for (backend, count), values in times.items():
         taken = statistics.median(values)
-        line = f"{executor:6}{count:6} stimuli{taken:9.3f} s{1e3 * taken / count:10.2f} ms a stimulus"
+        line = f"{backend:6}{count:6} stimuli{taken:9.3f} s{1e3 * taken / count:10.2f} ms a stimulus"
         print(line + (f"{one * count / taken:8.0f} x NEURON" if one is not None else ""))
         if one is not None:
-            report[f"times NEURON, {executor} {count}"] = one * count / taken
+            report[f"times NEURON, {backend} {count}"] = one * count / taken
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
         print(f"\nwritten to {options.json}")

@@ -51,11 +51,11 @@ def test_a_small_circuit_is_simulated_on_one_thread_forward_and_backward(monkeyp
     torch.set_num_threads(2)
     try:
         current = torch.ones(3, 40, 1, requires_grad=True)
-        _, voltage = simulate(Worm.from_connectome(five()), current, ["N0"], 0.05, 2.0, executor="plain", estimate=False)
+        _, voltage = simulate(Worm.from_connectome(five()), current, ["N0"], 0.05, 2.0, backend="reference", estimate=False)
         voltage.sum().backward()
         assert seen == [1 if small else 2] * 80
         with pytest.raises(RuntimeError, match="enough"):
-            simulate(Worm.from_connectome(five()), current, ["N0"], 0.05, 2.0, executor="plain", estimate=False)
+            simulate(Worm.from_connectome(five()), current, ["N0"], 0.05, 2.0, backend="reference", estimate=False)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

@@ -38,7 +38,7 @@ class _Call(NamedTuple):
 
 def integrate_fused(worm: Worm, state: State, current: Tensor, inputs: Tensor, record: Tensor, dt_ms: float, repeats: int = 1) -> Tensor:
     """The same as :func:`elegans_pyg.dynamics.integrate.integrate`, on the CPU, once differentiable; ``ImportError`` without Numba."""
-    require("numba", "fast", "the fused executor")
+    require("numba", "fast", "the fused backend")
     data, membrane, number = worm.data, worm.membrane, len(worm.neuron_name)
     electrical = data.edge_type == ELECTRICAL
     synapse_at, synapse_index = _by_target(~electrical, data.edge_index, number)

@@ -1,4 +1,4 @@
-"""Numba kernel of the gradients of executor ``fused``: the steps of :mod:`elegans_pyg.dynamics.kernels`, walked backwards.
+"""Numba kernel of the gradients of backend ``fused``: the steps of :mod:`elegans_pyg.dynamics.kernels`, walked backwards.
 
 A step is a function of each neuron alone, once its input from other neurons is known. So the gradient of a step is that of one neuron at a
 time, followed by the products with the transposed connections. A function ``x_back`` takes the arguments of ``x`` and the gradient of its

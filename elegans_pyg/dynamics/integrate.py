@@ -1,4 +1,4 @@
-"""The plain integrator: PyTorch operations on all stimuli at once, differentiable, in any floating-point type, on any device.
+"""The reference integrator: PyTorch operations on all stimuli at once, differentiable, in any floating-point type, on any device.
 
 A step of a neuron is symmetric (Strang 1968, doi:10.1137/0705041): gates, calcium and synaptic activation advance by half a step while the
 voltage is held, then the voltage by a whole one while these are held, then these by the other half. Its input from other neurons is that

@@ -1,4 +1,4 @@
-"""Numba kernel of executor ``fused``: one call takes some stimuli through all steps.
+"""Numba kernel of backend ``fused``: one call takes some stimuli through all steps.
 
 The equations are those of :mod:`elegans_pyg.dynamics.integrate`. Arrays are flat, neuron after neuron with the kernel's stimuli
 innermost, so that every loop is one long run: over all neurons and stimuli if neurons are independent, over the stimuli if coupled.

@@ -45,7 +45,7 @@ def simulate(
     record: Sequence[str] | None = None,
     ablate: Sequence[str] = (),
     initial_state: State | None = None,
-    executor: str = "auto",
+    backend: str = "auto",
     tolerance_mV: float | None = None,
     estimate: bool = True,
 ) -> Simulation:
@@ -69,7 +69,7 @@ def simulate(
             ``worm.without(ablate).neuron_name``.
         ablate: neurons, or classes such as ``"AVB"``, that are removed with all their synapses.
         initial_state: tensors of all neurons that are left; :meth:`Worm.initial_state` if ``None``.
-        executor: ``"plain"``: PyTorch operations on any device; ``"fused"``: Numba kernels on the CPU, without gradients for neurons
+        backend: ``"reference"``: PyTorch operations on any device; ``"fused"``: Numba kernels on the CPU, without gradients for neurons
             with their shape; ``"auto"``: fused if possible and Numba is installed, else plain. Differentiable, once, in ``current_pA``,
             ``initial_state`` and every tensor of ``worm.data``, with memory for the square root of ``T`` states besides the result.
         tolerance_mV: largest estimated error. Every stimulus is simulated with 1, 2, 4, ..., 64 internal steps in each of ``dt_ms`` until
@@ -86,8 +86,8 @@ def simulate(
         TypeError: if ``current_pA`` is not a floating-point tensor, or a table of ``worm.data`` is not float64.
         ValueError: for unknown, repeated or ablated neurons, a duration that is not a whole number of steps, currents of another shape or
             that are not finite, tables of ``worm.data`` of another shape, not finite or negative where they may not be, a step too long for
-            the gap junctions, a tolerance that is not above 0, or an executor that is not possible here.
-        ImportError: if the fused executor is asked for and Numba is missing.
+            the gap junctions, a tolerance that is not above 0, or a backend that is not possible here.
+        ImportError: if the fused backend is asked for and Numba is missing.
 
     Example:
         >>> worm = Worm("c302-C1")
@@ -107,7 +107,7 @@ def simulate(
     input_rows, record_rows = (torch.tensor(worm.rows(names), dtype=torch.int64, device=current_pA.device) for names in (into, recorded))
     state = worm.initial_state(current_pA.dtype) if initial_state is None else _checked_state(initial_state, worm, current_pA)
     wanted = _wants_gradients(worm, state, current_pA)
-    run = _runner(worm, current_pA, state, input_rows, record_rows, dt_ms, executor, wanted)
+    run = _runner(worm, current_pA, state, input_rows, record_rows, dt_ms, backend, wanted)
     # If neurons have their shape, long steps are subdivided anyway, so steps twice as long would tell nothing.
     doubled = steps > 1 and 2 * dt_ms <= longest and worm.compartments is None
     if tolerance_mV is None:
@@ -131,10 +131,10 @@ def _simulation(voltage: Tensor, error: Tensor, dt_ms: float) -> Simulation:
 
 
 def _runner(
-    worm: Worm, current: Tensor, state: State, inputs: Tensor, record: Tensor, dt_ms: float, executor: str, wanted: bool
+    worm: Worm, current: Tensor, state: State, inputs: Tensor, record: Tensor, dt_ms: float, backend: str, wanted: bool
 ) -> Callable[..., Tensor]:
     """A function that simulates some of the stimuli; ``wanted``: whether gradients are needed in the end."""
-    _fused(worm, executor, current, wanted)  # raises for an executor that is not possible
+    _fused(worm, backend, current, wanted)  # raises for a backend that is not possible
     # A state with one row per stimulus is indexed like the currents, and so has to be on their device.
     state = State(*(part.to(current) for part in state))
     several = [part.dim() > full.dim() for part, full in zip(state, worm.initial_state(), strict=True)]
@@ -147,7 +147,7 @@ def _runner(
         if length > 1:
             flowing = flowing[:, : flowing.size(1) // length * length].unflatten(1, (-1, length)).mean(2)
         begin = State(*(part[own] if each else part for part, each in zip(state, several, strict=True)))
-        walk = _walk(worm, executor, _fused(worm, executor, flowing, gradients), device)
+        walk = _walk(worm, backend, _fused(worm, backend, flowing, gradients), device)
         with torch.set_grad_enabled(gradients):
             return walk(worm, begin, flowing, inputs.to(device), record.to(device), dt_ms * length, repeats)
 
@@ -206,7 +206,7 @@ def _warn(error: Tensor, limit: float, dt_ms: float) -> None:
         warnings.warn(f"{found}; give tolerance_mV={limit / 10:g}, or a shorter dt_ms", StepWarning, stacklevel=3)
 
 
-def _walk(worm: Worm, executor: str, compiled: bool, device: torch.device) -> Callable[..., Tensor]:
+def _walk(worm: Worm, backend: str, compiled: bool, device: torch.device) -> Callable[..., Tensor]:
     """The function that takes all steps, for neurons that are points or have their shape, compiled or differentiable."""
     if worm.compartments is None:
         if not compiled:
@@ -221,7 +221,7 @@ def _walk(worm: Worm, executor: str, compiled: bool, device: torch.device) -> Ca
     from elegans_pyg.dynamics.cables.integrate import integrate_cables
 
     # With gradients, compiled code only solves the trees.
-    return partial(integrate_cables, compiled=executor == "auto" and device.type == "cpu" and find_spec("numba") is not None)
+    return partial(integrate_cables, compiled=backend == "auto" and device.type == "cpu" and find_spec("numba") is not None)
 
 
 def count_steps(dt_ms: float, duration_ms: float) -> int:
@@ -304,13 +304,13 @@ def _checked_state(state: State, worm: Worm, current: Tensor) -> State:
     return state
 
 
-def _fused(worm: Worm, executor: str, current: Tensor, gradients: bool) -> bool:
-    check_choice("executor", executor, ("auto", "plain", "fused"))
+def _fused(worm: Worm, backend: str, current: Tensor, gradients: bool) -> bool:
+    check_choice("backend", backend, ("auto", "reference", "fused"))
     refused = None
     if current.device.type != "cpu":
         refused = f"current_pA is on {current.device}"
     elif gradients and worm.compartments is not None:
         refused = "gradients are wanted of neurons with their shape"
-    if executor == "fused" and refused:
-        raise ValueError(f"executor: expected 'plain', since {refused}, got 'fused'; choose 'plain' or 'auto'")
-    return executor == "fused" or (executor == "auto" and not refused and find_spec("numba") is not None)
+    if backend == "fused" and refused:
+        raise ValueError(f"backend: expected 'reference', since {refused}, got 'fused'; choose 'reference' or 'auto'")
+    return backend == "fused" or (backend == "auto" and not refused and find_spec("numba") is not None)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from elegans_pyg._files import read_bounded, sha256, write_atomic
 from elegans_pyg.nn.executors import check_choice
-from elegans_pyg.nn.recurrent import CELLS, EXECUTORS, GATES, choose_executor, recurrent
+from elegans_pyg.nn.recurrent import BACKENDS, CELLS, GATES, choose_backend, recurrent
 from elegans_pyg.nn.variants import VariantNetwork, resolve_seeds
 
 _FORMAT = 1
@@ -47,8 +47,8 @@ class ReducedOrder(VariantNetwork):
         hidden: number of units of the recurrent layer, ``H``.
         replicas: number of replicas, ``R``.
         seeds: one seed per replica, or an integer ``s`` for ``s, s + 1, ...``. A replica's initial parameters depend only on its own seed.
-        executor: ``"torch"``, the definition, on any device; ``"fused"``, each replica in one walk by Numba kernels; or ``"auto"``, fused
-            on the CPU where Numba is installed.
+        backend: ``"reference"`` (plain PyTorch, any device), ``"fused"`` (Numba, CPU: each replica in one walk), or ``"auto"``: fused
+            where it can run.
 
     Shapes:
         - **input:** ``(S, T, I)``, scaled currents, the same for all replicas
@@ -57,7 +57,7 @@ class ReducedOrder(VariantNetwork):
         - **buffers:** ``input_scale (I,)`` in pA, ``output_scale (O,)`` and ``output_zero (O,)`` in mV, see :meth:`predict_mV`
 
     Raises:
-        ValueError: for an unknown cell or executor, ``executor="fused"`` where it does not apply, sizes below 1, a number of seeds other
+        ValueError: for an unknown cell or backend, ``backend="fused"`` where it does not apply, sizes below 1, a number of seeds other
             than ``R``, or inputs of another shape.
     """
 
@@ -69,12 +69,12 @@ class ReducedOrder(VariantNetwork):
         hidden: int = 4,
         replicas: int = 1,
         seeds: int | Sequence[int] = 0,
-        executor: str = "auto",
+        backend: str = "auto",
     ) -> None:
         super().__init__()
         if cell not in CELLS:
             raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {cell!r}; choose one of them")
-        self.executor = check_choice("executor", executor, EXECUTORS)
+        self.backend = check_choice("backend", backend, BACKENDS)
         for name, neurons in (("inputs", inputs), ("outputs", outputs)):
             if isinstance(neurons, str):
                 raise TypeError(f"{name}: expected a number or a list of names, got the string {neurons!r}; write [{neurons!r}]")
@@ -111,7 +111,7 @@ class ReducedOrder(VariantNetwork):
             raise ValueError(f"x: expected (sequences, steps, {len(self.input_names)}), got {tuple(x.shape)}; give one column per input")
         if trained is not None and not 0 <= trained <= x.size(0):
             raise ValueError(f"trained: expected 0 to {x.size(0)} sequences, got {trained}; x holds no more")
-        return recurrent(self.cell, x, *self.parameters(), trained=trained, executor=choose_executor(self.executor, x))
+        return recurrent(self.cell, x, *self.parameters(), trained=trained, backend=choose_backend(self.backend, x))
 
     def set_scaling(self, input_scale: Tensor, output_zero: Tensor, output_scale: Tensor) -> None:
         """Set the scaling: currents are ``pA / input_scale``, voltages ``(mV - output_zero) / output_scale``."""
@@ -133,7 +133,7 @@ class ReducedOrder(VariantNetwork):
         """Return one replica as a separate model, with its parameters and the scaling."""
         if not 0 <= replica < self.replicas:
             raise ValueError(f"replica: expected 0 to {self.replicas - 1}, got {replica}; choose one of them")
-        one = ReducedOrder(self.cell, self.input_names, self.output_names, self.hidden, 1, [self.seeds[replica]], self.executor)
+        one = ReducedOrder(self.cell, self.input_names, self.output_names, self.hidden, 1, [self.seeds[replica]], self.backend)
         one.to(self.weight).load_state_dict(self.variant_state_dict(replica))
         return one
 
@@ -152,7 +152,7 @@ class ReducedOrder(VariantNetwork):
         return folder
 
     @classmethod
-    def load(cls, folder: str | Path, executor: str = "auto") -> ReducedOrder:
+    def load(cls, folder: str | Path, backend: str = "auto") -> ReducedOrder:
         """Load a model written by :meth:`save`.
 
         Raises:
@@ -168,7 +168,7 @@ class ReducedOrder(VariantNetwork):
                 raise ValueError("model.safetensors has another sha256")
             cell, inputs, outputs, hidden, seeds = (settings[name] for name in ("cell", "inputs", "outputs", "hidden", "seeds"))
             state = load(content)
-            model = cls(cell, inputs, outputs, hidden, len(seeds), seeds, executor).to(state["weight"].dtype)
+            model = cls(cell, inputs, outputs, hidden, len(seeds), seeds, backend).to(state["weight"].dtype)
             model.load_state_dict(state)
         except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise ValueError(f"folder: {folder} does not hold a complete model ({error}); save it again") from error

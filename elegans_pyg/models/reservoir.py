@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.utils import cumsum
 
-from elegans_pyg.nn.executors import check_choice, choose, refusal
+from elegans_pyg.nn.executors import BACKENDS, check_choice, choose, refusal
 from elegans_pyg.nn.reservoir import ReservoirWeights, walk
 from elegans_pyg.nn.reservoir.spectral_radius import spectral_radius
 from elegans_pyg.nn.variants import generators, uniform
 from elegans_pyg.wirings import CHEMICAL, NEURON_TYPES, SENSORY, Graphs, as_batch, as_wiring
 
 READOUTS = ("motor", "all")
-EXECUTORS = ("auto", "fused", "sparse")
 MOTOR = NEURON_TYPES.index("motor")
 
 
@@ -46,7 +45,7 @@ class Reservoir(nn.Module):
         readout: neurons whose states are the output: ``"motor"`` or ``"all"``.
         seeds: seeds of input weights and biases: one per variant, or an integer ``s`` for ``s, s + 1, ...``; a variant depends only on its
             own seed.
-        executor: ``"fused"`` (Numba, CPU), ``"sparse"`` (PyTorch's sparse products, any device), or ``"auto"``: fused where it can run.
+        backend: ``"fused"`` (Numba, CPU), ``"reference"`` (PyTorch's sparse products, any device), or ``"auto"``: fused where it can run.
         dtype: dtype of weights and states (default: PyTorch's default).
 
     Shapes:
@@ -79,7 +78,7 @@ class Reservoir(nn.Module):
         signed: bool = True,
         readout: str = "motor",
         seeds: int | Sequence[int] = 0,
-        executor: str = "auto",
+        backend: str = "auto",
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
@@ -89,7 +88,7 @@ class Reservoir(nn.Module):
             if not 0 <= scale < float("inf"):
                 raise ValueError(f"{name} must be finite and at least 0, got {scale}; change it")
         self.in_features, self.signed = in_features, signed
-        self.readout, self.executor = check_choice("readout", readout, READOUTS), check_choice("executor", executor, EXECUTORS)
+        self.readout, self.backend = check_choice("readout", readout, READOUTS), check_choice("backend", backend, BACKENDS)
         batch = as_batch(batch)
         graphs: list[Data] = batch.to_data_list() if isinstance(batch, Batch) else [batch]
         weights, own_radius = zip(*(self._scaled(number, graph) for number, graph in enumerate(graphs)), strict=True)
@@ -159,17 +158,17 @@ class Reservoir(nn.Module):
             state = self.bias.new_zeros(sequences, nodes)
         elif state.shape != (sequences, nodes):
             raise ValueError(f"state must be ({sequences}, {nodes}), got {tuple(state.shape)}; take it from run() on this reservoir")
-        return getattr(walk, self.executor_in_use())(self.weights(), inputs.to(self.bias), state.to(self.bias))
+        return getattr(walk, self.backend_in_use())(self.weights(), inputs.to(self.bias), state.to(self.bias))
 
     def weights(self) -> ReservoirWeights:
-        """Return the input of the executors, with recurrent weights scaled to each variant's radius."""
+        """Return the input of the backends, with recurrent weights scaled to each variant's radius."""
         edges = self.row_ptr[self.node_ptr[1:]] - self.row_ptr[self.node_ptr[:-1]]
         scaled = self.edge_weight * torch.repeat_interleave(self.radius, edges)
         return ReservoirWeights(weight=scaled, **{name: getattr(self, name) for name in ReservoirWeights._fields if name != "weight"})
 
-    def executor_in_use(self) -> str:
-        """Return the executor used on the present device, ``"fused"`` or ``"sparse"``."""
-        return choose(self.executor, refusal(self.bias.device, self.bias.dtype, devices=("cpu",)), plain="sparse")
+    def backend_in_use(self) -> str:
+        """Return the backend used on the present device, ``"fused"`` or ``"reference"``."""
+        return choose(self.backend, refusal(self.bias.device, self.bias.dtype, devices=("cpu",)), plain="reference", argument="backend")
 
     def extra_repr(self) -> str:
         return f"variants={self.num_variants}, nodes={self.bias.numel()}, edges={self.edge_weight.numel()}, readout={self.readout!r}"

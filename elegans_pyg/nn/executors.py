@@ -1,4 +1,4 @@
-"""Executors: their names, and where compiled kernels can run."""
+"""Executors of DAGs and backends of other layers: their names, and where compiled kernels can run."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -6,6 +6,8 @@ from importlib.util import find_spec
 import torch
 
 EXECUTORS = ("auto", "levels", "fused")
+BACKENDS = ("auto", "reference", "fused")
+"""What computes a layer that is no walk along a DAG: plain PyTorch, or compiled kernels."""
 DAG_EXECUTORS = ("auto", "scatter", "levels", "fused")
 """Executors of a DAG network; ``scatter`` is the definition, which ``auto`` never picks."""
 TRIED_ON = ("cuda",)

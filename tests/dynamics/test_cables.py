@@ -88,7 +88,7 @@ def test_a_passive_cables_transient(monkeypatch: pytest.MonkeyPatch) -> None:
     start = worm.initial_state()
     start = start._replace(voltage_mV=torch.full_like(start.voltage_mV, -50))
     current = torch.full((1, 400, 1), 10.0, dtype=torch.float64)
-    _, voltage = simulate(worm, current, ["N0"], 0.05, 20.0, ["N0:50", "N0:100"], initial_state=start, executor="fused")
+    _, voltage = simulate(worm, current, ["N0"], 0.05, 20.0, ["N0:50", "N0:100"], initial_state=start, backend="fused")
     tau, constant = 0.01 / 1e-3, np.sqrt(diameter / (4 * 3000 * 1e-3 * 1e-5))
     time = np.arange(1, 401)[:, None, None] * 0.05
     wave, place = np.arange(2000), np.array([50.5, 100.5])[:, None] / 101
@@ -183,7 +183,7 @@ def test_a_circuit_of_shaped_neurons_converges_in_second_order_to_scipys_solutio
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("options", [{"name": "c302-D1"}, {"name": "c302-C1", "morphology": True}])
-def test_fused_equals_plain(options: dict, dtype: torch.dtype) -> None:
+def test_fused_equals_reference(options: dict, dtype: torch.dtype) -> None:
     pytest.importorskip("numba")
     worm = Worm(**options)
     current = 10 * torch.rand(11, 60, 4, dtype=dtype, generator=torch.Generator().manual_seed(0))
@@ -193,8 +193,8 @@ def test_fused_equals_plain(options: dict, dtype: torch.dtype) -> None:
         "ablate": ["AVA"],
         "record": ["DB1", "VB1", "PVDL:1200", "AVBL"],
     }
-    _, plain = simulate(worm, current, executor="plain", **more)
-    _, fused = simulate(worm, current, executor="fused", **more)
+    _, plain = simulate(worm, current, backend="reference", **more)
+    _, fused = simulate(worm, current, backend="fused", **more)
     assert plain.dtype == fused.dtype == dtype
     torch.testing.assert_close(fused, plain, rtol=0, atol=2e-3 if dtype == torch.float32 else 1e-9)
 
@@ -211,14 +211,14 @@ def test_gradients_in_currents_conductances_resistivity_and_initial_state() -> N
     state = State(voltage, state.activation + 0.3, state.gates, state.calcium_pM + 50)
     weights = torch.rand(2, 4, 3, dtype=torch.float64, generator=generator)
 
-    def run(executor: str, *given: Tensor) -> Tensor:
+    def run(backend: str, *given: Tensor) -> Tensor:
         for name, value in zip(leaves, given[1:], strict=False):
             worm.data[name] = value
-        options = {"record": ["AVBL", "VB1:9", "DD1"], "initial_state": State(*given[1 + len(leaves) :]), "executor": executor}
+        options = {"record": ["AVBL", "VB1:9", "DD1"], "initial_state": State(*given[1 + len(leaves) :]), "backend": backend}
         return (simulate(worm, given[0], ["AVBL", "VB1"], 0.05, 0.2, **options)[1] * weights).sum()
 
     arguments = [tensor.clone().requires_grad_() for tensor in (current, *leaves.values(), *state)]
-    found = torch.autograd.grad(run("plain", *arguments), arguments)
+    found = torch.autograd.grad(run("reference", *arguments), arguments)
     # Along random directions, since finite differences of every number would take minutes.
     for tensor, gradient in zip(range(len(arguments)), found, strict=True):
         way = torch.rand(arguments[tensor].shape, dtype=torch.float64, generator=generator) * arguments[tensor].detach().abs().clamp(
@@ -226,7 +226,7 @@ def test_gradients_in_currents_conductances_resistivity_and_initial_state() -> N
         )
         step = 1e-5
         values = [
-            run("plain", *(a.detach() + sign * step * way if k == tensor else a.detach() for k, a in enumerate(arguments)))
+            run("reference", *(a.detach() + sign * step * way if k == tensor else a.detach() for k, a in enumerate(arguments)))
             for sign in (1, -1)
         ]
         expected = (values[0] - values[1]) / (2 * step)

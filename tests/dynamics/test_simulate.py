@@ -74,13 +74,13 @@ def test_full_network_agrees_with_scipys_bdf(worm: Worm) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", ["c302-C1", "kunert"])
-def test_fused_equals_plain(name: str, dtype: torch.dtype) -> None:
+def test_fused_equals_reference(name: str, dtype: torch.dtype) -> None:
     pytest.importorskip("numba")
     worm = Worm(name)
     current = 6 * torch.rand(5, 300, 4, dtype=dtype, generator=torch.Generator().manual_seed(0))
     options = {"inputs": FCM, "duration_ms": 15.0, "ablate": ["AVA"], "record": ["DB1", "VB1", "PVR", "AVBL"]}
-    _, plain = simulate(worm, current, executor="plain", **options)
-    _, fused = simulate(worm, current, executor="fused", **options)
+    _, plain = simulate(worm, current, backend="reference", **options)
+    _, fused = simulate(worm, current, backend="fused", **options)
     assert plain.dtype == fused.dtype == dtype
     torch.testing.assert_close(fused, plain, rtol=0, atol=2e-3 if dtype == torch.float32 else 1e-9)
 
@@ -96,13 +96,13 @@ def nervous_systems(draw: st.DrawFn) -> tuple[list[tuple[int, int, float, int]],
 
 @settings(max_examples=20, deadline=None)
 @given(nervous_systems(), st.sampled_from(["c302-C1", "kunert"]), st.floats(-20, 50))
-def test_any_circuit_stays_finite_and_fused_equals_plain(system: tuple, membrane: str, size: float) -> None:
+def test_any_circuit_stays_finite_and_fused_equals_reference(system: tuple, membrane: str, size: float) -> None:
     pytest.importorskip("numba")
     small = Worm.from_connectome(circuit(*system), membrane)
     current = torch.full((2, 100, 1), size, dtype=torch.float64)
     current[1] = 0
-    _, plain = simulate(small, current, ["N0"], 0.01, 1.0, executor="plain")
-    _, fused = simulate(small, current, ["N0"], 0.01, 1.0, executor="fused")
+    _, plain = simulate(small, current, ["N0"], 0.01, 1.0, backend="reference")
+    _, fused = simulate(small, current, ["N0"], 0.01, 1.0, backend="fused")
     assert torch.isfinite(plain).all()
     torch.testing.assert_close(fused, plain, rtol=1e-9, atol=1e-8)
 
@@ -157,7 +157,7 @@ def test_gradients_in_currents_conductances_and_initial_state(membrane: str) -> 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("membrane", ["c302-C1", "kunert"])
-def test_fused_gradients_equal_plain_ones(membrane: str, dtype: torch.dtype) -> None:
+def test_fused_gradients_equal_those_of_the_reference(membrane: str, dtype: torch.dtype) -> None:
     """While neurons fire, over several kept states, with several stimuli per kernel and two internal steps for one of them."""
     pytest.importorskip("numba")
     generator = torch.Generator().manual_seed(0)
@@ -170,17 +170,17 @@ def test_fused_gradients_equal_plain_ones(membrane: str, dtype: torch.dtype) -> 
         voltage_mV=state.voltage_mV + 20 * torch.rand(6, len(worm.neuron_name), dtype=torch.float64, generator=generator)
     )
 
-    def run(executor: str, **more: float) -> tuple[list[Tensor], Tensor]:
+    def run(backend: str, **more: float) -> tuple[list[Tensor], Tensor]:
         leaves = [part.clone().requires_grad_() for part in (current, *tables.values(), *state)]
         for name, leaf in zip(tables, leaves[1:], strict=False):
             worm.data[name] = leaf
         begin = State(*leaves[-4:])
         _, voltage = simulate(
-            worm, leaves[0], FCM, duration_ms=5.85, record=["DB1", "VB1", "AVBL"], initial_state=begin, executor=executor, **more
+            worm, leaves[0], FCM, duration_ms=5.85, record=["DB1", "VB1", "AVBL"], initial_state=begin, backend=backend, **more
         )
         return list(torch.autograd.grad(voltage, leaves, given, allow_unused=True)), voltage.detach()
 
-    plain, voltage = run("plain")
+    plain, voltage = run("reference")
     if membrane == "c302-C1":
         assert float(voltage.diff(dim=1).abs().max()) > 0.05, "expected a neuron fast enough to be extrapolated"
     fused, _ = run("fused")
@@ -189,7 +189,7 @@ def test_fused_gradients_equal_plain_ones(membrane: str, dtype: torch.dtype) -> 
         if other is not None and other.numel():
             torch.testing.assert_close(one, other, rtol=0, atol=float(other.abs().max()) * (1e-3 if dtype == torch.float32 else 1e-11))
     if dtype == torch.float64:
-        within = [run(executor, tolerance_mV=0.05)[0][0] for executor in ("fused", "plain")]
+        within = [run(backend, tolerance_mV=0.05)[0][0] for backend in ("fused", "reference")]
         torch.testing.assert_close(*within, rtol=1e-9, atol=1e-9)
 
 
@@ -219,8 +219,8 @@ def test_numba_is_optional(worm: Worm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["elegans_pyg.dynamics.simulate"], "find_spec", lambda _: None)
     _, plain = simulate(worm, current, ["AVBL"], duration_ms=1.0)
     torch.testing.assert_close(plain, expected, rtol=0, atol=1e-10)
-    with pytest.raises(ImportError, match=r"the fused executor needs 'numba'.*pip install 'elegans-pyg\[fast\]'"):
-        simulate(worm, current, ["AVBL"], duration_ms=1.0, executor="fused")
+    with pytest.raises(ImportError, match=r"the fused backend needs 'numba'.*pip install 'elegans-pyg\[fast\]'"):
+        simulate(worm, current, ["AVBL"], duration_ms=1.0, backend="fused")
 
 
 @pytest.mark.cuda
@@ -296,7 +296,7 @@ def test_kunerts_network_stays_at_rest_without_input() -> None:
             "current_pA: expected a tensor of float32 or float64, got torch.float16",
         ),
         ({"current_pA": torch.zeros(0, 200, 2)}, ValueError, "current_pA: expected"),
-        ({"executor": "fast"}, ValueError, "executor: expected one of auto, plain, fused, got 'fast'"),
+        ({"backend": "fast"}, ValueError, "backend: expected one of auto, reference, fused, got 'fast'"),
     ],
 )
 def test_refuses(worm: Worm, change: dict, error: type[Exception], message: str) -> None:
@@ -316,12 +316,12 @@ def test_refuses(worm: Worm, change: dict, error: type[Exception], message: str)
         ("reversal_mV", lambda table: table.float(), TypeError, "reversal_mV: expected a float64 tensor, got torch.float32"),
     ],
 )
-@pytest.mark.parametrize("executor", ["fused", "plain"])
-def test_refuses_tables_that_do_not_fit(worm: Worm, name: str, spoil: object, error: type[Exception], message: str, executor: str) -> None:
+@pytest.mark.parametrize("backend", ["fused", "reference"])
+def test_refuses_tables_that_do_not_fit(worm: Worm, name: str, spoil: object, error: type[Exception], message: str, backend: str) -> None:
     own = copy.deepcopy(worm)
     own.data[name] = spoil(own.data[name])  # type: ignore[operator]
     with pytest.raises(error, match=message):
-        simulate(own, torch.zeros(1, 10, 1), ["PLML"], 0.05, 0.5, executor=executor)
+        simulate(own, torch.zeros(1, 10, 1), ["PLML"], 0.05, 0.5, backend=backend)
 
 
 def test_refuses_currents_that_are_not_finite(worm: Worm) -> None:

@@ -27,7 +27,7 @@ def test_currents_and_voltages_are_the_simulations(fcm: Waveforms) -> None:
     current = stimuli([2, 2], fcm.kind, 0.05, 500, 2.0, 0).current_pA[2:3]
     rest = torch.zeros(1, 4000, 4, dtype=torch.float64)
     _, voltage = simulate(
-        Worm("c302-C1"), torch.cat([rest, current], 1), fcm.input_names, duration_ms=700, record=fcm.output_names, executor="fused"
+        Worm("c302-C1"), torch.cat([rest, current], 1), fcm.input_names, duration_ms=700, record=fcm.output_names, backend="fused"
     )
     torch.testing.assert_close(fcm.voltage_mV[2:3].double(), voltage[:, 4009::10], rtol=0, atol=1e-4)
     torch.testing.assert_close(fcm.current_pA[2:3].double(), current.unflatten(1, (1000, 10)).mean(2), rtol=0, atol=1e-6)

@@ -165,7 +165,7 @@ def test_scaled_conductances_and_the_thresholds_that_follow() -> None:
     torch.testing.assert_close(scaled.data.leak_nS.detach(), 1.5 * worm.data.leak_nS)
     assert torch.equal(worm.data.conductance_nS, before)
     # At rest nothing flows: the thresholds are the potentials that a long simulation without input stays at.
-    _, voltage = simulate(scaled, torch.zeros(1, 400, 1), [scaled.neuron_name[0]], 0.05, 20.0, executor="plain")
+    _, voltage = simulate(scaled, torch.zeros(1, 400, 1), [scaled.neuron_name[0]], 0.05, 20.0, backend="reference")
     torch.testing.assert_close(voltage[0, -1].double(), scaled.data.threshold_mV, rtol=1e-4, atol=1e-3)
     (slope,) = torch.autograd.grad(scaled.data.threshold_mV.sum(), factors)
     step = 1e-5 * torch.eye(4, dtype=torch.float64)

@@ -57,7 +57,7 @@ def test_forward_and_units() -> None:
     torch.testing.assert_close(one.predict_mV(current)[0], model.predict_mV(current)[1])
 
 
-def test_inputs_have_gradients_by_the_torch_executor() -> None:
+def test_inputs_have_gradients_by_the_reference() -> None:
     model = ReducedOrder("gru", 2, 1, 3).double()
     x = torch.rand(2, 4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
     assert torch.autograd.gradcheck(model, (x,))
@@ -96,8 +96,8 @@ def test_damaged_models_are_refused(tmp_path: Path) -> None:
 def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="cell: expected one of rnn, lstm, gru, got 'esn'"):
         ReducedOrder("esn")
-    with pytest.raises(ValueError, match="executor must be one of auto, torch, fused, got 'fast'"):
-        ReducedOrder(executor="fast")
+    with pytest.raises(ValueError, match="backend must be one of auto, reference, fused, got 'fast'"):
+        ReducedOrder(backend="fast")
     for name in ("inputs", "outputs", "hidden", "replicas"):
         with pytest.raises(ValueError, match=f"{name}: expected 1 or more, got 0"):
             ReducedOrder(**{name: 0})  # type: ignore[arg-type]

@@ -54,11 +54,11 @@ def test_weights_are_the_wiring_from_source_to_target(hermaphrodite: Data, signe
         assert torch.equal(hermaphrodite[name], before[name])
 
 
-@pytest.mark.parametrize("executor", ["fused", "sparse"])
+@pytest.mark.parametrize("backend", ["fused", "reference"])
 @pytest.mark.parametrize("sequences", [1, 6])
-def test_states_are_reservoirpy_s(hermaphrodite: Data, executor: str, sequences: int) -> None:
+def test_states_are_reservoirpy_s(hermaphrodite: Data, backend: str, sequences: int) -> None:
     nodes = pytest.importorskip("reservoirpy.nodes", reason="needs reservoirpy (extra dev)")
-    reservoir = Reservoir(hermaphrodite, 2, radius=1.1, leak=0.4, bias_scale=0.5, readout="all", executor=executor, dtype=torch.float64)
+    reservoir = Reservoir(hermaphrodite, 2, radius=1.1, leak=0.4, bias_scale=0.5, readout="all", backend=backend, dtype=torch.float64)
     w, win = dense(reservoir)
     inputs = np.random.default_rng(0).uniform(-1, 1, (sequences, 150, 2))
     states = reservoir(torch.from_numpy(inputs))
@@ -198,12 +198,12 @@ def test_refusals(hermaphrodite: Data) -> None:
     with pytest.raises(ValueError, match=r"dtype must be torch.float32 or torch.float64, got torch.bfloat16"):
         Reservoir(chemical, dtype=torch.bfloat16)
     reservoir = Reservoir(chemical)
-    for executor in ("fused", "sparse"):
-        reservoir.executor = executor
+    for backend in ("fused", "reference"):
+        reservoir.backend = backend
         assert reservoir(torch.rand(0, 5, 1)).shape == (1, 0, 5, reservoir.readout_node.numel())
     with pytest.raises(ValueError, match=r"inputs must be \(B, T, 1\) or \(1, B, T, 1\), got \(5, 3\)"):
         reservoir(torch.rand(5, 3))
     with pytest.raises(ValueError, match=r"state must be \(2, 282\), got \(1, 282\)"):
         reservoir(torch.rand(2, 5, 1), torch.zeros(1, 282))
-    with pytest.raises(ValueError, match=r"executor='fused' does not apply: .*torch.bfloat16"):
-        Reservoir(chemical, executor="fused").to(torch.bfloat16)(torch.rand(1, 2, 1))
+    with pytest.raises(ValueError, match=r"backend='fused' does not apply: .*torch.bfloat16"):
+        Reservoir(chemical, backend="fused").to(torch.bfloat16)(torch.rand(1, 2, 1))

@@ -32,8 +32,8 @@ def system(count: int, steps: int = 40, seed: int = 0, dtype: torch.dtype = torc
 TRAIN, VALIDATION = system(6), system(3, seed=1)
 
 
-def model(cell: str = "gru", replicas: int = 1, seeds: int | list[int] = 0, executor: str = "fused") -> ReducedOrder:
-    return ReducedOrder(cell, 2, 2, 3, replicas, seeds, executor).double()
+def model(cell: str = "gru", replicas: int = 1, seeds: int | list[int] = 0, backend: str = "fused") -> ReducedOrder:
+    return ReducedOrder(cell, 2, 2, 3, replicas, seeds, backend).double()
 
 
 @dataclass
@@ -57,7 +57,7 @@ def fit_sequences(net: ReducedOrder, train: Pair, validation: Pair, out: Path | 
 
 def one_run_by_hand(cell: str, seed: int, epochs: int, rate: float, clip: float | None) -> tuple[list[float], list[float], Tensor]:
     """A plain loop over one model, with the validation after each epoch."""
-    net = model(cell, seeds=seed, executor="torch")
+    net = model(cell, seeds=seed, backend="reference")
     optimizer = torch.optim.Adam(net.parameters(), lr=rate, eps=1e-7)
     train, validation, best, weights = [], [], float("inf"), net.weight.detach()
     for _ in range(epochs):
@@ -77,11 +77,11 @@ def one_run_by_hand(cell: str, seed: int, epochs: int, rate: float, clip: float 
     return train, validation, weights
 
 
-@pytest.mark.parametrize("executor", ["torch", "fused"])
+@pytest.mark.parametrize("backend", ["reference", "fused"])
 @pytest.mark.parametrize(("cell", "clip"), [("rnn", None), ("lstm", 0.02), ("gru", None)])
-def test_replicas_are_independent_runs(cell: str, clip: float | None, executor: str) -> None:
+def test_replicas_are_independent_runs(cell: str, clip: float | None, backend: str) -> None:
     seeds, epochs = [3, 8, 5], 30
-    together = model(cell, 3, seeds, executor)
+    together = model(cell, 3, seeds, backend)
     found = fit_sequences(together, TRAIN, VALIDATION, epochs=epochs, learning_rate=0.1, clip_norm=clip)
     assert not found.result.interrupted
     for replica, seed in enumerate(seeds):
@@ -126,7 +126,7 @@ def test_more_sequences_than_a_batch_are_shuffled_alike_for_all_replicas() -> No
     other = model(seeds=1)
     fit_sequences(other, TRAIN, VALIDATION, epochs=4, batch_size=4, data_seed=4)
     assert not torch.equal(alone.weight, other.weight)
-    by_hand = model(replicas=2, executor="torch")
+    by_hand = model(replicas=2, backend="reference")
     optimizer = torch.optim.Adam(by_hand.parameters(), lr=0.05, eps=1e-7)
     total = torch.zeros(2, dtype=torch.float64)
     for batch in torch.randperm(6, generator=torch.Generator().manual_seed(3 * 1_000_003)).split(4):
@@ -266,14 +266,14 @@ def test_gradients_run_back_through_all_of_5000_steps() -> None:
     x = torch.zeros(1, 5000, 2, dtype=torch.float64)
     x[:, :10] = 1
     grads = {}
-    for executor in ("fused", "torch"):
-        net = ReducedOrder("gru", 2, 2, 4, 2, executor=executor).double()
+    for backend in ("fused", "reference"):
+        net = ReducedOrder("gru", 2, 2, 4, 2, backend=backend).double()
         with torch.no_grad():
             net.bias[:, :4] = 8
         net(x)[:, :, -1].sum().backward()
-        grads[executor] = net.weight.grad[:, :, :2]
+        grads[backend] = net.weight.grad[:, :, :2]
     assert float(grads["fused"].abs().max()) > 1e-6
-    torch.testing.assert_close(grads["fused"], grads["torch"], rtol=1e-6, atol=1e-12)
+    torch.testing.assert_close(grads["fused"], grads["reference"], rtol=1e-6, atol=1e-12)
 
 
 def test_steps_of_the_washout_do_not_count() -> None:

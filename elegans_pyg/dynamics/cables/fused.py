@@ -24,7 +24,7 @@ def integrate_cables_fused(
 ) -> Tensor:
     """The same as :func:`elegans_pyg.dynamics.cables.integrate.integrate_cables`, on the CPU and without gradients; ``ImportError``
     without Numba."""
-    require("numba", "fast", "the fused executor")
+    require("numba", "fast", "the fused backend")
     from elegans_pyg.dynamics.cables import kernels
 
     cables, membrane, device = worm.cables, worm.membrane, torch.device("cpu")

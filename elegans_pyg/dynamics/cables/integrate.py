@@ -1,4 +1,4 @@
-"""The plain integrator of neurons with a shape: PyTorch operations on all compartments and stimuli, differentiable, on any device.
+"""The reference integrator of neurons with a shape: PyTorch operations on all compartments and stimuli, differentiable, on any device.
 
 Voltages are known at whole steps; gates, synaptic activations and calcium half a step later (Hines 1984), so that each side uses the other
 at the middle of its step. Within a step, conductances are fixed and the cables' equations linear, ``C dv/dt = b - K v``. They are solved by

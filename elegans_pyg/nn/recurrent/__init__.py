@@ -1,6 +1,7 @@
 """Recurrent layers, dense or wired by a graph, for several replicas or variants at once."""
 
-from elegans_pyg.nn.recurrent.leaky import ACTIVATIONS, BACKENDS, LeakyWalk
-from elegans_pyg.nn.recurrent.scan import CELLS, EXECUTORS, GATES, choose_executor, recurrent
+from elegans_pyg.nn.executors import BACKENDS
+from elegans_pyg.nn.recurrent.leaky import ACTIVATIONS, LeakyWalk
+from elegans_pyg.nn.recurrent.scan import CELLS, GATES, choose_backend, recurrent
 
-__all__ = ["ACTIVATIONS", "BACKENDS", "CELLS", "EXECUTORS", "GATES", "LeakyWalk", "choose_executor", "recurrent"]
+__all__ = ["ACTIVATIONS", "BACKENDS", "CELLS", "GATES", "LeakyWalk", "choose_backend", "recurrent"]

@@ -12,11 +12,10 @@ from torch.autograd.function import once_differentiable
 from torch_geometric.utils import cumsum, scatter
 
 from elegans_pyg._threads import share
-from elegans_pyg.nn.executors import check_choice, choose, refusal
+from elegans_pyg.nn.executors import BACKENDS, check_choice, choose, refusal
 from elegans_pyg.nn.recurrent.rows import Rows, rows_of
 from elegans_pyg.nn.reservoir.walk import TANH
 
-BACKENDS = ("auto", "reference", "fused")
 ACTIVATIONS: Mapping[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
     "tanh": (torch.tanh, lambda v: 1 - v.tanh().square()),
     "sigmoid": (torch.sigmoid, lambda v: v.sigmoid() * (1 - v.sigmoid())),

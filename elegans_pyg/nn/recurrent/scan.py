@@ -1,4 +1,4 @@
-"""Recurrent layers with a linear readout, for several replicas at once: the equations and their two executors."""
+"""Recurrent layers with a linear readout, for several replicas at once: the equations and their two backends."""
 
 from typing import Any
 
@@ -7,36 +7,35 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from elegans_pyg._threads import share
-from elegans_pyg.nn.executors import check_choice, choose, refusal
+from elegans_pyg.nn.executors import BACKENDS, check_choice, choose, refusal
 
 CELLS = ("rnn", "lstm", "gru")
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
-EXECUTORS = ("auto", "torch", "fused")
 
 
-def choose_executor(executor: str, x: Tensor) -> str:
-    """Return ``"torch"`` or ``"fused"``; ``"auto"`` is fused on the CPU where Numba is installed.
+def choose_backend(backend: str, x: Tensor) -> str:
+    """Return ``"reference"`` or ``"fused"``; ``"auto"`` is fused on the CPU where Numba is installed.
 
     Raises:
         ValueError: for an unknown name, or ``"fused"`` without Numba or for a tensor that its kernels do not support.
     """
-    check_choice("executor", executor, EXECUTORS)
+    check_choice("backend", backend, BACKENDS)
     refused = "its kernels give x no gradient, and x requires one" if x.requires_grad else ""
-    return choose(executor, refused or refusal(x.device, x.dtype, devices=("cpu",)), plain="torch")
+    return choose(backend, refused or refusal(x.device, x.dtype, devices=("cpu",)), plain="reference", argument="backend")
 
 
 def recurrent(
-    cell: str, x: Tensor, weight: Tensor, bias: Tensor, readout: Tensor, offset: Tensor, *, trained: int | None = None, executor: str
+    cell: str, x: Tensor, weight: Tensor, bias: Tensor, readout: Tensor, offset: Tensor, *, trained: int | None = None, backend: str
 ) -> Tensor:
     """Compute the outputs ``(R, S, T, O)`` of ``R`` replicas for the same sequences ``x (S, T, I)``, from a zero state.
 
     ``cell`` is one of :data:`CELLS`, see :class:`~elegans_pyg.models.ReducedOrder`. ``weight (R, G H, I + H)`` and ``bias (R, G H)`` stack
     the gates along the rows, with the columns of the inputs before those of the state; ``readout`` is ``(R, O, H)``, ``offset (R, O)``.
-    Gradients are those of the first ``trained`` sequences, by default all; the others are only computed forward. ``executor`` comes from
-    :func:`choose_executor`.
+    Gradients are those of the first ``trained`` sequences, by default all; the others are only computed forward. ``backend`` comes from
+    :func:`choose_backend`.
     """
     trained = x.size(0) if trained is None else trained
-    if executor == "fused":
+    if backend == "fused":
         return _FusedScan.apply(cell, trained, x, weight, bias, readout, offset)
     out = _scan(cell, x, weight, bias, readout, offset)
     return out if trained == x.size(0) else torch.cat([out[:, :trained], out[:, trained:].detach()], dim=1)

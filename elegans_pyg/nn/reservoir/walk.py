@@ -65,7 +65,7 @@ def fused(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Ten
     return out, state
 
 
-def sparse(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+def reference(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     """Compute the same by one block-diagonal sparse product per step, on any device; arguments and results as for :func:`fused`."""
     nodes, sequences = weights.bias.numel(), inputs.size(1)
     variant = torch.repeat_interleave(torch.arange(weights.leak.numel(), device=inputs.device), weights.node_ptr.diff())

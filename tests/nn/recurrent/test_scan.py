@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from elegans_pyg.nn.recurrent import CELLS, GATES, choose_executor, recurrent
+from elegans_pyg.nn.recurrent import CELLS, GATES, choose_backend, recurrent
 from elegans_pyg.nn.recurrent.products import LANES, add_products
 
-EXECUTORS = ("torch", "fused")
+BACKENDS = ("reference", "fused")
 
 
 def drawn(cell: str, replicas: int, sequences: int, steps: int, inputs: int, units: int, outputs: int, seed: int = 0) -> list[Tensor]:
@@ -56,16 +56,16 @@ def slow(cell: str, x: Tensor, weight: Tensor, bias: Tensor, readout: Tensor, of
     return torch.from_numpy(out)
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("cell", CELLS)
-def test_outputs_are_those_of_the_slow_loop(cell: str, executor: str) -> None:
+def test_outputs_are_those_of_the_slow_loop(cell: str, backend: str) -> None:
     parts = drawn(cell, 2, 5, 12, 3, 4, 2)
-    torch.testing.assert_close(recurrent(cell, *parts, executor=executor), slow(cell, *parts))
+    torch.testing.assert_close(recurrent(cell, *parts, backend=backend), slow(cell, *parts))
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("cell", CELLS)
-def test_outputs_are_those_of_torch_nn(cell: str, executor: str) -> None:
+def test_outputs_are_those_of_torch_nn(cell: str, backend: str) -> None:
     inputs, units = 3, 5
     x, weight, bias, readout, offset = drawn(cell, 1, 4, 20, inputs, units, 2)
     if cell == "gru":
@@ -84,15 +84,15 @@ def test_outputs_are_those_of_torch_nn(cell: str, executor: str) -> None:
         theirs.bias_ih_l0.copy_(bias[0, rows])
         theirs.bias_hh_l0.zero_()
         expected = theirs(x)[0] @ readout[0].T + offset[0]
-    torch.testing.assert_close(recurrent(cell, x, weight, bias, readout, offset, executor=executor)[0], expected)
+    torch.testing.assert_close(recurrent(cell, x, weight, bias, readout, offset, backend=backend)[0], expected)
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("cell", CELLS)
-def test_gradients(cell: str, executor: str) -> None:
+def test_gradients(cell: str, backend: str) -> None:
     x, *parameters = drawn(cell, 2, 3, 6, 2, 3, 2)
     parameters = [parameter.requires_grad_() for parameter in parameters]
-    assert torch.autograd.gradcheck(lambda *own: recurrent(cell, x, *own, executor=executor), parameters)
+    assert torch.autograd.gradcheck(lambda *own: recurrent(cell, x, *own, backend=backend), parameters)
 
 
 @given(
@@ -106,9 +106,9 @@ def test_fused_equals_torch(cell: str, sizes: tuple[int, ...], seed: int, data: 
     trained = data.draw(st.integers(1, sizes[1]))
     x, *parameters = drawn(cell, *sizes, seed)  # type: ignore[arg-type]
     found = []
-    for executor in EXECUTORS:
+    for backend in BACKENDS:
         own = [parameter.clone().requires_grad_() for parameter in parameters]
-        out = recurrent(cell, x, *own, trained=trained, executor=executor)
+        out = recurrent(cell, x, *own, trained=trained, backend=backend)
         pull = torch.randn(out.shape, generator=torch.Generator().manual_seed(seed), dtype=out.dtype)
         (out * pull).sum().backward()
         found.append([out.detach(), *(parameter.grad for parameter in own)])
@@ -119,8 +119,8 @@ def test_fused_equals_torch(cell: str, sizes: tuple[int, ...], seed: int, data: 
 @pytest.mark.parametrize("cell", CELLS)
 def test_single_precision_stays_close_over_many_steps(cell: str) -> None:
     x, *parameters = drawn(cell, 1, 2, 2000, 2, 4, 2)
-    exact = recurrent(cell, x, *parameters, executor="torch")
-    single = recurrent(cell, x.float(), *[parameter.float() for parameter in parameters], executor="fused")
+    exact = recurrent(cell, x, *parameters, backend="reference")
+    single = recurrent(cell, x.float(), *[parameter.float() for parameter in parameters], backend="fused")
     assert single.dtype == torch.float32
     assert float((single - exact).abs().max()) < 2e-5
 
@@ -130,8 +130,8 @@ def test_single_precision_stays_close_over_many_steps(cell: str) -> None:
 def test_saturated_gates_are_finite(cell: str, huge: float) -> None:
     parts = [part.float() for part in drawn(cell, 1, 2, 5, 2, 3, 1)]
     parts[2] += huge
-    out = recurrent(cell, *parts, executor="fused")
-    torch.testing.assert_close(out, recurrent(cell, *parts, executor="torch"), rtol=1e-5, atol=1e-5)
+    out = recurrent(cell, *parts, backend="fused")
+    torch.testing.assert_close(out, recurrent(cell, *parts, backend="reference"), rtol=1e-5, atol=1e-5)
     assert bool(out.isfinite().all())
 
 
@@ -139,14 +139,14 @@ def test_saturated_gates_are_finite(cell: str, huge: float) -> None:
 def test_a_replica_is_the_same_alone_and_in_company(cell: str) -> None:
     x, *parameters = drawn(cell, 5, 4, 9, 2, 3, 2)
     before = torch.get_num_threads()
-    together = recurrent(cell, x, *parameters, executor="fused")
+    together = recurrent(cell, x, *parameters, backend="fused")
     try:
         torch.set_num_threads(2)
-        assert torch.equal(together, recurrent(cell, x, *parameters, executor="fused"))
+        assert torch.equal(together, recurrent(cell, x, *parameters, backend="fused"))
     finally:
         torch.set_num_threads(before)
     for replica in range(5):
-        alone = recurrent(cell, x, *[parameter[replica : replica + 1] for parameter in parameters], executor="fused")
+        alone = recurrent(cell, x, *[parameter[replica : replica + 1] for parameter in parameters], backend="fused")
         assert torch.equal(alone[0], together[replica])
 
 
@@ -170,20 +170,20 @@ def test_products(rows: int, count: int, groups: int, margin: int, kind: type, s
     np.testing.assert_allclose(out, expected, rtol=1e-4 if kind is np.float32 else 1e-12, atol=1e-5 if kind is np.float32 else 1e-12)
 
 
-def test_executors_are_chosen_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backends_are_chosen_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.zeros(1, 2, 3)
-    assert choose_executor("auto", x) == "fused"
-    assert choose_executor("auto", x.half()) == "torch"
-    assert choose_executor("auto", x.clone().requires_grad_()) == "torch"
-    with pytest.raises(ValueError, match="executor must be one of auto, torch, fused, got 'quick'"):
-        choose_executor("quick", x)
+    assert choose_backend("auto", x) == "fused"
+    assert choose_backend("auto", x.half()) == "reference"
+    assert choose_backend("auto", x.clone().requires_grad_()) == "reference"
+    with pytest.raises(ValueError, match="backend must be one of auto, reference, fused, got 'quick'"):
+        choose_backend("quick", x)
     with pytest.raises(
-        ValueError, match=r"executor='fused' does not apply: .*float32 and torch.float64, and the parameters are torch\.float16"
+        ValueError, match=r"backend='fused' does not apply: .*float32 and torch.float64, and the parameters are torch\.float16"
     ):
-        choose_executor("fused", x.half())
+        choose_backend("fused", x.half())
     with pytest.raises(ValueError, match="give x no gradient, and x requires one"):
-        choose_executor("fused", x.clone().requires_grad_())
+        choose_backend("fused", x.clone().requires_grad_())
     monkeypatch.setitem(sys.modules, "numba", None)
-    assert choose_executor("auto", x) == "torch"
-    with pytest.raises(ValueError, match=r"executor='fused' does not apply: .*need 'numba'.*elegans-pyg\[fast\]"):
-        choose_executor("fused", x)
+    assert choose_backend("auto", x) == "reference"
+    with pytest.raises(ValueError, match=r"backend='fused' does not apply: .*need 'numba'.*elegans-pyg\[fast\]"):
+        choose_backend("fused", x)

@@ -1,4 +1,4 @@
-"""The kernels' tanh, and both executors against a plain loop over neurons."""
+"""The kernels' tanh, and both backends against a plain loop over neurons."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def loop(part: dict[str, np.ndarray], inputs: np.ndarray, state: np.ndarray) -> 
     return np.array(states), state
 
 
-@pytest.mark.parametrize("walk", ["fused", "sparse"])
+@pytest.mark.parametrize("walk", ["fused", "reference"])
 @settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 2**16),
@@ -96,7 +96,7 @@ def loop(part: dict[str, np.ndarray], inputs: np.ndarray, state: np.ndarray) -> 
     shared=st.booleans(),
     dtype=st.sampled_from([torch.float32, torch.float64]),
 )
-def test_both_executors_follow_the_equation(
+def test_both_backends_follow_the_equation(
     walk: str, seed: int, variants: int, sequences: int, features: int, shared: bool, dtype: torch.dtype
 ) -> None:
     if walk == "fused" and refusal(torch.device("cpu"), dtype):
@@ -121,7 +121,7 @@ def test_both_executors_follow_the_equation(
 def test_no_time_steps_leave_the_state() -> None:
     weights, _ = random_weights(0, 2, 1, torch.float64)
     state = torch.rand(3, weights.bias.numel(), dtype=torch.float64)
-    for walk in (reservoir_walk.fused, reservoir_walk.sparse):
+    for walk in (reservoir_walk.fused, reservoir_walk.reference):
         out, last = walk(weights, torch.empty(1, 3, 0, 1, dtype=torch.float64), state)
         assert out.shape == (2, 3, 0, 2)
         assert torch.equal(last, state)
