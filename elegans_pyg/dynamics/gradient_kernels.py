@@ -377,6 +377,8 @@ def differentiate_stimuli(
     """
     current_found, synapse_found, drive_found, gap_found, neuron_found, channel_found = found
     width = last - first
+    if not width:
+        return
     constants, spans, kept, own, held = prepare(width, dt, graded, steepest, neurons, channels)
     size, kind, half = states.shape[2] * width, states.dtype, constants[8]
     back_rows, rows, flow_rows, work_rows = (

@@ -396,6 +396,8 @@ def integrate_stimuli(
     ``every``-th step are kept in ``kept_states (K, 17, N, S)``; 0: none.
     """
     width = last - first
+    if not width:
+        return
     constants, spans, kept, own, held = prepare(width, dt, graded, steepest, neurons, channels)
     size, kind, active = states.shape[1] * width, states.dtype, own[2].size > 0
     rows, flow, work_rows = np.empty((17, size), kind), np.empty((5, size), kind), np.empty((4, size), kind)

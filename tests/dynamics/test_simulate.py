@@ -4,6 +4,7 @@ import copy
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from elegans_pyg import _threads
 from elegans_pyg.dynamics import State, StepWarning, Worm, simulate
 from elegans_pyg.dynamics.integrate import integrate
 from scripts.build_biophysics import ordinary_currents
@@ -191,6 +193,24 @@ def test_fused_gradients_equal_those_of_the_reference(membrane: str, dtype: torc
     if dtype == torch.float64:
         within = [run(backend, tolerance_mV=0.05)[0][0] for backend in ("fused", "reference")]
         torch.testing.assert_close(*within, rtol=1e-9, atol=1e-9)
+
+
+def test_kernels_can_be_compiled_by_a_call_for_no_stimuli(worm: Worm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal the first call of a kernel is one for no items, while a message says that it is being compiled."""
+    pytest.importorskip("numba")
+    called = []
+
+    def shared(kernel: Any, count: int, *arguments: Any, **options: Any) -> None:
+        kernel(0, 0, *_threads._arrays(arguments))
+        called.append(kernel.__name__)
+        _threads.share(kernel, count, *arguments, **options)
+
+    monkeypatch.setattr(sys.modules["elegans_pyg.dynamics.fused"], "share", shared)
+    current = torch.full((2, 20, 1), 3.0, dtype=torch.float64, requires_grad=True)
+    _, voltage = simulate(worm, current, ["PLML"], duration_ms=1.0, estimate=False)
+    voltage.sum().backward()
+    assert set(called) == {"integrate_stimuli", "differentiate_stimuli"}
+    assert float(current.grad.abs().min()) > 0  # type: ignore[union-attr]
 
 
 def test_gradient_reaches_the_current_through_a_synapse(worm: Worm) -> None:
