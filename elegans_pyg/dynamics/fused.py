@@ -1,4 +1,4 @@
-"""Executor ``fused``: all steps in one Numba kernel, and all the way back in another, with stimuli split among as many threads as PyTorch
+"""Backend ``fused``: all steps in one Numba kernel, and all the way back in another, with stimuli split among as many threads as PyTorch
 uses."""
 
 import math
@@ -88,19 +88,8 @@ class _Integration(torch.autograd.Function):
         kept = current.new_empty(-(-steps // every) if every else 0, *state.shape)
         result = current.new_empty(stimuli, current.size(1), call.record.size)
         state = state.clone(memory_format=torch.contiguous_format)
-        share(
-            integrate_stimuli,
-            stimuli,
-            *_arguments(call, current, tables),
-            state,
-            0,
-            steps,
-            call.record,
-            kept,
-            every,
-            result,
-            largest=_WIDEST,
-        )
+        arguments = _arguments(call, current, tables)
+        share(integrate_stimuli, stimuli, *arguments, state, 0, steps, call.record, kept, every, result, largest=_WIDEST)
         ctx.save_for_backward(current, kept, *tables)
         return result
 
@@ -143,12 +132,9 @@ def _arguments(call: _Call, current: Tensor, tables: Sequence[Tensor]) -> tuple[
         calcium += [channels.block_alpha, channels.block_half_pM, 1 / channels.block_scale_pM]
         gates = np.stack([channels.midpoint_mV, 1 / np.array(channels.scale_mV), channels.tau_ms])
         constants = (channels.reversal_mV, gates, calcium)
+    limit, graded = number(FAST_MV_PER_MS * call.span_ms), membrane.kinetics == "graded"
     return (
-        number(call.span_ms),
-        call.repeats,
-        number(FAST_MV_PER_MS * call.span_ms),
-        membrane.kinetics == "graded",
-        number(STEEPEST),
+        (number(call.span_ms), call.repeats, limit, graded, number(STEEPEST)),
         ((rows, source, synapse), drives, (*call.gap_index, gap)),
         (neurons, synapse_constants),
         (channel, *(np.ascontiguousarray(table, dtype=number) for table in constants)),

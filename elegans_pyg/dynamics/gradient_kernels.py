@@ -10,7 +10,7 @@ Activation, calcium and the five gates of a neuron are a tuple of seven numbers,
 import numpy as np
 
 from elegans_pyg._compiled import REASSOCIATION, compiled
-from elegans_pyg.dynamics.kernels import _exp, _logistic, add_inputs, give_stimuli, move, parts_of, prepare, take_stimuli
+from elegans_pyg.dynamics.kernels import _exp, _logistic, add_inputs, calcium_after, give_stimuli, move, parts_of, prepare, take_stimuli
 
 # Entries of ``sums``: gradients of 1 / capacitance, threshold and the three channels' conductances; of ``flow``: of conductance and drive.
 CAPACITANCE, THRESHOLD, CHANNEL = 0, 1, 2
@@ -101,12 +101,9 @@ def _closed(calcium, constants):
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def _calcium(calcium, closed, e, f, ca, at, constants):
     _, _, _, _, pool, reversal, _, one, half = constants
-    rate, resting, gain, alpha, _, inverse_scale = pool
     _, _, _, voltage, span = at
-    inflow = gain * ca * (e * e * f) * (reversal[2] - voltage)
-    change = inflow * (one - alpha * closed) - (calcium - resting) * rate
-    z = span * (rate - inflow * (alpha * inverse_scale * closed * (one - closed)))
-    return max(calcium + change * span * _decay(z, one, half)[0], one - one)
+    inflow = pool[2] * ca * (e * e * f) * (reversal[2] - voltage)
+    return calcium_after(calcium, closed, inflow, pool, span, one, half)
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
@@ -348,25 +345,7 @@ def _synapses_back(back, rows, synapses, drive, flow, found, found_drive):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def differentiate_stimuli(
-    first,
-    last,
-    dt,
-    repeats,
-    limit,
-    graded,
-    steepest,
-    edges,
-    neurons,
-    channels,
-    inputs,
-    current,
-    states,
-    since,
-    record,
-    drive,
-    given,
-    back,
-    found,
+    first, last, step_of, edges, neurons, channels, inputs, current, states, since, record, drive, given, back, found
 ):
     """The way back of stimuli ``first <= s < last`` through the steps from ``since`` on, whose ``states (K, 17, N, S)`` have been kept.
 
@@ -379,14 +358,11 @@ def differentiate_stimuli(
     width = last - first
     if not width:
         return
-    constants, spans, kept, own, held = prepare(width, dt, graded, steepest, neurons, channels)
+    dt, repeats, limit, _, _ = step_of
+    constants, spans, kept, own, held = prepare(width, step_of, neurons, channels)
     size, kind, half = states.shape[2] * width, states.dtype, constants[8]
-    back_rows, rows, flow_rows, work_rows = (
-        np.empty((17, size), kind),
-        np.empty((17, size), kind),
-        np.empty((5, size), kind),
-        np.empty((4, size), kind),
-    )
+    back_rows, rows = np.empty((17, size), kind), np.empty((17, size), kind)
+    flow_rows, work_rows = np.empty((5, size), kind), np.empty((4, size), kind)
     take_stimuli(back_rows, back, first, last)
     ahead, work = parts_of(rows, 7, size, own[2].size > 0), (work_rows[0], work_rows[1], work_rows[2], work_rows[3])
     total, source, gap, moved, gap_back = flow_rows[0], flow_rows[1], flow_rows[2], flow_rows[3], flow_rows[4]

@@ -156,7 +156,7 @@ class Neurons:
         return self._moved(voltage, torch.addcmul(source, total, voltage, value=-1) * half, total * half)
 
     def _moved(self, value: Tensor, change: Tensor, z: Tensor) -> Tensor:
-        """The value after a time ``t`` under ``dy/dt = change (t / 2) - z (t / 2) (y - value)``."""
+        """The value after a step under ``dy/dt = r - k (y - value)``; ``change`` and ``z`` are ``r`` and ``k`` times half of the step."""
         ahead = z + 1
         return torch.addcdiv(value, change * ahead, torch.addcmul(self.one, z, ahead, value=2), value=2)
 
@@ -193,7 +193,7 @@ class Neurons:
         return torch.addcdiv(target, activation - target, torch.addcmul(self.one, z, z + 1, value=2))
 
     def _block(self, calcium: Tensor) -> tuple[Tensor, Tensor]:
-        """Share of its own channel that calcium leaves open, and the share of that part which it can close that is open."""
+        """Share of its own channel that calcium leaves open, and the logistic function with which it closes it."""
         channels = self.channels
         assert channels is not None
         closed = torch.sigmoid(torch.add(self.block_offset, calcium, alpha=-1 / channels.block_scale_pM))

@@ -95,12 +95,12 @@ def _synapse(voltage, threshold, constants, graded, span, steepest, one, half):
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def _calcium(calcium, closed, inflow, pool, span, one, half):
+def calcium_after(calcium, closed, inflow, pool, span, one, half):
     """Calcium after ``span``, linear about its start; ``closed`` is its logistic function there, ``inflow`` that of an open channel."""
     rate, resting, alpha, inverse_scale = pool[0], pool[1], pool[3], pool[5]
     change = inflow * (one - alpha * closed) - (calcium - resting) * rate
     z = span * (rate - inflow * (alpha * inverse_scale * closed * (one - closed)))
-    return max(calcium + change * span * (one + z * half) / (one + z + z * z * half), resting * 0)
+    return max(calcium + change * span * (one + z * half) / (one + z + z * z * half), one - one)
 
 
 # Loops over few arrays each: LLVM leaves a loop scalar if it would have to check too many arrays for overlap.
@@ -164,7 +164,7 @@ def _leave(parts, ahead, voltage, work, neurons, span, kept, constants):
     _close(closed, calcium, pool, steepest, one)
     _inflow(inflow, voltage, parts[5], parts[6], ca, pool, reversal[2])
     for m in range(calcium.size):
-        calcium_ahead[m] = _calcium(calcium[m], closed[m], inflow[m], pool, span, one, half)
+        calcium_ahead[m] = calcium_after(calcium[m], closed[m], inflow[m], pool, span, one, half)
     for g in range(5):
         gate, gate_ahead, midpoint, inverse_scale, stays = parts[2 + g], ahead[2 + g], midpoints[g], inverse_scales[g], kept[g]
         for m in range(gate.size):
@@ -193,10 +193,10 @@ def _pass(parts, ahead, work, voltage, neurons, span, kept, constants):
     calcium, calcium_ahead, closed, inflow = parts[1], ahead[1], work[0], work[3]
     _inflow(inflow, voltage, parts[5], parts[6], ca, pool, reversal[2])
     for m in range(calcium.size):
-        calcium[m] = _calcium(calcium_ahead[m], closed[m], inflow[m], pool, span, one, half)
+        calcium[m] = calcium_after(calcium_ahead[m], closed[m], inflow[m], pool, span, one, half)
     _close(closed, calcium, pool, steepest, one)
     for m in range(calcium.size):
-        calcium_ahead[m] = _calcium(calcium[m], closed[m], inflow[m], pool, span, one, half)
+        calcium_ahead[m] = calcium_after(calcium[m], closed[m], inflow[m], pool, span, one, half)
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
@@ -300,8 +300,9 @@ def _extrapolate(room, places, voltage, before, parts, ahead, received, span, ke
 
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
-def prepare(width, dt, graded, steepest, neurons, channels):
+def prepare(width, step_of, neurons, channels):
     """Constants of the kernels, each neuron's repeated for ``width`` stimuli; the arguments are those of :func:`integrate_stimuli`."""
+    dt, _, _, graded, steepest = step_of
     constants_of, synapse = neurons
     channel_of, reversal, gate_constants, pool = channels
     kind = constants_of.dtype
@@ -364,41 +365,25 @@ def give_stimuli(states, rows, first, last):
 
 @compiled(fastmath=REASSOCIATION, error_model="numpy")
 def integrate_stimuli(
-    first,
-    last,
-    dt,
-    repeats,
-    limit,
-    graded,
-    steepest,
-    edges,
-    neurons,
-    channels,
-    inputs,
-    current,
-    states,
-    since,
-    until,
-    record,
-    kept_states,
-    every,
-    result,
+    first, last, step_of, edges, neurons, channels, inputs, current, states, since, until, record, kept_states, every, result
 ):
     """Take stimuli ``first <= s < last`` through the steps ``since <= step < until``: change ``states``, and write to ``result (S, T, R)``.
 
-    Each of the ``T`` currents flows through ``repeats`` steps of ``dt``; a neuron whose potential moves by more than ``limit`` in one also
-    takes it in two halves. ``edges``: synapses, drives and gap junctions by target, each as start of each row, sources, weights; the
-    weights of drives are conductance times reversal potential. ``neurons``: ``(4, N)``, 1 / capacitance, constant conductance, its drive,
-    synaptic threshold; and the synapses' rise, decay, 1 / delta. ``channels``: conductance ``(3, N)``, or ``(3, 0)`` for none; reversal
-    potential ``(3,)``; midpoint, 1 / scale and time constant of the gates ``(3, 5)``; calcium's decay rate, resting value, gain (pM per pA
-    ms), alpha, half, 1 / scale. ``states (17, N, S)``: activation, calcium and gates at the start of a step, these half a step later,
-    potentials, the activation that other neurons receive, and the flow through gap junctions one step before. The states before each
-    ``every``-th step are kept in ``kept_states (K, 17, N, S)``; 0: none.
+    ``step_of``: length ``dt`` of a step, number ``repeats`` of steps through which each of the ``T`` currents flows, ``limit`` beyond
+    which a neuron whose potential moves in one step also takes it in two halves, whether synapses are graded, and the steepest exponent.
+    ``edges``: synapses, drives and gap junctions by target, each as start of each row, sources, weights; the weights of drives are
+    conductance times reversal potential. ``neurons``: ``(4, N)``, 1 / capacitance, constant conductance, its drive, synaptic threshold; and
+    the synapses' rise, decay, 1 / delta. ``channels``: conductance ``(3, N)``, or ``(3, 0)`` for none; reversal potential ``(3,)``;
+    midpoint, 1 / scale and time constant of the gates ``(3, 5)``; calcium's decay rate, resting value, gain (pM per pA ms), alpha, half,
+    1 / scale. ``states (17, N, S)``: activation, calcium and gates at the start of a step, these half a step later, potentials, the
+    activation that other neurons receive, and the flow through gap junctions one step before. The states before each ``every``-th step are
+    kept in ``kept_states (K, 17, N, S)``; 0: none.
     """
     width = last - first
     if not width:
         return
-    constants, spans, kept, own, held = prepare(width, dt, graded, steepest, neurons, channels)
+    dt, repeats, limit, _, _ = step_of
+    constants, spans, kept, own, held = prepare(width, step_of, neurons, channels)
     size, kind, active = states.shape[1] * width, states.dtype, own[2].size > 0
     rows, flow, work_rows = np.empty((17, size), kind), np.empty((5, size), kind), np.empty((4, size), kind)
     take_stimuli(rows, states, first, last)

@@ -142,13 +142,14 @@ def _runner(
     def run(own: Tensor, length: int = 1, repeats: int = 1, gradients: bool = False, double: bool = False) -> Tensor:
         """Simulate some stimuli in steps of ``length`` times ``dt_ms``, each with its mean current and subdivided into ``repeats``;
         ``double``: in double precision, which not every device has, on the CPU."""
-        flowing = current[own].cpu().double() if double else current[own]
-        device = flowing.device
-        if length > 1:
-            flowing = flowing[:, : flowing.size(1) // length * length].unflatten(1, (-1, length)).mean(2)
-        begin = State(*(part[own] if each else part for part, each in zip(state, several, strict=True)))
-        walk = _walk(worm, backend, _fused(worm, backend, flowing, gradients), device)
+        # With nothing that asks for a gradient, no state is kept for one.
         with torch.set_grad_enabled(gradients):
+            flowing = current[own].cpu().double() if double else current[own]
+            device = flowing.device
+            if length > 1:
+                flowing = flowing[:, : flowing.size(1) // length * length].unflatten(1, (-1, length)).mean(2)
+            begin = State(*(part[own] if each else part for part, each in zip(state, several, strict=True)))
+            walk = _walk(worm, backend, _fused(worm, backend, flowing, gradients), device)
             return walk(worm, begin, flowing, inputs.to(device), record.to(device), dt_ms * length, repeats)
 
     return run

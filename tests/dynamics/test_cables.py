@@ -236,6 +236,14 @@ def test_gradients_in_currents_conductances_resistivity_and_initial_state() -> N
         torch.testing.assert_close(other, own, rtol=1e-7, atol=1e-10)
 
 
+def test_the_kernels_give_no_gradients() -> None:
+    pytest.importorskip("numba")
+    with pytest.raises(
+        ValueError, match="backend: expected 'reference', since gradients are wanted of neurons with their shape, got 'fused'"
+    ):
+        simulate(Worm("c302-D1"), torch.zeros(1, 2, 1, requires_grad=True), ["AVBL"], duration_ms=0.1, backend="fused")
+
+
 def test_gradients_do_not_depend_on_which_states_are_kept() -> None:
     worm = few()
 

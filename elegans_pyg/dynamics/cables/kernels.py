@@ -33,7 +33,7 @@ def _relax_calcium(calcium, block, block_before, opening, e, f, voltage, channel
         room[m] *= (opening[m] + e[m] * e[m] * f[m]) * (voltage[m] - reversal)
     for m in range(room.size):
         target = resting - gain[m] * channel[m] * room[m]
-        calcium[m] = max(target + (calcium[m] - target) * kept, resting * 0)
+        calcium[m] = max(target + (calcium[m] - target) * kept, one - one)
     for m in range(room.size):
         opening[m] = e[m] * e[m] * f[m]
     for m in range(room.size):
