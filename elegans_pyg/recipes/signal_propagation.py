@@ -58,7 +58,6 @@ class PropagationSettings(SignalSettings):
     layers: Annotated[Names, Place()] = Field(
         ("bentley2016-monoamine", "bentley2016-neuropeptide"), description="Extrasynaptic layers, by name or in files."
     )
-    pharynx: bool = Field(False, description="Keep the 20 pharyngeal neurons of a named connectome.")
     synapses: Annotated[Names, Field(min_length=1), some_of(KINDS)] = Field(
         tuple(KINDS), description=f"Sets of synapses to use with nothing fitted, of {', '.join(KINDS)} (all three kinds)."
     )

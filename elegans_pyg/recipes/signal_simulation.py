@@ -32,6 +32,7 @@ from elegans_pyg.recipes.signals import (
 )
 from elegans_pyg.studies.settings import CyclicFamilies, some_of
 from elegans_pyg.studies.study import Finished, Report, Shard, Study
+from elegans_pyg.wirings import NEURON_TYPES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,13 +74,18 @@ class SimulationSettings(SignalSettings):
 
 
 @lru_cache(maxsize=4)
-def load_worm(membrane: str) -> Any:
-    return ep.dynamics.Worm(membrane)
+def load_worm(settings: SimulationSettings, membrane: str) -> ep.dynamics.Worm:
+    worm = ep.dynamics.Worm(membrane)
+    kept = worm.data.neuron_type != NEURON_TYPES.index("pharyngeal")
+    if settings.pharynx or bool(kept.all()):
+        return worm
+    # A pair of gap junctions joins the pharynx to the other neurons, which rewiring would not keep.
+    return ep.dynamics.Worm.from_connectome(worm.data.subgraph(kept), membrane)
 
 
 @lru_cache(maxsize=4)
 def load_atlas(settings: SimulationSettings, membrane: str) -> Atlas:
-    return pairs_of(settings, load_worm(membrane).data)
+    return pairs_of(settings, load_worm(settings, membrane).data)
 
 
 def simulation_units(settings: SimulationSettings) -> ep.studies.Units:
@@ -92,7 +98,7 @@ def simulation_units(settings: SimulationSettings) -> ep.studies.Units:
                 seed = ep.studies.unit_seed(settings.seed, family, number)
                 own = {"family": family, "wiring_seed": 0 if family == REFERENCE else seed, "seed": seed}
                 rows.append({**own, "membrane": membrane, "fitted": fitted, "job": job})
-                graphs.append(load_worm(membrane).data if family == REFERENCE else None)
+                graphs.append(load_worm(settings, membrane).data if family == REFERENCE else None)
     return ep.studies.Units.build(rows, graphs)
 
 
@@ -102,7 +108,7 @@ def measure(settings: SimulationSettings, shard: Shard) -> pd.DataFrame:
 
     parts = []
     for place, unit in enumerate(shard.units.to_dict("records")):
-        worm, atlas = load_worm(unit["membrane"]), load_atlas(settings, unit["membrane"])
+        worm, atlas = load_worm(settings, unit["membrane"]), load_atlas(settings, unit["membrane"])
         steps = path_steps(atlas, worm.data)
         if (rewiring := ep.transforms.FAMILIES[unit["family"]].rewiring) is not None:
             worm = ep.dynamics.Worm.from_connectome(rewiring(seed=unit["wiring_seed"])(worm.data), unit["membrane"])

@@ -36,6 +36,7 @@ class SignalSettings(Settings):
     folds: int = Field(5, ge=3, le=20, description="Parts of the pairs: each is held out once, while the next one is for validation.")
     at_least: int = Field(2, ge=1, le=255, description="Smallest number of observations of a pair.")
     without: Names = Field(("AWC",), description="Classes of neurons to leave out.")
+    pharynx: bool = Field(False, description="Keep the 20 pharyngeal neurons of a named connectome, or of a membrane's wiring.")
     seed: Whole = Field(0, description="Base of the seeds of wirings and folds.")
 
 

@@ -84,12 +84,12 @@ def test_a_fit_finds_back_what_was_scaled(planted: None, monkeypatch: pytest.Mon
     assert np.isfinite(fitted.data.threshold_mV.numpy()).all()
 
 
-def test_pairs_are_those_of_each_membrane_s_wiring() -> None:
-    settings = SimulationSettings()
+@pytest.mark.parametrize(("pharynx", "of_c302"), [(False, "14,058"), (True, "18,559")])
+def test_pairs_of_the_pharynx_which_only_c302_s_wiring_has_are_left_out(pharynx: bool, of_c302: str) -> None:
+    settings = SimulationSettings(pharynx=pharynx)
     notes = signals.pair_notes(settings, {name: load_atlas(settings, name) for name in settings.membranes})
-    # The wiring of c302-C1 has the pharynx too.
     assert notes[0].startswith("kunert: 14,058 pairs of the wild type")
-    assert notes[1].startswith("c302-C1: 18,559 pairs of the wild type")
+    assert notes[1].startswith(f"c302-C1: {of_c302} pairs of the wild type")
 
 
 def test_refuses_currents_that_never_flow() -> None:
