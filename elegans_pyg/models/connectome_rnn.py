@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -254,7 +253,7 @@ class ConnectomeRNN(VariantNetwork):
         return self._read(read[-1:])[:, :, 0] if self.last else self._read(read), last.T
 
     def steady_state(self, x: Tensor, state: Tensor | None = None) -> Tensor:
-        r"""Find steady voltages ``(B, N)`` under constant inputs ``(B, F)`` or ``(V, B, F)``, differentiable once.
+        r"""Find all variants' steady voltages ``(B, N)`` under constant inputs ``(B, F)`` or ``(V, B, F)``; differentiable once.
 
         Newton's method starts from ``state (B, N)``, by default zeros. There may be several steady states, and some may be unstable.
 
@@ -266,14 +265,11 @@ class ConnectomeRNN(VariantNetwork):
         variant = self.walk.input_variant if len(x) > 1 else torch.zeros_like(self.walk.input_variant)
         entering = self.input_weight[:, None] * x[variant, :, 0, self.walk.input_feature]
         drive = (scatter(entering, self.walk.input_node, dim=0, dim_size=len(self._owner)) + self.coefficients().bias[:, None]).T
-        found = []
-        for number, ((low, high), (chemical, leak)) in enumerate(zip(self._spans(), self._matrices(), strict=True)):
-            rest = find_rest(chemical, leak, drive[:, low:high], self.walk.activation, start[:, low:high])
-            if rest is None:
-                remedy = "start from another state, such as the last state of a long run"
-                raise ValueError(f"state: expected a start from which Newton's method converges, got none for variant {number}; {remedy}")
-            found.append(rest)
-        return torch.cat(found, dim=1)
+        rest, converged = find_rest(*self._matrices(), self._padded(drive), self.walk.activation, self._padded(start))
+        if not bool(converged.all()):
+            number, remedy = int((~converged).nonzero()[0, 0]), "start from another state, such as the last state of a long run"
+            raise ValueError(f"state: expected a start from which Newton's method converges, got none for variant {number}; {remedy}")
+        return rest.transpose(0, 1)[:, self._real()]
 
     def linear_response(self, state: Tensor | None = None) -> list[Tensor]:
         r"""Compute the steady responses ``[i, j]`` of neuron ``i`` to a small constant current into neuron ``j``, ``(n, n)`` per variant:
@@ -284,11 +280,9 @@ class ConnectomeRNN(VariantNetwork):
         """
         if state is None:
             state = self.steady_state(self.bias.new_zeros(1, self.in_features))
-        state, responses = self._checked_state(state, 1)[0], []
-        for (low, high), (chemical, leak) in zip(self._spans(), self._matrices(), strict=True):
-            matrix = jacobian(chemical, leak, state[low:high], self.walk.activation)
-            responses.append(torch.linalg.solve(matrix, torch.eye(high - low).to(matrix)))
-        return responses
+        matrix = jacobian(*self._matrices(), self._padded(self._checked_state(state, 1))[:, 0], self.walk.activation)
+        responses = torch.linalg.solve(matrix, torch.eye(matrix.size(-1)).to(matrix).expand_as(matrix))
+        return [response[:size, :size] for response, size in zip(responses, self._sizes(), strict=True)]
 
     def extra_repr(self) -> str:
         nodes, chemical, gaps = len(self._owner), self.edge_index.size(1), self.gap_index.size(1)
@@ -298,24 +292,32 @@ class ConnectomeRNN(VariantNetwork):
         """:math:`G (N,)`."""
         return 1 + scatter(torch.cat([gap, gap]), self.gap_index.flatten(), dim_size=len(self._owner))
 
-    def _spans(self) -> list[tuple[int, int]]:
-        ends = self.node_ptr.tolist()
-        return list(pairwise(ends))
+    def _sizes(self) -> list[int]:
+        return self.node_ptr.diff().tolist()
 
-    def _matrices(self) -> list[tuple[Tensor, Tensor]]:
-        """Return, for every variant, the weights :math:`W` and the leak ``diag(G) - g``, ``(n, n)``, target by source."""
-        own, (a, b) = self.coefficients(), self.gap_index
-        rate, gap, found = self._rate(own.gap), torch.stack([torch.cat([a, b]), torch.cat([b, a])]), []
-        for low, high in self._spans():
-            size = high - low
+    def _real(self) -> Tensor:
+        """Which places of the padded form are neurons, ``(V, n)``."""
+        sizes = self.node_ptr.diff()
+        return torch.arange(int(sizes.max()), device=sizes.device) < sizes[:, None]
 
-            def dense(edges: Tensor, values: Tensor, low: int = low, high: int = high, size: int = size) -> Tensor:
-                inside = (edges[0] >= low) & (edges[0] < high)
-                source, target = edges[:, inside] - low
-                return values.new_zeros(size * size).index_add(0, target * size + source, values[inside]).view(size, size)
+    def _padded(self, values: Tensor, empty: float = 0.0) -> Tensor:
+        """Values of all neurons, ``(B, N)``, by variant: ``(V, B, n)``, filled up to the ``n`` of the largest."""
+        return pad_sequence(values.T.split(self._sizes()), batch_first=True, padding_value=empty).transpose(1, 2)
 
-            found.append((dense(self.edge_index, own.weight), torch.diag(rate[low:high]) - dense(gap, torch.cat([own.gap, own.gap]))))
-        return found
+    def _matrices(self) -> tuple[Tensor, Tensor]:
+        """Return the weights :math:`W` and the leak ``diag(G) - g`` of all variants, ``(V, n, n)``, target by source; neurons that fill up
+        a variant are unconnected and have a leak of 1."""
+        own, (a, b), real = self.coefficients(), self.gap_index, self._real()
+        variants, size = real.shape
+        row, column = real.nonzero().T
+        place = row * size + column
+
+        def dense(source: Tensor, target: Tensor, values: Tensor) -> Tensor:
+            entries = place[target] * size + column[source]
+            return values.new_zeros(variants * size * size).index_add(0, entries, values).view(variants, size, size)
+
+        leak = torch.diag_embed(self._padded(self._rate(own.gap)[None], empty=1.0)[:, 0])
+        return dense(*self.edge_index, own.weight), leak - dense(torch.cat([a, b]), torch.cat([b, a]), torch.cat([own.gap, own.gap]))
 
     def _read(self, read: Tensor) -> Tensor:
         """Compute outputs ``(V, B, T, O)`` from voltages ``(T, R, B)``."""

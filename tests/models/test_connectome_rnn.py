@@ -157,7 +157,7 @@ def test_signs_are_kept_and_gap_junctions_stay_symmetric_under_training() -> Non
     assert bool((after.weight.sign() != before.weight.sign())[sign == 0].any())
     assert bool((after.gap > 0).all())
     assert float((after.gap - before.gap).detach().abs().max()) > 0.05
-    leak = net._matrices()[0][1]
+    leak = net._matrices()[1][0]
     assert torch.equal(leak, leak.T)
 
 
@@ -173,6 +173,20 @@ def test_steady_states_are_where_long_simulations_end() -> None:
         *(torch.autograd.grad((out * pull).sum(), parameters, materialize_grads=True) for out in (steady, long)), strict=True
     ):
         torch.testing.assert_close(own, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_solutions_of_variants_of_several_sizes_are_those_of_each_alone() -> None:
+    graphs, x = (
+        [wiring(1), wiring(2, 9), wiring(3, 5)],
+        torch.randn(3, 4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)),
+    )
+    net = model(graphs, gain=0.8)
+    together, responses = net.steady_state(x).split(net.node_ptr.diff().tolist(), dim=1), net.linear_response()
+    for number, graph in enumerate(graphs):
+        alone = model(graph, gain=0.8)
+        alone.load_state_dict(net.variant_state_dict(number))
+        torch.testing.assert_close(together[number], alone.steady_state(x[number]))
+        torch.testing.assert_close(responses[number], alone.linear_response()[0])
 
 
 def test_the_linear_response_is_the_slope_of_the_steady_state() -> None:
@@ -298,3 +312,5 @@ def test_wrong_arguments_are_refused() -> None:
     grows = model(data, activation="relu", gain=30.0, dale=False)
     with pytest.raises(ValueError, match="state: expected a start from which Newton's method converges, got none for variant 0"):
         grows.steady_state(torch.full((1, 2), torch.nan))
+    with pytest.raises(ValueError, match="got none for variant 1"):
+        model([data, data]).steady_state(torch.tensor([[[0.0, 0.0]], [[torch.nan, 0.0]]]))

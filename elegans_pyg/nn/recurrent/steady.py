@@ -1,4 +1,4 @@
-"""Resting state of leaky units, and their response to a small constant current, by linear systems of one wiring."""
+"""Resting state of leaky units, and their response to a small constant current, by linear systems of many wirings side by side."""
 
 import torch
 from torch import Tensor
@@ -14,32 +14,38 @@ def jacobian(chemical: Tensor, leak: Tensor, state: Tensor, activation: str) -> 
     return leak - chemical * ACTIVATIONS[activation][1](state)[..., None, :]
 
 
-def find_rest(chemical: Tensor, leak: Tensor, drive: Tensor, activation: str, start: Tensor) -> Tensor | None:
-    r"""Solve :math:`L v = W \phi(v) + d` for drives ``(B, n)`` by Newton's method, halving steps that do not reduce the residual.
+def find_rest(chemical: Tensor, leak: Tensor, drive: Tensor, activation: str, start: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Solve :math:`L v = W \phi(v) + d` by Newton's method, halving steps that do not reduce the residual.
 
-    Returns ``(B, n)``, differentiable once by the implicit function theorem, or ``None`` if it does not converge.
+    Args:
+        chemical, leak: :math:`W` and :math:`L` of each wiring, ``(V, n, n)``.
+        drive, start: :math:`d`, and where to start, ``(V, B, n)``.
+
+    Returns:
+        :math:`v`, ``(V, B, n)``, differentiable once by the implicit function theorem, and which wirings' solutions converged, ``(V,)``.
     """
-    phi = ACTIVATIONS[activation][0]
+    phi, chemical, leak = ACTIVATIONS[activation][0], chemical[:, None], leak[:, None]
 
     def residual(v: Tensor) -> Tensor:
-        return phi(v) @ chemical.T + drive - v @ leak.T
+        return drive + ((chemical @ phi(v)[..., None]) - leak @ v[..., None])[..., 0]
 
     with torch.no_grad():
-        v, bound = start, torch.finfo(drive.dtype).eps ** 0.75 * (1 + drive.norm(dim=1))
+        v, bound = start, torch.finfo(drive.dtype).eps ** 0.75 * (1 + drive.norm(dim=-1))
         for _ in range(_ITERATIONS):
             error = residual(v)
-            size = error.norm(dim=1)
-            if bool((size <= bound).all()):
+            size = error.norm(dim=-1)
+            converged = size <= bound
+            if bool(converged.all()):
                 break
             step, scale = torch.linalg.solve_ex(jacobian(chemical, leak, v, activation), error)[0], torch.ones_like(size)
             for _ in range(_HALVINGS):
-                worse = ~(residual(v + scale[:, None] * step).norm(dim=1) < size) & (size > bound)
+                worse = ~(residual(v + scale[..., None] * step).norm(dim=-1) < size) & ~converged
                 if not bool(worse.any()):
                     break
                 scale = torch.where(worse, scale / 2, scale)
-            v = v + scale[:, None] * step
+            v = torch.where(converged[..., None], v, v + scale[..., None] * step)
         else:
-            return None
+            return v, converged.all(1)
         matrix = jacobian(chemical, leak, v, activation)
     # One more step, differentiated through the residual, has the derivatives of the solution.
-    return v + torch.linalg.solve(matrix, residual(v))
+    return v + torch.linalg.solve(matrix, residual(v)), converged.all(1)
