@@ -37,9 +37,12 @@ def load_calcium(path: str | Path, sources: Sequence[str] | None = None, origina
     Raises:
         ImportError: if PyArrow is missing.
         FileNotFoundError: if the file is missing.
+        TypeError: if ``sources`` is a string.
         ValueError: if the file is not Parquet or lacks a column; if no row is from ``sources``; if a worm's traces differ in length from
-            its times or are not finite, a neuron is listed twice, or the times do not increase.
+            its times or are not finite, a neuron is listed twice, or the times do not increase or differ between neurons.
     """
+    if isinstance(sources, str):
+        raise TypeError(f"sources: expected a list of names, got {sources!r}; give [{sources!r}]")
     parquet = require("pyarrow.parquet", "images", "load_calcium")
     trace, time = (f"{'original_' * original}{name}" for name in ("calcium_data", "time_in_seconds"))
     file = check_file(path, "path", _LIMIT)
@@ -62,7 +65,11 @@ def load_calcium(path: str | Path, sources: Sequence[str] | None = None, origina
 
 
 def _recording(place: str, rows: pd.DataFrame, trace: str, time: str, origin: dict[str, str]) -> Data:
+    if rows[[trace, time]].isna().any(axis=None):
+        raise ValueError(f"{place}: expected lists in {trace} and {time}, got an empty cell; leave this recording out")
     seconds, names = np.asarray(rows[time].iloc[0], dtype=np.float32), rows["neuron"].astype(str).tolist()
+    if not all(np.array_equal(own, rows[time].iloc[0]) for own in rows[time]):
+        raise ValueError(f"{place}: expected the same {time} for all neurons, got others; leave this recording out")
     if lengths := {len(values) for values in rows[trace]} - {len(seconds)}:
         raise ValueError(
             f"{place}: expected {trace} with {len(seconds)} values, one for each of {time}, got {min(lengths)}; correct the file"

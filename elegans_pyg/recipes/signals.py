@@ -35,7 +35,7 @@ class SignalSettings(Settings):
 
     folds: int = Field(5, ge=3, le=20, description="Parts of the pairs: each is held out once, while the next one is for validation.")
     at_least: int = Field(2, ge=1, le=255, description="Smallest number of observations of a pair.")
-    without: Names = Field(("AWC",), description="Classes of neurons to leave out.")
+    without: Names = Field(("AWC",), description="Neurons, or classes of them, to leave out.")
     pharynx: bool = Field(False, description="Keep the 20 pharyngeal neurons of a named connectome, or of a membrane's wiring.")
     seed: Whole = Field(0, description="Base of the seeds of wirings and folds.")
 
@@ -63,14 +63,22 @@ def seen(strain: str, wiring: Data, at_least: int) -> Data:
 
 
 def pairs_of(settings: SignalSettings, wiring: Data) -> Atlas:
-    """The pairs of a wiring's neurons, and their folds, which depend only on ``seed`` and on the pairs measured."""
+    """The pairs of a wiring's neurons, and their folds, which depend only on ``seed`` and on the pairs measured.
+
+    Raises:
+        ValueError: if ``without`` has another name than those of the wiring's neurons, their classes, and its default.
+    """
     import numpy as np
     import torch
 
     from elegans_pyg.models.linear_propagation import Measured
     from elegans_pyg.nn.recurrent.sharing import neuron_classes
 
-    known = torch.tensor([name not in settings.without for name in neuron_classes(wiring.neuron_name)])
+    both = list(zip(wiring.neuron_name, neuron_classes(wiring.neuron_name), strict=True))
+    # The default, two neurons that the atlas cannot tell apart, need not be in every wiring.
+    if unknown := set(settings.without) - {name for pair in both for name in pair} - {*SignalSettings.model_fields["without"].default}:
+        raise ValueError(f"without: expected neurons of the wiring, or classes such as {both[0][1]}, got {min(unknown)!r}; correct it")
+    known = torch.tensor([not set(settings.without).intersection(pair) for pair in both])
     strains = {strain: seen(strain, wiring, settings.at_least) for strain in STRAINS}
     masks = {strain: own.pair_mask & known[:, None] & known[None, :] for strain, own in strains.items()}
     source, neuron = torch.stack(list(masks.values())).any(0).nonzero().T

@@ -21,6 +21,7 @@ def table() -> pd.DataFrame:
         ("Kato2015", "worm1", ["AVAL"], 4, 3),
         ("Nichols2017", "worm0", ["ASEL", "AVAL"], 6, 4),
     ):
+        times = np.sort(rng.uniform(0, 9, original)).astype(np.float32)
         for slot, neuron in enumerate(neurons):
             rows.append(
                 {
@@ -35,7 +36,7 @@ def table() -> pd.DataFrame:
                     "normalization_method": "standard",
                     "original_calcium_data": rng.normal(size=original).astype(np.float32),
                     "calcium_data": rng.normal(size=resampled).astype(np.float32),
-                    "original_time_in_seconds": np.sort(rng.uniform(0, 9, original)).astype(np.float32),
+                    "original_time_in_seconds": times,
                     "time_in_seconds": np.arange(resampled, dtype=np.float32) / 3,
                     "original_max_timesteps": original,
                     "max_timesteps": resampled,
@@ -75,6 +76,8 @@ def test_sources_are_chosen(write):
     assert [(worm.source_dataset, worm.neuron_name) for worm in worms] == [("Nichols2017", ["ASEL", "AVAL"])]
     with pytest.raises(ValueError, match=r"expected rows of Nobody2000, got none; give other sources"):
         load_calcium(write(table()), sources=["Nobody2000"])
+    with pytest.raises(TypeError, match=r"sources: expected a list of names, got 'Kato2015'; give \['Kato2015'\]"):
+        load_calcium(write(table()), sources="Kato2015")
 
 
 def change(column: str, values: object):
@@ -87,6 +90,11 @@ def change(column: str, values: object):
     ("rows", "message"),
     [
         (table().drop(columns="worm"), "expected the column worm, got source_dataset, raw_data_file, "),
+        (change("calcium_data", None), r"Kato2015, worm0: expected lists in calcium_data and time_in_seconds, got an empty cell"),
+        (
+            change("time_in_seconds", np.arange(5, dtype=np.float32) / 2),
+            r"Kato2015, worm0: expected the same time_in_seconds for all neurons, got others",
+        ),
         (change("calcium_data", np.zeros(9, dtype=np.float32)), r"Kato2015, worm0: expected calcium_data with 5 values, .* got 9; correct"),
         (change("calcium_data", np.full(5, np.nan, dtype=np.float32)), "Kato2015, worm0: expected finite traces and increasing times"),
         (change("neuron", "AVAL"), "Kato2015, worm0: expected each neuron once, got 'AVAL' again"),

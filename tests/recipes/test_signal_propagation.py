@@ -182,6 +182,8 @@ def test_refusals(tmp_path: Path) -> None:
     command = ("reproduce", "signal-propagation")
     assert "synapses: unknown choice 'all'; choose from chemical, electrical, both, extrasynaptic" in refused(*command, "--synapses", "all")
     assert "expected one of cook2019-hermaphrodite" in refused(*command, "--connectome", "nobody", "--out", tmp_path / "out")
+    message = "without: expected neurons of the wiring, or classes such as "
+    assert message in refused(*command, "--without", "AWC,AVAL,nobody", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert "pair_nulls: expected 0, or at least 2 to rank the real wiring among, got 1" in refused(*command, "--pair-nulls", 1)
     assert "layers: expected at least one for extrasynaptic synapses, got none" in refused(*command, "--layers", "")
