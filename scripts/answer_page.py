@@ -92,13 +92,14 @@ def pictures(name: str) -> analysis.Comparison:
 
 @lru_cache
 def time(name: str) -> dict[str, pd.DataFrame]:
-    """The table of a comparison for each task of a run on tasks in time. Effects are above zero where the connectome is better, also where
-    less of a score is better."""
+    """The table of a comparison for each task of a run on tasks in time. Effects are above zero, and ranks low, where the connectome is
+    better, also where less of a score is better."""
     results, found = evidence(name), {}
     for task, rows in results.groupby("task", sort=False):
         table = analysis.compare(rows, value="score", share=False, margin=TIME[name][1][task]).table
         if not more_is_better(task):
             table = table.assign(effect=-table["effect"], effect_low=-table["effect_high"], effect_high=-table["effect_low"])
+            table = table.assign(rank=table["n"] + 2 - table["rank"])
         found[task] = table
     return found
 
@@ -172,20 +173,36 @@ def answer_text() -> str:
         own = signals("signal-propagation", freedom="none", arm="both", holdout="neurons", strain="wild-type")
         clear = own[own["p_holm"] <= analysis.ALPHA]
         lines.append(
-            f"- **The worm's own signals:** with nothing fitted, the real wiring says who responds (AUC {own['real'].iloc[0]:.3f}) better"
-            f" than {len(clear)} of {len(own)} families do (their means {own['mean'].min():.3f} to {own['mean'].max():.3f}, p up to"
+            f"- **The worm's own signals:** without fitted parameters, the real wiring says who responds (AUC {own['real'].iloc[0]:.3f})"
+            f" better than {len(clear)} of {len(own)} families do (their means {own['mean'].min():.3f} to {own['mean'].max():.3f}, p up to"
             f" {p_text(clear['p_holm'].max())}), by {clear['effect'].min():.1f} to {clear['effect'].max():.1f} standard deviations."
+        )
+        other = signals("signal-propagation", freedom="none", arm="both", holdout="neurons", strain="unc-31")
+        strength = signals("signal-propagation", freedom="none", arm="both", holdout="neurons", strain="wild-type", value="r_significant")
+        lines.append(
+            f"- **Not shown:** that it does so in animals of the strain unc-31 (AUC {spread(other)}), nor that it says how strongly a"
+            f" neuron responds (r {spread(strength)})."
         )
     if "signal-simulation" in known:
         own = signals("signal-simulation", freedom="none", strain="wild-type", holdout="neurons")
         found = [
             f"with {r.arm} {r.real:.3f} against {r.mean:.3f} ± {r.sd:.3f} (rank {r.rank} of {r.wirings + 1})" for r in own.itertuples()
         ]
-        lines.append(f"- **The simulated worm,** nothing fitted, says it too: AUC {', '.join(found)}, real wiring against rewired ones.")
+        lines.append(
+            f"- **The simulated worm,** an exploratory study without fitted parameters: AUC {', '.join(found)}, real wiring against"
+            " rewired ones."
+        )
     missing = [name for name in TABLES if name not in known]
     if missing:
         lines.append(f"\nNot run yet: {', '.join(f'`{name}`' for name in missing)}.")
     return "\n".join(lines)
+
+
+def spread(tests: pd.DataFrame) -> str:
+    """The real wiring's value, the range of the families' means, and for how many it was shown to be higher."""
+    shown, p = tests["p_holm"] <= analysis.ALPHA, f"p {p_text(tests['p_holm'].min())} to {p_text(tests['p_holm'].max())}"
+    means = f"means of the nulls {tests['mean'].min():.3f} to {tests['mean'].max():.3f}"
+    return f"{tests['real'].iloc[0]:.3f}, {means}, {p}; shown for {shown.sum()} of {len(tests)} families"
 
 
 def registered_answer(name: str) -> str:
@@ -195,12 +212,14 @@ def registered_answer(name: str) -> str:
         primary = compared.set_index("family").loc[PRIMARY]
         if primary["p_holm"] <= level:
             better = "better" if primary["effect"] > 0 else "worse"
-            different.append(f"{task} (the connectome is {better}, p {p_text(primary['p_holm'])})")
+            different.append(f"{task} ({better}, p {p_text(primary['p_holm'])})")
         if primary["verdict"] == "equal":
             equal.append(task)
     found = "matters" if different else "does not matter" if len(equal) == len(TIME[name][1]) else "neither"
-    against = f"Against `{PRIMARY}`, the primary family, at p up to {level:.4f}"
-    return f"{CLAIMS[found]} {against} different in {'; '.join(different) or 'no task'}; equal in {', '.join(equal) or 'no task'}."
+    against = f"From `{PRIMARY}`, the primary family, the connectome differs at the registered level of {level:.4f} in"
+    return (
+        f"{CLAIMS[found]} {against} {', '.join(different) or 'no task'}; it is equal within the margin in {', '.join(equal) or 'no task'}."
+    )
 
 
 def pictures_text() -> str:
@@ -261,13 +280,79 @@ def signals_text() -> str:
                 for row in own.itertuples():
                     rows.append([text if row.Index == own.index[0] else "", *_rank_cells(row)])
             blocks += [f"**{strain.replace('-type', ' type')}**, stimulated neurons held out:\n", table(["fitted", *RANKED], rows, left=2)]
+        blocks += [goals_text(), sets_text(), distances_text(), pairs_text()]
     if "signal-simulation" in origins():
-        rows, tests = [], signals("signal-simulation", strain="wild-type", holdout="neurons")
-        for (membrane, freedom), own in tests.groupby(["arm", "freedom"], sort=False):
-            text = {"none": "nothing fitted", "conductances": "4 conductances"}[str(freedom)]
-            rows += [[f"{membrane}, {text}", *_rank_cells(row)] for row in own.itertuples()]
-        blocks += ["**The simulated worm:**\n", table(["membrane", *RANKED], rows, left=2)]
+        rows = []
+        for strain in ("wild-type", "unc-31"):
+            tests = signals("signal-simulation", strain=strain, holdout="neurons")
+            for (membrane, freedom), own in tests.groupby(["arm", "freedom"], sort=False):
+                text = {"none": "nothing fitted, five folds", "conductances": "4 conductances, the held-out fold"}[str(freedom)]
+                rows += [[f"{membrane}, {text}", strain, *_rank_cells(row)] for row in own.itertuples()]
+        blocks += ["**The simulated worm** (exploratory; 20 nulls allow no p below 0.048):\n"]
+        blocks += [table(["membrane", "strain", *RANKED], rows, left=3)]
     return "\n".join(blocks) or "Not run yet."
+
+
+def goals_text() -> str:
+    """All scores of the real wiring on the wild type beside their noise ceilings."""
+    rows, scores = [], ("auc", "ap", "r", "r_significant")
+    for freedom, text in FREEDOMS.items():
+        found = {
+            score: signals("signal-propagation", freedom=freedom, arm="both", holdout="neurons", strain="wild-type", value=score)
+            for score in scores
+        }
+        rows.append([text, *(f"{own['real'].iloc[0]:.3f} ({(own['p_holm'] <= analysis.ALPHA).sum()})" for own in found.values())])
+    names = {"halves": "ceiling, from odd and even trials", "half": "half of the trials, which are part of all", "other": "unc-31 instead"}
+    for row in evidence("signal-propagation", "ceilings.csv").to_dict("records"):
+        pairs = f"{names[row['by']]} ({row['pairs']:,} pairs)"
+        rows.append([pairs, *(f"{row[score]:.3f}" if np.isfinite(row[score]) else studies.MISSING for score in scores)])
+    headings = ["fitted", "AUC", "average precision", "r, all pairs", "r, pairs that respond"]
+    return (
+        "**All scores and their ceilings,** wild type; in brackets, of how many of the five families it was shown to be better:\n\n"
+        + table(headings, rows)
+    )
+
+
+def summary_cells(tests: pd.DataFrame) -> list[str]:
+    """The real value, the range of the families' means and of the effects, the families shown to be worse, and those mostly better."""
+    (low, high), effect, p = tests["mean"].agg(["min", "max"]), tests["effect"], tests["p_holm"]
+    return [
+        *(f"{tests['real'].iloc[0]:.3f}", f"{low:.3f} to {high:.3f}", f"{effect.min():+.1f} to {effect.max():+.1f}"),
+        f"{(p <= analysis.ALPHA).sum()} of {len(p)}, p {p_text(p.min())} to {p_text(p.max())}",
+        ", ".join(f"`{row.family}`" for row in tests.itertuples() if row.rank > 1 + row.wirings / 2) or "none",
+    ]
+
+
+SUMMARY = ["AUC, real wiring", "means of the families", "effects", "better than", "below half of"]
+"""Headings of :func:`summary_cells`."""
+
+
+def sets_text() -> str:
+    rows = [
+        [arm, strain, *summary_cells(signals("signal-propagation", freedom="none", arm=arm, holdout="neurons", strain=strain))]
+        for arm in ("chemical", "electrical", "both", "extrasynaptic")
+        for strain in ("wild-type", "unc-31")
+    ]
+    return "**Sets of synapses** (exploratory but `both`), nothing fitted:\n\n" + table(["synapses", "strain", *SUMMARY], rows, left=2)
+
+
+def distances_text() -> str:
+    rows = []
+    for number in (1, 2, 3):
+        own = signals("signal-propagation", freedom="none", arm="both", holdout="neurons", strain="wild-type", value=f"auc_{number}")
+        rows.append([f"{number}", *summary_cells(own)])
+    return "**Pairs by distance** (exploratory), nothing fitted, wild type:\n\n" + table(["synapses apart", *SUMMARY], rows)
+
+
+def pairs_text() -> str:
+    rows = [
+        [text, *summary_cells(signals("signal-propagation", freedom=freedom, arm="both", holdout="pairs", strain="wild-type"))]
+        for freedom, text in FREEDOMS.items()
+        if freedom != "none"
+    ]
+    return "**Pairs held out** (exploratory; 19 nulls of each family allow no corrected p below 0.25), wild type:\n\n" + table(
+        ["fitted", *SUMMARY], rows
+    )
 
 
 RANKED = ["nulls", "AUC, real wiring", "AUC, nulls", "rank", "p", "effect, SD of nulls"]

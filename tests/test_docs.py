@@ -55,8 +55,10 @@ def test_the_answer_page_says_what_the_runs_found(tmp_path: Path) -> None:
     (tmp_path / "runs.json").write_text(json.dumps(dict.fromkeys(found, machine)), encoding="utf-8")
     said = script["texts"]()
     assert "| **equal** |" in said["pictures"]
-    worse = "memory (the connectome is worse, p 1e-04); narma10 (the connectome is worse, p 1e-04)"
-    assert f"the wiring matters. Against `type_rewired`, the primary family, at p up to 0.0125 different in {worse};" in said["answer"]
+    worse = "the connectome differs at the registered level of 0.0125 in memory (worse, p 1e-04), narma10 (worse, p 1e-04);"
+    assert f"the wiring matters. From `type_rewired`, the primary family, {worse}" in said["answer"]
+    # Rank 1 is the best, also where less is better.
+    assert said["time"].count("| 31 of 31 |") == 2
     effects = script["effects"]().set_index("row")["effect"]
     assert (effects[["memory, trained", "narma10, trained"]] < -5).all()
     assert abs(effects["digits"]) < 1

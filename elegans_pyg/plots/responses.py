@@ -37,7 +37,8 @@ def effect_intervals(effects: pd.DataFrame, panel: str, label: str) -> Figure:
 
 
 def effect_panels(effects: pd.DataFrame) -> Figure:
-    """How far a wiring lies from those of each family, in their standard deviations: panels side by side, rows of their own, one scale.
+    """How far a wiring lies from those of each family, in their standard deviations: panels side by side, rows and scales of their own;
+    a band from -2 to 2, where most of the wirings lie, is the same in all.
 
     Args:
         effects: one row per panel, row and family: ``panel``, ``row``, ``family``, ``effect``, and the ends ``effect_low`` and
@@ -49,9 +50,10 @@ def effect_panels(effects: pd.DataFrame) -> Figure:
     colours = {name: family_styles(families, None)[name][0] for name in families}
     panels = dict(list(effects.groupby("panel", sort=False)))
     tallest = max(own.groupby("row", sort=False)["family"].nunique().add(1).sum() for own in panels.values())
-    figure, (axes,) = canvas(1.2 + 3.3 * len(panels), 1.5 + 0.14 * tallest, 1, len(panels), sharex=True, squeeze=False)
+    figure, (axes,) = canvas(1.2 + 3.3 * len(panels), 1.5 + 0.14 * tallest, 1, len(panels), squeeze=False)
     for place, (name, own) in zip(axes, panels.items(), strict=True):
         dress(place, str(name), "x", INK)
+        place.axvspan(-2, 2, color=MUTED, alpha=0.12, lw=0)
         place.axvline(0, color=MUTED, lw=1)
         place.spines["left"].set_visible(False)
         place.tick_params(axis="y", length=0)
@@ -66,6 +68,6 @@ def effect_panels(effects: pd.DataFrame) -> Figure:
             height += 1
         place.set_yticks(list(ticks.values()), list(ticks), fontsize=9)
         place.set_ylim(tallest - 1, -1)
-    figure.supxlabel("effect of the real wiring, in standard deviations of its nulls (right: better than they)", fontsize=9)
+    figure.supxlabel("effect of the real wiring, in standard deviations of its nulls (right: better than they; band: -2 to 2)", fontsize=9)
     figure.legend(handles=[dot(colour, name, 6) for name, colour in colours.items()], loc="outside upper center", ncols=4, **BARE)
     return figure

@@ -34,13 +34,14 @@ def test_refusals() -> None:
         effect_intervals(pd.concat([effects(), effects()]), "freedom", "x")
 
 
-def test_panels_have_rows_of_their_own_and_one_scale() -> None:
+def test_panels_have_rows_and_scales_of_their_own() -> None:
     rows = [("Time", "memory", "rewired", -3.0, -4.0, -2.0), ("Time", "memory", "er", -5.0, -6.0, -4.0)]
     rows += [("Time", "parity", "er", 1.0, 0.5, 1.5), ("Pictures", "digits", "er", 0.1, np.nan, np.nan)]
     figure = effect_panels(pd.DataFrame(rows, columns=["panel", "row", "family", "effect", "effect_low", "effect_high"]))
     time, pictures = figure.axes
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["Time", "Pictures"]
-    assert time.get_xlim() == pictures.get_xlim()
+    assert time.get_xlim() != pictures.get_xlim()
+    assert [[patch.get_x(), patch.get_width()] for axes in figure.axes for patch in axes.patches] == [[-2, 4]] * 2
     assert {tick.get_text(): tick.get_position()[1] for tick in time.get_yticklabels()} == {"memory": 0.5, "parity": 3}
     drawn = [(line.get_xdata()[0], line.get_ydata()[0]) for line in time.get_lines() if line.get_marker() == "D"]
     assert drawn == [(-3.0, 0), (-5.0, 1), (1.0, 3)]
