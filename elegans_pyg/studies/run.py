@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, TypeVar
@@ -237,7 +238,8 @@ def join(
         comparison = {} if report.comparison is None else {"comparison": report.comparison.to_dict()}
         answer = answer_of(report, settings)
         summary = {"study": study.name, "answer": answer, "score": study.score, "units": len(rows), **dict(report.findings), **comparison}
-        folder.finish({**summary, "notes": report.notes, "machine": machine.describe()})
+        finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        folder.finish({**summary, "notes": report.notes, "machine": machine.describe(), "finished": finished})
     return report, paths
 
 
