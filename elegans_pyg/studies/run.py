@@ -254,7 +254,7 @@ def entitle(report: Report, settings: Settings, rows: pd.DataFrame) -> None:
     listed = ", ".join(families) if len(families) <= 4 else f"{families[0]} and {len(families) - 1} more families"
     for figure in report.figures.values():
         own = figure.get_suptitle()
-        if own and not any(re.search(rf"(?<!\w){re.escape(family)}(?!\w)", own) for family in families):
+        if own and listed and not any(re.search(rf"(?<!\w){re.escape(family)}(?!\w)", own) for family in families):
             own = f"{own} ({listed})"
         plots.titled(figure, ": ".join(filter(None, (subject, own or listed))))
 
