@@ -8,8 +8,16 @@ import pandas as pd
 
 from elegans_pyg.analysis import power
 from elegans_pyg.analysis.arms import Arm
-from elegans_pyg.analysis.contrast import SMALL_SHARE
+from elegans_pyg.analysis.contrast import INTERVAL_UNITS, SMALL_SHARE
 from elegans_pyg.analysis.power import ALPHA, POWER
+
+
+def powerless(table: pd.DataFrame) -> pd.Series:
+    """Whether a family has too few units for any difference to be significant after Holm's correction, the other families' p being as they
+    are, for every row of a comparison's table."""
+    tested = table["p_holm"] > ALPHA
+    # With k families left Holm multiplies the smallest p value by k, so the level to reach is that much lower.
+    return tested & (table["p_smallest"] * tested.sum() > ALPHA)
 
 
 def comparison_notes(
@@ -21,8 +29,9 @@ def comparison_notes(
     unit, small = (" in percentage points (pp)", "0.1 pp") if share else ("", f"{SMALL_SHARE:.0%} of {reference}'s mean")
     notes = [f"Intervals: {100 * confidence:g} % BCa bootstrap. Differences: family minus {reference}{',' if unit else ''}{unit}."]
     notes += _verdict_notes(table, reference, share, margin)
-    if (table["n"] < 10).any():
-        notes.append("Bootstrap intervals from fewer than 10 units come out too narrow: read them as a lower bound on the uncertainty.")
+    if (table["n"] < INTERVAL_UNITS).any():
+        few = f"Bootstrap intervals from fewer than {INTERVAL_UNITS} units come out too narrow"
+        notes.append(f"{few}: read them as a lower bound on the uncertainty.")
     notes += _unit_notes(arms, rows, confidence, share)
     pairs = rows["pairs"].dropna()
     if len(pairs):
@@ -43,13 +52,12 @@ def comparison_notes(
     if len(drawn):
         how = f"{resamples:,} random permutations ({', '.join(drawn.index)})"
         notes.append(f"p by {how}, including the observed split; the smallest attainable p: {1 / (resamples + 1):.2g}.")
-    # With k families Holm multiplies the smallest p value by k, so the level to reach is that much lower.
-    hopeless = tested[tested["p_smallest"] * len(tested) > ALPHA]
+    hopeless = rows[powerless(rows)]
     if len(hopeless):
-        kinds = sorted(set(hopeless["pairs"].notna()))
-        fewest = " and ".join(f"{power.smallest_testable(ALPHA / len(tested), kind)} {'pairs' if kind else 'per arm'}" for kind in kinds)
+        kinds, left = sorted(set(hopeless["pairs"].notna())), int((rows["p_holm"] > ALPHA).sum())
+        fewest = " and ".join(f"{power.smallest_testable(ALPHA / left, kind)} {'pairs' if kind else 'per arm'}" for kind in kinds)
         notes.append(
-            f"Too few units for any difference to be significant on its own at {ALPHA:g} after Holm's correction:"
+            f"Too few units for any difference to be significant at {ALPHA:g} after Holm's correction:"
             f" {', '.join(hopeless.index)}. At least {fewest} are needed for that."
         )
     holm = " after Holm's correction" if len(rows) > 2 else ""

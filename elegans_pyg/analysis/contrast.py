@@ -15,7 +15,8 @@ from elegans_pyg.analysis.equivalence import equivalence_test
 from elegans_pyg.analysis.inference import Values
 from elegans_pyg.analysis.power import ALPHA, POWER, contrast_power, fewest_units, out_of_reach, runs_needed, smallest_testable
 
-MIN_UNITS = 3
+MIN_UNITS, INTERVAL_UNITS = 3, 10
+"""Fewest units in an arm, or pairs, for a test, and for a bootstrap interval that is not too narrow."""
 SMALL_DIFFERENCE, SMALL_SHARE = 0.001, 0.01
 """The small difference: 0.1 percentage points, and for values that are not shares, a share of the reference's mean."""
 

@@ -93,9 +93,9 @@ def fading_dyads(curves: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     panels[1, 0].set_ylabel("graphs significant at 0.05 (%)")
     handles = [Line2D([], [], color=TYPE_COLOURS[name], lw=2, label=f"from {name}") for name in _TARGET_DASHES]
     handles += [Line2D([], [], color=INK, ls=dash, lw=1.6, label=f"to {name}") for name, dash in _TARGET_DASHES.items()]
-    family = _REWIRINGS.get(str(curves["family"].iloc[0]), "")
+    family = str(curves["family"].iloc[0])
     figure.legend(handles=handles, loc="outside upper right", ncols=6, frameon=False, fontsize=9, handlelength=2.6)
-    return titled(figure, f"{curves['connectome'].iloc[0]}, {family}")
+    return titled(figure, f"{curves['connectome'].iloc[0]}, {family} ({_REWIRINGS[family]})")
 
 
 def measures_by_fraction(curves: pd.DataFrame) -> Figure:
@@ -121,7 +121,7 @@ def measures_by_fraction(curves: pd.DataFrame) -> Figure:
     lines = [(_REWIRINGS.get(name, name), *styles[name]) for name in families]
     handles = [Line2D([], [], color=colour, ls=dash, lw=2, label=label) for label, colour, dash in lines]
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), **BARE)
-    return titled(figure, str(curves["connectome"].iloc[0]))
+    return titled(figure, f"{curves['connectome'].iloc[0]}, {', '.join(families)}")
 
 
 def score_map(scores: pd.DataFrame, families: pd.DataFrame | None = None) -> Figure:

@@ -135,7 +135,7 @@ def _report_wiring(done: Finished[AnalyzeSettings]) -> Report:
     settings, names = done.settings, measure_names(done.rows)
     observed, null = done.rows[names].iloc[0], done.rows[names].iloc[1:]
     pairs = ep.analysis.dyads(done.units.wirings[0])
-    kinds = f"neuron types, {settings.synapses} synapses"
+    kinds = f"{REFERENCE}, neuron types, {settings.synapses} synapses"
     figures, notes, headings = {"type-pairs": ep.plots.titled(ep.plots.type_pairs(pairs), kinds)}, [], ["measure", "unit", "value"]
     table = pd.DataFrame({"measure": names, "value": observed.to_numpy()})
     cells = [[name, ep.analysis.MEASURES[name].unit, _short(value)] for name, value in observed.items()]

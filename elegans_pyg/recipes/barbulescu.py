@@ -215,7 +215,8 @@ def _figures(
         curves = {labels[job]: renamed[(renamed["family"] == job.name) & (renamed["task"] == job.setting)] for job in jobs}
         shown = jobs if len(jobs) <= 3 else jobs[:3] if number == 1 else [jobs[0], jobs[len(jobs) // 2], jobs[-1]]
         waveforms = waveforms_of(jobs[0], settings, folders[0].parent / "waveforms")
-        figures[f"losses{suffix}"] = ep.plots.titled(ep.plots.loss_curves(curves), f"Experiment {number}: {data}, {dt_ms:g} ms")
+        losses = f"Experiment {number}: {data}, {dt_ms:g} ms; {', '.join(curves)}"
+        figures[f"losses{suffix}"] = ep.plots.titled(ep.plots.loss_curves(curves), losses)
         traces = fit_rnn.traces({labels[job]: models[job] for job in shown}, waveforms, names)
         figures[f"traces{suffix}"] = ep.plots.titled(traces, f"Experiment {number}: {data}; {traces.get_suptitle()}")
     if number == 2:

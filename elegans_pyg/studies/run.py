@@ -1,6 +1,7 @@
 """Run a study: prepare it, split it into shards, run them, join the results and report."""
 
 import json
+import re
 import shutil
 import signal
 import tempfile
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, TypeVar
@@ -236,12 +238,14 @@ def join(
         comparison = {} if report.comparison is None else {"comparison": report.comparison.to_dict()}
         answer = answer_of(report, settings)
         summary = {"study": study.name, "answer": answer, "score": study.score, "units": len(rows), **dict(report.findings), **comparison}
-        folder.finish({**summary, "notes": report.notes, "machine": machine.describe()})
+        finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        folder.finish({**summary, "notes": report.notes, "machine": machine.describe(), "finished": finished})
     return report, paths
 
 
 def entitle(report: Report, settings: Settings, rows: pd.DataFrame) -> None:
-    """Give every figure a title: data set, connectome or runs that the settings name, and then its own title, or else the families."""
+    """Give every figure a title: data set, connectome or runs that the settings name, then its own title, and the families if that names
+    none."""
     values = [getattr(settings, name, None) for name in _SUBJECTS]
     # A number of runs names none.
     names = [name for value in values for name in (value if isinstance(value, tuple) else (value,)) if isinstance(name, str)]
@@ -249,7 +253,10 @@ def entitle(report: Report, settings: Settings, rows: pd.DataFrame) -> None:
     families = [str(family) for family in rows["family"].unique()] if "family" in rows else []
     listed = ", ".join(families) if len(families) <= 4 else f"{families[0]} and {len(families) - 1} more families"
     for figure in report.figures.values():
-        plots.titled(figure, ": ".join(filter(None, (subject, figure.get_suptitle() or listed))))
+        own = figure.get_suptitle()
+        if own and listed and not any(re.search(rf"(?<!\w){re.escape(family)}(?!\w)", own) for family in families):
+            own = f"{own} ({listed})"
+        plots.titled(figure, ": ".join(filter(None, (subject, own or listed))))
 
 
 @contextmanager

@@ -1,20 +1,23 @@
-"""Whatever a recipe's test runs: its tables fit 80 columns without a broken word, and its figures have titles. Few tests draw them."""
+"""Whatever a recipe's test runs: its tables fit 80 columns without a broken word, and its figures have titles with data set
+and family. Few tests draw them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
 
-from elegans_pyg.studies import run
+from elegans_pyg._settings import Settings
+from elegans_pyg.studies import Units, run
 from elegans_pyg.studies.study import Report
 from elegans_pyg.studies.tables import WIDTH, to_plain, to_text
 from tests.recipes.undrawn import undrawn
 
 
-def check_report(report: Report) -> None:
+def check_report(report: Report, settings: Settings, families: set[str]) -> None:
     text = to_text(*report.tables)
     assert max(map(cell_len, text.splitlines()), default=0) <= WIDTH, text
     printed = set(text.split())
@@ -22,16 +25,20 @@ def check_report(report: Report) -> None:
         cells = [cell for row in (part.get("headings", []), *part.get("rows", [])) for cell in row] + part.get("notes", [])
         words = {word for cell in cells for word in cell.split() if cell_len(word) < WIDTH // 2}
         assert words <= printed, (words - printed, text)
-    assert all(figure.get_suptitle() for figure in report.figures.values())
+    subjects = [Path(value).name for name in ("dataset", "connectome", "wiring") if (value := getattr(settings, name, None))]
+    for figure in report.figures.values():
+        title = " ".join(figure.get_suptitle().split())
+        assert all(subject in title for subject in subjects), title
+        assert any(family in title for family in families), title
 
 
 @pytest.fixture(autouse=True)
 def _reports_are_fit_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
     join = run.join
 
-    def checked(*arguments: Any, **options: Any) -> Any:
-        report, paths = join(*arguments, **options)
-        check_report(report)
+    def checked(study: Any, settings: Settings, folder: Any, units: Units, **options: Any) -> Any:
+        report, paths = join(study, settings, folder, units, **options)
+        check_report(report, settings, set(units.table["family"]))
         return report, paths
 
     monkeypatch.setattr(run, "join", checked)

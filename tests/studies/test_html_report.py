@@ -81,15 +81,26 @@ def page(run: Run) -> Page:
 
 def test_the_answer_and_the_tables_are_the_runs(run: Run, page: Page) -> None:
     answer = run.summary["answer"]
-    assert len(answer) == 2
-    assert all("the wiring of small" in sentence.lower() for sentence in answer)
-    assert set(answer) <= set(page.text["li"])
+    assert len(answer) == 3
+    assert "of the wiring of small (2 runs) differs from that of " in answer[0]
+    assert answer[0] in page.text["p"]
+    assert set(answer[1:]) <= set(page.text["li"])
+    assert "Results by unit, and training curves" in page.text["h3"]
     assert page.text["h1"] == ["ensemble: small.csv, digits"]
     assert "Accuracy by family, compared with connectome" in page.text["caption"]
     means = run.results.groupby("family")["accuracy"].mean()
     for family, mean in means.items():
         assert family in page.text["th"]
         assert any(cell.startswith(f"{100 * mean:.2f}") for cell in page.text["td"])
+
+
+def test_settings_are_shown_as_one_would_write_them(run: Run, page: Page) -> None:
+    assert run.settings.training.validation_fraction == 1 / 12
+    assert {"0.0833333", "er, rewired", "none"} <= set(page.text["td"])
+    assert not {"None", "{}", "[]", "True", "False"} & set(page.text["td"])
+    own = run.settings.model_copy(update={"families": ("rewired",), "family_options": {"rewired": {"fraction": 0.5}}})
+    text = render([Part(run.study, own, run.units, run.folder)], run.folder.path).decode()
+    assert "<td>rewired.fraction=0.5</td>" in text
 
 
 def test_names_that_are_markup_stay_names(run: Run, page: Page) -> None:
@@ -123,7 +134,9 @@ def test_the_page_needs_nothing_else(run: Run, page: Page) -> None:
 def test_every_element_that_needs_a_name_has_one(page: Page) -> None:
     known = {attributes["id"] for _, attributes in page.tags if attributes.get("id")}
     for tag, attributes in page.tags:
-        for reference in ("aria-labelledby", "aria-describedby", "list"):
+        # A screen reader would read all of it after the name.
+        assert "aria-describedby" not in attributes
+        for reference in ("aria-labelledby", "list"):
             if attributes.get(reference) is not None:
                 assert attributes[reference] in known, attributes
         if attributes.get("role") in ("img", "region"):
@@ -246,8 +259,9 @@ def test_runs_side_by_side(run: Run, tmp_path: Path) -> None:
     assert page.text["h1"] == ["2 runs side by side"]
     assert {"All runs together", "run: ensemble: small.csv, digits", "other: ensemble: small.csv, digits"} <= set(page.text["h2"])
     assert set(page.data["wirings"]) == {"run1", "run2"}
+    assert page.text["code"][::2] == ["run", "other"]
     # The families of both runs together.
-    assert sum("4 against 2 are too few, p can reach 0.05 with 3 more of each" in text for text in page.text["li"]) == 2
+    assert sum("4 against 2 are too few, p (Holm) can reach 0.05 with 3 more of each" in text for text in page.text["li"]) == 2
     with pytest.raises(ValueError, match="is named twice"):
         report_runs([other, other])
     assert "not a run folder" in refused("report", run.folder.path, tmp_path)
@@ -266,7 +280,7 @@ def test_runs_that_learned_nothing_are_not_called_equal(tmp_path: Path) -> None:
     page = Page(report_runs([tmp_path / "run0", tmp_path / "run5"], tmp_path / "both.html"))
     # As the answer of both together, of either, and nothing beside it.
     assert page.text["p"].count(f"{told}; raise --iterations.") == 3
-    assert not any(text.startswith(("Whether", "The wiring")) for text in [*page.text["p"], *page.text["li"]])
+    assert not any(text.startswith(("Whether", "The accuracy", "Not tested against")) for text in [*page.text["p"], *page.text["li"]])
 
 
 def test_runs_that_cannot_be_compared_are_shown_all_the_same(run: Run, tmp_path: Path) -> None:
@@ -292,6 +306,7 @@ def test_a_run_without_its_shards_keeps_what_can_be_shown(run: Run, tmp_path: Pa
     assert any("could not be computed again" in text for text in page.text["li"])
     # The dots need the results alone.
     assert len(page.data["charts"]) == 1
+    assert "Results by unit" in page.text["h3"]
 
 
 def test_a_study_of_ones_own_gets_a_page(tmp_path: Path) -> None:
@@ -312,9 +327,12 @@ def test_figures_without_a_chart_are_in_the_page(run: Run, tmp_path: Path) -> No
     for name, size in (("own", 100), ("large", 4_000_000), ("confusion", 100)):
         (tmp_path / "run" / "figures" / f"{name}.png").write_bytes(b"\x89PNG" + bytes(size))
     own = load_run(tmp_path / "run")
-    report = Report(figures=dict.fromkeys(("own", "large", "confusion", "gone"), Figure()))
+    figure = Figure()
+    figure.suptitle("digits, small.csv:\nconnectome")
+    report = Report(figures=dict.fromkeys(("own", "large", "confusion", "gone"), figure))
     text = render([Part(own.study, own.settings, own.units, own.folder, own.results, report)], tmp_path).decode()
     assert text.count("<img") == 2  # nothing stands for the confusion matrix here
+    assert text.count('alt="Own: digits, small.csv: connectome"') == 1
     assert '<a href="run/figures/large.png">' in text
     assert "gone" not in text
 

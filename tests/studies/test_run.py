@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import time
+from datetime import datetime, timezone
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -133,6 +134,17 @@ def test_a_finished_run_is_left_as_it_is(tmp_path: Path, capfd: pytest.CaptureFi
     with pytest.raises(ValueError, match="1 of 1 shards"):
         run_study(COUNTING, CountingSettings(), tmp_path / "run", resume=True, quiet=True)
     assert len(load_run(tmp_path / "run", COUNTING).results) == 6
+
+
+def test_a_run_says_when_it_was_finished(tmp_path: Path) -> None:
+    before = datetime.now(timezone.utc).replace(microsecond=0)
+    run_study(COUNTING, CountingSettings(), tmp_path / "run", quiet=True)
+    run = load_run(tmp_path / "run", COUNTING)
+    finished = run.summary["finished"]
+    assert before <= datetime.fromisoformat(finished) <= datetime.now(timezone.utc)
+    # Figures that are drawn later do not change it.
+    run.redraw()
+    assert run.summary["finished"] == finished
 
 
 def test_a_run_is_begun_once(tmp_path: Path) -> None:

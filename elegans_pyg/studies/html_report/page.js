@@ -132,18 +132,21 @@
       graph.source.forEach((source, at) => next[source].push(graph.target[at]));
       const options = graph.name.map((name) => Object.assign(document.createElement("option"), { value: name }));
       section.querySelector("datalist").replaceChildren(...options);
-      const node = graph.name.indexOf(search.value);
-      show(node < 0 ? null : node);
+      find();
+    }
+
+    function find() {
+      const wanted = search.value.trim().toLowerCase();
+      const found = graph.name.findIndex((name) => name.toLowerCase() === wanted);
+      show(found < 0 ? null : found);
+      if (found < 0 && wanted) told.textContent = `There is no neuron ${search.value}.`;
     }
 
     which.addEventListener("change", load);
     form.addEventListener("reset", () => { search.value = ""; show(null); });
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      const wanted = search.value.trim().toLowerCase();
-      const found = graph.name.findIndex((name) => name.toLowerCase() === wanted);
-      show(found < 0 ? null : found);
-      if (found < 0 && wanted) told.textContent = `There is no neuron ${search.value}.`;
+      find();
     });
     load();
     element.on("plotly_click", ({ points: [point] }) => {

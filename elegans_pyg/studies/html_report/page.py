@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from elegans_pyg._settings import Settings
-from elegans_pyg.analysis.answers import answers, task_answers
+from elegans_pyg.analysis.answers import task_answers
 from elegans_pyg.analysis.compare import Comparison
 from elegans_pyg.datasets import Connectome
 from elegans_pyg.studies.folder import RunFolder
@@ -60,10 +60,13 @@ def subject(settings: Settings) -> str:
 
 def answer_of(report: Report, settings: Settings) -> list[str]:
     """State a study's findings in sentences."""
-    found = list(report.answer) or task_answers(report.comparisons, subject(settings))
-    if report.comparison is not None and not found:
-        found = answers(report.comparison, subject(settings), Path(getattr(settings, "dataset", "")).name)
-    return found or [_UNTESTED]
+    compared = report.comparisons or ({} if report.comparison is None else {"": report.comparison})
+    return list(report.answer) or task_answers(compared, *_named(settings)) or [_UNTESTED]
+
+
+def _named(settings: Settings) -> tuple[str, str]:
+    """The real wiring, and the data set if there is one."""
+    return subject(settings), Path(getattr(settings, "dataset", "")).name
 
 
 def render(parts: Sequence[Part], place: Path, joint: Sequence[Comparison] = (), notes: Sequence[str] = ()) -> bytes:
@@ -82,12 +85,12 @@ def render(parts: Sequence[Part], place: Path, joint: Sequence[Comparison] = (),
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     data: dict[str, Any] = {"charts": {}, "wirings": {}, "images": {}, "types": wirings.types()}
     runs = [_context(part, f"run{number}", place, data) for number, part in enumerate(parts, 1)]
-    named = subject(parts[0].settings), Path(getattr(parts[0].settings, "dataset", "")).name
-    found = [sentence for comparison in joint for sentence in answers(comparison, *named)]
+    score = parts[0].study.score
+    found, leads = task_answers({own.value.removesuffix(f" {score}"): own for own in joint}, *_named(parts[0].settings)), True
     # An answer instead of that of a comparison: there was nothing to compare.
     if joint and all(part.report.answer and part.report.comparison is not None for part in parts):
-        found = list(dict.fromkeys(sentence for part in parts for sentence in part.report.answer))
-    together = {"answer": found, "tables": to_plain(*map(comparison_table, joint)), "notes": list(notes)}
+        found, leads = list(dict.fromkeys(sentence for part in parts for sentence in part.report.answer)), False
+    together = {"answer": found, "leads": leads, "tables": to_plain(*map(comparison_table, joint)), "notes": list(notes)}
     title = runs[0]["title"] if len(runs) == 1 else f"{len(runs)} runs side by side"
     page = environment.get_template("page.html").render(title=title, runs=runs, together=together, data=data, library=_library())
     return page.encode()
@@ -117,6 +120,7 @@ def _context(part: Part, key: str, place: Path, data: dict[str, Any]) -> dict[st
         "name": part.name,
         "title": f"{part.study.name}: {', '.join(Path(name).name for name in about)}" if about else part.study.name,
         "answer": answer_of(report, settings) if finished and not part.missing else [],
+        "leads": not report.answer,
         "missing": list(part.missing),
         "tables": to_plain(*report.tables),
         "notes": report.notes,
@@ -125,6 +129,7 @@ def _context(part: Part, key: str, place: Path, data: dict[str, Any]) -> dict[st
             for number, (title, chart) in enumerate(drawn)
         ],
         "families": list(dict.fromkeys(map(str, part.units.table["family"]))) if drawn else [],
+        "has_curves": any(chart["data"][0]["mode"] == "lines" for _, chart in drawn),
         "has_runs": any(trace.get("meta") == "runs" for _, chart in drawn for trace in chart["data"]),
         "wirings": list(graphs),
         "units": units,
@@ -190,7 +195,7 @@ def _evaluations(part: Part) -> list[tuple[str, str, str, pd.DataFrame]]:
 def _figures(part: Part, covered: set[str]) -> tuple[list[dict[str, str]], list[str]]:
     """The static figures that no chart replaces, as embedded images, and the files of those that do not fit on the page."""
     shown, linked, room = [], [], MOST_FIGURES
-    for name in part.report.figures:
+    for name, figure in part.report.figures.items():
         path = part.folder.path / "figures" / f"{name}.png"
         if name in covered or not path.is_file() or not path.stat().st_size:
             continue
@@ -199,7 +204,8 @@ def _figures(part: Part, covered: set[str]) -> tuple[list[dict[str, str]], list[
             linked.append(f"figures/{name}.png")
             continue
         room -= len(content)
-        shown.append({"name": name.replace("-", " "), "source": f"data:image/png;base64,{b64encode(content).decode()}"})
+        title = f"{name[:1].upper()}{name[1:].replace('-', ' ')}: {' '.join(figure.get_suptitle().split())}"
+        shown.append({"title": title.removesuffix(": "), "source": f"data:image/png;base64,{b64encode(content).decode()}"})
     return shown, linked
 
 
@@ -209,10 +215,19 @@ def _settings(settings: Settings) -> list[tuple[str, str, str]]:
     for name, (path, info) in type(settings).flat_fields().items():
         group = fixed if len(path) == 1 else fixed[path[0]]
         if name in group:
-            value = group[name]
-            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            rows.append((name, shown or "none", info.description or ""))
+            rows.append((name, _written(group[name]), info.description or ""))
     return rows
+
+
+def _written(value: Any) -> str:
+    """The value of a setting as a user would write it, with six digits at most; ``config.yaml`` has all."""
+    if value in (None, "", [], {}):
+        return "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{family}.{name}={_written(own)}" for family, options in value.items() for name, own in options.items())
+    if isinstance(value, list):
+        return ", ".join(map(_written, value))
+    return str(value).lower() if isinstance(value, bool) else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _machine(folder: RunFolder) -> list[tuple[str, str]]:
