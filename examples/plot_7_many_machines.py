@@ -8,6 +8,7 @@ reports. Here two processes of this machine take the place of two machines.
 
 # %%
 # Every job gets the same command, with a number of its own.
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -15,10 +16,11 @@ from pathlib import Path
 
 folder = Path(tempfile.mkdtemp()) / "structure"
 program = [sys.executable, "-m", "elegans_pyg"]  # the command elegans-pyg
-study = ["analyze", "cook2019-hermaphrodite", "--measures", "triangles", "--nulls", "50", "--quiet", "--out", folder]
-jobs = [subprocess.Popen([*program, *study, "--shard", f"{number}/2"], stdout=subprocess.PIPE, text=True) for number in (1, 2)]
-for job in jobs:
-    print(job.communicate()[0], end="")
+study = shlex.split("analyze cook2019-hermaphrodite --measures triangles --nulls 50 --quiet")
+job = [*program, *study, "--out", folder, "--shard"]
+jobs = [subprocess.Popen([*job, number], stdout=subprocess.PIPE, text=True) for number in ("1/2", "2/2")]
+for started in jobs:
+    print(started.communicate()[0], end="")
 
 # %%
 # In a job array, the scheduler starts the jobs and numbers them: ``--shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT"``. A job that is

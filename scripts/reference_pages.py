@@ -66,7 +66,9 @@ def module_page(module: str) -> str:
     names, (room, _, inside) = exported(module), module.partition(".")
     options = "\n   :imported-members:" * bool(names) + f"\n   :exclude-members: {', '.join(exported(room))}" * bool(inside)
     values = {name: getattr(import_module(f"elegans_pyg.{module}"), name) for name in names}
-    shown = {name: ", ".join(value) if isinstance(value, dict) else value for name, value in values.items() if not callable(value)}
+    shown = {
+        name: f"dict of {', '.join(value)}" if isinstance(value, dict) else value for name, value in values.items() if not callable(value)
+    }
     constants = "".join(f"\n.. py:data:: {name}\n   :value: {value}\n" for name, value in shown.items())
     return f"# {module}\n\n```{{eval-rst}}\n.. automodule:: elegans_pyg.{module}{options}\n{constants}```\n"
 
@@ -81,7 +83,7 @@ def api() -> dict[str, str]:
     """A page for each module, of all that it exports, and one for the recipes."""
     listed = "\n".join((*MODULES, "recipes"))
     index = f"# API\n\nWhat users import; everything else is the package's own business.\n\n```{{toctree}}\n{listed}\n```\n"
-    text = "A recipe is a study with a name: `run_study(STUDY, SETTINGS(), out=FOLDER)` ([their fields](../../settings.md))."
+    text = "A recipe is a study with a name: `run_study(STUDY, SETTINGS(), out=FOLDER)` ([the settings' fields](../../settings.md))."
     rows = [(f"`{command}`", f"`{module}`", f"`{name}`", f"`{settings}`") for command, (module, name, settings) in recipes().items()]
     body = table(("command", "import from", "study", "settings"), rows)
     return {"index": index, "recipes": f"# recipes\n\n{text}\n\n{body}", **{module: module_page(module) for module in MODULES}}
