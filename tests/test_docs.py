@@ -126,6 +126,14 @@ def test_commands_are_what_the_application_takes(page: str, monkeypatch: pytest.
                 function(*bound.args, **bound.kwargs)
 
 
+def test_scripts_and_extras_that_pages_name_exist() -> None:
+    text, project = "\n".join(PAGES.values()), (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    extras = set(re.findall(r"^(\w+) = \[", project.partition("[project.optional-dependencies]")[2].partition("\n[")[0], re.MULTILINE))
+    named = {extra for group in re.findall(r"'\.\[([a-z,]+)\]'", text) for extra in group.split(",")}
+    assert {"fast", "images"} <= named <= extras
+    assert not [name for name in re.findall(r"\bscripts/\w+\.(?:py|sh)\b", text) if not (ROOT / name).is_file()]
+
+
 def test_the_api_has_what_pages_import() -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "reference_pages.py"))
     listed = {f"elegans_pyg.{module}.{name}" for module in script["MODULES"] for name in script["exported"](module)}

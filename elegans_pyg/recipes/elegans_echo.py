@@ -42,7 +42,7 @@ class EchoSettings(WiringSettings):
 
     group: ClassVar[str] = "Sweep and tasks"
 
-    families: CyclicFamilies = Field(("ws", "er", "ba", "rewired"), description="Families of null wirings.")
+    families: CyclicFamilies = Field(("ws", "er", "ba", "rewired"), description="Families of nulls.")
     variants: Count = Field(30, description="Wirings drawn from each family, and runs of the connectome with different input weights.")
     tasks: Annotated[Names, Field(min_length=1), some_of(TASKS)] = Field(TASKS, description=f"Tasks, of {', '.join(TASKS)}.")
     radii: Annotated[Numbers, Field(min_length=1), AfterValidator(partial(_between, math.inf))] = Field(

@@ -57,7 +57,7 @@ class EnsembleSettings(ClassifierSettings, FamilyOptions):
     beside: Annotated[Names, Place()] = Field((), description="Further connectomes, each as a family with its own name.")
     seeds: Whole = Field(3, description="Runs of the connectome, each from its own seed; 0 leaves it out.")
     variants: Count = Field(3, description="Wirings drawn from each family.")
-    repeats: Count = Field(1, description="Runs of each null wiring.")
+    repeats: Count = Field(1, description="Runs of each null.")
     margin: Annotated[float, Field(gt=0, le=0.1)] | None = Field(
         None, description="Smaller differences in accuracy count as equal; 0.003 is 0.3 points. Set it before the run."
     )

@@ -38,7 +38,7 @@ class CyclicWirings(WiringSettings):
         "varshney2011-hermaphrodite", description="Connectome by name (see info), or a file of edges, a matrix or a graph."
     )
     synapses: Literal["chemical", "electrical", "extrasynaptic", "both"] = Field("both", description="Kind of synapses.")
-    families: CyclicFamilies = Field(("ws", "er", "ba", "rewired"), description="Families of null wirings.")
+    families: CyclicFamilies = Field(("ws", "er", "ba", "rewired"), description="Families of nulls.")
     seeds: Count = Field(10, description="Runs of the connectome and of each baseline without a wiring, each from its own seed.")
     variants: Count = Field(10, description="Wirings drawn from each family.")
 

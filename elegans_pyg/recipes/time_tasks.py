@@ -42,7 +42,7 @@ class TimeSettings(WiringSettings):
     group: ClassVar[str] = "Tasks and networks"
 
     families: CyclicFamilies = Field(
-        ("rewired", "type_rewired", "strength_rewired"), description="Families of null wirings, such as rewired,er,ws."
+        ("rewired", "type_rewired", "strength_rewired"), description="Families of nulls, such as rewired,er,ws."
     )
     seeds: Whole = Field(30, description="Runs of the connectome, each from its own initial parameters; 0 leaves it out.")
     variants: Count = Field(30, description="Wirings drawn from each family, each with the seed of a run of the connectome.")

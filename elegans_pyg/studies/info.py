@@ -42,7 +42,7 @@ def info_tables() -> list[Table]:
             ("name", "neurons", *NEURON_TYPES, *SYNAPSES),
             [(name, *connectome_counts(name)) for name in Connectome.names()],
         ),
-        make_table("Families of null wirings (--families)", ("name", "what it is", "--family-option"), families, left=3),
+        make_table("Families of nulls (--families)", ("name", "what it is", "--family-option"), families, left=3),
         make_table("Image sets (--dataset; or a folder)", ("name", "images"), images, left=2),
         machine_table,
     ]
