@@ -2,6 +2,7 @@
 
 import runpy
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import elegans_pyg
@@ -9,11 +10,13 @@ import elegans_pyg
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 # Cheat sheets come from the code, so that they cannot say anything else than it does.
-runpy.run_path(str(HERE.parent / "scripts" / "reference_pages.py"))["write"](HERE / "made")
+reference = runpy.run_path(str(HERE.parent / "scripts" / "reference_pages.py"))
+reference["write"](HERE / "made")
 
 # autodoc lists what a module has, and some get their names on first use only.
-for room in (getattr(elegans_pyg, name) for name in elegans_pyg.__all__):
-    vars(room).update({name: getattr(room, name) for name in room.__all__})
+for place in reference["MODULES"]:
+    module = import_module(f"elegans_pyg.{place}")
+    vars(module).update({name: getattr(module, name) for name in reference["exported"](place)})
 
 project = "elegans_pyg"
 author = copyright = "The elegans_pyg developers"

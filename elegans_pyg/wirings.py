@@ -16,11 +16,13 @@ from torch_geometric.data import Batch, Data, Dataset
 NEURON_TYPES = ("sensory", "inter", "motor", "pharyngeal", "sex-specific", "other")
 """Names of the types of neurons; ``neuron_type`` of a ``Data`` holds positions in this tuple."""
 SENSORY, INTER, MOTOR = (NEURON_TYPES.index(name) for name in ("sensory", "inter", "motor"))
+"""Positions in :data:`NEURON_TYPES`."""
 
 SYNAPSES = ("chemical", "electrical", "extrasynaptic")
 """Names of the kinds of synapse; ``edge_type`` of a ``Data`` holds positions in this tuple. Extrasynaptic edges stand for signalling by
 monoamines and neuropeptides."""
 CHEMICAL, ELECTRICAL, EXTRASYNAPTIC = 0, 1, 2
+"""Positions in :data:`SYNAPSES`."""
 
 Graphs: TypeAlias = Data | Dataset | Sequence[Data]
 """What models take: a graph, a ``Batch``, a data set or a list of graphs."""

@@ -3,7 +3,7 @@ Classify images with the worm
 =============================
 
 The hermaphrodite's wiring becomes a directed acyclic graph, every neuron a small convolution, and the whole a classifier of 8x8 digits.
-Rewired controls of the same size train beside it, each as an independent experiment.
+Null wirings of the same size train beside it, each as an independent experiment.
 """
 
 # %%
@@ -20,7 +20,7 @@ print(f"{dag.num_edges} edges on {int(dag.level.max()) + 1} levels")
 figure = plots.layered_dag(dag)
 
 # %%
-# Controls are rewired first and then made acyclic by the same procedure; ``match_report`` shows which counts do not match.
+# Nulls are rewired first and then made acyclic by the same procedure; ``match_report`` shows which counts do not match.
 nulls = WiringEnsemble(herm, family="rewired", count=3, seed=0)
 nulls.match_report(channels=8)[["family", "nodes", "edges", "dag_edges", "input_nodes", "output_nodes", "levels"]]
 

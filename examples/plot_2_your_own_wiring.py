@@ -2,8 +2,10 @@
 Bring a wiring of your own
 ==========================
 
-Any graph will do: a file of edges, a matrix, GraphML, a pandas or NetworkX graph. Here a small feed-forward network with feedback serves
-as an example.
+Any graph will do: a file of edges, a matrix, GraphML, a pandas or NetworkX graph. The graph here is made up: 60 nodes, mostly feed-forward.
+For a real one, part of the fly larva's brain (Winding et al. 2023, doi:10.1126/science.add9330), fetch
+``data/processed_split/maggot_subset_edgelist.csv`` from https://github.com/neurodata/bgm and read it with ``Connectome.from_edges``. That
+repository states no licence, so this package does not include it.
 """
 
 # %%
@@ -30,6 +32,7 @@ print(wiring)
 figure = plots.layered_dag(ConstrainedDAG()(wiring))
 
 # %%
+# Fifty nulls that keep every node's numbers of incoming and outgoing edges:
 nulls = list(WiringEnsemble(wiring, family="rewired", count=50, seed=0))
 table = analysis.measures([ConstrainedDAG()(wiring), *nulls], which=["reciprocity", "clustering", "efficiency", "dag"])
 table.iloc[1:].describe().loc[["mean", "std"]]

@@ -3,7 +3,7 @@ Train a recurrent connectome
 ============================
 
 ``ConnectomeRNN`` makes every neuron a leaky unit and every synapse a weight, with all cycles. Here it learns to reproduce, at the motor
-neurons, the input of its sensory neurons a few steps earlier, beside two rewired controls that start from the same seed.
+neurons, the input of its sensory neurons a few steps earlier, beside two rewired null wirings that start from the same seed.
 """
 
 # %%

@@ -58,7 +58,7 @@ def time_census(data: Data, rounds: int) -> dict[str, float]:
 
 
 def time_groups(graphs: list[Data], groups: list[str]) -> dict[str, float]:
-    """Median seconds a graph of each group alone."""
+    """Median seconds per graph of each group alone."""
     return {group: statistics.median(seconds(lambda g=graph, n=group: measures(g, [n])) for graph in graphs) for group in groups}
 
 
@@ -86,14 +86,14 @@ def main() -> None:
     report["rewiring_seconds"] = time.perf_counter() - start
     groups = list(dict.fromkeys(entry.group for entry in MEASURES.values() if entry.needs != "level"))
     report["groups"] = times = time_groups(graphs[:11], groups)
-    print("\nmilliseconds a graph, each group alone")
+    print("\nmilliseconds per graph, each group alone")
     for name, value in times.items():
         print(f"  {name:20}{1e3 * value:8.1f}")
 
     start = time.perf_counter()
     table: pd.DataFrame = measures(graphs, quiet=False)
     report["measures_seconds"] = spent = time.perf_counter() - start
-    print(f"\n{table.shape[1]} measures of {len(table)} rewired graphs: {spent:.1f} s, {1e3 * spent / len(table):.1f} ms a graph", end="")
+    print(f"\n{table.shape[1]} measures of {len(table)} rewired graphs: {spent:.1f} s, {1e3 * spent / len(table):.1f} ms per graph", end="")
     print(f" (making them took {report['rewiring_seconds']:.1f} s)")
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")

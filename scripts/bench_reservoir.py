@@ -113,7 +113,7 @@ def main() -> None:
     medians = {name: statistics.median(values) for name, values in times.items()}
     best = min(seconds for name, seconds in medians.items() if name.startswith("reservoirpy"))
     steps = options.variants * options.sequences * options.steps
-    print(f"{'':34}{'seconds':>9}{'µs a step':>11}{'x dense':>9}{'x best':>9}{'difference':>12}")
+    print(f"{'':34}{'seconds':>9}{'µs/step':>11}{'x dense':>9}{'x best':>9}{'difference':>12}")
     for name, seconds in medians.items():
         line = f"{name:34}{seconds:9.2f}{1e6 * seconds / steps:11.2f}{medians['reservoirpy, dense'] / seconds:9.1f}{best / seconds:9.1f}"
         print(line + f"{differences[name]:12.1e}")

@@ -57,7 +57,7 @@ def main() -> None:
         files = [path for path in Path(place).rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{options.shards:,} empty shards on {options.engine}: {seconds:.1f} s, {1e3 * seconds / options.shards:.2f} ms a shard")
+    print(f"{options.shards:,} empty shards on {options.engine}: {seconds:.1f} s, {1e3 * seconds / options.shards:.2f} ms per shard")
     print(f"driver memory {before / 1024:,.0f} -> {after / 1024:,.0f} MiB; {len(files):,} files, {size / 1024:,.0f} KiB")
 
 

@@ -105,10 +105,10 @@ def main() -> None:
     one = statistics.median(neuron) if neuron else None
     if one is not None:
         report["NEURON, seconds of one stimulus"] = one
-        print(f"NEURON: {one:.2f} s a stimulus, {one * first:.0f} s for {first} one after another")
+        print(f"NEURON: {one:.2f} s per stimulus, {one * first:.0f} s for {first} one after another")
     for (backend, count), values in times.items():
         taken = statistics.median(values)
-        line = f"{backend:6}{count:6} stimuli{taken:9.3f} s{1e3 * taken / count:10.2f} ms a stimulus"
+        line = f"{backend:6}{count:6} stimuli{taken:9.3f} s{1e3 * taken / count:10.2f} ms per stimulus"
         print(line + (f"{one * count / taken:8.0f} x NEURON" if one is not None else ""))
         if one is not None:
             report[f"times NEURON, {backend} {count}"] = one * count / taken

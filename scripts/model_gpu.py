@@ -151,7 +151,7 @@ def mix(own: Counter[str]) -> tuple[int, int, int]:
 
 
 def wide_loads(kernel: Any, vector: int) -> tuple[int, int]:
-    """Loads of 16 bytes a thread, and how many it would be if every load of a map were one."""
+    """Loads of 16 bytes per thread, and how many it would be if every load of a map were one."""
     threads = 32 * kernel.metadata.num_warps
     wide = len(re.findall(r"ld\.global\S*\.v4\.b32", kernel.asm["ptx"])) + 2 * len(re.findall(r"ld\.global\S*\.v8\.b32", kernel.asm["ptx"]))
     wanted = 0

@@ -68,6 +68,7 @@ def test_info_lists_what_there_is() -> None:
     code, out, _ = invoke("info")
     assert code == 0
     assert "1,933" in out
+    assert re.search(r"witvliet2021-5 +173 +67 +72 +34 ", out)
     for word in ("type_rewired", "fashion_mnist", "levels", "cpu", torch.__version__):
         assert word in out
     assert max(map(len, out.splitlines())) <= 80

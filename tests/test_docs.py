@@ -11,26 +11,32 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from elegans_pyg.cli.app import app
+from elegans_pyg.cli.options import given_settings
+from elegans_pyg.studies.study import Study
 from tests.commands import invoke
 from tests.datasets.test_natural_files import shared
 from tests.recipes.undrawn import undrawn
 
 ROOT = Path(__file__).parent.parent
+FILES = [ROOT / "README.md", *(path for place in ("docs/*.md", "docs/papers/*.md", "examples/*.py") for path in sorted(ROOT.glob(place)))]
+PAGES = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in FILES}
 
 
 def test_the_settings_page_is_current() -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "settings_page.py"))
-    assert script["page"]() == (ROOT / "docs" / "settings.md").read_text(encoding="utf-8"), "run: python scripts/settings_page.py"
+    assert script["page"]() == PAGES["docs/settings.md"], "run: python scripts/settings_page.py"
 
 
 def test_the_answer_page_is_current() -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "answer_page.py"))
-    page = (ROOT / "docs" / "what_is_the_wiring_for.md").read_text(encoding="utf-8")
+    page = PAGES["docs/what_is_the_wiring_for.md"]
     assert script["between_marks"](page, script["texts"]()) == page, "run: python scripts/answer_page.py"
 
 
@@ -95,13 +101,66 @@ def run_blocks(page: str) -> list[str]:
     return printed
 
 
+def commands(page: str) -> list[str]:
+    """Every ``elegans-pyg`` command of a page, in blocks, tables and text, without the program's name."""
+    blocks = "".join(re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
+    text = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"\belegans-pyg (.*)", blocks) + re.findall(r"`(?:elegans-pyg )?((?<=elegans-pyg )[^`]+|reproduce [^`]+)`", text)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_are_what_the_application_takes(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command, option and choice exists; nothing runs. A command without arguments may be no more than a mention."""
+
+    def check(study: Study[Any], values: dict[str, Any]) -> None:
+        study.make(given_settings(study.settings, values), quick=values.get("quick", False))
+
+    monkeypatch.setattr("elegans_pyg.cli.studies.run_command", check)
+    for command in commands(PAGES[page]):
+        words = shlex.split(command, comments=True)
+        names, _, rest = app.parse_commands(words)
+        assert names, command
+        if rest:
+            function, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+            if function.__module__ == "elegans_pyg.cli.studies":
+                function(*bound.args, **bound.kwargs)
+
+
+def test_scripts_and_extras_that_pages_name_exist() -> None:
+    text, project = "\n".join(PAGES.values()), (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    extras = set(re.findall(r"^(\w+) = \[", project.partition("[project.optional-dependencies]")[2].partition("\n[")[0], re.MULTILINE))
+    named = {extra for group in re.findall(r"'\.\[([a-z,]+)\]'", text) for extra in group.split(",")}
+    assert {"fast", "images"} <= named <= extras
+    assert not [name for name in re.findall(r"\bscripts/\w+\.(?:py|sh)\b", text) if not (ROOT / name).is_file()]
+
+
+def test_the_api_has_what_pages_import() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "reference_pages.py"))
+    listed = {f"elegans_pyg.{module}.{name}" for module in script["MODULES"] for name in script["exported"](module)}
+    listed |= {f"{module}.{name}" for module, *names in script["recipes"]().values() for name in names}
+    text = "\n".join(PAGES.values())
+    imports = re.findall(r"^from (elegans_pyg\.[\w.]+) import (.+)$", text, re.MULTILINE)
+    found = {f"{module}.{name}" for module, names in imports for name in names.split(", ")}
+    found |= {f"elegans_pyg.{name}" for name in re.findall(r"\bep\.([\w.]+)\(", text)}
+    assert {"elegans_pyg.dynamics.cables.read_segments", "elegans_pyg.recipes.ensemble.EnsembleSettings"} < found
+    assert not found - listed
+
+
+@pytest.mark.ogb
+def test_the_page_on_wiringbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ogb", reason="needs the extra ogb")
+    monkeypatch.chdir(tmp_path)
+    run_blocks(PAGES["docs/wiringbench.md"])
+    assert list((tmp_path / "ogb").iterdir())
+
+
 @pytest.mark.slow
 def test_the_page_on_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("onnxscript", "onnxruntime"):
         pytest.importorskip(module, reason="needs the extra onnx")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    said = "".join(run_blocks((ROOT / "docs" / "export.md").read_text(encoding="utf-8")))
+    said = "".join(run_blocks(PAGES["docs/export.md"]))
     assert said.count("largest difference from the network on sample inputs: ") == 3
     assert "True True True" in said
     assert {path.name for path in tmp_path.iterdir()} >= {"digits.onnx", "digits.pt2", "digits.npz", "digits.py", "digits_floats.pt2"}
@@ -111,7 +170,7 @@ def test_the_page_on_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_worm_with_its_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba", reason="takes minutes without")
     monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs" / "the_worm_with_its_shape.md").read_text(encoding="utf-8")
+    page = PAGES["docs/the_worm_with_its_shape.md"]
     (said,) = re.findall(r"^```\n(.*)\n```$", page, re.MULTILINE)
     assert run_blocks(page) == [said + "\n"]
     assert (tmp_path / "PVDL.png").stat().st_size > 10_000
@@ -120,7 +179,7 @@ def test_the_worm_with_its_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.slow
 def test_your_own_connectome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs" / "your_own_connectome.md").read_text(encoding="utf-8")
+    page = PAGES["docs/your_own_connectome.md"]
     with undrawn():
         printed = "".join(run_blocks(page.partition("## The fly larva")[0]))
     (said,) = re.findall(r"^```\n(.*)\n```$", page, re.MULTILINE)
@@ -131,7 +190,7 @@ def test_your_own_connectome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    page = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The same in Python")[2]
+    page = PAGES["README.md"].partition("## The same in Python")[2]
     smaller = {"seeds=10, variants=10": "seeds=1, variants=1", '"iterations": 300': '"iterations": 2', "=78": "=2"}
     smaller |= {"count=30": "count=2", "full((40": "full((1"}
     for large, small in smaller.items():
@@ -146,7 +205,7 @@ def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_larva(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "maggot_subset_edgelist.csv").symlink_to(shared("maggot_subset_edgelist.csv"))
     monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs" / "your_own_connectome.md").read_text(encoding="utf-8")
+    page = PAGES["docs/your_own_connectome.md"]
     with undrawn():
         analyzed, trained = run_blocks(page.partition("## The fly larva")[2])
     assert "columns 1, 2 as edges, 3 as weight; no types: inputs are sources (23), outputs sinks (92)" in analyzed
@@ -156,7 +215,7 @@ def test_the_larva(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_a_trained_network_is_used_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    said = "".join(run_blocks((ROOT / "docs" / "use_a_trained_network.md").read_text(encoding="utf-8")))
+    said = "".join(run_blocks(PAGES["docs/use_a_trained_network.md"]))
     here, kept = re.findall(r"([0-9.]+) here, ([0-9.]+) in results.csv", said)[0]
     assert here == kept
     assert "photo.png: 8x8 from 120x120, grey, inverted." in said
@@ -165,7 +224,7 @@ def test_a_trained_network_is_used_as_the_page_says(tmp_path: Path, monkeypatch:
 
 def test_the_page_on_statistics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+    page = PAGES["docs/statistics.md"]
     with undrawn():
         said = "".join(run_blocks(page.replace("--iterations 100", "--iterations 2")))
     # The headings of what the page shows, from the run and from compare.

@@ -116,7 +116,7 @@ def compare(
     check_results(results, value, share)
     families = family_names("results", results, reference)
     if len(families) < 2:
-        raise ValueError(f"results must hold at least two families, got only {reference!r}; add a control family such as 'rewired'")
+        raise ValueError(f"results must hold at least two families, got only {reference!r}; add a family of nulls, such as 'rewired'")
     if resamples < 100:
         raise ValueError(f"resamples must be at least 100, got {resamples}; the default is 10,000")
     if not 0 < confidence < 1:

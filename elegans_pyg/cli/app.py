@@ -13,7 +13,7 @@ BAD_INPUT, FAILED_RUN = 2, 1
 app = App(
     name="elegans-pyg",
     version=f"elegans-pyg {__version__}",
-    help="Networks wired like the nervous system of *C. elegans*, trained beside rewired controls.\n\n"
+    help="Networks wired like the nervous system of *C. elegans*, trained beside null wirings.\n\n"
     "Start with: `elegans-pyg ensemble` (a few minutes, on embedded data), then look at `elegans-pyg info`.",
     help_format="markdown",
     help_flags=["--help", "-h"],

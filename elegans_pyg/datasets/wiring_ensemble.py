@@ -1,4 +1,4 @@
-"""Ensembles of DAGs from a connectome: controls of one family, made by the same procedure as the connectome's own DAG."""
+"""Ensembles of DAGs from a connectome: nulls of one family, made by the same procedure as the connectome's own DAG."""
 
 import hashlib
 import json

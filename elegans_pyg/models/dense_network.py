@@ -1,4 +1,4 @@
-"""The control for a tensor network: dense layers with the same number of parameters and no wiring."""
+"""The baseline of a tensor network: dense layers with the same number of parameters and no wiring."""
 
 import math
 from collections.abc import Sequence

@@ -25,7 +25,7 @@ class ElegansM1(VariantNetwork):
     model is the bare encoder, :math:`\text{logits} = \mathrm{Dense}_K(\mathrm{encoder}(\text{image}))`.
 
     Args:
-        network: module ``(V, B, w)`` to ``(V, B, w)``: a :class:`~elegans_pyg.nn.TensorNetwork`, a :class:`DenseNetwork` as a control with
+        network: module ``(V, B, w)`` to ``(V, B, w)``: a :class:`~elegans_pyg.nn.TensorNetwork`, a :class:`DenseNetwork` as a baseline with
             as many parameters, or ``None`` for the bare encoder.
         num_classes, in_channels, image_size: number of classes ``K``; channels, and height and width in pixels, of the images.
         encoder: ``"resnet9"``, with the four widths ``encoder_channels``, or a timm model's name (extra ``timm``).

@@ -31,7 +31,7 @@ class ElegansM2(VariantNetwork):
     other widths channels and dense layers scale with the width, and the code stays at 128.
 
     Args:
-        network: module ``(V, B, w)`` to ``(V, B, w)``: a :class:`~elegans_pyg.nn.TensorNetwork`, or a :class:`DenseNetwork` as a control.
+        network: module ``(V, B, w)`` to ``(V, B, w)``: a :class:`~elegans_pyg.nn.TensorNetwork`, or a :class:`DenseNetwork` as a baseline.
             Its ``width`` is :math:`w`.
         in_channels, image_size: channels of the images, and height and width in pixels, at least 8.
         echo: freeze the encoder; this is the published echo version, in which only code and decoder are trained. The network must be

@@ -97,7 +97,7 @@ class LinearPropagation(nn.Module):
         gain = check_number("gain", gain, high=LARGEST_GAIN - 0.01)
         names = as_wiring(graphs[0], "graphs").neuron_name
         if any(as_wiring(graph, "graphs").neuron_name != names for graph in graphs[1:]):
-            raise ValueError("graphs: expected the same neurons in the same order, got different ones; take rewired controls of one wiring")
+            raise ValueError("graphs: expected the same neurons in the same order, got different ones; give rewired versions of one wiring")
         label = neuron_classes(names)
         place = {name: number for number, name in enumerate(sorted(set(label)))}
         tables = [_links(graph) for graph in graphs]

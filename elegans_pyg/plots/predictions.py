@@ -30,7 +30,7 @@ def examples(
         raise ValueError(f"images must be uint8 of shape (n, 1 or 3, H, W), got {got}; give them as load_images does")
     truth, guess = _check_labels(labels, predictions, classes)
     if len(pictures) != len(truth):
-        raise ValueError(f"images and labels must have the same length, got {len(pictures)} and {len(truth)}; give one label an image")
+        raise ValueError(f"images and labels must have the same length, got {len(pictures)} and {len(truth)}; give one label per image")
     right = truth == guess
     kinds = [(True, "right"), (False, "wrong")] if correct is None else [(correct, "right" if correct else "wrong")]
     shown = [np.flatnonzero(right == kind)[: rows * columns] for kind, _ in kinds]

@@ -1,4 +1,4 @@
-"""Echo-state networks on the connectome and its controls: memory and other tasks in time, by spectral radius and leak."""
+"""Echo-state networks on the connectome and its nulls: memory and other tasks in time, by spectral radius and leak."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class EchoSettings(WiringSettings):
 
     group: ClassVar[str] = "Sweep and tasks"
 
-    families: CyclicFamilies = Field(("ws", "er", "ba", "rewired"), description="Families of cyclic control wirings.")
+    families: CyclicFamilies = Field(("ws", "er", "ba", "rewired"), description="Families of nulls.")
     variants: Count = Field(30, description="Wirings drawn from each family, and runs of the connectome with different input weights.")
     tasks: Annotated[Names, Field(min_length=1), some_of(TASKS)] = Field(TASKS, description=f"Tasks, of {', '.join(TASKS)}.")
     radii: Annotated[Numbers, Field(min_length=1), AfterValidator(partial(_between, math.inf))] = Field(

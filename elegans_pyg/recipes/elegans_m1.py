@@ -63,7 +63,7 @@ class M1Settings(TensorSettings):
 
 def m1_settings(given: Mapping[str, Any], quick: bool = False) -> M1Settings:
     """Settings of the reproduction; bfloat16 on CUDA. ``quick`` takes minutes on two CPU cores: a small ResNet-9, width 32, and one run of
-    the connectome, each control and each family."""
+    the connectome, each baseline and each family."""
     device = str(given.get("device", "auto"))
     if device == "auto":
         from elegans_pyg.training import resolve_device
@@ -154,7 +154,7 @@ ELEGANS_M1: Study[M1Settings] = Study(
     shard_size=lambda settings: settings.at_once or None,
     text="""ElegansNet M1 (2023): CIFAR classifiers with the connectome between encoder and classes.
 
-    Connectome, reservoir (frozen), rewired and generated wirings, and as controls the bare encoder and a dense head of as many parameters.
+    Connectome, reservoir (frozen), rewired and generated wirings, and as baselines the bare encoder and a dense head of as many parameters.
     --dataset cifar10 (the default) or cifar100. The full form needs a GPU and computes in bfloat16; --quick is for two CPU cores.""",
     quick="A shortened form, for two CPU cores.",
 )

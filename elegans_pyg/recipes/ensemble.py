@@ -1,4 +1,4 @@
-"""The main studies: the connectome and its controls, trained side by side on images and compared; and a single wiring."""
+"""The main studies: the connectome and its nulls, trained side by side on images and compared; and a single wiring."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ClassifierSettings(WiringSettings, ImageSettings):
 
 
 class EnsembleSettings(ClassifierSettings, FamilyOptions):
-    """The connectome's runs, and wirings of each control family. The defaults are Park & Kim's (2023, doi:10.5607/en23004) recipe, scaled
+    """The connectome's runs, and wirings of each family of nulls. The defaults are Park & Kim's (2023, doi:10.5607/en23004) recipe, scaled
     down to minutes on two CPU cores; channels, iterations and batch size were chosen on validation images."""
 
     group: ClassVar[str] = "Wirings"
@@ -57,7 +57,7 @@ class EnsembleSettings(ClassifierSettings, FamilyOptions):
     beside: Annotated[Names, Place()] = Field((), description="Further connectomes, each as a family with its own name.")
     seeds: Whole = Field(3, description="Runs of the connectome, each from its own seed; 0 leaves it out.")
     variants: Count = Field(3, description="Wirings drawn from each family.")
-    repeats: Count = Field(1, description="Runs of each control wiring.")
+    repeats: Count = Field(1, description="Runs of each null.")
     margin: Annotated[float, Field(gt=0, le=0.1)] | None = Field(
         None, description="Smaller differences in accuracy count as equal; 0.003 is 0.3 points. Set it before the run."
     )
@@ -312,7 +312,7 @@ ENSEMBLE: Study[EnsembleSettings] = Study(
     network=classifiers,
     predicts="classes",
     base=partial(base_settings, EnsembleSettings),
-    text="""Train the connectome and its controls side by side, and compare them.
+    text="""Train the connectome and its nulls side by side, and compare them.
 
     By default: the hermaphrodite with 3 seeds and 3 wirings each of ws, er, ba and rewired, 24 channels, 500 iterations on the embedded
     8x8 digits.""",

@@ -1,4 +1,4 @@
-"""Shared by the recipes of ElegansNet: settings, wirings and their controls, networks, and reports."""
+"""Shared by the recipes of ElegansNet: settings, wirings, networks, and reports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ widths of 32 to 128 and batches of 20 to 200."""
 
 
 class CyclicWirings(WiringSettings):
-    """A connectome with both kinds of synapses, its runs, and wirings of each control family."""
+    """A connectome with both kinds of synapses, its runs, and wirings of each family of nulls."""
 
     group: ClassVar[str] = "Wirings"
 
@@ -38,13 +38,13 @@ class CyclicWirings(WiringSettings):
         "varshney2011-hermaphrodite", description="Connectome by name (see info), or a file of edges, a matrix or a graph."
     )
     synapses: Literal["chemical", "electrical", "extrasynaptic", "both"] = Field("both", description="Kind of synapses.")
-    families: CyclicFamilies = Field(("ws", "er", "ba", "rewired"), description="Families of cyclic control wirings.")
-    seeds: Count = Field(10, description="Runs of the connectome and of each control without a wiring, each from its own seed.")
+    families: CyclicFamilies = Field(("ws", "er", "ba", "rewired"), description="Families of nulls.")
+    seeds: Count = Field(10, description="Runs of the connectome and of each baseline without a wiring, each from its own seed.")
     variants: Count = Field(10, description="Wirings drawn from each family.")
 
 
 class TensorSettings(CyclicWirings, ImageSettings):
-    """Tensor networks and their controls."""
+    """Tensor networks, and baselines without a wiring."""
 
     group: ClassVar[str] = "Network"
 
@@ -57,10 +57,10 @@ class TensorSettings(CyclicWirings, ImageSettings):
     training: FitSettings = FitSettings()
 
 
-def tensor_units(settings: TensorSettings, frozen: str, *controls: str) -> ep.studies.Units:
-    """The connectome's runs, the same runs as family ``frozen``, every family's wirings, and the ``controls``, families without a wiring.
+def tensor_units(settings: TensorSettings, frozen: str, *baselines: str) -> ep.studies.Units:
+    """The connectome's runs, the same runs as family ``frozen``, every family's wirings, and the ``baselines``, families without a wiring.
 
-    Runs of the connectome, frozen or not, and of the controls share their seeds and thus the encoders' initial parameters, and are compared
+    Runs of the connectome, frozen or not, and of the baselines share seeds and thus the encoders' initial parameters, and are compared
     in pairs.
     """
     base = load_wiring(settings.connectome, settings)
@@ -69,7 +69,7 @@ def tensor_units(settings: TensorSettings, frozen: str, *controls: str) -> ep.st
     pairs: list[tuple[dict[str, object], Data | None]] = [*own, *(({**row, "family": frozen}, base) for row, _ in own)]
     for family in settings.families:
         pairs += ep.studies.drawings(base, family, settings.seed, settings.variants)
-    pairs += [({**row, "family": family}, None) for family in controls for row, _ in own]
+    pairs += [({**row, "family": family}, None) for family in baselines for row, _ in own]
     return ep.studies.Units.build([row for row, _ in pairs], [graph for _, graph in pairs])
 
 
@@ -87,7 +87,7 @@ def tensor_network(
 
 
 def network_parameters(settings: TensorSettings) -> int:
-    """Number of parameters of the connectome's tensor network, which controls match."""
+    """Number of parameters of the connectome's tensor network, which the baselines match."""
     base = load_wiring(settings.connectome, settings)
     # A quadratic polynomial in the width, determined at small widths: a network of the published width takes 400 MB.
     low, middle, high = (tensor_network(settings, [base], [0], width=width).parameters_per_variant()[0] for width in (2, 3, 4))

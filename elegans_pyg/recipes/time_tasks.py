@@ -1,4 +1,4 @@
-"""Recurrent networks on the connectome and its controls, trained through time: memory, NARMA, parity, and digits row by row."""
+"""Recurrent networks on the connectome and its nulls, trained through time: memory, NARMA, parity, and digits row by row."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ METRICS = {"memory": "memory capacity", "narma10": "NRMSE", "parity": "accuracy"
 MARGINS = {"memory": 2.3, "narma10": 0.027, "parity": 0.096, "digits": 0.036}
 """Margins below which differences do not matter; registered before any run in docs/preregistration.md."""
 OPTIONS: dict[str, dict[str, Any]] = {"memory": {"delays": 60}, "parity": {"order": 4, "delays": 20}}
-"""Options of tasks; with the defaults, trained networks of any wiring solve them, as control wirings showed."""
+"""Options of tasks; with the defaults, trained networks of any wiring solve them, as null wirings showed."""
 PAUSE = 4
 """Blank steps after a digit's last row, so that it can reach the motor neurons."""
-# Learning rate and batch size were chosen on control wirings only.
+# Learning rate and batch size were chosen on null wirings only.
 TRAINING: dict[str, Any] = {"batch_size": 8, "learning_rate": 0.03, "schedule": "cosine", "clip_norm": 1.0}
 ITERATIONS, FEW = 1_000, 100
 
@@ -42,7 +42,7 @@ class TimeSettings(WiringSettings):
     group: ClassVar[str] = "Tasks and networks"
 
     families: CyclicFamilies = Field(
-        ("rewired", "type_rewired", "strength_rewired"), description="Families of cyclic control wirings, such as rewired,er,ws."
+        ("rewired", "type_rewired", "strength_rewired"), description="Families of nulls, such as rewired,er,ws."
     )
     seeds: Whole = Field(30, description="Runs of the connectome, each from its own initial parameters; 0 leaves it out.")
     variants: Count = Field(30, description="Wirings drawn from each family, each with the seed of a run of the connectome.")
@@ -232,6 +232,6 @@ TIME_TASKS: Study[TimeSettings] = Study(
     text="""Recurrent networks trained through time: memory, NARMA, parity and digits row by row, by family.
 
     By default: the hermaphrodite with 30 seeds and 30 wirings each of rewired, type_rewired and strength_rewired, under an hour on 2 cores.
-    Connectome and controls share their initial parameters, after Dhiman (2026), arXiv:2604.04033.""",
+    Connectome and nulls share their initial parameters, after Dhiman (2026), arXiv:2604.04033.""",
     quick=f"6 seeds, 6 wirings per family, {FEW} iterations: under 90 seconds.",
 )

@@ -38,20 +38,21 @@ def info_tables() -> list[Table]:
     machine_table.show_header = False
     return [
         make_table(
-            "Connectomes (--connectome; without the pharynx)",
+            "Connectomes (--connectome); neurons of the default graph, without the pharynx",
             ("name", "neurons", *NEURON_TYPES, *SYNAPSES),
             [(name, *connectome_counts(name)) for name in Connectome.names()],
         ),
-        make_table("Families of control wirings (--families)", ("name", "what it is", "--family-option"), families, left=3),
+        make_table("Families of nulls (--families)", ("name", "what it is", "--family-option"), families, left=3),
         make_table("Image sets (--dataset; or a folder)", ("name", "images"), images, left=2),
         machine_table,
     ]
 
 
 def connectome_counts(name: str) -> list[str]:
-    """Count neurons in total and by type, and edges by kind of synapse; an electrical edge is stored in both directions and counts once."""
-    data = Connectome(name, synapses="both")[0]
-    types = [int((data.neuron_type == number).sum()) for number in range(len(NEURON_TYPES))]
-    listed = data.edge_type[(data.edge_type != ELECTRICAL) | (data.edge_index[0] <= data.edge_index[1])]
+    """Count neurons in total and by type, as the graph has them by default, and edges of every kind; an electrical edge counts once, though
+    stored in both directions."""
+    data, edges = Connectome(name)[0], Connectome(name, synapses="both")[0]
+    types = data.neuron_type.bincount(minlength=len(NEURON_TYPES)).tolist()
+    listed = edges.edge_type[(edges.edge_type != ELECTRICAL) | (edges.edge_index[0] <= edges.edge_index[1])]
     kinds = listed.bincount(minlength=len(SYNAPSES)).tolist()
     return [f"{count:,}" if count else "–" for count in (int(data.num_nodes or 0), *types, *kinds)]

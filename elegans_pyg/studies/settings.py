@@ -84,11 +84,11 @@ class ImageSettings(Settings):
 
 
 class FamilyOptions(Settings):
-    """Control families and their options."""
+    """Families of nulls and their options."""
 
     group: ClassVar[str] = "Wirings"
 
-    families: Families = Field(("ws", "er", "ba", "rewired"), description="Families of control wirings, such as ws,er,ba,rewired.")
+    families: Families = Field(("ws", "er", "ba", "rewired"), description="Families of nulls, such as ws,er,ba,rewired.")
     family_options: dict[str, dict[str, float]] = Field({}, description="Options of a family, such as rewired.fraction=0.5.")
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Transforms of wirings, ``Data`` to ``Data``: into a DAG, or into a control that keeps some properties and randomises the rest."""
+"""Transforms of wirings, ``Data`` to ``Data``: into a DAG, or into a null that keeps some properties and randomises the rest."""
 
 from elegans_pyg.transforms.constrained_dag import ConstrainedDAG
 from elegans_pyg.transforms.families import FAMILIES, Family

@@ -1,4 +1,4 @@
-"""Controls from random-graph generators: the number of edges and synapse counts of the base, with its neurons at random nodes."""
+"""Nulls from random-graph generators: the number of edges and synapse counts of the base, with its neurons at random nodes."""
 
 from abc import abstractmethod
 

@@ -1,4 +1,4 @@
-"""Controls that keep the whole graph and shuffle which neuron is which."""
+"""Nulls that keep the whole graph and shuffle which neuron is which."""
 
 from dataclasses import replace
 

@@ -12,7 +12,7 @@ from elegans_pyg.transforms.rewiring import EdgeSet, Rewiring
 class RandomRewired(Rewiring):
     r"""Move ends of edges to random neurons: only the numbers of neurons and edges are kept, not the degrees.
 
-    Follows igraph's ``rewire_edges``, which made the controls of "ElegansNet" (Bardozzo et al. 2023): each of the two ends of every edge
+    Follows igraph's ``rewire_edges``, which made the nulls of "ElegansNet" (Bardozzo et al. 2023): each of the two ends of every edge
     moves with probability ``fraction``, so that :math:`1 - (1 - \text{fraction})^2` of the edges change on average. The ends move one after
     the other, in random order, each to a neuron drawn uniformly from those that give neither a self-loop nor an existing edge; its present
     neuron is among them. With ``fraction`` 1 only the density of the graph is kept. A synapse count stays with its edge. Electrical

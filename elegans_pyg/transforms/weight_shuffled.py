@@ -1,4 +1,4 @@
-"""Controls that keep the topology and shuffle the synapse counts."""
+"""Nulls that keep the topology and shuffle the synapse counts."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The control has as many parameters as what it stands in for."""
+"""The baseline has as many parameters as what it stands in for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An ensemble is V independent experiments: the real classifier on the worm's wiring, its control, and a young worm's."""
+"""An ensemble is V independent experiments: the real classifier on the worm's wiring, a null, and a young worm's."""
 
 from __future__ import annotations
 

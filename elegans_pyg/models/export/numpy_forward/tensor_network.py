@@ -16,7 +16,7 @@ ACTIVATIONS: dict[str, Any] = {"elu": elu, "relu": relu, "tanh": np.tanh}
 
 
 def tensor_network(net: Arrays, x: np.ndarray) -> np.ndarray:
-    """Map values ``(B, w)`` to ``(B, w)``; without a wiring, by the dense layers of the control."""
+    """Map values ``(B, w)`` to ``(B, w)``; without a wiring, by the dense layers of the baseline."""
     if "unit_weight" not in net:
         return dense(net, x)
     combine, rows, activation = str(net["combine"]), [x], ACTIVATIONS[str(net["activation"])]
