@@ -32,7 +32,6 @@ from elegans_pyg.recipes.signals import (
 )
 from elegans_pyg.studies.settings import CyclicFamilies, some_of
 from elegans_pyg.studies.study import Finished, Report, Shard, Study
-from elegans_pyg.wirings import NEURON_TYPES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,6 +74,8 @@ class SimulationSettings(SignalSettings):
 
 @lru_cache(maxsize=4)
 def load_worm(settings: SimulationSettings, membrane: str) -> ep.dynamics.Worm:
+    from elegans_pyg.wirings import NEURON_TYPES
+
     worm = ep.dynamics.Worm(membrane)
     kept = worm.data.neuron_type != NEURON_TYPES.index("pharyngeal")
     if settings.pharynx or bool(kept.all()):
