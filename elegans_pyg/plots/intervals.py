@@ -15,7 +15,7 @@ def value_intervals(table: pd.DataFrame, label: str, line: float | None = None) 
     Args:
         table: one row per panel and row: ``panel``, ``row``, ``kind`` (which has the colour), ``value``, and the ends ``low`` and ``high``
             of its interval (NaN where there is none).
-        label, line: the name of the axis, and a value to mark across all rows.
+        label, line: the name of the axes, and a value to mark across all rows.
     """
     check_columns("table", table, ("panel", "row", "kind", "value", "low", "high"))
     check_once("table", table, ("panel", "row"), "give one value each")
@@ -24,6 +24,7 @@ def value_intervals(table: pd.DataFrame, label: str, line: float | None = None) 
     figure, (axes,) = canvas(1.8 + 3.2 * len(panels), 1.2 + 0.23 * len(rows), 1, len(panels), sharex=True, sharey=True, squeeze=False)
     for place, (name, own) in zip(axes, panels.items(), strict=True):
         dress(place, str(name), "x", INK)
+        place.set_xlabel(label, fontsize=9)
         place.spines["left"].set_visible(False)
         place.tick_params(axis="y", length=0)
         if line is not None:
@@ -34,7 +35,6 @@ def value_intervals(table: pd.DataFrame, label: str, line: float | None = None) 
             place.plot(one.value, height, marker="D", ms=5, color=colour, mec="white", mew=0.6)
     axes[0].set_yticks(range(len(rows)), rows, fontsize=9)
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
-    figure.supxlabel(label, fontsize=9)
     if len(colours) > 1:
-        figure.legend(handles=[dot(colour, kind, 6) for kind, colour in colours.items()], loc="outside upper center", ncols=4, **BARE)
+        figure.legend(handles=[dot(colour, kind, 6) for kind, colour in colours.items()], loc="outside lower center", ncols=4, **BARE)
     return figure

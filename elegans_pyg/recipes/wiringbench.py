@@ -131,7 +131,7 @@ def compare(rows: pd.DataFrame) -> pd.DataFrame:
         for target in errors.index:
             names = {"network": chosen[0][target], "other": chosen[1][target]}
             table.append({"split": split, "target": target, **names, **_difference(network.loc[target], other.loc[target])})
-        table.append({"split": split, "target": ALL, "network": "", "other": "", **_difference(network.mean(), other.mean())})
+        table.append({"split": split, "target": ALL, "network": "chosen", "other": "chosen", **_difference(network.mean(), other.mean())})
     return pd.DataFrame(table)
 
 
@@ -178,7 +178,7 @@ def share_figure(rows: pd.DataFrame) -> Figure:
     table = pd.DataFrame({"value": mean, "low": mean - half, "high": mean + half}).reset_index()
     table["kind"] = table["family"].isin(GRAPH_NETWORKS).map({True: "graph networks", False: "size and measures"})
     table = table.assign(panel=table["split"] + " split", row=table["family"])
-    drawn = ep.plots.value_intervals(table, "share of the ceiling on the test part, mean over targets")
+    drawn = ep.plots.value_intervals(table, "share of the ceiling, mean over targets")
     return ep.plots.titled(drawn, "WiringBench: how well a wiring's performance is predicted")
 
 
@@ -225,7 +225,7 @@ def comparison_table(comparison: pd.DataFrame) -> Any:
     cells = []
     for row in comparison.itertuples():
         interval = f" ({row.low:+.2f} to {row.high:+.2f})" if row.runs > 1 else ""
-        shares = f"{row.network} {row.network_share:.2f}".strip(), f"{row.other} {row.other_share:.2f}".strip()
+        shares = f"{row.network} {row.network_share:.2f}", f"{row.other} {row.other_share:.2f}"
         cells.append((row.split, row.target, *shares, f"{row.difference:+.2f}{interval}"))
     headings = ("split", "target", "graph network", "measures", "difference (95 % over runs)")
     return ep.studies.make_table("Share of the ceiling: graph network and model of measures chosen by validation error", headings, cells, 2)

@@ -64,7 +64,7 @@ def tables(made: tuple[pd.DataFrame, list[Data]], monkeypatch: pytest.MonkeyPatc
     return found
 
 
-def test_the_leaderboard(tables: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+def test_the_leaderboard(tables: dict[str, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = LeaderboardSettings(targets=("memory", "luck"), splits=("family",), models=MODELS[:5], seeds=2, epochs=3, batch_size=8)
     run = learnt(WIRINGBENCH, settings, tmp_path / "run", workers=1)
     board = run.folder.read_table("leaderboard.csv").set_index(["model", "target"])
@@ -93,6 +93,13 @@ def test_the_leaderboard(tables: dict[str, pd.DataFrame], tmp_path: Path) -> Non
     assert len(run.folder.read_table("comparison.csv")) == 3
     assert run.summary["answer"][0].startswith("family split: graph networks reach")
     assert (tmp_path / "run" / "figures" / "leaderboard.png").is_file()
+    script = runpy.run_path(str(EXAMPLE.parents[1] / "scripts" / "build_wiringbench.py"))
+    card = script["leaderboard_text"](tmp_path / "run", tables["wirings"])
+    assert "(wiringbench/leaderboard.svg)" in card
+    assert "| family | all | chosen " in card
+    monkeypatch.setitem(script["leaderboard_text"].__globals__, "bench_hash", lambda settings: {"results": "others"})
+    with pytest.raises(ValueError, match="leaderboard: expected a run on the tables of this build"):
+        script["leaderboard_text"](tmp_path / "run", tables["wirings"])
     with pytest.raises(ValueError, match="targets: unknown choice 'beauty'; choose from memory, luck"):
         run_study(WIRINGBENCH, LeaderboardSettings(targets=("beauty",)), quiet=True)
 
@@ -137,7 +144,7 @@ def test_each_side_is_chosen_by_validation_error_and_compared_over_runs() -> Non
     assert single["low"].isna().all()
     assert len(answers(single)) == 1
     assert "95 %" not in answers(single)[0]
-    assert compare(rows[rows["family"] != "gcn"])["network"].tolist() == ["gin", "gin", ""]
+    assert compare(rows[rows["family"] != "gcn"])["network"].tolist() == ["gin", "gin", "chosen"]
     assert compare(rows[rows["family"].isin(GRAPH_NETWORKS)]).empty
     drawn = {line.get_ydata()[0]: line.get_xdata() for line in share_figure(rows).axes[0].get_lines() if line.get_linewidth() == 2}
     assert drawn[1] == pytest.approx(stats.ttest_1samp(np.array(shares["gcn"]) - 0.075, 0).confidence_interval())
