@@ -236,7 +236,8 @@ def _notes(settings: LeaderboardSettings, rows: pd.DataFrame) -> list[str]:
         "Share of ceiling: Spearman's correlation divided by the square root of the target's reliability over all wirings, mean over"
         " targets; that of a test part may exceed 1.",
         "Penalty, leaves, learning rate and epoch were chosen on the validation part, and so was the model that stands for its side."
-        " Intervals are over runs: other test wirings would add to them. Those of single targets are not corrected for their number.",
+        " Intervals are over runs on the same wirings, and do not say how other test wirings would do; those of single targets are not"
+        " corrected for their number.",
     ]
     chosen = rows.loc[rows["family"].isin(GRAPH_NETWORKS)].drop_duplicates(["split", "family", "run"])["chosen"]
     if len(chosen):

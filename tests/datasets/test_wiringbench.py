@@ -160,6 +160,7 @@ def test_all_wirings_are_made_in_20_s_and_read_again_in_2(monkeypatch: pytest.Mo
     graphs = [make_wiring(recipe) for recipe in plan.itertuples()]
     assert time.process_time() - started < 20
     wirings = plan.assign(sha256=[wiring_hash(graph) for graph in graphs])
+    assert not wirings["sha256"].duplicated().any()
     results = pd.DataFrame({"number": plan["number"], "repeat": 0, "target": TARGET, "value": np.arange(len(plan), dtype=np.float32)})
     found = {"wirings": wirings, "results": results, "targets": WiringBench.targets()}
     monkeypatch.setattr(tables, "read", found.__getitem__)
