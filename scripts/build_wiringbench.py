@@ -16,7 +16,6 @@ import argparse
 import io
 import json
 import re
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -226,8 +225,7 @@ def main() -> None:
     run_study(BUILD_WIRINGBENCH, settings, options.run, resume=True, workers=options.workers)
     run = load_run(options.run)
     found = tables(run.results, run.folder.read_table("reliability.csv"), run.folder.read_table(MEASURES))
-    finished = datetime.fromtimestamp((options.run / "summary.json").stat().st_mtime, timezone.utc)
-    write_data(found, ROOT / "data" / "wiringbench", f"{finished:%Y-%m-%d}")
+    write_data(found, ROOT / "data" / "wiringbench", run.summary["finished"][:10])
     filled = {
         "targets": targets_text(found, run.summary["cpu_seconds"]),
         "leaderboard": leaderboard_text(options.leaderboard, found["wirings"]),

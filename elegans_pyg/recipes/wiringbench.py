@@ -179,7 +179,7 @@ def share_figure(rows: pd.DataFrame) -> Figure:
     table["kind"] = table["family"].isin(GRAPH_NETWORKS).map({True: "graph networks", False: "size and measures"})
     table = table.assign(panel=table["split"] + " split", row=table["family"])
     drawn = ep.plots.value_intervals(table, "share of the ceiling, mean over targets")
-    return ep.plots.titled(drawn, "WiringBench: how well a wiring's performance is predicted")
+    return ep.plots.titled(drawn, "WiringBench: predictions from size, measures (ridge, forest) and graph networks")
 
 
 def report(done: Finished[LeaderboardSettings]) -> Report:
