@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Measure WiringBench, or resume measuring it, and write data/wiringbench/ and the tables of its card, docs/wiringbench.md.
+"""Measure WiringBench, or resume measuring it, and write data/wiringbench/ and the tables and figures of its card, docs/wiringbench.md.
 
     python scripts/build_wiringbench.py --run runs/wiringbench
     elegans-pyg reproduce wiringbench --out runs/leaderboard
     python scripts/build_wiringbench.py --run runs/wiringbench --leaderboard runs/leaderboard
 
 The first is a study like any other: it can be killed at any moment, and the same command resumes it. A finished run is only read. With
-`--every 32` it takes every 32nd wiring, a pilot in minutes. The leaderboard is a study of its own, on the tables that this writes.
+`--every 32` it takes every 32nd wiring, a pilot in minutes. The leaderboard is a study of its own, on the tables that the first wrote;
+without one the card says that there is none.
 """
 
 from __future__ import annotations
@@ -22,16 +23,17 @@ import numpy as np
 import pandas as pd
 
 from elegans_pyg._files import sha256, write_atomic
-from elegans_pyg.datasets.wiringbench.wirings import OPTIONS, parts, recipes
+from elegans_pyg.datasets.wiringbench.wirings import OPTIONS, SPLITS, parts, recipes
 from elegans_pyg.recipes.build_wiringbench import BUILD_WIRINGBENCH, MEASURES, BuildSettings
-from elegans_pyg.recipes.wiring_targets import GROUPS, LESS_IS_BETTER
+from elegans_pyg.recipes.wiring_targets import GROUPS, LESS_IS_BETTER, UNDIRECTED
+from elegans_pyg.recipes.wiringbench import COMPARISON, bench_hash, comparison_table
 from elegans_pyg.studies import load_run, mean_and_sd, run_study
-from elegans_pyg.studies.tables import between_marks
+from elegans_pyg.studies.tables import between_marks, to_markdown
 
 ROOT = Path(__file__).parent.parent
-CARD = ROOT / "docs" / "wiringbench.md"
 VERSION, PILOT = "1.0.0", "0.1.0"
 LICENCE = "https://creativecommons.org/licenses/by/4.0/"
+CREATORS = "The elegans_pyg developers"
 _TERMS = (
     "citeAs column equivalentProperty extract field fileProperty fileObject fileSet format includes isLiveDataset jsonPath key md5"
     " parentField path recordSet references regex repeated replace samplingRate separator source subField transform"
@@ -69,7 +71,8 @@ def tables(rows: pd.DataFrame, reliability: pd.DataFrame, measures: pd.DataFrame
     results["value"] = rounded(results["value"].to_numpy(), 12)
     results = results.sort_values(["target", "repeat", "number"])
     about = {target: text for group in GROUPS.values() for target, text in group.targets.items()}
-    targets = reliability.assign(description=reliability["target"].map(about), more_is_better=~reliability["target"].isin(LESS_IS_BETTER))
+    better = (~reliability["target"].isin(LESS_IS_BETTER)).astype("boolean").mask(reliability["target"].isin(UNDIRECTED))
+    targets = reliability.assign(description=reliability["target"].map(about), more_is_better=better)
     names = measures.columns.drop("number")
     measures = measures.assign(**{name: rounded(measures[name].to_numpy(np.float32), 16) for name in names})
     return {"wirings": wirings, "results": results.reset_index(drop=True), "targets": targets, "measures": measures}
@@ -81,8 +84,8 @@ def rounded(values: np.ndarray, bits: int) -> np.ndarray:
     return ((values.copy().view(np.uint32) + (np.uint32(1) << (cut - np.uint32(1)))) >> cut << cut).view(np.float32)
 
 
-def write_data(found: dict[str, pd.DataFrame], folder: Path) -> None:
-    """The tables in Parquet, and metadata in Croissant (https://docs.mlcommons.org/croissant/) with their checksums."""
+def write_data(found: dict[str, pd.DataFrame], folder: Path, published: str) -> None:
+    """The tables in Parquet, metadata in Croissant (https://docs.mlcommons.org/croissant/) with their checksums, and a README."""
     files, records = [], []
     for name, table in found.items():
         buffer = io.BytesIO()
@@ -110,12 +113,46 @@ def write_data(found: dict[str, pd.DataFrame], folder: Path) -> None:
         "version": _version(found["wirings"]),
         "description": "Wirings like the connectomes of C. elegans, and what networks wired by them achieve, every repeat kept.",
         "license": LICENCE,
+        "url": "README.md",
+        "creator": {"@type": "sc:Organization", "name": CREATORS},
+        "datePublished": published,
         "distribution": files,
         "recordSet": records,
     }
     # One line per column.
     text = re.sub(r"\n {4}}", "}", re.sub(r"\n {5,}", "", json.dumps(metadata, indent=1)))
     write_atomic(folder / "croissant.json", (text + "\n").encode())
+    write_atomic(folder / "README.md", readme(found, published).encode())
+
+
+def readme(found: dict[str, pd.DataFrame], published: str) -> str:
+    wirings, targets = found["wirings"], found["targets"]
+    version = _version(wirings)
+    pilot = " This is a pilot: leaderboards need all wirings." if version == PILOT else ""
+    ranked = ", ".join(f"`{name}`" for name in targets.loc[targets["ranked"], "target"])
+    return f"""# WiringBench {version}
+
+Wirings like the connectomes of *C. elegans*, and the performance of networks built from them: {len(wirings):,} of {len(recipes()):,}
+wirings, {len(targets)} targets, every repeat. Published {published}.{pilot}
+
+| file | rows | what |
+| --- | --- | --- |
+{chr(10).join(f"| `{name}.parquet` | {len(table):,} | {ABOUT[name]} |" for name, table in found.items())}
+| `croissant.json` | | Every column with its type, checksums, version, licence (Croissant 1.0). |
+
+Ranked targets, whose means have a reliability of at least 0.8: {ranked}.
+
+`WiringBench.table` reads the tables and compares them with their checksums; `WiringBench("memory")` is a PyG data set of the wirings. How
+every target was measured, the splits, what the data do not tell, and a leaderboard: `docs/wiringbench.md` of the package's source, whose
+`scripts/build_wiringbench.py` wrote this folder.
+
+## Licence
+
+Copyright {published[:4]} {CREATORS}. Licensed under the Creative Commons Attribution 4.0 International License (CC BY 4.0),
+{LICENCE}legalcode: you may share and adapt the tables for any purpose, if you name their
+source, link the licence, and say what you changed; they come without any warranty. The connectomes that the wirings are made from are not
+in this folder and have their own terms, see `../README.md`; please cite their papers.
+"""
 
 
 def _version(wirings: pd.DataFrame) -> str:
@@ -123,7 +160,7 @@ def _version(wirings: pd.DataFrame) -> str:
 
 
 def _field(table: str, column: str, kind: str) -> dict[str, Any]:
-    what = "sc:Boolean" if kind == "bool" else "sc:Integer" if "int" in kind else "sc:Float" if "float" in kind else "sc:Text"
+    what = "sc:Boolean" if "bool" in kind else "sc:Integer" if "int" in kind else "sc:Float" if "float" in kind else "sc:Text"
     source = {"fileObject": {"@id": f"{table}.parquet"}, "extract": {"column": column}}
     return {"@type": "cr:Field", "@id": f"{table}/{column}", "name": column, "dataType": what, "source": source}
 
@@ -136,7 +173,9 @@ def targets_text(found: dict[str, pd.DataFrame], seconds: dict[str, float]) -> s
     lines = [
         f"{pilot}{len(wirings):,} of {len(recipes()):,} wirings, {values:,} values, {len(targets)} targets, {ranked} ranked."
         f" Computing time: {sum(seconds.values()) / 3600:.1f} hours of one core"
-        f" ({', '.join(f'{name} {value:,.0f} s' for name, value in seconds.items())}).",
+        f" ({', '.join(f'{name} {value:,.0f} s' for name, value in seconds.items())}), without what was lost when the build was killed.",
+        "",
+        "![Reliability of each target, with the least of a ranked one](wiringbench/reliability.svg)",
         "",
         "| target | what it is | wirings | repeats | mean ± SD | one run | reliability of the mean (95 %) | ranked | repeats for 0.8 |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -151,9 +190,16 @@ def targets_text(found: dict[str, pd.DataFrame], seconds: dict[str, float]) -> s
     return "\n".join(lines)
 
 
-def leaderboard_text(folder: Path) -> str:
-    board, notes = load_run(folder).folder.read_table("leaderboard.csv"), load_run(folder).summary["notes"]
-    lines = []
+def leaderboard_text(folder: Path | None, wirings: pd.DataFrame) -> str:
+    if folder is None:
+        sizes = [int((wirings[f"split_{split}"] == "test").sum()) for split in SPLITS]
+        pilot = ", too small to put models in order" if _version(wirings) == PILOT else ""
+        return f"Not run yet on these wirings: the test parts have {min(sizes)} to {max(sizes)}{pilot}."
+    run = load_run(folder)
+    if run.folder.read_json("identity.json")["data"] != bench_hash(run.settings):
+        raise ValueError(f"leaderboard: expected a run on the tables of this build, got {folder} on others; run it again")
+    board, notes = run.folder.read_table("leaderboard.csv"), run.summary["notes"]
+    lines = ["![Share of the ceiling by model and split](wiringbench/leaderboard.svg)", ""]
     for split, own in board.groupby("split", sort=False):
         targets = list(dict.fromkeys(own["target"]))
         lines += [f"**{split} split**", "", f"| model | {' | '.join(targets)} | share of ceiling |", "| --- " * (len(targets) + 2) + "|"]
@@ -162,6 +208,8 @@ def leaderboard_text(folder: Path) -> str:
             cells = [mean_and_sd(rows.loc[name, "spearman_mean"], rows.loc[name, "spearman_std"], 2) for name in targets]
             lines.append(f"| {model} | {' | '.join(cells)} | {rows['ceiling_share_mean'].mean():.2f} |")
         lines.append("")
+    if (run.folder.path / COMPARISON).is_file():
+        lines.append(to_markdown(comparison_table(run.folder.read_table(COMPARISON))))
     return "\n".join([*lines, *(f"- {note}" for note in notes)])
 
 
@@ -177,11 +225,17 @@ def main() -> None:
     run_study(BUILD_WIRINGBENCH, settings, options.run, resume=True, workers=options.workers)
     run = load_run(options.run)
     found = tables(run.results, run.folder.read_table("reliability.csv"), run.folder.read_table(MEASURES))
-    write_data(found, ROOT / "data" / "wiringbench")
-    filled = {"targets": targets_text(found, run.summary["cpu_seconds"])}
+    write_data(found, ROOT / "data" / "wiringbench", run.summary["finished"][:10])
+    filled = {
+        "targets": targets_text(found, run.summary["cpu_seconds"]),
+        "leaderboard": leaderboard_text(options.leaderboard, found["wirings"]),
+    }
+    card, drawn = ROOT / "docs" / "wiringbench.md", [options.run / "figures" / "reliability.svg"]
     if options.leaderboard is not None:
-        filled["leaderboard"] = leaderboard_text(options.leaderboard)
-    write_atomic(CARD, between_marks(CARD.read_text(encoding="utf-8"), filled).encode())
+        drawn.append(options.leaderboard / "figures" / "leaderboard.svg")
+    for figure in drawn:
+        write_atomic(card.with_suffix("") / figure.name, figure.read_bytes())
+    write_atomic(card, between_marks(card.read_text(encoding="utf-8"), filled).encode())
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ SMALL = {
     "reproduce signal-simulation": "--membranes kunert --families rewired --nulls 2 --fit-steps 1 --fit-stimuli 2 --on 1 --duration 2"
     " --fit-duration 2 --workers 1",
     "reproduce barbulescu": "--experiment 1 --epochs 4 --runs 2 --count 4",
-    "reproduce wiringbench": "--targets memory --splits random --models size,ridge,gin --seeds 1 --steps 6",
+    "reproduce wiringbench": "--targets memory --splits random --models size,ridge,gin --seeds 1 --epochs 1",
     "build-wiringbench": "--every 1600 --groups start",
     "fit-rnn": "--epochs 8 --runs 2 --count 4 --hidden 2",
     "analyze": "witvliet2021-1 --nulls 19 --workers 1",

@@ -148,7 +148,16 @@ def fitted(make: Callable[[], nn.Module], data: Any, objective: Any = None, **se
 
 
 def cases() -> dict[str, Callable[[], None]]:
-    from elegans_pyg.models import ConnectomeClassifier, ConnectomeRNN, DenseNetwork, ElegansM1, ElegansM2, ReducedOrder, Reservoir
+    from elegans_pyg.models import (
+        ConnectomeClassifier,
+        ConnectomeRNN,
+        DenseNetwork,
+        EchoStateNetwork,
+        ElegansM1,
+        ElegansM2,
+        ReducedOrder,
+        Reservoir,
+    )
     from elegans_pyg.nn import DAGNet
     from elegans_pyg.training.data import FitData
     from elegans_pyg.training.objective import Autoencoding, SequenceRegression
@@ -167,6 +176,7 @@ def cases() -> dict[str, Callable[[], None]]:
             ConnectomeClassifier(dags, in_channels=1, num_classes=10, channels=3, edge_activation=activation), 4, 1, 8, 8
         )
     found["Reservoir"] = lambda: step(Reservoir([wiring(0), wiring(0)], signed=False), 4, 6, 1)
+    found["EchoStateNetwork"] = lambda: step(EchoStateNetwork(Reservoir([wiring(0), wiring(0)], signed=False), 2), 4, 6, 1)
     found["RidgeReadout"] = read_out
     for cell in ("rnn", "lstm", "gru"):
         found[f"ReducedOrder {cell}"] = lambda cell=cell: step(ReducedOrder(cell, 2, 2, 3, 2), 3, 6, 2)
@@ -177,6 +187,7 @@ def cases() -> dict[str, Callable[[], None]]:
     for share in ("edge", "class"):
         found[f"ConnectomeRNN {share}"] = lambda share=share: step(ConnectomeRNN([recurrent(0), recurrent(1)], 2, 3, share=share), 4, 6, 2)
     found["ConnectomeRNN at rest"] = at_rest
+    found["LinearPropagation"] = propagated
     every = {"augment": "crop_flip_cutout", "weight_decay": 0.01, "clip_norm": 1.0, "select": "best", "data_order": "variant"}
     images = make_images(24, 5)
     found["fit images"] = lambda: fitted(lambda: ConnectomeClassifier(dags, 1, 3, channels=3), images, **every)
@@ -225,6 +236,18 @@ def at_rest() -> None:
     rest = model.steady_state(torch.randn(1, 2).to(NAME))
     (rest.square().sum() + sum(response.square().sum() for response in model.linear_response(rest))).backward()
     assert isinstance(model.weight.grad, Second)
+
+
+def propagated() -> None:
+    """Log odds and amplitudes of the responses of two pairs of neurons, with gradients."""
+    from elegans_pyg.models import LinearPropagation
+    from elegans_pyg.models.linear_propagation import Measured
+    from tests.models.test_connectome_rnn import wiring
+
+    model = moved(LinearPropagation([wiring(0), wiring(0)], copies=2))
+    pairs = Measured(*torch.tensor([[0, 2], [0, 1], [1, 3], [0, 1], [0, 1], [1, 1]]).to(NAME).unbind())
+    sum(part.sum() for part in model(pairs)).backward()
+    assert all(isinstance(parameter.grad, Second) for parameter in model.parameters())
 
 
 def mixed() -> None:

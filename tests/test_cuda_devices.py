@@ -13,9 +13,9 @@ pytestmark = pytest.mark.slow
 MODELS = [
     *(f"DAGNet {executor}" for executor in ("scatter", "levels", "auto", "modules")),
     *(f"ConnectomeClassifier {activation}" for activation in ("sigmoid", "identity", "dale")),
-    *("Reservoir", "RidgeReadout", "ReducedOrder rnn", "ReducedOrder lstm", "ReducedOrder gru"),
+    *("Reservoir", "EchoStateNetwork", "RidgeReadout", "ReducedOrder rnn", "ReducedOrder lstm", "ReducedOrder gru"),
     *("TensorNetwork", "DenseNetwork", "ElegansM1", "ElegansM2"),
-    *("ConnectomeRNN edge", "ConnectomeRNN class", "ConnectomeRNN at rest"),
+    *("ConnectomeRNN edge", "ConnectomeRNN class", "ConnectomeRNN at rest", "LinearPropagation"),
     *("fit images", "fit reconstructions"),
     *(f"fit sequences {model}" for model in ("rnn", "lstm", "gru", "ConnectomeRNN")),
     *("simulate", "mixed tensors"),

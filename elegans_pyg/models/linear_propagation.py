@@ -126,7 +126,7 @@ class LinearPropagation(nn.Module):
 
     def responses(self, stimulated: Tensor) -> Tensor:
         """Compute the columns of :math:`R` of these neurons, ``(V, F, N, S)``."""
-        one = torch.eye(self.num_nodes, dtype=self.gain.dtype)
+        one = torch.eye(self.num_nodes, dtype=self.gain.dtype, device=self.gain.device)
         return torch.linalg.solve(one - self.coupling(), one[:, stimulated])
 
     def forward(self, measured: Measured) -> Predictions:

@@ -5,6 +5,7 @@ the remedy: no rows, a missing column, a duplicate row, an unknown family, task 
 from elegans_pyg.plots.body import body_animation
 from elegans_pyg.plots.circuits import scenario_circuit
 from elegans_pyg.plots.curves import accuracy_curves, family_accuracies
+from elegans_pyg.plots.intervals import value_intervals
 from elegans_pyg.plots.layered import layered_dag
 from elegans_pyg.plots.own_images import classified
 from elegans_pyg.plots.predictions import confusion_matrix, examples
@@ -35,6 +36,7 @@ __all__ += [
     "neuron_shape",
     "scenario_circuit",
     "titled",
+    "value_intervals",
     "voltage_map",
     "voltage_traces",
 ]

@@ -16,6 +16,7 @@ from elegans_pyg.studies.study import Finished, Report, Shard, Study
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
     from torch_geometric.data import Data
 
 REPEATS = max(group.repeats for group in GROUPS.values())
@@ -125,8 +126,17 @@ def reliability(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
+def reliability_figure(table: pd.DataFrame) -> Figure:
+    """Draw the reliability of every target with its interval, and the least that a ranked one has."""
+    kind = table["ranked"].map({True: "ranked", False: "not ranked"})
+    drawn = table.rename(columns={"target": "row", "reliability": "value"}).assign(panel="", kind=kind)
+    return ep.plots.titled(
+        ep.plots.value_intervals(drawn, "reliability of the mean of the repeats (95 %)", RANKED), "WiringBench's targets"
+    )
+
+
 def report(done: Finished[BuildSettings]) -> Report:
-    """The reliability of every target, and the computing time."""
+    """The reliability of every target, as a table and a figure, and the computing time."""
     groups = done.settings.groups
     names = [target for name in groups for target in GROUPS[name].targets]
     table = reliability(done.rows, names)
@@ -148,8 +158,12 @@ def report(done: Finished[BuildSettings]) -> Report:
         ep.studies.make_table("Targets", headings, cells),
         ep.studies.make_table("Computing time", ("group", "CPU s", "CPU s per run"), cost),
     ]
-    notes = [f"{done.rows['number'].nunique():,} wirings; SD over wirings of the mean of their repeats."]
-    return Report(tables, notes, {"reliability.csv": table, MEASURES: done.joined(MEASURES)}, findings={"cpu_seconds": seconds})
+    notes = [
+        f"{done.rows['number'].nunique():,} wirings; SD over wirings of the mean of their repeats.",
+        "Computing time is without what was lost when the run was killed.",
+    ]
+    files, figures = {"reliability.csv": table, MEASURES: done.joined(MEASURES)}, {"reliability": reliability_figure(table)}
+    return Report(tables, notes, files, figures, findings={"cpu_seconds": seconds})
 
 
 BUILD_WIRINGBENCH: Study[BuildSettings] = Study(

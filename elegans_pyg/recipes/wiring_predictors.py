@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,13 +19,17 @@ if TYPE_CHECKING:
 
 SIZE = ("nodes", "edges", "levels")
 PENALTIES = tuple(10.0**power for power in range(-2, 5))
-LEAVES = (1, 4, 16)
+LEAVES, FIRST_TREES, TREES = (1, 5), 25, 100
+"""Forests of the first number of trees choose the size of the leaves; the best one then gets the others."""
 LEARNING_RATES = (0.003, 0.01)
 GRAPH_NETWORKS = ("gin", "gcn", "gat", "dir-gnn", "gps", "dag-gin")
-MODELS = ("mean", "size", "ridge", "forest", *GRAPH_NETWORKS)
-HIDDEN, LAYERS = 32, 3
-EVALUATIONS, VALID = 6, 256
-"""How often a graph network is evaluated at each learning rate, and on how many validation wirings at most."""
+OF_MEASURES = ("ridge", "forest")
+DETERMINISTIC = ("mean", "size", "ridge")
+"""Models that draw nothing: one run tells all."""
+MODELS = ("mean", "size", *OF_MEASURES, *GRAPH_NETWORKS)
+HIDDEN, LAYERS, GPS_LAYERS = 32, 3, 2
+VALID = 256
+"""On how many validation wirings a graph network is evaluated after each epoch, at most."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Prediction:
     importance: np.ndarray | None = None
 
 
-def predict_all(name: str, problem: Problem, seed: int, steps: int, batch_size: int) -> Prediction:
+def predict_all(name: str, problem: Problem, seed: int, epochs: int, batch_size: int) -> Prediction:
     """Train a model on the training part, choose its hyperparameters on the validation part, and predict every wiring."""
     import numpy as np
 
@@ -63,7 +69,7 @@ def predict_all(name: str, problem: Problem, seed: int, steps: int, batch_size: 
         means = [problem.values[problem.known("train", target), target].mean() for target in range(targets)]
         return Prediction(np.tile(means, (wirings, 1)), [""] * targets)
     if name in GRAPH_NETWORKS:
-        return train_network(name, problem, seed, steps, batch_size)
+        return train_network(name, problem, seed, epochs, batch_size)
     table = problem.measures[list(SIZE)] if name == "size" else problem.measures
     fits = [_fit_table(name, problem, table.to_numpy(float), target, seed) for target in range(targets)]
     values, chosen, importance = zip(*fits, strict=True)
@@ -80,10 +86,12 @@ def _fit_table(name: str, problem: Problem, x: np.ndarray, target: int, seed: in
     y, train, valid = problem.values[:, target], problem.known("train", target), problem.known("valid", target)
     models: dict[str, Any] = {f"penalty {value:g}": make_pipeline(StandardScaler(), Ridge(value)) for value in PENALTIES}
     if name == "forest":
-        options = {"n_estimators": 100, "max_features": 0.3, "random_state": seed % 2**32, "n_jobs": 1}
+        options = {"n_estimators": FIRST_TREES, "max_features": 0.3, "random_state": seed % 2**32, "n_jobs": 1, "warm_start": True}
         models = {f"leaves of {value}": RandomForestRegressor(min_samples_leaf=value, **options) for value in LEAVES}
     errors = {key: float(((model.fit(x[train], y[train]).predict(x[valid]) - y[valid]) ** 2).mean()) for key, model in models.items()}
     best = min(errors, key=errors.__getitem__)
+    if name == "forest":
+        models[best].set_params(n_estimators=TREES).fit(x[train], y[train])
     return models[best].predict(x), best, models[best].feature_importances_ if name == "forest" else None
 
 
@@ -119,7 +127,9 @@ def graph_network(name: str, features: int, targets: int) -> nn.Module:
         convs = [DirGNNConv(GraphConv(features if layer == 0 else HIDDEN, HIDDEN)) for layer in range(LAYERS)]
         body: Any = nn.ModuleList(convs)
     elif name == "gps":
-        body = nn.ModuleList([nn.Linear(features, HIDDEN), *(GPSConv(HIDDEN, GraphConv(HIDDEN, HIDDEN), heads=2) for _ in range(LAYERS))])
+        body = nn.ModuleList(
+            [nn.Linear(features, HIDDEN), *(GPSConv(HIDDEN, GraphConv(HIDDEN, HIDDEN), heads=2) for _ in range(GPS_LAYERS))]
+        )
     else:
         kind = {"gin": GIN, "dag-gin": GIN, "gcn": GCN, "gat": GAT}[name]
         body = kind(features, HIDDEN, LAYERS, norm="batch_norm", jk="cat")
@@ -149,9 +159,9 @@ def graph_network(name: str, features: int, targets: int) -> nn.Module:
     return Network()
 
 
-def train_network(name: str, problem: Problem, seed: int, steps: int, batch_size: int) -> Prediction:
-    """Train one network for all targets on standardised values. Of all learning rates and evaluations, the weights with the smallest
-    validation error, averaged over targets, are used."""
+def train_network(name: str, problem: Problem, seed: int, epochs: int, batch_size: int) -> Prediction:
+    """Train one network for all targets on standardised values: one epoch at each learning rate, then the others at the better one. Of all
+    its epochs, the weights with the smallest validation error, averaged over targets, are used."""
     import numpy as np
     import torch
 
@@ -159,26 +169,36 @@ def train_network(name: str, problem: Problem, seed: int, steps: int, batch_size
     mean, sd = np.nanmean(problem.values[train], axis=0), np.nanstd(problem.values[train], axis=0)
     y = torch.from_numpy((problem.values - mean) / np.where(sd > 0, sd, 1)).float()
     graphs = _prepared(name, problem, train)
-    best, best_state, chosen = np.inf, None, ""
-    for rate in LEARNING_RATES:
+
+    def training(rate: float) -> Iterator[tuple[float, nn.Module]]:
+        """Validation error and network after each epoch."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = graph_network(name, graphs[0].x.size(1), y.size(1))
-            optimizer = torch.optim.Adam(network.parameters(), rate)
-            for step, batch in zip(range(1, steps + 1), _batches(train, batch_size, seed), strict=False):
-                network.train()
+        optimizer, rng, size = torch.optim.Adam(network.parameters(), rate), np.random.default_rng(seed), min(batch_size, len(train))
+        while True:
+            order = rng.permutation(train)
+            network.train()
+            for first in range(0, len(order) - size + 1, size):
+                batch = order[first : first + size]
                 loss = _error(network(_joined(graphs, batch)), y[batch])
                 optimizer.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
                 optimizer.step()
-                if step % max(steps // EVALUATIONS, 1) == 0:
-                    error = float(_error(_run(network, graphs, valid, batch_size), y[valid]))
-                    if error < best:
-                        best, chosen = error, f"rate {rate:g}, step {step}"
-                        best_state = {key: value.clone() for key, value in network.state_dict().items()}
+            error = float(_error(_run(network, graphs, valid, batch_size), y[valid]))
+            yield error if np.isfinite(error) else np.inf, network
+
+    started = {rate: training(rate) for rate in LEARNING_RATES}
+    first = {rate: next(run) for rate, run in started.items()}
+    rate = min(first, key=lambda rate: first[rate][0])
+    best, best_state, chosen = np.inf, None, ""
+    for epoch, (error, network) in enumerate(chain([first[rate]], islice(started[rate], epochs - 1)), 1):
+        if error < best:
+            best, chosen = error, f"rate {rate:g}, epoch {epoch}"
+            best_state = {key: value.clone() for key, value in network.state_dict().items()}
     if best_state is None:
-        raise ValueError(f"steps: expected a finite validation error of {name}, got none in {steps} steps; raise it")
+        raise ValueError(f"epochs: expected a finite validation error of {name}, got none in {epochs}; leave this model out")
     network.load_state_dict(best_state)
     values = _run(network, graphs, np.arange(len(graphs)), batch_size).numpy()
     return Prediction(values * sd + mean, [chosen] * y.size(1))
@@ -188,16 +208,7 @@ def _prepared(name: str, problem: Problem, train: np.ndarray) -> list[Data]:
     """The graphs with node features, standardised by mean and standard deviation of the training part."""
     import torch
 
-    from elegans_pyg.transforms import ConstrainedDAG
-
-    graphs = problem.graphs()
-    if name == "dag-gin":
-        graphs = [with_levels(copy(data)) if data.family == "random_dag" else ConstrainedDAG()(data) for data in graphs]
-    found = [node_features(data) for data in graphs]
-    if name == "dag-gin":
-        for data in found:
-            depth = data.level[:, None] / torch.tensor([[1.0, 4.0, 16.0, 64.0]])
-            data.x = torch.cat([data.x, depth.sin(), depth.cos()], dim=1)
+    found = [copy(data) for data in _featured(problem.graphs, name == "dag-gin")]
     known = torch.cat([found[position].x for position in train])
     mean, sd = known.mean(0), known.std(0).clamp_min(1e-6)
     for data in found:
@@ -205,14 +216,21 @@ def _prepared(name: str, problem: Problem, train: np.ndarray) -> list[Data]:
     return found
 
 
-def _batches(positions: np.ndarray, size: int, seed: int) -> Any:
-    """Endless batches of positions, in a new random order in each epoch."""
-    import numpy as np
+@lru_cache(maxsize=2)
+def _featured(graphs: Callable[[], Sequence[Data]], dag: bool) -> list[Data]:
+    """The graphs or their DAGs with node features, those of a DAG with the depth; computed once in each process."""
+    import torch
 
-    rng, size = np.random.default_rng(seed), min(size, len(positions))
-    while True:
-        order = rng.permutation(positions)
-        yield from (order[first : first + size] for first in range(0, len(order) - size + 1, size))
+    from elegans_pyg.transforms import ConstrainedDAG
+
+    if not dag:
+        return [node_features(data) for data in graphs()]
+    dags = [with_levels(copy(data)) if data.family == "random_dag" else ConstrainedDAG()(data) for data in graphs()]
+    found = [node_features(data) for data in dags]
+    for data in found:
+        depth = data.level[:, None] / torch.tensor([[1.0, 4.0, 16.0, 64.0]])
+        data.x = torch.cat([data.x, depth.sin(), depth.cos()], dim=1)
+    return found
 
 
 def _joined(graphs: Sequence[Data], positions: np.ndarray) -> Any:

@@ -192,10 +192,12 @@ _RNN = {
 GROUPS = {
     "reservoir": Group(TASKS, 8, measure_reservoirs),
     "start": Group(_START, 6, measure_start, dag=True),
-    "digits": Group(_DIGITS, 6, measure_digits, dag=True),
+    "digits": Group(_DIGITS, 5, measure_digits, dag=True),
     "rnn": Group(_RNN, 2, measure_rnns),
     "propagation": Group({"propagation": "AUC of a linear response for the signal propagation atlas"}, 1, measure_propagation),
 }
+UNDIRECTED = tuple(_START)
+"""Targets of which neither more nor less is better."""
 LESS_IS_BETTER = ("narma10", "mackey-glass", "lorenz", "rnn-loss", *(f"digits-loss-{budget}" for budget in BUDGETS))
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import runpy
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +15,16 @@ import torch
 from torch_geometric.data import Data
 
 from elegans_pyg import datasets
+from elegans_pyg.datasets.wiringbench import tables
 from elegans_pyg.datasets.wiringbench.wirings import make_wiring, recipes, wiring_hash
 from elegans_pyg.models import ConnectomeClassifier
 from elegans_pyg.recipes import build_wiringbench, wiring_targets
 from elegans_pyg.recipes.build_wiringbench import BUILD_WIRINGBENCH, BuildSettings, reliability
 from elegans_pyg.recipes.wiring_targets import GROUPS, measure_group, measure_propagation
-from elegans_pyg.studies import load_run, run_study
+from elegans_pyg.studies import load_run, machine, run_study
 from elegans_pyg.training import FitSettings, fit
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +138,8 @@ def test_propagation_is_the_area_under_the_curve_of_the_linear_response(two: lis
     assert found == pytest.approx(higher, abs=1e-6)
 
 
-def test_a_build_is_gone_on_with_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.drawn
+def test_a_build_is_gone_on_with_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     asked: list[str] = []
 
     def quick(name: str, graphs: list[Data], seeds: list[int]) -> dict[str, np.ndarray]:
@@ -145,9 +152,13 @@ def test_a_build_is_gone_on_with_and_reports(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(build_wiringbench, "measure_group", quick)
     settings = BuildSettings(every=1_600, groups=("reservoir", "propagation"))
     with pytest.raises(KeyboardInterrupt):
-        run_study(BUILD_WIRINGBENCH, settings, tmp_path, quiet=True, workers=1)
-    run_study(BUILD_WIRINGBENCH, settings, tmp_path, resume=True, quiet=True, workers=1)
-    run = load_run(tmp_path)
+        run_study(BUILD_WIRINGBENCH, settings, tmp_path / "run", quiet=True, workers=1)
+    # On a machine without Numba it is several times slower, and says what is missing.
+    here = machine.versions()
+    monkeypatch.setattr(machine, "versions", lambda: {name: own for name, own in here.items() if name != "numba"})
+    run_study(BUILD_WIRINGBENCH, settings, tmp_path / "run", resume=True, quiet=True, workers=1)
+    assert ("numba" in here) == (f"numba {here.get('numba')} -> None" in " ".join(capsys.readouterr().err.split()))
+    run = load_run(tmp_path / "run")
     rows, wirings = run.results, run.results.drop_duplicates("number")
     # What was there was read, and what was under way came again.
     assert asked.count("reservoir") == asked.count("propagation") - (asked[3] == "propagation") + (asked[3] == "reservoir") == len(wirings)
@@ -168,3 +179,20 @@ def test_a_build_is_gone_on_with_and_reports(tmp_path: Path, monkeypatch: pytest
     assert (measures["edges"] + measures["self_loops"]).tolist() == wirings["edges"].tolist()
     assert measures["nodes"].tolist() == wirings["neurons"].tolist()
     assert measures["levels"].gt(1).all()
+
+    # What is published of it.
+    shutil.copytree(ROOT / "docs", tmp_path / "docs", ignore=lambda folder, names: set(names) - {"wiringbench.md"})
+    script = runpy.run_path(str(ROOT / "scripts" / "build_wiringbench.py"))
+    main = script["main"]
+    monkeypatch.setitem(main.__globals__, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["build", "--run", str(tmp_path / "run"), "--every", "1600", "--groups", "reservoir,propagation"])
+    main()
+    card = (tmp_path / "docs" / "wiringbench.md").read_text()
+    assert f"version 0.1.0:** {len(wirings)} of 3,201 wirings" in card
+    assert "![Reliability of each target, with the least of a ranked one](wiringbench/reliability.svg)" in card
+    assert "<svg" in (tmp_path / "docs" / "wiringbench" / "reliability.svg").read_text()
+    assert "Not run yet on these wirings: the test parts have " in card
+    folder = tmp_path / "data" / "wiringbench"
+    assert {path.name for path in folder.iterdir()} == {"README.md", "croissant.json", *(f"{name}.parquet" for name in tables.TABLES)}
+    assert f"{len(wirings)} of 3,201" in " ".join((folder / "README.md").read_text().split())
+    assert pd.read_parquet(folder / "wirings.parquet")["sha256"].tolist() == wirings["sha256"].tolist()

@@ -26,12 +26,13 @@ _FORMAT, _PATIENCE_S = 1, 2.0
 
 
 class WiringBench(InMemoryDataset):
-    r"""Wirings like the connectomes of *C. elegans*, each with the scores of networks built from it; so far a pilot of 33.
+    r"""Wirings like the connectomes of *C. elegans*, each with the scores of networks built from it.
 
     Wirings are the connectomes of both sexes, of Varshney et al. and of eight developmental stages, and wirings of every family of
     :data:`~elegans_pyg.transforms.FAMILIES` made from them, at several degrees of rewiring, at several densities, and from parts of their
-    neurons. They are stored as recipes, and generated when first needed; a wiring whose edges differ from those measured raises. Targets,
-    their reliability, how they were measured, and the licence: ``docs/wiringbench.md``.
+    neurons. :meth:`table` lists those measured; versions before 1.0 are pilots of few. They are stored as recipes, and generated when first
+    needed; a wiring whose edges differ from those measured raises. Targets, their reliability, how they were measured, and the licence:
+    ``docs/wiringbench.md``.
 
     Args:
         target: one of :meth:`targets`.
@@ -81,8 +82,8 @@ class WiringBench(InMemoryDataset):
     def targets() -> pd.DataFrame:
         """Return one row per target.
 
-        Columns: description, whether more is better, number of repeats, reliability of their mean with interval, whether it is ranked
-        (reliability of at least 0.8), and the number of repeats needed for that.
+        Columns: description, whether more is better (missing where neither is), number of repeats, reliability of their mean with interval,
+        whether it is ranked (reliability of at least 0.8), and the number of repeats needed for that.
         """
         return WiringBench.table("targets")
 
