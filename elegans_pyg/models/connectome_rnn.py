@@ -312,12 +312,13 @@ class ConnectomeRNN(VariantNetwork):
         row, column = real.nonzero().T
         place = row * size + column
 
-        def dense(source: Tensor, target: Tensor, values: Tensor) -> Tensor:
-            entries = place[target] * size + column[source]
+        def dense(edges: Tensor, values: Tensor) -> Tensor:
+            entries = place[edges[1]] * size + column[edges[0]]
             return values.new_zeros(variants * size * size).index_add(0, entries, values).view(variants, size, size)
 
         leak = torch.diag_embed(self._padded(self._rate(own.gap)[None], empty=1.0)[:, 0])
-        return dense(*self.edge_index, own.weight), leak - dense(torch.cat([a, b]), torch.cat([b, a]), torch.cat([own.gap, own.gap]))
+        gaps = torch.stack([torch.cat([a, b]), torch.cat([b, a])])
+        return dense(self.edge_index, own.weight), leak - dense(gaps, torch.cat([own.gap, own.gap]))
 
     def _read(self, read: Tensor) -> Tensor:
         """Compute outputs ``(V, B, T, O)`` from voltages ``(T, R, B)``."""
