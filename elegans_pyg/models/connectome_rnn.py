@@ -42,7 +42,7 @@ class ConnectomeRNN(VariantNetwork):
         \qquad u_i = \sum_f p_{if}\, x_f
 
     The neurons and synapses are those of a connectome, and the unknown constants are learned, as for the fly's visual system in Lappalainen
-    et al. (2024), doi:10.1038/s41586-024-07939-3. Controls are degree-preserving wirings with the same ``seeds``, after Dhiman (2026),
+    et al. (2024), doi:10.1038/s41586-024-07939-3. Nulls are degree-preserving wirings with the same ``seeds``, after Dhiman (2026),
     arXiv:2604.04033. Time steps ``dt`` are exponential Euler: first order, and stable for any ``dt`` if :math:`\phi` is bounded. With
     :math:`G_i = 1 + \sum_j g_{ij}` and :math:`k_i = e^{-G_i\, dt / \tau_i}`,
 

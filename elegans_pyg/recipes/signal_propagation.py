@@ -69,7 +69,7 @@ class PropagationSettings(SignalSettings):
     fitted_nulls: int = Field(99, ge=2, le=MOST, description="Wirings of each family to fit, the first of these.")
     pair_nulls: Whole = Field(19, description="Of these, wirings also fitted with pairs held out instead of whole neurons; 0: none.")
     freedoms: Annotated[Names, Field(min_length=1), some_of(FREEDOMS)] = Field(
-        FREEDOMS, description=f"What is fitted, of {', '.join(FREEDOMS)}."
+        FREEDOMS, description="What is fitted: none, global (8 numbers), class (4 more per class of neurons), edge (1 more per edge)."
     )
     gain: float = Field(0.5, gt=0, le=0.9, description="Share of its partners' mean activity that a neuron follows, unless fitted.")
 
