@@ -184,7 +184,7 @@ def rank_table(title: str, tests: pd.DataFrame, column: str) -> Any:
 
 def rank_answers(tests: pd.DataFrame, column: str, words: Mapping[str, str], subject: str = "the worm's wiring") -> list[str]:
     """One sentence per value of ``column``, introduced by ``words``: the families whose nulls the real wiring exceeds, by its rank after
-    Holm's correction, and those for which this was not shown."""
+    Holm's correction, and those for which this was not shown, or could not be with so few nulls."""
     sentences = []
     for name, own in tests.groupby(column, sort=False):
         shown, real = own["p_holm"] <= ep.analysis.ALPHA, f"(AUC {own['real'].iloc[0]:.3f})"
@@ -192,6 +192,9 @@ def rank_answers(tests: pd.DataFrame, column: str, words: Mapping[str, str], sub
             ", ".join(f"{row.wirings:,} {row.family} ({row.mean:.3f})" for row in own[kind].itertuples()) for kind in (shown, ~shown)
         )
         text = f"{words[str(name)]}, {subject} was not shown to predict its signals {real} better than its nulls: {others}"
+        if (least := own["p_smallest"].min() * len(own)) > ep.analysis.ALPHA:
+            ranks = ", ".join(f"{row.rank} of {row.wirings + 1:,}" for row in own.itertuples())
+            text += f"; it ranks {ranks}, and so few nulls allow no p below {least:.2f} after Holm's correction"
         if better:
             text = f"{words[str(name)]}, {subject} predicts its signals {real} better than its nulls: {better}"
             text += f"; each p ≤ {own.loc[shown, 'p_holm'].max():.3f} after Holm's correction"

@@ -191,13 +191,17 @@ def test_refusals(tmp_path: Path) -> None:
 
 
 def test_the_sentence_says_what_the_ranks_show_and_no_more() -> None:
-    rows = [("none", "rewired", 0.6, 0.5, 19, 0.05), ("none", "er", 0.6, 0.58, 19, 0.4), ("edge", "rewired", 0.7, 0.69, 19, 0.3)]
-    tests = pd.DataFrame(rows, columns=["freedom", "family", "real", "mean", "wirings", "p_holm"])
-    mixed, nothing = signals.rank_answers(tests, "freedom", {"none": "With nothing fitted", "edge": "With edges fitted"})
+    rows = [("none", "rewired", 0.6, 0.5, 99, 0.02), ("none", "er", 0.6, 0.58, 99, 0.4), ("edge", "rewired", 0.7, 0.69, 19, 0.3)]
+    rows += [("class", "rewired", 0.7, 0.6, 19, 0.1), ("class", "er", 0.7, 0.6, 19, 0.1)]
+    tests = pd.DataFrame(rows, columns=["freedom", "family", "real", "mean", "wirings", "p_holm"]).assign(rank=1)
+    tests["p_smallest"] = 1 / (1 + tests["wirings"])
+    words = {"none": "With nothing fitted", "edge": "With edges fitted", "class": "With classes fitted"}
+    mixed, nothing, hopeless = signals.rank_answers(tests, "freedom", words)
     assert mixed == (
-        "With nothing fitted, the worm's wiring predicts its signals (AUC 0.600) better than its nulls: 19 rewired (0.500); each p ≤ 0.050"
-        " after Holm's correction. This was not shown for 19 er (0.580)."
+        "With nothing fitted, the worm's wiring predicts its signals (AUC 0.600) better than its nulls: 99 rewired (0.500); each p ≤ 0.020"
+        " after Holm's correction. This was not shown for 99 er (0.580)."
     )
     assert nothing == (
         "With edges fitted, the worm's wiring was not shown to predict its signals (AUC 0.700) better than its nulls: 19 rewired (0.690)."
     )
+    assert hopeless.endswith("19 er (0.600); it ranks 1 of 20, 1 of 20, and so few nulls allow no p below 0.10 after Holm's correction.")
