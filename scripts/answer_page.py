@@ -165,7 +165,12 @@ def answer_text() -> str:
     known, lines = origins(), []
     for name, images in PICTURES.items():
         if name in known:
-            lines += [f"- **Pictures:** {sentence}" for sentence in answers(pictures(name), "the worm's wiring", images)]
+            # The first sentence sums up the families, whose table is below.
+            sentence, *_ = answers(pictures(name), "the worm's wiring", images)
+            lines.append(f"- **Pictures:** {sentence}")
+    if "digits-r" in known:
+        *_, (_, _, _, share) = repeats_rows(evidence("digits-r"))
+        lines.append(f"- **Pictures,** single runs: the share of the variance of accuracy on digits that is the wiring's is {share}.")
     for name, (network, _) in TIME.items():
         if name in known:
             lines.append(f"- **Time ({NETWORKS[network]}):** {registered_answer(name)}")
@@ -239,8 +244,8 @@ def pictures_text() -> str:
     return "\n".join(blocks) or "Not run yet."
 
 
-def repeats_text(results: pd.DataFrame) -> str:
-    """How much of the variance of single runs is between wirings of one family."""
+def repeats_rows(results: pd.DataFrame) -> list[list[str]]:
+    """How much of the variance of single runs is between wirings of one family; the last row is of all families."""
     rows, centred = [], results.assign(accuracy=results["accuracy"] - results.groupby("family")["accuracy"].transform("mean"))
     for family, own in [*results.groupby("family", sort=False), ("all, family means taken out", centred)]:
         wirings = pd.factorize(own["family"] + "/" + own["wiring_seed"].astype(str))[0]
@@ -248,9 +253,14 @@ def repeats_text(results: pd.DataFrame) -> str:
         low, high = found.icc_interval()
         spread = [f"{100 * np.sqrt(part):.2f}" for part in (found.between, found.within)]
         rows.append([family if own is centred else f"`{family}`", *spread, f"{found.icc:.2f} ({low:.2f} to {high:.2f})"])
+    return rows
+
+
+def repeats_text(results: pd.DataFrame) -> str:
     runs = f"{len(results)} runs of {results.groupby(['family', 'wiring_seed']).ngroups} wirings"
     intro = f"**What a single run on digits owes to its wiring**, {runs}, standard deviations in percentage points:\n\n"
-    return intro + table(["family", "between wirings", "between runs of one", "share of the variance (95 %)"], rows)
+    headings = ["family", "between wirings", "between runs of one", "share of the variance (95 %)"]
+    return intro + table(headings, repeats_rows(results))
 
 
 def time_text() -> str:
