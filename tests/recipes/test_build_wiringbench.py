@@ -139,7 +139,7 @@ def test_propagation_is_the_area_under_the_curve_of_the_linear_response(two: lis
 
 
 @pytest.mark.drawn
-def test_a_build_is_gone_on_with_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_build_is_resumed_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     asked: list[str] = []
 
     def quick(name: str, graphs: list[Data], seeds: list[int]) -> dict[str, np.ndarray]:

@@ -127,7 +127,7 @@ def stops_once(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 
 
 @pytest.mark.drawn
-def test_an_interrupted_run_goes_on_to_the_same_end(tiny: EchoSettings, tmp_path: Path, stops_once: list[list[int]]) -> None:
+def test_an_interrupted_run_is_resumed_to_the_same_end(tiny: EchoSettings, tmp_path: Path, stops_once: list[list[int]]) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_study(ELEGANS_ECHO, tiny, tmp_path / "run", quiet=True)
     resumed = run_study(ELEGANS_ECHO, tiny, tmp_path / "run", resume=True, quiet=True)

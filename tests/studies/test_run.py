@@ -233,7 +233,9 @@ def test_an_unfinished_run_says_how_to_finish_it(tmp_path: Path) -> None:
         load_run(tmp_path)
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [*(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGHUP)), signal.SIGINT, signal.SIGKILL]
+)
 def test_a_signalled_run_is_resumed_to_the_same_bytes(tmp_path: Path, number: signal.Signals) -> None:
     run_study(COUNTING, CountingSettings(shard_size=2), tmp_path / "calm", quiet=True)
     process = start(tmp_path / "run", 0.2, 3, 2)

@@ -39,7 +39,10 @@ def triton_on_the_cpu(monkeypatch):
 
 
 @needs_interpreter
-@pytest.mark.parametrize(("name", "images", "size"), [("three sizes", 3, (5, 4)), ("no edges", 20, (1, 1)), ("dense", 2, (9, 7))])
+@pytest.mark.parametrize(
+    ("name", "images", "size"),
+    [("three sizes", 3, (5, 4)), ("no edges", 20, (1, 1)), pytest.param("dense", 2, (9, 7), marks=pytest.mark.slow)],
+)
 def test_interpreted_kernels_agree_with_per_node_loop(triton_on_the_cpu, name, images, size):
     batch = ENSEMBLES[name]
     net = make(batch, 2, torch.float32, executor="fused")
