@@ -35,6 +35,7 @@ html_title = "elegans_pyg"
 html_theme = "pydata_sphinx_theme"
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "secondary_sidebar_items": ["page-toc"]}
 html_show_sourcelink = False
+html_sidebars = {"*": []}  # pages outside folders have no section to navigate; their tables get its room
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
