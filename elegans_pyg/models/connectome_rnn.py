@@ -255,7 +255,8 @@ class ConnectomeRNN(VariantNetwork):
     def steady_state(self, x: Tensor, state: Tensor | None = None) -> Tensor:
         r"""Find all variants' steady voltages ``(B, N)`` under constant inputs ``(B, F)`` or ``(V, B, F)``; differentiable once.
 
-        Newton's method starts from ``state (B, N)``, by default zeros. There may be several steady states, and some may be unstable.
+        Newton's method starts from ``state (B, N)``, by default zeros. There may be several steady states, and some may be unstable. It
+        solves one linear system per variant and input, all at once: their matrices are ``V B n^2`` numbers, of the largest ``n`` neurons.
 
         Raises:
             ValueError: if Newton's method does not converge.

@@ -74,6 +74,7 @@ class SimulationSettings(SignalSettings):
 
 @lru_cache(maxsize=4)
 def load_worm(settings: SimulationSettings, membrane: str) -> ep.dynamics.Worm:
+    """The worm with this membrane, without its pharyngeal neurons unless ``pharynx`` is set."""
     from elegans_pyg.wirings import NEURON_TYPES
 
     worm = ep.dynamics.Worm(membrane)
