@@ -3,9 +3,13 @@
 from collections.abc import Callable
 from functools import cache, wraps
 from importlib.util import find_spec
+from threading import Lock
 from typing import Any
 
 import numpy as np
+
+# Of two threads that need a loop for the first time, one compiles it.
+_FIRST = Lock()
 
 
 def loop(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -26,7 +30,9 @@ def loop(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def call(*arguments: Any) -> Any:
         if find_spec("numba") is not None:
-            return fast()(*arguments)
+            with _FIRST:
+                compiled = fast()
+            return compiled(*arguments)
         lists = [argument.tolist() if isinstance(argument, np.ndarray) else argument for argument in arguments]
         result = function(*lists)
         for argument, values in zip(arguments, lists, strict=True):

@@ -1,17 +1,20 @@
-"""Threads: the one pool for compiled kernels, how a kernel's work is split among them, and a single thread for small operations."""
+"""Threads: the one pool for compiled kernels, how work is split among them, and a single thread for small operations."""
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from torch import Tensor, get_num_threads, set_num_threads
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @cache
@@ -58,6 +61,20 @@ def share(kernel: Any, count: int, *arguments: Any, largest: int | None = None, 
     # A pool thread may keep this closure, and with it the rows of room, a moment longer.
     while not rooms.empty():
         rooms.get()
+
+
+def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Yield ``function(item)`` for each item, in order, computed on as many threads as PyTorch uses.
+
+    This helps if much of the time is spent without the global lock, in kernels or in NumPy. If the caller stops, or after an error or
+    Ctrl-C, the waiting items are left.
+    """
+    threads = min(get_num_threads(), len(items))
+    if threads <= 1:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="elegans-spread") as pool:
+        yield from pool.map(function, items)
 
 
 @contextmanager

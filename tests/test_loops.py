@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -50,6 +51,25 @@ def test_changes_arrays_in_place_and_draws_numpys_numbers() -> None:
     expected = np.random.default_rng(3)
     assert np.array_equal(values, np.arange(5.0) + 10 + expected.random(5))
     assert rng.random() == expected.random()
+
+
+def test_of_threads_that_need_a_loop_first_one_compiles_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba", reason="numba is not installed (extra `fast`)")
+    from elegans_pyg import _compiled
+
+    compiled, times = _compiled.compiled, []
+    monkeypatch.setattr(_compiled, "compiled", lambda: times.append(1) or compiled())
+
+    @loop
+    def total(values):  # type: ignore[no-untyped-def]
+        summed = 0.0
+        for value in values:
+            summed += value
+        return summed
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(total, [np.ones(3)] * 8)) == [3.0] * 8
+    assert len(times) == 1
 
 
 @pytest.mark.parametrize("directed", [True, False])

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from elegans_pyg._threads import spread
 from elegans_pyg.dynamics import Worm, integrate, simulate
 from tests.dynamics.circuits import five
 
@@ -59,3 +63,42 @@ def test_a_small_circuit_is_simulated_on_one_thread_forward_and_backward(monkeyp
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_items_are_spread_over_threads_and_results_come_in_order(threads: int) -> None:
+    together = threading.Barrier(threads, timeout=10)
+
+    def square(number: int) -> int:
+        together.wait()
+        return number**2
+
+    assert list(spread(square, range(6))) == [number**2 for number in range(6)]
+    assert list(spread(square, [])) == []
+
+
+def test_after_an_error_or_when_nobody_asks_waiting_items_are_left(threads: int) -> None:
+    begun: list[int] = []
+
+    def slow(number: int) -> int:
+        begun.append(number)
+        time.sleep(0.01)
+        if number == 1:
+            raise ValueError("one")
+        return number
+
+    with pytest.raises(ValueError, match="one"):
+        list(spread(slow, range(1000)))
+    assert len(begun) < 100
+    begun.clear()
+    results = spread(slow, range(2, 1000))
+    assert next(results) == 2
+    results.close()  # type: ignore[attr-defined]
+    assert len(begun) < 100

@@ -1,8 +1,6 @@
 """All measures of many wirings at once, as a table."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -11,6 +9,7 @@ from torch_geometric.data import Batch, Data, Dataset
 from elegans_pyg._arguments import check_seed
 from elegans_pyg._extras import require
 from elegans_pyg._progress import track
+from elegans_pyg._threads import spread
 from elegans_pyg.analysis.communities import community_measures
 from elegans_pyg.analysis.dag_shape import dag_measures
 from elegans_pyg.analysis.degrees import degree_measures, size_measures
@@ -90,12 +89,7 @@ def measures(
     first: dict[bytes, int] = {}
     original = [first.setdefault(_fingerprint(data), number) for number, data in enumerate(wirings)]
     todo = sorted(first.values())
-    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, len(todo)), thread_name_prefix="elegans-measures")
-    try:
-        found = dict(zip(todo, track(pool.map(measure, todo), "measuring wirings", len(todo), quiet), strict=True))
-    finally:
-        # After an error or Ctrl-C, the waiting wirings are not measured.
-        pool.shutdown(cancel_futures=True)
+    found = dict(zip(todo, track(spread(measure, todo), "measuring wirings", len(todo), quiet), strict=True))
     return pd.DataFrame([found[number] for number in original])[names]
 
 

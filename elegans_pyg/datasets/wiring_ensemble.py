@@ -17,9 +17,10 @@ from torch_geometric.data import Data, InMemoryDataset
 
 from elegans_pyg._arguments import check_choice, check_seed, check_whole, shown
 from elegans_pyg._progress import track
+from elegans_pyg._threads import spread
 from elegans_pyg.datasets.graph_cache import hash_graph, load_graphs, save_graphs
 from elegans_pyg.transforms import FAMILIES, ConstrainedDAG, RandomDAG
-from elegans_pyg.transforms.strength_rewired import strength_error
+from elegans_pyg.transforms.strength_rewired import relative_error, strengths
 from elegans_pyg.wirings import as_wiring
 
 _TOLERANCE = 0.01
@@ -170,16 +171,18 @@ class WiringEnsemble(InMemoryDataset):
 
     def _make(self, count: int, progress: bool) -> list[Data]:
         wanted = self._dag_step(self.seed)(self._base).num_edges if self.match else None
-        tag, graphs = zlib.crc32(self.family.encode()), []
-        quiet = not (progress and sys.stderr.isatty())
-        for number in track(range(count), f"{self.family} wirings", count, quiet, _PATIENCE_S):
+        tag, expected = zlib.crc32(self.family.encode()), strengths(self._base)
+
+        def make(number: int) -> Data:
             wiring_seed = int(np.random.SeedSequence([self.seed, tag, number]).generate_state(1)[0])
             graph, cyclic = self._variant(wiring_seed, self.options) if wanted is None else self._matched(wiring_seed, wanted)
             graph.family, graph.wiring_seed = self.family, wiring_seed
             graph.y = torch.tensor([list(FAMILIES).index(self.family)])
-            graphs.append(graph)
-            self._before[wiring_seed] = _edges_without_loops(cyclic), strength_error(self._base, cyclic)
-        return graphs
+            self._before[wiring_seed] = _edges_without_loops(cyclic), relative_error(expected, strengths(cyclic))
+            return graph
+
+        quiet = not (progress and sys.stderr.isatty())
+        return list(track(spread(make, range(count)), f"{self.family} wirings", count, quiet, _PATIENCE_S))
 
     def _matched(self, seed: int, wanted: int) -> tuple[Data, Data]:
         """Try numbers of edges, each scaled by the error of the last, until the DAG has as many edges as the base's."""
@@ -249,4 +252,5 @@ def _check_arguments(base: Data, family: str, match: str | None, dag: str, optio
 
 
 def _edges_without_loops(graph: Data) -> int:
-    return int((graph.edge_index[0] != graph.edge_index[1]).sum())
+    source, target = graph.edge_index.cpu().numpy()
+    return int(np.count_nonzero(source != target))

@@ -4,21 +4,28 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.utils import degree
 
 from elegans_pyg._loops import loop
 
 
 def distance_from(edge_index: Tensor, start: Tensor) -> Tensor:
     """Number of edges on the shortest path from any node of the mask ``start (N,)`` to each node, ``(N,)``; -1 if there is no path."""
-    source, target = edge_index.cpu().numpy()
-    frontier, steps = start.cpu().numpy(), 0
-    distance = np.where(frontier, 0, -1)
-    while frontier.any():
-        steps += 1
-        frontier = np.bincount(target[frontier[source]], minlength=len(distance)).astype(bool) & (distance < 0)
-        distance[frontier] = steps
+    distance = np.where(start.cpu().numpy(), 0, -1)
+    _approach(*edge_index.cpu().numpy(), distance)
     return torch.from_numpy(distance).to(start.device)
+
+
+@loop
+def _approach(source, target, distance):  # type: ignore[no-untyped-def]
+    """Turn 0 for starts and -1 for others into numbers of edges on shortest paths, one step farther in each pass over the edges."""
+    steps, farther = 0, True
+    while farther:
+        farther = False
+        for edge in range(len(source)):
+            if distance[source[edge]] == steps and distance[target[edge]] < 0:
+                distance[target[edge]] = steps + 1
+                farther = True
+        steps += 1
 
 
 def longest_path_levels(edge_index: Tensor, input_mask: Tensor) -> Tensor:
@@ -71,7 +78,7 @@ def mark_dag(data: Data, input_mask: Tensor) -> Data:
         ValueError: if ``data`` has a cycle.
     """
     given = "output_mask" in data and "level" not in data
-    outputs = data.output_mask if given else degree(data.edge_index[0], input_mask.numel()) == 0
+    outputs = data.output_mask if given else torch.ones_like(input_mask).index_fill(0, data.edge_index[0], False)
     data.level, data.input_mask = longest_path_levels(data.edge_index, input_mask), input_mask
     data.output_mask = (data.level >= 0) & outputs
     return data

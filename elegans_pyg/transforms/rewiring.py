@@ -46,11 +46,14 @@ def generator(name: str, *seeds: int) -> np.random.Generator:
 
 def with_edges(data: Data, source: np.ndarray, target: np.ndarray, weight: np.ndarray, kind: np.ndarray) -> Data:
     """Replace the edges of ``data``, which is changed, by these, sorted by source, target and type."""
-    order = np.argsort((source * len(data.neuron_type) + target) * len(SYNAPSES) + kind, kind="stable")
+    place = (source * data.neuron_type.numel() + target) * len(SYNAPSES) + kind
+    if not (place[1:] >= place[:-1]).all():
+        order = np.argsort(place, kind="stable")
+        source, target, weight, kind = source[order], target[order], weight[order], kind[order]
     device = data.edge_index.device
-    data.edge_index = torch.from_numpy(np.stack([source[order], target[order]]).astype(np.int64)).to(device)
-    data.edge_weight = torch.from_numpy(weight[order]).to(device, data.edge_weight.dtype)
-    data.edge_type = torch.from_numpy(kind[order].astype(np.int64)).to(device)
+    data.edge_index = torch.from_numpy(np.array([source, target], dtype=np.int64)).to(device)
+    data.edge_weight = torch.from_numpy(weight).to(device, data.edge_weight.dtype)
+    data.edge_type = torch.from_numpy(kind.astype(np.int64, copy=False)).to(device)
     return data
 
 
@@ -62,7 +65,7 @@ def edge_arrays(data: Data) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
 def merge(source: np.ndarray, target: np.ndarray, weight: np.ndarray, kind: np.ndarray, num_nodes: int) -> tuple[np.ndarray, ...]:
     """Merge edges from one neuron to another, sorted by source and target: summed weight, chemical if any is, electrical only if all."""
     pair = source * num_nodes + target
-    if (np.diff(pair) > 0).all():
+    if (pair[1:] > pair[:-1]).all():
         return source, target, weight, kind
     pair, group = np.unique(pair, return_inverse=True)
     rank = np.full(len(pair), ELECTRICAL_LAST[ELECTRICAL])
@@ -122,9 +125,10 @@ class Rewiring(BaseTransform):
 
 def _edge_set(kind: int, num_nodes: int, source: np.ndarray, target: np.ndarray, weight: np.ndarray) -> EdgeSet:
     pair = source * num_nodes + target
-    order = np.argsort(pair, kind="stable")
-    source, target, weight = source[order], target[order], weight[order]
-    twice = np.flatnonzero(np.diff(pair[order]) == 0)
+    if not (pair[1:] > pair[:-1]).all():
+        order = np.argsort(pair, kind="stable")
+        source, target, weight, pair = source[order], target[order], weight[order], pair[order]
+    twice = np.flatnonzero(pair[1:] == pair[:-1])
     if len(twice):
         raise ValueError(
             f"data.edge_index: expected one edge of each type from a neuron to another, got several from {source[twice[0]]} to"

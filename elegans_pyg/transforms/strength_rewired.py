@@ -60,14 +60,18 @@ class StrengthRewired(Rewired):
 
 def strength_error(base: Data, graph: Data) -> float:
     """Relative error of strengths: the summed absolute differences of all neurons' in- and out-strengths, over the sum of the base's."""
-    (one, total), (other, _) = (_strengths(data) for data in (base, graph))
-    return float(np.abs(other - one).sum() / total)
+    return relative_error(strengths(base), strengths(graph))
 
 
-def _strengths(data: Data) -> tuple[np.ndarray, float]:
+def strengths(data: Data) -> np.ndarray:
+    """Every neuron's summed outgoing weights, then every neuron's summed incoming weights, ``(2 N,)``."""
     source, target, weight, _ = edge_arrays(data)
-    number = len(data.neuron_type)
-    return np.concatenate([np.bincount(ends, weight, number) for ends in (source, target)]), 2 * float(weight.sum(dtype=np.float64))
+    weight, number = weight.astype(np.float64), data.neuron_type.numel()
+    return np.concatenate([np.bincount(ends, weight, number) for ends in (source, target)])
+
+
+def relative_error(expected: np.ndarray, found: np.ndarray) -> float:
+    return float(np.abs(found - expected).sum() / expected.sum())
 
 
 @loop

@@ -70,6 +70,18 @@ def test_rewires_first_and_makes_the_dag_second(base: Data) -> None:
     assert torch.equal(dag.edge_index, ConstrainedDAG()(base).edge_index)
 
 
+def test_graphs_and_report_are_the_same_for_any_number_of_threads(base: Data) -> None:
+    before, made = torch.get_num_threads(), []
+    try:
+        for threads in (1, 4):
+            torch.set_num_threads(threads)
+            made.append(WiringEnsemble(base, "er", count=20, match="dag"))
+    finally:
+        torch.set_num_threads(before)
+    assert all(same(a, b) for a, b in zip(*map(graphs, made), strict=True))
+    assert made[0].match_report().equals(made[1].match_report())
+
+
 def test_families_have_seeds_of_their_own(base: Data) -> None:
     seeds = [dag.wiring_seed for family in FAMILIES for dag in WiringEnsemble(base, family, count=2)]
     assert len(set(seeds)) == len(seeds)
