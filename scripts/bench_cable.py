@@ -40,6 +40,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from elegans_pyg._files import data_folder
 from elegans_pyg.dynamics import Worm, simulate, simulate_neuron
 from elegans_pyg.wirings import ELECTRICAL
+from scripts.memory import refuse_if_too_large
 
 CHECK_DT_MS, CHECK_MS = 0.005, 10.0
 RMS_MV, LARGEST_MV = 0.05, 1.0
@@ -63,8 +64,7 @@ class Jaxley:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             if cores > 1:
                 os.sched_setaffinity(self.process.pid, {min(os.sched_getaffinity(0))})
-            if self._answer() != "ready":
-                raise SystemExit("Jaxley's process failed; its last lines say why")
+            self._answer()
             found = dict(np.load(result))
         setup = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in json.loads(str(found["setup"])).items())
         print(f"Jaxley's setup, not counted: {setup}")
@@ -79,7 +79,9 @@ class Jaxley:
 
     def _answer(self) -> str:
         assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+        if not (line := self.process.stdout.readline().strip()):
+            raise SystemExit(f"Jaxley's process ended with exit code {self.process.wait()}; its last lines say why")
+        return line
 
     @staticmethod
     def _differences(what: str, ours: Any, theirs: Any, dt_ms: float) -> tuple[float, float]:
@@ -164,6 +166,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     worm = Worm("c302-D1", compartments=options.d_lambda or "section")
     counts = [int(count) for count in options.stimuli.split(",")]
+    # Numbers of each stimulus and step, measured: three of each neuron, and with gradients, of 50 ms, five of each compartment.
+    numbers = {3 * len(worm.neuron_name) * options.duration, 5 * len(worm.cables.parent) * 50.0 if options.gradients else 0.0}
+    needed = max(numbers) * max(counts) / options.dt * (8 if options.dtype == "float64" else 4)
+    refuse_if_too_large("the simulation", needed, "use fewer --stimuli or a shorter --duration")
     currents = {count: stimuli(count, options).to(getattr(torch, options.dtype)) for count in counts}
     print(f"{worm}; {options.duration:g} ms at {options.dt:g} ms, {options.dtype}")
     print(f"{options.threads} threads, {platform.processor() or platform.machine()}, torch {torch.__version__}\n")

@@ -31,8 +31,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from elegans_pyg.datasets import Connectome
 from elegans_pyg.nn import DAGNet
 from elegans_pyg.recipes.ensemble import MAPS_PER_EDGE, MAPS_PER_NODE
-from elegans_pyg.studies.machine import free_memory
 from elegans_pyg.transforms import ConstrainedDAG
+from scripts.memory import peak_resident_bytes, too_large
 from tests.nn.dag.per_node_loop import PerNodeLoop
 
 LOOP = "loop"
@@ -47,12 +47,6 @@ def maps(variants: int, channels: int, options: argparse.Namespace) -> torch.Ten
     generator = torch.Generator().manual_seed(0)
     shape = (variants, options.batch_size, channels, options.size, options.size)
     return torch.randn(shape, generator=generator).to(options.device)
-
-
-def peak_resident_bytes() -> int:
-    """The kernel's high-water mark of this process alone; getrusage would carry over the parent's."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
 
 
 def contender(name: str, graphs: list[Data], channels: int, options: argparse.Namespace, pipe: Any) -> None:
@@ -153,23 +147,20 @@ def number_bytes(options: argparse.Namespace) -> int:
     return 2 if options.precision == "bfloat16" and options.device != "cpu" else 4
 
 
-def too_large(names: list[str], graphs: list[Data], channels: int, options: argparse.Namespace) -> str:
-    """Why contenders do not fit side by side, empty if they do. The loop stacks a node's inputs, as ``scatter`` does."""
+def bytes_needed(names: list[str], graphs: list[Data], channels: int, options: argparse.Namespace) -> float:
+    """What a step of all contenders takes side by side. The loop stacks a node's inputs, as ``scatter`` does."""
     nodes, edges = sum(dag.num_nodes for dag in graphs), sum(dag.num_edges for dag in graphs)
     kinds = ["scatter" if name == LOOP else name for name in names]
     count = sum(nodes * MAPS_PER_NODE[kind] + edges * MAPS_PER_EDGE.get(kind, 0) for kind in kinds)
-    needed = count * options.batch_size * channels * options.size**2 * number_bytes(options)
-    free = free_memory(torch.device(options.device))
-    have = f"about {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB can be had here"
-    remedy = "use fewer --executors, a smaller --batch-size or fewer --variants"
-    return f"{', '.join(names)}: a step needs {have}; {remedy}" if needed > free else ""
+    return count * options.batch_size * channels * options.size**2 * number_bytes(options)
 
 
 def time_contenders(names: list[str], graphs: list[Data], channels: int, options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Median seconds of a forward pass and of a training step's forward and backward pass, and the memory that a step adds."""
     if options.device != "cpu" and len(names) > 1:
         return {own: row for name in names for own, row in time_contenders([name], graphs, channels, options).items()}
-    if problem := too_large(names, graphs, channels, options):
+    needed, remedy = bytes_needed(names, graphs, channels, options), "use fewer --executors, a smaller --batch-size or fewer --variants"
+    if problem := too_large(f"a step of {', '.join(names)}", needed, remedy, options.device):
         if options.device == "cpu":
             raise SystemExit(problem)
         print(f"left out: {problem}")

@@ -35,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from elegans_pyg.datasets import Connectome
 from elegans_pyg.models import Reservoir
 from elegans_pyg.transforms import Rewired
+from scripts.memory import refuse_if_too_large
 
 LEAK = 0.5
 
@@ -74,12 +75,15 @@ def main() -> None:
     torch.set_num_threads(options.threads)
 
     base = Connectome(options.connectome)[0]
+    # At most: states of all neurons, those of reservoirpy, of another contender and their difference, and a copy.
+    numbers_needed = 4 * options.variants * options.sequences * options.steps * base.num_nodes
+    refuse_if_too_large("all states at once", 8 * numbers_needed, "use fewer --variants, --sequences or --steps")
     graphs: list[Data] = [base, *(Rewired(seed)(base) for seed in range(options.variants - 1))]
     batch = Batch.from_data_list(graphs)
     inputs = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (options.sequences, options.steps, 1)))
     double = Reservoir(batch, leak=LEAK, bias_scale=0.1, dtype=torch.float64)
-    single, sparse = copy.deepcopy(double).float(), copy.deepcopy(double)
-    sparse.backend = "reference"
+    single, reference = copy.deepcopy(double).float(), copy.deepcopy(double)
+    reference.backend = "reference"
     weights, numbers = matrices(double), inputs.numpy()
     read = double.readout_node[0].numpy()
     pool = Parallel(n_jobs=os.cpu_count())
@@ -92,7 +96,7 @@ def main() -> None:
         ),
         "Reservoir, fused, float64": lambda: double(inputs).numpy(),
         "Reservoir, fused, float32": lambda: single(inputs).numpy(),
-        "Reservoir, sparse, float64": lambda: sparse(inputs).numpy(),
+        "Reservoir, reference, float64": lambda: reference(inputs).numpy(),
     }
     print(f"{options.variants} variants of {base.num_nodes} neurons, {base.num_edges} synapses; {options.sequences} sequences of")
     print(f"{options.steps} steps; {options.threads} threads of {os.cpu_count()} cores; torch {torch.__version__}\n")

@@ -11,17 +11,23 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
+from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 from torch_geometric.data import Batch
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
 from elegans_pyg.datasets import Connectome
 from elegans_pyg.models import ConnectomeClassifier
+from elegans_pyg.recipes.ensemble import MAPS_PER_EDGE, MAPS_PER_NODE
 from elegans_pyg.training import Classification, FitSettings
 from elegans_pyg.training.trainer import Trainer
 from elegans_pyg.transforms import ConstrainedDAG
+from scripts.memory import refuse_if_too_large
 
 PARTS = {
     "walk of the DAGs": "walk",
@@ -55,6 +61,11 @@ def main() -> None:
     )
     for channels in (int(text) for text in options.channels.split(",")):
         model = ConnectomeClassifier(batch, 1, 10, channels, executor=options.executor).to(options.device)
+        executor = model.dag.executor_in_use()
+        count = batch.num_nodes * MAPS_PER_NODE[executor] + batch.num_edges * MAPS_PER_EDGE.get(executor, 0)
+        # The convolutions before the DAG make maps of half the images' height and width.
+        needed = 4 * count * options.batch_size * channels * (options.size // 2) ** 2
+        refuse_if_too_large("a step", needed, "use fewer --channels or --variants, or a smaller --batch-size", options.device)
         data = (images.to(options.device), labels.to(options.device))
         trainer = Trainer(model, data, FitSettings(batch_size=options.batch_size), Classification())
         seconds = []
