@@ -16,11 +16,11 @@ _WORDS = {
     "er": "random ones (er)",
     "ba": "scale-free ones (ba)",
     "rewired": "rewired ones",
-    "type_rewired": "ones rewired within neuron types",
-    "strength_rewired": "ones rewired with strengths kept",
+    "type_rewired": "wirings rewired within neuron types",
+    "strength_rewired": "wirings rewired with strengths kept",
     "random_rewired": "randomly rewired ones",
-    "weight_shuffled": "ones with shuffled weights",
-    "names_shuffled": "ones with shuffled neurons",
+    "weight_shuffled": "wirings with shuffled weights",
+    "names_shuffled": "wirings with shuffled neurons",
     "random_dag": "random DAGs of it",
 }
 """What wirings of a family are called after "the worm's wiring was not different from 60 ..."."""
