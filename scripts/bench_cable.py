@@ -167,8 +167,8 @@ def main() -> None:
     worm = Worm("c302-D1", compartments=options.d_lambda or "section")
     counts = [int(count) for count in options.stimuli.split(",")]
     # Numbers of each stimulus and step, measured: three of each neuron, and with gradients, of 50 ms, five of each compartment.
-    numbers = {3 * len(worm.neuron_name) * options.duration, 5 * len(worm.cables.parent) * 50.0 if options.gradients else 0.0}
-    needed = max(numbers) * max(counts) / options.dt * (8 if options.dtype == "float64" else 4)
+    numbers = max(3 * len(worm.neuron_name) * options.duration, 5 * len(worm.cables.parent) * 50 * options.gradients)
+    needed = numbers * max(counts) / options.dt * (8 if options.dtype == "float64" else 4)
     refuse_if_too_large("the simulation", needed, "use fewer --stimuli or a shorter --duration")
     currents = {count: stimuli(count, options).to(getattr(torch, options.dtype)) for count in counts}
     print(f"{worm}; {options.duration:g} ms at {options.dt:g} ms, {options.dtype}")

@@ -59,7 +59,7 @@ class StrengthRewired(Rewired):
 
 
 def strength_error(base: Data, graph: Data) -> float:
-    """Relative error of strengths: the summed absolute differences of all neurons' in- and out-strengths, over the sum of the base's."""
+    """The :func:`relative_error` of a graph's strengths."""
     return relative_error(strengths(base), strengths(graph))
 
 
@@ -71,6 +71,7 @@ def strengths(data: Data) -> np.ndarray:
 
 
 def relative_error(expected: np.ndarray, found: np.ndarray) -> float:
+    """The summed absolute differences of all neurons' in- and out-strengths, over the sum of those expected."""
     return float(np.abs(found - expected).sum() / expected.sum())
 
 
