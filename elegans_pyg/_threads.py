@@ -63,7 +63,7 @@ def share(kernel: Any, count: int, *arguments: Any, largest: int | None = None, 
         rooms.get()
 
 
-def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """Yield ``function(item)`` for each item, in order, computed on as many threads as PyTorch uses.
 
     This helps if much of the time is spent without the global lock, in kernels or in NumPy. If the caller stops, or after an error or
@@ -73,7 +73,7 @@ def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterato
     if threads <= 1:
         yield from map(function, items)
         return
-    with ThreadPoolExecutor(threads, thread_name_prefix="elegans-spread") as pool:
+    with ThreadPoolExecutor(threads, thread_name_prefix="elegans-item") as pool:
         yield from pool.map(function, items)
 
 

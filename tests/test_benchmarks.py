@@ -1,4 +1,4 @@
-"""Benchmarks refuse what does not fit into memory, in one line, before they start."""
+"""Benchmarks of the engine, models and simulator refuse what does not fit into memory, in one line, before they start."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -58,7 +59,13 @@ def test_of_threads_that_need_a_loop_first_one_compiles_it(monkeypatch: pytest.M
     from elegans_pyg import _compiled
 
     compiled, times = _compiled.compiled, []
-    monkeypatch.setattr(_compiled, "compiled", lambda: times.append(1) or compiled())
+
+    def slowly():  # type: ignore[no-untyped-def]
+        times.append(1)
+        time.sleep(0.05)  # The others ask meanwhile.
+        return compiled()
+
+    monkeypatch.setattr(_compiled, "compiled", slowly)
 
     @loop
     def total(values):  # type: ignore[no-untyped-def]

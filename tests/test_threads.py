@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from elegans_pyg._threads import spread
+from elegans_pyg._threads import in_threads
 from elegans_pyg.dynamics import Worm, integrate, simulate
 from tests.dynamics.circuits import five
 
@@ -73,15 +73,15 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     torch.set_num_threads(before)
 
 
-def test_items_are_spread_over_threads_and_results_come_in_order(threads: int) -> None:
+def test_items_are_shared_by_threads_and_results_come_in_order(threads: int) -> None:
     together = threading.Barrier(threads, timeout=10)
 
     def square(number: int) -> int:
         together.wait()
         return number**2
 
-    assert list(spread(square, range(6))) == [number**2 for number in range(6)]
-    assert list(spread(square, [])) == []
+    assert list(in_threads(square, range(6))) == [number**2 for number in range(6)]
+    assert list(in_threads(square, [])) == []
 
 
 def test_after_an_error_or_when_nobody_asks_waiting_items_are_left(threads: int) -> None:
@@ -95,10 +95,10 @@ def test_after_an_error_or_when_nobody_asks_waiting_items_are_left(threads: int)
         return number
 
     with pytest.raises(ValueError, match="one"):
-        list(spread(slow, range(1000)))
+        list(in_threads(slow, range(1000)))
     assert len(begun) < 100
     begun.clear()
-    results = spread(slow, range(2, 1000))
+    results = in_threads(slow, range(2, 1000))
     assert next(results) == 2
     results.close()  # type: ignore[attr-defined]
     assert len(begun) < 100

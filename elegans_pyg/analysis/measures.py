@@ -9,7 +9,7 @@ from torch_geometric.data import Batch, Data, Dataset
 from elegans_pyg._arguments import check_seed
 from elegans_pyg._extras import require
 from elegans_pyg._progress import track
-from elegans_pyg._threads import spread
+from elegans_pyg._threads import in_threads
 from elegans_pyg.analysis.communities import community_measures
 from elegans_pyg.analysis.dag_shape import dag_measures
 from elegans_pyg.analysis.degrees import degree_measures, size_measures
@@ -89,7 +89,7 @@ def measures(
     first: dict[bytes, int] = {}
     original = [first.setdefault(_fingerprint(data), number) for number, data in enumerate(wirings)]
     todo = sorted(first.values())
-    found = dict(zip(todo, track(spread(measure, todo), "measuring wirings", len(todo), quiet), strict=True))
+    found = dict(zip(todo, track(in_threads(measure, todo), "measuring wirings", len(todo), quiet), strict=True))
     return pd.DataFrame([found[number] for number in original])[names]
 
 

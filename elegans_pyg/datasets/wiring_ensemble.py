@@ -17,7 +17,7 @@ from torch_geometric.data import Data, InMemoryDataset
 
 from elegans_pyg._arguments import check_choice, check_seed, check_whole, shown
 from elegans_pyg._progress import track
-from elegans_pyg._threads import spread
+from elegans_pyg._threads import in_threads
 from elegans_pyg.datasets.graph_cache import hash_graph, load_graphs, save_graphs
 from elegans_pyg.transforms import FAMILIES, ConstrainedDAG, RandomDAG
 from elegans_pyg.transforms.strength_rewired import relative_error, strengths
@@ -182,7 +182,7 @@ class WiringEnsemble(InMemoryDataset):
             return graph
 
         quiet = not (progress and sys.stderr.isatty())
-        return list(track(spread(make, range(count)), f"{self.family} wirings", count, quiet, _PATIENCE_S))
+        return list(track(in_threads(make, range(count)), f"{self.family} wirings", count, quiet, _PATIENCE_S))
 
     def _matched(self, seed: int, wanted: int) -> tuple[Data, Data]:
         """Try numbers of edges, each scaled by the error of the last, until the DAG has as many edges as the base's."""
