@@ -21,9 +21,11 @@ import pandas as pd
 from elegans_pyg import analysis, plots, studies
 from elegans_pyg._files import write_atomic
 from elegans_pyg.analysis.answers import answers
+from elegans_pyg.datasets import Connectome
 from elegans_pyg.datasets.sequences import METRICS, SEQUENCE_TASKS
 from elegans_pyg.recipes import elegans_echo, time_tasks
 from elegans_pyg.studies.tables import between_marks, to_markdown
+from elegans_pyg.transforms import FAMILIES, ConstrainedDAG
 
 ROOT = Path(__file__).parent.parent
 EVIDENCE = ROOT / "docs" / "evidence"
@@ -239,9 +241,21 @@ def pictures_text() -> str:
             rows.append([f"`{row.family}`", f"{row.n} {row.unit}s", mean, *cells])
         blocks.append(f"**{images}**, test accuracy in %, differences in percentage points, margin {100 * MARGIN:g}:\n")
         blocks.append(table(["family", "units", "mean ± SD", *COMPARED], rows))
+        blocks.append(f"DAGs, means of edges, output nodes and levels: {dag_sizes(evidence(name))}.\n")
     if "digits-r" in origins():
         blocks.append(repeats_text(evidence("digits-r")))
     return "\n".join(blocks) or "Not run yet."
+
+
+def dag_sizes(results: pd.DataFrame) -> str:
+    """What the DAGs of each family have on average, made again from the seeds of their wirings."""
+    base, parts = Connectome("cook2019-hermaphrodite", synapses="chemical")[0], []
+    for family, seeds in results.groupby("family", sort=False)["wiring_seed"].unique().items():
+        rewiring = FAMILIES[family].rewiring
+        dags = [ConstrainedDAG()(base if rewiring is None else rewiring(seed=int(seed))(base)) for seed in seeds]
+        sizes = np.mean([(dag.num_edges, int(dag.output_mask.sum()), int(dag.level.max()) + 1) for dag in dags], axis=0)
+        parts.append(f"`{family}` {', '.join(f'{size:,.0f}' for size in sizes)}")
+    return "; ".join(parts)
 
 
 def repeats_rows(results: pd.DataFrame) -> list[list[str]]:

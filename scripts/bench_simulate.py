@@ -33,7 +33,7 @@ from scripts.memory import refuse_if_too_large
 INPUTS = ["PLML", "PLMR", "AVBL", "AVBR"]
 OUTPUTS = ["DB1", "LUAL", "PVR", "VB1"]
 NUMBERS = {("fused", False): 3, ("reference", False): 5, ("fused", True): 7, ("reference", True): 16}
-"""Of each stimulus, step and voltage kept, at most, without and with gradients: measured with 16 to 90 stimuli and 100 to 2,000 steps."""
+"""Of each stimulus, step and voltage kept, about, without and with gradients: measured with 16 to 90 stimuli and 100 to 2,000 steps."""
 
 
 def stimuli(count: int, options: argparse.Namespace) -> Tensor:
