@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Scores = dict[str, np.ndarray]
 
-BUDGETS = (25, 50, 100, 200)
+BUDGETS = (20, 40, 80, 120)
 """Iterations after which digits are scored; multiples of the first."""
 CHANNELS, DIGITS_BATCH, EXECUTOR = 4, 50, "auto"
 RNN_ITERATIONS, RNN_BATCH = 100, 50
@@ -190,7 +190,7 @@ _RNN = {
     "rnn-loss": "its mean training loss",
 }
 GROUPS = {
-    "reservoir": Group(TASKS, 8, measure_reservoirs),
+    "reservoir": Group(TASKS, 6, measure_reservoirs),
     "start": Group(_START, 6, measure_start, dag=True),
     "digits": Group(_DIGITS, 5, measure_digits, dag=True),
     "rnn": Group(_RNN, 2, measure_rnns),
