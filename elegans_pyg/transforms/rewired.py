@@ -48,10 +48,13 @@ class Rewired(Rewiring):
     def redraw(self, edges: EdgeSet, neuron_type: np.ndarray, rng: np.random.Generator) -> EdgeSet:
         chosen = rng.permutation(len(edges))[: round(self.fraction * len(edges))]
         new = replace(edges, source=edges.source.copy(), target=edges.target.copy())
-        blocks = self.blocks(new, chosen, neuron_type)
-        ends, present = (new.source, new.target, new.num_nodes, new.directed), edge_table(new.num_nodes)
-        _enter(*ends, present)
-        done = sum(_swap(*ends, block, *_pairs(len(block), turns, rng), present) for block, turns in blocks if len(block) > 1)
+        blocks = [(block, turns) for block, turns in self.blocks(new, chosen, neuron_type) if len(block) > 1]
+        done = 0
+        if blocks:
+            tries = [np.concatenate(column) for column in zip(*(_pairs(len(block), turns, rng) for block, turns in blocks), strict=True)]
+            sizes = np.array([len(block) for block, _ in blocks])
+            together = np.concatenate([block for block, _ in blocks])
+            done = _swap(new.source, new.target, new.num_nodes, new.directed, together, sizes, *tries, edge_table(new.num_nodes))
         if len(chosen) > 1 and not done:
             warnings.warn(
                 f"{type(self).__name__} found no swap among {len(chosen)} {SYNAPSES[edges.kind]} edges that is"
@@ -95,28 +98,26 @@ def _pairs(size: int, turns: bool, rng: np.random.Generator) -> tuple[np.ndarray
 
 
 @loop
-def _enter(source, target, number, directed, present):  # type: ignore[no-untyped-def]
-    """Add the edges to ``present``, an empty table of edges."""
+def _swap(source, target, number, directed, blocks, sizes, first, behind, turned, present):  # type: ignore[no-untyped-def]
+    """Swap edges in place, block after block, and return the number of swaps made; ``present`` is an empty table of edges."""
     for edge in range(len(source)):
         flip_edge(present, number, directed, source[edge], target[edge])
-
-
-@loop
-def _swap(source, target, number, directed, block, first, behind, turned, present):  # type: ignore[no-untyped-def]
-    """Swap edges of the block in place, and return the number of swaps made; ``present`` is the table of all edges."""
-    done = 0
-    for k in range(len(first)):
-        place = first[k] + behind[k]
-        i, j = block[first[k]], block[place - len(block) if place >= len(block) else place]
-        a, b, c, d = source[i], target[i], source[j], target[j]
-        if turned[k]:
-            c, d = d, c
-        if a in (c, d) or b in (c, d):
-            continue
-        if has_edge(present, number, directed, a, d) or has_edge(present, number, directed, c, b):
-            continue
-        for s, t in ((a, b), (c, d), (a, d), (c, b)):
-            flip_edge(present, number, directed, s, t)
-        source[i], target[i], source[j], target[j] = a, d, c, b
-        done += 1
+    done = start = begin = 0
+    for size in sizes:
+        for k in range(begin, begin + _SWAPS_PER_EDGE * size):
+            place = first[k] + behind[k]
+            i, j = blocks[start + first[k]], blocks[start + (place - size if place >= size else place)]
+            a, b, c, d = source[i], target[i], source[j], target[j]
+            if turned[k]:
+                c, d = d, c
+            if a in (c, d) or b in (c, d):
+                continue
+            if has_edge(present, number, directed, a, d) or has_edge(present, number, directed, c, b):
+                continue
+            for s, t in ((a, b), (c, d), (a, d), (c, b)):
+                flip_edge(present, number, directed, s, t)
+            source[i], target[i], source[j], target[j] = a, d, c, b
+            done += 1
+        start += size
+        begin += _SWAPS_PER_EDGE * size
     return done
