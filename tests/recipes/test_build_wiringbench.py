@@ -63,6 +63,12 @@ def test_reservoirs_score_what_differs_between_their_runs(two: list[Data], monke
     for values in scores.values():
         assert math.isnan(values[1])
         assert values[0] == values[3] != values[2]
+    monkeypatch.setattr(datasets.SequenceTask, "score", lambda task, predictions, segment: torch.full((len(predictions),), 44.7))
+    failed = measure_group("reservoir", [cyclic], [1])
+    wiring_targets._tasks.cache_clear()
+    assert {name: values.item() for name, values in failed.items()} == pytest.approx(
+        {"memory": 44.7, "narma10": 1, "mackey-glass": 1, "lorenz": 1, "parity": 44.7}
+    )
 
 
 def test_the_gradient_at_the_start_is_that_of_each_classifier_alone(two: list[Data], monkeypatch: pytest.MonkeyPatch) -> None:
