@@ -104,26 +104,47 @@ def structure(graphs: list[Data]) -> pd.DataFrame:
 
 def reliability(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """For each target: numbers of wirings and repeats, the intraclass correlation of one run, that of the mean of the repeats with its 95 %
-    interval, whether it is ranked, and the repeats needed for that. A deterministic target has one run per wiring and reliability 1; one
-    that no wiring has is not ranked."""
+    interval, the same within recipes (see :func:`within_recipes`), whether it is ranked, and the repeats needed for that. A deterministic
+    target has one run per wiring and reliability 1; one that no wiring has is not ranked."""
     import numpy as np
     import pandas as pd
 
-    table = []
+    from elegans_pyg.datasets.wiringbench.wirings import OPTIONS
+
+    recipe, table = rows.groupby(["base", "family", *OPTIONS], dropna=False).ngroup(), []
     for name in names:
         own = rows.dropna(subset=[name])
         count = own.groupby("number").size()
         repeats = int(count.max()) if len(count) else 0
         row: dict[str, Any] = {"target": name, "wirings": len(count), "repeats": repeats}
-        row |= dict.fromkeys(("icc", "reliability", "low", "high"), 1.0 if repeats else np.nan)
+        row |= dict.fromkeys(("icc", "reliability", "low", "high", "within"), 1.0 if repeats else np.nan)
         row |= {"mean": own[name].mean(), "sd": own.groupby("number")[name].mean().std()}
         if repeats > 1:
             components = ep.analysis.variance_components(own[name].to_numpy(), own["number"].to_numpy())
             of_mean = [ep.analysis.icc_of_mean(value, repeats) for value in (components.icc, *components.icc_interval())]
             row |= {"icc": components.icc, **dict(zip(("reliability", "low", "high"), of_mean, strict=True))}
+            row["within"] = within_recipes(own[name], own["number"], recipe[own.index])
         needed = np.ceil(RANKED / (1 - RANKED) * (1 - row["icc"]) / row["icc"]) if row["icc"] > 0 else np.nan
         table.append({**row, "ranked": row["reliability"] >= RANKED, "repeats_needed": max(needed, 1.0)})
     return pd.DataFrame(table)
+
+
+def within_recipes(values: pd.Series, number: pd.Series, recipe: pd.Series) -> float:
+    r"""Reliability of the mean of a wiring's runs among the draws of one recipe, for nested analysis of variance:
+
+    .. math:: 1 - MS_{runs} / MS_{wirings\,in\,recipes}
+
+    at least 0, for equal numbers of runs; NaN if no recipe has two wirings.
+    """
+    import numpy as np
+
+    wirings = values.groupby([recipe, number]).agg(["mean", "var", "size"])
+    of_recipe = wirings["mean"].groupby(level=0)
+    freedom = (of_recipe.size() - 1).sum()
+    if not freedom:
+        return np.nan
+    between = ((wirings["mean"] - of_recipe.transform("mean")) ** 2).sum() / freedom
+    return max(0.0, float(1 - (wirings["var"] / wirings["size"]).mean() / between))
 
 
 def reliability_figure(table: pd.DataFrame) -> Figure:
@@ -148,11 +169,15 @@ def report(done: Finished[BuildSettings]) -> Report:
     cells = [
         (
             *(row.target, str(row.wirings), str(row.repeats), f"{row.mean:.3f}", f"{row.sd:.3f}", f"{row.icc:.2f}"),
-            *(f"{row.reliability:.2f} ({row.low:.2f} to {row.high:.2f})", "yes" if row.ranked else "no", f"{row.repeats_needed:.0f}"),
+            *(f"{row.reliability:.2f} ({row.low:.2f} to {row.high:.2f})", f"{row.within:.2f}", "yes" if row.ranked else "no"),
+            f"{row.repeats_needed:.0f}",
         )
         for row in table.itertuples()
     ]
-    headings = ("target", "wirings", "repeats", "mean", "SD", "ICC", "reliability of the mean (95 %)", "ranked", f"repeats for {RANKED:g}")
+    headings = (
+        *("target", "wirings", "repeats", "mean", "SD", "ICC", "reliability of the mean (95 %)", "within a recipe", "ranked"),
+        f"repeats for {RANKED:g}",
+    )
     cost = [(name, f"{seconds[name]:,.0f}", f"{seconds[name] / count:.3f}") for name, count in runs.items()]
     tables = [
         ep.studies.make_table("Targets", headings, cells),

@@ -22,6 +22,7 @@ from elegans_pyg._files import data_folder
 from elegans_pyg.datasets import Connectome, WiringBench
 from elegans_pyg.datasets.wiringbench import Evaluator, dataset, read_ogb, tables, to_ogb
 from elegans_pyg.datasets.wiringbench.wirings import BASES, FAMILY_PARTS, SIZE_PARTS, make_wiring, recipes, wiring_hash
+from elegans_pyg.recipes.wiring_targets import BUDGETS
 from elegans_pyg.studies.settings import CONTROL_FAMILIES
 from elegans_pyg.transforms import Rewired
 
@@ -149,7 +150,7 @@ def test_a_pilot_is_called_one() -> None:
 def test_losses_are_more_reliable_than_accuracies() -> None:
     """As docs/what_did_not_work.md says."""
     one_run = WiringBench.targets().set_index("target")["icc"]
-    for budget in (25, 50, 100, 200):
+    for budget in BUDGETS:
         assert one_run[f"digits-accuracy-{budget}"] < one_run[f"digits-loss-{budget}"]
 
 

@@ -39,7 +39,8 @@ def two() -> list[Data]:
 def test_reliability_is_found_again() -> None:
     rng = np.random.default_rng(3)
     wiring = rng.normal(size=400)
-    rows = pd.DataFrame({"number": np.repeat(np.arange(400), 4)})
+    rows = pd.DataFrame({"number": np.repeat(np.arange(400), 4), "base": "one", "family": "er"})
+    rows = rows.assign(share=1.0, fraction=np.nan, p=np.nan, density=np.nan)
     rows["noisy"] = np.repeat(wiring, 4) + 2 * rng.normal(size=1_600)
     rows["fixed"] = np.where(np.arange(1_600) % 4 == 0, np.repeat(wiring, 4), np.nan)
     rows["none"] = np.nan
@@ -50,6 +51,14 @@ def test_reliability_is_found_again() -> None:
     assert not table.loc["noisy", "ranked"]
     assert table.loc["noisy", "repeats_needed"] == pytest.approx(16, abs=5)
     assert table.loc["none", ["wirings", "ranked"]].tolist() == [0, False]
+    # Recipes that differ raise the reliability over all, and not that within recipes, which is that of one recipe.
+    assert table.loc["noisy", "within"] == pytest.approx(table.loc["noisy", "reliability"], abs=1e-6)
+    of_two = rows.assign(base=np.where(rows["number"] < 200, "one", "two"), noisy=rows["noisy"] + 5 * (rows["number"] < 200))
+    apart = reliability(of_two, ["noisy"]).iloc[0]
+    assert apart["reliability"] > 0.8
+    assert apart["within"] == pytest.approx(0.5, abs=0.1)
+    alone = reliability(rows.assign(density=rows["number"]), ["noisy"]).iloc[0]
+    assert math.isnan(alone["within"])
     assert table.loc["fixed", ["icc", "reliability", "repeats", "ranked"]].tolist() == [1.0, 1.0, 1, True]
 
 
@@ -60,9 +69,12 @@ def test_reservoirs_score_what_differs_between_their_runs(two: list[Data], monke
     cyclic, dag = two
     scores = measure_group("reservoir", [cyclic, dag, cyclic, cyclic], [1, 1, 2, 1])
     wiring_targets._tasks.cache_clear()
-    for values in scores.values():
+    for name, values in scores.items():
         assert math.isnan(values[1])
-        assert values[0] == values[3] != values[2]
+        assert values[0] == values[3]
+        # After so few steps some errors are above 1.
+        assert values[0] != values[2] or (name in wiring_targets.LESS_IS_BETTER and values[0] == 1)
+    assert scores["narma10"][0] < 1
     monkeypatch.setattr(datasets.SequenceTask, "score", lambda task, predictions, segment: torch.full((len(predictions),), 44.7))
     failed = measure_group("reservoir", [cyclic], [1])
     wiring_targets._tasks.cache_clear()
