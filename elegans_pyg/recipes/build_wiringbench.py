@@ -130,11 +130,14 @@ def reliability(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
 
 
 def within_recipes(values: pd.Series, number: pd.Series, recipe: pd.Series) -> float:
-    r"""Reliability of the mean of a wiring's runs among the draws of one recipe, for nested analysis of variance:
+    r"""Reliability of the mean of a wiring's runs among the draws of one recipe, from ``(n,)`` values, numbers of wirings and recipes:
 
     .. math:: 1 - MS_{runs} / MS_{wirings\,in\,recipes}
 
-    at least 0, for equal numbers of runs; NaN if no recipe has two wirings.
+    of a nested analysis of variance, at least 0; all wirings need equally many runs. NaN if no recipe has two wirings.
+
+    ICC(1, k) in Shrout & Fleiss (1979), "Intraclass correlations: uses in assessing rater reliability", Psychological Bulletin 86, 420-428,
+    doi:10.1037/0033-2909.86.2.420, with the wirings' mean square taken within recipes.
     """
     import numpy as np
 
@@ -203,7 +206,7 @@ BUILD_WIRINGBENCH: Study[BuildSettings] = Study(
     shard_size=lambda settings: SHARD_UNITS,
     text="""Measure the performance of every wiring of WiringBench, and the reliability of each target.
 
-    By default all wirings and targets, some hours on 2 cores; scripts/build_wiringbench.py makes the data set from the results.""",
+    By default all wirings and targets, an hour and a half on 2 cores; scripts/build_wiringbench.py makes the data set from the results.""",
     quick="A few wirings: under two minutes.",
     short={"every": 500},
 )

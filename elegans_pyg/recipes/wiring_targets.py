@@ -58,7 +58,8 @@ class Group:
 def measure_reservoirs(graphs: Sequence[Data], seeds: Sequence[int]) -> Scores:
     """Score echo-state networks by each task's metric on its test segment, with a ridge readout of the motor neurons; the validation
     segment chooses its penalty. All reservoirs get the same sequence; a wiring's runs differ in input weights and biases. An NRMSE above 1,
-    that of the target's mean, counts as 1: a single readout that fails on the test segment would outweigh all others. NaN for DAGs."""
+    that of predicting the target's mean, counts as 1: a single readout that fails on the test segment would outweigh all others. NaN for
+    DAGs."""
     import numpy as np
     import torch
 
