@@ -184,9 +184,10 @@ def targets_text(found: dict[str, pd.DataFrame], seconds: dict[str, float]) -> s
     for row in targets.itertuples():
         interval = f"{row.reliability:.2f} ({row.low:.2f} to {row.high:.2f})" if row.repeats > 1 else "1 (nothing random)"
         needed = f"{row.repeats_needed:.0f}" if np.isfinite(row.repeats_needed) else "–"
+        within = f"{row.within:.2f}" if np.isfinite(row.within) else "–"
         lines.append(
             f"| `{row.target}` | {row.description} | {row.wirings:,} | {row.repeats} | {row.mean:.3f} ± {row.sd:.3f} | {row.icc:.2f} |"
-            f" {interval} | {row.within:.2f} | {'yes' if row.ranked else 'no'} | {needed} |"
+            f" {interval} | {within} | {'yes' if row.ranked else 'no'} | {needed} |"
         )
     return "\n".join(lines)
 
