@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from elegans_pyg import __version__
 from elegans_pyg._arguments import check_choice
 from elegans_pyg.datasets import ImageKind
-from elegans_pyg.models import EchoStateNetwork, ElegansM2, ReducedOrder
+from elegans_pyg.models import ConnectomeRNN, EchoStateNetwork, ElegansM2, ReducedOrder
 from elegans_pyg.models.export import FORMATS, Exported, export_network
 from elegans_pyg.studies.fitting import precision_of
 from elegans_pyg.studies.saved import Run
@@ -48,6 +48,7 @@ def export_run(
     classifiers      ``images (B, C, H, W)``, uint8 from 0 to 255    ``logits (B, K)``
     autoencoders     the same; binarised in the network              ``logits (B, C, H, W)``; their sigmoid is the share of ink
     reservoirs       ``inputs (B, T, F)``, float64                   ``outputs (B, T, K)``
+    recurrent        ``inputs (B, T, F)``, float32                   ``outputs (B, T, K)``; digits: logits of the last step, ``(B, K)``
     reduced-order    ``current_pA (S, T, I)``, float32               ``voltage_mV (S, T, O)``
     ================ =============================================== ===========================================================
 
@@ -106,6 +107,8 @@ def _sequences(model: Any) -> _Ends | None:
     if isinstance(model, EchoStateNetwork):
         own = model.reservoir
         return _Ends(("inputs", "outputs"), torch.rand(3, 40, own.in_features, generator=generator, dtype=own.bias.dtype))
+    if isinstance(model, ConnectomeRNN):
+        return _Ends(("inputs", "outputs"), torch.rand(3, 40, model.in_features, generator=generator, dtype=model.bias.dtype))
     if isinstance(model, ReducedOrder):
         current = 2 * torch.rand(3, 40, len(model.input_names), generator=generator, dtype=model.weight.dtype)
         return _Ends(("current_pA", "voltage_mV"), current)

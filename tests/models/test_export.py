@@ -13,7 +13,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from elegans_pyg.models import ConnectomeClassifier, DenseNetwork, EchoStateNetwork, ElegansM1, ElegansM2, ReducedOrder, Reservoir
+from elegans_pyg.models import (
+    ConnectomeClassifier,
+    ConnectomeRNN,
+    DenseNetwork,
+    EchoStateNetwork,
+    ElegansM1,
+    ElegansM2,
+    ReducedOrder,
+    Reservoir,
+)
 from elegans_pyg.models.export import FORMATS, export_network, files
 from elegans_pyg.studies.export import FromPixels
 from tests.dags import random_dag
@@ -62,6 +71,13 @@ def echo() -> EchoStateNetwork:
     return EchoStateNetwork(reservoir, 3)
 
 
+def connectome_rnn(outputs: int | list[str], **options: str | bool) -> ConnectomeRNN:
+    graph = wiring(4)
+    graph.edge_type[::5], graph.inhibitory = 1, torch.arange(14) % 4 == 0
+    graph.edge_weight, graph.neuron_name = 1.0 + torch.arange(graph.num_edges) % 3, [f"N{number}" for number in range(14)]
+    return ConnectomeRNN(graph, 2, outputs, **options)
+
+
 def reduced_order(cell: str) -> ReducedOrder:
     model = ReducedOrder(cell, ["AVBL", "AVBR"], ["DB1", "VB1", "VB2"], 5)
     model.set_scaling(torch.tensor([2.0, 0.5]), torch.tensor([-58.0, -40.0, -30.0]), torch.tensor([4.0, 9.0, 1.0]))
@@ -80,6 +96,9 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "m1_bare": lambda: ElegansM1(None, 4, num_variants=1, **SMALL),
     "m2": lambda: ElegansM2(network([2], width=12), image_size=(11, 9)),
     "echo": echo,
+    "recurrent": lambda: connectome_rnn(3),
+    "recurrent_last": lambda: connectome_rnn(3, last=True, dale=False, activation="sigmoid", share="type"),
+    "recurrent_named": lambda: connectome_rnn(["N1", "N2"], activation="relu"),
     "rnn": lambda: reduced_order("rnn"),
     "lstm": lambda: reduced_order("lstm"),
     "gru": lambda: reduced_order("gru"),
@@ -88,7 +107,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 
 def inputs_of(name: str, count: int) -> Tensor:
     generator = torch.Generator().manual_seed(count)
-    if name in ("echo", "rnn", "lstm", "gru"):
+    if name in ("echo", "rnn", "lstm", "gru") or name.startswith("recurrent"):
         return torch.rand(count, 4 * count, 2, generator=generator, dtype=torch.float64 if name == "echo" else torch.float32)
     shape = {"d": (1, 9, 12), "m": (3, 8, 8)}[name[0]] if name != "m2" else (1, 11, 9)
     return torch.randint(0, 256, (count, *shape), generator=generator, dtype=torch.uint8)
@@ -121,7 +140,7 @@ def test_a_fresh_process_gives_the_same_outputs(tmp_path: Path, format: str) -> 
         pytest.importorskip("onnxscript", reason="needs the extra onnx")
         pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     # ONNX is made from what torch is made from, so a few of them will do.
-    names = ("dag", "m1", "m2", "echo", "lstm", "gru") if format == "onnx" else MODELS
+    names = ("dag", "m1", "m2", "echo", "recurrent", "lstm", "gru") if format == "onnx" else MODELS
     expected = {name: export(name, tmp_path, format) for name in names}
     run_fresh(tmp_path, format)
     for name, own in expected.items():

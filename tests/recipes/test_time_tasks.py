@@ -14,6 +14,7 @@ from elegans_pyg.datasets import load_images, sequence_task
 from elegans_pyg.models import ConnectomeRNN
 from elegans_pyg.recipes.time_tasks import MARGINS, METRICS, OPTIONS, PAUSE, TIME_TASKS, TimeSettings, time_units
 from elegans_pyg.studies import Run, predict, run_study, unit_seed
+from elegans_pyg.studies.export import export_run
 from elegans_pyg.training import FitSettings
 from tests.commands import invoke, refused
 from tests.recipes.tiny import write_wiring
@@ -113,3 +114,11 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("--connectome", wiring, "--inputs", "nobody"), "nobody"),
     ):
         assert message in refused(*COMMAND, *arguments)
+
+
+def test_networks_of_every_task_are_exported(run: Run, tmp_path: Path) -> None:
+    for task in ("parity", "digits"):
+        done, unit = export_run(run, "numpy", tmp_path / f"{task}.npz", family="rewired", task=task)
+        assert (unit["family"], unit["task"]) == ("rewired", task)
+        assert done.difference is not None
+        assert done.difference <= 2e-6

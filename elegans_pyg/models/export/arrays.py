@@ -12,11 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from elegans_pyg.models.classifier import ConnectomeClassifier
+from elegans_pyg.models.connectome_rnn import ConnectomeRNN
 from elegans_pyg.models.echo_state_network import EchoStateNetwork
 from elegans_pyg.models.elegans_m1 import ElegansM1
 from elegans_pyg.models.elegans_m2 import ElegansM2
 from elegans_pyg.models.encoders import ResNet9
-from elegans_pyg.models.export.numpy_forward import connectome_classifier, echo_state_network, elegans_m1, elegans_m2, layers, reduced_order
+from elegans_pyg.models.export.numpy_forward import (
+    connectome_classifier,
+    connectome_rnn,
+    echo_state_network,
+    elegans_m1,
+    elegans_m2,
+    layers,
+    reduced_order,
+)
 from elegans_pyg.models.export.numpy_forward import tensor_network as tensor_network_forward
 from elegans_pyg.models.reduced_order import ReducedOrder
 from elegans_pyg.models.reservoir import Reservoir
@@ -45,6 +54,7 @@ def forward_modules(model: nn.Module) -> list[ModuleType]:
 
 forward_modules.register(ConnectomeClassifier, lambda model: [layers, connectome_classifier])
 forward_modules.register(ElegansM2, lambda model: [layers, tensor_network_forward, elegans_m2])
+forward_modules.register(ConnectomeRNN, lambda model: [layers, connectome_rnn])
 forward_modules.register(EchoStateNetwork, lambda model: [layers, echo_state_network])
 forward_modules.register(ReducedOrder, lambda model: [layers, reduced_order])
 
@@ -125,6 +135,17 @@ def _(module: Reservoir) -> dict[str, Any]:
     inputs = weights.bias.new_zeros(nodes, module.in_features).index_copy(0, weights.input_node, weights.input_weight)
     edges = {"edge_index": torch.stack([weights.source, target]), "edge_weight": weights.weight}
     return {**edges, "input_weight": inputs, "bias": weights.bias, "leak": weights.leak[0], "readout_node": weights.readout_node[0]}
+
+
+@_own_arrays.register
+def _(module: ConnectomeRNN) -> dict[str, Any]:
+    own, walk = module.coefficients(), module.walk
+    columns = own.bias.new_zeros(len(own.bias), module.in_features)
+    inputs = columns.index_put((walk.input_node, walk.input_feature), module.input_weight, accumulate=True)
+    edges = {"edge_index": module.edge_index, "edge_weight": own.weight, "gap_index": module.gap_index, "gap_weight": own.gap}
+    readout = {name: value for name, value in module.named_parameters() if name.startswith("readout_")}
+    neurons = {"tau": own.tau, "bias": own.bias, "input_weight": inputs, "readout_node": walk.read_node}
+    return {**edges, **neurons, **readout, "dt": module.dt, "activation": walk.activation, "last": module.last}
 
 
 @_own_arrays.register

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elegans_pyg.models.classifier import ConnectomeClassifier
+from elegans_pyg.models.connectome_rnn import ConnectomeRNN
 from elegans_pyg.models.dense_network import DenseNetwork
 from elegans_pyg.models.echo_state_network import EchoStateNetwork
 from elegans_pyg.models.elegans_m1 import ElegansM1
@@ -20,6 +21,7 @@ from elegans_pyg.models.reduced_order import ReducedOrder
 from elegans_pyg.models.reservoir import Reservoir
 from elegans_pyg.models.variants import Copies
 from elegans_pyg.nn import DAGNet, TensorNetwork
+from elegans_pyg.nn.recurrent.leaky import ACTIVATIONS
 from elegans_pyg.nn.tensor.program import UNIT, Group
 from elegans_pyg.nn.tensor.readout import read_motors
 
@@ -44,6 +46,7 @@ def inference_form(model: nn.Module) -> nn.Module:
 
 inference_form.register(TensorNetwork, lambda model: TensorInference(model).eval())
 inference_form.register(Reservoir, lambda model: _ReservoirInference(model).eval())
+inference_form.register(ConnectomeRNN, lambda model: _ConnectomeRNNInference(model).eval())
 inference_form.register(ReducedOrder, lambda model: _ReducedOrderInference(model).eval())
 inference_form.register(DenseNetwork, lambda model: inference_form(model.layers))
 
@@ -229,6 +232,40 @@ class _ReservoirInference(nn.Module):
 
         _, states = scan(step, torch.zeros_like(drive[0]), drive)
         return states.transpose(0, 1)
+
+
+class _ConnectomeRNNInference(nn.Module):
+    """Maps inputs ``(B, T, F)`` to outputs ``(B, T, O)``, or ``(B, O)`` with ``last``, from a zero state; see :class:`ConnectomeRNN`."""
+
+    def __init__(self, model: ConnectomeRNN) -> None:
+        super().__init__()
+        own, (a, b), entered = model.coefficients(), model.gap_index, model.walk.input_node
+        nodes, self.phi, self.last = len(own.bias), ACTIVATIONS[model.walk.activation][0], model.last
+
+        def matrix(source: Tensor, target: Tensor, values: Tensor, rows: int = nodes) -> Tensor:
+            """Sum the values by source and target."""
+            return values.new_zeros(rows, nodes).index_put((source, target), values, accumulate=True)
+
+        gaps = matrix(torch.cat([a, b]), torch.cat([b, a]), torch.cat([own.gap, own.gap]))
+        rate = 1 + gaps.sum(0)
+        keep = torch.exp(-model.dt * rate / own.tau)
+        pull = (1 - keep) / rate
+        self.chemical, self.electrical = nn.Buffer(matrix(*model.edge_index, own.weight) * pull), nn.Buffer(gaps * pull + keep.diag())
+        self.input = nn.Buffer(matrix(model.walk.input_feature, entered, model.input_weight, model.in_features) * pull)
+        self.bias, self.read = nn.Buffer(own.bias * pull), nn.Buffer(model.walk.read_node.clone())
+        self.readout = nn.Identity()
+        if hasattr(model, "readout_weight"):
+            self.readout = _linear(model.readout_weight.T, model.readout_bias[0])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        drive = inputs.transpose(0, 1) @ self.input + self.bias
+
+        def step(v: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+            v = self.phi(v) @ self.chemical + v @ self.electrical + own
+            return v, v[:, self.read]
+
+        _, read = scan(step, torch.zeros_like(drive[0]), drive)
+        return self.readout(read[-1] if self.last else read.transpose(0, 1))
 
 
 class _ReducedOrderInference(nn.Module):
