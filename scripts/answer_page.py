@@ -260,13 +260,13 @@ def dag_sizes(results: pd.DataFrame) -> str:
 
 def repeats_rows(results: pd.DataFrame) -> list[list[str]]:
     """How much of the variance of single runs is between wirings of one family; the last row is of all families."""
-    rows, centred = [], results.assign(accuracy=results["accuracy"] - results.groupby("family")["accuracy"].transform("mean"))
-    for family, own in [*results.groupby("family", sort=False), ("all, family means taken out", centred)]:
-        wirings = pd.factorize(own["family"] + "/" + own["wiring_seed"].astype(str))[0]
-        found = analysis.variance_components(own["accuracy"].to_numpy(), wirings)
+    rows = []
+    for family, own in [*results.groupby("family", sort=False), ("all, family means taken out", results)]:
+        wirings = own["family"] + "/" + own["wiring_seed"].astype(str)
+        found = analysis.variance_components(own["accuracy"].to_numpy(), wirings, own["family"])
         low, high = found.icc_interval()
         spread = [f"{100 * np.sqrt(part):.2f}" for part in (found.between, found.within)]
-        rows.append([family if own is centred else f"`{family}`", *spread, f"{found.icc:.2f} ({low:.2f} to {high:.2f})"])
+        rows.append([family if own is results else f"`{family}`", *spread, f"{found.icc:.2f} ({low:.2f} to {high:.2f})"])
     return rows
 
 

@@ -1,7 +1,6 @@
 """How much of the variance of runs is due to the wiring, and how much to the seed."""
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,13 +12,14 @@ from elegans_pyg.analysis.inference import TIE, Values
 
 class Components(NamedTuple):
     """Result of :func:`variance_components`: variance ``between`` groups (wirings) and ``within`` them (seeds), whether the former was
-    truncated at 0, and the groups' ``means`` and ``sizes``."""
+    truncated at 0, and the groups' ``means``, ``sizes`` and ``strata``, numbered from 0."""
 
     between: float
     within: float
     truncated: bool
     means: Values
     sizes: npt.NDArray[np.int64]
+    strata: npt.NDArray[np.int64]
 
     @property
     def both(self) -> float:
@@ -36,26 +36,27 @@ class Components(NamedTuple):
 
         Its ends are the :math:`\theta = \sigma_b^2 / \sigma_w^2`, turned into :math:`\theta / (1 + \theta)`, at which
 
-        .. math:: F(\theta) = \frac{\sum_i u_i (\bar y_i - \bar y_u)^2}{(k - 1)\,MSW}, \qquad u_i = \frac{n_i}{1 + n_i \theta}, \quad
+        .. math:: F(\theta) = \frac{\sum_i u_i (\bar y_i - \bar y_u)^2}{(k - s)\,MSW}, \qquad u_i = \frac{n_i}{1 + n_i \theta}, \quad
             \bar y_u = \sum_i u_i \bar y_i \big/ \sum_i u_i
 
-        which has the F distribution with :math:`k - 1` and :math:`N - k` degrees of freedom, equals its quantiles, truncated at 0: "A Note
-        on the Analysis of Variance with Unequal Class Frequencies" (Wald 1940, Annals of Mathematical Statistics 11, 96-100). For groups of
-        equal size it is the interval of ICC(1, 1) of Shrout & Fleiss (1979, doi:10.1037/0033-2909.86.2.420). ``nan`` if the components do
-        not exist.
+        with means :math:`\bar y_u` over the groups of a stratum, which has the F distribution with :math:`k - s` and :math:`N - k` degrees
+        of freedom, equals its quantiles, truncated at 0: "A Note on the Analysis of Variance with Unequal Class Frequencies" (Wald 1940,
+        Annals of Mathematical Statistics 11, 96-100), here for :math:`s` strata. For one stratum of groups of equal size it is the interval
+        of ICC(1, 1) of Shrout & Fleiss (1979, doi:10.1037/0033-2909.86.2.420). ``nan`` if the components do not exist.
         """
-        k, freedom = len(self.means), int(self.sizes.sum()) - len(self.means)
+        k = len(self.means)
+        freedom = k - int(self.strata.max()) - 1, int(self.sizes.sum()) - k
         if math.isnan(self.between) or not self.within > 0:
             return math.nan, math.nan
 
         def ratio(theta: float) -> float:
             weights = self.sizes / (1 + self.sizes * theta)
-            centre = weights @ self.means / weights.sum()
-            return float(weights @ (self.means - centre) ** 2 / ((k - 1) * self.within))
+            centre = np.bincount(self.strata, weights * self.means) / np.bincount(self.strata, weights)
+            return float(weights @ (self.means - centre[self.strata]) ** 2 / (freedom[0] * self.within))
 
         ends = []
         for level in ((1 + confidence) / 2, (1 - confidence) / 2):
-            quantile = float(stats.f.ppf(level, k - 1, freedom))
+            quantile = float(stats.f.ppf(level, *freedom))
             # F falls as theta grows, and its limit is 0.
             high = 1.0
             while ratio(high) > quantile:
@@ -65,30 +66,42 @@ class Components(NamedTuple):
         return ends[0], ends[1]
 
 
-def variance_components(values: Values, groups: Sequence[int] | npt.NDArray[np.int64]) -> Components:
-    r"""Estimate one-way random-effects variances by the analysis-of-variance method for groups of any size.
+def variance_components(values: Values, groups: npt.ArrayLike, strata: npt.ArrayLike | None = None) -> Components:
+    r"""Estimate random-effects variances by the analysis-of-variance method for groups of any size.
 
-    From Searle, Casella & McCulloch (1992), "Variance Components", doi:10.1002/9780470316856, section 3.6:
+    From Searle, Casella & McCulloch (1992), "Variance Components", doi:10.1002/9780470316856, section 3.6, summed over strata, whose means
+    are fixed:
 
     .. math:: \hat\sigma^2_{within} = MSW, \qquad \hat\sigma^2_{between} = (MSB - MSW) / n_0, \qquad
-        n_0 = \Big(N - \sum_i n_i^2 / N\Big) / (k - 1)
+        n_0 = \Big(N - \sum_h \sum_{i \in h} n_i^2 / N_h\Big) / (k - s)
 
-    for :math:`N` values in :math:`k` groups of sizes :math:`n_i`. A negative estimate between groups is truncated at 0 and marked. With one
-    group the variance between is ``nan``; if no group has two or more values, the two cannot be separated, and both are ``nan``.
+    for :math:`N` values in :math:`k` groups of sizes :math:`n_i`, and :math:`N_h` of them in each of :math:`s` strata; MSB, with
+    :math:`k - s` degrees of freedom, is around the means of the strata. A negative estimate between groups is truncated at 0 and marked. If
+    no stratum has two groups, the variance between is ``nan``; if no group has two values, the two cannot be separated, and both are
+    ``nan``.
+
+    Args:
+        values ``(N,)``: one per run.
+        groups ``(N,)``: which runs belong together, such as those of one wiring.
+        strata ``(N,)``: which groups do, such as the wirings of one family; by default all.
     """
-    _, group = np.unique(np.asarray(groups), return_inverse=True)
-    sizes = np.bincount(group)
-    total, k = len(values), len(sizes)
-    means = np.bincount(group, weights=values) / sizes
+    _, first, group = np.unique(np.asarray(groups), return_index=True, return_inverse=True)
+    stratum = np.unique(np.zeros(len(values)) if strata is None else np.asarray(strata), return_inverse=True)[1]
+    if not np.array_equal(stratum, stratum[first][group]):
+        raise ValueError("strata: expected one stratum for all values of a group, got two; number the groups of all strata apart")
+    sizes, stratum, total = np.bincount(group), stratum[first], len(values)
+    k, s = len(sizes), int(stratum.max()) + 1
+    means, in_stratum = np.bincount(group, weights=values) / sizes, np.bincount(stratum, weights=sizes)
     if total - k < 1:
-        return Components(math.nan, math.nan, False, means, sizes)
+        return Components(math.nan, math.nan, False, means, sizes, stratum)
     within = float(np.sum((values - means[group]) ** 2) / (total - k))
-    if k == 1:
-        return Components(math.nan, within, False, means, sizes)
-    between_square = float(np.sum(sizes * (means - values.mean()) ** 2) / (k - 1))
-    typical_size = (total - np.sum(sizes**2) / total) / (k - 1)
+    if k == s:
+        return Components(math.nan, within, False, means, sizes, stratum)
+    centre = (np.bincount(stratum, weights=sizes * means) / in_stratum)[stratum]
+    between_square = float(np.sum(sizes * (means - centre) ** 2) / (k - s))
+    typical_size = float(total - np.sum(sizes**2 / in_stratum[stratum])) / (k - s)
     between = (between_square - within) / typical_size
-    return Components(max(between, 0.0), within, bool(between < -TIE), means, sizes)
+    return Components(max(between, 0.0), within, bool(between < -TIE), means, sizes, stratum)
 
 
 def icc_of_mean(icc: float, seeds: float) -> float:

@@ -104,7 +104,7 @@ def structure(graphs: list[Data]) -> pd.DataFrame:
 
 def reliability(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """For each target: numbers of wirings and repeats, the intraclass correlation of one run, that of the mean of the repeats with its 95 %
-    interval, the same within recipes (see :func:`within_recipes`), whether it is ranked, and the repeats needed for that. A deterministic
+    interval, the same among the draws of a recipe, whether it is ranked, and the repeats needed for that. A deterministic
     target has one run per wiring and reliability 1; one that no wiring has is not ranked."""
     import numpy as np
     import pandas as pd
@@ -123,31 +123,11 @@ def reliability(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
             components = ep.analysis.variance_components(own[name].to_numpy(), own["number"].to_numpy())
             of_mean = [ep.analysis.icc_of_mean(value, repeats) for value in (components.icc, *components.icc_interval())]
             row |= {"icc": components.icc, **dict(zip(("reliability", "low", "high"), of_mean, strict=True))}
-            row["within"] = within_recipes(own[name], own["number"], recipe[own.index])
+            nested = ep.analysis.variance_components(own[name].to_numpy(), own["number"].to_numpy(), recipe[own.index].to_numpy())
+            row["within"] = ep.analysis.icc_of_mean(nested.icc, repeats)
         needed = np.ceil(RANKED / (1 - RANKED) * (1 - row["icc"]) / row["icc"]) if row["icc"] > 0 else np.nan
         table.append({**row, "ranked": row["reliability"] >= RANKED, "repeats_needed": max(needed, 1.0)})
     return pd.DataFrame(table)
-
-
-def within_recipes(values: pd.Series, number: pd.Series, recipe: pd.Series) -> float:
-    r"""Reliability of the mean of a wiring's runs among the draws of one recipe, from ``(n,)`` values, numbers of wirings and recipes:
-
-    .. math:: 1 - MS_{runs} / MS_{wirings\,in\,recipes}
-
-    of a nested analysis of variance, at least 0; all wirings need equally many runs. NaN if no recipe has two wirings.
-
-    ICC(1, k) in Shrout & Fleiss (1979), "Intraclass correlations: uses in assessing rater reliability", Psychological Bulletin 86, 420-428,
-    doi:10.1037/0033-2909.86.2.420, with the wirings' mean square taken within recipes.
-    """
-    import numpy as np
-
-    wirings = values.groupby([recipe, number]).agg(["mean", "var", "size"])
-    of_recipe = wirings["mean"].groupby(level=0)
-    freedom = (of_recipe.size() - 1).sum()
-    if not freedom:
-        return np.nan
-    between = ((wirings["mean"] - of_recipe.transform("mean")) ** 2).sum() / freedom
-    return max(0.0, float(1 - (wirings["var"] / wirings["size"]).mean() / between))
 
 
 def reliability_figure(table: pd.DataFrame) -> Figure:

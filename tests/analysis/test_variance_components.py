@@ -23,6 +23,23 @@ def test_variance_components_of_unequal_groups_recover_the_truth():
     assert components.within == pytest.approx(4, rel=0.06)
 
 
+def test_means_of_strata_take_their_degrees_of_freedom():
+    # Two strata of two groups of two, means 1, 2 and 6, 9: MSB = (2 * 0.5 + 2 * 4.5) / 2 = 5, MSW = (2 + 2 + 2 + 2) / 4 = 2.
+    values, groups = np.array([0.0, 2, 1, 3, 5, 7, 8, 10]), [4, 4, 9, 9, 2, 2, 1, 1]
+    assert variance_components(values, groups, list("aaaabbbb"))[:3] == (pytest.approx(1.5), pytest.approx(2), False)
+    assert math.isnan(variance_components(values, groups, groups).between)
+    with pytest.raises(ValueError, match="strata: expected one stratum for all values of a group, got two"):
+        variance_components(values, groups, list("aaabbbbb"))
+
+
+def test_nested_groups_of_any_size_recover_the_truth():
+    generator = np.random.default_rng(5)
+    groups = np.repeat(np.arange(3000), generator.integers(1, 6, 3000))
+    strata = groups // 3
+    values = 100 * strata + 3 * generator.standard_normal(3000)[groups] + 2 * generator.standard_normal(len(groups))
+    assert variance_components(values, groups, strata)[:2] == (pytest.approx(9, rel=0.08), pytest.approx(4, rel=0.08))
+
+
 def test_variance_components_that_do_not_exist():
     assert variance_components(np.array([1.0, 3]), [0, 0])[1] == pytest.approx(2)
     assert math.isnan(variance_components(np.array([1.0, 3]), [0, 0]).between)
@@ -61,14 +78,17 @@ def test_ratings_as_in_shrout_and_fleiss():
         assert end == pytest.approx((ratio / quantile - 1) / (ratio / quantile + 3), abs=1e-4)
 
 
+# Twelve groups of 1 to 8 values, in one stratum or in three of 2, 4 and 6 groups.
+@pytest.mark.parametrize("strata", [[0] * 12, [0] * 2 + [1] * 4 + [2] * 6])
 @pytest.mark.parametrize("icc", [0.08, 0.5, 0.9])
-def test_intervals_cover_the_truth_in_unequal_groups(icc):
+def test_intervals_cover_the_truth_in_unequal_groups(icc, strata):
     generator = np.random.default_rng(3)
     groups = np.repeat(np.arange(12), [1, 1, 2, 2, 3, 3, 4, 4, 5, 2, 3, 8])
+    strata = np.array(strata)[groups]
     draws, covered, above = 400, 0, 0
     for _ in range(draws):
         values = math.sqrt(icc) * generator.standard_normal(12)[groups] + math.sqrt(1 - icc) * generator.standard_normal(len(groups))
-        low, high = variance_components(values, groups).icc_interval(0.9)
+        low, high = variance_components(values + 9.0 * strata, groups, strata).icc_interval(0.9)
         covered, above = covered + (low <= icc <= high), above + (low > icc)
     assert covered / draws == pytest.approx(0.9, abs=4 * math.sqrt(0.09 / draws))
     assert above / draws == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / draws))
