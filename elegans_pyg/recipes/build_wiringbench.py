@@ -184,6 +184,7 @@ BUILD_WIRINGBENCH: Study[BuildSettings] = Study(
     score="",
     processes=True,
     shard_size=lambda settings: SHARD_UNITS,
+    together="number",
     text="""Measure the performance of every wiring of WiringBench, and the reliability of each target.
 
     By default all wirings and targets, an hour and a half on 2 cores; scripts/build_wiringbench.py makes the data set from the results.""",

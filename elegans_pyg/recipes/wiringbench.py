@@ -41,7 +41,8 @@ class LeaderboardSettings(Settings):
 
 
 def leaderboard_units(settings: LeaderboardSettings) -> ep.studies.Units:
-    """One unit per split, model, seed and target; the targets are one job, since a graph network learns all of them at once."""
+    """One unit per split, model, seed and target; the targets of a run are a job that is never split, since a graph network learns all of
+    them at once."""
     known = ep.datasets.WiringBench.targets()
     targets = settings.targets or tuple(known.loc[known["ranked"], "target"])
     for target in targets:
@@ -259,6 +260,7 @@ WIRINGBENCH: Study[LeaderboardSettings] = Study(
     data=bench_hash,
     score="spearman",
     processes=True,
+    together="job",
     text="""The leaderboard of WiringBench: mean, size, structural measures (ridge, random forest) and graph networks, by split.""",
     quick="One seed, three graph networks, two epochs: under four minutes.",
     short={"seeds": 1, "epochs": 2, "models": ("mean", "size", "ridge", "forest", "gin", "gcn", "dir-gnn")},

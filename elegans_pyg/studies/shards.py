@@ -3,6 +3,7 @@
 from typing import TypeVar
 
 import numpy as np
+import pandas as pd
 
 from elegans_pyg._progress import Progress
 from elegans_pyg._settings import Settings
@@ -21,15 +22,23 @@ def split(study: Study[S], settings: S, units: Units, shards: int | None = None)
     """Assign a shard to every unit, ``(units,)``, numbered from 1: contiguous, and as few as memory and the study's limit allow, or
     ``shards``.
 
-    Where the units' table has a column ``job``, whose equal values are contiguous, no shard holds units of two jobs.
+    No shard holds units of two jobs (the units' column ``job``), and units with the same value of ``study.together`` share a shard; equal
+    values of both are contiguous.
 
     Raises:
-        ValueError: if a single unit does not fit in memory, or ``shards`` is too small or larger than the number of units.
+        ValueError: if a single unit does not fit in memory, or ``shards`` is too small or larger than the number of parts.
     """
-    count = len(units.table)
+    table = units.table
+    job = table["job"].to_numpy() if "job" in table else np.zeros(len(table), np.int64)
+    whole = table[study.together].to_numpy() if study.together else np.arange(len(table))
+    # A part is what no two shards can share: one unit, or all units that stay together.
+    starts = np.flatnonzero(np.append(True, (job[1:] != job[:-1]) | (whole[1:] != whole[:-1])))
+    sizes = np.diff(starts, append=len(table))
+    count = len(starts)
     if shards is not None and not 1 <= shards <= count:
-        raise ValueError(f"shards: expected 1 to {count}, the number of units, got {shards}; change it")
-    limit = count if study.shard_size is None else study.shard_size(settings) or count
+        what = f"values of {study.together}" if study.together else "units"
+        raise ValueError(f"shards: expected 1 to {count}, the number of {what}, got {shards}; change it")
+    limit = len(table) if study.shard_size is None else study.shard_size(settings) or len(table)
     if study.memory is not None:
         memory = study.memory(settings, units)
         device = getattr(getattr(settings, "training", None), "device", "cpu")
@@ -41,18 +50,19 @@ def split(study: Study[S], settings: S, units: Units, shards: int | None = None)
                 " batch or the sequences smaller, or use a larger machine"
             )
         limit = min(limit, max(1, int((free - memory.fixed) // max(largest, 1))))
-    jobs = units.table.groupby("job", sort=False).size().tolist() if "job" in units.table else [count]
+    limit = max(1, limit // int(sizes.max()))
+    jobs = pd.Series(job[starts]).groupby(job[starts], sort=False).size().tolist()
     parts = [-(-size // limit) for size in jobs]
     if shards is None:
         within = [np.arange(size) // limit for size in jobs]
     elif shards < sum(parts):
-        raise ValueError(f"shards: {count} units in {shards} do not fit in memory or the study's limit; give {sum(parts)} or more")
+        raise ValueError(f"shards: {len(table)} units in {shards} do not fit in memory or the study's limit; give {sum(parts)} or more")
     else:
         while sum(parts) < shards:
             parts[max(range(len(jobs)), key=lambda job: jobs[job] / parts[job])] += 1
         within = [np.sort(np.arange(size) % own) for size, own in zip(jobs, parts, strict=True)]
     before = np.cumsum([0, *parts[:-1]])
-    return np.concatenate([own + first for own, first in zip(within, before, strict=True)]) + 1
+    return np.repeat(np.concatenate([own + first for own, first in zip(within, before, strict=True)]) + 1, sizes)
 
 
 def run_shard(study: Study[S], settings: S, folder: RunFolder, number: int, count: int, quiet: bool = True) -> None:

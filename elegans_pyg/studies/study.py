@@ -158,8 +158,8 @@ class Study(Generic[S]):
     Args:
         name: words of its command, such as ``"reproduce park-kim"``.
         settings: the class of its settings.
-        units: function from settings to units; cheap, and without side effects. Units that have to run side by side have the same value in
-            a column ``job``, and no shard holds units of two jobs.
+        units: function from settings to units; cheap, and without side effects. No shard holds units with two values of the column
+            ``job``, if there is one.
         measure: function from settings and a shard to the shard's rows with their scores. It keeps checkpoints in the shard's folder,
             resumes from them, and raises :class:`Interrupted` after a signal has stopped it.
         report: function from the finished study to its report.
@@ -177,6 +177,7 @@ class Study(Generic[S]):
         score: column of the rows by which families are compared.
         processes: whether a shard uses one core only, so that the local engine runs several at once.
         shard_size: function from settings to the largest number of units per shard; ``None``: as many as fit in memory.
+        together: column whose equal values are never split over shards, where units are measured together; ``""``: none.
         text: description of the study in ``--help``.
         quick: description of the short form in ``--help``; empty if there is none.
         short: settings of the short form that differ from the class's defaults, for studies without ``base``.
@@ -196,6 +197,7 @@ class Study(Generic[S]):
     score: str = "accuracy"
     processes: bool = False
     shard_size: Callable[[S], int | None] | None = None
+    together: str = ""
     text: str = ""
     quick: str = ""
     short: Mapping[str, Any] = field(default_factory=dict)

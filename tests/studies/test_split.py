@@ -39,6 +39,18 @@ def test_no_shard_holds_units_of_two_jobs() -> None:
         split(study(), Settings(), units_of(jobs), 7)
 
 
+def test_units_that_are_measured_together_share_a_shard() -> None:
+    jobs, wirings = [0, 0, 0, 0, 0, 0, 1, 1], [0, 0, 1, 1, 2, 2, 2, 2]
+    units = Units(pd.DataFrame({"job": jobs, "wiring": wirings}), [])
+    assert split(study(together="wiring"), Settings(), units).tolist() == [1] * 6 + [2] * 2
+    assert split(study(5, together="wiring"), Settings(), units).tolist() == [1, 1, 1, 1, 2, 2, 3, 3]
+    assert split(study(1, together="wiring"), Settings(), units).tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert split(study(together="wiring"), Settings(), units, 3).tolist() == [1, 1, 1, 1, 2, 2, 3, 3]
+    assert split(study(together="job"), Settings(), units, 2).tolist() == [1] * 6 + [2] * 2
+    with pytest.raises(ValueError, match="shards: expected 1 to 2, the number of values of job, got 3"):
+        split(study(together="job"), Settings(), units, 3)
+
+
 def test_a_unit_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match=r"memory: one unit needs about 1,024\.0 GiB, and .* are available here"):
         split(study(memory=lambda settings, units: Memory(0, 2**40)), Settings(), units_of())
