@@ -79,6 +79,12 @@ class Settings(BaseModel):
             (update.setdefault(group[0], {}) if group else update)[name] = value
         return self.model_copy(update=update)
 
+    def flat(self) -> dict[str, Any]:
+        """Return all settings as plain values by their own names, as :meth:`with_flat` takes them."""
+        own = [(name, getattr(self, name)) for name in type(self).model_fields]
+        groups = [value.flat().items() if isinstance(value, Settings) else [(name, _plain(value))] for name, value in own]
+        return dict(pair for group in groups for pair in group)
+
     @classmethod
     def flat_fields(cls) -> dict[str, tuple[tuple[str, ...], FieldInfo]]:
         """Return every setting by its own name: its path, ``(name,)`` or ``(group, name)``, and its field."""

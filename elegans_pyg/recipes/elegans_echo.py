@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch_geometric.data import Data
 
-TASKS = ("memory", "narma10", "mackey-glass", "lorenz", "parity")
+METRICS = {"memory": "memory capacity", "narma10": "NRMSE", "mackey-glass": "NRMSE", "lorenz": "NRMSE", "parity": "accuracy"}
+"""The tasks and their scores."""
 MARGINS = {"memory": 0.4, "narma10": 0.005, "parity": 0.012}
 """Margins below which differences do not matter; registered before the run in docs/preregistration.md."""
 CHUNK = 5
@@ -44,7 +45,7 @@ class EchoSettings(WiringSettings):
 
     families: CyclicFamilies = Field(("ws", "er", "ba", "rewired"), description="Families of nulls.")
     variants: Count = Field(30, description="Wirings drawn from each family, and runs of the connectome with different input weights.")
-    tasks: Annotated[Names, Field(min_length=1), some_of(TASKS)] = Field(TASKS, description=f"Tasks, of {', '.join(TASKS)}.")
+    tasks: Annotated[Names, Field(min_length=1), some_of(METRICS)] = Field(tuple(METRICS), description=f"Tasks, of {', '.join(METRICS)}.")
     radii: Annotated[Numbers, Field(min_length=1), AfterValidator(partial(_between, math.inf))] = Field(
         (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4), description="Spectral radii of the grid."
     )
@@ -120,9 +121,9 @@ def measure(settings: EchoSettings, shard: Shard) -> pd.DataFrame:
 def choose_by_validation(sweep: pd.DataFrame) -> pd.DataFrame:
     """Choose, for each variant and task, the grid point with the best validation score (the first of equal ones), with its test score as
     ``score``."""
-    from elegans_pyg.datasets.sequences import METRICS, SEQUENCE_TASKS
+    from elegans_pyg.datasets import sequences
 
-    signs = sweep["task"].map(lambda task: 1.0 if METRICS[SEQUENCE_TASKS[task][1]][1] else -1.0)
+    signs = sweep["task"].map(lambda task: 1.0 if sequences.METRICS[METRICS[task]][1] else -1.0)
     best = (signs * sweep["validation"]).groupby([sweep["task"], sweep["variant"]], sort=False).idxmax()
     return sweep.loc[best].rename(columns={"test": "score"}).reset_index(drop=True)
 
@@ -144,17 +145,15 @@ def _reservoir(settings: EchoSettings, graphs: list[Data], seeds: list[int]) -> 
     return ep.models.Reservoir(graphs, seeds=seeds, dtype=torch.float64, **options)
 
 
-@lru_cache(maxsize=len(TASKS))
+@lru_cache(maxsize=len(METRICS))
 def _task(name: str, seed: int, train: int) -> ep.datasets.SequenceTask:
     return ep.datasets.sequence_task(name, seed, train=train, validation=max(train // 3, 2), test=max(2 * train // 3, 2))
 
 
 def report(done: Finished[EchoSettings]) -> Report:
     """Compare the families with the connectome by task, and show memory capacity by spectral radius."""
-    from elegans_pyg.datasets.sequences import SEQUENCE_TASKS
-
     settings, rows, sweep = done.settings, done.rows, done.joined("sweep.csv")
-    metrics = {task: SEQUENCE_TASKS[task][1] for task in settings.tasks}
+    metrics = {task: METRICS[task] for task in settings.tasks}
     compared = compare_tasks(rows, metrics, MARGINS)
     if "memory" in settings.tasks:
         families = list(dict.fromkeys(rows["family"]))
@@ -178,7 +177,7 @@ def report(done: Finished[EchoSettings]) -> Report:
 
 
 def _notes(settings: EchoSettings, rows: pd.DataFrame, metrics: set[str]) -> list[str]:
-    from elegans_pyg.datasets.sequences import METRICS
+    from elegans_pyg.datasets import sequences
 
     full, task = EchoSettings(), _task(settings.tasks[0], settings.seed, settings.train)
     train, validation, test = (part.stop - part.start for part in (task.train, task.validation, task.test))
@@ -188,7 +187,11 @@ def _notes(settings: EchoSettings, rows: pd.DataFrame, metrics: set[str]) -> lis
         " spectral radius. Radius, leak and ridge penalty are chosen on the validation segment, separately for each variant and task; the"
         " test segment is scored once with them. The tables and figures over the grid show test scores; nothing is chosen by them.",
         f"{train:,} training, {validation:,} validation and {test:,} test steps; every variant sees the same sequences.",
-        *(f"{name}: {text}; {'more' if more else 'less'} is better." for name, (text, more) in METRICS.items() if name in metrics),
+        *(
+            f"{name}: {text}; {'more' if more else 'less'} is better."
+            for name, (text, more) in sequences.METRICS.items()
+            if name in metrics
+        ),
     ]
     if settings.families and len(settings.tasks) > 1:
         notes.append("Holm's correction covers the families of a task, not the tasks.")
@@ -217,6 +220,8 @@ ELEGANS_ECHO: Study[EchoSettings] = Study(
     network=network,
     predicts="outputs",
     score="score",
+    metrics=METRICS,
+    margins=MARGINS,
     shard_size=lambda settings: CHUNK * len(settings.tasks),
     text="""Echo-state networks: memory capacity by spectral radius, and four more tasks, by family.
 

@@ -62,7 +62,7 @@ def compare_tasks(rows: pd.DataFrame, metrics: Mapping[str, str], margins: Mappi
     families, found, differences = list(dict.fromkeys(rows["family"])), TaskComparison(), []
     reference, *others = families
     for task, metric in metrics.items() if others and reference == "connectome" else ():
-        value = metric if task in metric else f"{task} {metric}"
+        value = ep.studies.score_name(task, metric)
         own = rows[rows["task"] == task].rename(columns={"score": value})
         comparison = ep.analysis.compare(own, value=value, share=metric == "accuracy", margin=margins.get(task))
         found.comparisons[task], cells = comparison, []

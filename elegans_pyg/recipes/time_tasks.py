@@ -228,6 +228,8 @@ TIME_TASKS: Study[TimeSettings] = Study(
     predicts="outputs",
     base=time_settings,
     score="score",
+    metrics=METRICS,
+    margins=MARGINS,
     shard_size=lambda settings: settings.at_once,
     text="""Recurrent networks trained through time: memory, NARMA, parity and digits row by row, by family.
 

@@ -9,7 +9,7 @@ _ROOMS = {
     "run": ("StudyResult", "run_study"),
     "saved": ("Run", "compare_runs", "join_runs", "load_run"),
     "study": ("Finished", "Interrupted", "Memory", "Report", "Shard", "Study"),
-    "tables": ("MISSING", "bullets", "comparison_table", "make_table", "mean_and_sd", "stopped_notes"),
+    "tables": ("MISSING", "bullets", "comparison_table", "make_table", "mean_and_sd", "score_name", "stopped_notes"),
     "units": ("Units", "check_room", "drawings", "unit_seed"),
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}

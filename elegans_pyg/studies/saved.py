@@ -16,7 +16,6 @@ from elegans_pyg._settings import Settings
 from elegans_pyg._tensor_files import read_tensors
 from elegans_pyg.analysis import Comparison, compare
 from elegans_pyg.datasets.image_kind import ImageKind
-from elegans_pyg.datasets.sequences import SEQUENCE_TASKS
 from elegans_pyg.studies.fitting import image_kind
 from elegans_pyg.studies.folder import RunFolder
 from elegans_pyg.studies.html_report.page import FILE, Part, render
@@ -24,12 +23,13 @@ from elegans_pyg.studies.registry import find
 from elegans_pyg.studies.run import join
 from elegans_pyg.studies.shards import missing_shards
 from elegans_pyg.studies.study import WEIGHTS, Shard, Study
+from elegans_pyg.studies.tables import score_name
 from elegans_pyg.studies.units import Units
 from elegans_pyg.training.checkpoint import has_checkpoint, load_checkpoint
 
 # Settings that may differ between runs of one experiment: wirings and seeds, their numbers, and how they were run.
 _MAY_DIFFER = {
-    *("families", "family_options", "seeds", "variants", "repeats", "seed", "beside", "image_root", "executor", "data_seed"),
+    *("family", "families", "family_options", "seeds", "variants", "repeats", "seed", "beside", "image_root", "executor", "data_seed"),
     *("eval_every", "eval_images", "eval_batch_size", "at_once", "margin"),
 }
 
@@ -292,15 +292,17 @@ def compare_runs(folders: Sequence[str | Path], reference: str | None = None, ma
     """Compare the families of several runs, separately for each task; see :func:`join_runs` and :func:`~elegans_pyg.analysis.compare`.
 
     By default the reference is the first family of the first run, its connectome, and the margin is the one in the settings of all of the
-    runs, if they agree. A note says if the margin was given here only.
+    runs, or that of the task in their studies, if they agree. A note says if the margin was given here only.
 
     Raises:
         ValueError: if ``margin`` is given for several tasks, whose scores have different units, or the runs' studies compare no families.
     """
     results, notes, score = join_runs(folders)
+    runs = [load_run(folder) for folder in folders]
+    study = runs[0].study
     if score not in results:
-        raise ValueError(f"run: runs of '{load_run(folders[0]).study.name}' have no families to compare; use report or plot")
-    preset = {getattr(load_run(folder).settings, "margin", None) for folder in folders}
+        raise ValueError(f"run: runs of '{study.name}' have no families to compare; use report or plot")
+    preset = {getattr(run.settings, "margin", None) for run in runs}
     if margin is not None and preset != {margin}:
         notes = [*notes, "The margin was given to this comparison and is not in the settings of all runs; report when it was chosen."]
     elif margin is None and len(preset) == 1:
@@ -310,10 +312,13 @@ def compare_runs(folders: Sequence[str | Path], reference: str | None = None, ma
         raise ValueError(f"margin: expected none for {len(tasks)} tasks, whose scores have different units, got {margin:g}; leave it out")
     comparisons = []
     for task, rows in tasks:
-        rows = rows.assign(variant=range(len(rows)))
-        value, share = (f"{task} {score}", SEQUENCE_TASKS[task][1] == "accuracy") if task else (score, True)
+        metric = study.metrics.get(task, score)
+        value = score_name(task, metric) if task else score
+        rows = rows.assign(variant=range(len(rows))).rename(columns={score: value})
+        margins = {run.study.margins.get(task) for run in runs}
+        own = margins.pop() if margin is None and len(margins) == 1 else margin
         first = str(rows["family"].iloc[0]) if reference is None else reference
-        comparison = compare(rows.rename(columns={score: value}), reference=first, value=value, share=share, margin=margin)
+        comparison = compare(rows, reference=first, value=value, share=not task or metric == "accuracy", margin=own)
         comparison.notes[:0] = notes
         comparisons.append(comparison)
     return comparisons
@@ -328,9 +333,13 @@ def _differences(first: Settings, other: Settings) -> list[str]:
         )
         for each in (first, other)
     )
-    different = [name for name in one if name not in _MAY_DIFFER and one[name] != two.get(name)]
-    shared = set(one.get("families") or ()) & set(two.get("families") or ())
+    different = [name for name in {**one, **two} if name not in _MAY_DIFFER and one.get(name) != two.get(name)]
+    # What may differ has to be the same where both runs have it.
+    families = [set(each.get("families") or ()) | {each.get("family")} for each in (one, two)]
     options = [each.get("family_options") or {} for each in (one, two)]
-    if any(options[0].get(family) != options[1].get(family) for family in shared):
+    if any(options[0].get(family) != options[1].get(family) for family in families[0] & families[1]):
         different.append("family_options")
+    files = [{Path(name).stem: name for name in each.get("beside") or ()} for each in (one, two)]
+    if any(files[0][name] != files[1][name] for name in files[0].keys() & files[1].keys()):
+        different.append("beside")
     return different

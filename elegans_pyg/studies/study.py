@@ -175,6 +175,7 @@ class Study(Generic[S]):
         base: function from the options given (members of groups by their own names) and a flag for the short form to the settings that
             these options are applied to. Default: the class's own defaults, with ``short`` in the short form.
         score: column of the rows by which families are compared.
+        metrics, margins: by task, what the score is, and the difference below which scores count as equal, where one was registered.
         processes: whether a shard uses one core only, so that the local engine runs several at once.
         shard_size: function from settings to the largest number of units per shard; ``None``: as many as fit in memory.
         together: column whose equal values are never split over shards, where units are measured together; ``""``: none.
@@ -195,6 +196,8 @@ class Study(Generic[S]):
     predicts: str = ""
     base: Callable[[Mapping[str, Any], bool], S] | None = None
     score: str = "accuracy"
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    margins: Mapping[str, float] = field(default_factory=dict)
     processes: bool = False
     shard_size: Callable[[S], int | None] | None = None
     together: str = ""
@@ -206,7 +209,8 @@ class Study(Generic[S]):
     def make(self, options: Mapping[str, Any] | None = None, *, config: str | Path | None = None, quick: bool = False) -> S:
         """Make settings from a YAML file, such as a run's ``config.yaml``, and from options, which override it.
 
-        ``options`` holds settings by name, members of a group by their own names; ``quick`` starts from the study's short form. Raises
+        ``options`` holds settings by name, members of a group by their own names; ``quick`` starts from the study's short form. Settings
+        of the file that follow from others there, such as the schedule from the number of iterations, follow from the options too. Raises
         ``ValueError`` for a wrong value or an unknown name.
         """
         given: dict[str, Any] = {}
@@ -214,9 +218,12 @@ class Study(Generic[S]):
             for name, value in read_yaml(config).items():
                 grouped = isinstance(value, dict) and name not in self.settings.flat_fields()
                 given |= {str(inner): own for inner, own in value.items()} if grouped else {name: value}
-        given |= dict(options or {})
-        base = self.settings(**(self.short if quick else {})) if self.base is None else self.base(given, quick)
-        return base.with_flat(given)
+        options = dict(options or {})
+        if self.base is None:
+            return self.settings(**(self.short if quick else {})).with_flat(given | options)
+        follows = self.base(given, quick).flat()
+        own = {name: value for name, value in given.items() if name not in follows or value != follows[name]}
+        return self.base(given | options, quick).with_flat(own | options)
 
     @property
     def short_name(self) -> str:

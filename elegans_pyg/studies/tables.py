@@ -98,6 +98,11 @@ def bullets(notes: Iterable[str]) -> Table:
     return table
 
 
+def score_name(task: str, metric: str) -> str:
+    """What a task's score is called, such as ``parity accuracy``, or ``memory capacity`` of the task ``memory``."""
+    return metric if task in metric else f"{task} {metric}"
+
+
 def mean_and_sd(mean: float, sd: float, digits: int = 2, scale: float = 1) -> str:
     """Mean and standard deviation; of a single run there is none, but NaN."""
     return f"{scale * mean:.{digits}f}" + ("" if math.isnan(sd) else f" ± {scale * sd:.{digits}f}")

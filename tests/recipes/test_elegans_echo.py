@@ -16,7 +16,7 @@ from elegans_pyg.datasets.connectome import Connectome
 from elegans_pyg.datasets.sequences import SEQUENCE_TASKS
 from elegans_pyg.models import Reservoir, RidgeReadout
 from elegans_pyg.recipes import elegans_echo
-from elegans_pyg.recipes.elegans_echo import ELEGANS_ECHO, TASKS, EchoSettings, choose_by_validation, echo_units
+from elegans_pyg.recipes.elegans_echo import ELEGANS_ECHO, METRICS, EchoSettings, choose_by_validation, echo_units
 from elegans_pyg.studies import Shard, load_run, run_study
 from tests.commands import invoke, refused
 from tests.recipes.tiny import write_wiring
@@ -41,7 +41,7 @@ def tiny(tmp_path: Path) -> EchoSettings:
 
 
 def test_the_tasks_are_those_of_datasets() -> None:
-    assert tuple(SEQUENCE_TASKS) == TASKS
+    assert {task: metric for task, (_, metric) in SEQUENCE_TASKS.items()} == METRICS
 
 
 def test_a_sweep_measures_what_each_variant_alone_would(tiny: EchoSettings, tmp_path: Path) -> None:

@@ -279,6 +279,11 @@ def test_what_a_file_leaves_out_comes_from_the_study(tmp_path: Path) -> None:
     made = ENSEMBLE.make({"iterations": 60, "seed": 3}, config=path)
     assert (made.training.iterations, made.training.lr_decay_every, made.training.eval_every) == (60, 40, 7)
     assert (made.seed, made.training.data_seed) == (3, 3)
+    # A run's own file names every setting, also those that follow from others.
+    path.write_text(ENSEMBLE.make({"channels": 3, "eval_every": 7}).to_yaml())
+    made = ENSEMBLE.make({"iterations": 60, "seed": 3}, config=path)
+    assert (made.training.iterations, made.training.lr_decay_every, made.training.eval_every) == (60, 40, 7)
+    assert (made.seed, made.training.data_seed, made.channels) == (3, 3, 3)
 
 
 @pytest.mark.parametrize(

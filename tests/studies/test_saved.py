@@ -15,12 +15,13 @@ from elegans_pyg.recipes.barbulescu import BARBULESCU, BarbulescuSettings
 from elegans_pyg.recipes.elegans_echo import ELEGANS_ECHO, EchoSettings
 from elegans_pyg.recipes.elegans_m1 import ELEGANS_M1, M1Settings
 from elegans_pyg.recipes.elegans_m2 import ELEGANS_M2, M2Settings
-from elegans_pyg.recipes.ensemble import ENSEMBLE, TRAIN, TrainSettings
+from elegans_pyg.recipes.ensemble import ENSEMBLE, TRAIN, ClassifierSettings, TrainSettings
 from elegans_pyg.recipes.fit_rnn import FIT_RNN, FitRnnSettings
 from elegans_pyg.recipes.park_kim import PARK_KIM
+from elegans_pyg.recipes.time_tasks import TIME_TASKS, TimeSettings
 from elegans_pyg.studies import load_run, run_study
-from elegans_pyg.studies.saved import compare_runs
-from elegans_pyg.training import SequenceSettings
+from elegans_pyg.studies.saved import _differences, compare_runs
+from elegans_pyg.training import FitSettings, SequenceSettings
 from elegans_pyg.training.objective import Autoencoding, evaluate, replica_rmse
 from tests.recipes.tiny import tensor_settings, tiny_settings, write_wiring
 from tests.recipes.undrawn import learnt, undrawn
@@ -193,6 +194,31 @@ def test_tasks_are_compared_apart_in_their_own_units(tmp_path: Path) -> None:
     tasks = {"tasks": ("memory", "parity"), "families": ("rewired",), "variants": 2, "train": 200, "radii": (0.9,), "leaks": (1.0,)}
     settings = EchoSettings(connectome=str(wiring), neurons=str(neurons), **tasks)
     run = learnt(ELEGANS_ECHO, settings, tmp_path / "run")
-    assert [comparison.value for comparison in compare_runs([run.folder.path])] == [f"{task} score" for task in settings.tasks]
+    own = compare_runs([run.folder.path])
+    assert [(comparison.value, comparison.margin) for comparison in own] == [("memory capacity", 0.4), ("parity accuracy", 0.012)]
+    assert [comparison.to_dict() for comparison in own] == list(run.summary["comparisons"].values())
     with pytest.raises(ValueError, match=r"margin: expected none for 2 tasks, whose scores have different units, got 0\.1"):
         compare_runs([run.folder.path], margin=0.1)
+
+
+def test_families_of_other_wirings_are_not_pooled(tmp_path: Path) -> None:
+    whole = tiny_settings(tmp_path, families=("rewired",), seeds=0)
+    part = TrainSettings(
+        **{name: getattr(whole, name) for name in ClassifierSettings.model_fields},
+        family="rewired",
+        family_options={"rewired": {"fraction": 0.1}},
+    )
+    assert _differences(whole, part) == _differences(part, whole) == ["family_options"]
+    assert _differences(whole, part.model_copy(update={"family_options": {}})) == []
+    beside = [whole.model_copy(update={"beside": (name,)}) for name in ("a/worm.tsv", "b/worm.tsv", "c/other.tsv")]
+    assert _differences(*beside[:2]) == ["beside"]
+    assert _differences(*beside[1:]) == []
+
+
+def test_tasks_that_are_no_sequences_of_this_package_are_compared(tmp_path: Path) -> None:
+    wiring, neurons = write_wiring(tmp_path)
+    training = FitSettings(iterations=2, batch_size=8, eval_every=2, checkpoint_every=2, device="cpu")
+    few = {"tasks": ("digits",), "families": ("rewired",), "seeds": 2, "variants": 2, "training": training}
+    run = learnt(TIME_TASKS, TimeSettings(connectome=str(wiring), neurons=str(neurons), **few), tmp_path / "run")
+    (own,) = compare_runs([run.folder.path])
+    assert (own.value, own.margin) == ("digits accuracy", 0.036)
