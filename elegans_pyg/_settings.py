@@ -1,6 +1,6 @@
 """Settings: frozen pydantic models, checked once, read from and written to YAML, with errors of one line."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -13,6 +13,7 @@ from elegans_pyg._arguments import shown
 from elegans_pyg._files import read_bounded
 
 S = TypeVar("S", bound="Settings")
+M = TypeVar("M")
 LARGEST = 2**53
 """Largest whole number that a setting can be: JSON readers and floats are not exact above it."""
 _BYTES, _DEPTH, _NODES = 2**20, 40, 20_000
@@ -23,7 +24,11 @@ class Free:
 
 
 class Place:
-    """Marks a setting that names a file or folder, which is kept as an absolute path if it exists; any other name is kept as it is."""
+    """Marks a setting that names a file or folder, which is kept as an absolute path if it exists; any other name is kept as it is, and
+    so are the ``known`` names of what this package has, whatever a working folder holds."""
+
+    def __init__(self, known: Callable[[], Iterable[str]] = tuple) -> None:
+        self.known = known
 
 
 def _as_tuple(value: Any) -> Any:
@@ -98,12 +103,18 @@ class Settings(BaseModel):
 
     def with_absolute_paths(self: S) -> S:
         """Return the settings with absolute paths of existing files and folders, so that they repeat the run from any working folder."""
-        places = [name for name, info in type(self).model_fields.items() if _is_group(info) or _marked(info, Place)]
-        return self.model_copy(update={name: _absolute(getattr(self, name)) for name in places})
+        update: dict[str, Any] = {}
+        for name, info in type(self).model_fields.items():
+            place, value = _mark(info, Place), getattr(self, name)
+            if place is not None:
+                update[name] = _absolute(value, tuple(place.known()))
+            elif isinstance(value, Settings):
+                update[name] = value.with_absolute_paths()
+        return self.model_copy(update=update)
 
     def fixed(self) -> dict[str, Any]:
         """Return the settings that a result depends on, as plain values: all but those marked :class:`Free`."""
-        return {name: _plain(getattr(self, name)) for name, info in type(self).model_fields.items() if not _marked(info, Free)}
+        return {name: _plain(getattr(self, name)) for name, info in type(self).model_fields.items() if _mark(info, Free) is None}
 
     def to_yaml(self, indent: str = "") -> str:
         """Return all settings as YAML, with their descriptions as comments; :func:`read_yaml` reads them back unchanged."""
@@ -167,11 +178,11 @@ def choices(annotation: Any) -> tuple[Any, ...]:
     return ()
 
 
-def _absolute(value: Any) -> Any:
-    if isinstance(value, Settings):
-        return value.with_absolute_paths()
+def _absolute(value: Any, known: tuple[str, ...]) -> Any:
     if isinstance(value, tuple):
-        return tuple(map(_absolute, value))
+        return tuple(_absolute(own, known) for own in value)
+    if value in known:
+        return value
     try:
         path = Path(value).expanduser()
         return str(path.resolve()) if path.exists() else value
@@ -216,5 +227,5 @@ def _is_group(info: FieldInfo | None) -> bool:
     return info is not None and isinstance(info.annotation, type) and issubclass(info.annotation, Settings)
 
 
-def _marked(info: FieldInfo, mark: type) -> bool:
-    return any(isinstance(item, mark) for item in info.metadata)
+def _mark(info: FieldInfo, kind: type[M]) -> M | None:
+    return next((item for item in info.metadata if isinstance(item, kind)), None)

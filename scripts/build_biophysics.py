@@ -399,9 +399,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["constants", "shapes", "trace", "trace-shapes", "ordinary"])
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "elegans_pyg-biophysics", help="where NEURON's files go")
-    parser.add_argument(
-        "--d-lambda", type=float, nargs="*", default=[0.0, 0.3], help="of the traces of shapes; 0 for one compartment per section"
-    )
     parser.add_argument("--c302", type=Path, help="folder of the package c302, for the shapes, which need torch beside it")
     options = parser.parse_args()
     work = options.work.resolve()

@@ -24,7 +24,7 @@ import pandas as pd
 
 from elegans_pyg._files import sha256, write_atomic
 from elegans_pyg.datasets.wiringbench.wirings import OPTIONS, SPLITS, parts, recipes
-from elegans_pyg.recipes.build_wiringbench import BUILD_WIRINGBENCH, MEASURES, BuildSettings
+from elegans_pyg.recipes.build_wiringbench import BUILD_WIRINGBENCH, MEASURES, BuildSettings, known
 from elegans_pyg.recipes.wiring_targets import GROUPS, LESS_IS_BETTER, UNDIRECTED
 from elegans_pyg.recipes.wiringbench import COMPARISON, bench_hash, comparison_table
 from elegans_pyg.studies import load_run, mean_and_sd, run_study
@@ -183,11 +183,9 @@ def targets_text(found: dict[str, pd.DataFrame], seconds: dict[str, float]) -> s
     ]
     for row in targets.itertuples():
         interval = f"{row.reliability:.2f} ({row.low:.2f} to {row.high:.2f})" if row.repeats > 1 else "1 (nothing random)"
-        needed = f"{row.repeats_needed:.0f}" if np.isfinite(row.repeats_needed) else "–"
-        within = f"{row.within:.2f}" if np.isfinite(row.within) else "–"
         lines.append(
             f"| `{row.target}` | {row.description} | {row.wirings:,} | {row.repeats} | {row.mean:.3f} ± {row.sd:.3f} | {row.icc:.2f} |"
-            f" {interval} | {within} | {'yes' if row.ranked else 'no'} | {needed} |"
+            f" {interval} | {known(row.within, 2)} | {'yes' if row.ranked else 'no'} | {known(row.repeats_needed, 0)} |"
         )
     return "\n".join(lines)
 

@@ -279,7 +279,7 @@ def give_bad_input(count: int, seed: int) -> list[str]:
     for case in cases:
         groups[case[0]].append(case)
     mixed = [case for row in itertools.zip_longest(*groups.values()) for case in row if case is not None]
-    for number, (_, arguments) in enumerate(mixed[:count]):
+    for _, arguments in mixed[:count]:
         log, place = Path("log-inputs.txt"), Path("bad-run")
         log.unlink(missing_ok=True)
         child = start([*arguments, "--out", str(place)] if arguments[0] not in ("compare", "plot", "join", "report") else arguments, log)
@@ -300,7 +300,6 @@ def give_bad_input(count: int, seed: int) -> list[str]:
         if place.exists():
             failures.append(f"left a folder: {shown}")
             shutil.rmtree(place)
-        del number
     print(f"{min(count, len(mixed))} of {len(mixed)} bad inputs given, {len(failures)} failures", flush=True)
     return failures
 

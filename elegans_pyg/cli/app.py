@@ -57,6 +57,9 @@ def _explain(error: Exception) -> tuple[int, str]:
         return BAD_INPUT, " ".join((error.strerror or text).split())
     if isinstance(error, ValueError | TypeError | ImportError):
         return BAD_INPUT, text or type(error).__name__
+    if type(error).__name__ == "BrokenProcessPool":
+        remedy = "give fewer --workers, and go on with --resume"
+        return FAILED_RUN, f"a worker process was killed, most likely because the memory ran out; {remedy}"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
         return FAILED_RUN, f"out of memory; make the network, the batch or the number of units smaller ({text[:200]})"
     if type(error).__name__ == "TrainingError":

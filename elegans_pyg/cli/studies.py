@@ -38,9 +38,6 @@ RUN_OPTIONS = {
 
 def add_study(study: Study[Any]) -> None:
     """Add a command with the study's name and an option for every setting."""
-    # With an explicit device, a study does not look for a GPU, which would import PyTorch and take seconds.
-    has_device = "device" in study.settings.flat_fields()
-    defaults = study.make({"device": "cpu"}).with_flat({"device": "auto"}) if has_device else study.make()
     run_options = [parameter(key, *value) for key, value in RUN_OPTIONS.items()]
     if study.quick:
         run_options.insert(2, parameter("quick", _option(bool, study.quick), False))
@@ -49,7 +46,7 @@ def add_study(study: Study[Any]) -> None:
         given = {str(study.places): places} if places else {}
         run_command(study, {key: default for key, (_, default) in RUN_OPTIONS.items()} | values | given)
 
-    parameters = [*settings_options(study.settings, defaults), *run_options]
+    parameters = [*settings_options(study.settings, study.defaults()), *run_options]
     if study.places:
         hint = Parameter(help=study.settings.model_fields[study.places].description or "", show_default=False)
         places = inspect.Parameter(study.places, inspect.Parameter.VAR_POSITIONAL, annotation=Annotated[str, hint])
@@ -71,6 +68,9 @@ def run_command(study: Study[Any], values: dict[str, Any]) -> None:
             raise ValueError(f"shard: expected I/N, such as 3/100, got {shard[:40]!r}; write it so")
         if out is None:
             raise ValueError("out: expected --out with the run folder that all shards share, got none; add it")
+        for name in ("engine", "address", "cpus", "workers"):
+            if values[name] is not None:
+                raise ValueError(f"{name}: a job of an array runs one shard in its own process, so --{name} does nothing; leave it out")
         number, count = map(int, shard.split("/"))
         run_array_shard(study, settings, out, number, count, quiet=values["quiet"])
         print(f"shard {number} of {count} is done; once all are, run: elegans-pyg join {shlex.quote(str(out))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -130,6 +131,11 @@ def reliability(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
+def known(value: float, digits: int) -> str:
+    """The number, or a dash if there is none."""
+    return ep.studies.MISSING if math.isnan(value) else f"{value:.{digits}f}"
+
+
 def reliability_figure(table: pd.DataFrame) -> Figure:
     """Draw the reliability of every target with its interval, and the least that a ranked one has."""
     kind = table["ranked"].map({True: "ranked", False: "not ranked"})
@@ -152,8 +158,8 @@ def report(done: Finished[BuildSettings]) -> Report:
     cells = [
         (
             *(row.target, str(row.wirings), str(row.repeats), f"{row.mean:.3f}", f"{row.sd:.3f}", f"{row.icc:.2f}"),
-            *(f"{row.reliability:.2f} ({row.low:.2f} to {row.high:.2f})", f"{row.within:.2f}", "yes" if row.ranked else "no"),
-            f"{row.repeats_needed:.0f}",
+            f"{row.reliability:.2f} ({row.low:.2f} to {row.high:.2f})",
+            *(known(row.within, 2), "yes" if row.ranked else "no", known(row.repeats_needed, 0)),
         )
         for row in table.itertuples()
     ]

@@ -12,7 +12,15 @@ from pydantic import Field, model_validator
 
 import elegans_pyg as ep
 from elegans_pyg._settings import Count, Free, Names, Place, Whole
-from elegans_pyg.studies.settings import CONTROL_FAMILIES, Family, FamilyOptions, ImageSettings, WiringSettings, training_for
+from elegans_pyg.studies.settings import (
+    CONTROL_FAMILIES,
+    Family,
+    FamilyOptions,
+    ImageSettings,
+    WiringSettings,
+    connectomes,
+    training_for,
+)
 from elegans_pyg.studies.study import Classified, Finished, Memory, Report, Shard, Study
 from elegans_pyg.training.settings import FitSettings
 
@@ -54,7 +62,7 @@ class EnsembleSettings(ClassifierSettings, FamilyOptions):
 
     group: ClassVar[str] = "Wirings"
 
-    beside: Annotated[Names, Place()] = Field((), description="Further connectomes, each as a family with its own name.")
+    beside: Annotated[Names, Place(connectomes)] = Field((), description="Further connectomes, each as a family with its own name.")
     seeds: Whole = Field(3, description="Runs of the connectome, each from its own seed; 0 leaves it out.")
     variants: Count = Field(3, description="Wirings drawn from each family.")
     repeats: Count = Field(1, description="Runs of each null.")
@@ -66,10 +74,12 @@ class EnsembleSettings(ClassifierSettings, FamilyOptions):
     def _something_to_train(self) -> EnsembleSettings:
         if self.seeds == 0 and not self.families:
             raise ValueError("seeds: expected at least 1 where there are no families, got 0; raise it or name a family")
+        labels = [REFERENCE, *CONTROL_FAMILIES]
         for name in self.beside:
             label = Path(name).stem
-            if label in (REFERENCE, *CONTROL_FAMILIES):
+            if label in labels:
                 raise ValueError(f"beside: {name!r} would be named {label!r}, which is the name of another family; rename the file")
+            labels.append(label)
         return self
 
 
@@ -100,6 +110,12 @@ def base_settings(kind: type[ClassifierSettings], given: Mapping[str, Any], quic
     return kind(training=FitSettings(batch_size=BATCH_SIZE, **training_for(dict(given), ITERATIONS)))
 
 
+def is_connectome(name: str) -> bool:
+    """Whether this is the name of a connectome, known or misspelt, and not of a file."""
+    path = Path(name).expanduser()
+    return name in connectomes() or not (path.exists() or path.name != name or path.suffix)
+
+
 def load_wiring(name: str, settings: Any) -> Data:
     """Load the connectome of that name, or the wiring in that file, with the settings' ``synapses``, ``neurons`` and roles of neurons.
 
@@ -107,11 +123,10 @@ def load_wiring(name: str, settings: Any) -> Data:
         ValueError: for an unknown name, a malformed file, unknown neurons, or a wiring without an edge between two neurons.
         OSError: if the file cannot be read.
     """
-    path = Path(name).expanduser()
-    if name in ep.datasets.Connectome.names() or not (path.exists() or path.name != name or path.suffix):
+    if is_connectome(name):
         graph = ep.datasets.Choices(**settings.choices).apply(ep.datasets.Connectome(name, synapses=settings.synapses)[0])
     else:
-        graph = ep.datasets.Connectome.from_edges(path, settings.neurons, settings.synapses, **settings.choices)
+        graph = ep.datasets.Connectome.from_edges(Path(name).expanduser(), settings.neurons, settings.synapses, **settings.choices)
     if not bool((graph.edge_index[0] != graph.edge_index[1]).any()):
         kind = "" if settings.synapses == "both" else f"{settings.synapses} "
         raise ValueError(f"connectome: {name} has no {kind}synapse between two neurons; choose other synapses, or another connectome")
@@ -133,9 +148,9 @@ def ensemble_units(settings: EnsembleSettings) -> ep.studies.Units:
         count = settings.seeds if drawn_anew else 1
         dags = list(ep.datasets.WiringEnsemble(connectome, REFERENCE, count, settings.seed, dag=settings.dag))
         for number in range(settings.seeds):
-            seed = ep.studies.unit_seed(settings.seed, REFERENCE, number)
-            rows.append({"family": label, "wiring_seed": seed if drawn_anew else 0, "seed": seed})
-            graphs.append(dags[number % count])
+            dag, seed = dags[number % count], ep.studies.unit_seed(settings.seed, REFERENCE, number)
+            rows.append({"family": label, "wiring_seed": dag.wiring_seed if drawn_anew else 0, "seed": seed})
+            graphs.append(dag)
     for family in settings.families:
         # Families without a density option have the connectome's own edges or degrees and cannot be matched.
         match = settings.match if ep.transforms.FAMILIES[family].has_density else None
@@ -144,7 +159,7 @@ def ensemble_units(settings: EnsembleSettings) -> ep.studies.Units:
         for number, dag in enumerate(drawn):
             for repeat in range(settings.repeats):
                 seed = ep.studies.unit_seed(settings.seed, family, number, repeat)
-                rows.append({"family": family, "wiring_seed": ep.studies.unit_seed(settings.seed, family, number), "seed": seed})
+                rows.append({"family": family, "wiring_seed": dag.wiring_seed, "seed": seed})
                 graphs.append(dag)
     return ep.studies.Units.build(rows, graphs)
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 import elegans_pyg as ep
 from elegans_pyg._settings import Names, Place, Whole
-from elegans_pyg.recipes.ensemble import REFERENCE
+from elegans_pyg.recipes.ensemble import REFERENCE, is_connectome
 from elegans_pyg.recipes.signals import (
     HOLDOUTS,
     STEPS,
@@ -32,7 +32,7 @@ from elegans_pyg.recipes.signals import (
     score_table,
     scored_rows,
 )
-from elegans_pyg.studies.settings import CyclicFamilies, Wiring, some_of
+from elegans_pyg.studies.settings import CyclicFamilies, Wiring, connectomes, some_of
 from elegans_pyg.studies.study import Finished, Report, Shard, Study
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class PropagationSettings(SignalSettings):
     group: ClassVar[str] = "Wirings and predictions"
 
     connectome: Wiring = Field("cook2019-hermaphrodite", description="The real wiring, by name (see info) or in a file.")
-    layers: Annotated[Names, Place()] = Field(
+    layers: Annotated[Names, Place(connectomes)] = Field(
         ("bentley2016-monoamine", "bentley2016-neuropeptide"), description="Extrasynaptic layers, by name or in files."
     )
     synapses: Annotated[Names, Field(min_length=1), some_of(KINDS)] = Field(
@@ -97,9 +97,9 @@ def load_base(settings: PropagationSettings) -> Data:
     from elegans_pyg.wirings import EXTRASYNAPTIC, as_wiring
 
     def loaded(name: str, synapses: str) -> Data:
-        if name in ep.datasets.Connectome.names() or not Path(name).suffix:
+        if is_connectome(name):
             return ep.datasets.Connectome(name, synapses=synapses, pharynx=settings.pharynx)[0]
-        return ep.datasets.Connectome.from_edges(name, synapses=synapses)
+        return ep.datasets.Connectome.from_edges(Path(name).expanduser(), synapses=synapses)
 
     base = as_wiring(loaded(settings.connectome, "both"))
     if "extrasynaptic" not in (*settings.synapses, settings.fitted_synapses):

@@ -182,7 +182,10 @@ def measure_propagation(graphs: Sequence[Data], seeds: Sequence[int]) -> Scores:
 
 _DIGITS = {
     **{f"digits-accuracy-{budget}": f"accuracy on digits after {budget} iterations" for budget in BUDGETS},
-    **{f"digits-loss-{budget}": f"training loss on digits up to iteration {budget}" for budget in BUDGETS},
+    **{
+        f"digits-loss-{budget}": f"mean training loss on digits, iterations {before + 1} to {budget}"
+        for before, budget in zip((0, *BUDGETS), BUDGETS, strict=False)
+    },
 }
 _START = {
     "gradient": "log10 of the norm of the gradient by the edge weights before training",

@@ -33,11 +33,12 @@ T = TypeVar("T")
 Engine = Callable[[Study[Any], Any, RunFolder, Units, bool], None]
 
 
-def get(name: str, workers: int | None = None, address: str | None = None, cpus: int | None = None) -> Engine:
+def get(name: str, processes: bool = True, workers: int | None = None, address: str | None = None, cpus: int | None = None) -> Engine:
     """Return the engine of that name.
 
     Args:
         name: one of :data:`ENGINES`.
+        processes: whether the study's shards use one core each, so that the local engine can run several.
         workers: number of processes, or of Ray tasks at a time.
         address: address of a Ray cluster.
         cpus: cores per Ray task.
@@ -55,6 +56,8 @@ def get(name: str, workers: int | None = None, address: str | None = None, cpus:
         for option, given in (("address", address), ("cpus", cpus)):
             if given is not None:
                 raise ValueError(f"{option}: only the engine 'ray' has this option; add --engine ray, or leave it out")
+        if not processes and (workers or 1) > 1:
+            raise ValueError(f"workers: a shard of this study uses all cores, so they run one after another, got {workers}; leave it out")
         return partial(_local, workers=workers)
     require("ray", "cluster", "the engine 'ray'")
     return partial(_ray, workers=workers, address=address, cpus=cpus)

@@ -98,8 +98,10 @@ class RunFolder:
                         (self.path / name).unlink(missing_ok=True)
                     if {path.name for path in self.path.iterdir()} <= {_LOCK}:
                         (self.path / _LOCK).unlink(missing_ok=True)
-                        for path in made:
-                            path.rmdir()
+                        # Another run may have come into a parent meanwhile.
+                        with suppress(OSError):
+                            for path in made:
+                                path.rmdir()
 
     @contextmanager
     def claim_shard(self) -> Iterator[None]:

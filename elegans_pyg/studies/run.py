@@ -95,7 +95,7 @@ def run_study(
     """
     started = time.monotonic()
     settings = (study.make() if settings is None else settings).with_absolute_paths()
-    run = engines.get(engine, workers, address, cpus)
+    run = engines.get(engine, study.processes, workers, address, cpus)
     temporary = None
     if out is None:
         if resume:

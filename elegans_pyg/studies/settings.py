@@ -39,7 +39,22 @@ def _controls(choices: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ..
 Families = Annotated[Names, AfterValidator(partial(_controls, CONTROL_FAMILIES))]
 CyclicFamilies = Annotated[Names, AfterValidator(partial(_controls, CYCLIC_FAMILIES))]
 Family = Annotated[Name, AfterValidator(lambda name: known_choice(("connectome", *CONTROL_FAMILIES), name))]
-Wiring = Annotated[Name, Place()]
+
+
+def connectomes() -> list[str]:
+    """Names of the connectomes of this package."""
+    from elegans_pyg.datasets.connectome import Connectome
+
+    return Connectome.names()
+
+
+def _image_sets() -> tuple[str, ...]:
+    from elegans_pyg.datasets.images import IMAGE_SETS
+
+    return IMAGE_SETS
+
+
+Wiring = Annotated[Name, Place(connectomes)]
 """The name of a connectome, or a file."""
 OptionalFile = Annotated[Name | None, Place()]
 
@@ -78,7 +93,7 @@ class ImageSettings(Settings):
 
     group: ClassVar[str] = "Images and training"
 
-    dataset: Wiring = Field("digits", description="Images by name (see info), or a folder of them.")
+    dataset: Annotated[Name, Place(_image_sets)] = Field("digits", description="Images by name (see info), or a folder of them.")
     image_root: OptionalFile = Field(None, description="Folder with image sets by name; searched before anything is downloaded.")
     train_images: Count | None = Field(None, description="Train on this many of the training images (default: all).")
 
@@ -111,7 +126,7 @@ def check_family_options(options: dict[str, dict[str, float]], families: tuple[s
         if family not in families:
             chosen = ", ".join(families) or "none"
             raise ValueError(f"family_options: {family!r} is not among the families of this run ({chosen}); add it to 'families'")
-        known = {**FAMILIES[family].options, **({"density": 1.0} if FAMILIES[family].has_density else {})}
+        known = FAMILIES[family].options
         for name in values:
             if name not in known:
                 some = ", ".join(known) or "none"

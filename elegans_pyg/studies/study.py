@@ -225,6 +225,11 @@ class Study(Generic[S]):
         own = {name: value for name, value in given.items() if name not in follows or value != follows[name]}
         return self.base(given | options, quick).with_flat(own | options)
 
+    def defaults(self) -> S:
+        """The settings without options. A device given keeps the study from looking for a GPU, which would import PyTorch and take
+        seconds."""
+        return self.make({"device": "cpu"}).with_flat({"device": "auto"}) if "device" in self.settings.flat_fields() else self.make()
+
     @property
     def short_name(self) -> str:
         """The last word of the name."""

@@ -20,7 +20,8 @@ def unit_seed(seed: int, family: str, wiring: int, repeat: int = 0) -> int:
     """Derive a unit's seed from the study's seed.
 
     The seed comes from NumPy's ``SeedSequence`` of the study's seed, the family, the number of the wiring within it and the number of the
-    repeat, so it does not depend on the study's other units. :class:`~elegans_pyg.datasets.WiringEnsemble` uses the same rule.
+    repeat, so it does not depend on the study's other units. For a study's seed below 2**32, the first repeat has the wiring's own seed in
+    :class:`~elegans_pyg.datasets.WiringEnsemble`.
     """
     return int(np.random.SeedSequence([seed, zlib.crc32(family.encode()), wiring, repeat]).generate_state(1)[0])
 

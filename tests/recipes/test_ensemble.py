@@ -15,15 +15,24 @@ from safetensors.torch import load_file, save
 
 from elegans_pyg._settings import read_yaml
 from elegans_pyg.datasets import Connectome, load_images
-from elegans_pyg.recipes.ensemble import ENSEMBLE, TRAIN, EnsembleSettings, TrainSettings, accuracy_figures, ensemble_units, nothing_learned
-from elegans_pyg.recipes.park_kim import PARK_KIM
+from elegans_pyg.recipes.ensemble import (
+    ENSEMBLE,
+    TRAIN,
+    EnsembleSettings,
+    TrainSettings,
+    accuracy_figures,
+    ensemble_units,
+    load_wiring,
+    nothing_learned,
+)
+from elegans_pyg.recipes.park_kim import CONSTRAINED, CONSTRAINED_MALE, PARK_KIM, RANDOM, RANDOM_WS, networks
 from elegans_pyg.studies import Interrupted, Report, load_run, run_study
 from elegans_pyg.studies import fitting as fitting_module
 from elegans_pyg.studies.settings import CONTROL_FAMILIES, CYCLIC_FAMILIES, schedule_for
 from elegans_pyg.studies.tables import to_plain
 from elegans_pyg.training import fit
 from elegans_pyg.training.settings import FitSettings
-from elegans_pyg.transforms import FAMILIES
+from elegans_pyg.transforms import FAMILIES, ConstrainedDAG
 from tests.recipes.tiny import tiny_settings
 
 # Figures take most of a short run's time.
@@ -49,6 +58,15 @@ def test_units_do_not_depend_on_their_company(tmp_path: Path) -> None:
     assert set(table["wiring_seed"][:2]) == {0}
     assert table["seed"].is_unique
     assert len(many.wirings) == 5
+
+
+@pytest.mark.parametrize("seed", [3, 5_000_000_000])
+def test_a_wiring_can_be_drawn_again_from_its_seed(tmp_path: Path, seed: int) -> None:
+    settings = tiny_settings(tmp_path, families=["rewired"], seeds=1, variants=2, seed=seed)
+    units, base = ensemble_units(settings), load_wiring(settings.connectome, settings)
+    for own, dag in list(zip(units.table["wiring_seed"], units.graphs(), strict=True))[1:]:
+        drawn = ConstrainedDAG()(FAMILIES["rewired"].rewiring(seed=int(own))(base))
+        assert torch.equal(drawn.edge_index, dag.edge_index)
 
 
 def test_another_connectome_trains_beside_the_first(tmp_path: Path) -> None:
@@ -94,8 +112,9 @@ def test_what_cannot_be_run_is_refused_before_anything_is_written(tmp_path: Path
 
 
 def test_two_families_cannot_have_one_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"beside: 'other/er\.csv' would be named 'er'"):
-        tiny_settings(tmp_path, beside=["other/er.csv"])
+    for beside, name in ((["other/er.csv"], "er"), (["a/worm.tsv", "b/worm.csv"], "worm")):
+        with pytest.raises(ValueError, match=rf"beside: '{beside[-1]}' would be named '{name}'"):
+            tiny_settings(tmp_path, beside=beside)
 
 
 @pytest.mark.drawn
@@ -324,7 +343,8 @@ def test_the_schedule_has_the_published_proportions() -> None:
 
 
 def test_files_are_named_in_full_and_known_names_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "worm.csv").mkdir()
+    for name in ("worm.csv", "digits", "cook2019-male"):
+        (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path)
     config = EnsembleSettings(connectome="worm.csv", beside=("cook2019-male",), dataset="digits").with_absolute_paths()
     assert (config.connectome, config.beside, config.dataset) == (str(tmp_path / "worm.csv"), ("cook2019-male",), "digits")
@@ -336,6 +356,14 @@ def test_train_has_one_wiring() -> None:
     assert (random.families, random.seeds, random.variants, random.repeats) == (("random_dag",), 0, 1, 2)
     with pytest.raises(ValueError, match="unknown choice 'lattice'"):
         TrainSettings(family="lattice")
+
+
+def test_published_numbers_stand_beside_the_papers_networks_only() -> None:
+    made = PARK_KIM.make()
+    assert networks(made) == {"connectome": CONSTRAINED, "cook2019-male": CONSTRAINED_MALE, "random_dag": RANDOM}
+    assert networks(made.with_flat({"dag": "random"})) == {"connectome": RANDOM, "random_dag": RANDOM, "ws": RANDOM_WS}
+    assert networks(made.with_flat({"connectome": "witvliet2021-8"})) == {"cook2019-male": CONSTRAINED_MALE}
+    assert networks(made.with_flat({"synapses": "both"})) == {}
 
 
 def test_park_kim_has_the_published_settings() -> None:

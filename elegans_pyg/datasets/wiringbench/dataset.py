@@ -82,8 +82,9 @@ class WiringBench(InMemoryDataset):
     def targets() -> pd.DataFrame:
         """Return one row per target.
 
-        Columns: description, whether more is better (missing where neither is), number of repeats, reliability of their mean with interval,
-        whether it is ranked (reliability of at least 0.8), and the number of repeats needed for that.
+        Columns: description, whether more is better (missing where neither is), numbers of wirings and repeats, mean and standard deviation
+        over wirings, intraclass correlation of one run (``icc``), reliability of the repeats' mean with its interval, the same among the
+        draws of a recipe (``within``), whether it is ranked (reliability of at least 0.8), and the number of repeats needed for that.
         """
         return WiringBench.table("targets")
 
