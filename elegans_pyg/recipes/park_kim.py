@@ -29,11 +29,12 @@ PUBLISHED_COUNTS = {CONSTRAINED: (282, 3567, 2260), CONSTRAINED_MALE: (357, 3889
 
 def networks(settings: EnsembleSettings) -> dict[str, str]:
     """The paper's networks by the run's families; other connectomes, synapses or DAGs are none of them."""
-    own, constrained, found = settings.connectome == HERMAPHRODITE, settings.dag == "constrained", {}
-    if settings.synapses == "chemical":
-        found |= {REFERENCE: CONSTRAINED if constrained else RANDOM, "random_dag": RANDOM} if own else {}
-        found |= {MALE: CONSTRAINED_MALE} if constrained else {"ws": RANDOM_WS}
-    return found
+    if settings.synapses != "chemical":
+        return {}
+    constrained = settings.dag == "constrained"
+    found = {MALE: CONSTRAINED_MALE} if constrained else {"ws": RANDOM_WS}
+    own = {REFERENCE: CONSTRAINED if constrained else RANDOM, "random_dag": RANDOM}
+    return found | own if settings.connectome == HERMAPHRODITE else found
 
 
 def park_kim_settings(given: Mapping[str, Any], quick: bool = False) -> EnsembleSettings:

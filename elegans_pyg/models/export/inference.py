@@ -239,23 +239,22 @@ class _ConnectomeRNNInference(nn.Module):
 
     def __init__(self, model: ConnectomeRNN) -> None:
         super().__init__()
-        own, (a, b), entered = model.coefficients(), model.gap_index, model.walk.input_node
+        own, (source, target), (a, b) = model.coefficients(), model.edge_index, model.gap_index
         nodes, self.phi, self.last = len(own.bias), ACTIVATIONS[model.walk.activation][0], model.last
 
-        def matrix(source: Tensor, target: Tensor, values: Tensor, rows: int = nodes) -> Tensor:
-            """Sum the values by source and target."""
-            return values.new_zeros(rows, nodes).index_put((source, target), values, accumulate=True)
+        def matrix(row: Tensor, column: Tensor, values: Tensor, rows: int = nodes) -> Tensor:
+            return values.new_zeros(rows, nodes).index_put((row, column), values, accumulate=True)
 
         gaps = matrix(torch.cat([a, b]), torch.cat([b, a]), torch.cat([own.gap, own.gap]))
         rate = 1 + gaps.sum(0)
         keep = torch.exp(-model.dt * rate / own.tau)
         pull = (1 - keep) / rate
-        self.chemical, self.electrical = nn.Buffer(matrix(*model.edge_index, own.weight) * pull), nn.Buffer(gaps * pull + keep.diag())
-        self.input = nn.Buffer(matrix(model.walk.input_feature, entered, model.input_weight, model.in_features) * pull)
+        self.chemical, self.electrical = nn.Buffer(matrix(source, target, own.weight) * pull), nn.Buffer(gaps * pull + keep.diag())
+        self.input = nn.Buffer(matrix(model.walk.input_feature, model.walk.input_node, model.input_weight, model.in_features) * pull)
         self.bias, self.read = nn.Buffer(own.bias * pull), nn.Buffer(model.walk.read_node.clone())
-        self.readout = nn.Identity()
-        if hasattr(model, "readout_weight"):
-            self.readout = _linear(model.readout_weight.T, model.readout_bias[0])
+        # Named outputs are the voltages themselves.
+        named = "readout_weight" not in dict(model.named_parameters())
+        self.readout = nn.Identity() if named else _linear(model.readout_weight.T, model.readout_bias[0])
 
     def forward(self, inputs: Tensor) -> Tensor:
         drive = inputs.transpose(0, 1) @ self.input + self.bias

@@ -6,11 +6,13 @@ neurons and their conductances; ``tau`` and ``bias (N,)``; ``input_weight (N, F)
 ``last``: whether only the last step has an output.
 """
 
+from typing import Any
+
 import numpy as np
 
 from elegans_pyg.models.export.numpy_forward.layers import Arrays, relu, sigmoid
 
-FUNCTIONS = {"tanh": np.tanh, "sigmoid": sigmoid, "relu": relu}
+FUNCTIONS: dict[str, Any] = {"tanh": np.tanh, "sigmoid": sigmoid, "relu": relu}
 
 
 def predict(arrays: Arrays, inputs: np.ndarray) -> np.ndarray:
