@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
+from unittest.mock import patch
 
 import elegans_pyg as ep
 import elegans_pyg.cli
@@ -54,7 +55,9 @@ def sheets() -> str:
 
 
 def commands() -> str:
-    return "# Commands\n\n" + str(app.generate_docs()).partition("\n")[2]
+    # Of the running program's name, which starts each usage line, cyclopts drops one word: of "python -m sphinx" the rest would stay.
+    with patch.object(sys, "argv", ["elegans-pyg"]):
+        return "# Commands\n\n" + str(app.generate_docs()).partition("\n")[2]
 
 
 def exported(module: str) -> list[str]:

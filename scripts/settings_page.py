@@ -16,13 +16,14 @@ PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 HEAD = """# Settings
 
 Every setting of every study, with its bounds and its default. An option `--learning-rate` of a command is the line `learning_rate` of
-`config.yaml` and the argument `learning_rate` in Python: `study.make({"learning_rate": 0.01})`. This page is written by
-`python scripts/settings_page.py` from the settings classes, which also check every value.
+`config.yaml` and the argument `learning_rate` in Python: `study.make({"learning_rate": 0.01})`. `WIRING` and `RUNS` are given
+without an option, and are `wiring` and `runs` there. This page is written by `python scripts/settings_page.py` from the settings classes,
+which also check every value.
 """
 
 
-def rows(parameters: list[inspect.Parameter]) -> str:
-    """The table of one study's settings, group by group."""
+def rows(parameters: list[inspect.Parameter], places: str) -> str:
+    """The table of one study's settings, group by group; the one of positional arguments as the command line shows it."""
     options = [get_args(parameter.annotation)[1] for parameter in parameters]
     lines, last = ["| option | what it is | default |", "| --- | --- | --- |"], ""
     # sorted() keeps the order within a group.
@@ -30,8 +31,9 @@ def rows(parameters: list[inspect.Parameter]) -> str:
         group = option.group[0].name
         if group != last:
             lines.append(f"| **{group}** | | |")
+        shown = places.upper() if option.name[0] == f"--{places}" else option.name[0]
         meaning, _, default = option.help.rstrip("]").rpartition("[")
-        lines.append("| " + " | ".join(cell.strip().replace("|", "\\|") for cell in (f"`{option.name[0]}`", meaning, default)) + " |")
+        lines.append("| " + " | ".join(cell.strip().replace("|", "\\|") for cell in (f"`{shown}`", meaning, default)) + " |")
         last = group
     return "\n".join(lines)
 
@@ -42,9 +44,8 @@ def page() -> str:
         study = find(name)
         defaults = study.make({"device": "cpu"}).with_flat({"device": "auto"}) if "device" in study.settings.flat_fields() else study.make()
         quick = f" `--quick`: {study.quick}" if study.quick else ""
-        parts.append(
-            f"## `elegans-pyg {name}`\n\n{inspect.cleandoc(study.text)}{quick}\n\n{rows(settings_options(study.settings, defaults))}\n"
-        )
+        table = rows(settings_options(study.settings, defaults), study.places)
+        parts.append(f"## `elegans-pyg {name}`\n\n{inspect.cleandoc(study.text)}{quick}\n\n{table}\n")
     return "\n".join(parts)
 
 

@@ -10,6 +10,8 @@ import runpy
 import shlex
 import shutil
 import subprocess
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +146,14 @@ def test_the_api_has_what_pages_import() -> None:
     found |= {f"elegans_pyg.{name}" for name in re.findall(r"\bep\.([\w.]+)\(", text)}
     assert {"elegans_pyg.dynamics.cables.read_segments", "elegans_pyg.recipes.ensemble.EnsembleSettings"} < found
     assert not found - listed
+
+
+def test_the_commands_page_names_the_program_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where ``python -m sphinx`` writes it."""
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", ModuleSpec("sphinx.__main__", None, origin=sys.argv[0]))
+    page = runpy.run_path(str(ROOT / "scripts" / "reference_pages.py"))["commands"]()
+    assert "\nelegans-pyg analyze [OPTIONS] [ARGS...]\n" in page
+    assert "sphinx" not in page
 
 
 @pytest.mark.ogb
