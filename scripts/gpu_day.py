@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""All that waits for a GPU, in under 30 minutes: the cuda tests, executors, Park & Kim, M1 and M2; writes gpu_day.json and gpu_day.md.
+"""What waits for a GPU, in at most 29 minutes a call: the cuda tests, executors, Park & Kim, M1, M2; writes gpu_day.json and gpu_day.md.
 
     python scripts/gpu_day.py                                        # in runs/gpu-day; again: resumes
     python scripts/gpu_day.py --device cpu --quick --out /tmp/day    # the same path with tiny networks, in minutes on a CPU

@@ -42,7 +42,7 @@ def page() -> str:
     parts = [HEAD]
     for name in RECIPES:
         study = find(name)
-        defaults = study.make({"device": "cpu"}).with_flat({"device": "auto"}) if "device" in study.settings.flat_fields() else study.make()
+        defaults = study.defaults()
         quick = f" `--quick`: {study.quick}" if study.quick else ""
         table = rows(settings_options(study.settings, defaults), study.places)
         parts.append(f"## `elegans-pyg {name}`\n\n{inspect.cleandoc(study.text)}{quick}\n\n{table}\n")
