@@ -84,11 +84,16 @@ class Settings(BaseModel):
             (update.setdefault(group[0], {}) if group else update)[name] = value
         return self.model_copy(update=update)
 
-    def flat(self) -> dict[str, Any]:
-        """Return all settings as plain values by their own names, as :meth:`with_flat` takes them."""
-        own = [(name, getattr(self, name)) for name in type(self).model_fields]
-        groups = [value.flat().items() if isinstance(value, Settings) else [(name, _plain(value))] for name, value in own]
-        return dict(pair for group in groups for pair in group)
+    def flat(self, fixed: bool = False) -> dict[str, Any]:
+        """Return all settings, or the ``fixed`` ones, as plain values by their own names, as :meth:`with_flat` takes them."""
+        found: dict[str, Any] = {}
+        for name, info in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, Settings):
+                found |= value.flat(fixed)
+            elif not (fixed and _mark(info, Free)):
+                found[name] = _plain(value)
+        return found
 
     @classmethod
     def flat_fields(cls) -> dict[str, tuple[tuple[str, ...], FieldInfo]]:

@@ -44,10 +44,10 @@ class Components(NamedTuple):
         Annals of Mathematical Statistics 11, 96-100), here for :math:`s` strata. For one stratum of groups of equal size it is the interval
         of ICC(1, 1) of Shrout & Fleiss (1979, doi:10.1037/0033-2909.86.2.420). ``nan`` if the components do not exist.
         """
-        k = len(self.means)
-        freedom = k - int(self.strata.max()) - 1, int(self.sizes.sum()) - k
         if math.isnan(self.between) or not self.within > 0:
             return math.nan, math.nan
+        k = len(self.means)
+        freedom = k - int(self.strata.max()) - 1, int(self.sizes.sum()) - k
 
         def ratio(theta: float) -> float:
             weights = self.sizes / (1 + self.sizes * theta)
@@ -90,7 +90,7 @@ def variance_components(values: Values, groups: npt.ArrayLike, strata: npt.Array
     if not np.array_equal(stratum, stratum[first][group]):
         raise ValueError("strata: expected one stratum for all values of a group, got two; number the groups of all strata apart")
     sizes, stratum, total = np.bincount(group), stratum[first], len(values)
-    k, s = len(sizes), int(stratum.max()) + 1
+    k, s = len(sizes), int(stratum.max(initial=-1)) + 1
     means, in_stratum = np.bincount(group, weights=values) / sizes, np.bincount(stratum, weights=sizes)
     if total - k < 1:
         return Components(math.nan, math.nan, False, means, sizes, stratum)

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 import elegans_pyg as ep
 from elegans_pyg._settings import Names, Whole
 from elegans_pyg.recipes.elegans_structure import MOST, Point, against_chance, redraw
-from elegans_pyg.recipes.ensemble import REFERENCE, load_wiring
+from elegans_pyg.recipes.ensemble import REFERENCE, is_connectome, load_wiring
 from elegans_pyg.studies.settings import NeuronSettings, Wiring
 from elegans_pyg.studies.study import Finished, Report, Shard, Study
 
@@ -62,7 +62,7 @@ def analyze_units(settings: AnalyzeSettings) -> ep.studies.Units:
     """The wiring itself, and its rewired graphs, which follow from their seeds; or the wirings of the run's units."""
     from elegans_pyg.analysis.measures import chosen_measures
 
-    if Path(settings.wiring).expanduser().is_dir():
+    if _is_run(settings):
         units = units_of_run(settings.wiring)
     else:
         base, name = _base(settings), Point(Path(settings.wiring).stem, NULL, 100.0, null=True).name
@@ -72,6 +72,10 @@ def analyze_units(settings: AnalyzeSettings) -> ep.studies.Units:
         units = ep.studies.Units.build(rows, [base, *[None] * settings.nulls])
     chosen_measures(settings.measures or None, units.wirings)
     return units
+
+
+def _is_run(settings: AnalyzeSettings) -> bool:
+    return not is_connectome(settings.wiring) and Path(settings.wiring).expanduser().is_dir()
 
 
 def units_of_run(folder: str | Path) -> ep.studies.Units:
@@ -198,12 +202,19 @@ def _report_run(done: Finished[AnalyzeSettings]) -> Report:
     return Report([table], notes, {"families.csv": pd.DataFrame(long, columns=["family", "wirings", "measure", "mean", "sd"])}, figures)
 
 
+def report(done: Finished[AnalyzeSettings]) -> Report:
+    """The measures by family for the wirings of a run, whose folder may be gone since; else against the rewired graphs'."""
+    table = done.units.table
+    kept = bool((table["wiring"] >= 0).all()) and (done.settings.nulls > 0 or len(table) > 1 or _is_run(done.settings))
+    return _report_run(done) if kept else _report_wiring(done)
+
+
 ANALYZE: Study[AnalyzeSettings] = Study(
     "analyze",
     AnalyzeSettings,
     analyze_units,
     measure,
-    lambda done: (_report_run if Path(done.settings.wiring).is_dir() else _report_wiring)(done),
+    report,
     score="",
     processes=True,
     shard_size=lambda settings: CHUNK,

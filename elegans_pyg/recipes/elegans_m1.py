@@ -15,7 +15,7 @@ from elegans_pyg._settings import Counts, Name
 from elegans_pyg.recipes import tensor_networks as networks
 from elegans_pyg.recipes.ensemble import images_of, nothing_learned
 from elegans_pyg.recipes.tensor_networks import ENCODER, TensorSettings, Width
-from elegans_pyg.studies.settings import OptionalFile, Wiring
+from elegans_pyg.studies.settings import ImageSet, OptionalFile
 from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
 from elegans_pyg.training.settings import FitSettings, Precision
 
@@ -51,7 +51,7 @@ class M1Settings(TensorSettings):
 
     group: ClassVar[str] = "Network"
 
-    dataset: Wiring = Field("cifar10", description="Images by name (see info), or a folder of them.")
+    dataset: ImageSet = Field("cifar10", description="Images by name (see info), or a folder of them.")
     width: Width = Field(128, description="Features per neuron.")
     encoder: Name = Field("resnet9", description="resnet9, or a timm model's name (extra timm).")
     encoder_channels: Annotated[Counts, Field(min_length=4, max_length=4), AfterValidator(_small)] = Field(

@@ -12,7 +12,7 @@ from pydantic import Field
 import elegans_pyg as ep
 from elegans_pyg.recipes import tensor_networks as networks
 from elegans_pyg.recipes.ensemble import images_of
-from elegans_pyg.studies.settings import Wiring
+from elegans_pyg.studies.settings import ImageSet
 from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
 from elegans_pyg.training.settings import FitSettings
 
@@ -53,7 +53,7 @@ class M2Settings(networks.TensorSettings):
 
     group: ClassVar[str] = "Network"
 
-    dataset: Wiring = Field("mnist", description="Images by name (see info), or a folder of them.")
+    dataset: ImageSet = Field("mnist", description="Images by name (see info), or a folder of them.")
     training: FitSettings = FitSettings(**COMMON, **FULL)
 
 

@@ -179,7 +179,9 @@ def fit_replicas(shard: Shard, waveforms: ep.dynamics.Waveforms, cell: str, hidd
         in_mV = (predicted - targets).square().mean((1, 2)).sqrt() * model.output_scale
     rows["parameters"] = model.parameters_per_replica()
     rows["stopped"] = [fit.stopped.get(run, "") for run in runs]
-    rows.loc[rows["stopped"] != "", list(SPLITS)] = float("nan")
+    stopped = (rows["stopped"] != "").tolist()
+    rows.loc[stopped, list(SPLITS)] = float("nan")
+    in_mV[torch.tensor(stopped)] = float("nan")
     ranges = waveforms.ranges_mV()
     outputs = pd.DataFrame([(run, name) for run in runs for name in model.output_names], columns=["variant", "output"])
     outputs = outputs.assign(rmse=(in_mV / ranges.where(ranges > 0, torch.nan)).flatten().tolist(), rmse_mV=in_mV.flatten().tolist())
@@ -218,11 +220,12 @@ def report(done: Finished[FitRnnSettings]) -> Report:
     """Report the errors by split and by output, loss curves and traces."""
     rows, name, first = done.rows, str(done.rows["family"].iloc[0]), done.shards[0]
     measured = [ep.studies.mean_and_sd(rows[split].mean(), rows[split].std(), 4) for split in SPLITS]
-    cells = (name, f"{rows['parameters'].iloc[0]:,}", str(len(rows)), *measured, f"{seconds_of(done.shards):,.0f}")
+    runs = int(rows["test"].notna().sum())
+    cells = (name, f"{rows['parameters'].iloc[0]:,}", str(runs), *measured, f"{seconds_of(done.shards):,.0f}")
     title = "RMSE, in units of the widest output's range over the training stimuli, mean ± SD"
     history, outputs = done.joined("history.csv"), done.joined("outputs.csv")
     found = []
-    for output, own in outputs.groupby("output", sort=False):
+    for output, own in outputs.dropna(subset=["rmse_mV"]).groupby("output", sort=False):
         share = f"{own['rmse'].mean():.2%} of its range" if own["rmse"].notna().all() else "and it is constant in training"
         found.append(f"test RMSE of {output}: {own['rmse_mV'].mean():.3f} mV, {share}")
     waveforms = waveforms_of(done.settings, first)
@@ -236,7 +239,7 @@ def report(done: Finished[FitRnnSettings]) -> Report:
         {"history.csv": history, "outputs.csv": outputs, **models},
         {"losses": losses, "traces": drawn},
         {split: float(rows[split].mean()) for split in SPLITS if rows[split].notna().any()},
-        answer=[f"Mean over {len(rows)} runs: {'; '.join(found[:3])}. No hypothesis was tested."],
+        answer=[f"Mean over {runs} runs: {'; '.join(found[:3])}. No hypothesis was tested."] if found else [],
     )
 
 

@@ -141,6 +141,9 @@ def _stimulus(settings: SimulateSettings, neurons: int) -> tuple[list[str], Tens
     if current is None:
         time_ms, half = torch.arange(steps, dtype=torch.float64) * settings.dt_ms, settings.dt_ms / 2
         flows = (time_ms > settings.on - half) & (time_ms < settings.off - half)
+        if not bool(flows.any()):
+            times = f"{settings.on:g} to {settings.off:g} ms"
+            raise ValueError(f"on: expected at least one step of {settings.dt_ms:g} ms with a current, got {times}; make it longer")
         current = (settings.current * flows.float())[:, None].expand(-1, len(inputs)).contiguous()
     return inputs, current
 

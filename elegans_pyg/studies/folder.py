@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import count
@@ -29,6 +29,8 @@ from elegans_pyg.studies.units import Units
 _LOCK, _HOLDER, _PROGRESS = ".lock", ".holder.json", ".progress"
 _BEFORE_CONFIG = {_LOCK, _HOLDER, "wirings", "units.csv", "identity.json"}
 """Files that may remain of a run that was killed before its settings were written."""
+_DRAWN = ("figures", "report.html")
+"""What may be made again from a finished run."""
 _WIRINGS_A_FILE = 1_000
 """Wirings per file: a shard reads little more than it needs, and headers stay below the 100 MB that safetensors allows."""
 _PROGRESS_EVERY_S = 5.0
@@ -159,7 +161,8 @@ class RunFolder:
         if (self.path / "config.yaml").is_file():
             return True
         names = {path.name for path in self.path.iterdir() if path.suffix != PART} if self.path.is_dir() else set()
-        return False if names <= _BEFORE_CONFIG else None
+        # Every run has a lock file first, so that a user's folder with such names is none.
+        return False if not names or (_LOCK in names and names <= _BEFORE_CONFIG) else None
 
     def finished(self) -> bool:
         return (self.path / "summary.json").is_file()
@@ -258,15 +261,21 @@ class RunFolder:
         """The folder of a shard; numbers start at 1."""
         return RunFolder(self.path / "shards" / f"{number:05}")
 
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Write ``summary.json`` with the checksums of all other files outside the shards; this marks the run as finished."""
+    def finish(self, summary: dict[str, Any], known: Mapping[str, str] | None = None) -> None:
+        """Write ``summary.json`` with the checksums of all other files outside the shards, computed where they are not ``known``; this
+        marks the run as finished."""
         files = sorted(path for path in self.path.rglob("*") if path.is_file() and "shards" not in path.relative_to(self.path).parts)
         names = [str(path.relative_to(self.path)) for path in files if path.name not in (_LOCK, _HOLDER, "summary.json")]
-        self.write_json("summary.json", {**summary, "sha256": {name: sha256((self.path / name).read_bytes()) for name in names}})
+        known = known or {}
+        sums = {name: known[name] if name in known else sha256((self.path / name).read_bytes()) for name in names}
+        self.write_json("summary.json", {**summary, "sha256": sums})
 
     def finish_again(self) -> None:
-        """Update the checksums in ``summary.json`` after figures or the report were written again."""
-        self.finish({name: value for name, value in self.read_json("summary.json").items() if name != "sha256"})
+        """Update the checksums of figures and report in ``summary.json`` after they were written again; those of tables stay, so that a
+        table changed after its run is still noticed."""
+        summary = self.read_json("summary.json")
+        sums = summary.pop("sha256", {})
+        self.finish(summary, {name: value for name, value in sums.items() if Path(name).parts[0] not in _DRAWN})
 
 
 # A process that runs many shards of a run reads these files once; the modification time distinguishes rewritten files.

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -132,9 +132,13 @@ def run_array_shard(study: Study[S], settings: S, out: str | Path, number: int, 
         raise ValueError(f"shard: expected I/N with I from 1 to N, got {number}/{count}; change it")
     settings, folder = settings.with_absolute_paths(), RunFolder(out)
     with stopped_by_signals():
-        # Only the first job writes; the others must not wait for each other's checks.
-        with nullcontext() if folder.started() else folder.claim(wait_s=600):
-            units, finished = prepare(study, settings, folder, resume=True, shards=count, quiet=quiet)
+        prepared = None
+        if not folder.started():
+            with folder.claim(wait_s=600):
+                # Only the first job writes; the others must not wait for each other's checks.
+                if not folder.started():
+                    prepared = prepare(study, settings, folder, resume=True, shards=count, quiet=quiet)
+        units, finished = prepared or prepare(study, settings, folder, resume=True, shards=count, quiet=quiet)
         there = int(units.table["shard"].max())
         if there != count:
             raise ValueError(f"shard: the run in {folder.path} has {there} shards, got {number}/{count}; give /{there}, or another folder")
@@ -287,13 +291,13 @@ def _check_settings(study: Study[S], settings: S, folder: RunFolder) -> None:
     if name != study.name:
         remedy = f"elegans-pyg {name} --resume --out {folder.path}"
         raise ValueError(f"out: {folder.path} holds a run of another command; resume it with: {remedy}")
-    before, now = folder.read_config(study.settings).fixed(), settings.fixed()
-    different = [key for key in _flat(now) if _flat(before).get(key) != _flat(now)[key]]
+    before, now = folder.read_config(study.settings).flat(fixed=True), settings.flat(fixed=True)
+    different = [key for key in now if before[key] != now[key]]
     if different:
         key = different[0]
         raise ValueError(
-            f"resume: {key} is {_flat(before).get(key)!r} in {folder.path / 'config.yaml'}, and {_flat(now)[key]!r} was given; leave the"
-            " option out to resume, or start a new run in another folder"
+            f"resume: {key} is {before[key]!r} in {folder.path / 'config.yaml'}, and {now[key]!r} was given; leave the option out to"
+            " resume, or start a new run in another folder"
         )
 
 

@@ -325,14 +325,7 @@ def compare_runs(folders: Sequence[str | Path], reference: str | None = None, ma
 
 
 def _differences(first: Settings, other: Settings) -> list[str]:
-    one, two = (
-        dict(
-            pair
-            for name, value in each.fixed().items()
-            for pair in (value.items() if isinstance(getattr(each, name), Settings) else [(name, value)])
-        )
-        for each in (first, other)
-    )
+    one, two = first.flat(fixed=True), other.flat(fixed=True)
     different = [name for name in {**one, **two} if name not in _MAY_DIFFER and one.get(name) != two.get(name)]
     # What may differ has to be the same where both runs have it.
     families = [set(each.get("families") or ()) | {each.get("family")} for each in (one, two)]

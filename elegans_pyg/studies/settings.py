@@ -56,6 +56,8 @@ def _image_sets() -> tuple[str, ...]:
 
 Wiring = Annotated[Name, Place(connectomes)]
 """The name of a connectome, or a file."""
+ImageSet = Annotated[Name, Place(_image_sets)]
+"""The name of an image set, or a folder."""
 OptionalFile = Annotated[Name | None, Place()]
 
 
@@ -93,7 +95,7 @@ class ImageSettings(Settings):
 
     group: ClassVar[str] = "Images and training"
 
-    dataset: Annotated[Name, Place(_image_sets)] = Field("digits", description="Images by name (see info), or a folder of them.")
+    dataset: ImageSet = Field("digits", description="Images by name (see info), or a folder of them.")
     image_root: OptionalFile = Field(None, description="Folder with image sets by name; searched before anything is downloaded.")
     train_images: Count | None = Field(None, description="Train on this many of the training images (default: all).")
 

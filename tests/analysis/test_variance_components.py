@@ -103,6 +103,6 @@ def test_the_mean_of_some_seeds_is_worth_more():
 
 
 def test_intervals_that_do_not_exist():
-    for values, groups in (([1.0, 3], [0, 0]), ([1.0, 3], [0, 1]), ([1.0, 1, 2, 2], [0, 0, 1, 1])):
+    for values, groups in (([], []), ([1.0, 3], [0, 0]), ([1.0, 3], [0, 1]), ([1.0, 1, 2, 2], [0, 0, 1, 1])):
         assert all(map(math.isnan, variance_components(np.array(values), groups).icc_interval()))
     assert variance_components(np.array([0.0, 10, 1, 9]), [0, 0, 1, 1]).icc_interval()[0] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -108,6 +109,23 @@ def test_the_wirings_of_a_run(finished: Path, tmp_path: Path) -> None:
     assert len(result.report.figures["families"].axes) == 12
     single = run_study(ANALYZE, AnalyzeSettings(wiring=str(finished / "single")), tmp_path / "single", quiet=True)
     assert single.figures == []
+
+
+@pytest.mark.parametrize("name", ["one", "single"])
+def test_the_analysis_of_a_run_that_is_gone_stays_one(finished: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(finished / name, tmp_path / "run")
+    result = run_study(ANALYZE, AnalyzeSettings(wiring=str(tmp_path / "run"), measures=("size",)), tmp_path / "out", quiet=True)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    part = load_run(tmp_path / "out").reported()
+    assert part.report is not None
+    assert part.report.notes == result.report.notes
+    assert "families.csv" in part.report.files
+
+
+def test_a_folder_with_the_name_of_a_connectome_is_not_taken_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(STAGE).mkdir()
+    assert len(analyze_units(AnalyzeSettings(wiring=STAGE).with_absolute_paths()).table) == 101
 
 
 def test_a_run_that_is_not_finished_and_one_with_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import time
 import typing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from elegans_pyg import dynamics
+from elegans_pyg import dynamics, studies
 from elegans_pyg.dynamics import SCENARIOS, Waveforms
 from elegans_pyg.models import ReducedOrder
 from elegans_pyg.nn.recurrent import CELLS
@@ -144,6 +145,21 @@ def test_an_output_that_never_moves_has_no_range_to_be_compared_with(monkeypatch
     monkeypatch.setattr(dynamics, "Waveforms", lambda *_, **__: data)
     result = run_study(FIT_RNN, settings(runs=1), quiet=True)
     assert result.report.files["outputs.csv"]["rmse"].isna().tolist() == [True, False, False, False]
+
+
+@pytest.mark.usefixtures("leaky_waves")
+def test_a_stopped_run_counts_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = studies.fit_shard
+
+    def stopped(*arguments: Any) -> Any:
+        return replace(fit(*arguments), stopped={0: "its loss is not finite"})
+
+    monkeypatch.setattr(studies, "fit_shard", stopped, raising=False)
+    report = run_study(FIT_RNN, settings(runs=2), quiet=True).report
+    outputs = report.files["outputs.csv"].set_index("variant")
+    assert outputs.loc[0, ["rmse", "rmse_mV"]].isna().all(axis=None)
+    assert outputs.loc[1, ["rmse", "rmse_mV"]].notna().all(axis=None)
+    assert report.answer[0].startswith("Mean over 1 runs: test RMSE of ")
 
 
 @pytest.mark.usefixtures("leaky_waves")

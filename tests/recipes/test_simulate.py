@@ -131,6 +131,10 @@ def test_segments_are_driven_and_recorded(monkeypatch: pytest.MonkeyPatch) -> No
         (("--dt-ms", "0.3"), "error: duration_ms: expected a whole number of steps of 0.3 ms, got 500.0"),
         (("--current", "1e9"), "error: current: expected at most 1000000, got 1000000000.0"),
         (("--on", "450"), "error: on: expected a time before --off (400 ms) and the end (500 ms), got 450"),
+        (
+            ("--on", "100.05", "--off", "100.2", "--dt-ms", "0.5"),
+            "error: on: expected at least one step of 0.5 ms with a current, got 100.05",
+        ),
         (("--duration", "9e8"), "error: duration: 18,000,000,000 steps of 302 neurons need about "),
     ],
 )

@@ -114,6 +114,9 @@ def test_names_that_are_markup_stay_names(run: Run, page: Page) -> None:
     assert "a&b</script>" in names
     chart = charts.dots(pd.DataFrame({"family": [SCRIPT] * 2, "variant": [0, 1], "value": [1.0, 2.0]}), SCRIPT, None)
     assert "<script" not in json.dumps(chart)
+    # As the page's script writes it, which leaves quotes alone.
+    assert charts.by_family(["worm's"], None)["worm's"]["legendgroup"] == "worm's"
+    assert charts.short([1.0, float("inf"), float("nan")]) == [1.0, None, None]
 
 
 def test_the_page_needs_nothing_else(run: Run, page: Page) -> None:

@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -20,6 +22,7 @@ from torch_geometric.data import Data
 
 from elegans_pyg._progress import Progress
 from elegans_pyg.studies import Interrupted, Memory, Units, load_run, run_study
+from elegans_pyg.studies import run as run_module
 from elegans_pyg.studies.folder import FolderInUse, RunFolder
 from elegans_pyg.studies.run import join_folder, run_array_shard, stopped_by_signals
 from elegans_pyg.studies.shards import MEMORY_SHARE, split
@@ -219,6 +222,9 @@ def test_files_changed_after_the_run_are_refused(tmp_path: Path) -> None:
     results.write_text(results.read_text().replace("er", "ws", 1))
     with pytest.raises(ValueError, match=r"results\.csv was changed after its run"):
         _ = load_run(tmp_path / "run", COUNTING).results
+    load_run(tmp_path / "run", COUNTING).folder.finish_again()
+    with pytest.raises(ValueError, match=r"results\.csv was changed after its run"):
+        _ = load_run(tmp_path / "run", COUNTING).results
     results.unlink()
     with pytest.raises(FileNotFoundError, match=r"results\.csv is missing"):
         _ = load_run(tmp_path / "run", COUNTING).results
@@ -280,8 +286,18 @@ def test_a_start_that_was_killed_can_be_started_or_resumed(tmp_path: Path, left:
     if left != "nothing":
         (folder / left).parent.mkdir(exist_ok=True)
         (folder / left).write_bytes(b"half")
+        (folder / ".lock").touch()
     assert len(run_study(COUNTING, CountingSettings(), folder, resume=resume, quiet=True).results) == 6
     assert not list(folder.rglob("*.part"))
+
+
+def test_a_users_folder_of_wirings_is_no_start_of_a_run(tmp_path: Path) -> None:
+    own = tmp_path / "wirings" / "larva.csv"
+    own.parent.mkdir()
+    own.write_text("source,target")
+    with pytest.raises(FileExistsError, match="is not empty and holds no run; give another folder"):
+        run_study(COUNTING, CountingSettings(), tmp_path, quiet=True)
+    assert own.read_text() == "source,target"
 
 
 def test_units_go_into_as_many_shards_as_memory_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,6 +363,27 @@ def test_jobs_of_an_array_do_not_wait_for_the_owner_of_the_run(tmp_path: Path) -
     with folder.claim():
         run_array_shard(COUNTING, CountingSettings(), folder.path, 2, 2, quiet=True)
     assert len(join_folder(COUNTING, CountingSettings(), folder).results) == 6
+
+
+def test_jobs_that_waited_for_the_first_do_not_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, started, claims = tmp_path / "run", RunFolder.started, []
+    run_array_shard(COUNTING, CountingSettings(), folder, 1, 2, quiet=True)
+    # A job that looked before the first one had written, and got the lock afterwards.
+    monkeypatch.setattr(RunFolder, "started", lambda self: bool(claims) and started(self))
+    claim = RunFolder.claim
+
+    @contextmanager
+    def claimed(self: RunFolder, wait_s: float = 0) -> Iterator[None]:
+        claims.append("taken")
+        with claim(self, wait_s):
+            yield
+        claims.append("free")
+
+    prepared = run_module.prepare
+    monkeypatch.setattr(RunFolder, "claim", claimed)
+    monkeypatch.setattr(run_module, "prepare", lambda *args, **options: (claims.append("prepared"), prepared(*args, **options))[1])
+    run_array_shard(COUNTING, CountingSettings(), folder, 2, 2, quiet=True)
+    assert claims == ["taken", "free", "prepared"]
 
 
 def test_a_shard_reads_its_own_wirings_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from functools import partial
+from html import escape as html_escape
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import pandas as pd
 from elegans_pyg.plots.style import family_styles
 
 Chart = dict[str, Any]
+escape = partial(html_escape, quote=False)
+"""As the page's script does, which compares the names of families."""
 RUNS_SHOWN = 400
 """Largest number of units for which a chart includes each unit's curve."""
 
@@ -115,5 +118,5 @@ def dots(
 
 
 def short(values: Iterable[float]) -> list[float | None]:
-    """Round to six digits; NaN becomes ``None``."""
-    return [None if math.isnan(value) else float(f"{value:.6g}") for value in map(float, values)]
+    """Round to six digits; what is not finite becomes ``None``."""
+    return [None if not math.isfinite(value) else float(f"{value:.6g}") for value in map(float, values)]
