@@ -2,8 +2,11 @@
 
 import math
 from collections.abc import Iterable
+from typing import TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 
 def shown(value: object, most: int = 60) -> str:
@@ -16,10 +19,11 @@ def shown(value: object, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
-def check_choice(name: str, value: object, choices: Iterable[str], remedy: str = "choose one of them") -> None:
-    """Raise ``ValueError`` unless ``value`` is one of ``choices``."""
+def check_choice(name: str, value: T, choices: Iterable[str], remedy: str = "choose one of them") -> T:
+    """Return ``value`` if it is one of ``choices``; else raise ``ValueError``."""
     if value not in (known := list(choices)):
         raise ValueError(f"{name}: expected one of {', '.join(known)}, got {shown(value)}; {remedy}")
+    return value
 
 
 def check_whole(name: str, value: int, low: int = 0) -> int:

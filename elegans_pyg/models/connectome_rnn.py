@@ -216,7 +216,7 @@ class ConnectomeRNN(VariantNetwork):
             reads = torch.tensor(rows["readout_weight"])
             parameters["readout_weight"] = drawn(3, "readout_weight", self.out_features) / reads.repeat_interleave(reads)[:, None] ** 0.5
             parameters["readout_bias"] = torch.zeros(self.num_variants, self.out_features)
-            place = pad_sequence(torch.arange(len(self.walk.read_node)).split(reads.tolist()), batch_first=True)
+            place = pad_sequence(torch.arange(len(self.walk.read_node)).split(reads.tolist()), batch_first=True, padding_value=-1)
             self.register_buffer("_place", place, persistent=False)
         for name, value in parameters.items():
             self.register_parameter(name, nn.Parameter(value.to(torch.get_default_dtype())))
@@ -325,10 +325,11 @@ class ConnectomeRNN(VariantNetwork):
         """Compute outputs ``(V, B, T, O)`` from voltages ``(T, R, B)``."""
         if "readout_weight" not in self._rows:
             return read.unflatten(1, (self.num_variants, -1)).permute(1, 3, 0, 2)
-        # Variants that read fewer neurons are padded with others, at weight zero.
+        # Variants that read fewer neurons are padded with zeros; others' voltages at weight zero could be NaN.
         weight = pad_sequence(self.readout_weight.split(self._rows["readout_weight"]), batch_first=True)
         if read.size(1) < self._place.numel():
-            read = read.index_select(1, self._place.flatten())
+            place = self._place.flatten()
+            read = read.index_select(1, place.clamp(min=0)).masked_fill_((place < 0)[:, None], 0.0)
         # The layout of the fused walk, so that neither the voltages nor their gradients are copied.
         voltages = read.transpose(0, 1).reshape(*self._place.shape, -1)
         read_out = (weight.transpose(1, 2) @ voltages).unflatten(2, (len(read), -1))

@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from elegans_pyg._arguments import check_choice
 from elegans_pyg._files import read_bounded, sha256, write_atomic
-from elegans_pyg.nn.executors import check_choice
 from elegans_pyg.nn.recurrent import BACKENDS, CELLS, GATES, choose_backend, recurrent
 from elegans_pyg.nn.variants import VariantNetwork, resolve_seeds
 
@@ -111,6 +111,7 @@ class ReducedOrder(VariantNetwork):
             raise ValueError(f"x: expected (sequences, steps, {len(self.input_names)}), got {tuple(x.shape)}; give one column per input")
         if trained is not None and not 0 <= trained <= x.size(0):
             raise ValueError(f"trained: expected 0 to {x.size(0)} sequences, got {trained}; x holds no more")
+        x = x.to(self.weight)
         return recurrent(self.cell, x, *self.parameters(), trained=trained, backend=choose_backend(self.backend, x))
 
     def set_scaling(self, input_scale: Tensor, output_zero: Tensor, output_scale: Tensor) -> None:

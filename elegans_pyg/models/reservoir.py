@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.utils import cumsum
 
-from elegans_pyg.nn.executors import BACKENDS, check_choice, choose, refusal
+from elegans_pyg._arguments import check_choice
+from elegans_pyg.nn.executors import BACKENDS, choose, refusal
 from elegans_pyg.nn.reservoir import ReservoirWeights, walk
 from elegans_pyg.nn.reservoir.spectral_radius import spectral_radius
 from elegans_pyg.nn.variants import generators, uniform

@@ -16,13 +16,6 @@ _TYPES = {"cpu": (torch.float32, torch.float64), "cuda": (torch.float32,)}
 _NEEDS = {"cpu": ("numba", "'elegans-pyg[fast]'"), "cuda": ("triton", "triton")}
 
 
-def check_choice(argument: str, value: str, choices: Sequence[str]) -> str:
-    """Return ``value`` if it is among ``choices``, else raise ``ValueError`` with their list."""
-    if value not in choices:
-        raise ValueError(f"{argument} must be one of {', '.join(choices)}, got '{value}'")
-    return value
-
-
 def refusal(device: torch.device, dtype: torch.dtype, devices: Sequence[str] = ("cpu", "cuda")) -> str:
     """Return why there are no compiled kernels for tensors of this device and dtype; empty if there are.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -155,8 +154,8 @@ def measure_rnns(graphs: Sequence[Data], seeds: Sequence[int]) -> Scores:
 def fitted(model: Any, data: Any, settings: Any) -> Any:
     """Train a model; raises :class:`Interrupted` if a signal stopped it."""
     done = ep.training.fit(model, data, settings, quiet=True)
-    if done.interrupted:
-        raise Interrupted(done.signal or signal.SIGINT)
+    if done.signal is not None:
+        raise Interrupted(done.signal)
     return done
 
 

@@ -1,6 +1,5 @@
 """Training the units of a shard as one ensemble."""
 
-import signal
 from typing import Any
 
 import pandas as pd
@@ -14,7 +13,7 @@ from elegans_pyg.studies.study import Interrupted, Shard
 from elegans_pyg.training import FitResult, FitSettings, Objective, fit, resolve_device
 from elegans_pyg.training.checkpoint import has_checkpoint
 from elegans_pyg.training.data import FitData
-from elegans_pyg.training.data_order import DataOrder, stratified_split
+from elegans_pyg.training.data_order import DataOrder, validation_split
 
 _IMAGES = "images.json"
 
@@ -22,8 +21,10 @@ _IMAGES = "images.json"
 def fit_shard(shard: Shard, model: Any, data: ImageData | FitData, training: FitSettings, objective: Objective | None = None) -> FitResult:
     """Train and test the units of a shard, or resume from its checkpoint; see :func:`~elegans_pyg.training.fit`.
 
+    A unit whose loss becomes non-finite is stopped, whether or not others of the shard go on.
+
     Raises:
-        Interrupted: if a signal stopped the training; a checkpoint was written.
+        Interrupted: if a signal arrived; a checkpoint was written, of the finished training if it came too late to stop it.
     """
     if isinstance(data, ImageData):
         shard.write(_IMAGES, ImageKind.of(data).to_json())
@@ -36,9 +37,10 @@ def fit_shard(shard: Shard, model: Any, data: ImageData | FitData, training: Fit
         out=shard.folder,
         resume=has_checkpoint(shard.folder),
         quiet=shard.quiet,
+        allow_all_stopped=True,
     )
-    if fitted.interrupted:
-        raise Interrupted(fitted.signal or signal.SIGINT)
+    if fitted.signal is not None:
+        raise Interrupted(fitted.signal)
     return fitted
 
 
@@ -60,14 +62,14 @@ def check_fit(training: FitSettings, images: ImageData) -> None:
     """Check what :func:`~elegans_pyg.training.fit` would refuse, before anything is written.
 
     Raises:
-        ValueError: if the device is not available, or a batch is larger than the training set.
+        ValueError: if the device is not available, a batch is larger than the training set, or there are no validation images to select by.
         ImportError: if the extra ``tensorboard`` is missing.
     """
     resolve_device(training.device)
     if training.tensorboard:
         require("torch.utils.tensorboard", "tensorboard", "writing TensorBoard files")
+    chosen, _ = validation_split(images.train_labels, training)
     if training.last_batch == "drop":
-        chosen, _ = stratified_split(images.train_labels, training.validation_fraction, training.data_seed)
         DataOrder(len(chosen), training.batch_size, training.data_seed, torch.device("cpu"))
 
 

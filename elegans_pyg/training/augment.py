@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Streams 0 to 2 belong to the data order; a stream's number is part of its seed, so that no two overlap.
-_AUGMENT = 3
+from elegans_pyg.training.data_order import AUGMENT
+
 GREY = 128
 """Fill value of padding and cutouts: 0 after pixels are scaled to ``p / 255 - 0.5``; for floating-point images it is 0."""
 
@@ -30,7 +30,7 @@ class Augmentation:
 
     def _draw(self, key: tuple[int, ...], count: int, height: int, width: int) -> np.ndarray:
         """Draw ``(count, 5)``: the corner of the crop, whether to flip, and the corner of the cutout."""
-        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=(_AUGMENT, *key))))
+        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=(AUGMENT, *key))))
         limits = [height // 8 * 2, width // 8 * 2, 1, height - height // 4, width - width // 4]
         return generator.integers(0, np.array(limits) + 1, (count, 5))
 

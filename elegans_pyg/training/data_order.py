@@ -7,20 +7,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Random streams of one data seed; a stream's number is part of its seed, so that no two overlap.
-_SPLIT, _SHARED, _VARIANT = 0, 1, 2
-PART = 4
-"""The stream that chooses the validation images of evaluations before the last."""
+from elegans_pyg.training.settings import FitSettings
+
+# Random streams of one data seed: the validation split, orders shared and by variant, augmentation, and the validation images of
+# evaluations before the last. A stream's number is part of its seed, so that no two overlap.
+_SPLIT, _SHARED, _VARIANT, AUGMENT, PART = range(5)
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int, stream: int = _SPLIT) -> tuple[Tensor, Tensor]:
     """Return sorted indices ``(n - m,)`` for training and ``(m,)`` for validation, with the same share held out of every class.
 
     ``m`` is ``round(fraction * n)``, ``fraction`` in [0, 1); counts per class are rounded by the largest remainders. ``labels`` are
-    ``(n,)`` int64; other targets count as one class. ``stream`` is one of the random streams of the seed.
+    ``(n,)`` integers; other targets count as one class. ``stream`` is one of the random streams of the seed.
     """
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))
-    classes = labels.cpu().numpy() if labels.dim() == 1 else np.zeros(len(labels), dtype=np.int64)
+    are_classes = labels.dim() == 1 and not labels.is_floating_point()
+    classes = labels.cpu().numpy() if are_classes else np.zeros(len(labels), dtype=np.int64)
     members = [generator.permutation(np.flatnonzero(classes == value)) for value in np.unique(classes)]
     quota = np.array([fraction * len(member) for member in members])
     held_out = np.floor(quota).astype(np.int64)
@@ -29,6 +31,15 @@ def stratified_split(labels: Tensor, fraction: float, seed: int, stream: int = _
     validation = np.sort(np.concatenate([member[:count] for member, count in zip(members, held_out, strict=True)]))
     training = np.setdiff1d(np.arange(len(classes)), validation)
     return torch.from_numpy(training), torch.from_numpy(validation)
+
+
+def validation_split(labels: Tensor, settings: FitSettings) -> tuple[Tensor, Tensor]:
+    """Split as :func:`stratified_split`; raises ``ValueError`` if no sample is held out and the best evaluation shall be selected."""
+    training, validation = stratified_split(labels, settings.validation_fraction, settings.data_seed)
+    if settings.select == "best" and not len(validation):
+        share = f"{settings.validation_fraction:g} of {len(labels)} training images"
+        raise ValueError(f"select: 'best' needs validation images, and {share} is none; raise validation_fraction or select 'last'")
+    return training, validation
 
 
 class DataOrder:
@@ -71,7 +82,8 @@ class DataOrder:
         if not self.keep_last:
             orders = torch.from_numpy(np.stack([generator.permutation(self.size) for generator in self._generators]))
         elif self.size > self.batch_size:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+            # PyTorch's seeds have 64 bits.
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**64)
             orders = torch.randperm(self.size, generator=generator).unsqueeze(0)
         else:
             orders = torch.arange(self.size).unsqueeze(0)

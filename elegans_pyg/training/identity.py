@@ -38,12 +38,18 @@ def describe_run(model: VariantModel, data: FitData, settings: FitSettings, tabl
     digest = hashlib.sha256()
     for tensor in (part for pair in data.splits().values() for part in pair):
         digest.update(tensor.cpu().contiguous().numpy().data)
+    entries, wiring = model.state_dict(), hashlib.sha256()
+    # Graphs are integers that checkpoints do not keep. Under all names, since what shares memory differs from device to device.
+    for name, tensor in model.named_buffers(remove_duplicate=False):
+        if name not in entries and not tensor.is_floating_point():
+            wiring.update(f"{name} {tuple(tensor.shape)}".encode() + tensor.cpu().contiguous().numpy().tobytes())
     shapes = {name: list(pair[0].shape) for name, pair in data.splits().items()}
     return {
         "settings": settings.fixed(),
         "objective": repr(objective),
         "dataset": {"name": data.name, "shapes": shapes, "classes": list(data.classes), "sha256": digest.hexdigest()},
-        "model": {name: f"{tuple(tensor.shape)} {tensor.dtype}" for name, tensor in model.state_dict().items()},
+        "model": {name: f"{tuple(tensor.shape)} {tensor.dtype}" for name, tensor in entries.items()},
+        "wiring": wiring.hexdigest(),
         "variants": {str(row["variant"]): row for row in json.loads(table.to_json(orient="records"))},
     }
 
@@ -64,8 +70,10 @@ def check_same_run(state: dict[str, Any], run: dict[str, Any]) -> None:
             " warmup depends on it; give the run's own number, or start a new run"
         )
     given["settings"]["iterations"] = before.iterations
-    for section in ("settings", "objective", "dataset", "variants", "model"):
-        _check_same(section, saved[section], given[section])
+    for section in ("settings", "objective", "dataset", "variants", "model", "wiring"):
+        # Checkpoints of earlier versions have no wiring.
+        if section in saved:
+            _check_same(section, saved[section], given[section])
 
 
 def _check_same(name: str, saved: Any, given: Any) -> None:

@@ -19,7 +19,7 @@ from elegans_pyg._files import remove_parts
 from elegans_pyg._progress import Progress
 from elegans_pyg.training.checkpoint import Checkpoint, clear_leftovers, has_checkpoint, load_checkpoint, save_checkpoint
 from elegans_pyg.training.data import FitData, Pair, as_fit_data
-from elegans_pyg.training.data_order import PART, stratified_split
+from elegans_pyg.training.data_order import PART, stratified_split, validation_split
 from elegans_pyg.training.identity import check_same_run, describe_run, variant_table
 from elegans_pyg.training.interrupt import InterruptGuard
 from elegans_pyg.training.metrics import Meter, MetricsLog
@@ -47,7 +47,8 @@ class FitResult:
         test_predictions: ``(V, n_test)`` int64 predicted classes, -1 for a stopped variant; ``None`` if interrupted, or without classes.
         tested_at: ``(V,)`` iteration of the tested weights, with which the model ends.
         stopped: reason for which a variant was stopped, by variant.
-        interrupted, signal: whether Ctrl-C or another signal ended the run early, and the number of that signal.
+        interrupted, signal: whether Ctrl-C or another signal ended the run early, and the number of the signal that arrived, which may have
+            been too late to end it.
         seconds: wall-clock time of the whole run, including earlier parts of a resumed one.
         images_per_second: images times variants per second of this call's training steps.
     """
@@ -76,6 +77,7 @@ def fit(
     resume: bool = False,
     quiet: bool = False,
     progress: Progress | None = None,
+    allow_all_stopped: bool = False,
 ) -> FitResult:
     """Train all variants of ``model`` on ``data`` side by side, as independent experiments.
 
@@ -104,16 +106,18 @@ def fit(
             finished one are read.
         quiet: show only warnings.
         progress: an open progress display, such as one over many runs, which is advanced by ``iterations`` in total.
+        allow_all_stopped: return a result also if every variant was stopped, as for one of several, instead of raising an error.
 
     Raises:
         ValueError: if arguments do not fit together, or differ from those of the checkpoint.
         FileExistsError: if ``out`` already holds a run and ``resume`` is not set.
         FileNotFoundError: if there is no run to resume.
         OSError: if a checkpoint or the metrics cannot be written; the previous checkpoint is kept.
-        TrainingError: if the loss of every variant has become non-finite.
+        TrainingError: if the loss of every variant has become non-finite, unless ``allow_all_stopped``.
     """
     clock, settings, objective = time.perf_counter(), settings or FitSettings(), objective or Classification()
     table, data = variant_table(variants, model.num_variants), as_fit_data(data)
+    objective.check(data)
     if out is None and (resume or settings.tensorboard):
         raise ValueError(f"out: expected a run folder for {'resume' if resume else 'tensorboard'}, got None; give one")
     # Imported before anything is written, so that a missing extra leaves no incomplete run folder.
@@ -131,6 +135,9 @@ def fit(
         progress = progress or stack.enter_context(Progress("training", settings.iterations, run.trainer.iteration, quiet))
         run.train(guard, progress, base)
     model.eval()
+    if run.all_stopped and not allow_all_stopped:
+        seen = f"all {len(table)} variants stopped on a non-finite loss, the last at iteration {max(run.stopped.values())}"
+        raise TrainingError(f"training: {seen}; lower learning_rate")
     return run.result(guard.signal)
 
 
@@ -153,7 +160,7 @@ class _Run:
             return inputs, targets
 
         if data.validation is None:
-            chosen, held_out = stratified_split(data.train[1], settings.validation_fraction, settings.data_seed)
+            chosen, held_out = validation_split(data.train[1], settings)
             train, self.validation = place(data.train, chosen), place(data.train, held_out)
         else:
             train, self.validation = place(data.train), place(data.validation)
@@ -230,6 +237,11 @@ class _Run:
             if pause or not asynchronous:
                 # Reading GPU memory waits for the running steps, so on a GPU it is done only at pauses.
                 self._report_stopped()
+            if self.all_stopped and not ended:
+                # The remaining steps would change nothing.
+                self.first += settings.iterations - iteration
+                trainer.iteration = settings.iterations
+                continue
             if pause:
                 self.step_seconds += time.perf_counter() - mark
             if evaluation_due and not beside:
@@ -294,10 +306,10 @@ class _Run:
     def _record_evaluation(self, evaluation: Evaluation | None) -> None:
         trainer, headline = self.trainer, math.nan
         training = [variant for variant in range(len(self.table)) if variant not in self.stopped]
-        loss = self._record("train", *trainer.running_metrics())[training, 0].mean()
+        loss = _mean(self._record("train", *trainer.running_metrics())[training, 0])
         if evaluation is not None:
             score = self._record("validation", evaluation.loss, *evaluation.scores.values())[:, 1]
-            headline = score[training].mean()
+            headline = _mean(score[training])
             if trainer.best is not None:
                 trainer.best.offer(score, trainer.iteration)
         self.meter.evaluated(loss, headline)
@@ -322,15 +334,16 @@ class _Run:
     def _checkpoint(self) -> Checkpoint:
         return self.trainer.checkpoint(self.log.to_csv(), seconds=time.perf_counter() - self.clock, run=self.description)
 
+    @property
+    def all_stopped(self) -> bool:
+        return len(self.stopped) == len(self.table)
+
     def _report_stopped(self) -> None:
         stopped, families = self.stopped, self.table["family"]
         for variant, iteration in enumerate(self.trainer.stopped_at.tolist()):
             if iteration >= 0 and variant not in stopped:
                 stopped[variant] = iteration
                 self.progress.warn(f"variant {variant} ({families[variant]}) stopped: non-finite loss at iteration {iteration}")
-        if len(stopped) == len(families):
-            seen = f"all {len(stopped)} variants stopped on a non-finite loss, the last at iteration {max(stopped.values())}"
-            raise TrainingError(f"training: {seen}; lower learning_rate")
 
     def result(self, signal: int | None) -> FitResult:
         trainer, metrics, names = self.trainer, self.log.frame(), list(self.objective.score_names)
@@ -339,23 +352,27 @@ class _Run:
             rows = metrics[(metrics["split"] == split) & (metrics["iteration"] == iteration)]
             return rows.set_index("variant")[names].reindex(self.table["variant"]).astype(np.float64)
 
-        predictions = None if self.predictions is None else self.predictions.clone()
-        if predictions is not None:
-            predictions[list(self.stopped)] = -1
+        if self.predictions is not None:
+            self.predictions[list(self.stopped)] = -1
         steps_per_second = (trainer.iteration - self.first) / self.step_seconds if self.step_seconds else 0.0
         return FitResult(
             results=self.table.join(scores("test", trainer.iteration)),
             validation_accuracy=scores("validation", trainer.last_evaluation)[names[0]].to_numpy(),
             metrics=metrics,
-            test_predictions=predictions,
+            test_predictions=self.predictions,
             tested_at=np.full(len(self.table), trainer.iteration) if self.tested_at is None else self.tested_at,
             stopped={variant: f"non-finite loss at iteration {iteration}" for variant, iteration in self.stopped.items()},
             interrupted=self.tested_at is None,
-            signal=signal if self.tested_at is None else None,
+            signal=signal,
             iterations=trainer.iteration,
             seconds=time.perf_counter() - self.clock,
             images_per_second=steps_per_second * self.settings.batch_size * len(self.table),
         )
+
+
+def _mean(values: np.ndarray) -> float:
+    """Return the mean over the variants still training; NaN if there are none."""
+    return values.mean() if len(values) else math.nan
 
 
 def _part(validation: Pair, settings: FitSettings) -> Pair:

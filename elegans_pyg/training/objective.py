@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Parameter
 
-from elegans_pyg.training.data import Pair
+from elegans_pyg._arguments import check_whole
+from elegans_pyg.training.data import FitData, Pair
 
 
 class VariantModel(Protocol):
@@ -37,6 +38,7 @@ class VariantModel(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
+    def named_buffers(self, *, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]: ...
     def modules(self) -> Iterator[Any]: ...
 
 
@@ -75,6 +77,9 @@ class Objective(ABC):
     lowest_is_best: ClassVar[bool] = False
     beside: ClassVar[bool] = False
 
+    def check(self, data: FitData) -> None:  # noqa: B027
+        """Raise ``ValueError`` for data that the objective cannot be computed for; called before a run begins."""
+
     @abstractmethod
     def measure(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> BatchResult:
         """Compute loss and counts of ``V`` variants for a batch of images, ``(B, C, H, W)`` or ``(V, B, C, H, W)`` uint8 (or other inputs
@@ -100,12 +105,25 @@ class Classification(Objective):
     score_names: ClassVar[tuple[str, ...]] = ("accuracy",)
     count_names: ClassVar[tuple[str, ...]] = ("correct",)
 
+    def check(self, data: FitData) -> None:
+        """Raise ``ValueError`` for a negative label, or one without a class name if there are names."""
+        last = len(data.classes) - 1
+        for name, (_, labels) in data.splits().items():
+            low, high = (int(end) for end in labels.aminmax())
+            if low < 0 or 0 <= last < high:
+                expected, got = f"labels from 0{f' to {last}' if data.classes else ''}", low if low < 0 else high
+                raise ValueError(f"{name}: expected {expected}, got {got}; number the classes from 0, and leave out what has none")
+
     def measure(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> BatchResult:
-        """See :meth:`Objective.measure`; raises ``ValueError`` if the logits have another shape than ``(V, B, K)``."""
+        """See :meth:`Objective.measure`; raises ``ValueError`` if the logits have another shape than ``(V, B, K)``, or, on the CPU, fewer
+        classes than a label needs."""
         logits = _forward(model, scale_pixels(images, precision), precision)
         if logits.dim() != 3 or logits.shape[:2] != (model.num_variants, labels.shape[-1]):
             expected, got = f"({model.num_variants}, {labels.shape[-1]}, classes)", tuple(logits.shape)
             raise ValueError(f"model: expected logits of shape {expected}, got {got}; return one row of logits per variant and image")
+        # Not on a GPU, whose steps would then wait for each other.
+        if labels.device.type == "cpu" and int(labels.max()) >= (classes := logits.size(2)):
+            raise ValueError(f"labels: expected 0 to {classes - 1}, got {int(labels.max())}; build the model with more classes")
         labels = labels.expand(logits.shape[:2])
         losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
         predicted = logits.detach().argmax(dim=-1)
@@ -186,6 +204,8 @@ class SequenceRegression(Objective):
     Backpropagation through time covers all steps of a sequence. Validation sequences share a forward pass with the next training batch,
     which costs less than a separate pass. The first ``washout`` steps do not count, because a network that starts at rest does not know the
     past.
+
+    Raises ``ValueError`` if ``washout`` is negative.
     """
 
     washout: int = 0
@@ -196,8 +216,12 @@ class SequenceRegression(Objective):
     beside: ClassVar[bool] = True
     fused_adam: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        check_whole("washout", self.washout)
+
     def measure(self, model: VariantModel, inputs: Tensor, targets: Tensor, precision: str) -> BatchResult:
-        """See :meth:`Objective.measure`; raises ``ValueError`` if the outputs have another shape than ``(V,)`` and the targets'."""
+        """See :meth:`Objective.measure`; raises ``ValueError`` if the outputs have another shape than ``(V,)`` and the targets', or no more
+        steps than the washout."""
         return self._squared_errors(model(inputs), targets)
 
     def measure_both(self, model: VariantModel, batch: Pair, other: Pair, precision: str) -> tuple[BatchResult, BatchResult]:
@@ -216,6 +240,8 @@ class SequenceRegression(Objective):
         if outputs.shape[1:] != targets.shape:
             shapes = f"(V, {', '.join(map(str, targets.shape))}) like the targets, got {tuple(outputs.shape)}"
             raise ValueError(f"model: expected outputs of shape {shapes}; give one row per step and one column per output")
+        if targets.size(1) <= self.washout:
+            raise ValueError(f"washout: expected fewer than the {targets.size(1)} steps of a sequence, got {self.washout}; lower it")
         outputs, targets = outputs[:, :, self.washout :], targets[:, self.washout :]
         # With the sequences innermost in memory, as in the kernels: otherwise the loss takes as long as the network.
         laid_out = targets.permute(1, 2, 0).contiguous().permute(2, 0, 1)
@@ -246,7 +272,7 @@ class Evaluation:
         loss = objective.total(torch.stack(losses).sum(dim=0) / count).cpu().numpy()
         scores = objective.scores(torch.stack([batch.counts for batch in batches]).sum(dim=0), count).cpu().numpy()
         predictions = [batch.predictions for batch in batches if batch.predictions is not None]
-        joined = torch.cat(predictions, dim=1).cpu().clone() if predictions else None
+        joined = torch.cat(predictions, dim=1).cpu() if predictions else None
         return cls(loss, dict(zip(objective.score_names, scores.T.copy(), strict=True)), joined)
 
 
@@ -283,9 +309,10 @@ def evaluate(
                 batches.append(objective.measure(model, images[batch], labels[batch], precision))
                 if progress is not None:
                     progress(min(start + batch_size, len(images)), len(images))
-            return Evaluation.from_batches(objective, batches)
     finally:
         model.train(was_training)
+    # Outside, because tensors made in inference mode cannot be changed.
+    return Evaluation.from_batches(objective, batches)
 
 
 def replica_rmse(predicted: Tensor, target: Tensor) -> Tensor:

@@ -141,6 +141,24 @@ def test_trained_together_equals_trained_alone() -> None:
     torch.testing.assert_close(again(x)[0], together(x)[1])
 
 
+def test_a_variant_with_nan_leaves_the_others_alone() -> None:
+    """The second variant has fewer motor neurons than the first, whose voltages stand in for those it lacks."""
+    graphs = [wiring(0, 9), wiring(1, 6)]
+    graphs[0].neuron_type[-4:] = 2
+    clean, poisoned = (model(graphs, inputs=["N0"], outputs=2) for _ in range(2))
+    with torch.no_grad():
+        poisoned.bias[:9] = float("nan")
+    x = torch.randn(3, 5, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    outs = [net(x) for net in (clean, poisoned)]
+    for out in outs:
+        out[1].sin().sum().backward()
+    assert bool(outs[1][0].isnan().any())
+    assert torch.equal(outs[0][1], outs[1][1])
+    for name, parameter in clean.named_parameters():
+        low = clean.variant_ptr()[name][1]
+        assert torch.equal(parameter.grad[low:], poisoned.get_parameter(name).grad[low:]), name
+
+
 def test_signs_are_kept_and_gap_junctions_stay_symmetric_under_training() -> None:
     data = wiring(4, 9)
     data.edge_sign = torch.randint(-1, 2, (data.num_edges,), generator=torch.Generator().manual_seed(0))

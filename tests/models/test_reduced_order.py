@@ -93,10 +93,16 @@ def test_damaged_models_are_refused(tmp_path: Path) -> None:
         ReducedOrder.load(folder)
 
 
+@pytest.mark.parametrize("backend", ["reference", "fused"])
+def test_inputs_are_computed_in_the_precision_of_the_parameters(backend: str) -> None:
+    net, x = ReducedOrder(backend=backend), torch.rand(2, 5, 4, dtype=torch.float64)
+    assert torch.equal(net(x), net(x.float()))
+
+
 def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="cell: expected one of rnn, lstm, gru, got 'esn'"):
         ReducedOrder("esn")
-    with pytest.raises(ValueError, match="backend must be one of auto, reference, fused, got 'fast'"):
+    with pytest.raises(ValueError, match="backend: expected one of auto, reference, fused, got 'fast'"):
         ReducedOrder(backend="fast")
     for name in ("inputs", "outputs", "hidden", "replicas"):
         with pytest.raises(ValueError, match=f"{name}: expected 1 or more, got 0"):

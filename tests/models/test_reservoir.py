@@ -167,6 +167,14 @@ def test_memory_cannot_exceed_the_neurons_read() -> None:
         assert 0.5 < memory(reservoir, 40) < read + 0.05
 
 
+@pytest.mark.parametrize("backend", ["reference", "fused"])
+def test_inputs_that_require_a_gradient_get_none(hermaphrodite: Data, backend: str) -> None:
+    reservoir, inputs = Reservoir(hermaphrodite, backend=backend), torch.rand(2, 5, 1)
+    states = reservoir(inputs.clone().requires_grad_())
+    assert not states.requires_grad
+    assert torch.equal(states, reservoir(inputs))
+
+
 def test_refusals(hermaphrodite: Data) -> None:
     chemical = Connectome("cook2019-hermaphrodite")[0]
     with pytest.raises(ValueError, match=r"spectral radius above 0, got 0 for variant 0.*cyclic connectome"):
@@ -179,7 +187,7 @@ def test_refusals(hermaphrodite: Data) -> None:
         Reservoir(chemical, radius=0.0)
     with pytest.raises(ValueError, match=r"one for each of the 1 variants, got shape \(2,\)"):
         Reservoir(chemical, radius=[0.5, 0.9])
-    with pytest.raises(ValueError, match="readout must be one of motor, all, got 'muscle'"):
+    with pytest.raises(ValueError, match="readout: expected one of motor, all, got 'muscle'"):
         Reservoir(chemical, readout="muscle")
     with pytest.raises(ValueError, match="input_scale must be finite and at least 0, got -1"):
         Reservoir(chemical, input_scale=-1)

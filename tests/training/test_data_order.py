@@ -59,6 +59,14 @@ def test_goes_on_from_its_state_through_json() -> None:
     assert all(torch.equal(batch, resumed.next_batch()) for batch in expected)
 
 
+def test_orders_that_keep_the_last_batch_follow_from_any_seed_and_epoch() -> None:
+    for seed in (0, 7, 2**53):
+        order = DataOrder(9, 6, seed, CPU, keep_last=True)
+        for epoch in range(2):
+            expected = torch.randperm(9, generator=torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**64))
+            assert torch.equal(torch.cat([order.next_batch(), order.next_batch()]), expected)
+
+
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="batch_size: expected at most the 3 images left for training, got 4; reduce it"):
         DataOrder(3, 4, 0, CPU)
@@ -82,6 +90,12 @@ def test_split_is_stratified(labels: list[int], fraction: float, seed: int) -> N
     assert training.tolist() == sorted(training.tolist())
     again = stratified_split(tensor, fraction, seed)
     assert torch.equal(again[0], training)
+
+
+def test_numbers_that_are_no_classes_are_split_as_one_class() -> None:
+    expected = stratified_split(torch.zeros(40, dtype=torch.long), 0.25, 3)
+    for targets in (torch.arange(40) / 40, torch.rand(40, 2), torch.zeros(40)):
+        assert all(torch.equal(*parts) for parts in zip(stratified_split(targets, 0.25, 3), expected, strict=True))
 
 
 def test_the_default_split_of_mnist_size_holds_out_5000() -> None:

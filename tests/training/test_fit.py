@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +20,9 @@ import torch
 import torch.nn.functional as F
 
 from elegans_pyg._progress import Progress
-from elegans_pyg.training import FitResult, TrainingError, fit, load_checkpoint
+from elegans_pyg.studies import check_fit
+from elegans_pyg.training import FitResult, TrainingError, evaluate, fit, load_checkpoint, save_checkpoint
+from elegans_pyg.training.data import FitData
 from elegans_pyg.training.data_order import DataOrder, stratified_split
 from tests.training.double import Ensemble, make_ensemble, make_images, make_table, settings
 
@@ -113,6 +116,12 @@ def test_the_test_images_are_run_once_and_at_the_end() -> None:
     assert seen == ["step"] * 5 + ["evaluate 24", "evaluate 25"]
 
 
+def test_predictions_can_be_changed() -> None:
+    found = evaluate(make_ensemble(), IMAGES.test_images, IMAGES.test_labels, 10)
+    found.predictions[0] = -1
+    assert not found.predictions.is_inference()
+
+
 def test_global_random_state_is_left_alone(tmp_path: Path) -> None:
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     first, second = make_ensemble(), make_ensemble()
@@ -193,6 +202,14 @@ def test_resume_refuses_another_run(tmp_path: Path, change: dict, message: str) 
     run(make_ensemble(), out=tmp_path)
     with pytest.raises(ValueError, match=message):
         run(change.pop("model", make_ensemble()), out=tmp_path, resume=True, **change)
+
+
+def test_a_checkpoint_from_before_wirings_were_compared_is_resumed(tmp_path: Path) -> None:
+    run(make_ensemble(), out=tmp_path)
+    saved = load_checkpoint(tmp_path / "checkpoint")
+    del saved.state["run"]["wiring"]
+    save_checkpoint(tmp_path / "checkpoint", saved)
+    assert run(make_ensemble(), out=tmp_path, resume=True, iterations=22).iterations == 22
 
 
 def test_resume_needs_a_run(tmp_path: Path) -> None:
@@ -317,6 +334,20 @@ def test_data_sets_that_do_not_stack(images: list, labels: list, message: str) -
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("label", "names", "expected"), [(-100, "", "0, got -100"), (3, "abc", "0 to 2, got 3"), (3, "", "0 to 2, got 3")])
+def test_labels_that_are_no_class_are_refused(tmp_path: Path, label: int, names: str, expected: str) -> None:
+    train, test = (
+        (images, labels.clone())
+        for images, labels in ((IMAGES.train_images, IMAGES.train_labels), (IMAGES.test_images, IMAGES.test_labels))
+    )
+    # Only labels without names can be as high as the model allows, which is known when it has run.
+    (test if label < 0 or names else train)[1][:] = label
+    data = FitData("patterns", train, test, classes=tuple(names))
+    with pytest.raises(ValueError, match=f"(test: expected labels from|labels: expected) {expected}; "):
+        fit(make_ensemble(), data, settings(), out=tmp_path / "run", quiet=True)
+    assert (tmp_path / "run").exists() == (label == 3 and not names)
+
+
 def test_one_display_over_many_runs(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress("shards", 40) as progress:
         run(make_ensemble(), quiet=False, progress=progress)
@@ -374,6 +405,41 @@ def test_no_variant_left_ends_the_run() -> None:
     with pytest.raises(TrainingError, match="all 3 variants stopped on a non-finite loss, the last at iteration 1"):
         run(model)
     assert model.calls == 1
+
+
+@pytest.mark.parametrize("select", ["last", "best"])
+def test_variants_all_stopped_end_as_among_others(tmp_path: Path, select: str) -> None:
+    sick, beside = Ensemble([4], [5]), make_ensemble()
+    for model in (sick, beside):
+        with torch.no_grad():
+            model.bias[0] = math.nan
+    among = run(beside, select=select)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for resume in (False, True):
+            images, table = IMAGES, make_table(["connectome"])
+            options = {"variants": table, "out": tmp_path, "resume": resume, "quiet": True, "allow_all_stopped": True}
+            alone = fit(sick, images, settings(select=select), **options)
+            assert (alone.interrupted, alone.iterations, alone.stopped) == (False, 20, among.stopped)
+            pd.testing.assert_frame_equal(alone.results, among.results.iloc[:1])
+            assert torch.equal(alone.test_predictions, among.test_predictions[:1])
+            assert alone.tested_at[0] == among.tested_at[0]
+    assert sick.calls == 1
+
+
+def test_a_signal_too_late_to_stop_the_run_is_told(tmp_path: Path) -> None:
+    model, evaluations = make_ensemble(), []
+
+    def press(module: Ensemble, inputs: object) -> None:
+        if not module.training:
+            evaluations.append(module.calls)
+            if evaluations == [5, 10, 15, 20, 20]:
+                signal.raise_signal(signal.SIGTERM)
+
+    model.register_forward_pre_hook(press)
+    result = run(model, out=tmp_path, eval_batch_size=100)
+    assert (result.interrupted, result.signal, result.results["accuracy"].isna().any()) == (False, signal.SIGTERM, False)
+    assert run(make_ensemble(), out=tmp_path, resume=True, eval_batch_size=100).signal is None
 
 
 def test_second_interrupt_stops_at_once(tmp_path: Path) -> None:
@@ -468,6 +534,16 @@ def test_without_validation() -> None:
     result = run(make_ensemble(), validation_fraction=0)
     assert set(result.metrics["split"]) == {"train", "test"}
     assert np.isnan(result.validation_accuracy).all()
+
+
+def test_the_best_evaluation_needs_a_validation_image(tmp_path: Path) -> None:
+    message = "select: 'best' needs validation images, and 0.005 of 96 training images is none; raise validation_fraction"
+    with pytest.raises(ValueError, match=message):
+        run(make_ensemble(), out=tmp_path / "run", select="best", validation_fraction=0.005)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match=message):
+        check_fit(settings(select="best", validation_fraction=0.005), IMAGES)
+    run(make_ensemble(), validation_fraction=0.005, iterations=1)
 
 
 def test_bfloat16_keeps_float32_parameters() -> None:

@@ -40,3 +40,16 @@ def test_three_wirings_train_together_as_they_do_alone(data_order, executor):
         alone = train(dags[v], [v])
         for name, tensor in alone.state_dict().items():
             torch.testing.assert_close(together.variant_state_dict(v)[name], tensor, rtol=0, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_resume_refuses_another_wiring_of_the_same_size(tmp_path):
+    images = load_images("digits")
+
+    def train(seed, iterations):
+        model = ConnectomeClassifier(random_dag(seed, 5, density=2), 1, 10, channels=2)
+        fit(model, images, FitSettings(iterations=iterations), out=tmp_path, resume=iterations > 2, quiet=True)
+
+    train(0, 2)
+    with pytest.raises(ValueError, match=r"resume: wiring was '\w+' in the checkpoint and is '\w+' now; give the run's own inputs"):
+        train(1, 4)
+    train(0, 4)

@@ -283,6 +283,10 @@ def test_steps_of_the_washout_do_not_count() -> None:
     for washout, late in ((10, targets[:, 10:]), (0, targets)):
         result = SequenceRegression(washout).measure(net, inputs, targets, "float64")  # type: ignore[arg-type]
         assert result.losses[0, 0].item() == pytest.approx((net(inputs)[0, :, washout:] - late).square().mean().item())
+    with pytest.raises(ValueError, match="washout: expected 0 or more, got -1"):
+        SequenceRegression(-1)
+    with pytest.raises(ValueError, match="washout: expected fewer than the 40 steps of a sequence, got 40; lower it"):
+        SequenceRegression(40).measure(net, inputs, targets, "float64")  # type: ignore[arg-type]
     before, after = (SequenceRegression(10).measure(net, inputs, own, "float64").losses for own in (targets, changed))  # type: ignore[arg-type]
     assert torch.equal(before, after)
     both = SequenceRegression(10).measure_both(net, TRAIN, VALIDATION, "float64")  # type: ignore[arg-type]

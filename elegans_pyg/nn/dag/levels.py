@@ -181,7 +181,7 @@ class LevelWalk:
         """Return the plan for maps of the shape of ``x (V, B, C, H, W)``."""
         key = (x.size(1), x[0, 0].numel() * x.element_size())
         if key not in self._plans:
-            # Two plans serve training and evaluation; a third batch size, the last of an epoch, replaces the oldest.
+            # Three plans serve training, evaluation and its last batch; a fourth replaces the oldest.
             if len(self._plans) >= 3:
                 self._plans.pop(next(iter(self._plans)))
             self._plans[key] = make_plan(self.schedule, *key, self.device, self.workspace)
@@ -298,8 +298,7 @@ class _ModuleWalk(torch.autograd.Function):
     def forward(
         ctx: Any, plan: LevelPlan, operation: ModuleOperation, record: bool, x: Tensor, weight: Tensor, *parameters: Tensor
     ) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            out, maps, ctx.steps = walk_levels(plan, operation, record, x, weight)
+        out, maps, ctx.steps = walk_levels(plan, operation, record, x, weight)
         ctx.plan, ctx.operation = plan, operation
         ctx.save_for_backward(weight, *maps)
         return out

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.utils import degree
 
+from elegans_pyg._arguments import check_choice
 from elegans_pyg.nn.dag.levels import LevelWalk, run_levels, run_modules
 from elegans_pyg.nn.dag.node_operation import ModuleOperation
 from elegans_pyg.nn.dag.scatter import PlainOperation, ScatterWalk
 from elegans_pyg.nn.dag.schedule import Schedule
 from elegans_pyg.nn.dag.trial import Case, Choice, card, device_clock
 from elegans_pyg.nn.dag.trial import choose as choose_by_trial
-from elegans_pyg.nn.executors import DAG_EXECUTORS, check_choice, choose, decided_by_trial, refusal
+from elegans_pyg.nn.executors import DAG_EXECUTORS, choose, decided_by_trial, refusal
 from elegans_pyg.nn.variants import VariantNetwork, generators, uniform_parameter
 from elegans_pyg.nn.workspace import Workspace
 from elegans_pyg.wirings import Graphs, as_batch
@@ -78,7 +79,7 @@ class DAGNet(VariantNetwork):
 
     Raises:
         ValueError: for an unknown option, an even or non-positive kernel size, or graphs that are not DAGs (see :class:`Schedule`).
-                TypeError: if ``batch`` is none of these.
+        TypeError: if ``batch`` is none of these.
     """
 
     edge_index: Tensor
@@ -145,9 +146,9 @@ class DAGNet(VariantNetwork):
         else:
             self.node_modules = nn.ModuleList()
             for n, generator in zip(sizes, own, strict=True):
-                # Modules draw from the global generator, so its state is restored afterwards.
+                # Modules draw from the CPU's global generator, so its state is restored afterwards; torch.manual_seed would seed all.
                 with torch.random.fork_rng(devices=[]):
-                    torch.manual_seed(generator.initial_seed())
+                    torch.random.default_generator.manual_seed(generator.initial_seed())
                     self.node_modules.extend(node_operation(channels) for _ in range(n))
         self._scatter = ScatterWalk(self.schedule)
         self._walks: dict[tuple[str, torch.device], LevelWalk | Walk] = {}
@@ -178,7 +179,8 @@ class DAGNet(VariantNetwork):
         if executor == "scatter":
             return self._run_scatter(x.to(kept_type)).to(kept_type)
         if executor == "levels" and self.node_modules is not None:
-            return self._run_modules(x.to(kept_type), self.node_modules)
+            # Sums are in the parameters' type, and autocast chooses that of each module's operators.
+            return self._run_modules(x.to(self.edge_weight.dtype), self.node_modules).to(kept_type)
         if executor == "auto":
             executor = self._chosen_by_trial(x.to(kept_type))
         return self._run(executor, x, kept_type, self._tensors())

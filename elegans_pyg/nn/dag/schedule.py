@@ -52,7 +52,8 @@ class Schedule:
         Raises:
             TypeError: if ``batch`` is neither.
             ValueError: if an attribute is missing or of the wrong length, an edge does not go from a lower to a higher level or points
-                outside its graph, an input node has incoming edges, or a variant has no input or no output node.
+                outside its graph, an input node has incoming edges, another node on a level has none, a level is empty, or a variant has no
+                input or no output node.
         """
         level, output_mask, edge_index, kept, variant_of_node = _checked(batch)
         num_nodes, num_variants, reached = level.numel(), int(variant_of_node[-1]) + 1, level >= 0
@@ -107,6 +108,12 @@ def _checked(batch: Data | Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tenso
         raise ValueError(
             f"every edge must go from a lower to a higher level, but edge {edge_index[0, worst]} -> {edge_index[1, worst]} goes from"
             f" level {level[edge_index[0, worst]]} to {level[edge_index[1, worst]]}; the graph is not a DAG, or its levels are stale"
+        )
+    entered, filled = torch.bincount(edge_index[1, kept], minlength=num_nodes) > 0, torch.bincount(level[level >= 0]) > 0
+    if len(lacking := ((level > 0) & ~entered).nonzero()) or not bool(filled.all()):
+        lack = f"node {int(lacking[0])} has none" if len(lacking) else f"no node is on level {int((~filled).nonzero()[0])}"
+        raise ValueError(
+            f"every level above 0 must hold nodes with edges from lower ones, but {lack}; the levels are stale, make the DAGs again"
         )
     for mask, what in ((input_mask, "input"), (output_mask & (level >= 0), "output")):
         counts = degree(variant_of_node[mask], num_variants, dtype=torch.long)

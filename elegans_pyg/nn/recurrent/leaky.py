@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch_geometric.utils import cumsum, scatter
 
+from elegans_pyg._arguments import check_choice
 from elegans_pyg._threads import share
-from elegans_pyg.nn.executors import BACKENDS, check_choice, choose, refusal
+from elegans_pyg.nn.executors import BACKENDS, choose, refusal
 from elegans_pyg.nn.recurrent.rows import Rows, rows_of
 from elegans_pyg.nn.reservoir.walk import TANH
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from elegans_pyg._arguments import check_choice
 from elegans_pyg._threads import share
-from elegans_pyg.nn.executors import BACKENDS, check_choice, choose, refusal
+from elegans_pyg.nn.executors import BACKENDS, choose, refusal
 
 CELLS = ("rnn", "lstm", "gru")
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}

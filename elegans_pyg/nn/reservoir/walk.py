@@ -45,7 +45,8 @@ def fused(weights: ReservoirWeights, inputs: Tensor, state: Tensor) -> tuple[Ten
     """
     from elegans_pyg.nn.reservoir.kernels import LANES, walk_reservoirs
 
-    variants, sequences = weights.leak.numel(), inputs.size(1)
+    # Reservoirs are not trained, and their input may be computed from parameters.
+    variants, sequences, inputs = weights.leak.numel(), inputs.size(1), inputs.detach()
     # Lanes are padded, so few sequences are faster one by one.
     lanes = LANES if 2 * sequences > LANES else 1
     halvings, limit = TANH[weights.weight.dtype]

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elegans_pyg.nn.executors import EXECUTORS, check_choice, choose, refusal
+from elegans_pyg._arguments import check_choice
+from elegans_pyg.nn.executors import EXECUTORS, choose, refusal
 from elegans_pyg.nn.tensor.program import TensorProgram, compile_program
 from elegans_pyg.nn.tensor.readout import MotorAttention, read_motors
 from elegans_pyg.nn.tensor.roles import PUBLISHED_ORDER, RolePair

@@ -59,7 +59,8 @@ class MotorAttention(nn.Module):
 
 def read_motors(readout: str, attention: MotorAttention | None, x: Tensor, motors: Tensor, valid: Tensor) -> Tensor:
     """Compute the output ``(V, B, ...)`` of a tensor network by its kind of readout; shapes are those of :class:`MotorAttention`."""
+    # What stands in for a missing motor neuron may be NaN in a variant that has diverged, and zero times NaN is NaN.
+    motors = torch.where(valid[:, :, None, None], motors, 0.0)
     if attention is not None:
         return attention(x, motors, valid)
-    motors = torch.where(valid[:, :, None, None], motors, 0.0)
     return motors.sum(1) / valid.sum(1)[:, None, None] if readout == "mean" else motors.transpose(1, 2).flatten(2)

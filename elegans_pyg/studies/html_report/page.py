@@ -106,7 +106,8 @@ def _context(part: Part, key: str, place: Path, data: dict[str, Any]) -> dict[st
     if graphs:
         data["wirings"][key] = graphs
     units: list[dict[str, Any]] = []
-    if report.classified is not None and part.rows is not None:
+    # If the training of all units was stopped, nothing was classified.
+    if report.classified is not None and part.rows is not None and bool((report.classified.predictions >= 0).any()):
         data["images"][key] = confusions(report.classified)
         units = part.rows[["variant", "family", "seed"]].to_dict("records")
     covered = {"families", "accuracy", "scores"} if drawn else set()

@@ -176,11 +176,12 @@ def test_node_operation_factory_equals_the_built_in_one():
         torch.testing.assert_close(statistic, getattr(built_in, name))
 
 
-def test_node_operation_draws_from_the_variants_own_seed_and_leaves_the_global_one():
+def test_node_operation_draws_from_the_variants_own_seed_and_leaves_the_global_ones(monkeypatch):
     def factory(channels: int) -> torch.nn.Module:
         return torch.nn.Conv2d(channels, channels, 1)
 
     state = torch.random.get_rng_state()
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("the generators of CUDA were seeded"))
     dag = random_dag(3, 4, 0.5)
     pair = DAGNet(Batch.from_data_list([dag, dag]), 2, node_operation=factory, seeds=[7, 8])
     alone = DAGNet(dag, 2, node_operation=factory, seeds=8)
@@ -194,6 +195,27 @@ def test_node_operation_that_changes_the_shape_is_refused():
     net = DAGNet(random_dag(3, 4, 0.5), 2, node_operation=lambda channels: torch.nn.Conv2d(channels, channels, 3))
     with pytest.raises(ValueError, match=r"node_operation must keep the shape of its maps, \(2, 2, 4, 4\), but returned \(2, 2, 2, 2\)"):
         net(torch.zeros(1, 2, 2, 4, 4))
+
+
+@pytest.mark.parametrize("kept_type", [torch.float32, torch.bfloat16])
+def test_node_operation_under_autocast(kept_type):
+    """Executors agree with each other, and nearly with float32; maps before the network may be in bfloat16 already."""
+
+    def factory(channels: int) -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Conv2d(channels, channels, 3, padding=1), torch.nn.BatchNorm2d(channels))
+
+    batch, results = Batch.from_data_list([random_dag(3, 8, 0.5), random_dag(4, 6, 0.5)]), []
+    for executor, enabled in (("scatter", False), ("scatter", True), ("levels", True)):
+        net = DAGNet(batch, 2, node_operation=factory, executor=executor)
+        x = inputs(net, 8, 7, 7, torch.float32)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            out = net(x.to(kept_type) if enabled else x)
+        assert out.dtype == (torch.bfloat16 if enabled else torch.float32)
+        out.float().sin().sum().backward()
+        results.append((out.float(), x.grad, net.edge_weight.grad, net.node_modules[0][0].weight.grad))
+    for exact, definition, levels in zip(*results, strict=True):
+        assert (definition - exact).norm() / exact.norm() < 0.05
+        assert (levels - exact).norm() / exact.norm() < 0.05
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
@@ -266,7 +288,7 @@ def test_torch_compile_takes_the_walk_whole(executor, backend):
             torch.testing.assert_close(*gradients)
 
 
-@pytest.mark.parametrize("defect", ["cyclic", "levels", "inputs", "output", "edge", "crossing"])
+@pytest.mark.parametrize("defect", ["cyclic", "levels", "inputs", "output", "edge", "crossing", "stale", "gap"])
 def test_graphs_that_are_no_dags_are_refused(defect):
     dag = random_dag(3, 6, 0.9)
     if defect == "cyclic":
@@ -275,6 +297,13 @@ def test_graphs_that_are_no_dags_are_refused(defect):
     elif defect == "levels":
         del dag.level
         match = r"batch must hold DAGs, but has no level; apply ConstrainedDAG\(\) or RandomDAG\(\)"
+    elif defect == "stale":
+        last = int(dag.level.argmax())
+        dag.edge_index = dag.edge_index[:, dag.edge_index[1] != last]
+        match = f"every level above 0 must hold nodes with edges from lower ones, but node {last} has none; the levels are stale"
+    elif defect == "gap":
+        dag.level[dag.level.argmax()] += 1
+        match = "but no node is on level 4; the levels are stale"
     elif defect == "inputs":
         dag.input_mask = ~dag.input_mask
         match = "level must be 0 on the input nodes and only there"
@@ -296,11 +325,11 @@ def test_graphs_that_are_no_dags_are_refused(defect):
 
 def test_bad_arguments_are_refused():
     dag = random_dag(3, 6, 0.9)
-    with pytest.raises(ValueError, match=r"executor must be one of auto, scatter, levels.*, got 'turbo'"):
+    with pytest.raises(ValueError, match=r"executor: expected one of auto, scatter, levels.*, got 'turbo'"):
         DAGNet(dag, 2, executor="turbo")
-    with pytest.raises(ValueError, match="edge_activation must be one of identity, sigmoid, dale, got 'tanh'"):
+    with pytest.raises(ValueError, match="edge_activation: expected one of identity, sigmoid, dale, got 'tanh'"):
         DAGNet(dag, 2, edge_activation="tanh")
-    with pytest.raises(ValueError, match="edge_init must be one of in_degree, synapse_count, got 'xavier'"):
+    with pytest.raises(ValueError, match="edge_init: expected one of in_degree, synapse_count, got 'xavier'"):
         DAGNet(dag, 2, edge_init="xavier")
     with pytest.raises(ValueError, match=r"kernel_size must be odd and positive, .* got 4"):
         DAGNet(dag, 2, kernel_size=4)

@@ -155,9 +155,9 @@ def test_backends_are_chosen_or_refused(monkeypatch: pytest.MonkeyPatch) -> None
     assert LeakyWalk(**graph)(*half)[0].dtype == torch.bfloat16
     with pytest.raises(ValueError, match=r"backend='fused' does not apply: .*torch\.bfloat16; use backend='auto' or 'reference'"):
         LeakyWalk(**graph, backend="fused")(*half)
-    with pytest.raises(ValueError, match="backend must be one of auto, reference, fused, got 'quick'"):
+    with pytest.raises(ValueError, match="backend: expected one of auto, reference, fused, got 'quick'"):
         LeakyWalk(**graph, backend="quick")
-    with pytest.raises(ValueError, match="activation must be one of tanh, sigmoid, relu, got 'sin'"):
+    with pytest.raises(ValueError, match="activation: expected one of tanh, sigmoid, relu, got 'sin'"):
         LeakyWalk(**graph, activation="sin")
     monkeypatch.setitem(sys.modules, "numba", None)
     LeakyWalk(**graph)(*numbers)

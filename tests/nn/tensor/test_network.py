@@ -236,6 +236,24 @@ def test_variants_together_and_alone(varshney):
         assert alone.parameters_per_variant()[0] == together.parameters_per_variant()[v]
 
 
+@pytest.mark.parametrize("readout", ["attention", "mean"])
+def test_a_variant_with_nan_leaves_the_others_alone(readout):
+    """The second variant has fewer motor neurons than the first, whose values stand in for those it lacks."""
+    graphs = [wiring([0, 2, 2, 2], [(0, 1), (0, 2), (0, 3)]), wiring([0, 2], [(0, 1)])]
+    clean, poisoned = (network(Batch.from_data_list(graphs), 4, readout=readout) for _ in range(2))
+    with torch.no_grad():
+        poisoned.unit_bias[0] = float("nan")
+    x = inputs(clean, 3)
+    outs = [net(x) for net in (clean, poisoned)]
+    for out in outs:
+        out[1].sin().sum().backward()
+    assert bool(outs[1][0].isnan().any())
+    assert torch.equal(outs[0][1], outs[1][1])
+    for name, parameter in clean.named_parameters():
+        low = clean.variant_ptr()[name][1]
+        assert torch.equal(parameter.grad[low:], poisoned.get_parameter(name).grad[low:]), name
+
+
 def test_shared_input_is_the_same_input_in_every_variant():
     net = network(Batch.from_data_list([multigraph(1, 6, 0.4), multigraph(2, 6, 0.4)]), 4)
     x = inputs(net, 3)[0].detach()
@@ -392,11 +410,11 @@ def test_initial_parameters_follow_their_own_seed(varshney):
     [
         ({"width": 0}, "width must be at least 2.*got 0"),
         ({"width": 1, "norm": "none"}, "width must be at least 2"),
-        ({"combine": "max"}, "combine must be one of mul, add, got 'max'"),
-        ({"norm": "batch"}, "norm must be one of state, unit, none, got 'batch'"),
-        ({"activation": "prelu"}, "activation must be one of celu, elu.*got 'prelu'"),
-        ({"readout": "sum"}, "readout must be one of attention, mean, concat, got 'sum'"),
-        ({"executor": "cuda"}, "executor must be one of auto, levels, fused, got 'cuda'"),
+        ({"combine": "max"}, "combine: expected one of mul, add, got 'max'"),
+        ({"norm": "batch"}, "norm: expected one of state, unit, none, got 'batch'"),
+        ({"activation": "prelu"}, "activation: expected one of celu, elu.*got 'prelu'"),
+        ({"readout": "sum"}, "readout: expected one of attention, mean, concat, got 'sum'"),
+        ({"executor": "cuda"}, "executor: expected one of auto, levels, fused, got 'cuda'"),
         ({"executor": "fused", "combine": "add"}, "executor='fused' does not apply: its kernels are for products"),
         ({"heads": 3}, "heads must divide width, 4, got 3"),
         ({"order": PUBLISHED_ORDER[1:]}, r"order: expected all 9 role pairs, but \[\('sensor', 'interneuron'\)\] are missing"),
