@@ -27,7 +27,7 @@ class Place:
     """Marks a setting that names a file or folder, which is kept as an absolute path if it exists; any other name is kept as it is, and
     so are the ``known`` names of what this package has, whatever a working folder holds."""
 
-    def __init__(self, known: Callable[[], Iterable[str]] = tuple) -> None:
+    def __init__(self, known: Callable[[], Iterable[str]] = lambda: ()) -> None:
         self.known = known
 
 
@@ -91,7 +91,7 @@ class Settings(BaseModel):
             value = getattr(self, name)
             if isinstance(value, Settings):
                 found |= value.flat(fixed)
-            elif not (fixed and _mark(info, Free)):
+            elif not fixed or _mark(info, Free) is None:
                 found[name] = _plain(value)
         return found
 

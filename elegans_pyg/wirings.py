@@ -39,7 +39,8 @@ def as_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> Data:
     because edges are merged or redrawn later; :func:`~elegans_pyg.datasets.edge_sign` finds the signs of the resulting edges.
 
     Args:
-        data: ``edge_index (2, E)``, and if given ``edge_type (E,)`` and ``neuron_type (N,)`` int64, ``edge_weight (E,)`` above 0.
+        data: ``edge_index (2, E)``, and if given ``edge_type (E,)`` and ``neuron_type (N,)`` int64, ``edge_weight (E,)`` above 0,
+            ``input_mask (N,)`` and ``output_mask (N,)`` bool.
         argument: its name in error messages.
         cyclic: refuse DAGs too.
 
@@ -54,6 +55,7 @@ def as_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> Data:
         )
     if not isinstance(data.get("edge_index"), Tensor):
         raise ValueError(f"{argument}: expected a wiring, but it has no edge_index; load one with Connectome or Connectome.from_edges")
+    _check_edge_index(data.edge_index, f"{argument}.edge_index")
     data, edges, device = copy.copy(data), data.edge_index.size(-1), data.edge_index.device
     if data.get("edge_weight") is None:
         given = [data.get(name) for name in ("edge_attr", "weight")]
@@ -62,7 +64,10 @@ def as_wiring(data: Data, argument: str = "data", cyclic: bool = False) -> Data:
     if data.get("edge_type") is None:
         data.edge_type = torch.full((edges,), CHEMICAL, device=device)
     if data.get("neuron_type") is None:
-        data.neuron_type = roles(data.edge_index, int(data.num_nodes or 0))
+        nodes = int(data.num_nodes or 0)
+        if edges:
+            _check_range(f"{argument}.edge_index", data.edge_index, nodes, "correct the edges, or num_nodes")
+        data.neuron_type = roles(data.edge_index, nodes)
     _check(data, argument, cyclic)
     nodes = data.neuron_type.numel()
     if data.get("neuron_name") is None:
@@ -97,8 +102,8 @@ def roles(edge_index: Tensor, num_nodes: int) -> Tensor:
     """Return types ``(N,)`` for a graph without any: sources are sensory, sinks motor, all other nodes inter.
 
     Every strongly connected component that no edge enters has one source: the node with the most outgoing edges in excess of incoming
-    ones, among equals the one with the most outgoing edges, then the first. Sinks likewise. Self-loops do not count, and isolated nodes are
-    inter.
+    ones, among equals the one with the most outgoing edges, then the first. Sinks likewise. A node that is both, as in a graph that has
+    every edge in both directions, is sensory. Self-loops do not count, and isolated nodes are inter.
     """
     source, target = edge_index[:, edge_index[0] != edge_index[1]].cpu().numpy()
     out, into = np.bincount(source, minlength=num_nodes), np.bincount(target, minlength=num_nodes)
@@ -117,6 +122,13 @@ def roles(edge_index: Tensor, num_nodes: int) -> Tensor:
     return torch.from_numpy(found).to(edge_index.device)
 
 
+def _check_edge_index(edge_index: Tensor, name: str) -> None:
+    if edge_index.dtype != torch.int64:
+        raise ValueError(f"{name}: expected torch.int64, got {edge_index.dtype}; convert it with .long()")
+    if edge_index.dim() != 2 or edge_index.size(0) != 2:
+        raise ValueError(f"{name}: expected (2, E), got {tuple(edge_index.shape)}; give a row of sources and one of targets")
+
+
 def _check(data: Data, argument: str, cyclic: bool) -> None:
     names = (*_EDGE_ATTRIBUTES, "neuron_type")
     for name in names:
@@ -130,7 +142,12 @@ def _check(data: Data, argument: str, cyclic: bool) -> None:
     if (given := data.get("neuron_name")) is not None and len(given) != neuron_type.numel():
         hint = "name every neuron, and the node that PyG's VirtualNode added"
         raise ValueError(f"{argument}.neuron_name: expected {neuron_type.numel()} entries, one per neuron, got {len(given)}; {hint}")
-    if edge_index.dim() != 2 or edge_index.size(0) != 2 or not weight.shape == edge_type.shape == edge_index[0].shape:
+    for name in ("input_mask", "output_mask"):
+        mask, wanted = data.get(name), (neuron_type.numel(),)
+        if mask is not None and not (isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == wanted):
+            got = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
+            raise ValueError(f"{argument}.{name}: expected torch.bool {wanted}, got {got}; mark every neuron, or leave it out")
+    if not weight.shape == edge_type.shape == edge_index[0].shape:
         got = f"{tuple(edge_index.shape)}, {tuple(weight.shape)} and {tuple(edge_type.shape)}"
         hint = "build them together (PyG's AddSelfLoops and RemoveSelfLoops change one attribute of edges only)"
         raise ValueError(f"{argument}: expected edge_index (2, E) with edge_weight (E,) and edge_type (E,), got {got}; {hint}")

@@ -125,6 +125,30 @@ def test_bad_edges(transform: BaseTransform) -> None:
     assert "edge_attr" not in transform(changed(edge_attr=data.edge_weight))
 
 
+@ALL
+@pytest.mark.parametrize(
+    ("edge_index", "message"),
+    [
+        (torch.tensor([[0, 1], [1, 9]]), r"data\.edge_index: expected 0\.\.2, got 0\.\.9; "),
+        (torch.tensor([[0, -1], [1, 2]]), r"data\.edge_index: expected 0\.\.2, got -1\.\.2; "),
+        (torch.tensor([[0.0], [1.0]]), r"data\.edge_index: expected torch\.int64, got torch\.float32; convert it with \.long\(\)"),
+        (torch.zeros(3, 4).long(), r"data\.edge_index: expected \(2, E\), got \(3, 4\); "),
+        (torch.zeros(2).long(), r"data\.edge_index: expected \(2, E\), got \(2,\); "),
+    ],
+)
+def test_bad_edges_of_neurons_without_types(transform: BaseTransform, edge_index: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        transform(Data(edge_index=edge_index, num_nodes=3))
+
+
+@ALL
+@pytest.mark.parametrize("name", ["input_mask", "output_mask"])
+def test_masks_that_are_none(transform: BaseTransform, name: str) -> None:
+    for mask, got in ((torch.ones(6).long(), r"torch\.int64 \(6,\)"), (torch.ones(4).bool(), r"torch\.bool \(4,\)"), ([True] * 6, "list")):
+        with pytest.raises(ValueError, match=rf"data\.{name}: expected torch\.bool \(6,\), got {got}; "):
+            transform(changed(**{name: mask}))
+
+
 @pytest.mark.parametrize("transform", [ErdosRenyi(0), Rewired(0), WeightShuffled(0)])
 def test_rewirings_refuse_dags_and_ambiguous_edges(transform: BaseTransform) -> None:
     data = random_connectome(0, 6)

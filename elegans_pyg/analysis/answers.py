@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from elegans_pyg._progress import counted
-from elegans_pyg.analysis.arms import SINGLE_WIRING
 from elegans_pyg.analysis.compare import Comparison
 from elegans_pyg.analysis.comparison_notes import powerless
 from elegans_pyg.analysis.contrast import INTERVAL_UNITS
@@ -43,7 +42,7 @@ def answers(comparison: Comparison, subject: str = "the reference", on: str = ""
         on: what the values were measured on, such as a data set.
     """
     reference, *rows = comparison.to_dict()["families"]
-    name = subject if reference["family"] == SINGLE_WIRING else f"the family {reference['family']}"
+    name = subject if reference["family"] == "connectome" else f"the family {reference['family']}"
     few, place = set(comparison.table["family"][powerless(comparison.table)]), f" on {on}" if on else ""
     if len(rows) == 1:
         return [_sentence(comparison, reference, rows[0], few, name, place)]

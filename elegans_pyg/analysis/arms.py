@@ -15,9 +15,6 @@ from elegans_pyg.analysis import inference
 from elegans_pyg.analysis.inference import Values
 from elegans_pyg.analysis.variance_components import variance_components
 
-SINGLE_WIRING = "connectome"
-"""The family whose variants all share one wiring, whatever their wiring seeds."""
-
 
 def check_results(results: pd.DataFrame, value: str = "accuracy", share: bool = True) -> None:
     """Check a table of one row per variant; raises as :func:`~elegans_pyg.analysis.compare` does for its table."""
@@ -74,11 +71,11 @@ class Arm:
         averaged, uneven: whether some wirings have several seeds, and whether they have different numbers of them.
     """
 
-    def __init__(self, rows: pd.DataFrame, name: str, value: str) -> None:
+    def __init__(self, rows: pd.DataFrame, value: str) -> None:
         finished = rows[rows[value].notna()]
         runs = finished[value].to_numpy(dtype=np.float64)
         self.runs, self.stopped = len(finished), len(rows) - len(finished)
-        single = name == SINGLE_WIRING or rows["wiring_seed"].nunique() == 1
+        single = rows["wiring_seed"].nunique() == 1
         self.unit = "run" if single else "wiring"
         wirings = np.zeros(self.runs, dtype=np.int64) if single else finished["wiring_seed"].to_numpy()
         self.components = variance_components(runs, wirings)
@@ -123,7 +120,7 @@ def family_seed(seed: int, family: str) -> tuple[int, int]:
 
 def units_by_family(results: pd.DataFrame, value: str = "accuracy") -> dict[str, Values]:
     """The units of :func:`compare`, by family: means of wirings, or the runs of a family with a single wiring."""
-    return {str(name): Arm(results[results["family"] == name], str(name), value).units for name in results["family"].unique()}
+    return {str(name): Arm(results[results["family"] == name], value).units for name in results["family"].unique()}
 
 
 def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:

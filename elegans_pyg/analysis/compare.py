@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from elegans_pyg._arguments import check_seed
 from elegans_pyg.analysis import inference
 from elegans_pyg.analysis.arms import Arm, check_results, family_names, family_seed, plain_rows
 from elegans_pyg.analysis.comparison_notes import comparison_notes
@@ -83,8 +84,8 @@ def compare(
     """Compare the accuracy of every family of wirings with that of a reference family: different, equal within a margin, or undecided.
 
     The *unit* of the statistics is the wiring if a family has several: runs that share a wiring are not independent draws from the family,
-    so they are averaged first, and resampling and tests act on the means. A family with a single wiring (the connectome, whose variants
-    differ only in their seed) has its runs as units: its spread is only training noise, and what is found holds for that wiring alone. If
+    so they are averaged first, and resampling and tests act on the means. A family with a single wiring (the connectome, unless every run
+    has a random DAG of it) has its runs as units: its spread is only training noise, and what is found holds for that wiring alone. If
     every run has a partner in the reference with the same seed (and, with several wirings, the same wiring seed), as the runs of a frozen
     connectome have, the two families are compared in pairs: interval, p values and the units needed are those of the differences within
     pairs. Runs without a value (``nan``: variants that were stopped) are left out and counted.
@@ -110,7 +111,8 @@ def compare(
 
     Raises:
         ValueError: for a missing column, no rows, fewer than two families, an unknown reference, a repeated variant or run, an accuracy
-            outside 0 to 1, ``resamples`` or ``confidence`` out of range, or a margin that is not above 0, or above 0.1 of a share.
+            outside 0 to 1, ``resamples``, ``seed`` or ``confidence`` out of range, or a margin that is not above 0, or above 0.1 of a
+            share.
         TypeError: when ``results`` is not a DataFrame, or the values are not numbers.
     """
     check_results(results, value, share)
@@ -119,6 +121,7 @@ def compare(
         raise ValueError(f"results must hold at least two families, got only {reference!r}; add a family of nulls, such as 'rewired'")
     if resamples < 100:
         raise ValueError(f"resamples must be at least 100, got {resamples}; the default is 10,000")
+    check_seed(seed)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}; give a share, such as 0.95")
     if margin is not None:
@@ -126,7 +129,7 @@ def compare(
         if share and margin > LARGEST_MARGIN:
             raise ValueError(f"margin: expected a share of at most {LARGEST_MARGIN}, got {margin:g}; 0.3 percentage points are 0.003")
 
-    arms = {name: Arm(results[results["family"] == name], name, value) for name in families}
+    arms = {name: Arm(results[results["family"] == name], value) for name in families}
     contrasts = {name: Contrast.of(arm, arms[reference]) for name, arm in arms.items() if name != reference}
     rows: list[dict[str, Any]] = []
     for name, arm in arms.items():

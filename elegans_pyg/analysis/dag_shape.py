@@ -63,7 +63,7 @@ def path_betweenness(data: Data) -> np.ndarray:
     ("width_max", "largest number of nodes on a level", "nodes"),
     ("width_sd", "standard deviation of the number of nodes over levels", "nodes"),
     ("input_nodes", "nodes that take the input", "nodes"),
-    ("output_nodes", "reached nodes without outgoing edges", "nodes"),
+    ("output_nodes", "reached nodes that give the output: without outgoing edges, or of the wiring's own output_mask", "nodes"),
     ("unreached_nodes", "nodes that no input reaches", "nodes"),
     ("edge_span", "mean number of levels that an edge between reached nodes spans; 0 without edges", "levels"),
     ("paths_log10", "decimal logarithm of the number of input-to-output paths", "log10 paths"),

@@ -20,13 +20,12 @@ sums of the same shares in another order differ in the last bits and would other
 
 
 class Permutation(NamedTuple):
-    """Result of a permutation test: the p value, the smallest one that these values allow, whether all splits (or signs) were enumerated,
-    and their number."""
+    """Result of a permutation test: the p value, the smallest one that these values allow, and whether all splits (or signs) were
+    enumerated."""
 
     p: float
     smallest: float
     exact: bool
-    splits: int
 
 
 def bootstrap_interval(
@@ -82,7 +81,7 @@ def permutation_test(sample: Values, other: Values, *, resamples: int = 10_000, 
         return _exact(observed, _welch(pooled[chosen].reshape(splits, size), pooled, size))
     generator = np.random.default_rng(seed)
     shuffled = (generator.permuted(np.broadcast_to(pooled, (rows, m + n)), axis=1) for rows in blocks(resamples, 1_000_000 // (m + n)))
-    return _drawn(observed, (_welch(rows[:, :m], pooled, m) for rows in shuffled), splits)
+    return _drawn(observed, (_welch(rows[:, :m], pooled, m) for rows in shuffled))
 
 
 def _welch(chosen: Values, pooled: Values, size: int) -> Values:
@@ -108,13 +107,15 @@ def sign_flip_test(differences: Values, *, resamples: int = 10_000, seed: int | 
     pairs = len(differences)
     if pairs == 0:
         raise ValueError("differences must hold at least one value, got none; leave out the empty arm")
+    # In thousandths of the largest, so that ties are recognised on any scale: small differences of shares have lost digits.
+    differences = differences / (1000 * np.abs(differences).max() or 1.0)
     observed, splits = abs(float(differences.mean())), 2**pairs
     if splits <= EXACT_SPLITS:
         signs = 1 - 2 * (np.arange(splits)[:, None] >> np.arange(pairs) & 1)
         return _exact(observed, np.abs(signs @ differences) / pairs)
     generator = np.random.default_rng(seed)
     drawn = (generator.choice([-1.0, 1.0], (rows, pairs)) for rows in blocks(resamples, 1_000_000 // pairs))
-    return _drawn(observed, (np.abs(signs @ differences) / pairs for signs in drawn), splits)
+    return _drawn(observed, (np.abs(signs @ differences) / pairs for signs in drawn))
 
 
 def blocks(total: int, most: int) -> Iterator[int]:
@@ -125,14 +126,14 @@ def blocks(total: int, most: int) -> Iterator[int]:
 
 def _exact(observed: float, found: Values) -> Permutation:
     """The result if ``found`` has the value of every split."""
-    return Permutation(float(np.mean(found >= observed - TIE)), float(np.mean(found >= found.max() - TIE)), True, len(found))
+    return Permutation(float(np.mean(found >= observed - TIE)), float(np.mean(found >= found.max() - TIE)), True)
 
 
-def _drawn(observed: float, parts: Iterable[Values], splits: int) -> Permutation:
+def _drawn(observed: float, parts: Iterable[Values]) -> Permutation:
     """The result if ``parts`` have the values of random splits."""
     found = np.concatenate(list(parts))
     reached = int(np.count_nonzero(found >= observed - TIE))
-    return Permutation((reached + 1) / (len(found) + 1), 1 / (len(found) + 1), False, splits)
+    return Permutation((reached + 1) / (len(found) + 1), 1 / (len(found) + 1), False)
 
 
 def holm(p_values: Values) -> Values:

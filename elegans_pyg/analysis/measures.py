@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 from torch_geometric.data import Batch, Data, Dataset
 
@@ -19,6 +18,7 @@ from elegans_pyg.analysis.simple_graph import Measure, MeasureGroup, SimpleGraph
 from elegans_pyg.analysis.small_world import path_measures, small_world_measures, triangle_measures
 from elegans_pyg.analysis.spectrum import spectrum_measures
 from elegans_pyg.analysis.symmetry import symmetry_measures
+from elegans_pyg.wirings import as_wiring
 
 _GROUPS: dict[str, MeasureGroup] = {
     group.name: group
@@ -75,6 +75,8 @@ def measures(
     """
     wirings = list_wirings(graphs)
     names = chosen_measures(which, wirings)
+    # With what is missing filled in, since measures depend on the number of nodes and on what weights are made of.
+    wirings = [as_wiring(data, f"graphs: wiring {number}: data") for number, data in enumerate(wirings)]
     groups = list(dict.fromkeys(MEASURES[name].group for name in names))
     check_seed(seed)
 
@@ -134,9 +136,9 @@ def chosen_measures(which: Sequence[str] | None, wirings: Sequence[Data]) -> lis
     return names
 
 
-def _fingerprint(data: Data) -> bytes:
-    """All that measures depend on, as bytes."""
-    tensors = [data.get(name) for name in LOOKED_AT if name != "neuron_name"]
-    arrays = [np.ascontiguousarray(tensor.detach().cpu().numpy()) for tensor in tensors if tensor is not None]
-    names = "\0".join(data.get("neuron_name") or [])
-    return b"\0".join([*(repr((array.shape, array.dtype)).encode() + array.tobytes() for array in arrays), names.encode()])
+def _fingerprint(wiring: Data) -> bytes:
+    """All that the measures of a checked wiring depend on, as bytes."""
+    tensors = {name: wiring[name] for name in LOOKED_AT if name != "neuron_name" and wiring.get(name) is not None}
+    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+    described = (repr((name, array.shape, array.dtype)).encode() + array.tobytes() for name, array in arrays.items())
+    return b"\0".join([*described, repr(list(wiring.neuron_name)).encode()])

@@ -86,7 +86,8 @@ def motif_information(data: Data, nulls: Sequence[Data] | None = None, synapses:
             to each class that occurs, since a null may lack a class that the wiring has. An empty sequence raises a ``ValueError``.
 
     Returns:
-        ``entropy`` (:math:`H`), ``null_entropy``, ``information`` (:math:`I`) and ``divergence`` (:math:`D`). All are 0 without motifs.
+        ``entropy`` (:math:`H`), ``null_entropy``, ``information`` (:math:`I`) and ``divergence`` (:math:`D`). Without ``nulls``, all are 0
+        if there are no motifs.
     """
     graph = SimpleGraph.from_data(data, synapses)
     counts = count_motifs(graph)[0]

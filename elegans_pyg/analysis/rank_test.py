@@ -64,7 +64,7 @@ def rank_test(
         raise ValueError(f"alternative: expected two-sided, greater or less, got {alternative!r}; choose one")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}; give a share, such as 0.95")
-    arms = {name: Arm(results[results["family"] == name], name, value) for name in family_names("results", results, reference)}
+    arms = {name: Arm(results[results["family"] == name], value) for name in family_names("results", results, reference)}
     base = arms.pop(reference)
     if base.unit != "run" or not base.runs:
         got = f"{base.unit}s" if base.runs else "no finished run"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from elegans_pyg._arguments import check_seed
 from elegans_pyg.analysis.arms import check_columns, plain_rows
 from elegans_pyg.analysis.grouped_models import cross_validate
 from elegans_pyg.analysis.inference import TIE, holm
@@ -62,20 +63,22 @@ def relate(
     Args:
         variants: one row per run: ``wiring`` (identifies the wiring, equal for its runs), ``family``, the value, the measures.
         measures: columns that hold the measures.
-        value: column of what was achieved, as shares between 0 and 1.
+        value: column of what was achieved, in any unit.
         seed, resamples: of the permutations, folds and forests; random permutations if there are too many to enumerate, at least 100.
         quiet: show no progress on standard error.
 
     Raises:
-        ValueError: for a missing column, no rows, no measures, a wiring whose runs differ in a measure, or ``resamples`` out of range.
+        ValueError: for a missing column, no rows, no measures, a wiring whose runs differ in a measure, or ``resamples`` or ``seed`` out of
+            range.
         TypeError: if a measure or the value is not a number.
     """
     _check(variants, measures, value, resamples)
+    check_seed(seed)
     finished = variants[variants[value].notna()]
-    units = finished.groupby(["wiring", "family"], sort=False, as_index=False)[[value, *measures]].mean()
+    units = finished.groupby(["wiring", "family"], sort=False, as_index=False).agg({value: "mean", **dict.fromkeys(measures, "first")})
     notes = [_count_note(variants, finished, units, value)]
     incomplete = [name for name in measures if units[name].isna().any()]
-    # Averages of equal numbers over the runs of a wiring can differ in the last bits.
+    # Measures that are equal can differ in the last bits, since sums are in the order of the wiring's edges.
     spread, size = units[[*measures]].agg(np.ptp), units[[*measures]].abs().max().clip(lower=1.0)
     constant = [name for name in measures if name not in incomplete and spread[name] <= TIE * size[name]]
     used = [name for name in measures if name not in incomplete and name not in constant]

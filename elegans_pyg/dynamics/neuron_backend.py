@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elegans_pyg._arguments import check_choice, check_whole
+from elegans_pyg._arguments import check_choice, check_number, check_whole
 from elegans_pyg._files import cache_folder, sha256
 from elegans_pyg.dynamics.simulate import check_current, count_steps
 from elegans_pyg.dynamics.worm import Worm
@@ -68,12 +68,16 @@ def simulate_neuron(
     """
     check_choice("parameters", parameters, ("C1", "D", "D1"))
     check_whole("substeps", substeps, 1)
+    if d_lambda is not None:
+        check_number("d_lambda", d_lambda, above=True)
     steps = count_steps(dt_ms, duration_ms)
     worm = Worm("c302-C1" if parameters == "C1" else "c302-D1")
     gone = worm.resolve(ablate, "ablate", classes=True)
     worm = worm.without(ablate) if gone else worm
     into = worm.resolve(inputs, "inputs")
     recorded = worm.neuron_name if record is None else worm.resolve(record, "record")
+    if not recorded:
+        raise ValueError("record: expected at least one neuron, got none; name some, or give None for all")
     check_current(current_pA, steps, into)
     interpreter = _interpreter(python)
     network = _network(cache_folder("neuron") if folder is None else Path(folder), interpreter, parameters, sorted(gone))

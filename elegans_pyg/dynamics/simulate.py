@@ -70,7 +70,7 @@ def simulate(
         ablate: neurons, or classes such as ``"AVB"``, that are removed with all their synapses.
         initial_state: tensors of all neurons that are left; :meth:`Worm.initial_state` if ``None``.
         backend: ``"reference"``: PyTorch operations on any device; ``"fused"``: Numba kernels on the CPU, without gradients for neurons
-            with their shape; ``"auto"``: fused if possible and Numba is installed, else plain. Differentiable, once, in ``current_pA``,
+            with their shape; ``"auto"``: fused if possible and Numba is installed, else reference. Differentiable, once, in ``current_pA``,
             ``initial_state`` and every tensor of ``worm.data``, with memory for the square root of ``T`` states besides the result.
         tolerance_mV: largest estimated error. Every stimulus is simulated with 1, 2, 4, ..., 64 internal steps in each of ``dt_ms`` until
             its error is below; gradients are those of the simulation with these steps. ``None``: one step.
@@ -162,11 +162,11 @@ def _unrefined(run: Callable[..., Tensor], current: Tensor, estimate: bool, want
     if estimate:
         sample = voltage.detach().diff(dim=1).abs().amax((1, 2)).argmax(0, keepdim=True)
         own = voltage[sample].detach()
-        found = _error(own, run(sample, length=2))
+        found = _error(own, run(sample, length=2), every=2)
         if float(found) > LARGEST_ERROR_MV:
             # Steps twice as long may miss plateaus that these follow; steps half as long decide, at a higher cost. There rounding to
             # single precision moves a plateau more than the steps do.
-            found = 4 * _error(run(sample, repeats=2, double=True), run(sample, double=True))
+            found = 4 * _error(run(sample, repeats=2, double=True), run(sample, double=True), every=1)
         error[sample.cpu()] = found
     return voltage, error
 
@@ -174,19 +174,19 @@ def _unrefined(run: Callable[..., Tensor], current: Tensor, estimate: bool, want
 def _refined(run: Callable[..., Tensor], current: Tensor, doubled: bool, tolerance_mV: float, wanted: bool) -> tuple[Tensor, Tensor]:
     """Voltages and errors of all stimuli, each with as few internal steps as the tolerance allows."""
     left, device = torch.arange(len(current), device=current.device), current.device
-    count = 1 if doubled else 2
+    count, every = (1, 2) if doubled else (2, 1)
     coarse = run(left, length=2) if doubled else run(left)
     error, repeats, voltage = torch.full((len(current),), math.nan), torch.ones_like(left), None
     while True:
         fine = run(left, repeats=count)
         voltage = fine if voltage is None else voltage.index_copy(0, left, fine)
-        error[left.cpu()] = _error(fine, coarse)
+        error[left.cpu()] = _error(fine, coarse, every)
         repeats[left] = count
         # A comparison with NaN, from a simulation that failed, is false: more steps would not help.
         more = (error > tolerance_mV)[left.cpu()].to(device)
         if count == FINEST or not bool(more.any()):
             break
-        left, coarse, count = left[more], fine[more], 2 * count
+        left, coarse, count, every = left[more], fine[more], 2 * count, 1
     if wanted:
         groups = [(repeats == count).nonzero().squeeze(1) for count in repeats.unique()]
         parts = [run(own, repeats=int(repeats[own[0]]), gradients=True) for own in groups]
@@ -194,9 +194,9 @@ def _refined(run: Callable[..., Tensor], current: Tensor, doubled: bool, toleran
     return voltage, error
 
 
-def _error(fine: Tensor, coarse: Tensor) -> Tensor:
-    """Largest error ``(S,)`` of voltages from a scheme of second order, given those with steps twice as long, or half as many."""
-    every = fine.size(1) // coarse.size(1)
+def _error(fine: Tensor, coarse: Tensor, every: int) -> Tensor:
+    """Largest error ``(S,)`` of voltages from a scheme of second order, given every second one (``every=2``) with steps twice as long, or
+    each one with half as many."""
     return (fine[:, every - 1 :: every][:, : coarse.size(1)] - coarse).abs().amax((1, 2)).float().cpu() / 3
 
 
@@ -279,20 +279,26 @@ def _check_tables(worm: Worm, dt_ms: float) -> float:
             raise ValueError(f"worm.data.{name}: expected finite numbers, got some that are not; correct the tensor")
         if name not in ("reversal_mV", "threshold_mV") and bool((values < 0).any()):
             raise ValueError(f"worm.data.{name}: expected no negative number, got {float(values.min()):g}; correct the tensor")
-    capacitance = data.capacitance_pF.detach()
     for name in shapes.keys() & {"capacitance_pF", "resistivity_ohm_cm"}:
         if not bool((data[name].detach() > 0).all()):
             raise ValueError(f"worm.data.{name}: expected numbers above 0, got 0; correct the tensor")
-    if worm.compartments is not None:
-        cables = worm.cables
-        capacitance = capacitance * torch.from_numpy(cables.area_um2[cables.soma] / np.bincount(cables.neuron, cables.area_um2))
-    # Neighbours' voltages are extrapolated over half a step, which is stable only if the step is short compared with the gap junctions.
-    gap = data.conductance_nS.detach() * (data.edge_type == ELECTRICAL)
-    shortest = float((capacitance / torch.zeros_like(capacitance).index_add_(0, data.edge_index[1], gap)).min())
+    shortest = longest_step_ms(worm)
     if dt_ms > shortest:
         limit = f"{shortest:.3g}, the shortest time constant of any neuron's gap junctions"
         raise ValueError(f"dt_ms: expected at most {limit}, got {dt_ms}; shorten it")
     return shortest
+
+
+def longest_step_ms(worm: Worm) -> float:
+    """The longest stable step: the shortest time constant of any neuron's gap junctions, in ms. Neighbours' voltages are extrapolated over
+    half a step, which is stable only if the step is short compared with it."""
+    data = worm.data
+    capacitance = data.capacitance_pF.detach()
+    if worm.compartments is not None:
+        cables = worm.cables
+        capacitance = capacitance * torch.from_numpy(cables.area_um2[cables.soma] / np.bincount(cables.neuron, cables.area_um2))
+    gap = data.conductance_nS.detach() * (data.edge_type == ELECTRICAL)
+    return float((capacitance / torch.zeros_like(capacitance).index_add_(0, data.edge_index[1], gap)).min())
 
 
 def _checked_state(state: State, worm: Worm, current: Tensor) -> State:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from elegans_pyg._arguments import check_choice, check_number, check_seed
+from elegans_pyg.dynamics.simulate import count_steps
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -90,10 +91,12 @@ def stimuli(
         amplitude_pA, seed: largest current, and the seed, at least 0.
 
     Raises:
-        ValueError: for an unknown kind, no group or kind, a number that is not above 0, or a negative seed.
+        ValueError: for an unknown kind, no group or kind, a number that is not above 0, a duration that is not a whole number of steps,
+            or a negative seed.
     """
-    for name, value in (("dt_ms", dt_ms), ("duration_ms", duration_ms), ("amplitude_pA", amplitude_pA)):
-        check_number(name, value, above=True)
+    given = {"dt_ms": dt_ms, "duration_ms": duration_ms, "amplitude_pA": amplitude_pA}
+    dt_ms, duration_ms, amplitude_pA = (check_number(name, value, above=True) for name, value in given.items())
+    steps = count_steps(dt_ms, duration_ms)
     check_seed(seed)
     if not groups or min(groups) < 1:
         raise ValueError(f"groups: expected one number of neurons or more, each at least 1, got {list(groups)}; give the groups' sizes")
@@ -101,7 +104,6 @@ def stimuli(
         raise ValueError("kinds: expected one kind or more, got none; give one for each stimulus")
     for kind in kinds:
         check_choice("kinds", kind, KINDS)
-    steps = round(duration_ms / dt_ms)
     middle = (np.arange(steps) + 0.5) * dt_ms
     result = np.zeros((len(kinds), steps, sum(groups)))
     for number, kind in enumerate(kinds):

@@ -243,9 +243,9 @@ class Worm:
         found: list[str] = []
         for name in names:
             if classes:
-                members = [other for other in known if name == other] or [other for other in known if _classes().get(other) == name]
+                members = [other for other in known if str(name) == other] or [other for other in known if _classes().get(other) == name]
             else:
-                members = [name] if self._has(str(name)) else []
+                members = [str(name)] if self._has(str(name)) else []
             if not members:
                 near = difflib.get_close_matches(str(name).upper(), known, n=4, cutoff=0.5)
                 choices = f"nearest are {', '.join(near)}" if near else f"they are {', '.join(known[:4])}, ..."

@@ -135,8 +135,10 @@ def stimulate(worm: ep.dynamics.Worm, neurons: Tensor, current_pA: float, times_
     ``(S, N)``; differentiable in the worm's tables. ``times_ms``: start of the current, end of the simulation, and time step."""
     import torch
 
+    from elegans_pyg.dynamics.simulate import longest_step_ms
+
     on, duration, longest = times_ms
-    dt_ms = duration / math.ceil(duration / min(longest, 0.9 * shortest_ms(worm)))
+    dt_ms = duration / math.ceil(duration / min(longest, 0.9 * longest_step_ms(worm)))
     steps, start = round(duration / dt_ms), round(on / dt_ms)
     flowing = torch.zeros(len(neurons) + 1, steps, len(neurons))
     # The last stimulus has no current.
@@ -144,15 +146,6 @@ def stimulate(worm: ep.dynamics.Worm, neurons: Tensor, current_pA: float, times_
     names = [worm.neuron_name[node] for node in neurons]
     voltage = ep.dynamics.simulate(worm, flowing, names, dt_ms, duration)[1][:, (start + steps) // 2 :].mean(1)
     return voltage[:-1] - voltage[-1:]
-
-
-def shortest_ms(worm: ep.dynamics.Worm) -> float:
-    """Shortest time constant of any neuron's gap junctions, in ms."""
-    import torch
-
-    data = worm.data
-    gap = data.conductance_nS.detach() * (data.edge_type == 1)
-    return float((data.capacitance_pF / torch.zeros_like(data.capacitance_pF).index_add(0, data.edge_index[1], gap)).min())
 
 
 def fit_conductances(settings: SimulationSettings, worm: ep.dynamics.Worm, atlas: Atlas, seed: int) -> ep.dynamics.Worm:

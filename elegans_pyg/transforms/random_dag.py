@@ -20,19 +20,20 @@ class RandomDAG(BaseTransform):
     .. math::
         s \to t \quad\text{if } \pi(s) < \pi(t) \text{ and the connectome has } s \to t \text{ or } t \to s.
 
-    All edges between two neurons, whatever their kind and direction, become one: their weights are added (an electrical synapse, stored in
-    both directions, counts once), and the edge is electrical only if all of them are. Self-loops are removed. Nodes without incoming edges
-    are the input, nodes without outgoing edges the output; an isolated node is both. Every node is reached.
+    All edges between two neurons, whatever their kind and direction, become one: their weights are added (an electrical synapse stored in
+    both directions counts once), and the edge is electrical only if all of them are. Self-loops are removed. Nodes without incoming edges
+    are the input; nodes without outgoing edges, or those of an ``output_mask`` that a wiring has, are the output. An isolated node is both.
+    Every node is reached.
 
-    Takes what :class:`~elegans_pyg.transforms.ConstrainedDAG` takes, and adds ``level``, ``input_mask`` and ``output_mask`` to a copy.
-    Types of neurons are not used.
+    Takes what :func:`~elegans_pyg.wirings.as_wiring` takes; only ``edge_index`` is required. Adds ``level``, ``input_mask`` and
+    ``output_mask`` to a copy. Types of neurons are not used.
 
     Args:
         seed: non-negative integer; the same seed gives the same numbering.
 
     Raises:
         TypeError: if ``data`` is not a single ``Data``.
-        ValueError: if it is empty, lacks an attribute, or has a weight that is not finite and above zero.
+        ValueError: if :func:`~elegans_pyg.wirings.as_wiring` refuses it.
     """
 
     def __init__(self, seed: int) -> None:
@@ -48,7 +49,9 @@ class RandomDAG(BaseTransform):
         source, target, weight, kind = edge_arrays(data)
         between, ahead = source != target, number[source] < number[target]
         low, high = np.where(ahead, source, target), np.where(ahead, target, source)
-        share = np.where(kind == ELECTRICAL, weight / 2, weight)
+        electrical, pair = kind == ELECTRICAL, source * num_nodes + target
+        twice = electrical & np.isin(target * num_nodes + source, pair[electrical])
+        share = np.where(twice, weight / 2, weight)
         with_edges(data, *merge(low[between], high[between], share[between], kind[between], num_nodes))
         data.wiring_seed = self.seed
         # The random numbering replaces the distance from the sensory neurons, which a constrained DAG was made by.

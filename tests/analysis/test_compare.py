@@ -99,10 +99,12 @@ def test_unequal_seeds_a_wiring_are_told():
     assert note(comparison, "The wirings' means are of unequal numbers of seeds").endswith("er.")
 
 
-def test_connectome_runs_are_units_whatever_their_wiring_seeds():
-    same = compare(table([*CONNECTOME, *WS]))
-    numbered = compare(table([*runs("connectome", [0.970, 0.972, 0.975, 0.971, 0.974]), *WS]))
-    pd.testing.assert_frame_equal(same.table, numbered.table)
+def test_connectomes_with_a_random_dag_each_are_wirings():
+    comparison = compare(table([*runs("connectome", [0.970, 0.972, 0.975, 0.971, 0.974]), *WS]))
+    assert row(comparison, "connectome")["unit"] == "wiring"
+    assert np.isnan(row(comparison, "ws")["p_rank"])
+    assert not any(text.startswith("One wiring each") for text in comparison.notes)
+    assert "connectome, ws" in note(comparison, "One seed per wiring")
 
 
 def test_stopped_runs_are_left_out_and_counted():
@@ -123,7 +125,7 @@ def test_a_family_that_never_finished_keeps_its_row():
 
 
 def test_a_reference_that_never_finished_leaves_the_means():
-    comparison = compare(table([*runs("connectome", [math.nan] * 3), *WS]))
+    comparison = compare(table([*runs("connectome", [math.nan] * 3, wirings=False), *WS]))
     assert row(comparison, "ws")["mean"] == pytest.approx(0.965)
     assert "4 wirings against 0 runs" in note(comparison, "Not tested: ws")
 
@@ -272,6 +274,7 @@ GOOD = table([*CONNECTOME, *WS])
         (GOOD.assign(seed=0), {}, "got family connectome, wiring_seed 0, seed 0 twice; drop the copy"),
         (GOOD.assign(wiring_seed=math.nan), {}, "column 'wiring_seed' must be complete, got 9 missing"),
         (GOOD, {"resamples": 10}, "resamples must be at least 100, got 10"),
+        (GOOD, {"seed": -1}, "seed: expected 0 or more, got -1"),
         (GOOD, {"confidence": 95}, "confidence must lie between 0 and 1, got 95"),
         (GOOD, {"margin": 0.3}, "margin: expected a share of at most 0.1, got 0.3; 0.3 percentage points are 0.003"),
         (GOOD, {"margin": 0.0}, "margin: expected a difference above 0, got 0"),
@@ -377,7 +380,7 @@ def test_seeds_of_a_wiring_are_not_taken_as_independent():
             for (wiring, seed), value in np.ndenumerate(own)
         ]
         frame = table(rows)
-        contrast = Contrast.of(*(Arm(frame[frame["family"] == name], name, "accuracy") for name in ("ws", "er")))
+        contrast = Contrast.of(*(Arm(frame[frame["family"] == name], "accuracy") for name in ("ws", "er")))
         by_wiring.append(permutation_test(*contrast.samples).p)
         by_run.append(stats.ttest_ind(values[0].ravel(), values[1].ravel()).pvalue)
         if number == 0:

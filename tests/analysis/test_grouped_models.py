@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,6 +57,13 @@ def test_the_same_seed_gives_the_same_scores() -> None:
     first, second, other = (cross_validate(*arguments, folds=2, repeats=1, seed=seed) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(first.models, second.models)
     assert first.models["q2"][2] != other.models["q2"][2]
+
+
+def test_few_wirings_have_fewer_inner_folds() -> None:
+    few = (np.arange(4.0)[:, None], np.arange(4.0), np.arange(4), np.zeros(4, dtype=np.int64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isfinite(cross_validate(*few, folds=2, repeats=1).models["q2"]).all()
 
 
 def test_refuses_too_few_wirings_and_flat_values() -> None:

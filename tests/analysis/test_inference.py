@@ -47,7 +47,6 @@ def test_exact_permutation_counts_every_split(sample, other):
     observed = welch_squared(rights[:m], rights[m:])
     test = permutation_test(np.array(rights[:m]) / 360, np.array(rights[m:]) / 360)
     assert test.exact
-    assert test.splits == math.comb(m + n, m)
     assert test.p == pytest.approx(sum(gap >= observed for gap in gaps) / len(gaps))
     assert test.smallest == pytest.approx(sum(gap == max(gaps) for gap in gaps) / len(gaps))
 
@@ -154,9 +153,19 @@ def test_sign_flips_count_every_choice_of_signs(rights):
     sums = [abs(sum(sign * right for sign, right in zip(signs, rights, strict=True))) for signs in product((1, -1), repeat=len(rights))]
     test = sign_flip_test(np.array(rights) / 360)
     assert test.exact
-    assert test.splits == 2 ** len(rights)
     assert test.p == pytest.approx(np.mean(np.array(sums) >= abs(sum(rights))))
     assert test.smallest == pytest.approx(np.mean(np.array(sums) == max(sums)))
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e-4, 1.0, 1e7])
+def test_sign_flips_count_ties_on_any_scale(scale):
+    differences = np.random.default_rng(0).integers(1, 30, 11) / 7
+    shuffled = np.array([sign_flip_test(scale * np.random.default_rng(seed).permutation(differences)).p for seed in range(20)])
+    assert shuffled == pytest.approx(2 / 2**11)
+    assert sign_flip_test(np.zeros(4)).p == 1
+    # The same differences, some of them with the noise of a subtraction of shares.
+    noisy = scale * np.array([1, -1, 2, 3, -2]) + 1e-12 * scale * np.array([1, -1, 1, 0, -1])
+    assert sign_flip_test(noisy).p == sign_flip_test(np.array([1.0, -1, 2, 3, -2])).p
 
 
 @pytest.mark.parametrize("pairs", [4, 11])

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
-from torch_geometric.data import Batch
+from torch_geometric.data import Batch, Data
 
 from elegans_pyg.analysis import MEASURES, measures
 from elegans_pyg.datasets import Connectome, WiringEnsemble
@@ -90,6 +90,16 @@ def test_no_two_wirings_that_differ_in_what_is_measured_pass_for_copies(base, na
     module = sys.modules["elegans_pyg.analysis.measures"]
     assert module._fingerprint(dag) == module._fingerprint(dag.clone())
     assert module._fingerprint(dag) != module._fingerprint(other)
+
+
+def test_wirings_that_differ_in_what_is_filled_in_are_measured_each():
+    edges = torch.tensor([[0], [1]])
+    sizes = measures([Data(edge_index=edges, num_nodes=nodes) for nodes in (2, 100)], ["nodes"])
+    assert sizes["nodes"].tolist() == [2, 100]
+    wedge = torch.tensor([[0, 0], [1, 2]])
+    weighted = [Data(edge_index=wedge, num_nodes=3, **{name: torch.tensor([1.0, 5.0])}) for name in ("edge_attr", "weight")]
+    spread = measures([Data(edge_index=wedge, num_nodes=3), *weighted], ["out_strength_sd"])["out_strength_sd"]
+    assert spread[0] < spread[1] == spread[2]
 
 
 def test_names_choose_columns_in_order(base):

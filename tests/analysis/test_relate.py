@@ -55,6 +55,13 @@ def test_wirings_are_the_units() -> None:
     assert relation.models.set_index("model").loc["ridge", "q2"] > 0.8
 
 
+def test_wirings_that_tie_in_a_measure_tie_with_any_numbers_of_runs() -> None:
+    rows = [(f"er{w}", "er", 0.9 + 0.01 * w + 0.001 * run, 0.1 + 0.1 * (w > 5)) for w in range(12) for run in range(1 + 5 * (w % 4))]
+    table = relate(pd.DataFrame(rows, columns=["wiring", "family", "accuracy", "density"]), ["density"], resamples=200).table
+    step = stats.spearmanr(np.arange(12), np.arange(12) > 5).statistic
+    assert table["rho"][0] == pytest.approx(step, rel=1e-12)
+
+
 def test_too_few_wirings_say_how_many_are_needed() -> None:
     relation = relate(runs(wirings=1), MEASURES)
     notes = " ".join(relation.notes)
@@ -103,3 +110,5 @@ def test_refuses_bad_tables(change: object, error: type[Exception], message: str
         relate(table, measures)
     with pytest.raises(ValueError, match="resamples must be at least 100, got 5"):
         relate(runs(), MEASURES, resamples=5)
+    with pytest.raises(ValueError, match="seed: expected 0 or more, got -1"):
+        relate(runs(), MEASURES, seed=-1)

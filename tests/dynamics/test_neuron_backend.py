@@ -132,6 +132,8 @@ def test_a_failing_build_says_why_and_leaves_nothing(tmp_path: Path, monkeypatch
     [
         ({"parameters": "C2"}, "parameters: expected one of C1, D, D1, got 'C2'"),
         ({"substeps": 0}, "substeps: expected 1 or more, got 0"),
+        ({"d_lambda": -0.3}, "d_lambda: expected a number above 0, got -0.3"),
+        ({"record": []}, "record: expected at least one neuron, got none"),
         ({"inputs": ["AVBQ"]}, "inputs: expected a neuron of this worm's 302, got 'AVBQ'"),
     ],
 )

@@ -421,6 +421,17 @@ def test_each_stimulus_has_the_internal_steps_that_it_needs(worm: Worm) -> None:
     assert float(slope) == pytest.approx(float(moved[0] - moved[1]) / 2e-4, rel=1e-5)
 
 
+def test_three_steps_are_compared_at_the_same_time() -> None:
+    kunert = Worm("kunert")
+    current = torch.full((1, 3, 1), 2e3, dtype=torch.float64)
+    options = {"inputs": ["AVBL"], "record": ["AVBL"]}
+    done = simulate(kunert, current, dt_ms=0.05, duration_ms=0.15, **options)
+    coarse = simulate(kunert, current[:, :1], dt_ms=0.1, duration_ms=0.1, estimate=False, **options).voltage_mV
+    expected = float((done.voltage_mV[:, 1] - coarse[:, 0]).abs().max()) / 3
+    assert expected < 1
+    assert float(done.error_mV[0]) == pytest.approx(expected)
+
+
 def test_warns_of_steps_that_are_too_long() -> None:
     kunert = Worm("kunert")
     current = torch.zeros(2, 20, 1)

@@ -82,6 +82,9 @@ def test_wrong_arguments_are_refused() -> None:
     for name in ("dt_ms", "duration_ms", "amplitude_pA"):
         with pytest.raises(ValueError, match=f"{name}: expected a number above 0, got 0"):
             stimuli([1], ["step"], **{name: 0})
+    for dt_ms, duration_ms in ((10, 4), (0.3, 500)):
+        with pytest.raises(ValueError, match=f"duration_ms: expected a whole number of steps of {dt_ms}.* ms, got {duration_ms}"):
+            stimuli([1], ["sine"], dt_ms=dt_ms, duration_ms=duration_ms)
 
 
 def test_scenarios_are_of_neurons_that_the_worm_has() -> None:

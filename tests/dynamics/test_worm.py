@@ -126,6 +126,15 @@ def test_refuses_unknown_names_and_broken_wirings() -> None:
         Worm.from_connectome(None)  # type: ignore[arg-type]
 
 
+def test_names_that_are_numbers_are_those_of_neurons() -> None:
+    data = five()
+    data.neuron_name = list("01234")
+    worm = Worm.from_connectome(data)
+    assert worm.resolve([3, 1], "inputs") == ["3", "1"]  # type: ignore[list-item]
+    assert simulate(worm, torch.zeros(1, 4, 1), [3], 0.05, 0.2).voltage_mV.shape == (1, 4, 5)  # type: ignore[list-item]
+    assert worm.without([3]).neuron_name == ["0", "1", "2", "4"]  # type: ignore[list-item]
+
+
 def test_a_file_with_other_gates_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     table = json.loads((FOLDER / "c302-C1.json").read_text())
     table["channels"]["k_fast"]["gates"]["p"]["power"] = 3

@@ -22,7 +22,11 @@ from elegans_pyg.transforms import FAMILIES
 
 def comparison(share: bool = True, margin: float | None = None):
     rng = np.random.default_rng(0)
-    rows = [(family, wiring, 0, float(value)) for family in FAMILIES for wiring, value in enumerate(rng.uniform(0.9, 1, 6))]
+    rows = [
+        (family, 0 if family == "connectome" else number, number, float(value))
+        for family in FAMILIES
+        for number, value in enumerate(rng.uniform(0.9, 1, 6))
+    ]
     frame = pd.DataFrame(rows, columns=["family", "wiring_seed", "seed", "accuracy"]).assign(variant=range(len(rows)))
     return compare(frame if share else frame.assign(accuracy=1000 * frame["accuracy"]), resamples=200, share=share, margin=margin)
 

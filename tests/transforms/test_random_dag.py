@@ -37,6 +37,14 @@ def test_every_pair_once_along_a_numbering(data: Data, seed: int) -> None:
     assert dag.output_mask.tolist() == [graph.out_degree(n) == 0 for n in range(data.num_nodes)]
 
 
+def test_an_electrical_synapse_counts_once_however_it_is_stored() -> None:
+    there, back = torch.tensor([[0], [1]]), torch.tensor([[1], [0]])
+    for edges, weights in ((there, [5]), (torch.cat([there, back], 1), [5, 5])):
+        for weight in (torch.tensor(weights), torch.tensor(weights).float()):
+            data = Data(edge_index=edges, edge_weight=weight, edge_type=torch.ones(len(weights)).long(), num_nodes=2)
+            assert RandomDAG(0)(data).edge_weight.tolist() == [5]
+
+
 def test_seed_decides() -> None:
     data = random_connectome(0, 30)
     assert same(RandomDAG(5)(data), RandomDAG(5)(data))
