@@ -107,6 +107,9 @@ def test_what_is_no_image_is_refused_in_one_line(digits: Run, tmp_path: Path) ->
     (tmp_path / "broken.npy").write_bytes(b"\x93NUMPY")
     np.save(tmp_path / "flat.npy", np.zeros(5))
     np.save(tmp_path / "negative.npy", np.full((8, 8), -1.0))
+    np.save(tmp_path / "nan.npy", np.full((8, 8), np.nan))
+    for number in (-1, np.nan, np.inf):
+        Image.fromarray(np.full((8, 8), number, dtype=np.float32)).save(tmp_path / f"{number}.tif")
     for file, said in {
         "text.png": "expected an image, got damaged bytes (of no known format)",
         "missing.png": "there is no file",
@@ -115,6 +118,10 @@ def test_what_is_no_image_is_refused_in_one_line(digits: Run, tmp_path: Path) ->
         "broken.npy": "is not an array that NumPy can read",
         "flat.npy": "expected numbers (H, W), (n, H, W)",
         "negative.npy": "expected numbers from 0 to 1 or 0 to 255, got -1 to -1",
+        "nan.npy": "expected numbers from 0 to 1 or 0 to 255, got nan to nan",
+        "-1.tif": "expected finite numbers of 0 or more, got -1 to -1",
+        "nan.tif": "expected finite numbers of 0 or more, got nan to nan",
+        "inf.tif": "expected finite numbers of 0 or more, got inf to inf",
     }.items():
         assert said in refused("predict", digits.folder.path, tmp_path / file, "--out", tmp_path / "out")
     photo = tmp_path / "classes" / "seven" / "one.png"
@@ -146,7 +153,17 @@ def test_folders_of_classes_say_how_many_are_right(digits: Run, tmp_path: Path) 
     report = predict(digits, [tmp_path], variant=0)
     found = report.files["predictions.csv"]
     right = (found["class"] == found["true"]).mean()
-    assert f"connectome: {100 * right:.1f} % right by the folders' names." in report.notes
+    said = f"connectome: {100 * right:.1f} % right by the folders' names."
+    assert said in report.notes
+    # An image of no class does not count.
+    np.save(tmp_path / "blank.npy", np.zeros((8, 8)))
+    folders = sorted(path for path in tmp_path.iterdir() if path.is_dir())
+    (tmp_path / "classes").mkdir()
+    for folder in folders:
+        folder.rename(tmp_path / "classes" / folder.name)
+    more = predict(digits, [tmp_path / "classes", tmp_path / "blank.npy"], variant=0)
+    assert said in more.notes
+    assert more.files["predictions.csv"]["true"].iloc[-1] == ""
     with torch.no_grad():
         own = digits.model(variant=0)(images.test_images[:20] / 255 - 0.5)[0].argmax(1)
     assert right == (own == images.test_labels[:20]).double().mean()
@@ -173,6 +190,9 @@ def test_images_become_like_the_data_sets(tmp_path: Path) -> None:
     assert found.changed[6] == "8x8 from 96x48, padded"
     assert found.pixels[6, 0, [0, 1, 6, 7]].max() == 0
     assert found.pixels[6].sum() == pytest.approx(bar.sum() / 4, abs=40)
+    # One grey channel is one image, not 8 of width 1.
+    np.save(tmp_path / "channel.npy", bar[..., None])
+    assert torch.equal(read_images([tmp_path / "channel.npy"], KIND).pixels, torch.tensor(bar)[None, None])
     # Colours stay, and nothing is inverted where the data set has no background of its own.
     Image.new("RGB", (16, 16), (250, 200, 100)).save(tmp_path / "h.png")
     colour = read_images([tmp_path / "h.png"], ImageKind(3, (4, 4), ["a", "b"], "any"))
@@ -217,11 +237,11 @@ def test_reservoirs_read_sequences(tmp_path: Path) -> None:
 
 def test_reduced_order_models_answer_currents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_leaky(monkeypatch)
-    settings = FitRnnSettings(cell="gru", hidden=3, runs=2, count=8, training=SequenceSettings(epochs=2))
+    settings = FitRnnSettings(dt_ms=0.1, cell="gru", hidden=3, runs=2, count=8, training=SequenceSettings(epochs=2))
     run = learnt(FIT_RNN, settings, tmp_path / "run")
     monkeypatch.undo()
     current = np.random.default_rng(0).uniform(0, 2, 40).astype(np.float32)
-    pd.DataFrame({"time_ms": 0.5 * np.arange(40), "AVBL": current}).to_csv(tmp_path / "i.csv", index=False)
+    pd.DataFrame({"time_ms": 0.1 * np.arange(40), "AVBL": current}).to_csv(tmp_path / "i.csv", index=False)
     code, out, err = invoke("predict", run.folder.path, tmp_path / "i.csv", "--out", tmp_path / "out")
     assert (code, err) == (0, "")
     assert "i.csv has no PLML, PLMR, AVBR: these neurons get no current." in " ".join(out.split())
@@ -230,7 +250,11 @@ def test_reduced_order_models_answer_currents(tmp_path: Path, monkeypatch: pytes
     inputs[0, :, model.input_names.index("AVBL")] = torch.tensor(current)
     np.testing.assert_allclose(table[model.output_names].to_numpy().reshape(2, 40, 4), model.predict_mV(inputs)[:, 0], rtol=1e-4)
     assert (tmp_path / "out" / "voltages-1-i.png").is_file()
+    # In single precision, these times would seem unequal.
+    pd.DataFrame({"time_ms": 20_000 + 0.1 * np.arange(40), "AVBL": current}).to_csv(tmp_path / "late.csv", index=False)
+    late = predict(run, [tmp_path / "late.csv"]).files["predictions.csv"]
+    np.testing.assert_allclose(late[model.output_names], table[model.output_names], rtol=1e-4)
     pd.DataFrame({"RIM": current}).to_csv(tmp_path / "rim.csv", index=False)
     assert "has a column 'RIM', which is not an input; choose from PLML" in refused("predict", run.folder.path, tmp_path / "rim.csv")
     pd.DataFrame({"time_ms": np.arange(40), "AVBL": current}).to_csv(tmp_path / "slow.csv", index=False)
-    assert "expected a row every 0.5 ms" in refused("predict", run.folder.path, tmp_path / "slow.csv")
+    assert "expected a row every 0.1 ms" in refused("predict", run.folder.path, tmp_path / "slow.csv")

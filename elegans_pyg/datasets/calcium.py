@@ -9,7 +9,6 @@ import torch
 from torch_geometric.data import Data
 
 from elegans_pyg._arguments import shown
-from elegans_pyg._extras import require
 from elegans_pyg._files import check_file
 from elegans_pyg.datasets.edge_tables import unreadable
 
@@ -35,15 +34,16 @@ def load_calcium(path: str | Path, sources: Sequence[str] | None = None, origina
             (whether the neuron was identified; otherwise its name is arbitrary), ``neuron_name``, ``source_dataset``, ``worm``.
 
     Raises:
-        ImportError: if PyArrow is missing.
         FileNotFoundError: if the file is missing.
         TypeError: if ``sources`` is a string.
-        ValueError: if the file is not Parquet or lacks a column; if no row is from ``sources``; if a worm's traces differ in length from
-            its times or are not finite, a neuron is listed twice, or the times do not increase or differ between neurons.
+        ValueError: if the file is not Parquet, or lacks a column or a value of the first four; if no row is from ``sources``; if a worm's
+            traces differ in length from its times or are not finite, a neuron is listed twice, or the times do not increase or differ
+            between neurons.
     """
+    from pyarrow import parquet
+
     if isinstance(sources, str):
         raise TypeError(f"sources: expected a list of names, got {sources!r}; give [{sources!r}]")
-    parquet = require("pyarrow.parquet", "images", "load_calcium")
     trace, time = (f"{'original_' * original}{name}" for name in ("calcium_data", "time_in_seconds"))
     file = check_file(path, "path", _LIMIT)
     try:
@@ -58,6 +58,9 @@ def load_calcium(path: str | Path, sources: Sequence[str] | None = None, origina
     if table.empty:
         wanted = "rows" if sources is None else f"rows of {', '.join(sources)}"
         raise ValueError(f"{path}: expected {wanted}, got none; give other sources")
+    # Grouping would drop rows without a source or worm.
+    if empty := [name for name in _KEYS if table[name].isna().any()]:
+        raise ValueError(f"{path}: expected {empty[0]} in every row, got an empty cell; fill it or leave the row out")
     return [
         _recording(f"{path}, {source}, {worm}", rows, trace, time, {"source_dataset": str(source), "worm": str(worm)})
         for (source, worm), rows in table.groupby(["source_dataset", "worm"], sort=False)

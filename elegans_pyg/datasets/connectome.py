@@ -11,7 +11,16 @@ from elegans_pyg._arguments import check_choice
 from elegans_pyg._files import data_folder
 from elegans_pyg.datasets.edge_attributes import edge_sign, edge_signals
 from elegans_pyg.datasets.wiring_files import read_wiring
-from elegans_pyg.datasets.wiring_tables import EDGE_COLUMNS, NEURON_COLUMNS, Choices, build_data, read_neurons, read_table, to_pandas
+from elegans_pyg.datasets.wiring_tables import (
+    EDGE_COLUMNS,
+    NEURON_COLUMNS,
+    TYPE_WORDS,
+    Choices,
+    build_data,
+    read_neurons,
+    read_table,
+    to_pandas,
+)
 from elegans_pyg.wirings import NEURON_TYPES
 
 _NAMES = (
@@ -114,7 +123,7 @@ class Connectome(InMemoryDataset):
             # The neurons of an animal are those with any synapse.
             neurons = neurons[neurons["name"].isin({*edges["pre"], *edges["post"]})]
         if not pharynx:
-            pharyngeal = neurons["name"][neurons["type"] == "pharyngeal"]
+            pharyngeal = neurons["name"][neurons["type"].str.lower().map(TYPE_WORDS) == NEURON_TYPES.index("pharyngeal")]
             neurons = neurons[~neurons["name"].isin(pharyngeal)]
             edges = edges[~(edges["pre"].isin(pharyngeal) | edges["post"].isin(pharyngeal))]
         data = build_data(neurons, edges, synapses=synapses, keep_isolated=keep_isolated)

@@ -22,7 +22,6 @@ import scipy.io
 import scipy.sparse
 
 from elegans_pyg._arguments import shown
-from elegans_pyg._extras import require
 from elegans_pyg._files import read_bounded, read_text
 from elegans_pyg.datasets.wiring_tables import SYNAPSE_WORDS, check_fields, name_of, split_lines, text_of
 from elegans_pyg.wirings import SYNAPSES
@@ -98,7 +97,6 @@ def read_edges_of(path: Path) -> Edges:
     Raises:
         FileNotFoundError: if the file is missing.
         ValueError: if it holds neither an edge list nor a matrix.
-        ImportError: if it is a Parquet file and pyarrow is missing.
     """
     suffix = path.suffix.lower()
     if suffix in (".xlsx", ".xls", ".ods"):
@@ -115,7 +113,6 @@ def read_cells(path: str | Path, what: str) -> Cells:
     if path.suffix.lower() != ".parquet":
         return _read_text(path, what)
     content = read_bounded(path, what)
-    require("pyarrow", "images", "reading Parquet files")
     try:
         return cells_of(pd.read_parquet(io.BytesIO(content)), str(path))
     # pyarrow raises many kinds of errors for damaged files.
@@ -295,11 +292,19 @@ def _ends(names: list[str]) -> tuple[int, int] | None:
 
 
 def _has_index(cells: Cells) -> bool:
-    """Return whether the first column numbers the rows."""
-    named = cells.header is not None and plain(cells.header[0]) in ("", "index", "unnamed:0")
-    numbers = [text_of(row[0]) for row in cells.rows]
-    counted = any(numbers == [str(start + n) for n in range(len(numbers))] for start in (0, 1))
-    return named or (counted and len(numbers) > 1 and len(cells.rows[0]) > 3)
+    """Return whether the first column numbers the rows; raises if it may as well hold sources that happen to count."""
+    if cells.header is not None and plain(cells.header[0]) in ("", "index", "unnamed:0"):
+        return True
+    numbers, width = [text_of(row[0]) for row in cells.rows], len(cells.rows[0])
+    if len(numbers) < 2 or width < 4 or not any(numbers == [str(start + n) for n in range(len(numbers))] for start in (0, 1)):
+        return False
+    if width > 4 or not all(text_of(row[3]).lower() in SYNAPSE_WORDS and _is_number(row[2]) for row in cells.rows):
+        return True
+    # Weights before the kinds; but if all are whole numbers, these may be targets, and the column before them sources.
+    if all(name_of(cell).isdecimal() for row in cells.rows for cell in row[1:3]):
+        remedy = "name the columns, as in source,target,weight,synapse"
+        raise ValueError(f"{cells.places[0]}: expected edges with one meaning, got {numbers[0]} for a source or for the row; {remedy}")
+    return False
 
 
 def _labelled_matrix(cells: Cells) -> Edges | None:

@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +32,6 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".p
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM")
 CHANNELS = {"L": 1, "RGB": 3}
 
-_arrow = partial(require, extra="images", purpose="reading Parquet images")
 _SHARD_NAME = re.compile(r"(train|test)(?:-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?)?\.parquet")
 _ROWS_PER_TASK, _LARGEST_FILE, _PATIENCE_S = 500, 2**40, 2.0
 
@@ -212,10 +210,12 @@ def open_image(stored: Path | bytes, place: str) -> Any:
 
 
 def _read_table(path: Path) -> Any:
+    import pyarrow.parquet
+
     try:
-        with _arrow("pyarrow.parquet").ParquetFile(check_file(path, "root", _LARGEST_FILE)) as file:
+        with pyarrow.parquet.ParquetFile(check_file(path, "root", _LARGEST_FILE)) as file:
             return file.read(columns=[name for name in file.schema_arrow.names if name in IMAGE_COLUMNS + LABEL_COLUMNS])
-    except (_arrow("pyarrow").ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError) as error:
         reason = _first_line(error)
         raise ValueError(f"{path}: expected a Parquet file, got an unreadable one ({reason}); copy or fetch it again") from error
 
@@ -259,18 +259,22 @@ def _column(table: Any, names: Sequence[str], place: str) -> Any:
 
 
 def _image_bytes(table: Any, place: str) -> list[bytes]:
-    types, column = _arrow("pyarrow.types"), _column(table, IMAGE_COLUMNS, place)
+    from pyarrow import compute, types
+
+    column = _column(table, IMAGE_COLUMNS, place)
     kind = column.type
     if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        column = _arrow("pyarrow.compute").struct_field(column, "bytes")
+        column = compute.struct_field(column, "bytes")
     if not (types.is_binary(column.type) or types.is_large_binary(column.type)):
         raise ValueError(f"{place}: expected image bytes, or a struct with the field 'bytes', got {kind}; store the encoded image files")
     return _without_nulls(column, place, "image bytes", "store the encoded image").to_pylist()
 
 
 def _labels(table: Any, place: str) -> np.ndarray:
+    from pyarrow import types
+
     column = _column(table, LABEL_COLUMNS, place)
-    if not _arrow("pyarrow.types").is_integer(column.type):
+    if not types.is_integer(column.type):
         raise ValueError(f"{place}: expected whole-number labels, got {column.type}; number the classes from 0")
     return _without_nulls(column, place, "a label", "label the image").to_numpy().astype(np.int64)
 

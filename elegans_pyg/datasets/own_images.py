@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,8 +46,8 @@ def read_images(paths: Sequence[str | Path], kind: ImageKind) -> OwnImages:
     light and the data set's is dark, or vice versa; padded with its background to the data set's aspect ratio; and scaled.
 
     Args:
-        paths: files that Pillow reads (PNG, JPEG, BMP, WebP, TIFF, PPM); ``.npy`` arrays ``(H, W)``, ``(n, H, W)``, ``(H, W, 3)`` or ``(n,
-            H, W, 1 or 3)`` with values from 0 to 255, or floating-point from 0 to 1; folders of these, or of one sub-folder per class.
+        paths: files that Pillow reads (PNG, JPEG, BMP, WebP, TIFF, PPM); ``.npy`` arrays ``(H, W)``, ``(n, H, W)``, ``(H, W, 1 or 3)`` or
+            ``(n, H, W, 1 or 3)`` with values from 0 to 255, or fractions from 0 to 1; folders of these, or of one sub-folder per class.
         kind: properties of the data set's images.
 
     Raises:
@@ -98,6 +99,7 @@ def _picture(path: Path) -> Any:
     if image.mode.startswith(("I", "F")):
         # Pillow would clip values above 255.
         values = np.asarray(image).astype(np.float64)
+        _check_values(values, path, "finite numbers of 0 or more")
         return _from_array(values / max(65_535 if image.mode.startswith("I") else 1.0, values.max()))
     if image.mode in ("L", "RGB"):
         return image
@@ -114,13 +116,16 @@ def _arrays(path: Path) -> list[Any]:
         raise ValueError(f"image: {path} is not an array that NumPy can read ({shown(str(error))}); save it with numpy.save") from error
     if not fits or (values.ndim == 4 and values.shape[-1] not in (1, 3)):
         got = f"{values.shape} {values.dtype}"
-        raise ValueError(f"image: {path}: expected numbers (H, W), (n, H, W), (H, W, 3) or (n, H, W, 3), got {got}; reshape them")
+        raise ValueError(f"image: {path}: expected numbers (H, W), (n, H, W), (H, W, 1 or 3) or (n, H, W, 1 or 3), got {got}; reshape them")
     most = 1 if values.dtype.kind in "bf" and values.max() <= 1 else 255
+    _check_values(values, path, "numbers from 0 to 1 or 0 to 255", most)
+    single = values.ndim == 2 or (values.ndim == 3 and values.shape[-1] in (1, 3))
+    return [_from_array(image / most) for image in ([values] if single else values)]
+
+
+def _check_values(values: np.ndarray, path: Path, expected: str, most: float = math.inf) -> None:
     if not np.isfinite(values).all() or values.min() < 0 or values.max() > most:
-        raise ValueError(f"image: {path}: expected numbers from 0 to 1 or 0 to 255, got {values.min():g} to {values.max():g}; scale them")
-    colour = values.ndim == 3 and values.shape[-1] == 3
-    images = [values] if values.ndim == 2 or colour else list(values)
-    return [_from_array(image / most) for image in images]
+        raise ValueError(f"image: {path}: expected {expected}, got {values.min():g} to {values.max():g}; correct or scale them")
 
 
 def _from_array(shares: np.ndarray) -> Any:

@@ -119,6 +119,8 @@ def lorenz(rng: np.random.Generator, steps: int, horizon: float = 0.5) -> tuple[
     ±1; the first 20 time units are dropped.
     """
     ahead = round(horizon / 0.02)
+    if ahead == 0:
+        raise ValueError(f"horizon: expected 0.02 time units or more, got {horizon}; look at least one sample ahead")
     path = integrate_lorenz(rng.uniform(-1, 1, 3) + np.array([0.0, 0.0, 25.0]), 1_000 + steps + ahead)[1_000:]
     return path[:steps, :1] / 20, path[ahead : ahead + steps]
 
@@ -209,7 +211,7 @@ def sequence_task(
 
     Raises:
         ValueError: for an unknown name, a negative seed, an empty segment or a setting out of range.
-        TypeError: for a setting that the task does not have, or a length or seed that is not an integer.
+        TypeError: for a setting that the task does not have, or a length, seed, delay or order that is not an integer.
     """
     check_choice("name", name, SEQUENCE_TASKS)
     check_seed(seed)
@@ -221,7 +223,10 @@ def sequence_task(
     for key, value in settings.items():
         if key not in known:
             raise TypeError(f"{key} must be a setting of {name!r} ({', '.join(known) or 'it has none'}), got {value}; leave it out")
-        check_number(key, value, above=True)
+        if make.__annotations__[key] is int:
+            check_whole(key, value, 1)  # type: ignore[arg-type]
+        else:
+            check_number(key, value, above=True)
     rng = np.random.default_rng([list(SEQUENCE_TASKS).index(name), seed])
     inputs, targets = make(rng, sum(lengths.values()), **settings)
     ends = itertools.accumulate(lengths.values(), initial=0)

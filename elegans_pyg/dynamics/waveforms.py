@@ -252,13 +252,13 @@ def _simulate(scenario: Scenario, outputs: list[str], current: Tensor, every: in
     return {name: values.float().contiguous() for name, values in sampled.items()}
 
 
-def read_currents(path: str | Path) -> tuple[list[str], Tensor]:
-    """Names of the ``I`` inputs and currents in pA ``(T, I)``, float32, from a CSV file with a column per input and a row per step; raises
+def read_currents(path: str | Path, dtype: torch.dtype = torch.float32) -> tuple[list[str], Tensor]:
+    """Names of the ``I`` inputs and currents in pA ``(T, I)`` from a CSV file with a column per input and a row per step; raises
     ``ValueError`` with file and line if it is not such a table, ``FileNotFoundError`` if it is missing."""
     table = read_table(path, (), "currents")
     places = table.pop("place")
     rows = [[number_of(cell, place) for cell in row] for row, place in zip(table.to_numpy().tolist(), places, strict=True)]
-    return list(table.columns), torch.tensor(rows, dtype=torch.float32)
+    return list(table.columns), torch.tensor(rows, dtype=dtype)
 
 
 def read_waveform(path: str | Path, inputs: int, outputs: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from elegans_pyg.analysis.arms import check_columns, check_once, family_names, family_seed
 from elegans_pyg.analysis.inference import bootstrap_interval
@@ -88,22 +89,31 @@ def task_scores(results: pd.DataFrame, metrics: Mapping[str, str], reference: st
 def sequence_outputs(
     inputs: Array, names: Sequence[str], outputs: Mapping[str, Array], reference: str | None = "connectome", most: int = 4
 ) -> Figure:
-    """Outputs of readouts step by step, one panel per output for the first ``most`` of them, and the inputs beneath.
+    """Outputs of readouts step by step, one panel per output for the first ``most`` of them, or bars of all after the whole sequence, and
+    the inputs beneath.
 
     Args:
         inputs, names: ``(T, F)``, and the inputs' names.
-        outputs: by family, ``(T, K)``.
+        outputs: by family, ``(T, K)``, or ``(K,)`` after the whole sequence.
         reference: family in dashed red; ``None`` for none.
     """
     given = numbers(inputs)
     first = numbers(next(iter(outputs.values())))
     traces = {family: checked("outputs", own, first.shape, f" for {family}") for family, own in outputs.items()}
-    shown, styles = min(most, first.shape[1]), family_styles(list(traces), reference if reference in traces else None)
-    figure, panels = canvas(9, 0.8 + 1.4 * (shown + 1), shown + 1, 1, sharex=True)
-    for number, axes in enumerate(panels[:-1]):
-        dress(axes, ylabel=f"output {number + 1}")
-        for family, own in traces.items():
-            axes.plot(own[:, number], color=styles[family][0], ls=styles[family][1], lw=1.3, label=family)
+    whole, styles = first.ndim == 1, family_styles(list(traces), reference if reference in traces else None)
+    shown = 1 if whole else min(most, first.shape[1])
+    figure, panels = canvas(9, 0.8 + 1.4 * (shown + 1), shown + 1, 1, sharex=not whole)
+    if whole:
+        dress(panels[0], xlabel="output", ylabel="at the end")
+        panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+        left, width = np.arange(len(first)) + 0.6, 0.8 / len(traces)
+        for place, (family, own) in enumerate(traces.items()):
+            panels[0].bar(left + place * width, own, width, align="edge", color=styles[family][0], label=family)
+    else:
+        for number, axes in enumerate(panels[:-1]):
+            dress(axes, ylabel=f"output {number + 1}")
+            for family, own in traces.items():
+                axes.plot(own[:, number], color=styles[family][0], ls=styles[family][1], lw=1.3, label=family)
     for name, own in zip(names, given.T, strict=True):
         panels[-1].plot(own, color=INK, lw=1, label=name)
     dress(panels[-1], xlabel="step", ylabel="input")

@@ -44,10 +44,12 @@ class _Used:
         return read_images(self.files, kind), kind.classes
 
     def sequences(self) -> dict[str, tuple[list[str], Tensor]]:
-        """Columns' names and values ``(T, columns)`` of each file, by its name."""
+        """Columns' names and values ``(T, columns)``, float64, of each file, by its name."""
         names = [Path(file).name for file in self.files]
         unique = len(set(names)) == len(names)
-        return {name if unique else str(file): read_currents(file) for name, file in zip(names, self.files, strict=True)}
+        pairs = zip(names, self.files, strict=True)
+        # Late times in float32 would be off by more than a hundredth of a step.
+        return {name if unique else str(file): read_currents(file, torch.float64) for name, file in pairs}
 
     def families(self) -> Mapping[str, np.ndarray]:
         """Positions of each family's units among the networks."""
@@ -157,7 +159,7 @@ def _classes(used: _Used) -> Report:
     by_unit = _shortened("Class by unit", ("image", "unit", "family", "class", "%", "next", "next %"), cells, 4)
     notes = _changes(images)
     if known:
-        right = np.array([[classes[found] == own for found, own in zip(row, images.truth, strict=True)] for row in best])
+        right = np.array([[classes[found] == own for found, own in zip(row, images.truth, strict=True) if own] for row in best])
         notes += [
             f"{family}: {100 * right[places].mean():.1f} % right by the folders' names." for family, places in used.families().items()
         ]
@@ -209,23 +211,25 @@ def _outputs(used: _Used) -> Report:
         if len(columns) != (wanted := used.network.in_features):
             got = f"{len(columns)} ({', '.join(columns)[:60]})"
             raise ValueError(f"sequence: expected {wanted} column(s) in {name}, one per input, got {got}; correct the columns")
-        outputs = used.network(values.double()[None])[:, 0].numpy()
-        # Classifiers have one row of logits for the whole sequence.
-        outputs = outputs if outputs.ndim == 3 else outputs[:, None]
+        outputs = used.network(values[None])[:, 0].numpy()
+        first = {family: outputs[places[0]] for family, places in used.families().items()}
+        figures[f"outputs-{len(figures) + 1}-{Path(name).stem}"] = plots.sequence_outputs(values, columns, first)
+        # Classifiers have one row of logits for the whole sequence, after its last step.
+        whole = outputs.ndim == 2
+        outputs = outputs[:, None] if whole else outputs
         names = [f"output_{number}" for number in range(1, outputs.shape[2] + 1)]
         for place, unit in enumerate(used.units.itertuples()):
             table = pd.DataFrame(outputs[place], columns=names)
-            for at, (key, value) in enumerate({"sequence": name, **used.label(unit), "step": range(len(table))}.items()):
+            steps = range(len(values))[-len(table) :]
+            for at, (key, value) in enumerate({"sequence": name, **used.label(unit), "step": steps}.items()):
                 table.insert(at, key, value)
             tables.append(table)
             last = [f"{value:.4f}" for value in outputs[place, -1, :3]]
-            cells.append((name, str(unit.variant), unit.family, f"{len(table):,}", *last))
-        first = {family: outputs[places[0]] for family, places in used.families().items()}
-        figures[f"outputs-{len(figures) + 1}-{Path(name).stem}"] = plots.sequence_outputs(values, columns, first)
+            cells.append((name, str(unit.variant), unit.family, f"{len(values):,}", *last))
     last_names = [f"last output_{number}" for number in range(1, min(outputs.shape[2], 3) + 1)]
     table = _shortened("Outputs of the readouts", ("sequence", "unit", "family", "steps", *last_names), cells, 3)
-    task = used.units["task"].iloc[0]
-    notes = [f"The networks were trained on '{task}'. Every sequence starts from a network at rest, so ignore the first steps."]
+    start = "" if whole else " Every sequence starts from a network at rest, so ignore the first steps."
+    notes = [f"The networks were trained on '{used.units['task'].iloc[0]}'.{start}"]
     return Report(table, notes, {"predictions.csv": pd.concat(tables, ignore_index=True)}, figures)
 
 

@@ -9,8 +9,6 @@ import torch
 
 from elegans_pyg.datasets import load_calcium
 
-pytest.importorskip("pyarrow", reason="needs PyArrow (extra `images`)")
-
 
 def table() -> pd.DataFrame:
     """Two worms of one source and one of another; ``worm0`` is a name in both."""
@@ -81,7 +79,7 @@ def test_sources_are_chosen(write):
 
 
 def change(column: str, values: object):
-    rows = table()
+    rows = table().astype({column: object})
     rows.at[1, column] = values
     return rows
 
@@ -90,6 +88,10 @@ def change(column: str, values: object):
     ("rows", "message"),
     [
         (table().drop(columns="worm"), "expected the column worm, got source_dataset, raw_data_file, "),
+        (change("worm", None), "expected worm in every row, got an empty cell; fill it or leave the row out"),
+        (change("source_dataset", None), "expected source_dataset in every row, got an empty cell"),
+        (change("neuron", None), "expected neuron in every row, got an empty cell"),
+        (change("is_labeled_neuron", None), "expected is_labeled_neuron in every row, got an empty cell"),
         (change("calcium_data", None), r"Kato2015, worm0: expected lists in calcium_data and time_in_seconds, got an empty cell"),
         (
             change("time_in_seconds", np.arange(5, dtype=np.float32) / 2),

@@ -177,6 +177,14 @@ def test_files_of_ones_own_are_read_from_root(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.csv", "neurons.csv"]
 
 
+@pytest.mark.parametrize("word", ["pharyngeal", "Pharynx"])
+def test_the_pharynx_is_left_out_by_any_of_its_words(tmp_path: Path, word: str):
+    (tmp_path / "neurons.csv").write_text(f"name,type\nA,sensory\nB,motor\nM1,{word}\n")
+    (tmp_path / "mine.csv").write_text("pre,post,weight,synapse\nA,B,3,chemical\nM1,B,2,chemical\n")
+    assert Connectome("mine", root=tmp_path)[0].neuron_name == ["A", "B"]
+    assert Connectome("mine", root=tmp_path, pharynx=True)[0].neuron_name == ["A", "B", "M1"]
+
+
 def test_from_files_looks_up_the_worms_neurons(tmp_path):
     file = tmp_path / "mine.csv"
     file.write_text("pre,post,weight,synapse\nASEL,AIYL,13,chemical\nDD01,AIYL,2,chemical\nAIYL,DD01,1,electrical\n")

@@ -122,8 +122,6 @@ FILES: dict[str, tuple[Callable[[Path], Any], dict[tuple[str, str], float]]] = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_files_load_without_options(tmp_path: Path, name: str) -> None:
-    if name.endswith(".parquet"):
-        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     write, expected = FILES[name]
     write(tmp_path / name)
     data = Connectome.from_edges(tmp_path / name)
@@ -132,6 +130,25 @@ def test_files_load_without_options(tmp_path: Path, name: str) -> None:
     if name != "typed.graphml":
         assert "no types: inputs are sources (1), outputs sinks (" in data.read_as
     assert ConstrainedDAG()(data).input_mask.any()
+
+
+def test_sources_that_count_are_not_row_numbers(tmp_path: Path) -> None:
+    for lines, expected in {
+        "0 1 3.5 chemical\n1 2 4 chemical\n2 0 5 chemical\n": {("0", "1"): 3.5, ("1", "2"): 4, ("2", "0"): 5},
+        "0 p 3 chemical\n1 q 4 chemical\n": {("0", "p"): 3, ("1", "q"): 4},
+        # Row numbers, which pandas writes unless told otherwise.
+        "0 p q chemical\n1 q r chemical\n": {("p", "q"): 1, ("q", "r"): 1},
+        "0 1 3 2\n1 2 4 5\n": {("1", "3"): 2, ("2", "4"): 5},
+        "0 5 6 3 chemical\n1 6 5 4 chemical\n": {("5", "6"): 3, ("6", "5"): 4},
+    }.items():
+        (tmp_path / "w.txt").write_text(lines)
+        assert edges_of(Connectome.from_edges(tmp_path / "w.txt")) == expected
+    lines = "0 1 3 chemical\n1 2 4 chemical\n2 0 5 chemical\n"
+    (tmp_path / "w.txt").write_text(lines)
+    with pytest.raises(ValueError, match="line 1: expected edges with one meaning, got 0 for a source or for the row; name the columns"):
+        Connectome.from_edges(tmp_path / "w.txt")
+    (tmp_path / "w.txt").write_text("source target weight synapse\n" + lines)
+    assert edges_of(Connectome.from_edges(tmp_path / "w.txt")) == {("0", "1"): 3, ("1", "2"): 4, ("2", "0"): 5}
 
 
 def test_types_of_a_graph_are_kept(tmp_path: Path) -> None:

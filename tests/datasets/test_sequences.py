@@ -147,5 +147,12 @@ def test_refusals() -> None:
         sequence_task("memory", validation=1)
     with pytest.raises(TypeError, match=r"order must be a setting of 'memory' \(delays\)"):
         sequence_task("memory", order=2)
-    with pytest.raises(ValueError, match="delays: expected a number above 0, got 0"):
+    with pytest.raises(ValueError, match="delays: expected 1 or more, got 0"):
         sequence_task("memory", delays=0)
+    for name, key in (("memory", "delays"), ("mackey-glass", "horizon"), ("parity", "order"), ("parity", "delays")):
+        with pytest.raises(TypeError, match=rf"{key}: expected an integer, got 2\.5"):
+            sequence_task(name, **{key: 2.5})
+    with pytest.raises(ValueError, match="tau: expected a number above 0, got -1"):
+        sequence_task("mackey-glass", tau=-1)
+    with pytest.raises(ValueError, match=r"horizon: expected 0\.02 time units or more, got 0\.005"):
+        sequence_task("lorenz", horizon=0.005)

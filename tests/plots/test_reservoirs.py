@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from elegans_pyg.analysis import compare
-from elegans_pyg.plots import sweep_curves, task_scores
+from elegans_pyg.plots import sequence_outputs, sweep_curves, task_scores
 
 
 def sweep() -> pd.DataFrame:
@@ -61,6 +61,21 @@ def test_scores_have_a_panel_a_task_and_the_table_s_intervals() -> None:
     np.testing.assert_allclose(bars[1], table.loc["er", ["low", "high"]].to_numpy(dtype=float))
     dashed = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
     assert dashed[0].get_xdata()[0] == pytest.approx(10.15)
+
+
+def test_outputs_have_a_line_each_and_logits_of_whole_sequences_bars() -> None:
+    rng = np.random.default_rng(0)
+    inputs, lines, logits = rng.normal(size=(7, 2)), rng.normal(size=(2, 7, 3)), rng.normal(size=(2, 5))
+    by_step = sequence_outputs(inputs, ["u", "v"], {"er": lines[0], "connectome": lines[1]})
+    assert [axes.get_ylabel() for axes in by_step.axes] == ["output 1", "output 2", "output 3", "input"]
+    for number, axes in enumerate(by_step.axes[:-1]):
+        np.testing.assert_array_equal([line.get_ydata() for line in axes.get_lines()], lines[:, :, number])
+    whole = sequence_outputs(inputs, ["u", "v"], {"er": logits[0], "connectome": logits[1]})
+    first, last = whole.axes
+    np.testing.assert_array_equal([[bar.get_height() for bar in bars] for bars in first.containers], logits)
+    assert [round(bar.get_x() + bar.get_width()) for bar in first.containers[0]] == [1, 2, 3, 4, 5]
+    np.testing.assert_array_equal([line.get_ydata() for line in last.get_lines()], inputs.T)
+    assert [text.get_text() for text in whole.legends[0].get_texts()] == ["er", "connectome"]
 
 
 def test_refusals() -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -189,7 +191,6 @@ def test_the_worms_own_classifiers(tmp_path: Path) -> None:
 
 def test_cifar100_is_read_from_a_folder_by_its_fine_labels(tmp_path: Path) -> None:
     """In the layout of the hub's file, which has both kinds of labels; a small one, of four classes."""
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     image = pytest.importorskip("PIL.Image")
     pixels = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
     (tmp_path / "cifar100").mkdir()

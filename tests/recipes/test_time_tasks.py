@@ -82,11 +82,22 @@ def test_the_report_compares_by_task_within_the_registered_margins(run: Run) -> 
 
 def test_networks_answer_sequences_of_one_s_own(run: Run, tmp_path: Path) -> None:
     pd.DataFrame({"bits": [1.0, -1.0] * 8}).to_csv(tmp_path / "bits.csv", index=False)
-    found = predict(run, [tmp_path / "bits.csv"], family="er", task="parity").files["predictions.csv"]
+    report = predict(run, [tmp_path / "bits.csv"], family="er", task="parity")
+    found = report.files["predictions.csv"]
     assert len(found) == 3 * 16
+    assert found["step"].tolist() == [*range(16)] * 3
+    assert report.notes[0].endswith("so ignore the first steps.")
     pd.DataFrame(np.zeros((12, 8)), columns=list("abcdefgh")).to_csv(tmp_path / "rows.csv", index=False)
-    found = predict(run, [tmp_path / "rows.csv"], variant=9, task="digits").files["predictions.csv"]
-    assert found.filter(like="output_").shape == (1, 10)
+    # A digit has one row of logits, after its last step.
+    report = predict(run, [tmp_path / "rows.csv"], variant=9, task="digits")
+    found = report.files["predictions.csv"]
+    logits = found.filter(like="output_").to_numpy()
+    assert logits.shape == (1, 10)
+    assert found["step"].tolist() == [11]
+    assert next(iter(report.tables[0].columns[3].cells)).plain == "12"
+    assert report.notes[0] == "The networks were trained on 'digits'."
+    drawn = report.figures["outputs-1-rows"].axes[0]
+    np.testing.assert_array_equal([bar.get_height() for bar in drawn.patches], logits[0])
     with pytest.raises(ValueError, match="networks of different tasks do not fit in one model"):
         run.model()
 
