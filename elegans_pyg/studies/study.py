@@ -221,9 +221,11 @@ class Study(Generic[S]):
         options = dict(options or {})
         if self.base is None:
             return self.settings(**(self.short if quick else {})).with_flat(given | options)
-        follows = self.base(given, quick).flat()
-        own = {name: value for name, value in given.items() if name not in follows or value != follows[name]}
-        return self.base(given | options, quick).with_flat(own | options)
+        base = self.base(given | options, quick)
+        if given and options:
+            follows = self.base(given, quick).flat()
+            given = {name: value for name, value in given.items() if name not in follows or value != follows[name]}
+        return base.with_flat(given | options)
 
     def defaults(self) -> S:
         """The settings without options. A device given keeps the study from looking for a GPU, which would import PyTorch and take

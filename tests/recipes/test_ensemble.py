@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -238,7 +239,7 @@ def test_resuming_ends_like_an_uninterrupted_run(tmp_path: Path, monkeypatch: py
 
     def cut_short(model: object, images: object, training: FitSettings, **options: Any) -> object:
         done = fit(model, images, training.model_copy(update={"iterations": 2}), **options)  # type: ignore[arg-type]
-        return replace(done, interrupted=True, test_predictions=None)
+        return replace(done, interrupted=True, signal=signal.SIGINT, test_predictions=None)
 
     monkeypatch.setattr(fitting_module, "fit", cut_short)
     with pytest.raises(Interrupted):
