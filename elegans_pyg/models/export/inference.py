@@ -239,19 +239,18 @@ class _ConnectomeRNNInference(nn.Module):
 
     def __init__(self, model: ConnectomeRNN) -> None:
         super().__init__()
-        own, (source, target), (a, b) = model.coefficients(), model.edge_index, model.gap_index
-        nodes, self.phi, self.last = len(own.bias), ACTIVATIONS[model.walk.activation][0], model.last
-
-        def matrix(row: Tensor, column: Tensor, values: Tensor, rows: int = nodes) -> Tensor:
-            return values.new_zeros(rows, nodes).index_put((row, column), values, accumulate=True)
-
-        gaps = matrix(torch.cat([a, b]), torch.cat([b, a]), torch.cat([own.gap, own.gap]))
-        rate = 1 + gaps.sum(0)
+        own, walk, self.last = model.coefficients(), model.walk, model.last
+        self.phi = ACTIVATIONS[walk.activation][0]
+        # Source by target; the leak is symmetric.
+        weight, leak = (matrix[0].T for matrix in model._matrices())
+        rate = leak.diag()
         keep = torch.exp(-model.dt * rate / own.tau)
         pull = (1 - keep) / rate
-        self.chemical, self.electrical = nn.Buffer(matrix(source, target, own.weight) * pull), nn.Buffer(gaps * pull + keep.diag())
-        self.input = nn.Buffer(matrix(model.walk.input_feature, model.walk.input_node, model.input_weight, model.in_features) * pull)
-        self.bias, self.read = nn.Buffer(own.bias * pull), nn.Buffer(model.walk.read_node.clone())
+        self.chemical, self.electrical = nn.Buffer(weight * pull), nn.Buffer((rate.diag() - leak) * pull + keep.diag())
+        columns = pull.new_zeros(model.in_features, len(pull))
+        inputs = columns.index_put((walk.input_feature, walk.input_node), model.input_weight, accumulate=True)
+        self.input = nn.Buffer(inputs * pull)
+        self.bias, self.read = nn.Buffer(own.bias * pull), nn.Buffer(walk.read_node.clone())
         # Named outputs are the voltages themselves.
         named = "readout_weight" not in dict(model.named_parameters())
         self.readout = nn.Identity() if named else _linear(model.readout_weight.T, model.readout_bias[0])
