@@ -26,7 +26,8 @@ def split(study: Study[S], settings: S, units: Units, shards: int | None = None)
     values of both are contiguous.
 
     Raises:
-        ValueError: if a single unit does not fit in memory, or ``shards`` is too small or larger than the number of parts.
+        ValueError: if a single unit, or units that stay together, do not fit in memory, or ``shards`` is too small or larger than the
+            number of parts.
     """
     table = units.table
     job = table["job"].to_numpy() if "job" in table else np.zeros(len(table), np.int64)
@@ -34,23 +35,24 @@ def split(study: Study[S], settings: S, units: Units, shards: int | None = None)
     # A part is what no two shards can share: one unit, or all units that stay together.
     starts = np.flatnonzero(np.append(True, (job[1:] != job[:-1]) | (whole[1:] != whole[:-1])))
     sizes = np.diff(starts, append=len(table))
-    count = len(starts)
+    count, most = len(starts), int(sizes.max())
     if shards is not None and not 1 <= shards <= count:
         what = f"values of {study.together}" if study.together else "units"
         raise ValueError(f"shards: expected 1 to {count}, the number of {what}, got {shards}; change it")
-    limit = len(table) if study.shard_size is None else study.shard_size(settings) or len(table)
+    # Parts per shard.
+    limit = count if study.shard_size is None else max(1, (study.shard_size(settings) or len(table)) // most)
     if study.memory is not None:
         memory = study.memory(settings, units)
         device = getattr(getattr(settings, "training", None), "device", "cpu")
         free = MEMORY_SHARE * machine.free_memory(resolve_device(device))
-        largest = int(np.max(memory.unit))
+        largest = most * int(np.max(memory.unit))
         if memory.fixed + largest > free:
+            needs = "one unit needs" if most == 1 else f"{most} units that stay together need"
             raise ValueError(
-                f"memory: one unit needs about {_size(memory.fixed + largest)}, and {_size(free)} are available here; make the network, the"
-                " batch or the sequences smaller, or use a larger machine"
+                f"memory: {needs} about {_size(memory.fixed + largest)}, and {_size(free)} are available here; make the network, the batch"
+                " or the sequences smaller, or use a larger machine"
             )
         limit = min(limit, max(1, int((free - memory.fixed) // max(largest, 1))))
-    limit = max(1, limit // int(sizes.max()))
     jobs = pd.Series(job[starts]).groupby(job[starts], sort=False).size().tolist()
     parts = [-(-size // limit) for size in jobs]
     if shards is None:

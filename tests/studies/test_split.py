@@ -51,6 +51,15 @@ def test_units_that_are_measured_together_share_a_shard() -> None:
         split(study(together="job"), Settings(), units, 3)
 
 
+def test_memory_counts_what_stays_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("elegans_pyg.studies.machine.free_memory", lambda device=None: 1_000)
+    units = Units(pd.DataFrame({"wiring": [0, 0, 0, 1, 1, 2]}), [])
+    tight = study(together="wiring", memory=lambda settings, units: Memory(0, 250))
+    assert split(tight, Settings(), units).tolist() == [1, 1, 1, 2, 2, 3]
+    with pytest.raises(ValueError, match="memory: 3 units that stay together need about "):
+        split(study(together="wiring", memory=lambda settings, units: Memory(0, 400)), Settings(), units)
+
+
 def test_a_unit_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match=r"memory: one unit needs about 1,024\.0 GiB, and .* are available here"):
         split(study(memory=lambda settings, units: Memory(0, 2**40)), Settings(), units_of())
