@@ -132,14 +132,9 @@ def _settings(study: Study[Any], values: dict[str, Any]) -> Any:
         if values.get(name):
             raise ValueError(f"{name}: a resumed run keeps its own settings, so --{name} cannot be used with --resume; leave it out")
     folder = RunFolder(values["out"])
-    if folder.started():
-        if (other := folder.study_name()) != study.name:
-            remedy = f"resume it with: elegans-pyg {other} --resume --out {folder.path}"
-            raise ValueError(f"out: {folder.path} holds a run of another command; {remedy}")
-        return folder.read_config(study.settings).with_flat(given)
-    if folder.started() is None or not folder.path.is_dir():
-        raise FileNotFoundError(f"run: {folder.path} is not a run folder: it has no config.yaml; give the folder of a run")
-    return study.make(given)
+    # A run that was killed at its start has no settings yet.
+    killed = folder.path.is_dir() and folder.started() is False
+    return study.make(given) if killed else folder.read_config(study).with_flat(given)
 
 
 for _name in RECIPES:

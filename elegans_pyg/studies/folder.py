@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import psutil
@@ -24,8 +24,10 @@ from elegans_pyg._files import PART, parse_csv, remove_parts, sha256, write_atom
 from elegans_pyg._progress import followed
 from elegans_pyg._settings import Settings, read_yaml
 from elegans_pyg.datasets.graph_cache import load_graphs, save_graphs
+from elegans_pyg.studies.study import Study
 from elegans_pyg.studies.units import Units
 
+S = TypeVar("S", bound=Settings)
 _LOCK, _HOLDER, _PROGRESS = ".lock", ".holder.json", ".progress"
 _BEFORE_CONFIG = {_LOCK, _HOLDER, "wirings", "units.csv", "identity.json"}
 """Files that may remain of a run that was killed before its settings were written."""
@@ -184,8 +186,12 @@ class RunFolder:
     def write_config(self, name: str, settings: Settings) -> None:
         write_atomic(self.path / "config.yaml", f"{_HEAD}{name}\n{settings.to_yaml()}".encode())
 
-    def read_config(self, kind: type[Settings]) -> Any:
-        return kind(**read_yaml(self.path / "config.yaml"))
+    def read_config(self, study: Study[S]) -> S:
+        """Read the settings; raises as :meth:`study_name`, and ``ValueError`` if the run is one of another study."""
+        if (name := self.study_name()) != study.name:
+            remedy = f"elegans-pyg {name} --resume --out {self.path}"
+            raise ValueError(f"out: {self.path} holds a run of another command; resume it with: {remedy}")
+        return study.settings(**read_yaml(self.path / "config.yaml"))
 
     def write_units(self, units: Units) -> None:
         for first in range(0, len(units.wirings), _WIRINGS_A_FILE):

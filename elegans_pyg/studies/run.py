@@ -287,11 +287,7 @@ def stopped_by_signals() -> Iterator[None]:
 
 
 def _check_settings(study: Study[S], settings: S, folder: RunFolder) -> None:
-    name = folder.study_name()
-    if name != study.name:
-        remedy = f"elegans-pyg {name} --resume --out {folder.path}"
-        raise ValueError(f"out: {folder.path} holds a run of another command; resume it with: {remedy}")
-    before, now = folder.read_config(study.settings).flat(fixed=True), settings.flat(fixed=True)
+    before, now = folder.read_config(study).flat(fixed=True), settings.flat(fixed=True)
     different = [key for key in now if before[key] != now[key]]
     if different:
         key = different[0]

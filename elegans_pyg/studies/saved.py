@@ -186,7 +186,7 @@ def load_run(folder: str | Path, study: Study[Any] | None = None) -> Run:
     """
     place = RunFolder(folder)
     study = study or find(place.study_name())
-    return Run(study, place.read_config(study.settings), place.read_units(), place)
+    return Run(study, place.read_config(study), place.read_units(), place)
 
 
 def report_runs(folders: Sequence[str | Path], out: str | Path | None = None) -> Path:
