@@ -33,8 +33,6 @@ def compare(
     from elegans_pyg.studies.saved import compare_runs
     from elegans_pyg.studies.tables import comparison_table, show
 
-    if not runs:
-        raise ValueError("run: expected one run folder or more, got none; name some")
     comparisons = compare_runs(runs, reference, margin)
     for comparison in comparisons:
         show(comparison_table(comparison))

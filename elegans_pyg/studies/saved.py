@@ -1,6 +1,6 @@
 """Runs loaded from their folders."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -204,23 +204,17 @@ def report_runs(folders: Sequence[str | Path], out: str | Path | None = None) ->
         ValueError: if no folder is given, one is given twice, or a file is damaged.
         OSError: if the page cannot be written.
     """
-    if not folders:
-        raise ValueError("run: expected one run folder or more, got none; name some")
-    runs = [load_run(folder) for folder in folders]
-    joint, notes = [], []
-    if len(runs) == 1:
-        parts = [runs[0].reported()]
-    else:
-        names = _short_names([run.folder.path.resolve() for run in runs])
-        parts = [run.reported(name) for run, name in zip(runs, names, strict=True)]
+    runs, joint, notes = _loaded(folders), [], []
+    parts = [run.reported(name if len(runs) > 1 else "") for name, run in runs.items()]
+    if len(runs) > 1:
         try:
-            joint = compare_runs(folders)
+            joint = _compared(runs)
         except (OSError, ValueError) as error:
             notes = [f"The runs' families are not compared with each other: {error}."]
     if out is not None or len(runs) > 1:
         path = Path(out).expanduser() if out is not None else RunFolder.free("report").path / FILE
         return write_atomic(path, render(parts, path.parent, joint, notes))
-    folder = runs[0].folder
+    folder = parts[0].folder
     with folder.claim():
         folder.write(FILE, render(parts, folder.path))
         if folder.finished():
@@ -228,13 +222,18 @@ def report_runs(folders: Sequence[str | Path], out: str | Path | None = None) ->
     return folder.path / FILE
 
 
-def _short_names(paths: Sequence[Path]) -> list[str]:
-    """Names of folders, with as many parent folders as it takes to make them unique; raises ``ValueError`` if one is named twice."""
+def _loaded(folders: Sequence[str | Path]) -> dict[str, Run]:
+    """Load runs, each by the name of its folder, with as many parent folders as it takes to make the names unique; raises ``ValueError`` if
+    there is none, or one is named twice."""
+    if not folders:
+        raise ValueError("run: expected one run folder or more, got none; name some")
+    runs = [load_run(folder) for folder in folders]
+    paths = [run.folder.path.resolve() for run in runs]
     for path in paths:
         if paths.count(path) > 1:
             raise ValueError(f"run: {path} is named twice; name each run once")
     length = next(number for number in count(1) if len({path.parts[-number:] for path in paths}) == len(paths))
-    return ["/".join(path.parts[-length:]) for path in paths]
+    return {"/".join(path.parts[-length:]): run for path, run in zip(paths, runs, strict=True)}
 
 
 def _trained_states(shard: Shard, places: Sequence[int], build: Callable[[Shard], Any]) -> list[dict[str, Tensor]]:
@@ -267,10 +266,12 @@ def join_runs(folders: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str], s
         FileNotFoundError: if a folder is not a run folder, or its run has no results yet.
         ValueError: if a folder is named twice, a file is damaged, or the runs' scores cannot be compared.
     """
-    runs = [load_run(folder) for folder in folders]
-    names = _short_names([run.folder.path.resolve() for run in runs])
-    tables, first = [run.results for run in runs], runs[0]
-    for run in runs[1:]:
+    return _joined(_loaded(folders))
+
+
+def _joined(runs: Mapping[str, Run]) -> tuple[pd.DataFrame, list[str], str]:
+    tables, (first, *others) = [run.results for run in runs.values()], runs.values()
+    for run in others:
         if run.study.score != first.study.score:
             both = f"{first.study.score} in {first.folder.path} and {run.study.score} in {run.folder.path}"
             raise ValueError(f"run: different scores cannot be compared ({both}); compare runs of one kind")
@@ -278,10 +279,10 @@ def join_runs(folders: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str], s
         if one != other:
             both = f"{one} in {first.folder.path} and {other} in {run.folder.path}"
             raise ValueError(f"run: accuracies on different images cannot be compared ({both}); compare runs on the same data set")
-    differing = sorted({name for run in runs[1:] for name in _differences(first.settings, run.settings)})
+    differing = sorted({name for run in others for name in _differences(first.settings, run.settings)})
     notes = []
     if differing:
-        tables = [table.assign(family=f"{name}/" + table["family"].astype(str)) for name, table in zip(names, tables, strict=True)]
+        tables = [table.assign(family=f"{name}/" + table["family"].astype(str)) for name, table in zip(runs, tables, strict=True)]
         notes.append(f"The runs differ in {', '.join(differing)}; families are listed separately for each run.")
     joined = pd.concat(tables, ignore_index=True)
     joined["variant"] = range(len(joined))
@@ -297,12 +298,15 @@ def compare_runs(folders: Sequence[str | Path], reference: str | None = None, ma
     Raises:
         ValueError: if ``margin`` is given for several tasks, whose scores have different units, or the runs' studies compare no families.
     """
-    results, notes, score = join_runs(folders)
-    runs = [load_run(folder) for folder in folders]
-    study = runs[0].study
+    return _compared(_loaded(folders), reference, margin)
+
+
+def _compared(runs: Mapping[str, Run], reference: str | None = None, margin: float | None = None) -> list[Comparison]:
+    results, notes, score = _joined(runs)
+    study = next(iter(runs.values())).study
     if score not in results:
         raise ValueError(f"run: runs of '{study.name}' have no families to compare; use report or plot")
-    preset = {getattr(run.settings, "margin", None) for run in runs}
+    preset = {getattr(run.settings, "margin", None) for run in runs.values()}
     if margin is not None and preset != {margin}:
         notes = [*notes, "The margin was given to this comparison and is not in the settings of all runs; report when it was chosen."]
     elif margin is None and len(preset) == 1:
@@ -315,7 +319,7 @@ def compare_runs(folders: Sequence[str | Path], reference: str | None = None, ma
         metric = study.metrics.get(task, score)
         value = score_name(task, metric) if task else score
         rows = rows.assign(variant=range(len(rows))).rename(columns={score: value})
-        margins = {run.study.margins.get(task) for run in runs}
+        margins = {run.study.margins.get(task) for run in runs.values()}
         own = margins.pop() if margin is None and len(margins) == 1 else margin
         first = str(rows["family"].iloc[0]) if reference is None else reference
         comparison = compare(rows, reference=first, value=value, share=not task or metric == "accuracy", margin=own)
