@@ -16,9 +16,9 @@ from elegans_pyg._arguments import shown
 from elegans_pyg._extras import require
 from elegans_pyg._files import check_file
 from elegans_pyg.datasets.image_kind import ImageKind, border_level
-from elegans_pyg.datasets.image_sources import open_image
+from elegans_pyg.datasets.image_sources import IMAGE_SUFFIXES, open_image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
+SUFFIXES = (*IMAGE_SUFFIXES, ".npy")
 _LARGEST = 512 * 2**20
 
 

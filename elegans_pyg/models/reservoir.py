@@ -15,10 +15,9 @@ from elegans_pyg.nn.executors import BACKENDS, choose, refusal
 from elegans_pyg.nn.reservoir import ReservoirWeights, walk
 from elegans_pyg.nn.reservoir.spectral_radius import spectral_radius
 from elegans_pyg.nn.variants import generators, uniform
-from elegans_pyg.wirings import CHEMICAL, NEURON_TYPES, SENSORY, Graphs, as_batch, as_wiring
+from elegans_pyg.wirings import CHEMICAL, MOTOR, SENSORY, Graphs, as_batch, as_wiring
 
 READOUTS = ("motor", "all")
-MOTOR = NEURON_TYPES.index("motor")
 
 
 class Reservoir(nn.Module):

@@ -113,9 +113,9 @@ def voltage_norm(voltage: npt.NDArray[np.floating]) -> FuncNorm:
     return FuncNorm((lambda v: np.arcsinh((np.asarray(v) - middle) / width), lambda c: np.sinh(c) * width + middle), low, high)
 
 
-def voltage_ticks(norm: FuncNorm, count: int = 7) -> list[float]:
+def voltage_ticks(norm: FuncNorm) -> list[float]:
     """Round voltages at about even distances along the colours of a :func:`voltage_norm`."""
-    marks = norm.inverse(np.linspace(0, 1, count))
+    marks = norm.inverse(np.linspace(0, 1, 7))
     low, high = marks[0], marks[-1]
     digits = 0 if high - low > 10 else 1 if high - low > 1 else 3
     return sorted({float(mark) for mark in np.round(marks, digits) if low <= mark <= high})

@@ -65,10 +65,10 @@ class RunFolder:
         self.path = Path(path).expanduser()
 
     @classmethod
-    def free(cls, name: str, parent: str | Path = "runs") -> RunFolder:
-        """Create the first of ``<parent>/<name>-1``, ``-2``, ... that does not exist yet."""
+    def free(cls, name: str) -> RunFolder:
+        """Create the first of ``runs/<name>-1``, ``-2``, ... that does not exist yet."""
         for number in count(1):
-            folder = Path(parent) / f"{name}-{number}"
+            folder = Path("runs", f"{name}-{number}")
             with suppress(FileExistsError):
                 folder.mkdir(parents=True)
                 break

@@ -81,11 +81,10 @@ def run_shard(study: Study[S], settings: S, folder: RunFolder, number: int, coun
         if own.has_rows():
             return
         table, wirings = folder.read_shard(number)
-        label = f"shard {number} of {count}" if count > 1 else ""
-        if label and not quiet:
-            Progress("", 1).message(f"{label}: {len(table)} units")
+        if count > 1 and not quiet:
+            Progress("", 1).message(f"shard {number} of {count}: {len(table)} units")
         with own.telling_progress():
-            rows = study.measure(settings, Shard(own.path, table, wirings, quiet, label))
+            rows = study.measure(settings, Shard(own.path, table, wirings, quiet))
         own.write("rows.csv", rows)
 
 

@@ -39,14 +39,13 @@ class Interrupted(KeyboardInterrupt):
 class Shard:
     """Units that run side by side as one job: rows of the units' table, and the wiring of each, ``None`` where a unit has none.
 
-    A shard keeps its files in its ``folder`` and reads them from there when it is resumed. ``label`` is shown with its progress.
+    A shard keeps its files in its ``folder`` and reads them from there when it is resumed.
     """
 
     folder: Path
     units: pd.DataFrame
     wirings: list[Data | None]
     quiet: bool = True
-    label: str = ""
 
     def graphs(self) -> list[Data]:
         """The wirings, without ``None``."""

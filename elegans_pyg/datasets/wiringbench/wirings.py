@@ -41,22 +41,22 @@ _SMALLER = ("connectome", "rewired", "type_rewired", "random_rewired", "ws", "er
 _SHARES, _DRAWS, _SMALLER_DRAWS = (0.5, 0.75), 6, 4
 
 
-def recipes(draws: int = _DRAWS, smaller_draws: int = _SMALLER_DRAWS) -> pd.DataFrame:
+def recipes(draws: int = _DRAWS) -> pd.DataFrame:
     """Return the recipes of all wirings, one per row, grouped by base and share: ``base``, ``family``, :data:`OPTIONS`, ``draw`` and
     ``wiring_seed``.
 
     For every base: the connectome itself, ``draws`` wirings of each family and option, and, from random halves and three quarters of its
-    neurons, ``smaller_draws`` wirings of each of seven families. A seed depends only on the recipe and the draw.
+    neurons, four wirings of each of seven families. A seed depends only on the recipe and the draw.
     """
-    rows = [row for base in BASES for row in _of_base(base, draws, smaller_draws)]
+    rows = [row for base in BASES for row in _of_base(base, draws)]
     table = pd.DataFrame(rows, columns=["base", "family", *OPTIONS, "draw", "wiring_seed"])
     return table.astype(dict.fromkeys(OPTIONS, np.float64))
 
 
-def _of_base(base: str, draws: int, smaller_draws: int) -> Iterator[dict[str, Any]]:
+def _of_base(base: str, draws: int) -> Iterator[dict[str, Any]]:
     yield {"base": base, "family": "connectome", "share": 1.0, "draw": 0, "wiring_seed": 0}
     plan = [(family, option, 1.0, draws) for family, choices in _FULL.items() for option in choices]
-    plan += [(family, {}, share, smaller_draws) for share, family in product(_SHARES, _SMALLER)]
+    plan += [(family, {}, share, _SMALLER_DRAWS) for share, family in product(_SHARES, _SMALLER)]
     for family, option, share, count in plan:
         recipe = {"base": base, "family": family, "share": share, **FAMILIES[family].options, **option}
         tag = zlib.crc32(repr(sorted(recipe.items())).encode())
