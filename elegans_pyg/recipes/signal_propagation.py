@@ -210,6 +210,7 @@ def report(done: Finished[PropagationSettings]) -> Report:
     import pandas as pd
 
     from elegans_pyg.analysis.arms import plain_rows
+    from elegans_pyg.studies.html_report.page import subject
 
     folds, settings, atlas = done.joined("folds.csv"), done.settings, load_atlas(done.settings)
     tests, highest = arm_tests(done.rows, folds), ceilings(atlas)
@@ -236,7 +237,7 @@ def report(done: Finished[PropagationSettings]) -> Report:
     files = {"tests.csv": tests, "ceilings.csv": highest, "folds.csv": folds}
     findings = {"tests": plain_rows(main), "ceilings": plain_rows(highest)}
     words = {name: "With nothing fitted" if name == "none" else f"With freedom '{name}' fitted" for name in FREEDOMS}
-    answer = rank_answers(main, "freedom", words)
+    answer = rank_answers(main, "freedom", words, subject(settings))
     shown = rank_dots(only(done.rows, arm=arm), "freedom")
     return Report(tables, _notes(settings, atlas), files, figures, findings, answer=answer, dots=shown)
 
