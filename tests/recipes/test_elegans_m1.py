@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,27 +27,15 @@ from elegans_pyg.recipes.tensor_networks import network_parameters
 from elegans_pyg.studies import load_run, run_study
 from elegans_pyg.training.settings import FitSettings
 from tests.commands import invoke, refused
-from tests.recipes.tiny import write_wiring
+from tests.recipes.tiny import tensor_settings
 
 COMMAND = ("reproduce", "elegans-m1")
 
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> M1Settings:
-    wiring, neurons = write_wiring(tmp_path)
-    training = FitSettings(
-        iterations=4,
-        batch_size=20,
-        eval_every=2,
-        checkpoint_every=2,
-        validation_fraction=0.1,
-        device="cpu",
-        augment="crop_flip_cutout",
-        schedule="cosine",
-        eval_batch_size=400,
-    )
-    few: dict[str, Any] = {"width": 8, "seeds": 1, "variants": 1, "families": ("er",), "encoder_channels": (2, 3, 4, 5)}
-    return M1Settings(connectome=str(wiring), neurons=str(neurons), dataset="digits", training=training, **few)
+    training = {"iterations": 4, "checkpoint_every": 2, "augment": "crop_flip_cutout", "schedule": "cosine", "eval_batch_size": 400}
+    return tensor_settings(M1Settings, tmp_path, training, encoder_channels=(2, 3, 4, 5))
 
 
 @pytest.mark.drawn

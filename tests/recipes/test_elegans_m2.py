@@ -19,9 +19,8 @@ from elegans_pyg.recipes.elegans_m2 import ELEGANS_M2, M2Settings
 from elegans_pyg.recipes.tensor_networks import network_parameters, tensor_network
 from elegans_pyg.studies import Interrupted, fitting, load_run, run_study, shards
 from elegans_pyg.studies.units import unit_seed
-from elegans_pyg.training.settings import FitSettings
 from tests.commands import invoke, refused
-from tests.recipes.tiny import write_wiring
+from tests.recipes.tiny import tensor_settings
 
 COMMAND = ("reproduce", "elegans-m2")
 FILES = ("results.csv", "metrics.csv", "networks.csv", "units.csv")
@@ -29,21 +28,8 @@ FILES = ("results.csv", "metrics.csv", "networks.csv", "units.csv")
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> M2Settings:
-    wiring, neurons = write_wiring(tmp_path)
-    training = FitSettings(
-        iterations=4,
-        batch_size=20,
-        eval_every=2,
-        checkpoint_every=2,
-        validation_fraction=0.1,
-        device="cpu",
-        schedule="cosine",
-        clip_norm=1.0,
-        select="best",
-        eval_batch_size=400,
-    )
-    few = {"width": 8, "seeds": 2, "variants": 1, "families": ("er", "rewired"), "dataset": "digits"}
-    return M2Settings(connectome=str(wiring), neurons=str(neurons), training=training, **few)
+    training = {"iterations": 4, "checkpoint_every": 2, "schedule": "cosine", "clip_norm": 1.0, "select": "best", "eval_batch_size": 400}
+    return tensor_settings(M2Settings, tmp_path, training, seeds=2, families=("er", "rewired"))
 
 
 def options(settings: M2Settings) -> tuple[object, ...]:

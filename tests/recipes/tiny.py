@@ -55,5 +55,5 @@ def tensor_settings(kind: type[Any], folder: Path, training: Mapping[str, Any] |
     wiring, neurons = write_wiring(folder)
     short = {"iterations": 3, "batch_size": 20, "eval_every": 2, "validation_fraction": 0.1, "device": "cpu"}
     few = {"width": 8, "seeds": 1, "variants": 1, "families": ("er",), "dataset": "digits"}
-    fit = FitSettings(**short, **(training or {}))
+    fit = FitSettings(**short | dict(training or {}))
     return kind(connectome=str(wiring), neurons=str(neurons), training=fit, **few | changes)
