@@ -1,7 +1,6 @@
 """The experiment framework: settings, units, run folders, engines and reports."""
 
-from importlib import import_module
-from typing import Any
+from elegans_pyg._on_first_use import on_first_use
 
 _ROOMS = {
     "fitting": ("check_fit", "fit_shard", "fitted_rows", "image_kind"),
@@ -12,13 +11,4 @@ _ROOMS = {
     "tables": ("MISSING", "bullets", "comparison_table", "make_table", "mean_and_sd", "score_name", "stopped_notes"),
     "units": ("Units", "check_room", "drawings", "unit_seed"),
 }
-_HOMES = {name: room for room, names in _ROOMS.items() for name in names}
-
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    # Imported on demand, so that the command line can read the recipes' settings without importing torch.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __all__ = on_first_use(__name__, _ROOMS)

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from elegans_pyg._on_first_use import on_first_use
 
 if TYPE_CHECKING:
     from elegans_pyg.training.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
@@ -18,12 +19,4 @@ _ROOMS = {
     "objective": ("Autoencoding", "Classification", "Evaluation", "Objective", "evaluate"),
     "settings": ("FitSettings", "SequenceSettings", "resolve_device"),
 }
-_HOMES = {name: room for room, names in _ROOMS.items() for name in names}
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    # On first use, since PyTorch takes seconds to import, and the settings are read for every --help.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __all__ = on_first_use(__name__, _ROOMS)

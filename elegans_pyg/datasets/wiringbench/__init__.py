@@ -1,16 +1,7 @@
 """WiringBench: the data set, its wirings, and its OGB format."""
 
-from importlib import import_module
-from typing import Any
-
+from elegans_pyg._on_first_use import on_first_use
 from elegans_pyg.datasets.wiringbench.dataset import WiringBench
 
-_HOMES = {"Evaluator": "ogb", "read_ogb": "ogb", "to_ogb": "ogb"}
-
-__all__ = ["WiringBench", *sorted(_HOMES)]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, _of_ogb = on_first_use(__name__, {"ogb": ("Evaluator", "read_ogb", "to_ogb")})
+__all__ = ["WiringBench", *_of_ogb]
