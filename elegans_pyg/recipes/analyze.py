@@ -63,6 +63,8 @@ def analyze_units(settings: AnalyzeSettings) -> ep.studies.Units:
     from elegans_pyg.analysis.measures import chosen_measures
 
     if _is_run(settings):
+        if given := [name for name in NeuronSettings.model_fields if getattr(settings, name)]:
+            raise ValueError(f"{given[0]}: the wirings of a run have their neurons already; leave --{given[0]} out")
         units = units_of_run(settings.wiring)
     else:
         base, name = _base(settings), Point(Path(settings.wiring).stem, NULL, 100.0, null=True).name

@@ -66,9 +66,9 @@ class SimulationSettings(SignalSettings):
 
     @model_validator(mode="after")
     def _something_flows(self) -> SimulationSettings:
-        if not self.on < min(self.duration, self.fit_duration):
-            ends = f"duration ({self.duration:g} ms) and fit_duration ({self.fit_duration:g} ms)"
-            raise ValueError(f"on: expected a time before {ends}, got {self.on:g}; change one of them")
+        for name in ("duration", "fit_duration") if self.fit_steps else ("duration",):
+            if not self.on < (end := getattr(self, name)):
+                raise ValueError(f"on: expected a time before {name} ({end:g} ms), got {self.on:g}; change one of them")
         return self
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 import elegans_pyg as ep
 from elegans_pyg._settings import Count, Names, Whole
@@ -55,6 +55,22 @@ class TimeSettings(WiringSettings):
     readout: Literal["motor", "all"] = Field("motor", description="Neurons that the readout uses.")
     at_once: Count = Field(30, description="Networks trained side by side.")
     training: FitSettings = FitSettings(**TRAINING, **training_for({}, ITERATIONS))
+
+    @model_validator(mode="after")
+    def _used(self) -> TimeSettings:
+        if not self.seeds and not self.families:
+            raise ValueError("families: expected at least one wiring, got none; choose families or raise seeds")
+        fit = self.training
+        if fit.precision == "bfloat16":
+            raise ValueError("precision: recurrent networks compute in float32 or float64, got bfloat16; choose one of these")
+        for name, unused, why in (
+            ("weight_decay", 0.0, "it decays kernels and stacked matrices, and recurrent connectomes have none"),
+            ("augment", "none", "it is for images, and the tasks are sequences"),
+            ("data_order", "shared", "the networks trained together read the same sequences"),
+        ):
+            if getattr(fit, name) != unused:
+                raise ValueError(f"{name}: expected {unused}, got {getattr(fit, name)}: {why}; leave it out")
+        return self
 
 
 def time_settings(given: Mapping[str, Any], quick: bool) -> TimeSettings:

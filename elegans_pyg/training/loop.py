@@ -117,7 +117,7 @@ def fit(
     """
     clock, settings, objective = time.perf_counter(), settings or FitSettings(), objective or Classification()
     table, data = variant_table(variants, model.num_variants), as_fit_data(data)
-    objective.check(data)
+    objective.check(data, settings.precision)
     if out is None and (resume or settings.tensorboard):
         raise ValueError(f"out: expected a run folder for {'resume' if resume else 'tensorboard'}, got None; give one")
     # Imported before anything is written, so that a missing extra leaves no incomplete run folder.

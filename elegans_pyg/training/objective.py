@@ -77,8 +77,9 @@ class Objective(ABC):
     lowest_is_best: ClassVar[bool] = False
     beside: ClassVar[bool] = False
 
-    def check(self, data: FitData) -> None:  # noqa: B027
-        """Raise ``ValueError`` for data that the objective cannot be computed for; called before a run begins."""
+    def check(self, data: FitData, precision: str) -> None:  # noqa: B027
+        """Raise ``ValueError`` for data, or a ``precision`` as in ``FitSettings``, that the objective cannot be computed for; called before
+        a run begins."""
 
     @abstractmethod
     def measure(self, model: VariantModel, images: Tensor, labels: Tensor, precision: str) -> BatchResult:
@@ -105,7 +106,7 @@ class Classification(Objective):
     score_names: ClassVar[tuple[str, ...]] = ("accuracy",)
     count_names: ClassVar[tuple[str, ...]] = ("correct",)
 
-    def check(self, data: FitData) -> None:
+    def check(self, data: FitData, precision: str) -> None:
         """Raise ``ValueError`` for a negative label, or one without a class name if there are names."""
         last = len(data.classes) - 1
         for name, (_, labels) in data.splits().items():
@@ -218,6 +219,11 @@ class SequenceRegression(Objective):
 
     def __post_init__(self) -> None:
         check_whole("washout", self.washout)
+
+    def check(self, data: FitData, precision: str) -> None:
+        """Raise ``ValueError`` for bfloat16, in which no recurrent layer computes."""
+        if precision == "bfloat16":
+            raise ValueError("precision: expected float32 or float64 for sequences, got bfloat16; choose one of these")
 
     def measure(self, model: VariantModel, inputs: Tensor, targets: Tensor, precision: str) -> BatchResult:
         """See :meth:`Objective.measure`; raises ``ValueError`` if the outputs have another shape than ``(V,)`` and the targets', or no more

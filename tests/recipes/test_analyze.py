@@ -160,6 +160,8 @@ def test_the_command_takes_names_files_and_runs(finished: Path, tmp_path: Path, 
     assert (code, err) == (0, "")
     assert "No measure can reach 0.05 after Holm's correction with 19 graphs: 59 are needed" in " ".join(out.split())
 
+    line = refused("analyze", finished / "one", "--inputs", "ASHL", "--quiet")
+    assert line == "error: inputs: the wirings of a run have their neurons already; leave --inputs out"
     code, out, err = invoke("analyze", finished / "one", "--out", "shape", "--quiet")
     assert (code, err) == (0, "")
     assert "Wirings of" in out

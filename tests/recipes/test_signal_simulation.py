@@ -93,5 +93,8 @@ def test_pairs_of_the_pharynx_which_only_c302_s_wiring_has_are_left_out(pharynx:
 
 
 def test_refuses_currents_that_never_flow() -> None:
-    with pytest.raises(ValueError, match=r"on: expected a time before duration \(220 ms\) and fit_duration \(100 ms\), got 100"):
+    with pytest.raises(ValueError, match=r"on: expected a time before fit_duration \(100 ms\), got 100"):
         SimulationSettings(on=100.0)
+    with pytest.raises(ValueError, match=r"on: expected a time before duration \(220 ms\), got 220"):
+        SimulationSettings(on=220.0, fit_steps=0)
+    assert SimulationSettings(on=120.0, fit_steps=0).on == 120.0

@@ -123,6 +123,12 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("--steps", 0), "steps: expected at least 1, got 0"),
         (("--families", "random_dag"), "families: unknown choice 'random_dag'"),
         (("--connectome", wiring, "--inputs", "nobody"), "nobody"),
+        (("--seeds", 0, "--families", ""), "families: expected at least one wiring, got none"),
+        (("--neurons", neurons), "neurons: cook2019-hermaphrodite has its own neurons"),
+        (("--precision", "bfloat16"), "precision: recurrent networks compute in float32 or float64, got bfloat16"),
+        (("--weight-decay", 0.1), "weight_decay: expected 0.0, got 0.1"),
+        (("--augment", "crop_flip_cutout"), "augment: expected none, got crop_flip_cutout"),
+        (("--data-order", "variant"), "data_order: expected shared, got variant"),
     ):
         assert message in refused(*COMMAND, *arguments)
 

@@ -14,7 +14,7 @@ from elegans_pyg.models import ReducedOrder
 from elegans_pyg.training import FitResult, TrainingError, fit
 from elegans_pyg.training.data import FitData, Pair
 from elegans_pyg.training.objective import SequenceRegression, epoch_table, replica_rmse
-from elegans_pyg.training.settings import SequenceSettings
+from elegans_pyg.training.settings import FitSettings, SequenceSettings
 from elegans_pyg.training.trainer import Trainer
 
 
@@ -285,6 +285,8 @@ def test_steps_of_the_washout_do_not_count() -> None:
         assert result.losses[0, 0].item() == pytest.approx((net(inputs)[0, :, washout:] - late).square().mean().item())
     with pytest.raises(ValueError, match="washout: expected 0 or more, got -1"):
         SequenceRegression(-1)
+    with pytest.raises(ValueError, match="precision: expected float32 or float64 for sequences, got bfloat16"):
+        fit(net, FitData("waves", TRAIN, VALIDATION), FitSettings(precision="bfloat16"), objective=SequenceRegression(), quiet=True)
     with pytest.raises(ValueError, match="washout: expected fewer than the 40 steps of a sequence, got 40; lower it"):
         SequenceRegression(40).measure(net, inputs, targets, "float64")  # type: ignore[arg-type]
     before, after = (SequenceRegression(10).measure(net, inputs, own, "float64").losses for own in (targets, changed))  # type: ignore[arg-type]
