@@ -198,6 +198,11 @@ def test_images_become_like_the_data_sets(tmp_path: Path) -> None:
     colour = read_images([tmp_path / "h.png"], ImageKind(3, (4, 4), ["a", "b"], "any"))
     assert colour.pixels.shape == (1, 3, 4, 4)
     assert colour.pixels[0, :, 2, 2].tolist() == [250, 200, 100]
+    # What is padded has the image's own background.
+    Image.new("RGB", (16, 8), (250, 200, 100)).save(tmp_path / "wide.png")
+    padded = read_images([tmp_path / "wide.png"], ImageKind(3, (4, 4), ["a", "b"], "any"))
+    assert padded.changed == ["4x4 from 16x8, padded"]
+    assert torch.equal(padded.pixels, torch.tensor([250, 200, 100]).to(torch.uint8)[None, :, None, None].expand(1, 3, 4, 4))
     assert ImageKind.of(load_images("digits")) == KIND
 
 

@@ -152,6 +152,18 @@ def test_one_run_an_arm_is_not_tested():
     assert json.dumps(comparison.to_dict(), allow_nan=False)
 
 
+def test_a_single_run_is_taken_to_vary_like_the_other_arm():
+    base = np.array([0.970, 0.972, 0.975, 0.971, 0.974])
+    comparison = compare(table([*CONNECTOME, ("ws", 1, 1, 0.96)]))
+    assert row(comparison, "ws")["needed_small"] == runs_needed(0.001, float(base.std(ddof=1)))
+
+
+def test_a_large_difference_still_needs_as_many_units_as_its_test():
+    # 2 / C(14, 7) is the first below 0.001, so 4 against 4 lack 3 more of each.
+    arms = [mean + np.array([0.0, 0.001, 0.002, 0.003]) for mean in (0.9, 0.1)]
+    assert Contrast(arms).more_needed(None, 0.001) == 3
+
+
 def test_three_against_three_cannot_be_significant():
     comparison = compare(table([*CONNECTOME[:3], *runs("ws", [0.1, 0.2, 0.3])]))
     assert row(comparison, "ws")["p"] == row(comparison, "ws")["p_smallest"] == pytest.approx(0.1)

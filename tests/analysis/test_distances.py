@@ -68,6 +68,13 @@ def test_isolated_neurons_do_not_change_the_spectrum():
     assert spectral_distance(second, third) == pytest.approx(spectral_distance(first, third) * 8 / 11)
 
 
+def test_degrees_out_can_differ_where_degrees_in_do_not():
+    star, chain = wiring(4, [(0, 1), (0, 2), (0, 3)]), wiring(4, [(0, 1), (1, 2), (2, 3)])
+    row = distances(chain, star).iloc[0]
+    assert row["in_degrees"] == 0
+    assert row["out_degrees"] == pytest.approx(jensenshannon([1, 3, 0, 0], [3, 0, 0, 1], base=2))
+
+
 def test_table_of_distances():
     base = Connectome("witvliet2021-1")[0]
     shuffled, rewired = WeightShuffled(seed=0)(base), Rewired(seed=0)(base)

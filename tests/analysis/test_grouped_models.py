@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from elegans_pyg.analysis import grouped_models
 from elegans_pyg.analysis.grouped_models import cross_validate, grouped_splits
 
 
@@ -49,6 +50,22 @@ def test_finds_what_is_there_and_nothing_where_nothing_is(capsys: pytest.Capture
     by_family = cross_validate(x, 3.0 * families + 0.1 * rng.normal(size=120), wirings, families, repeats=1).models.set_index("model")
     assert by_family["q2"]["family"] > 0.95
     assert by_family["q2"]["ridge"] < 0.2
+
+
+def test_weights_importance_and_error_are_in_the_units_they_are_said_to_be_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grouped_models, "TREES", 10)
+    rng = np.random.default_rng(3)
+    x, noise = rng.normal(size=(60, 2)) * [3.0, 1.0], 0.5 * rng.normal(size=60)
+    groups = (np.arange(60), np.zeros(60, dtype=np.int64))
+    one, ten = (cross_validate(x, scale * (x[:, 0] + noise), *groups, folds=3, repeats=2) for scale in (1, 10))
+    assert one.weights == pytest.approx([3.0, 0.0], abs=0.3)
+    assert ten.weights == pytest.approx(10 * one.weights, rel=0.05, abs=0.5)
+    # Shuffled, the only measure that tells anything leaves one to two times the variance.
+    assert one.importance == pytest.approx([1.5, 0.0], abs=0.5)
+    assert ten.importance == pytest.approx(one.importance, rel=0.01, abs=0.01)
+    # The mean absolute error of normal noise is 0.8 of its standard deviation.
+    error = one.models.set_index("model").loc["ridge", "error"]
+    assert error == pytest.approx(0.8 * 0.5, rel=0.25)
 
 
 def test_the_same_seed_gives_the_same_scores() -> None:

@@ -123,6 +123,10 @@ def test_cliffs_delta_is_mann_whitney(sample, other):
     assert cliffs_delta(sample, other) == pytest.approx(2 * u / (len(sample) * len(other)) - 1)
 
 
+def test_cliffs_delta_takes_sums_in_another_order_for_ties():
+    assert cliffs_delta(np.array([0.1 + 0.2]), np.array([0.3])) == 0
+
+
 def test_bootstrap_of_a_mean_and_of_a_difference():
     generator = np.random.default_rng(5)
     sample, other = generator.normal(0.97, 0.002, 60), generator.normal(0.96, 0.004, 50)

@@ -53,6 +53,13 @@ def test_share_unusual_counts_the_side_of_the_observed_value() -> None:
     assert share_unusual(graphs, null, pd.Series({"a": -7.0, "b": 1.0})).to_dict() == {"a": 0.25, "b": 0.0}
 
 
+def test_nothing_is_unusual_among_fewer_graphs_than_a_permutation_test_needs() -> None:
+    graphs, observed = pd.DataFrame({"a": [9.0]}), pd.Series({"a": 9.0})
+    # As one of 19 it has a p of at least 1/19, as one of 20 of 0.05.
+    for count, share in ((18, 0.0), (19, 1.0)):
+        assert share_unusual(graphs, pd.DataFrame({"a": np.linspace(-1, 1, count)}), observed)["a"] == share
+
+
 def test_refuses_tables_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="null: expected at least two graphs, got 1"):
         against_null(pd.Series({"a": 1.0}), pd.DataFrame({"a": [1.0]}))

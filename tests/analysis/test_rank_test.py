@@ -45,6 +45,9 @@ def test_compare_has_the_same_numbers():
         assert found[name].tolist() == compared.loc[["rewired", "er"], name].tolist()
     assert found["p"].tolist() == compared.loc[["rewired", "er"], "p_rank"].tolist() == [pytest.approx(1 / 31), pytest.approx(1 / 16)]
     assert found["p_holm"].tolist() == compared.loc[["rewired", "er"], "p_rank_holm"].tolist() == [2 / 31, 2 / 31]
+    # Two-sided: below all of them it is as unusual as above.
+    below = pd.concat([frame([0.35, 0.34, 0.33], nulls)], ignore_index=True)
+    assert compare(below, value="auc", resamples=200).table["p_rank"].tolist()[1:] == [pytest.approx(1 / 31)]
 
 
 def test_each_of_twenty_wirings_in_turn_as_the_real_one():
@@ -67,6 +70,10 @@ def test_nulls_count_with_no_more_runs_than_the_real_wiring_has():
     found, first = ranked(frame([0.35], nulls)), ranked(frame([0.35], [runs[:1] for runs in nulls]))
     pd.testing.assert_series_equal(found, first)
     assert found["rank"] == 1
+
+
+def test_a_wiring_that_ties_has_the_best_of_the_ranks_it_shares():
+    assert ranked(frame([0.5], [[0.4], [0.5], [0.5], [0.6]]))["rank"] == 2
 
 
 @pytest.mark.parametrize(("runs", "wirings", "true"), [(30, 60, 1.5), (1, 20, 3.0), (4, 6, 0.0)])

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from elegans_pyg.analysis import relate as relate_module
+from elegans_pyg.analysis.rank_correlation import pairs_needed, rank_correlations, rho_interval
 from elegans_pyg.analysis.relate import relate
 
 
@@ -44,6 +45,13 @@ def test_wirings_are_the_units() -> None:
     for name in MEASURES[:3]:
         assert table.loc[name, "n"] == 13
         assert table.loc[name, "rho"] == pytest.approx(stats.spearmanr(means[name], means["accuracy"]).statistic)
+        low, high = rho_interval(table.loc[name, "rho"], 13)
+        assert (table.loc[name, "low"], table.loc[name, "high"]) == pytest.approx((low, high))
+        # At the level that is left for each of three measures.
+        assert table.loc[name, "needed"] == pairs_needed(table.loc[name, "rho"], alpha=0.05 / 3)
+        families = np.array([wiring.rstrip("0123456789") for wiring in means.index])
+        own = rank_correlations(means[[name]].to_numpy(), means["accuracy"].to_numpy(), np.unique(families, return_inverse=True)[1])
+        assert table.loc[name, "rho_within"] == pytest.approx(own.rho[0])
     assert table.loc["path_length", "p_holm"] == pytest.approx(3 / 501)
     assert table.loc["path_length", "n_within"] == 12
     assert "nodes" not in table.index

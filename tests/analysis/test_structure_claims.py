@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from elegans_pyg.analysis import MEASURES
 from elegans_pyg.analysis.dyads import dyad_columns
@@ -54,6 +55,13 @@ def test_what_is_said_of_an_effect() -> None:
     far = effects.loc["dyadicity_motor_path3"]
     assert far["half"] == pytest.approx(0.05 * 0.5 / 0.7)
     assert far["lost"] == 0.05
+
+
+def test_an_effect_that_turns_into_its_opposite_is_gone() -> None:
+    turned = ((1.0, 0.6, 0.4, -0.9, -1.0), (1.0, 1.0, 0.4, 0.1, 0.0))
+    row = dyad_effects(curves(turned, SLOW), scores()).set_index("measure").loc["dyadicity_motor"]
+    assert row["falling"] == pytest.approx(stats.spearmanr(FRACTIONS, (1, 0.6, 0.4, 0, 0)).statistic)
+    assert row["falling"] < -0.9
 
 
 def test_only_effects_that_survive_the_correction_are_tried() -> None:

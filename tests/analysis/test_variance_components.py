@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from elegans_pyg.analysis import icc_of_mean, variance_components
 
@@ -92,6 +93,17 @@ def test_intervals_cover_the_truth_in_unequal_groups(icc, strata):
         covered, above = covered + (low <= icc <= high), above + (low > icc)
     assert covered / draws == pytest.approx(0.9, abs=4 * math.sqrt(0.09 / draws))
     assert above / draws == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / draws))
+
+
+def test_the_interval_of_strata_has_their_degrees_of_freedom():
+    generator = np.random.default_rng(4)
+    values = 2 * generator.normal(size=(2, 5, 1)) + generator.normal(size=(2, 5, 3)) + np.array([0.0, 9.0])[:, None, None]
+    means = values.mean(axis=2)
+    ratio = 3 * ((means - means.mean(axis=1, keepdims=True)) ** 2).sum() / 8 / values.var(axis=2, ddof=1).mean()
+    ends = [(ratio / stats.f.ppf(level, 8, 20) - 1) / 3 for level in (0.975, 0.025)]
+    found = variance_components(values.ravel(), np.repeat(range(10), 3), np.repeat(range(2), 15)).icc_interval()
+    assert found == pytest.approx([theta / (1 + theta) for theta in ends], rel=1e-9)
+    assert found[0] > 0
 
 
 def test_the_mean_of_some_seeds_is_worth_more():

@@ -62,6 +62,13 @@ def test_forecasts_look_ahead() -> None:
     assert torch.allclose(lorenz.targets[:-5, 0], 20 * lorenz.inputs[5:, 0])
 
 
+def test_the_horizons_are_those_of_the_literature() -> None:
+    lengths = {**SHORT, "test": 140}
+    glass, lorenz = sequence_task("mackey-glass", **lengths), sequence_task("lorenz", **lengths)
+    assert torch.allclose(glass.targets[:-84, 0], glass.inputs[84:, 0] + 1)
+    assert torch.allclose(lorenz.targets[:-25, 0], 20 * lorenz.inputs[25:, 0])
+
+
 def method_of_steps(start: float, tau: float, stretches: int) -> np.ndarray:
     """The Mackey-Glass equation by SciPy: in each stretch of length tau the history is the stretch before."""
     samples, before, x = [start], lambda _: start, start

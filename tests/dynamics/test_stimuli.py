@@ -72,6 +72,19 @@ def test_kinds_are_what_they_are_called() -> None:
     assert (np.diff(periods) < 0).all() or (np.diff(periods) > 0).all()
 
 
+def test_sines_and_chirps_start_after_a_short_rest_and_stay_below_14_hz() -> None:
+    sines, chirps = (stimuli([1], [kind] * 40, dt_ms=0.1, seed=5).current_pA[..., 0] for kind in ("sine", "chirp"))
+    first = 0.1 * torch.stack([(wave > 0).int().argmax() for wave in sines])
+    assert 10 <= float(first.min()) < 15
+    assert 55 < float(first.max()) <= 60.1
+    shortest = 500.0
+    for wave in (*sines, *chirps):
+        above = wave > wave.max() / 2
+        halves = (above[1:] != above[:-1]).nonzero().flatten().diff() * 0.1
+        shortest = min(shortest, float(halves.min()) if len(halves) else 500.0)
+    assert 1000 / 14 / 2 < shortest < 50
+
+
 def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match=r"kinds: expected one of step, ramp, .*, got 'square'"):
         stimuli([1], ["square"])

@@ -117,6 +117,45 @@ def test_every_freedom_fits_better_where_responses_have_it(larva: Data) -> None:
     assert r[2] > r[1] + 0.01 > r[0] + 0.02
 
 
+def test_amplitudes_count_by_their_observations(larva: Data) -> None:
+    measured = measured_of(LinearPropagation([larva]), noise=1.0)
+    turn = torch.arange(len(measured.row)) % 3
+    weight, never = (turn > 0).float(), (turn == 0).nonzero().flatten()
+    # Amplitudes of pairs that were never observed change places.
+    other = measured.amplitude.index_copy(0, never, measured.amplitude[never.flip(0)])
+    found = [
+        fit(LinearPropagation([larva]), replace(measured, weight=weight, amplitude=own), (turn < 2)[None], (turn == 2)[None], STAGES[:1])
+        for own in (measured.amplitude, other)
+    ]
+    torch.testing.assert_close(*(own["global"].amplitude for own in found), rtol=1e-3, atol=1e-3)
+
+
+def test_a_stage_that_predicts_the_validation_pairs_worse_is_not_kept(larva: Data) -> None:
+    measured = measured_of(shaken(LinearPropagation([larva]), 0.7))
+    turn = torch.arange(len(measured.row)) % 2
+    # What is validated is the opposite of what is learned.
+    opposite = replace(
+        measured,
+        amplitude=torch.where(turn == 1, -measured.amplitude, measured.amplitude),
+        responds=torch.where(turn == 1, ~measured.responds, measured.responds),
+    )
+    stages = (Stage("global", 0.0, 20), Stage("edge", 0.1, 10))
+    for pairs, kept in ((opposite, True), (measured, False)):
+        found = fit(LinearPropagation([larva]), pairs, (turn == 0)[None], (turn == 1)[None], stages)
+        assert torch.equal(found["edge"].amplitude, found["global"].amplitude) == kept
+
+
+def test_a_penalty_keeps_weights_near_the_synapse_counts(larva: Data) -> None:
+    measured = measured_of(shaken(LinearPropagation([larva])))
+    turn = torch.arange(len(measured.row)) % 2
+    sizes = []
+    for penalty in (0.0, 1e3):
+        model = LinearPropagation([larva])
+        fit(model, measured, (turn == 0)[None], (turn == 1)[None], (Stage("edge", penalty, 10),))
+        sizes.append(float(model.edge.detach().square().mean()))
+    assert sizes[1] < sizes[0] / 4
+
+
 def test_refusals(larva: Data) -> None:
     with pytest.raises(ValueError, match=r"gain: expected a number from 0 to 0\.94, got 0\.95"):
         LinearPropagation([larva], gain=0.95)

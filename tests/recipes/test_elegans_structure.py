@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import networkx as nx
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 
 from elegans_pyg.analysis import MEASURES, measures
 from elegans_pyg.datasets import Connectome
-from elegans_pyg.recipes.elegans_structure import ELEGANS_STRUCTURE, Point, StructureSettings, all_points, redraw, structure_units
+from elegans_pyg.recipes.elegans_structure import ELEGANS_STRUCTURE, Point, StructureSettings, _tables, all_points, redraw, structure_units
 from elegans_pyg.studies import Shard, run_study, unit_seed
 from elegans_pyg.transforms import Rewired
 from tests.commands import invoke, refused, start
@@ -108,6 +109,19 @@ def test_tables_follow_from_the_graphs(swept: Path) -> None:
     assert at_zero["left"].dropna().to_numpy() == pytest.approx(1)
     assert (at_zero["sd"] < 1e-9).all()
     assert set(families["family"]) == {"ws", "er", "ba", "type_rewired"}
+
+
+def test_generated_graphs_stand_beside_the_rewired_ones_and_curves_have_the_middle_of_their_graphs() -> None:
+    rng = np.random.default_rng(0)
+    own = {point: rng.normal(size=total) for point, total in all_points(SMALL)}
+    rows = pd.DataFrame([(point.name, value) for point, values in own.items() for value in values], columns=["point", "clustering"])
+    tables = _tables(SimpleNamespace(rows=rows, settings=SMALL))  # type: ignore[arg-type]
+    curve = tables["curves"].query("family == 'random_rewired' and fraction == 0.2").iloc[0]
+    assert curve[["low", "high"]].tolist() == pytest.approx(np.quantile(own[Point(STAGE, "random_rewired", 20.0)], (0.025, 0.975)).tolist())
+    null, drawn = own[Point(STAGE, "rewired", 100.0, null=True)], own[Point(STAGE, "er")]
+    row = tables["families"].query("family == 'er'").iloc[0]
+    z = (drawn.mean() - null.mean()) / null.std(ddof=1)
+    assert row[["mean", "sd", "z"]].tolist() == pytest.approx([drawn.mean(), drawn.std(ddof=1), z])
 
 
 def test_answers_name_their_limits(swept: Path) -> None:

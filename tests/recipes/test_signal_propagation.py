@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 from torch_geometric.data import Data
 
-from elegans_pyg.analysis import rank_test
+from elegans_pyg.analysis import noise_ceilings, rank_test
 from elegans_pyg.datasets import Connectome, SignalPropagation
 from elegans_pyg.models import LinearPropagation, linear_propagation
 from elegans_pyg.recipes import signal_propagation, signals
@@ -176,6 +177,42 @@ def test_layers_join_by_name_and_pairs_keep_what_was_decided() -> None:
     # No stimulated neuron is in two folds.
     for row in range(len(names)):
         assert len(atlas.fold["neurons"][own.row == row].unique()) == 1
+
+
+def measured_pairs(rng: np.random.Generator) -> linear_propagation.Measured:
+    """Forty pairs of three neurons that are stimulated, with random responses."""
+    amplitude = torch.from_numpy(rng.normal(size=40))
+    row, neuron = torch.arange(40) % 3, torch.arange(40) % 4
+    return linear_propagation.Measured(torch.tensor([0, 1, 3]), row, neuron, amplitude > 0.5, amplitude, torch.ones(40))
+
+
+def test_steps_lead_from_the_stimulated_neuron_to_the_other() -> None:
+    pairs = measured_pairs(np.random.default_rng(0))
+    atlas = signals.Atlas({"wild-type": pairs}, {}, {}, (pairs.amplitude, pairs.amplitude))
+    steps = signals.path_steps(atlas, Data(edge_index=torch.tensor([[0, 1, 2], [1, 2, 3]]), num_nodes=4, neuron_name=list("abcd")))
+    source = pairs.stimulated[pairs.row]
+    assert steps.tolist() == [b - a if b >= a else math.inf for a, b in zip(source.tolist(), pairs.neuron.tolist(), strict=True)]
+
+
+def test_the_ceiling_of_other_animals_is_what_unc_31_says_of_the_wild_type() -> None:
+    rng = np.random.default_rng(1)
+    own, other = measured_pairs(rng), measured_pairs(rng)
+    tested = {"wild-type": torch.arange(40) > 1, "unc-31": torch.arange(40) % 5 > 0}
+    halves = torch.from_numpy(rng.normal(size=(2, 40)))
+    found = signals.ceilings(signals.Atlas({"wild-type": own, "unc-31": other}, tested, {}, (halves[0], halves[1])))
+    there = np.where(tested["unc-31"], other.amplitude, np.nan)[2:]
+    expected = noise_ceilings(own.responds[2:].numpy(), own.amplitude[2:].numpy(), (halves[0, 2:].numpy(), halves[1, 2:].numpy()), there)
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_the_real_wiring_has_to_exceed_its_nulls() -> None:
+    """Below all of them it is as unusual as above, but p is one-sided."""
+    rows = [("connectome", 0, 0.4), *(("er", number, 0.5 + number / 100) for number in range(1, 20))]
+    table = pd.DataFrame(rows, columns=["family", "seed", "auc"]).assign(freedom="none", arm="both", holdout="neurons", strain="wild-type")
+    table = table.assign(variant=table["seed"], wiring_seed=table["seed"])
+    table[["ap", "r", "r_significant", "auc_1", "auc_2", "auc_3"]] = math.nan
+    found = signals.arm_tests(table, pd.concat([table.assign(fold=fold) for fold in range(3)]))
+    assert found[["value", "rank", "p"]].to_numpy().tolist() == [["auc", 20, 1.0]]
 
 
 def test_refusals(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import torch
 from torch_geometric.data import Data
 
 from elegans_pyg.dynamics import Worm, simulate
-from elegans_pyg.recipes import signals
+from elegans_pyg.models.linear_propagation import Measured
+from elegans_pyg.recipes import signal_simulation, signals
 from elegans_pyg.recipes.signal_simulation import SIGNAL_SIMULATION, SimulationSettings, fit_conductances, load_atlas, stimulate
 from elegans_pyg.studies import run_study
 from tests.recipes.undrawn import undrawn
@@ -63,6 +64,21 @@ def test_a_response_is_the_difference_from_the_unstimulated_worm() -> None:
     current[0, 80:] = SMALL.current
     with_it, without = simulate(worm, current, [name], 0.05, 16.0)[1]
     torch.testing.assert_close(moved, (with_it - without)[200:].mean(0), rtol=1e-3, atol=1e-3)
+
+
+def test_a_fit_does_not_use_the_fold_that_it_is_scored_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: set[int] = set()
+
+    def respond(worm: Worm, neurons: torch.Tensor, *_: object) -> torch.Tensor:
+        asked.update(neurons.tolist())
+        return torch.rand(len(neurons), 279, generator=torch.Generator().manual_seed(0)) * worm.data.leak_nS
+
+    monkeypatch.setattr(signal_simulation, "stimulate", respond)
+    row, ones = torch.arange(40) % 8, torch.ones(40)
+    pairs = Measured(torch.arange(8), row, torch.arange(100, 140), torch.arange(40) % 3 == 0, ones, ones)
+    atlas = signals.Atlas({"wild-type": pairs}, {"wild-type": ones > 0}, {"neurons": row % 4}, (ones, ones))
+    fit_conductances(SMALL.model_copy(update={"fit_stimuli": 8}), Worm("kunert"), atlas, seed=0)
+    assert asked == {1, 2, 3, 5, 6, 7}
 
 
 @pytest.mark.slow

@@ -12,10 +12,11 @@ import torch
 
 from elegans_pyg.datasets import load_images, sequence_task
 from elegans_pyg.models import ConnectomeRNN
-from elegans_pyg.recipes.time_tasks import MARGINS, METRICS, OPTIONS, PAUSE, TIME_TASKS, TimeSettings, time_units
+from elegans_pyg.recipes.time_tasks import MARGINS, METRICS, OPTIONS, PAUSE, TIME_TASKS, TimeSettings, _lesson, time_units
 from elegans_pyg.studies import Run, predict, run_study, unit_seed
 from elegans_pyg.studies.export import export_run
 from elegans_pyg.training import FitSettings
+from elegans_pyg.training.objective import SequenceRegression
 from tests.commands import invoke, refused
 from tests.recipes.tiny import write_wiring
 from tests.recipes.undrawn import learnt
@@ -68,6 +69,10 @@ def test_scores_are_those_of_the_test_sequence(run: Run) -> None:
     with torch.no_grad():
         right = run.model(variant=17)(rows).argmax(2) == digits.test_labels
     assert results.loc[17, "score"] == pytest.approx(float(right.double().mean()))
+
+
+def test_what_is_learned_leaves_out_the_washout() -> None:
+    assert _lesson("parity", 0, 5, 20, 20).objective == SequenceRegression(washout=5)
 
 
 def test_the_report_compares_by_task_within_the_registered_margins(run: Run) -> None:

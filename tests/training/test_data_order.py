@@ -92,6 +92,12 @@ def test_split_is_stratified(labels: list[int], fraction: float, seed: int) -> N
     assert torch.equal(again[0], training)
 
 
+def test_the_class_with_the_largest_remainder_gives_one_more() -> None:
+    # A quarter of 9, 6 and 5 is 2.25, 1.5 and 1.25, and of all 20 it is 5.
+    labels = torch.tensor([0] * 9 + [1] * 6 + [2] * 5)
+    assert labels[stratified_split(labels, 0.25, 0)[1]].bincount().tolist() == [2, 2, 1]
+
+
 def test_numbers_that_are_no_classes_are_split_as_one_class() -> None:
     expected = stratified_split(torch.zeros(40, dtype=torch.long), 0.25, 3)
     for targets in (torch.arange(40) / 40, torch.rand(40, 2), torch.zeros(40)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
@@ -16,6 +17,16 @@ def test_defaults_are_park_and_kims() -> None:
     assert (config.iterations, config.batch_size, config.learning_rate) == (15_000, 100, 0.004)
     rates = [config.learning_rate_at(iteration) for iteration in (0, 9_999, 10_000, 19_999, 20_000)]
     assert rates == pytest.approx([0.004, 0.004, 0.0004, 0.0004, 0.00004])
+
+
+def test_the_learning_rate_rises_linearly_and_falls_by_half_a_cosine() -> None:
+    config = FitSettings(iterations=100, learning_rate=0.2, schedule="cosine")
+    assert [config.learning_rate_at(step) for step in (0, 25, 50, 75, 100)] == pytest.approx(
+        [0.2, 0.1 * (1 + math.sqrt(0.5)), 0.1, 0.1 * (1 - math.sqrt(0.5)), 0], abs=1e-15
+    )
+    # Three steps of 12 rise, the first of which already moves.
+    config = FitSettings(iterations=12, learning_rate=0.2, warmup=0.25)
+    assert [config.learning_rate_at(step) for step in range(5)] == pytest.approx([0.05, 0.1, 0.15, 0.2, 0.2])
 
 
 def test_round_trip_through_yaml() -> None:

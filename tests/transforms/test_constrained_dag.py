@@ -96,6 +96,11 @@ def test_parallel_synapses_are_added_before_sorting() -> None:
     assert edge_list(ConstrainedDAG()(electrical)) == [(0, 1, 1, 5.0)]
 
 
+def test_a_signal_beside_a_gap_junction_makes_an_extrasynaptic_edge() -> None:
+    data = small([(0, 1, 1, 5), (0, 1, 2, 1), (1, 0, 1, 5), (0, 2, 0, 1), (0, 2, 2, 1)], [0, 1, 1])
+    assert edge_list(ConstrainedDAG()(data)) == [(0, 1, 2, 6.0), (0, 2, 0, 2.0)]
+
+
 def test_neurons_out_of_reach_stay_without_a_level() -> None:
     data = small([(0, 1, 0, 1), (2, 3, 0, 2), (3, 2, 0, 1), (2, 1, 0, 9), (0, 0, 0, 9)], [0, 1, 1, 1])
     dag = ConstrainedDAG()(data)

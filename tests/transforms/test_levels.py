@@ -76,6 +76,13 @@ def test_levels_are_longest_paths_from_inputs(graph: tuple[Tensor, int], data: s
     assert longest_path_levels(edge_index, mask).tolist() == expected
 
 
+def test_the_longest_path_counts_whichever_comes_last() -> None:
+    # 0 -> 1 -> 3, and 4 -> 5 -> 2 -> 3, of which only 0 and 2 are inputs: 2 comes after 1, and its path is the shorter one.
+    edge_index = torch.tensor([[0, 1, 4, 5, 2], [1, 3, 5, 2, 3]])
+    inputs = torch.tensor([True, False, True, False, False, False])
+    assert longest_path_levels(edge_index, inputs).tolist() == [0, 1, 0, 2, -1, -1]
+
+
 def test_a_cycle_out_of_reach_is_still_refused() -> None:
     edge_index = torch.tensor([[0, 2, 3], [1, 3, 2]])
     with pytest.raises(ValueError, match="got one with 2 nodes on or behind a cycle"):
