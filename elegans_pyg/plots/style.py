@@ -1,6 +1,5 @@
 """What the figures share: colours, panels, means with their spread, legends, and writing them to files."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from itertools import cycle
@@ -16,12 +15,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+from matplotlib.textpath import TextPath
 
 from elegans_pyg._files import write_atomic
 from elegans_pyg.wirings import NEURON_TYPES
 
 RED = "#D7191C"
 INK, MUTED, RULE = "#1A1A1A", "#5F6368", "#D9DCE0"
+_TITLE_SIZE = 11
 HALO = [withStroke(linewidth=2.2, foreground="white")]
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; each family has a line style of its own too, and even dashes are kept for
@@ -89,12 +90,24 @@ def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **share
 def titled(figure: Figure, title: str) -> Figure:
     """Set a title above everything else, wrapped to the width, in place of the one there is; the figure grows for it, and is returned."""
     width, height = figure.get_size_inches()
-    lines = textwrap.wrap(title, max(24, int(12.5 * width)), break_on_hyphens=False)
+    lines = _lines(title, 0.97 * 72 * width)
     before = figure.get_suptitle()
     grown = 0.19 * (len(lines) - len(before.splitlines())) + (0 if before else 0.1)
-    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=11, color=INK)
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=_TITLE_SIZE, color=INK)
     figure.set_size_inches(width, height + grown)
     return figure
+
+
+def _lines(title: str, width: float) -> list[str]:
+    """Break a title into lines of at most ``width`` points, between words."""
+    lines: list[str] = []
+    for word in title.split():
+        longer = " ".join([*lines[-1:], word])
+        if lines and TextPath((0, 0), longer, size=_TITLE_SIZE).get_extents().width <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def family_styles(families: Sequence[str], reference: str | None) -> dict[str, tuple[str, Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from elegans_pyg import plots
 from elegans_pyg.analysis import MEASURES, dyads
@@ -130,3 +132,10 @@ def test_a_title_is_wrapped_and_the_panels_keep_their_height() -> None:
     grown = figure.get_figheight()
     assert grown > before + 0.19 * len(lines)
     assert plots.titled(figure, figure.get_suptitle()).get_figheight() == pytest.approx(grown)
+
+
+@pytest.mark.parametrize("word", ["MMMMM", "iiiii", "12345"])
+def test_a_title_is_as_wide_as_the_figure_at_most_and_fills_its_lines(word: str) -> None:
+    figure = plots.titled(Figure(figsize=(6, 4)), f"{word} " * 60)
+    extent = figure.texts[0].get_window_extent(FigureCanvasAgg(figure).get_renderer())
+    assert 0.85 * figure.bbox.width < extent.x1 <= figure.bbox.width

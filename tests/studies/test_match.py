@@ -1,3 +1,5 @@
+"""Counts of the wirings of families, against those of the connectome."""
+
 from __future__ import annotations
 
 import pandas as pd
