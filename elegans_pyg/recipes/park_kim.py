@@ -33,8 +33,9 @@ def networks(settings: EnsembleSettings) -> dict[str, str]:
         return {}
     constrained = settings.dag == "constrained"
     found = {MALE: CONSTRAINED_MALE} if constrained else {"ws": RANDOM_WS}
-    own = {REFERENCE: CONSTRAINED if constrained else RANDOM, "random_dag": RANDOM}
-    return found | own if settings.connectome == HERMAPHRODITE else found
+    if settings.connectome == HERMAPHRODITE:
+        return found | {REFERENCE: CONSTRAINED if constrained else RANDOM, "random_dag": RANDOM}
+    return found | {REFERENCE: CONSTRAINED_MALE} if settings.connectome == MALE and constrained else found
 
 
 def park_kim_settings(given: Mapping[str, Any], quick: bool = False) -> EnsembleSettings:

@@ -364,6 +364,9 @@ def test_published_numbers_stand_beside_the_papers_networks_only() -> None:
     assert networks(made) == {"connectome": CONSTRAINED, "cook2019-male": CONSTRAINED_MALE, "random_dag": RANDOM}
     assert networks(made.with_flat({"dag": "random"})) == {"connectome": RANDOM, "random_dag": RANDOM, "ws": RANDOM_WS}
     assert networks(made.with_flat({"connectome": "witvliet2021-8"})) == {"cook2019-male": CONSTRAINED_MALE}
+    male = made.with_flat({"connectome": "cook2019-male", "beside": []})
+    assert networks(male)["connectome"] == CONSTRAINED_MALE
+    assert networks(male.with_flat({"dag": "random"})) == {"ws": RANDOM_WS}
     assert networks(made.with_flat({"synapses": "both"})) == {}
 
 
