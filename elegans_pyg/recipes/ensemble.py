@@ -124,7 +124,7 @@ def load_wiring(name: str, settings: Any) -> Data:
         OSError: if the file cannot be read.
     """
     if is_connectome(name):
-        if settings.neurons and not getattr(settings, "beside", ()):
+        if name in connectomes() and settings.neurons and not getattr(settings, "beside", ()):
             raise ValueError(f"neurons: {name} has its own neurons, and --neurons is for a wiring in a file; name that file")
         graph = ep.datasets.Choices(**settings.choices).apply(ep.datasets.Connectome(name, synapses=settings.synapses)[0])
     else:

@@ -48,10 +48,6 @@ class WaveformSettings(Settings):
             raise ValueError("inputs: --inputs and --outputs name the columns of --files, which is not given; leave them out")
         if self.files is not None and not (self.inputs and self.outputs):
             raise ValueError("files: expected --inputs and --outputs with the neurons of the columns; add them")
-        for name in ("scenario", "dt_ms", "count", "amplitude") if self.files else ():
-            if getattr(self, name) != WaveformSettings.model_fields[name].default:
-                option = name.replace("_", "-")
-                raise ValueError(f"{name}: --{option} is of simulated waveforms, and --files gives others; leave one of them out")
         return self
 
 

@@ -251,7 +251,6 @@ def test_files_that_were_changed_are_no_longer_the_runs(tmp_path: Path, monkeypa
         (("--dt-ms", 0.3), "error: dt_ms: expected a multiple of 0.05 ms that divides 500 ms, got 0.3"),
         (("--inputs", "A"), "error: inputs: --inputs and --outputs name the columns of --files"),
         (("--files", "."), "error: files: expected --inputs and --outputs"),
-        (("--files", ".", "--inputs", "A", "--outputs", "B", "--dt-ms", 5), "error: dt_ms: --dt-ms is of simulated waveforms"),
         (("--hidden", 100_000), "error: memory: one unit needs about 1,643.0 GiB"),
         (("--count", 10_000_000), "error: memory: one unit needs about "),
     ],
