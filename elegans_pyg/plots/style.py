@@ -90,7 +90,7 @@ def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **share
 def titled(figure: Figure, title: str) -> Figure:
     """Set a title above everything else, wrapped to the width, in place of the one there is; the figure grows for it, and is returned."""
     width, height = figure.get_size_inches()
-    # Hinted letters are up to 3 % wider than their outlines.
+    # Drawn letters are wider than their outlines, digits by 3 %.
     lines = _lines(title, 0.94 * 72 * width)
     before = figure.get_suptitle()
     grown = 0.19 * (len(lines) - len(before.splitlines())) + (0 if before else 0.1)

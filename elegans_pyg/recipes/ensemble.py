@@ -18,6 +18,7 @@ from elegans_pyg.studies.settings import (
     FamilyOptions,
     ImageSettings,
     WiringSettings,
+    check_some_unit,
     connectomes,
     training_for,
 )
@@ -72,8 +73,7 @@ class EnsembleSettings(ClassifierSettings, FamilyOptions):
 
     @model_validator(mode="after")
     def _something_to_train(self) -> EnsembleSettings:
-        if self.seeds == 0 and not self.families:
-            raise ValueError("seeds: expected at least 1 where there are no families, got 0; raise it or name a family")
+        check_some_unit(self.seeds, self.families)
         labels = [REFERENCE, *CONTROL_FAMILIES]
         for name in self.beside:
             label = Path(name).stem
@@ -120,10 +120,12 @@ def load_wiring(name: str, settings: Any) -> Data:
     """Load the connectome of that name, or the wiring in that file, with the settings' ``synapses``, ``neurons`` and roles of neurons.
 
     Raises:
-        ValueError: for an unknown name, a malformed file, unknown neurons, or a wiring without an edge between two neurons.
+        ValueError: for an unknown name, a malformed file, unknown neurons, a table of neurons where no wiring is in a file, or a wiring
+            without an edge between two neurons.
         OSError: if the file cannot be read.
     """
     if is_connectome(name):
+        # Where there are wirings beside it, the table may be of one of them.
         if name in connectomes() and settings.neurons and not getattr(settings, "beside", ()):
             raise ValueError(f"neurons: {name} has its own neurons, and --neurons is for a wiring in a file; name that file")
         graph = ep.datasets.Choices(**settings.choices).apply(ep.datasets.Connectome(name, synapses=settings.synapses)[0])
@@ -182,10 +184,11 @@ def classifier_memory(settings: ClassifierSettings, units: ep.studies.Units) -> 
     import numpy as np
 
     from elegans_pyg.studies.machine import executor_for
+    from elegans_pyg.training.objective import float_dtype
 
     images, training = images_of(settings), settings.training
     side = -(-images.image_size[0] // 2) * -(-images.image_size[1] // 2)
-    executor = executor_for(settings.executor, ep.training.resolve_device(training.device))
+    executor = executor_for(settings.executor, ep.training.resolve_device(training.device), float_dtype(training.precision))
     nodes, edges = np.array([(graph.num_nodes, graph.num_edges) for graph in units.graphs()]).reshape(-1, 2).T
     maps = nodes * MAPS_PER_NODE[executor] + edges * MAPS_PER_EDGE.get(executor, 0)
     per_node = settings.channels * (maps * training.batch_size * side + 4 * 15 * nodes)

@@ -13,7 +13,7 @@ import elegans_pyg as ep
 from elegans_pyg._settings import Count, Names, Whole
 from elegans_pyg.recipes.ensemble import REFERENCE, load_wiring
 from elegans_pyg.recipes.task_comparison import arrows, compare_tasks
-from elegans_pyg.studies.settings import CyclicFamilies, WiringSettings, some_of, training_for
+from elegans_pyg.studies.settings import CyclicFamilies, WiringSettings, check_some_unit, some_of, training_for
 from elegans_pyg.studies.study import Finished, Memory, Report, Shard, Study
 from elegans_pyg.training.settings import FitSettings
 
@@ -58,8 +58,7 @@ class TimeSettings(WiringSettings):
 
     @model_validator(mode="after")
     def _used(self) -> TimeSettings:
-        if not self.seeds and not self.families:
-            raise ValueError("families: expected at least one wiring, got none; choose families or raise seeds")
+        check_some_unit(self.seeds, self.families)
         fit = self.training
         if fit.precision == "bfloat16":
             raise ValueError("precision: recurrent networks compute in float32 or float64, got bfloat16; choose one of these")

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 import psutil
@@ -24,10 +24,9 @@ from elegans_pyg._files import PART, parse_csv, remove_parts, sha256, write_atom
 from elegans_pyg._progress import followed
 from elegans_pyg._settings import Settings, read_yaml
 from elegans_pyg.datasets.graph_cache import load_graphs, save_graphs
-from elegans_pyg.studies.study import Study
+from elegans_pyg.studies.study import S, Study
 from elegans_pyg.studies.units import Units
 
-S = TypeVar("S", bound=Settings)
 _LOCK, _HOLDER, _PROGRESS = ".lock", ".holder.json", ".progress"
 _BEFORE_CONFIG = {_LOCK, _HOLDER, "wirings", "units.csv", "identity.json"}
 """Files that may remain of a run that was killed before its settings were written."""

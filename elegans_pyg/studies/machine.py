@@ -73,9 +73,9 @@ def executors_in_words() -> str:
     return "; ".join([f"{', '.join(DAG_EXECUTORS[1:])}; auto picks {'; '.join(picks)}", *found])
 
 
-def executor_for(executor: str, device: torch.device) -> str:
+def executor_for(executor: str, device: torch.device, dtype: torch.dtype) -> str:
     """Return the DAG executor that runs for the setting ``executor``; ``"auto"`` where a trial decides."""
-    refused = refusal(device, torch.float32)
+    refused = refusal(device, dtype)
     return executor if executor == "scatter" or decided_by_trial(executor, device, refused) else choose(executor, refused)
 
 

@@ -28,6 +28,7 @@ from elegans_pyg.studies.html_report.page import FILE, Part, answer_of, render
 from elegans_pyg.studies.shards import missing_shards, run_shard, split
 from elegans_pyg.studies.study import Finished, Interrupted, Report, Study
 from elegans_pyg.studies.units import Units
+from elegans_pyg.training.objective import float_dtype
 from elegans_pyg.training.settings import resolve_device
 
 S = TypeVar("S", bound=Settings)
@@ -314,7 +315,8 @@ def _here(settings: Settings) -> dict[str, Any]:
         device = resolve_device(settings.training.device)  # type: ignore[attr-defined]
         here["device"] = str(device)
         if "executor" in fields:
-            here["executor"] = machine.executor_for(settings.executor, device)  # type: ignore[attr-defined]
+            dtype = float_dtype(settings.training.precision)  # type: ignore[attr-defined]
+            here["executor"] = machine.executor_for(settings.executor, device, dtype)  # type: ignore[attr-defined]
     return here
 
 

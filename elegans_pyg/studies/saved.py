@@ -182,7 +182,7 @@ def load_run(folder: str | Path, study: Study[Any] | None = None) -> Run:
 
     Raises:
         FileNotFoundError: if the folder holds no run.
-        ValueError: if its study is unknown, or a file is damaged.
+        ValueError: if its study is unknown, or not the one given, or a file is damaged.
     """
     place = RunFolder(folder)
     study = study or find(place.study_name())

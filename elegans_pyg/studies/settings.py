@@ -114,6 +114,12 @@ class FamilyOptions(Settings):
         return self
 
 
+def check_some_unit(seeds: int, families: tuple[str, ...]) -> None:
+    """Raise ``ValueError`` if there are neither runs of the connectome nor families."""
+    if not seeds and not families:
+        raise ValueError("seeds: expected at least 1 where there are no families, got 0; raise it or name a family")
+
+
 def check_family_options(options: dict[str, dict[str, float]], families: tuple[str, ...]) -> None:
     """Check that the options belong to families of the study.
 

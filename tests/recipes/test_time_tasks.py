@@ -128,7 +128,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("--steps", 0), "steps: expected at least 1, got 0"),
         (("--families", "random_dag"), "families: unknown choice 'random_dag'"),
         (("--connectome", wiring, "--inputs", "nobody"), "nobody"),
-        (("--seeds", 0, "--families", ""), "families: expected at least one wiring, got none"),
+        (("--seeds", 0, "--families", ""), "seeds: expected at least 1 where there are no families, got 0"),
         (("--neurons", neurons), "neurons: cook2019-hermaphrodite has its own neurons"),
         (("--precision", "bfloat16"), "precision: recurrent networks compute in float32 or float64, got bfloat16"),
         (("--weight-decay", 0.1), "weight_decay: expected 0.0, got 0.1"),

@@ -21,6 +21,7 @@ import torch
 from torch_geometric.data import Data
 
 from elegans_pyg._progress import Progress
+from elegans_pyg.recipes.ensemble import ENSEMBLE
 from elegans_pyg.studies import Interrupted, Memory, Units, load_run, run_study
 from elegans_pyg.studies import run as run_module
 from elegans_pyg.studies.folder import FolderInUse, RunFolder
@@ -71,6 +72,8 @@ def test_a_study_leaves_a_folder_that_explains_itself(tmp_path: Path) -> None:
     assert result.report.notes == ["6 units"]
     run = load_run(tmp_path / "run", COUNTING)
     assert run.settings == CountingSettings()
+    with pytest.raises(ValueError, match=r"holds a run of another command; resume it with: elegans-pyg \S+ --resume"):
+        load_run(tmp_path / "run", ENSEMBLE)
     pd.testing.assert_frame_equal(run.results, result.results)
     assert run.wirings["er"].edge_index.tolist() == [[0, 1, 2, 3], [3, 0, 1, 2]]
     identity = run.folder.read_json("identity.json")

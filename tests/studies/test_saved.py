@@ -187,6 +187,8 @@ def test_the_margin_of_a_comparison_is_the_settings_own_or_said_to_be_given_late
     assert (own.margin, later.margin) == (0.05, 0.02)
     assert own.notes == run.summary["comparison"]["notes"]
     assert later.notes[0].startswith("The margin was given to this comparison")
+    with pytest.raises(ValueError, match="run: expected one run folder or more, got none"):
+        compare_runs([])
 
 
 def test_tasks_are_compared_apart_in_their_own_units(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_a_network_that_tried_both_is_the_one_it_took_bit_for_bit(tried, caplog,
     line = f"auto takes {faster} on cpu for 2x3x2x5x4 maps of torch.float32, {case.nodes} nodes, {case.edges} edges, training: {choice.why}"
     assert [(record.levelname, record.message) for record in caplog.records] == [("INFO", line)]
     assert line in machine.executors_in_words()
-    assert machine.executor_for("auto", torch.device("cpu")) == "auto"
+    assert machine.executor_for("auto", torch.device("cpu"), torch.float32) == "auto"
 
 
 def test_every_shape_and_use_is_tried_once_in_a_process(tried, monkeypatch):
