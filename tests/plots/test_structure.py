@@ -138,4 +138,4 @@ def test_a_title_is_wrapped_and_the_panels_keep_their_height() -> None:
 def test_a_title_is_as_wide_as_the_figure_at_most_and_fills_its_lines(word: str) -> None:
     figure = plots.titled(Figure(figsize=(6, 4)), f"{word} " * 60)
     extent = figure.texts[0].get_window_extent(FigureCanvasAgg(figure).get_renderer())
-    assert 0.75 * figure.bbox.width < extent.x1 <= figure.bbox.width
+    assert 0.85 * figure.bbox.width < extent.x1 <= figure.bbox.width
